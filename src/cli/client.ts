@@ -1,0 +1,223 @@
+// `raftq client`: the shell on a terminal, a pipe otherwise, one command if it is given as words.
+import { randomBytes } from "node:crypto";
+import type { CommandDef } from "citty";
+import { CLIENT, DEFAULTS, WIRE } from "../config.ts";
+import { type ExitCode, RaftqError } from "../lib/errors.ts";
+import { seededRandom } from "../lib/random.ts";
+import { isClientId } from "../queue/commands.ts";
+import { createRealClock } from "../lib/real-clock.ts";
+import { isAddress } from "../wire/address.ts";
+import { createTcpNetwork } from "../wire/tcp.ts";
+import { type Client, type ClientEvent, type ClientSettings, createClient } from "../client/client.ts";
+import { resolveAddresses } from "./addresses.ts";
+import { createAnswers } from "./answers.ts";
+import { type Arguments, strictCommand, type Values } from "./arguments.ts";
+import { type LogRange, parseEnqueue, parseLine } from "./commands.ts";
+import { escapeText } from "./escape.ts";
+import { createLines } from "./lines.ts";
+import { type OneCommand, runOnce } from "./one-shot.ts";
+import type { OutputStyle } from "./output.ts";
+import { type AskText, runPipe } from "./pipe.ts";
+import { createQuestions } from "./questions.ts";
+import { runShell } from "./shell.ts";
+import { nearest } from "./suggest.ts";
+
+const CLIENT_ARGUMENTS = {
+  verb: { type: "text", positional: true, description: "enqueue, dequeue, log or status; none: a shell, or a pipe" },
+  value: { type: "text", positional: true, description: "What to enqueue: an integer or any JSON" },
+  id: {
+    type: "text",
+    valueHint: "c1",
+    environment: "RAFTQ_ID",
+    description: "Who is asking; without it, a new name each time",
+  },
+  addr: {
+    type: "list",
+    valueHint: "host:port,…",
+    alias: "a",
+    environment: "RAFTQ_ADDR",
+    description: "Nodes to ask; without it, the cluster that runs under .raftq/, else 127.0.0.1:3000",
+  },
+  timeout: {
+    type: "duration",
+    default: DEFAULTS.clientTimeoutMs,
+    description: "How long to wait for a leader or an answer; 0: ask once",
+  },
+  json: { type: "boolean", alias: "j", description: "One JSON object for each answer" },
+  "no-follow": { type: "boolean", description: "Print a redirect instead of following it" },
+  numbered: {
+    type: "boolean",
+    description: "In a pipe: the line number is the request number, so a file may be sent again",
+  },
+  from: {
+    type: "integer",
+    min: 1,
+    max: Number.MAX_SAFE_INTEGER,
+    valueHint: "index",
+    description: "log: the first entry",
+  },
+  to: { type: "integer", min: 1, max: Number.MAX_SAFE_INTEGER, valueHint: "index", description: "log: the last entry" },
+  node: { type: "text", valueHint: "n2", description: "log: this node's own log" },
+} as const satisfies Arguments;
+type ClientValues = Values<typeof CLIENT_ARGUMENTS>;
+
+const strict = strictCommand({
+  name: "client",
+  description:
+    "Enqueue and dequeue: a shell on a terminal, one command a line in a pipe, or one command given as words",
+  arguments: CLIENT_ARGUMENTS,
+  run: runClient,
+});
+
+export const clientCommand: CommandDef = {
+  ...strict,
+  run: (context) => {
+    refuseCourseForm(context.rawArgs);
+    return strict.run?.(context);
+  },
+};
+
+const ONE_SHOT_VERBS = ["enqueue", "dequeue", "log", "status"];
+
+/** `localhost 3000 client01`: the course project's way to start a client. */
+function refuseCourseForm(argv: readonly string[]): void {
+  const [host = "", port = "", id = "c1", ...more] = argv;
+  if (more.length > 0 || !/^\d+$/.test(port) || id.startsWith("-") || !isAddress(`${host}:${port}`)) return;
+  if (nearest(host, ONE_SHOT_VERBS) !== undefined) return;
+  throw new RaftqError(
+    "USAGE",
+    `addresses and names are flags here. Type: raftq client --addr ${host}:${port} --id ${id}`,
+  );
+}
+
+async function runClient(values: ClientValues): Promise<ExitCode> {
+  const command = commandOf(values);
+  const interactive = command === null && process.stdin.isTTY;
+  const tell = (text: string): void => void process.stderr.write(`${escapeText(text)}\n`);
+  const addresses = resolveAddresses(values.addr, (text) => {
+    process.stderr.write(`raftq: ${escapeText(text)}\n`);
+  });
+  const clientId = values.id ?? `c-${randomBytes(4).toString("hex")}`;
+  if (!isClientId(clientId)) throw new RaftqError("USAGE", "--id is 1 to 64 bytes of printable text.");
+  if (values.numbered && (values.id === undefined || command !== null || interactive)) {
+    throw new RaftqError("USAGE", "--numbered needs a pipe and --id: the numbers belong to that id.");
+  }
+  if (values.id === undefined && (command === null || command.type === "enqueue" || command.type === "dequeue")) {
+    tell(`client id ${clientId} (choose one with --id)`);
+  }
+  const style: OutputStyle = { json: values.json, terminal: process.stdout.isTTY };
+  let listen = (event: ClientEvent): void => tellRedirect(event, tell);
+  const ports = {
+    network: createTcpNetwork(WIRE),
+    clock: createRealClock(),
+    random: seededRandom(randomBytes(4).readUInt32BE()),
+  };
+  const client = createClient(ports, clientSettings(values, addresses, clientId), (event) => listen(event));
+  const ask = createQuestions(
+    client,
+    ports,
+    style,
+    style.terminal && !style.json ? CLIENT.logLines : CLIENT.logEntries,
+  );
+  try {
+    if (command !== null) return await runOnce(client, ask, command, style);
+    if (!interactive) return await pipe(client, ask, values, style, tell);
+    return await runShell(client, ask, { clientId, style, listen: (listener) => (listen = listener) });
+  } finally {
+    await new Promise<void>((resolve) => client.close(resolve));
+  }
+}
+
+function clientSettings(values: ClientValues, addresses: readonly string[], clientId: string): ClientSettings {
+  return {
+    addresses,
+    clientId,
+    nonce: randomBytes(16),
+    timeoutMs: values.timeout,
+    follow: !values["no-follow"],
+    numbered: values.numbered,
+    closeOnLeave: values.id === undefined,
+    limits: CLIENT.limits,
+  };
+}
+
+function tellRedirect(event: ClientEvent, tell: (text: string) => void): void {
+  if (event.type === "redirected")
+    tell(`Redirect: ${event.from} is not the leader, going to ${event.to} ${event.address}`);
+}
+
+/** The one command given as words, or null. */
+function commandOf(values: ClientValues): OneCommand | null {
+  const { verb, value } = values;
+  const range: LogRange = { from: values.from ?? null, to: values.to ?? null, node: values.node ?? null };
+  const hasRange = range.from !== null || range.to !== null || range.node !== null;
+  if (verb?.toLowerCase() === "log" && value === undefined) return { type: "log", range };
+  if (hasRange) throw new RaftqError("USAGE", "--from, --to and --node belong to log: raftq client log --from 3.");
+  if (verb === undefined) return null;
+  // The word after `enqueue` is the whole value: a shell has already taken its quotes and kept its spaces.
+  const command =
+    verb.toLowerCase() === "enqueue" ? parseEnqueue(value?.trim() ?? "") : parseLine(`${verb} ${value ?? ""}`);
+  switch (command.type) {
+    case "enqueue":
+    case "dequeue":
+    case "log":
+    case "status":
+      return command;
+    case "bad": {
+      const near = command.verb === null ? nearest(verb, ONE_SHOT_VERBS) : undefined;
+      throw new RaftqError(
+        "USAGE",
+        near === undefined ? command.message : `unknown command "${verb}". Did you mean raftq client ${near}?`,
+      );
+    }
+    case "nothing":
+    case "leave":
+    case "retry":
+    case "explain":
+    case "help":
+      throw new RaftqError("USAGE", `"${verb}" is for the shell: start it with raftq client.`);
+  }
+}
+
+function pipe(
+  client: Client,
+  ask: AskText,
+  values: ClientValues,
+  style: OutputStyle,
+  tell: (text: string) => void,
+): Promise<ExitCode> {
+  const clock = createRealClock();
+  const reader = Bun.stdin.stream().getReader();
+  const ends = {
+    input: chunksOf(reader),
+    endInput: () => void clock.after(CLIENT.countRestMs, () => void reader.cancel()),
+    lines: createLines(CLIENT.maxLineBytes),
+    answers: createAnswers(writeStdout, clock.soon),
+    tell,
+  };
+  const settings = {
+    style,
+    numbered: values.numbered,
+    inFlight: CLIENT.pipeInFlight,
+    maxPayloadBytes: WIRE.maxPayloadBytes,
+  };
+  return runPipe(client, ask, ends, settings);
+}
+
+async function* chunksOf(reader: {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+}): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const { value } = await reader.read();
+    if (value === undefined) return;
+    yield value;
+  }
+}
+
+/** Resolves when the reader of our answers is not behind. */
+function writeStdout(text: string): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.stdout.write(text)) resolve();
+    else process.stdout.once("drain", resolve);
+  });
+}

@@ -1,0 +1,90 @@
+// Which flags do the commands of `raftq cluster` share, and which cluster do they mean?
+import { type ClusterFacts } from "../cluster/control.ts";
+import { clusterLayout, type Layout } from "../cluster/layout.ts";
+import { endLeftovers, type Leftover } from "../cluster/leftovers.ts";
+import { lockCluster } from "../cluster/lock.ts";
+import { nameFlag } from "../cluster/plan.ts";
+import { readClusterState } from "../cluster/state.ts";
+import { findRunning } from "../cluster/up.ts";
+import { RaftqError } from "../lib/errors.ts";
+import type { Arguments } from "./arguments.ts";
+
+/** Below the working directory: clusters and the directories of single nodes. */
+export const ROOT = ".raftq";
+
+export const NAME = {
+  name: {
+    type: "text",
+    description: "Which local cluster",
+    valueHint: "default",
+    default: "default",
+  },
+} as const satisfies Arguments;
+
+export const JSON_FLAG = {
+  json: { type: "boolean", description: "Answer as one JSON object" },
+} as const satisfies Arguments;
+
+export const ADDRESS = {
+  addr: {
+    type: "list",
+    description: "Ask the cluster at these addresses instead of a local one",
+    valueHint: "host:port,host:port",
+  },
+} as const satisfies Arguments;
+
+export const NODE_NAME = {
+  node: { type: "text", positional: true, required: true, description: "A node such as n3, or: leader" },
+} as const satisfies Arguments;
+
+export type LocalCluster =
+  | { readonly running: true; readonly layout: Layout; readonly facts: ClusterFacts }
+  /** Its data is here, but no supervisor runs. Nodes that a killed one had left paused were ended just now. */
+  | {
+      readonly running: false;
+      readonly layout: Layout;
+      readonly facts: ClusterFacts;
+      readonly leftovers: readonly Leftover[];
+    };
+
+/** Throws UNREACHABLE when `up` never started this cluster here. */
+export async function localCluster(name: string): Promise<LocalCluster> {
+  const layout = clusterLayout(ROOT, name);
+  const running = await findRunning(layout);
+  if (running !== null) return { running: true, layout, facts: running };
+  const state = readClusterState(layout);
+  if (state === null) {
+    throw new RaftqError(
+      "UNREACHABLE",
+      `there is no cluster "${name}" in this directory: \`raftq cluster up${nameFlag(name)}\` starts one.`,
+    );
+  }
+  const lock = await lockCluster(layout);
+  // Whoever holds the lock is ending the leftovers already.
+  const leftovers = lock === null ? [] : await endLeftovers(layout, state).finally(() => lock.release());
+  const nodes = state.nodes.map(
+    ({ id, address }) => ({ id, address, pid: null, process: "down", ended: null }) as const,
+  );
+  return { running: false, layout, facts: { name, pid: null, nodes }, leftovers };
+}
+
+/** Throws UNREACHABLE when no supervisor runs. */
+export async function runningCluster(name: string): Promise<LocalCluster & { readonly running: true }> {
+  const cluster = await localCluster(name);
+  tellLeftovers(cluster);
+  if (cluster.running) return cluster;
+  throw new RaftqError(
+    "UNREACHABLE",
+    `cluster "${name}" is down: \`raftq cluster up${nameFlag(name)}\` starts it again.`,
+  );
+}
+
+export function tellLeftovers(cluster: LocalCluster): void {
+  if (!cluster.running) process.stderr.write(leftoverNotice(cluster.leftovers));
+}
+
+export function leftoverNotice(leftovers: readonly Leftover[]): string {
+  return leftovers
+    .map(({ id, pid, was }) => `${id} (pid ${pid}) was left ${was} by a supervisor that was killed: ended it.\n`)
+    .join("");
+}

@@ -1,0 +1,65 @@
+// How does a local cluster end? `raftq cluster down` stops all nodes in good order; with --purge their data goes too.
+import { clusterLayout } from "../cluster/layout.ts";
+import { askSupervisor } from "../cluster/control.ts";
+import { type ClusterLock, lockCluster } from "../cluster/lock.ts";
+import { purgeCluster, readClusterState } from "../cluster/state.ts";
+import type { Layout } from "../cluster/layout.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { CLUSTER } from "../config.ts";
+import { EXIT, RaftqError } from "../lib/errors.ts";
+import { strictCommand } from "./arguments.ts";
+import { JSON_FLAG, localCluster, NAME, ROOT, tellLeftovers } from "./cluster-arguments.ts";
+
+export const downCommand = strictCommand({
+  name: "down",
+  description: "Stop all nodes of a local cluster, and keep their data",
+  arguments: {
+    ...NAME,
+    purge: { type: "boolean", description: "Delete the data, the logs and all else that `up` created" },
+    ...JSON_FLAG,
+  },
+  run: async ({ name, purge, json }) => {
+    const cluster = await localCluster(name);
+    tellLeftovers(cluster);
+    const { layout, running } = cluster;
+    if (running)
+      await askSupervisor(layout.controlSocket, { command: "down" }, CLUSTER.stopTimeoutMs + CLUSTER.controlTimeoutMs);
+    const left = purge ? await purgeStopped(layout) : [];
+    if (json) process.stdout.write(`${JSON.stringify({ name, stopped: running, purged: purge })}\n`);
+    else process.stdout.write(`${told(name, running, purge)}\n`);
+    if (left.length > 0)
+      process.stderr.write(
+        `Not deleted, because \`up\` did not create it: ${left.join(", ")} in ${layout.directory}\n`,
+      );
+    return EXIT.ok;
+  },
+});
+
+function told(name: string, wasRunning: boolean, purged: boolean): string {
+  const stopped = wasRunning ? `Cluster "${name}" is stopped` : `Cluster "${name}" was not running`;
+  return purged ? `${stopped}; its data is deleted.` : `${stopped}; its data is kept.`;
+}
+
+/** The lock keeps an `up` of another terminal from starting nodes in directories that are being deleted. */
+async function purgeStopped(layout: Layout): Promise<readonly string[]> {
+  const lock = await waitForLock(layout);
+  try {
+    return purgeCluster(layout, readClusterState(layout));
+  } finally {
+    lock.release();
+  }
+}
+
+/** A supervisor gives up its lock only when its process ends, a moment after it answered. */
+async function waitForLock(layout: Layout): Promise<ClusterLock> {
+  const deadline = performance.now() + CLUSTER.controlTimeoutMs;
+  while (performance.now() < deadline) {
+    const lock = await lockCluster(layout);
+    if (lock !== null) return lock;
+    await sleep(CLUSTER.pollMs);
+  }
+  throw new RaftqError(
+    "LOCKED",
+    `another \`raftq cluster\` command uses ${clusterLayout(ROOT, layout.name).directory}; nothing was deleted.`,
+  );
+}

@@ -1,0 +1,184 @@
+// Who belongs to the cluster, and who leads it? `raftq cluster add`, `remove` and `transfer` change that.
+import { setTimeout as sleep } from "node:timers/promises";
+import { askSupervisor, type NodeFacts } from "../cluster/control.ts";
+import { nodeDirectory } from "../cluster/layout.ts";
+import { openNodeAccess } from "./node-access.ts";
+import { nameFlag, portOf } from "../cluster/plan.ts";
+import { askStatus, askStatusAt, type ClusterStatus, type NodeAccess } from "../cluster/status.ts";
+import { CLUSTER } from "../config.ts";
+import { formatDuration } from "../lib/durations.ts";
+import { ERRORS, EXIT, type ExitCode, type Failure, RaftqError } from "../lib/errors.ts";
+import { strictCommand } from "./arguments.ts";
+import { ADDRESS, JSON_FLAG, type LocalCluster, NAME, NODE_NAME, runningCluster } from "./cluster-arguments.ts";
+import { leaderOf } from "./cluster-nodes.ts";
+import { deathNotice, table } from "./cluster-view.ts";
+
+type Running = LocalCluster & { readonly running: true };
+
+export const addCommand = strictCommand({
+  name: "add",
+  description: "Start one more local node and make it a member: first it learns the log, then it votes",
+  arguments: { ...NAME, ...ADDRESS, ...JSON_FLAG },
+  run: ({ name, addr, json }) =>
+    withAccess(async (access) => {
+      if (addr !== undefined) return tellJoinLine(await statusAt(addr, access), json);
+      return addLocal(await runningCluster(name), access, json);
+    }),
+});
+
+export const removeCommand = strictCommand({
+  name: "remove",
+  description: "Take a node out of the cluster, stop it, and keep its data",
+  arguments: { ...NODE_NAME, ...NAME, ...ADDRESS, ...JSON_FLAG },
+  run: ({ node, name, addr, json }) =>
+    withAccess(async (access) => {
+      const cluster = addr === undefined ? await runningCluster(name) : null;
+      const status = cluster === null ? await statusAt(addr ?? [], access) : await localStatus(cluster, access);
+      const id = node === "leader" ? leaderOf(status) : node;
+      await removeMember(status, id, access);
+      const isLocal = cluster?.facts.nodes.some((one) => one.id === id) === true;
+      if (cluster !== null && isLocal) {
+        const timeoutMs = CLUSTER.stopTimeoutMs + CLUSTER.controlTimeoutMs;
+        await askSupervisor(cluster.layout.controlSocket, { command: "retire", node: id }, timeoutMs);
+      }
+      const then =
+        cluster !== null && isLocal
+          ? `It is stopped; its data stays in ${nodeDirectory(cluster.layout, id)}.`
+          : "Its process still runs where it was started: stop it there.";
+      return tell(json, { node: id, removed: true, stopped: isLocal }, `Removed ${id} from the cluster. ${then}`);
+    }),
+});
+
+export const transferCommand = strictCommand({
+  name: "transfer",
+  description: "Hand the leadership to another node, without a gap",
+  arguments: {
+    node: {
+      type: "text",
+      positional: true,
+      description: "The new leader, such as n3 (default: whose log is farthest)",
+    },
+    ...NAME,
+    ...ADDRESS,
+    ...JSON_FLAG,
+  },
+  run: ({ node, name, addr, json }) =>
+    withAccess(async (access) => {
+      const look = async (): Promise<ClusterStatus> =>
+        addr === undefined ? localStatus(await runningCluster(name), access) : statusAt(addr, access);
+      const before = await look();
+      const from = leaderOf(before);
+      if (node === from) return tell(json, { from, leader: from }, `${from} leads already.`);
+      refuse(await access.transfer(addressesOf(before), node ?? null));
+      const leader = await waitForNewLeader(look, from);
+      return tell(json, { from, leader }, `${leader} leads now; ${from} handed over.`);
+    }),
+});
+
+async function withAccess(run: (access: NodeAccess) => Promise<ExitCode>): Promise<ExitCode> {
+  const access = openNodeAccess();
+  try {
+    return await run(access);
+  } finally {
+    access.close();
+  }
+}
+
+function tell(json: boolean, data: object, text: string): ExitCode {
+  process.stdout.write(`${json ? JSON.stringify(data) : text}\n`);
+  return EXIT.ok;
+}
+
+async function addLocal(cluster: Running, access: NodeAccess, json: boolean): Promise<ExitCode> {
+  const { layout, facts } = cluster;
+  // Without a leader nobody could let it in: said now rather than after it has waited.
+  leaderOf(await askStatus(facts.name, facts.nodes, access));
+  const { node } = await askSupervisor(layout.controlSocket, { command: "add" }, CLUSTER.controlTimeoutMs);
+  if (node === null) throw new RaftqError("VERSION", "the supervisor did not name the node that it added.");
+  if (!json) process.stderr.write(`Started ${node}; it copies the log before it votes …\n`);
+  const added = await waitForVoter(cluster, node, access);
+  const text = `${node} at ${added.address} is a voting member.\n${table([
+    ["node", "address", "pid"],
+    [node, added.address, added.pid],
+  ])}`;
+  return tell(json, { node, address: added.address, pid: added.pid, role: "voter" }, text.trimEnd());
+}
+
+async function waitForVoter(cluster: Running, id: string, access: NodeAccess): Promise<NodeFacts> {
+  const { layout } = cluster;
+  const deadline = performance.now() + CLUSTER.joinTimeoutMs;
+  while (performance.now() < deadline) {
+    const { cluster: facts } = await askSupervisor(
+      layout.controlSocket,
+      { command: "describe" },
+      CLUSTER.controlTimeoutMs,
+    );
+    const node = facts.nodes.find((one) => one.id === id);
+    if (node === undefined) throw new RaftqError("UNKNOWN_NODE", `${id} was removed while it joined.`);
+    if (node.ended !== null) throw new RaftqError("UNREACHABLE", deathNotice(id, node.ended).trimEnd());
+    const status = await askStatus(facts.name, facts.nodes, access);
+    const leader = status.nodes.find((one) => one.id === status.leader);
+    const members = leader === undefined ? [] : ((await access.status(leader.address))?.members ?? []);
+    if (members.some((member) => member.id === id && member.role === "voter")) return node;
+    await sleep(CLUSTER.pollMs);
+  }
+  throw new RaftqError(
+    "TIMEOUT",
+    `${id} runs, but is no voter after ${formatDuration(CLUSTER.joinTimeoutMs)}: see \`raftq cluster logs ${id}${nameFlag(cluster.facts.name)}\`.`,
+  );
+}
+
+/** The next number and port after those of the members. */
+function tellJoinLine(status: ClusterStatus, json: boolean): ExitCode {
+  const numbers = status.nodes.map((node) => Number(/^n(\d+)$/.exec(node.id)?.[1] ?? 0));
+  const id = `n${Math.max(...numbers) + 1}`;
+  const port = Math.max(...status.nodes.map(portOf)) + 1;
+  const line = `raftq node --port ${port} --id ${id} --join ${addressesOf(status).join(",")}`;
+  return tell(json, { id, port, line }, line);
+}
+
+/** Repeats what may be repeated: removing a node twice removes it once. */
+async function removeMember(status: ClusterStatus, id: string, access: NodeAccess): Promise<void> {
+  if (!status.nodes.some((node) => node.id === id)) {
+    const known = status.nodes.map((node) => node.id).join(", ");
+    throw new RaftqError("UNKNOWN_NODE", `the cluster has no node "${id}"; it has ${known}.`);
+  }
+  const deadline = performance.now() + CLUSTER.membershipTimeoutMs;
+  for (;;) {
+    const failure = await access.remove(addressesOf(status), id);
+    // Not a member any more: an earlier attempt, here or elsewhere, went through.
+    if (failure === null || failure.code === "UNKNOWN_NODE") return;
+    const errorClass = ERRORS[failure.code].class;
+    const again = errorClass === "unknown" || errorClass === "retry" || errorClass === "redirect";
+    if (!again || performance.now() >= deadline) refuse(failure);
+    await sleep(CLUSTER.pollMs);
+  }
+}
+
+function refuse(failure: Failure | null): void {
+  if (failure !== null) throw new RaftqError(failure.code, `${failure.message}.`);
+}
+
+async function waitForNewLeader(look: () => Promise<ClusterStatus>, from: string): Promise<string> {
+  const deadline = performance.now() + CLUSTER.leaderTimeoutMs;
+  while (performance.now() < deadline) {
+    const { leader } = await look();
+    if (leader !== null && leader !== from) return leader;
+    await sleep(CLUSTER.pollMs);
+  }
+  throw new RaftqError(
+    "NO_LEADER",
+    `${from} handed over, but no other leader was seen within ${formatDuration(CLUSTER.leaderTimeoutMs)}.`,
+  );
+}
+
+const localStatus = ({ facts }: Running, access: NodeAccess): Promise<ClusterStatus> =>
+  askStatus(facts.name, facts.nodes, access);
+
+async function statusAt(addresses: readonly string[], access: NodeAccess): Promise<ClusterStatus> {
+  const status = await askStatusAt(addresses, access);
+  if (status === null) throw new RaftqError("UNREACHABLE", `no node answers at ${addresses.join(", ")}.`);
+  return status;
+}
+
+const addressesOf = (status: ClusterStatus): readonly string[] => status.nodes.map((node) => node.address);

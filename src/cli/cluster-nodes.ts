@@ -1,0 +1,135 @@
+// What can happen to a machine? `raftq cluster kill`, `start`, `pause` and `resume` do it to a local process.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { CommandDef } from "citty";
+import { askSupervisor, type ControlAnswer, type NodeVerb } from "../cluster/control.ts";
+import { openNodeAccess } from "./node-access.ts";
+import { nameFlag } from "../cluster/plan.ts";
+import { shownProgram } from "../cluster/program.ts";
+import { askStatus, type ClusterStatus, type NodeAccess } from "../cluster/status.ts";
+import { CLUSTER } from "../config.ts";
+import { formatDuration } from "../lib/durations.ts";
+import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
+import { strictCommand } from "./arguments.ts";
+import { JSON_FLAG, type LocalCluster, NAME, NODE_NAME, runningCluster } from "./cluster-arguments.ts";
+
+type Verb = Exclude<NodeVerb, "retire">;
+type Running = LocalCluster & { readonly running: true };
+
+export const killCommand = nodeCommand(
+  "kill",
+  "End a node at once (kill -9): the crash that nothing acknowledged may be lost in",
+);
+export const startCommand = nodeCommand("start", "Start a node that is down");
+export const pauseCommand = nodeCommand(
+  "pause",
+  "Stop a node's process without ending it (SIGSTOP): a machine that hangs",
+);
+export const resumeCommand = nodeCommand("resume", "Let a paused node go on");
+
+function nodeCommand(verb: Verb, description: string): CommandDef {
+  return strictCommand({
+    name: verb,
+    description,
+    arguments: { ...NODE_NAME, ...NAME, ...JSON_FLAG },
+    run: async ({ node, name, json }) => {
+      const cluster = await runningCluster(name);
+      const access = openNodeAccess();
+      try {
+        return await changeNode(cluster, verb, node, access, json);
+      } finally {
+        access.close();
+      }
+    },
+  });
+}
+
+interface Result {
+  readonly node: string;
+  readonly verb: Verb;
+  readonly changed: boolean;
+  /** How long nobody could be served, and who leads now: when the leader was killed or paused. */
+  readonly unservedMs: number | null;
+  readonly leader: string | null;
+}
+
+async function changeNode(
+  cluster: Running,
+  verb: Verb,
+  wanted: string,
+  access: NodeAccess,
+  json: boolean,
+): Promise<ExitCode> {
+  const { layout, facts } = cluster;
+  const before = await askStatus(facts.name, facts.nodes, access);
+  const node = wanted === "leader" ? leaderOf(before) : wanted;
+  const endsLeader = node === before.leader && (verb === "kill" || verb === "pause");
+  const timeoutMs = CLUSTER.controlTimeoutMs;
+  const begun = performance.now();
+  const answer = await askSupervisor(layout.controlSocket, { command: verb, node }, timeoutMs);
+  const outage = endsLeader && answer.changed ? await waitForServer(answer, node, begun, access) : null;
+  const result: Result = {
+    node,
+    verb,
+    changed: answer.changed,
+    unservedMs: outage?.ms ?? null,
+    leader: outage?.leader ?? null,
+  };
+  if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
+  else process.stdout.write(`${told(result, endsLeader, nameFlag(facts.name))}\n`);
+  return endsLeader && answer.changed && outage === null ? EXIT.unreachable : EXIT.ok;
+}
+
+/** The node that leads now; throws when none does. */
+export function leaderOf(status: ClusterStatus): string {
+  if (status.leader !== null) return status.leader;
+  throw new RaftqError("NO_LEADER", "no node leads now, so `leader` names nobody.");
+}
+
+interface Outage {
+  readonly ms: number;
+  readonly leader: string;
+}
+
+/** Asks all other nodes for a linearizable read, again and again, until one answers it. */
+async function waitForServer(
+  answer: ControlAnswer,
+  ended: string,
+  begun: number,
+  access: NodeAccess,
+): Promise<Outage | null> {
+  const others = answer.cluster.nodes.filter((node) => node.id !== ended && node.process === "running");
+  const deadline = begun + CLUSTER.leaderTimeoutMs;
+  let outage: Outage | null = null;
+  const probe = async (id: string, address: string): Promise<void> => {
+    while (outage === null && performance.now() < deadline) {
+      if (await access.serves(address)) outage ??= { ms: Math.round(performance.now() - begun), leader: id };
+      else await sleep(CLUSTER.probeMs);
+    }
+  };
+  // The first probe that returns has found somebody; a node that owes an answer does not prolong the wait.
+  if (others.length > 0) await Promise.race(others.map(({ id, address }) => probe(id, address)));
+  return outage;
+}
+
+function told(result: Result, endsLeader: boolean, flag: string): string {
+  const { node, verb, changed } = result;
+  const raftq = shownProgram();
+  switch (verb) {
+    case "kill":
+      if (!changed) return `${node} is down already.`;
+      return `Killed ${node}. ${endsLeader ? outageText(result) : ""}Start it again: ${raftq} cluster start ${node}${flag}`;
+    case "pause":
+      if (!changed) return `${node} is paused already.`;
+      return `Paused ${node}. ${endsLeader ? outageText(result) : ""}Let it go on: ${raftq} cluster resume ${node}${flag}`;
+    case "start":
+      return changed ? `Started ${node}.` : `${node} runs already.`;
+    case "resume":
+      return changed ? `${node} goes on.` : `${node} was not paused.`;
+  }
+}
+
+function outageText({ unservedMs, leader }: Result): string {
+  if (unservedMs === null)
+    return `It led, and nobody else leads after ${formatDuration(CLUSTER.leaderTimeoutMs)}: is a majority up? `;
+  return `It led; ${leader} leads now. For ${formatDuration(unservedMs)} nobody could be served. `;
+}

@@ -1,0 +1,70 @@
+// Who leads, and how far is the log of each node? `raftq cluster status` shows it, once or again and again.
+import { setTimeout as sleep } from "node:timers/promises";
+import { openNodeAccess } from "./node-access.ts";
+import { askStatus, askStatusAt, type ClusterStatus, type NodeAccess } from "../cluster/status.ts";
+import { CLUSTER } from "../config.ts";
+import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
+import { strictCommand } from "./arguments.ts";
+import { ADDRESS, JSON_FLAG, type LocalCluster, localCluster, NAME, tellLeftovers } from "./cluster-arguments.ts";
+import { deathNotice, statusTable } from "./cluster-view.ts";
+import { openLiveTable } from "./live-table.ts";
+
+export const statusCommand = strictCommand({
+  name: "status",
+  description: "Show who leads, and how far each node's log is",
+  arguments: {
+    ...NAME,
+    ...ADDRESS,
+    watch: { type: "boolean", alias: "w", description: "Keep showing it until Ctrl-C" },
+    ...JSON_FLAG,
+  },
+  run: async ({ name, addr, watch, json }) => {
+    const access = openNodeAccess();
+    const look = (): Promise<Look> => (addr === undefined ? lookAtLocal(name, access) : lookAt(addr, access));
+    try {
+      return watch ? await watchStatus(look, json) : await showStatus(look, json);
+    } finally {
+      access.close();
+    }
+  },
+});
+
+/** A status, and what else a person should be told. */
+interface Look {
+  readonly status: ClusterStatus;
+  readonly notes: string;
+}
+
+async function showStatus(look: () => Promise<Look>, json: boolean): Promise<ExitCode> {
+  const { status, notes } = await look();
+  process.stdout.write(json ? `${JSON.stringify(status)}\n` : statusTable(status));
+  if (!json) process.stderr.write(notes);
+  return status.nodes.some((node) => node.state !== "down") ? EXIT.ok : EXIT.unreachable;
+}
+
+async function watchStatus(look: () => Promise<Look>, json: boolean): Promise<ExitCode> {
+  const live = openLiveTable();
+  let shown = "";
+  for (;;) {
+    const { status, notes } = await look();
+    const text = json ? `${JSON.stringify(status)}\n` : `${statusTable(status)}${notes}`;
+    if (live.isShown && !json) live.show(text);
+    else if (text !== shown) process.stdout.write(text);
+    shown = text;
+    await sleep(CLUSTER.watchMs);
+  }
+}
+
+async function lookAtLocal(name: string, access: NodeAccess): Promise<Look> {
+  const cluster: LocalCluster = await localCluster(name);
+  tellLeftovers(cluster);
+  const status = await askStatus(name, cluster.facts.nodes, access);
+  const notes = cluster.facts.nodes.map(({ id, ended }) => (ended === null ? "" : deathNotice(id, ended)));
+  return { status, notes: notes.join("") };
+}
+
+async function lookAt(addresses: readonly string[], access: NodeAccess): Promise<Look> {
+  const status = await askStatusAt(addresses, access);
+  if (status === null) throw new RaftqError("UNREACHABLE", `no node answers at ${addresses.join(", ")}.`);
+  return { status, notes: "" };
+}

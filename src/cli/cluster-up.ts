@@ -1,0 +1,231 @@
+// What does `raftq cluster up` do? It starts a local cluster, or resumes it, and stays with it until it is stopped.
+import { spawn } from "node:child_process";
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ClusterFacts } from "../cluster/control.ts";
+import { clusterLayout, type Layout } from "../cluster/layout.ts";
+import { openNodeAccess } from "./node-access.ts";
+import type { NodeEnd } from "../cluster/node-process.ts";
+import { evenSizeHint, nameFlag, type UpRequest } from "../cluster/plan.ts";
+import { watchAncestors } from "../cluster/processes.ts";
+import { childEnvironment, ownProgram, shownProgram } from "../cluster/program.ts";
+import { createClusterDirectory } from "../cluster/state.ts";
+import { askStatus, type ClusterStatus, waitForLeader } from "../cluster/status.ts";
+import type { Supervisor } from "../cluster/supervisor.ts";
+import { alreadyRunning, bringUp, findRunning, requirePossible, type UpSettings } from "../cluster/up.ts";
+import { CLUSTER, DEFAULTS, timingProblem } from "../config.ts";
+import { formatDuration } from "../lib/durations.ts";
+import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
+import { strictCommand, type Values } from "./arguments.ts";
+import { JSON_FLAG, leftoverNotice, NAME, ROOT } from "./cluster-arguments.ts";
+import { deathNotice, headline, nextSteps, processTable, statusTable } from "./cluster-view.ts";
+import { type LiveTable, openLiveTable } from "./live-table.ts";
+import { parseElection, TIMING_ARGUMENTS } from "./node-settings.ts";
+import { onStopSignals } from "./signals.ts";
+
+const UP_ARGUMENTS = {
+  size: {
+    type: "integer",
+    positional: true,
+    min: 1,
+    max: CLUSTER.maxNodes,
+    description: `Number of nodes, 1 to ${CLUSTER.maxNodes} (default: those that exist, else ${DEFAULTS.clusterSize})`,
+  },
+  ...NAME,
+  "base-port": {
+    type: "integer",
+    min: 1,
+    max: 65_535,
+    description: `Port of n1; n2 has the next one (default: ${DEFAULTS.port})`,
+    valueHint: String(DEFAULTS.port),
+  },
+  detach: { type: "boolean", alias: "d", description: "Return when a leader serves; `raftq cluster down` stops it" },
+  ...TIMING_ARGUMENTS,
+  ...JSON_FLAG,
+} as const;
+type UpValues = Values<typeof UP_ARGUMENTS>;
+
+export const upCommand = strictCommand({
+  name: "up",
+  description: "Start a local cluster, or resume it",
+  arguments: UP_ARGUMENTS,
+  run: (values) => {
+    const { min, max } = parseElection(values.election);
+    const problem = timingProblem(values.heartbeat, min, max);
+    if (problem !== null) throw new RaftqError("USAGE", `${problem}.`);
+    const layout = clusterLayout(ROOT, values.name);
+    return values.detach ? upDetached(layout, values) : upForeground(layout, values);
+  },
+});
+
+/** This process while it is the supervisor. */
+interface Session {
+  readonly live: LiveTable;
+  supervisor: Supervisor | null;
+  stopping: boolean;
+}
+
+async function upForeground(layout: Layout, values: UpValues): Promise<ExitCode> {
+  const session = openSession();
+  const result = await bringUp(upSettings(layout, values, (id, end) => session.live.note(deathNotice(id, end))));
+  if (result.kind === "running") return tellRunning(result.facts, values);
+  const { supervisor, founded } = result;
+  session.supervisor = supervisor;
+  session.live.note(leftoverNotice(result.leftovers));
+  const access = openNodeAccess();
+  const ask = (): Promise<ClusterStatus> => askStatus(values.name, supervisor.facts().nodes, access);
+  try {
+    const status = await waitForLeader(ask, access, () => session.stopping || isHopeless(supervisor.facts(), founded));
+    if (status !== null) tellUp(status, values, session.live.isShown);
+    else if (!session.stopping) await giveUpOrGoOn(supervisor, founded, values.name);
+    await watchUntilStopped(session, supervisor, ask);
+    session.live.show("");
+    session.live.note(`All nodes of cluster "${values.name}" are stopped; their data is kept.\n`);
+  } finally {
+    access.close();
+    session.live.close();
+  }
+  return EXIT.ok;
+}
+
+function openSession(): Session {
+  const session: Session = { live: openLiveTable(), supervisor: null, stopping: false };
+  const stop = (why: string): void => {
+    session.stopping = true;
+    if (session.supervisor === null) process.exit(EXIT.ok);
+    session.live.note(`${why}: stopping all nodes\n`);
+    void session.supervisor.stop();
+  };
+  const fault = (error: unknown): void => {
+    const what = error instanceof Error ? error.message : String(error);
+    process.stderr.write(
+      `raftq: the supervisor stopped by a fault (${what}); its nodes stop in good order by themselves.\n`,
+    );
+    process.exit(EXIT.failed);
+  };
+  process.on("uncaughtException", fault);
+  process.on("unhandledRejection", fault);
+  onStopSignals(stop, (signal) => {
+    session.live.note(`${signal} again: killing all nodes\n`);
+    void session.supervisor?.stopNow();
+  });
+  watchAncestors(CLUSTER.ancestorPollMs, (pid) => stop(`process ${pid}, which started this one, has ended`));
+  return session;
+}
+
+/** A founding needs every founder; data that exists needs a majority. */
+function isHopeless(facts: ClusterFacts, founded: boolean): boolean {
+  const alive = facts.nodes.filter((node) => node.process !== "down").length;
+  return founded ? alive < facts.nodes.length : alive * 2 <= facts.nodes.length;
+}
+
+async function giveUpOrGoOn(supervisor: Supervisor, founded: boolean, name: string): Promise<void> {
+  if (!isHopeless(supervisor.facts(), founded)) {
+    const waited = formatDuration(CLUSTER.leaderTimeoutMs);
+    process.stderr.write(
+      `No leader within ${waited}; still waiting. See: ${shownProgram()} cluster logs${nameFlag(name)}\n`,
+    );
+    return;
+  }
+  await supervisor.stop();
+  await supervisor.stopped;
+  throw new RaftqError(
+    "NO_LEADER",
+    `cluster "${name}" did not come up, because too few of its nodes stayed up; all are stopped.`,
+  );
+}
+
+async function watchUntilStopped(
+  session: Session,
+  supervisor: Supervisor,
+  ask: () => Promise<ClusterStatus>,
+): Promise<void> {
+  const stopped = supervisor.stopped.then(() => true);
+  while (!(await Promise.race([stopped, sleep(CLUSTER.watchMs, false)]))) {
+    if (session.live.isShown && !session.stopping) session.live.show(statusTable(await ask()));
+  }
+}
+
+/** A background process of its own session does what `up` does in the foreground; its words go to supervisor.log. */
+async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
+  const running = await findRunning(layout);
+  if (running !== null) return tellRunning(alreadyRunning(upRequest(values), running).facts, values);
+  requirePossible(upSettings(layout, values, () => {}));
+  createClusterDirectory(layout);
+  const log = openSync(layout.supervisorLog, "a", 0o600);
+  const logStart = fstatSync(log).size;
+  const [command = "", ...programArguments] = ownProgram();
+  const child = spawn(command, [...programArguments, "cluster", "up", ...repeatedArguments(values)], {
+    detached: true,
+    stdio: ["ignore", log, log],
+    env: childEnvironment(process.env),
+  });
+  closeSync(log);
+  child.unref();
+  const ended = (): boolean => child.exitCode !== null || child.signalCode !== null;
+  const access = openNodeAccess();
+  try {
+    const ask = async (): Promise<ClusterStatus> =>
+      askStatus(values.name, (await findRunning(layout))?.nodes ?? [], access);
+    const status = await waitForLeader(ask, access, ended);
+    if (status !== null) {
+      tellUp(status, values);
+      return EXIT.ok;
+    }
+  } finally {
+    access.close();
+  }
+  if (!ended()) {
+    const waited = formatDuration(CLUSTER.leaderTimeoutMs);
+    throw new RaftqError("NO_LEADER", `cluster "${values.name}" runs, but no leader was elected within ${waited}.`);
+  }
+  // It has said why: here is what it said.
+  process.stderr.write(readFileSync(layout.supervisorLog).subarray(logStart));
+  return Object.values(EXIT).find((code) => code === child.exitCode) ?? EXIT.failed;
+}
+
+function upRequest(values: UpValues): UpRequest {
+  return { name: values.name, size: values.size ?? null, basePort: values["base-port"] ?? null };
+}
+
+function upSettings(layout: Layout, values: UpValues, onNodeDied: (id: string, end: NodeEnd) => void): UpSettings {
+  return { layout, request: upRequest(values), program: ownProgram(), nodeFlags: timingFlags(values), onNodeDied };
+}
+
+const timingFlags = (values: UpValues): readonly string[] => [
+  "--heartbeat",
+  `${values.heartbeat}ms`,
+  "--election",
+  values.election,
+];
+
+function repeatedArguments(values: UpValues): readonly string[] {
+  const size = values.size === undefined ? [] : [String(values.size)];
+  const basePort = values["base-port"] === undefined ? [] : ["--base-port", String(values["base-port"])];
+  return [...size, "--name", values.name, ...basePort, ...timingFlags(values)];
+}
+
+async function tellRunning(facts: ClusterFacts, values: UpValues): Promise<ExitCode> {
+  const access = openNodeAccess();
+  try {
+    const status = await askStatus(values.name, facts.nodes, access);
+    if (!values.json) process.stderr.write(`Already running (pid ${facts.pid}).\n`);
+    tellUp(status, values);
+  } finally {
+    access.close();
+  }
+  return EXIT.ok;
+}
+
+/** `live`: the nodes are shown below, and kept current. */
+function tellUp(status: ClusterStatus, values: UpValues, live = false): void {
+  if (values.json) {
+    process.stdout.write(`${JSON.stringify(status)}\n`);
+    return;
+  }
+  const addresses = status.nodes.map((node) => node.address);
+  const nodes = live ? "" : `${headline(status)}\n${processTable(status)}`;
+  process.stdout.write(`${nodes}${nextSteps(shownProgram(), values.name, addresses)}`);
+  const hint = evenSizeHint(status.nodes.length);
+  if (hint !== null) process.stderr.write(`${hint}\n`);
+}

@@ -1,0 +1,82 @@
+// How does a cluster look on a terminal? Pure: a status in, lines out.
+import type { NodeEnd } from "../cluster/node-process.ts";
+import type { ClusterStatus, NodeLine } from "../cluster/status.ts";
+import { escapeText } from "./escape.ts";
+
+type Cell = string | number | null;
+
+/** Columns as wide as their widest cell; null is shown as a dash. */
+export function table(rows: readonly (readonly Cell[])[]): string {
+  const texts = rows.map((row) => row.map((cell) => (cell === null ? "-" : String(cell))));
+  const widths: number[] = [];
+  for (const row of texts) row.forEach((text, i) => (widths[i] = Math.max(widths[i] ?? 0, text.length)));
+  return texts
+    .map(
+      (row) =>
+        `${row
+          .map((text, i) => text.padEnd(widths[i] ?? 0))
+          .join("  ")
+          .trimEnd()}\n`,
+    )
+    .join("");
+}
+
+/** node, address, pid, state. */
+export function processTable(status: ClusterStatus): string {
+  return table([
+    ["node", "address", "pid", "state"],
+    ...status.nodes.map((node) => [node.id, node.address, node.pid, shownState(node)]),
+  ]);
+}
+
+/** What `cluster status` shows: where the log of each node stands. */
+export function statusTable(status: ClusterStatus): string {
+  const head = ["node", "address", "pid", "state", "term", "commit", "applied", "last", "snapshot"];
+  const rows = status.nodes.map((node) => [
+    node.id,
+    node.address,
+    node.pid,
+    shownState(node),
+    node.term,
+    node.commitIndex,
+    node.appliedIndex,
+    node.lastIndex,
+    node.snapshotIndex,
+  ]);
+  return `${headline(status)}\n${table([head, ...rows])}`;
+}
+
+export function headline(status: ClusterStatus): string {
+  const name = status.name === null ? "cluster" : `cluster "${status.name}"`;
+  const id = status.clusterId === null ? "" : ` ${status.clusterId}`;
+  if (status.nodes.every((node) => node.state === "down")) return `${name}${id} is down`;
+  const leader = status.leader === null ? "no leader" : `leader ${status.leader}`;
+  return `${name}${id}: ${leader}, term ${status.term}`;
+}
+
+/** The line that makes clients in this shell find the cluster. */
+export function exportLine(addresses: readonly string[]): string {
+  return `export RAFTQ_ADDR=${addresses.join(",")}`;
+}
+
+/** What to do with a cluster that has just come up. `raftq`: how this program is called here. */
+export function nextSteps(raftq: string, name: string, addresses: readonly string[]): string {
+  const flag = name === "default" ? "" : ` --name ${name}`;
+  const steps = [
+    [`  ${raftq} client enqueue 42`, "then dequeue; without a command: the shell"],
+    [`  ${raftq} cluster kill leader${flag}`, "nothing that was acknowledged is lost"],
+    [`  ${raftq} cluster status --watch${flag}`, "who leads, and how far each log is"],
+    [`  ${raftq} cluster down${flag}`, "stops all nodes, keeps their data"],
+  ];
+  return `Try, in another terminal:\n${table(steps)}${exportLine(addresses)}\n`;
+}
+
+/** Why a node is down that nobody stopped. */
+export function deathNotice(id: string, end: NodeEnd): string {
+  const how = end.signal === null ? `exit code ${end.code ?? "unknown"}` : `signal ${end.signal}`;
+  const lines = end.lastLines.map((line) => `  ${escapeText(line)}\n`).join("");
+  const log = lines === "" ? "It wrote nothing to its log.\n" : `Its last lines:\n${lines}`;
+  return `${id} ended by itself at ${new Date(end.at).toISOString()} (${how}). ${log}`;
+}
+
+const shownState = (node: NodeLine): string => (node.state === "leader" ? "leader *" : node.state);

@@ -1,0 +1,40 @@
+// How is one table kept current at the bottom of a terminal? It is drawn over its former self; notes go above it.
+// Without a terminal nothing is drawn and notes are plain lines on stderr.
+export interface LiveTable {
+  /** True on a terminal. */
+  readonly isShown: boolean;
+  show(text: string): void;
+  note(text: string): void;
+  /** Leaves the last table where it is. */
+  close(): void;
+}
+
+const CLEAR_BELOW = "\x1b[0J";
+const up = (lines: number): string => (lines === 0 ? "" : `\x1b[${lines}A`);
+
+export function openLiveTable(): LiveTable {
+  const isShown = process.stdout.isTTY;
+  let shown = "";
+  const erase = (): string => `${up(shown.split("\n").length - 1)}\r${CLEAR_BELOW}`;
+  return {
+    isShown,
+    show: (text) => {
+      // A line that wraps would be two on the screen, and one too many would stay when it is erased.
+      const fitting = text
+        .split("\n")
+        .map((line) => line.slice(0, process.stdout.columns - 1))
+        .join("\n");
+      if (!isShown || fitting === shown) return;
+      process.stdout.write(`${erase()}${fitting}`);
+      shown = fitting;
+    },
+    note: (text) => {
+      if (text === "") return;
+      if (isShown) process.stdout.write(`${shown === "" ? "" : erase()}${text}${shown}`);
+      else process.stderr.write(text);
+    },
+    close: () => {
+      shown = "";
+    },
+  };
+}

@@ -1,0 +1,16 @@
+// Over what are the nodes of a cluster asked from the command line? The system's network, clock and chance.
+import { randomBytes } from "node:crypto";
+import { createNodeAccess } from "../cluster/node-access.ts";
+import type { NodeAccess } from "../cluster/status.ts";
+import { WIRE } from "../config.ts";
+import { seededRandom } from "../lib/random.ts";
+import { createRealClock } from "../lib/real-clock.ts";
+import { createTcpNetwork } from "../wire/tcp.ts";
+
+export function openNodeAccess(): NodeAccess {
+  return createNodeAccess({
+    network: createTcpNetwork({ closeTimeoutMs: WIRE.closeTimeoutMs }),
+    clock: createRealClock(),
+    random: seededRandom(randomBytes(6).readUIntBE(0, 6)),
+  });
+}

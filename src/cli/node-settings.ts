@@ -1,0 +1,202 @@
+// Which node do these flags describe? Flags and `RAFTQ_*` variables in; settings, or a refusal that says what to type, out.
+import { isIPv4 } from "node:net";
+import { CLUSTER, DEFAULTS, QUEUE, RAFT, STORAGE, timingProblem } from "../config.ts";
+import { formatDuration, parseDuration } from "../lib/durations.ts";
+import { RaftqError } from "../lib/errors.ts";
+import { isNodeId } from "../raft/types.ts";
+import type { LogLevel, NodeSettings } from "../server/types.ts";
+import { formatAddress, parseAddress } from "../wire/address.ts";
+import type { Arguments, Values } from "./arguments.ts";
+
+const defaultElection = `${formatDuration(DEFAULTS.electionMinMs)}-${formatDuration(DEFAULTS.electionMaxMs)}`;
+
+/** Also passed on by `cluster up` to each of its nodes. */
+export const TIMING_ARGUMENTS = {
+  heartbeat: {
+    type: "duration",
+    description: "How often the leader speaks to the others",
+    environment: "RAFTQ_HEARTBEAT",
+    valueHint: formatDuration(DEFAULTS.heartbeatMs),
+    default: DEFAULTS.heartbeatMs,
+  },
+  election: {
+    type: "text",
+    description: "Silence of the leader after which a node stands for election: a random time in this range",
+    environment: "RAFTQ_ELECTION",
+    valueHint: defaultElection,
+    default: defaultElection,
+  },
+} as const satisfies Arguments;
+
+export const NODE_ARGUMENTS = {
+  port: {
+    type: "integer",
+    min: 1,
+    max: 65_535,
+    description: "Port for clients and other nodes",
+    environment: "RAFTQ_PORT",
+    default: DEFAULTS.port,
+  },
+  host: {
+    type: "text",
+    description: "Address to bind",
+    environment: "RAFTQ_HOST",
+    valueHint: DEFAULTS.host,
+    default: DEFAULTS.host,
+  },
+  id: {
+    type: "text",
+    description: "Name of this node in its cluster (default: n<port>)",
+    environment: "RAFTQ_ID",
+    valueHint: "n1",
+  },
+  data: {
+    type: "text",
+    description: "Directory of this node's data (default: .raftq/nodes/<port>)",
+    environment: "RAFTQ_DATA",
+    valueHint: "directory",
+  },
+  join: {
+    type: "list",
+    description: "Addresses of members to be let in by, or of all founders together with --expect",
+    environment: "RAFTQ_JOIN",
+    valueHint: "host:port,host:port",
+  },
+  expect: {
+    type: "integer",
+    min: 1,
+    max: CLUSTER.maxNodes,
+    description: "Found a new cluster of exactly this many nodes, those of --join",
+    environment: "RAFTQ_EXPECT",
+    valueHint: "3",
+  },
+  advertise: {
+    type: "text",
+    description: "Where other nodes and clients reach this one (default: host:port)",
+    environment: "RAFTQ_ADVERTISE",
+    valueHint: "host:port",
+  },
+  ...TIMING_ARGUMENTS,
+  insecure: {
+    type: "boolean",
+    description: "Allow a --host that other machines reach, without authentication",
+    environment: "RAFTQ_INSECURE",
+  },
+  "log-level": {
+    type: "choice",
+    options: ["debug", "info", "warn", "error"],
+    description: "Least severe lines to write to stderr",
+    environment: "RAFTQ_LOG_LEVEL",
+    default: "info",
+  },
+  "log-format": {
+    type: "choice",
+    options: ["text", "json"],
+    description: "Lines for people, or one JSON object each",
+    environment: "RAFTQ_LOG_FORMAT",
+    default: "text",
+  },
+} as const satisfies Arguments;
+
+export interface NodeStart {
+  readonly settings: NodeSettings;
+  readonly dataDirectory: string;
+  readonly logLevel: LogLevel;
+  readonly logFormat: "text" | "json";
+}
+
+const usage = (message: string): RaftqError => new RaftqError("USAGE", message);
+
+/** Throws RaftqError USAGE for flags that cannot work together. */
+export function nodeStart(values: Values<typeof NODE_ARGUMENTS>): NodeStart {
+  const { port } = values;
+  const id = values.id ?? `n${port}`;
+  if (!isNodeId(id)) {
+    throw usage(
+      `--id "${id}" is no node id: use 1 to 32 small letters, digits and "-", and start with a letter or digit.`,
+    );
+  }
+  const host = values.host.replace(/^\[(.*)\]$/, "$1");
+  requireLoopback(host, values.insecure);
+  const advertise = advertised(values.advertise, host, port);
+  const join = unique((values.join ?? []).map((text) => address(text)));
+  const expect = values.expect ?? null;
+  if (expect !== null) requireFounders(expect, join, advertise);
+  const election = parseElection(values.election);
+  const problem = timingProblem(values.heartbeat, election.min, election.max);
+  if (problem !== null) throw usage(`${problem}.`);
+  const settings: NodeSettings = {
+    id,
+    host,
+    port,
+    advertise,
+    join,
+    expect,
+    heartbeatMs: values.heartbeat,
+    electionMinMs: election.min,
+    electionMaxMs: election.max,
+    segmentBytes: STORAGE.segmentBytes,
+    compactMinBytes: STORAGE.compactMinBytes,
+    compactFactor: STORAGE.compactFactor,
+    keepLogBytes: RAFT.keepLogBytes,
+    maxAppendBytes: RAFT.maxAppendBytes,
+    maxInflightMessages: RAFT.maxInflightMessages,
+    queueLimits: QUEUE,
+  };
+  const dataDirectory = values.data ?? `.raftq/nodes/${port}`;
+  return { settings, dataDirectory, logLevel: values["log-level"], logFormat: values["log-format"] };
+}
+
+/** `300ms-600ms`. */
+export function parseElection(text: string): { readonly min: number; readonly max: number } {
+  const [low, high, ...more] = text.split("-").map(parseDuration);
+  if (low === undefined || high === undefined || more.length > 0) {
+    throw usage(`--election is a range of two durations such as ${defaultElection}, not "${text}".`);
+  }
+  return { min: low, max: high };
+}
+
+/** The way this project is often first met: `node <host> <port> [<leader host> <leader port>]`. The exact line to type instead. */
+export function refuseCourseForm(words: readonly string[]): void {
+  const [host, port, leaderHost, leaderPort, ...more] = words;
+  const isPort = (word: string | undefined): boolean => word !== undefined && /^\d{1,5}$/.test(word);
+  if (host === undefined || host.startsWith("-") || !isPort(port) || more.length > 0) return;
+  const ownHost = host === "localhost" || host === DEFAULTS.host ? "" : ` --host ${host}`;
+  if (leaderHost === undefined) throw usage(`a node takes flags. Type: raftq node --port ${port}${ownHost}.`);
+  if (!isPort(leaderPort)) return;
+  throw usage(`a node takes flags. Type: raftq node --port ${port}${ownHost} --join ${leaderHost}:${leaderPort}.`);
+}
+
+function requireLoopback(host: string, insecure: boolean): void {
+  const loopback = host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));
+  if (loopback || insecure) return;
+  throw usage(
+    `--host ${host} lets other machines in, and this version has no authentication: bind ${DEFAULTS.host}, or add --insecure if everybody who reaches this network may read and change the queue.`,
+  );
+}
+
+function advertised(given: string | undefined, host: string, port: number): string {
+  if (given !== undefined) return address(given);
+  if (host === "0.0.0.0" || host === "::") {
+    throw usage(
+      `--host ${host} is every address of this machine: say with --advertise host:port where others reach this node.`,
+    );
+  }
+  return formatAddress(host, port);
+}
+
+function requireFounders(expect: number, join: readonly string[], advertise: string): void {
+  const founders = unique([...join, advertise]);
+  if (founders.length === expect) return;
+  throw usage(
+    `--expect ${expect} needs the addresses of all ${expect} founders in --join; with this node they are ${founders.length}: ${founders.join(", ")}.`,
+  );
+}
+
+/** One way to write each address, so that the founders' sets can be compared. */
+function address(text: string): string {
+  const { host, port } = parseAddress(text);
+  return formatAddress(host.toLowerCase(), port);
+}
+
+const unique = (texts: readonly string[]): readonly string[] => [...new Set(texts)];

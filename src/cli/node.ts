@@ -1,0 +1,106 @@
+// How does `raftq node` run? From its flags to its last line: until a signal, its supervisor's end, or an error that it cannot
+// survive.
+import { randomBytes } from "node:crypto";
+import type { CommandDef } from "citty";
+import { SUPERVISED } from "../cluster/program.ts";
+import { WIRE } from "../config.ts";
+import { BrokenInvariant } from "../lib/assert.ts";
+import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
+import { seededRandom } from "../lib/random.ts";
+import { startNode } from "../server/node.ts";
+import { createRealClock } from "../lib/real-clock.ts";
+import type { LogEvent, RunningNode } from "../server/types.ts";
+import { createRealDisk } from "../storage/real-disk.ts";
+import { createTcpNetwork } from "../wire/tcp.ts";
+import { strictCommand } from "./arguments.ts";
+import { createNodeLog } from "./node-log.ts";
+import { NODE_ARGUMENTS, type NodeStart, nodeStart, refuseCourseForm } from "./node-settings.ts";
+import { onStopSignals } from "./signals.ts";
+
+type Log = (event: LogEvent) => void;
+
+const strict = strictCommand({
+  name: "node",
+  description: "Run one node: alone it founds a cluster, with --join it asks to be let in, with data it resumes",
+  arguments: NODE_ARGUMENTS,
+  run: (values) => runNode(nodeStart(values)),
+});
+
+export const nodeCommand: CommandDef = {
+  ...strict,
+  run: (context) => {
+    refuseCourseForm(context.rawArgs);
+    return strict.run?.(context);
+  },
+};
+
+function runNode(start: NodeStart): Promise<ExitCode> {
+  const { settings, dataDirectory } = start;
+  const log = createNodeLog(start.logLevel, start.logFormat);
+  const { promise, resolve, reject } = Promise.withResolvers<ExitCode>();
+  stopOnFault(log);
+  const ports = {
+    disk: createRealDisk(dataDirectory),
+    network: createTcpNetwork({ closeTimeoutMs: WIRE.closeTimeoutMs }),
+    clock: createRealClock(),
+    random: seededRandom(systemSeed()),
+    log,
+    residentBytes: () => process.memoryUsage.rss(),
+  };
+  const node = startNode(
+    ports,
+    settings,
+    (started) => {
+      const { id, address, clusterId, role } = started;
+      const cluster = clusterId ?? "none yet";
+      log({
+        level: "info",
+        event: "started",
+        text: `node ${id} at ${address}, data in ${dataDirectory}, cluster ${cluster}, ${role}`,
+        fields: { node: id, address, data: dataDirectory, cluster: clusterId, role },
+      });
+    },
+    (error) => {
+      // Text for people comes from main.ts, like every refusal; a reader of JSON lines gets this one as JSON too.
+      if (error !== null && start.logFormat === "text") return reject(error);
+      if (error !== null) {
+        log({ level: "error", event: error.code, text: `${error.message} ${error.next}` });
+        return resolve(error.exitCode);
+      }
+      log({ level: "info", event: "stopped", text: `node ${settings.id} has stopped` });
+      resolve(EXIT.ok);
+    },
+  );
+  stopWhenTold(node, log);
+  return promise;
+}
+
+function stopWhenTold(node: RunningNode, log: Log): void {
+  const stop = (why: string): void => {
+    log({ level: "info", event: "stopping", text: `${why}: stopping in good order` });
+    node.stop();
+  };
+  onStopSignals(stop, (signal) => {
+    log({ level: "warn", event: "stopping", text: `${signal} again: ending now` });
+    process.exit(EXIT.failed);
+  });
+  if (process.env[SUPERVISED.name] !== SUPERVISED.value) return;
+  process.stdin.once("end", () => stop("the supervisor has ended"));
+  process.stdin.resume();
+}
+
+/** A fault that nobody foresaw: the state in memory cannot be trusted any more, what is on the disk can. */
+function stopOnFault(log: Log): void {
+  const fault = (error: unknown): void => {
+    const what = error instanceof Error ? (error.stack ?? `${error.name}: ${error.message}`) : String(error);
+    log({ level: "error", event: "fault", text: `stopped by a fault of its own (please report it): ${what}` });
+    process.exit(
+      error instanceof BrokenInvariant ? EXIT.unhealthy : error instanceof RaftqError ? error.exitCode : EXIT.failed,
+    );
+  };
+  process.on("uncaughtException", fault);
+  process.on("unhandledRejection", fault);
+}
+
+/** 53 bits of the system's randomness. */
+const systemSeed = (): number => Number(randomBytes(8).readBigUInt64BE() >> 11n);

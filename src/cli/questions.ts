@@ -1,0 +1,87 @@
+// How are `log` and `status` asked? The leader's view, or with --node one node's own; a long log comes in pages.
+import { askNode } from "../client/ask.ts";
+import type { Client, Query, QueryAnswer } from "../client/client.ts";
+import type { LinkPorts } from "../client/link.ts";
+import { CLIENT } from "../config.ts";
+import { type Failure, failure } from "../lib/errors.ts";
+import type { LogPage } from "../wire/protocol.ts";
+import type { LogRange } from "./commands.ts";
+import type { OutputStyle } from "./output.ts";
+import type { AskText } from "./pipe.ts";
+import { formatLog, formatStatus } from "./show.ts";
+
+type Answered<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly failure: Failure };
+type Ask = (query: Query) => Promise<QueryAnswer | Failure>;
+
+/** `entries`: how many a log shows when no range is given. */
+export function createQuestions(client: Client, ports: LinkPorts, style: OutputStyle, entries: number): AskText {
+  const askLeader: Ask = (query) => new Promise((resolve) => client.ask(query, resolve));
+  const askAt = (address: string, query: Query): Promise<QueryAnswer | Failure> =>
+    new Promise((resolve) => askNode(ports, address, query, CLIENT.limits, resolve));
+
+  async function askLog(range: LogRange): Promise<Answered<LogPage>> {
+    if (range.node === null) return collectLog(askLeader, range, false, entries);
+    const address = await addressOf(range.node, client.addresses(), askAt);
+    if (!address.ok) return address;
+    return collectLog((query) => askAt(address.value, query), range, true, entries);
+  }
+
+  return async (question) => {
+    if (question.type === "log") {
+      const log = await askLog(question.range);
+      return log.ok ? { ok: true, text: formatLog(log.value, style) } : log;
+    }
+    const answer = await askLeader({ type: "status", linearizable: true });
+    if (!("type" in answer)) return { ok: false, failure: answer };
+    if (answer.type !== "statusAnswer") return { ok: false, failure: surprise(answer) };
+    return { ok: true, text: formatStatus(answer.status, style) };
+  };
+}
+
+const surprise = (answer: QueryAnswer): Failure =>
+  answer.type === "failure" ? answer.failure : failure("VERSION", `the node answered with "${answer.type}"`);
+
+/** The newest page first, then the ones before it, until the range is complete. */
+async function collectLog(ask: Ask, range: LogRange, local: boolean, entries: number): Promise<Answered<LogPage>> {
+  const wanted = range.from === null && range.to === null ? entries : Infinity;
+  let to = range.to ?? 0;
+  let log: LogPage | null = null;
+  for (;;) {
+    const answer = await ask({ type: "log", from: range.from ?? 1, to, local });
+    if (!("type" in answer)) return { ok: false, failure: answer };
+    if (answer.type !== "logAnswer") return { ok: false, failure: surprise(answer) };
+    const { page } = answer;
+    const later: LogPage = log ?? { ...page, entries: [] };
+    log = { ...later, more: page.more, entries: [...page.entries, ...later.entries] };
+    const first = page.entries[0];
+    if (!page.more || first === undefined || log.entries.length >= wanted) break;
+    to = first.index - 1;
+  }
+  const surplus = log.entries.length - Math.min(wanted, log.entries.length);
+  return { ok: true, value: { ...log, more: log.more || surplus > 0, entries: log.entries.slice(surplus) } };
+}
+
+/** Any node knows its fellow members, leader or not. */
+async function addressOf(
+  node: string,
+  addresses: readonly string[],
+  askAt: (address: string, query: Query) => Promise<QueryAnswer | Failure>,
+): Promise<Answered<string>> {
+  const tried: string[] = [];
+  for (const address of addresses) {
+    const answer = await askAt(address, { type: "status", linearizable: false });
+    if (!("type" in answer) || answer.type !== "statusAnswer") {
+      tried.push(address);
+      continue;
+    }
+    const { members } = answer.status;
+    const member = members.find(({ id }) => id === node);
+    if (member !== undefined) return { ok: true, value: member.address };
+    const known = members.map(({ id }) => id).join(", ");
+    return {
+      ok: false,
+      failure: failure("UNKNOWN_NODE", `${node} is no member of this cluster; its members are ${known}`),
+    };
+  }
+  return { ok: false, failure: failure("UNREACHABLE", `cannot reach ${tried.join(", ")}`, { applied: "no" }) };
+}

@@ -1,0 +1,185 @@
+// How do a log and a node's state look? A table for people, one JSON object for programs.
+import { Malformed } from "../lib/msgpack.ts";
+import { decodeCommand, decodeOpen } from "../queue/commands.ts";
+import type { LogLine, LogPage, NodeStatus, Trace } from "../wire/protocol.ts";
+import { escapeText } from "./escape.ts";
+import { jsonObject, type OutputStyle, type Raw, raw, valueText } from "./output.ts";
+import { LOGGED_COMMAND_LIMITS } from "./requests.ts";
+
+/** What a logged entry did, as `log` tells it. */
+interface Told {
+  /** command | noop | config | session | … */
+  readonly kind: string;
+  readonly command?: string;
+  /** JSON text of each value. */
+  readonly values: readonly string[];
+  /** When the record itself names the client. */
+  readonly client?: string;
+}
+
+function tell(line: LogLine): Told {
+  try {
+    switch (line.kind) {
+      case "open":
+        return { kind: "session", command: "open", values: [], client: decodeOpen(line.body).clientId };
+      case "close":
+        return { kind: "session", command: "close", values: [] };
+      case "command": {
+        const command = decodeCommand(line.body, LOGGED_COMMAND_LIMITS);
+        return {
+          kind: "command",
+          command: command.type,
+          values: command.type === "enqueue" ? command.jobs.map(valueText) : [],
+        };
+      }
+      default:
+        return { kind: line.kind, values: [] };
+    }
+  } catch (error) {
+    // Written by another version: what the node tells about it is shown all the same.
+    if (error instanceof Malformed) return { kind: line.kind, values: [] };
+    throw error;
+  }
+}
+
+const timeOf = (line: LogLine): string => new Date(line.wall).toISOString();
+
+function entryJson(line: LogLine): string {
+  const told = tell(line);
+  const client = told.client ?? line.client;
+  const several = told.values.length > 1 ? raw(`[${told.values.join(",")}]`) : undefined;
+  const only: Raw | undefined = told.values.length === 1 ? raw(told.values[0] ?? "null") : undefined;
+  return jsonObject([
+    ["index", line.index],
+    ["term", line.term],
+    ["kind", told.kind],
+    ["time", timeOf(line)],
+    ["client", client === "" ? undefined : client],
+    ["requestNumber", line.requestNumber === 0 ? undefined : line.requestNumber],
+    ["command", told.command],
+    ["value", only],
+    ["values", several],
+  ]);
+}
+
+export function formatLog(page: LogPage, style: OutputStyle): string {
+  if (!style.json) return logTable(page);
+  const text = jsonObject([
+    ["command", "log"],
+    ["status", "ok"],
+    ["node", page.node],
+    ["term", page.term],
+    ["snapshotIndex", page.snapshotIndex],
+    ["commitIndex", page.commitIndex],
+    ["appliedIndex", page.appliedIndex],
+    ["firstIndex", page.firstIndex],
+    ["lastIndex", page.lastIndex],
+    ["more", page.more],
+    ["entries", raw(`[${page.entries.map(entryJson).join(",")}]`)],
+  ]);
+  return style.terminal ? escapeText(text) : text;
+}
+
+function logTable(page: LogPage): string {
+  const rows = page.entries.map((line) => {
+    const { kind, command, values, client } = tell(line);
+    const call = command === "enqueue" ? `enqueue(${values.join(", ")})` : (command ?? "");
+    const number = line.requestNumber === 0 ? "" : String(line.requestNumber);
+    const state = line.index > page.commitIndex ? "not committed" : line.index > page.appliedIndex ? "committed" : "";
+    return [String(line.index), String(line.term), timeOf(line), kind, client ?? line.client, number, call, state];
+  });
+  const head = ["INDEX", "TERM", "TIME", "KIND", "CLIENT", "NUMBER", "COMMAND", ""];
+  const { node, term, commitIndex, appliedIndex, snapshotIndex, firstIndex, lastIndex } = page;
+  const foot = `${node}, term ${term}: entries ${firstIndex} to ${lastIndex}, committed ${commitIndex}, applied ${appliedIndex}, snapshot ${snapshotIndex}`;
+  const more = page.more ? "There are earlier entries: log --from <index> --to <index>\n" : "";
+  return `${table([head, ...rows])}\n${more}${foot}`;
+}
+
+/** Columns as wide as their longest cell; the last ones are not padded. Every cell is made safe for a terminal. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const safe = rows.map((row) => row.map(escapeText));
+  const widths: number[] = [];
+  for (const row of safe)
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, Bun.stringWidth(cell));
+  const pad = (cell: string, width: number): string => cell + " ".repeat(Math.max(0, width - Bun.stringWidth(cell)));
+  return safe
+    .map((row) =>
+      row
+        .map((cell, at) => pad(cell, widths[at] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
+
+export function formatStatus(status: NodeStatus, style: OutputStyle): string {
+  return style.json ? escapeText(statusJson(status)) : statusText(status);
+}
+
+function statusJson(status: NodeStatus): string {
+  const members = status.members.map((member) =>
+    jsonObject([
+      ["id", member.id],
+      ["address", member.address],
+      ["role", member.role],
+      ["reachable", member.reachable],
+      ["matchIndex", member.matchIndex],
+    ]),
+  );
+  return jsonObject([
+    ["command", "status"],
+    ["status", "ok"],
+    ["node", status.node.id],
+    ["address", status.node.address],
+    ["clusterId", status.clusterId],
+    ["state", status.state],
+    ["term", status.term],
+    ["leader", status.leader],
+    ["leaderAddress", status.leaderAddress],
+    ["commitIndex", status.commitIndex],
+    ["appliedIndex", status.appliedIndex],
+    ["firstIndex", status.firstIndex],
+    ["lastIndex", status.lastIndex],
+    ["snapshotIndex", status.snapshotIndex],
+    ["ready", status.ready],
+    ["readyBytes", status.readyBytes],
+    ["sessions", status.sessions],
+    ["uptimeMs", status.uptimeMs],
+    ["residentBytes", status.residentBytes],
+    ["logBytes", status.logBytes],
+    ["members", raw(`[${members.join(",")}]`)],
+  ]);
+}
+
+function statusText(status: NodeStatus): string {
+  const leader =
+    status.leader === null ? "no leader" : `leader ${status.leader} ${status.leaderAddress ?? ""}`.trimEnd();
+  const rows = status.members.map((member) => {
+    const role = member.id === status.leader ? "leader" : member.role;
+    return [
+      member.id,
+      member.address,
+      role,
+      String(member.matchIndex),
+      member.reachable ? "reachable" : "not reachable",
+    ];
+  });
+  return [
+    `cluster ${status.clusterId ?? "none yet"}, ${leader}, term ${status.term}`,
+    `${status.ready} waiting (${status.readyBytes} bytes), ${status.sessions} sessions, committed ${status.commitIndex}, applied ${status.appliedIndex}, snapshot ${status.snapshotIndex}`,
+    table([["NODE", "ADDRESS", "ROLE", "MATCH", ""], ...rows]),
+  ]
+    .map((text, at) => (at < 2 ? escapeText(text) : text))
+    .join("\n");
+}
+
+/** `n1 redirect → n3 · index 12 term 2 · durable n3 1.8ms n1 2.1ms n5 2.2ms → committed 3/5 → applied` */
+export function formatTrace(route: readonly string[], trace: Trace): string {
+  const durable = trace.durable
+    .filter(({ microseconds }) => microseconds <= trace.committedMicroseconds)
+    .map(({ id, microseconds }) => `${id} ${(microseconds / 1_000).toFixed(1)}ms`);
+  const path = [...route.map((id) => `${id} redirect`), trace.leader].join(" → ");
+  return escapeText(
+    `${path} · index ${trace.index} term ${trace.term} · durable ${durable.join(" ")} → committed ${durable.length}/${trace.voters} → applied`,
+  );
+}

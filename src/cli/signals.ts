@@ -1,0 +1,16 @@
+// What do Ctrl-C, TERM and HUP mean? The first one: stop in good order. One that comes at least a second later: now.
+import { CLUSTER } from "../config.ts";
+
+/** npx and terminals deliver the first signal twice, so a second one only counts after `CLUSTER.secondSignalMs`. */
+export function onStopSignals(graceful: (signal: NodeJS.Signals) => void, now: (signal: NodeJS.Signals) => void): void {
+  let firstAt: number | null = null;
+  const received = (signal: NodeJS.Signals): void => {
+    if (firstAt === null) {
+      firstAt = performance.now();
+      graceful(signal);
+    } else if (performance.now() - firstAt >= CLUSTER.secondSignalMs) {
+      now(signal);
+    }
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, received);
+}

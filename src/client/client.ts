@@ -1,0 +1,372 @@
+// How does a program use the queue? One client id, one session: finds the leader, opens the session, sends its numbered
+// requests in order, and sends them again, in order and with the same numbers, until each has its final word.
+// Callbacks only; time, chance and the network come through ports, so that it runs in the simulator as it is.
+import { assert } from "../lib/assert.ts";
+import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts";
+import { Malformed } from "../lib/msgpack.ts";
+import { encodeCommand } from "../queue/commands.ts";
+import { decodeReply } from "../queue/replies.ts";
+import type { HelloAnswer, ServerMessage } from "../wire/protocol.ts";
+import { kept } from "./kept.ts";
+import { createLine, type Line, type Verdict } from "./line.ts";
+import type { Link } from "./link.ts";
+import { noLeader } from "./no-leader.ts";
+import { createSeeker, type Finding } from "./seek.ts";
+import type { Client, ClientEvent, ClientPorts, ClientSettings, Query, QueryAnswer } from "./types.ts";
+import { createWaiting, type Waiter } from "./waiting.ts";
+import { whatNext } from "./what-next.ts";
+
+export type * from "./types.ts";
+
+interface Asking extends Waiter<QueryAnswer | Failure> {
+  readonly query: Query;
+  /** null: not on the present connection. */
+  frameId: number | null;
+}
+
+export function createClient(
+  ports: ClientPorts,
+  settings: ClientSettings,
+  listen: (event: ClientEvent) => void,
+): Client {
+  const { clock } = ports;
+  const { limits } = settings;
+  const askOnce = settings.timeoutMs === 0;
+  const isFinal = (code: ErrorCode): boolean => {
+    const errorClass = ERRORS[code].class;
+    return (!settings.follow && errorClass === "redirect") || (askOnce && errorClass !== "redirect");
+  };
+
+  const line: Line = createLine({ numbered: settings.numbered, window: limits.window, isFinal });
+  let link: Link | null = null;
+  let session: number | null = null;
+  let openFrame: number | null = null;
+  const openings = createWaiting<Failure | null, Waiter<Failure | null>>();
+  const asking = createWaiting<QueryAnswer | Failure, Asking>();
+  let over: Failure | null = null;
+  let closing: (() => void) | null = null;
+  let closeFrame: number | null = null;
+  let closed = false;
+  let isSeeking = false;
+  let wasReached = false;
+  const startedAt = clock.now();
+  /** Why nothing is sent at present, if so: the final word for a request that was surely never executed. */
+  let obstacle: Failure | null = null;
+  let lastFrameId = 0;
+  let quietSince = 0;
+  let cancelDeadline: (() => void) | null = null;
+  let cancelSilence: (() => void) | null = null;
+  let cancelPause: (() => void) | null = null;
+  let isPumpPlanned = false;
+
+  const seeker = createSeeker(ports, settings.addresses, { ...limits, follow: settings.follow }, { found, roundOver });
+
+  const deadlineOfNow = (): number => clock.now() + (askOnce ? limits.onceMs : settings.timeoutMs);
+  const isWanted = (): boolean =>
+    line.waiting() > 0 ||
+    asking.all().length > 0 ||
+    openings.all().length > 0 ||
+    (session !== null && over === null) ||
+    closing !== null;
+
+  // ---- Finding the leader
+
+  function seek(preferred: string | null, avoided: string | null): void {
+    if (isSeeking || closed) return;
+    isSeeking = true;
+    seeker.start(preferred, avoided);
+  }
+
+  function found(newLink: Link, redirectedBy: HelloAnswer | null): void {
+    isSeeking = false;
+    link = newLink;
+    wasReached = true;
+    obstacle = null;
+    const { hello } = newLink;
+    newLink.onMessage = (message) => heard(newLink, message);
+    newLink.onClosed = (why) => {
+      if (link === newLink)
+        dropLink(failure("CONNECTION_LOST", `the connection to ${hello.node.id} was lost: ${why}`), null);
+    };
+    if (redirectedBy !== null) {
+      listen({ type: "redirected", from: redirectedBy.node.id, to: hello.node.id, address: hello.node.address });
+    }
+    listen({ type: "connected", node: hello });
+    pump();
+  }
+
+  function roundOver(finding: Finding): void {
+    obstacle = noLeader(finding);
+    if (finding.reached.size > 0) wasReached = true;
+    const isHopeless = finding.reached.size === 0 && (finding.fatal !== null || isNobodyThere());
+    if (askOnce || isHopeless) failEverything(obstacle);
+    if (isWanted()) return;
+    isSeeking = false;
+    seeker.stop();
+  }
+
+  const isNobodyThere = (): boolean => !wasReached && clock.now() - startedAt >= limits.unreachableMs;
+
+  /** Leaves the present node: everything unanswered is sent again to the next one. */
+  function dropLink(why: Failure, preferred: string | null): void {
+    const left = link;
+    if (left === null) return;
+    link = null;
+    left.close();
+    line.connectionLost();
+    openFrame = null;
+    cancelPause?.();
+    cancelPause = null;
+    for (const ask of asking.all()) ask.frameId = null;
+    obstacle = why.code === "CONNECTION_LOST" ? failure("UNREACHABLE", why.message) : why;
+    listen({ type: "disconnected", why: why.message });
+    if (closing !== null) return finishClosing();
+    if (isWanted()) seek(preferred, left.hello.node.address);
+  }
+
+  // ---- Sending
+
+  /** Sends what may be sent, once per round of the event loop. */
+  function pump(): void {
+    if (isPumpPlanned || closed) return;
+    isPumpPlanned = true;
+    clock.soon(pumpNow);
+  }
+
+  function pumpNow(): void {
+    isPumpPlanned = false;
+    if (closed) return;
+    if (link === null) {
+      if (isWanted()) seek(null, null);
+      return;
+    }
+    if (cancelPause !== null) return;
+    if (!owesAnswer()) quietSince = clock.now();
+    if (closeFrame === null && closing !== null && session !== null && line.waiting() === 0) {
+      closeFrame = ++lastFrameId;
+      link.send({ type: "close", frameId: closeFrame, group: 0, session });
+    }
+    for (const ask of asking.all()) {
+      if (ask.frameId !== null) continue;
+      ask.frameId = ++lastFrameId;
+      link.send({ ...ask.query, frameId: ask.frameId });
+    }
+    if (line.waiting() > 0 || openings.all().length > 0) sendNumbered(link);
+    watch();
+  }
+
+  function sendNumbered(to: Link): void {
+    if (over !== null) return;
+    if (session === null) {
+      if (openFrame !== null) return;
+      openFrame = ++lastFrameId;
+      to.send({ type: "open", frameId: openFrame, group: 0, clientId: settings.clientId, nonce: settings.nonce });
+      return;
+    }
+    for (;;) {
+      const request = line.next(session, lastFrameId + 1);
+      if (request === null) return;
+      lastFrameId++;
+      to.send(request);
+    }
+  }
+
+  function pause(retryAfterMs: number | undefined): void {
+    if (cancelPause !== null) return;
+    const ms = retryAfterMs ?? ports.random.between(limits.retryMinMs, 2 * limits.retryMinMs);
+    cancelPause = clock.after(ms, () => {
+      cancelPause = null;
+      pump();
+    });
+  }
+
+  // ---- Answers
+
+  function heard(from: Link, message: ServerMessage): void {
+    if (link !== from) return;
+    quietSince = clock.now();
+    try {
+      take(message);
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error;
+      dropLink(
+        failure("VERSION", `${from.hello.node.id} answered what this version does not understand: ${error.message}`),
+        null,
+      );
+    }
+  }
+
+  function take(message: ServerMessage): void {
+    const { frameId } = message;
+    if (frameId === openFrame) return opened(message);
+    if (frameId === closeFrame) return finishClosing();
+    if (message.type === "reply") return obey(line.replied(frameId, message.reply, message.duplicate));
+    const ask = asking.all().find((one) => one.frameId === frameId);
+    if (ask !== undefined) return answered(ask, message);
+    if (message.type === "failure") obey(line.refused(frameId, message.failure));
+  }
+
+  function obey(verdict: Verdict): void {
+    switch (verdict.type) {
+      case "goOn":
+        obstacle = null;
+        seeker.succeeded();
+        if (line.waiting() > 0) pump();
+        return;
+      case "pause":
+        return pause(verdict.retryAfterMs);
+      case "leave":
+        return dropLink(verdict.failure, verdict.failure.leader ?? null);
+      case "over":
+        return endSession(verdict.failure);
+    }
+  }
+
+  function opened(message: ServerMessage): void {
+    openFrame = null;
+    if (message.type === "failure") return openRefused(message.failure);
+    assert(message.type === "reply", "a node answers OPEN with a reply or a failure");
+    const reply = decodeReply(message.reply);
+    if (reply.type === "refused") return openRefused(failure(reply.code, reply.message));
+    if (reply.type !== "opened") throw new Malformed(`OPEN was answered with "${reply.type}"`);
+    session = reply.session;
+    line.opened(reply.lastNumber);
+    for (const opening of openings.takeAll()) opening.done(null);
+    obey({ type: "goOn" });
+  }
+
+  /** An OPEN may be repeated at will: its nonce makes it one. */
+  function openRefused(why: Failure): void {
+    obstacle = why;
+    if (isFinal(why.code)) return failEverything(why);
+    switch (whatNext(why)) {
+      case "leave":
+        return dropLink(why, why.leader ?? null);
+      case "pause":
+        return pause(why.retryAfterMs);
+      case "giveUp":
+        return endSession(why);
+    }
+  }
+
+  function answered(ask: Asking, message: ServerMessage): void {
+    ask.frameId = null;
+    if (message.type === "reply" || message.type === "pong")
+      throw new Malformed(`"${ask.query.type}" was answered with "${message.type}"`);
+    if (message.type === "failure" && !isFinal(message.failure.code)) {
+      const why = message.failure;
+      const next = why.code === "CHANGE_IN_PROGRESS" ? "giveUp" : whatNext(why);
+      if (next === "leave") return dropLink(why, why.leader ?? null);
+      if (next === "pause") return pause(why.retryAfterMs);
+    }
+    asking.remove(ask);
+    seeker.succeeded();
+    obstacle = null;
+    ask.done(message.type === "failure" ? message.failure : kept(message));
+  }
+
+  // ---- Final words
+
+  function endSession(why: Failure): void {
+    over = why;
+    listen({ type: "sessionOver", failure: why });
+    line.failAll(why);
+    for (const opening of openings.takeAll()) opening.done(why);
+    if (closing !== null) finishClosing();
+  }
+
+  function failEverything(why: Failure): void {
+    line.failAll(why);
+    for (const opening of openings.takeAll()) opening.done(why);
+    for (const ask of asking.takeAll()) ask.done(why);
+  }
+
+  // ---- Time
+
+  /** One timer for the request that runs out first, one for a node that owes an answer. */
+  function watch(): void {
+    if (cancelDeadline === null && !closed) {
+      const next = Math.min(line.nextDeadline() ?? Infinity, openings.nextDeadline(), asking.nextDeadline());
+      if (next !== Infinity) cancelDeadline = clock.after(Math.max(0, next - clock.now()), deadlinePassed);
+    }
+    if (cancelSilence === null && link !== null && owesAnswer()) {
+      cancelSilence = clock.after(Math.max(0, quietSince + limits.silenceMs - clock.now()), silenceOver);
+    }
+  }
+
+  const owesAnswer = (): boolean =>
+    openFrame !== null || line.underWay() > 0 || asking.all().some(({ frameId }) => frameId !== null);
+
+  function deadlinePassed(): void {
+    cancelDeadline = null;
+    const now = clock.now();
+    const why = obstacle ?? failure("TIMEOUT", "no answer in time", { applied: "no" });
+    line.expire(now, obstacle);
+    for (const opening of openings.expired(now)) opening.done(why);
+    for (const ask of asking.expired(now)) ask.done(why);
+    watch();
+  }
+
+  function silenceOver(): void {
+    cancelSilence = null;
+    if (link === null || !owesAnswer()) return;
+    if (clock.now() - quietSince < limits.silenceMs) return watch();
+    const { node } = link.hello;
+    dropLink(failure("CONNECTION_LOST", `${node.id} owes an answer and is silent`), null);
+  }
+
+  function finishClosing(): void {
+    const done = closing;
+    if (closed || done === null) return;
+    closed = true;
+    closing = null;
+    seeker.stop();
+    for (const cancel of [cancelDeadline, cancelSilence, cancelPause]) cancel?.();
+    link?.close();
+    link = null;
+    done();
+  }
+
+  return {
+    submit: (command, done, number) => {
+      if (over !== null || closing !== null || closed) {
+        return done({
+          ok: false,
+          number: number ?? null,
+          failure: over ?? failure("BAD_REQUEST", "this client was closed"),
+        });
+      }
+      line.push(encodeCommand(command), deadlineOfNow(), done, number ?? null);
+      pump();
+      watch();
+    },
+    again: (done) => {
+      if (over !== null || !line.again(deadlineOfNow(), done)) return false;
+      if (link !== null) dropLink(failure("CONNECTION_LOST", "asking another node"), null);
+      pump();
+      watch();
+      return true;
+    },
+    ask: (query, done) => {
+      asking.add({ query, deadline: deadlineOfNow(), done, frameId: null });
+      pump();
+      watch();
+    },
+    open: (done) => {
+      if (session !== null || over !== null) return done(over);
+      openings.add({ deadline: deadlineOfNow(), done });
+      pump();
+      watch();
+    },
+    node: () => link?.hello ?? null,
+    addresses: () => seeker.addresses(),
+    close: (done) => {
+      if (closed || closing !== null) return done();
+      failEverything(failure("BAD_REQUEST", "this client was closed"));
+      closing = done;
+      if (!settings.closeOnLeave || session === null || over !== null || link === null) return finishClosing();
+      clock.after(limits.silenceMs, finishClosing);
+      pump();
+    },
+  };
+}

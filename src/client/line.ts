@@ -1,0 +1,304 @@
+// Which numbered requests are under way, and in which order? One session's line: numbers are given strictly in order, sent
+// in order, and sent again in order; a number that once was unclear stays unclear until it is answered. No I/O in here.
+import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts";
+import { must } from "../lib/assert.ts";
+import { encodeCommand } from "../queue/commands.ts";
+import { decodeReply } from "../queue/replies.ts";
+import type { Reply } from "../queue/types.ts";
+import type { Request } from "../wire/protocol.ts";
+import { isSessionOver, whatNext } from "./what-next.ts";
+
+/** The final word on one request. `number` is null when it never got one: no session was open. */
+export type Outcome =
+  | { readonly ok: true; readonly number: number; readonly reply: Reply; readonly duplicate: boolean }
+  | { readonly ok: false; readonly number: number | null; readonly failure: Failure };
+export type Done = (outcome: Outcome) => void;
+
+/** What an answer means for the connection: go on; wait and send again; ask another node; the session is over. */
+export type Verdict =
+  | { readonly type: "goOn" }
+  | { readonly type: "pause"; readonly retryAfterMs: number | undefined }
+  | { readonly type: "leave"; readonly failure: Failure }
+  | { readonly type: "over"; readonly failure: Failure };
+
+export interface Line {
+  /** `number`: the caller numbers all requests of this line itself, without gaps; else the line does. */
+  push(command: Uint8Array, deadline: number, done: Done, number: number | null): void;
+  /** Sends the last number again: the abandoned one, or the one answered last. False when there is none, or others wait. */
+  again(deadline: number, done: Done): boolean;
+  /** From the session's applied answer: numbers go on behind `lastNumber`, and whoever gave those has no more use for them. */
+  opened(lastNumber: number): void;
+  /** The next request to send on the present connection, or null when all are sent or the window is full. */
+  next(session: number, frameId: number): Request | null;
+  replied(frameId: number, reply: Uint8Array, duplicate: boolean): Verdict;
+  refused(frameId: number, why: Failure): Verdict;
+  /** What is unanswered on the connection is unclear now; all of it will be sent again. */
+  connectionLost(): void;
+  /** Gives the final word on every request whose time is over. `why`: what the client met meanwhile, if anything. */
+  expire(now: number, why: Failure | null): void;
+  /** Gives the final word on every request. */
+  failAll(why: Failure): void;
+  /** Requests that wait for their final word. */
+  waiting(): number;
+  /** Requests sent and not answered on the present connection. */
+  underWay(): number;
+  nextDeadline(): number | null;
+}
+
+export interface LineSettings {
+  /** The caller gives all numbers, the same ones in every run: what was given up stays to be done, by this run or the next. */
+  readonly numbered: boolean;
+  /** Requests between the first unanswered and the last one sent. */
+  readonly window: number;
+  /** Error codes that are the final word here although a retry might help (`--timeout 0`, `--no-follow`). */
+  readonly isFinal: (code: ErrorCode) => boolean;
+}
+
+interface Slot {
+  readonly command: Uint8Array;
+  readonly position: number;
+  number: number | null;
+  deadline: number;
+  /** null: given up. Its number must be settled before a later one can run. */
+  done: Done | null;
+  answered: boolean;
+  /** Attempts on the present connection that have no answer yet. */
+  open: number;
+  /** An attempt ended without telling whether it took effect. */
+  unclear: boolean;
+  lastFrame: number;
+  lastFailure: Failure | null;
+}
+
+const SETTLE = encodeCommand({ type: "settle" });
+const NOT_SENT = failure("TIMEOUT", "its time was over before it could be sent", { applied: "no" });
+const GO_ON: Verdict = { type: "goOn" };
+/** Answered slots are dropped from the front of the array only once in a while. */
+const COMPACT_AT = 1_024;
+
+/** These say for sure that the number stands for something that was executed before. */
+const isNumberSpent = (code: ErrorCode): boolean => code === "CONFLICT" || code === "FORGOTTEN";
+
+export function createLine(settings: LineSettings): Line {
+  let slots: Slot[] = [];
+  /** Positions count all slots ever pushed; `slots[0]` has position `base`. */
+  let base = 0;
+  let head = 0;
+  let cursor = 0;
+  let nextNumber: number | null = null;
+  let answeredUpTo = 0;
+  let live = 0;
+  let lastTold: Slot | null = null;
+  const frames = new Map<number, Slot>();
+
+  const end = (): number => base + slots.length;
+  const at = (position: number): Slot => must(slots[position - base], "a slot of the line");
+
+  function append(command: Uint8Array, deadline: number, done: Done, number: number | null): void {
+    slots.push({
+      command,
+      position: end(),
+      number,
+      deadline,
+      done,
+      answered: false,
+      open: 0,
+      unclear: false,
+      lastFrame: 0,
+      lastFailure: null,
+    });
+    live++;
+  }
+
+  /** The slot's number is done with. */
+  function leaveLine(slot: Slot): void {
+    slot.answered = true;
+    while (head < end() && at(head).answered) {
+      answeredUpTo = Math.max(answeredUpTo, at(head).number ?? 0);
+      head++;
+    }
+    cursor = Math.max(cursor, head);
+    if (head - base < COMPACT_AT) return;
+    slots = slots.slice(head - base);
+    base = head;
+  }
+
+  function tell(slot: Slot, outcome: Outcome): void {
+    const { done } = slot;
+    if (done === null) return;
+    slot.done = null;
+    lastTold = slot;
+    live--;
+    done(outcome);
+  }
+
+  /** The final word is a failure; the number, if it was ever used, stays in the line until it is settled. */
+  function giveUp(slot: Slot, why: Failure): void {
+    const number = slot.number ?? numberItWouldGet(slot);
+    if (slot.number === null) leaveLine(slot);
+    // Everything behind this number waits for it, so the line goes back and settles it first.
+    else if (!slot.answered) cursor = Math.min(cursor, slot.position);
+    tell(slot, { ok: false, number, failure: finalWord(slot, why) });
+  }
+
+  function numberItWouldGet(slot: Slot): number | null {
+    if (nextNumber === null) return null;
+    let before = 0;
+    for (let position = cursor; position < slot.position; position++) {
+      if (!at(position).answered && at(position).number === null) before++;
+    }
+    return nextNumber + before;
+  }
+
+  /** `applied` of the final word speaks of all attempts: one unclear attempt makes it unknown. */
+  function finalWord(slot: Slot, why: Failure): Failure {
+    if (!slot.unclear && slot.open === 0) return why;
+    if (isSessionOver(why.code)) return { ...why, applied: "unknown" };
+    if (ERRORS[why.code].class === "final") return why;
+    return failure("TIMEOUT", `no answer to request ${slot.number ?? "?"} in time`);
+  }
+
+  /** What is sent for a number: its command, or for a number given up a settle, so that nothing happens after its final word. */
+  function commandOf(slot: Slot): Uint8Array {
+    if (slot.done !== null) return slot.command;
+    const isRefused = slot.lastFailure !== null && ERRORS[slot.lastFailure.code].class === "final";
+    return settings.numbered && !isRefused ? slot.command : SETTLE;
+  }
+
+  function take(frameId: number): Slot | null {
+    const slot = frames.get(frameId);
+    if (slot === undefined) return null;
+    frames.delete(frameId);
+    slot.open--;
+    return slot;
+  }
+
+  function refused(slot: Slot, frameId: number, why: Failure): Verdict {
+    if (why.applied === "unknown") slot.unclear = true;
+    // An attempt that was already repeated, or a number answered meanwhile: only its count mattered.
+    if (slot.answered || slot.lastFrame !== frameId) return GO_ON;
+    if (isSessionOver(why.code)) return { type: "over", failure: why };
+    slot.lastFailure = why;
+    const isSettling = slot.done === null;
+    if (!isSettling && settings.isFinal(why.code)) {
+      giveUp(slot, why);
+      return GO_ON;
+    }
+    cursor = Math.min(cursor, slot.position);
+    switch (whatNext(why)) {
+      case "leave":
+        return { type: "leave", failure: why };
+      case "pause":
+        return { type: "pause", retryAfterMs: why.retryAfterMs };
+      case "giveUp":
+        return finallyRefused(slot, why);
+    }
+  }
+
+  function finallyRefused(slot: Slot, why: Failure): Verdict {
+    if (slot.done === null) {
+      // A settle: the number is known to be spent, or the command it stands for is still under way.
+      if (why.code !== "FORGOTTEN") return { type: "pause", retryAfterMs: why.retryAfterMs };
+      leaveLine(slot);
+      return GO_ON;
+    }
+    if (isNumberSpent(why.code)) leaveLine(slot);
+    giveUp(slot, why);
+    return GO_ON;
+  }
+
+  return {
+    push: append,
+    again: (deadline, done) => {
+      if (live > 0) return false;
+      const last = lastTold;
+      if (last === null) return false;
+      if (last.answered) {
+        append(last.command, deadline, done, last.number);
+        return true;
+      }
+      last.done = done;
+      last.deadline = deadline;
+      cursor = Math.min(cursor, last.position);
+      live++;
+      return true;
+    },
+    opened: (lastNumber) => {
+      if (settings.numbered) return;
+      nextNumber = lastNumber + 1;
+      answeredUpTo = lastNumber;
+    },
+    next: (session, frameId) => {
+      while (cursor < end() && at(cursor).answered) cursor++;
+      if (cursor >= end() || cursor - head >= settings.window) return null;
+      const slot = at(cursor);
+      if (slot.done === null && !slots.slice(cursor - base).some((later) => later.done !== null)) return null;
+      if (slot.number === null) {
+        const number = must(nextNumber, "the last number of an open session");
+        slot.number = number;
+        nextNumber = number + 1;
+      }
+      cursor++;
+      slot.open++;
+      slot.lastFrame = frameId;
+      frames.set(frameId, slot);
+      const { number } = slot;
+      const acknowledged = Math.min(answeredUpTo, number - 1);
+      return {
+        type: "request",
+        frameId,
+        group: 0,
+        session,
+        number,
+        answeredUpTo: acknowledged,
+        command: commandOf(slot),
+      };
+    },
+    replied: (frameId, bytes, duplicate) => {
+      const slot = take(frameId);
+      if (slot === null || slot.answered) return GO_ON;
+      // A copy: the payloads of a reply are views of its bytes, and these of the connection's buffer.
+      const reply = decodeReply(bytes.slice());
+      if (reply.type === "refused" && ERRORS[reply.code].class !== "final") {
+        return refused(slot, frameId, failure(reply.code, reply.message));
+      }
+      if (reply.type === "refused" && isSessionOver(reply.code))
+        return { type: "over", failure: failure(reply.code, reply.message) };
+      const number = must(slot.number, "the number of a request that was answered");
+      leaveLine(slot);
+      if (reply.type === "refused") tell(slot, { ok: false, number, failure: failure(reply.code, reply.message) });
+      else tell(slot, { ok: true, number, reply, duplicate });
+      return GO_ON;
+    },
+    refused: (frameId, why) => {
+      const slot = take(frameId);
+      return slot === null ? GO_ON : refused(slot, frameId, why);
+    },
+    connectionLost: () => {
+      for (const slot of frames.values()) {
+        slot.unclear = true;
+        slot.open = 0;
+      }
+      frames.clear();
+      cursor = head;
+    },
+    expire: (now, why) => {
+      for (const slot of slots.slice(head - base)) {
+        if (slot.done !== null && slot.deadline <= now) giveUp(slot, why ?? slot.lastFailure ?? NOT_SENT);
+      }
+    },
+    failAll: (why) => {
+      // A copy: whoever is told may push again.
+      for (const slot of slots.slice(head - base)) if (slot.done !== null) giveUp(slot, why);
+    },
+    waiting: () => live,
+    underWay: () => frames.size,
+    nextDeadline: () => {
+      // All requests of a client have the same time-out, so the first one that waits is the first to run out.
+      for (let position = head; live > 0 && position < end(); position++) {
+        if (at(position).done !== null) return at(position).deadline;
+      }
+      return null;
+    },
+  };
+}

@@ -1,0 +1,133 @@
+// How does a client talk to one node? Dials it, says hello, and gives a link over which messages go both ways.
+import { WIRE } from "../config.ts";
+import type { Clock } from "../lib/clock.ts";
+import { ERRORS, type Failure } from "../lib/errors.ts";
+import type { Random } from "../lib/random.ts";
+import { type Connection, type Message, openConnection } from "../wire/connection.ts";
+import type { ByteStream, Network } from "../wire/network.ts";
+import type { ClientMessage, HelloAnswer, ServerMessage } from "../wire/protocol.ts";
+
+export interface LinkPorts {
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export interface Link {
+  readonly hello: HelloAnswer;
+  /** What is sent in one round of the event loop leaves in one write. */
+  send(message: ClientMessage): void;
+  close(): void;
+  /** Bytes inside a message are views that are valid during the call only. */
+  onMessage: (message: ServerMessage) => void;
+  /** Not called after `close`. */
+  onClosed: (why: string) => void;
+}
+
+export type DialedNode =
+  | { readonly ok: true; readonly link: Link }
+  /** `fatal`: the node itself said that this client and it will never understand each other. */
+  | { readonly ok: false; readonly why: string; readonly fatal: Failure | null };
+
+/** The answer cancels. */
+export function dialNode(
+  ports: LinkPorts,
+  address: string,
+  timeoutMs: number,
+  done: (result: DialedNode) => void,
+): () => void {
+  let over = false;
+  let stop: () => void = () => {};
+  const finish = (result: DialedNode): void => {
+    if (over) return;
+    over = true;
+    cancelTimer();
+    done(result);
+  };
+  const cancelTimer = ports.clock.after(timeoutMs, () => {
+    finish({ ok: false, why: "no answer", fatal: null });
+    stop();
+  });
+  ports.network.dial(address, timeoutMs, (dialed) => {
+    if (!dialed.ok)
+      return finish({ ok: false, why: dialed.refused ? "nobody listens there" : dialed.why, fatal: null });
+    if (over) return dialed.stream.close();
+    stop = sayHello(ports, dialed.stream, finish);
+  });
+  return () => {
+    over = true;
+    cancelTimer();
+    stop();
+  };
+}
+
+function sayHello(ports: LinkPorts, stream: ByteStream, done: (result: DialedNode) => void): () => void {
+  let link: Link | null = null;
+  let closed = false;
+  const onMessage = (message: Message): void => {
+    if (closed) return;
+    if (message.type === "helloAnswer" && link === null) {
+      link = createLink(ports.clock, connection, message, () => (closed = true));
+      done({ ok: true, link });
+    } else if (link !== null && isForClients(message)) {
+      link.onMessage(message);
+    }
+  };
+  const onClosed = (why: Failure | null): void => {
+    if (closed) return;
+    closed = true;
+    const reason = why?.message ?? "the node closed the connection";
+    const fatal = why !== null && ERRORS[why.code].class === "fatal" ? why : null;
+    if (link === null) done({ ok: false, why: reason, fatal });
+    else link.onClosed(reason);
+  };
+  const connection = openConnection({ stream, clock: ports.clock, limits: WIRE, side: "dialed", onMessage, onClosed });
+  const hello = {
+    type: "hello",
+    version: WIRE.protocolVersion,
+    features: [],
+    role: "client",
+    clusterId: null,
+    node: null,
+  } as const;
+  connection.send(hello);
+  connection.flush();
+  return () => {
+    closed = true;
+    connection.close(null);
+  };
+}
+
+function createLink(clock: Clock, connection: Connection, hello: HelloAnswer, onClose: () => void): Link {
+  let isFlushPlanned = false;
+  return {
+    hello,
+    send: (message) => {
+      connection.send(message);
+      if (isFlushPlanned) return;
+      isFlushPlanned = true;
+      clock.soon(() => {
+        isFlushPlanned = false;
+        connection.flush();
+      });
+    },
+    close: () => {
+      onClose();
+      connection.close(null);
+    },
+    onMessage: () => {},
+    onClosed: () => {},
+  };
+}
+
+/** What a node may say to a client; the connection lets nothing else through. */
+const FOR_CLIENTS: Readonly<Record<ServerMessage["type"], true>> = {
+  reply: true,
+  failure: true,
+  statusAnswer: true,
+  logAnswer: true,
+  traceAnswer: true,
+  done: true,
+  pong: true,
+};
+const isForClients = (message: Message): message is ServerMessage => Object.hasOwn(FOR_CLIENTS, message.type);

@@ -1,0 +1,78 @@
+// What does a client need, what does it give, and what does it tell?
+import type { Clock } from "../lib/clock.ts";
+import type { Failure } from "../lib/errors.ts";
+import type { Random } from "../lib/random.ts";
+import type { Command } from "../queue/types.ts";
+import type { Network } from "../wire/network.ts";
+import type { ClientMessage, HelloAnswer, ServerMessage } from "../wire/protocol.ts";
+import type { Done } from "./line.ts";
+
+export interface ClientPorts {
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export interface ClientSettings {
+  readonly addresses: readonly string[];
+  readonly clientId: string;
+  /** 16 bytes, drawn once per process: the same nonce again is the same session. */
+  readonly nonce: Uint8Array;
+  /** How long a request may wait for its final word; 0: ask once. */
+  readonly timeoutMs: number;
+  /** false: talk to the first node that answers, whatever its role, and take its answer as the final word. */
+  readonly follow: boolean;
+  /** The caller numbers its requests itself (`submit` with a number), from 1 on, in every run alike. */
+  readonly numbered: boolean;
+  /** Nobody will use this id again, so leaving closes the session. */
+  readonly closeOnLeave: boolean;
+  readonly limits: ClientLimits;
+}
+
+/** `config.ts` CLIENT.limits fits. */
+export interface ClientLimits {
+  readonly window: number;
+  readonly dialTimeoutMs: number;
+  readonly staggerMs: number;
+  readonly maxHops: number;
+  readonly retryMinMs: number;
+  readonly retryMaxMs: number;
+  readonly silenceMs: number;
+  readonly unreachableMs: number;
+  readonly onceMs: number;
+}
+
+export type ClientEvent =
+  | { readonly type: "connected"; readonly node: HelloAnswer }
+  /** `from` named `to` as the leader, and it answers. */
+  | { readonly type: "redirected"; readonly from: string; readonly to: string; readonly address: string }
+  | { readonly type: "disconnected"; readonly why: string }
+  /** Fenced or expired: no request of this client can succeed any more. */
+  | { readonly type: "sessionOver"; readonly failure: Failure };
+
+export type QueryMessage = Extract<
+  ClientMessage,
+  { readonly type: "status" | "log" | "trace" | "join" | "remove" | "transfer" }
+>;
+type WithoutFrame<M> = M extends QueryMessage ? Omit<M, "frameId"> : never;
+/** What has no number, without the frame id, which the client gives. */
+export type Query = WithoutFrame<QueryMessage>;
+export type QueryAnswer = Exclude<ServerMessage, { readonly type: "reply" | "pong" }>;
+export type QueryDone = (answer: QueryAnswer | Failure) => void;
+
+export interface Client {
+  /** Gives `command` the next number (or `number`) and sends it; `done` gets the final word. */
+  submit(command: Command, done: Done, number?: number): void;
+  /** Sends the last number again, first through another node. False when there is nothing to repeat. */
+  again(done: Done): boolean;
+  /** Asks the leader something that has no number; sent again until it is answered or its time is over. */
+  ask(query: Query, done: QueryDone): void;
+  /** Opens the session now rather than with the first request. Null: it is open. */
+  open(done: (failure: Failure | null) => void): void;
+  /** The node this client talks to at present. */
+  node(): HelloAnswer | null;
+  /** All addresses given or learned. */
+  addresses(): readonly string[];
+  /** Leaves; what has no final word yet gets it now. */
+  close(done: () => void): void;
+}

@@ -1,0 +1,21 @@
+// What does a client do about a failure? Ask another node, wait a little and ask the same one again, or take it as the answer.
+import { type ErrorCode, ERRORS, type Failure } from "../lib/errors.ts";
+
+export function whatNext(why: Failure): "leave" | "pause" | "giveUp" {
+  switch (ERRORS[why.code].class) {
+    case "redirect":
+    case "fatal":
+      return "leave";
+    case "retry":
+    case "unknown":
+      return knowsNoLeader(why.code) ? "leave" : "pause";
+    case "final":
+    case "local":
+      return "giveUp";
+  }
+}
+
+const knowsNoLeader = (code: ErrorCode): boolean =>
+  code === "NO_LEADER" || code === "STARTING" || code === "LEADER_CHANGED";
+
+export const isSessionOver = (code: ErrorCode): boolean => code === "SESSION_EXPIRED" || code === "SESSION_FENCED";

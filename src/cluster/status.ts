@@ -1,0 +1,140 @@
+// How is a cluster? What the supervisor knows of the processes, joined with what each node says of itself.
+import { setTimeout as sleep } from "node:timers/promises";
+import { CLUSTER } from "../config.ts";
+import type { Failure } from "../lib/errors.ts";
+import type { NodeState, NodeStatus } from "../wire/protocol.ts";
+import type { NodeFacts } from "./control.ts";
+
+/** What cluster commands ask of nodes, always as a client: there is no private door. */
+export interface NodeAccess {
+  /** What the node at this address says of itself; null when it does not answer in time. */
+  status(address: string): Promise<NodeStatus | null>;
+  /** True when this node answers a linearizable read: it leads, and a majority follows it now. */
+  serves(address: string): Promise<boolean>;
+  /** Null: done. */
+  remove(addresses: readonly string[], id: string): Promise<Failure | null>;
+  /** To `to`, or to whom the leader chooses. Null: done. */
+  transfer(addresses: readonly string[], to: string | null): Promise<Failure | null>;
+  close(): void;
+}
+
+/** One line of `cluster status`. The numbers are null when the node could not be asked. */
+export interface NodeLine {
+  readonly id: string;
+  readonly address: string;
+  readonly pid: number | null;
+  readonly state: NodeState | "paused" | "down";
+  readonly term: number | null;
+  readonly commitIndex: number | null;
+  readonly appliedIndex: number | null;
+  readonly lastIndex: number | null;
+  readonly snapshotIndex: number | null;
+}
+
+export interface ClusterStatus {
+  /** Null for a cluster that `up` did not start here. */
+  readonly name: string | null;
+  readonly clusterId: string | null;
+  readonly leader: string | null;
+  readonly term: number;
+  readonly nodes: readonly NodeLine[];
+}
+
+/** Asks all nodes at once. A node that is down or paused is not asked. */
+export async function askStatus(name: string, nodes: readonly NodeFacts[], access: NodeAccess): Promise<ClusterStatus> {
+  const answers = await Promise.all(
+    nodes.map((node) => (node.process === "running" ? access.status(node.address) : Promise.resolve(null))),
+  );
+  return joinStatus(
+    name,
+    nodes.map((node, i) => ({ ...node, answer: answers[i] ?? null })),
+  );
+}
+
+/** The cluster that these addresses lead to, members included that nobody named. Null when no node answers. */
+export async function askStatusAt(addresses: readonly string[], access: NodeAccess): Promise<ClusterStatus | null> {
+  const asked = new Map<string, NodeStatus | null>();
+  const ask = async (wanted: readonly string[]): Promise<void> => {
+    const fresh = wanted.filter((address) => !asked.has(address));
+    const answers = await Promise.all(fresh.map((address) => access.status(address)));
+    fresh.forEach((address, i) => asked.set(address, answers[i] ?? null));
+  };
+  await ask(addresses);
+  const first = newest([...asked.values()]);
+  if (first === null) return null;
+  await ask(first.members.map((member) => member.address));
+  const newestAnswer = newest([...asked.values()]) ?? first;
+  return joinStatus(
+    null,
+    newestAnswer.members.map(({ id, address }) => {
+      const answer = asked.get(address) ?? null;
+      return { id, address, pid: null, process: answer === null ? "down" : "running", answer };
+    }),
+  );
+}
+
+type Asked = Pick<NodeFacts, "id" | "address" | "pid" | "process"> & { readonly answer: NodeStatus | null };
+
+/** Of two nodes that both say they lead, the one with the higher term does. */
+export function joinStatus(name: string | null, nodes: readonly Asked[]): ClusterStatus {
+  const best = newest(nodes.map((node) => node.answer));
+  const leading = newest(nodes.map((node) => (node.answer?.state === "leader" ? node.answer : null)));
+  return {
+    name,
+    clusterId: best?.clusterId ?? null,
+    leader: leading?.node.id ?? null,
+    term: best?.term ?? 0,
+    nodes: nodes.map((node) => nodeLine(node, leading)),
+  };
+}
+
+/** Waits until a leader serves: its status, or null when `giveUp` says so or the time is over. */
+export async function waitForLeader(
+  ask: () => Promise<ClusterStatus>,
+  access: NodeAccess,
+  giveUp: () => boolean,
+): Promise<ClusterStatus | null> {
+  const deadline = performance.now() + CLUSTER.leaderTimeoutMs;
+  while (performance.now() < deadline && !giveUp()) {
+    const status = await ask();
+    const leader = status.nodes.find((node) => node.id === status.leader);
+    if (leader !== undefined && (await access.serves(leader.address))) return status;
+    await sleep(CLUSTER.pollMs);
+  }
+  return null;
+}
+
+function newest(answers: readonly (NodeStatus | null)[]): NodeStatus | null {
+  let best: NodeStatus | null = null;
+  for (const answer of answers) {
+    if (
+      answer !== null &&
+      (best === null || answer.term > best.term || (answer.term === best.term && answer.state === "leader"))
+    ) {
+      best = answer;
+    }
+  }
+  return best;
+}
+
+function nodeLine(node: Asked, leading: NodeStatus | null): NodeLine {
+  const { id, address, pid, answer } = node;
+  return {
+    id,
+    address,
+    pid,
+    state: stateOf(node, leading),
+    term: answer?.term ?? null,
+    commitIndex: answer?.commitIndex ?? null,
+    appliedIndex: answer?.appliedIndex ?? null,
+    lastIndex: answer?.lastIndex ?? null,
+    snapshotIndex: answer?.snapshotIndex ?? null,
+  };
+}
+
+function stateOf({ process, answer }: Asked, leading: NodeStatus | null): NodeLine["state"] {
+  if (process !== "running") return process;
+  if (answer === null) return "starting";
+  // A leader of an older term has not heard yet that it leads no more.
+  return answer.state === "leader" && answer !== leading ? "follower" : answer.state;
+}

@@ -1,0 +1,262 @@
+// Who owns the processes of a local cluster? This supervisor: it starts them, ends them, notices when one ends by itself, and
+// writes down which processes are its own. It knows nothing of Raft: who leads is asked of the nodes.
+import { rmSync } from "node:fs";
+import { CLUSTER } from "../config.ts";
+import { RaftqError } from "../lib/errors.ts";
+import {
+  type ClusterFacts,
+  type ControlAnswer,
+  type ControlRequest,
+  listenControl,
+  type NodeFacts,
+  type NodeVerb,
+} from "./control.ts";
+import { type Layout, nodeDirectory, nodeLog } from "./layout.ts";
+import { launchNode, type NodeEnd, type NodeProcess } from "./node-process.ts";
+import { planAdd, portOf } from "./plan.ts";
+import { requireFreePorts } from "./ports.ts";
+import { identify, type ProcessIdentity } from "./processes.ts";
+import { type ClusterState, type NodeRecord, writeClusterState } from "./state.ts";
+
+export interface SupervisorSettings {
+  readonly layout: Layout;
+  /** What to start; its processes are not running. */
+  readonly state: ClusterState;
+  /** How this program is started again. */
+  readonly program: readonly string[];
+  /** `--heartbeat 50ms …`, given to each node. */
+  readonly nodeFlags: readonly string[];
+  /** A node ended and nobody had told it to. */
+  readonly onNodeDied: (id: string, end: NodeEnd) => void;
+}
+
+export interface Supervisor {
+  facts(): ClusterFacts;
+  /** Stops all nodes in good order, then gives up control socket and claim. Also the answer to `cluster down`. */
+  stop(): Promise<void>;
+  /** SIGKILL to all nodes. */
+  stopNow(): Promise<void>;
+  /** Resolves when everything is stopped, whoever asked for it. */
+  readonly stopped: Promise<void>;
+}
+
+interface Supervised {
+  readonly record: NodeRecord;
+  process: NodeProcess | null;
+  /** How it ended, if nobody told it to. */
+  ended: NodeEnd | null;
+}
+
+interface Supervision {
+  readonly settings: SupervisorSettings;
+  readonly nodes: Supervised[];
+  nextNumber: number;
+  /** Set by the first stop: all nodes have ended when it resolves. */
+  stopping: Promise<void> | null;
+}
+
+/** Starts all nodes and listens on the control socket. The caller holds the cluster's lock and has checked the ports. */
+export async function startSupervisor(settings: SupervisorSettings): Promise<Supervisor> {
+  const { state, layout } = settings;
+  const nodes = state.nodes.map((record): Supervised => ({ record, process: null, ended: null }));
+  const supervision: Supervision = { settings, nodes, nextNumber: state.nextNumber, stopping: null };
+  const { promise: stopped, resolve: declareStopped, reject: declareBroken } = Promise.withResolvers<void>();
+
+  const stop = (): Promise<void> => {
+    if (supervision.stopping === null) {
+      supervision.stopping = stopNodes(supervision);
+      supervision.stopping.then(() => control.close()).then(declareStopped, declareBroken);
+    }
+    return supervision.stopping;
+  };
+  const handle = (request: ControlRequest): Promise<ControlAnswer> => execute(supervision, request, stop);
+  const control = await listenControl(layout.controlSocket, handle);
+  for (const node of nodes) launch(supervision, node);
+  remember(supervision);
+  return {
+    facts: () => facts(supervision),
+    stop,
+    stopNow: async () => {
+      const stopping = stop();
+      await Promise.all(nodes.map(async (node) => node.process?.kill()));
+      await stopping;
+    },
+    stopped,
+  };
+}
+
+async function execute(
+  supervision: Supervision,
+  request: ControlRequest,
+  stop: () => Promise<void>,
+): Promise<ControlAnswer> {
+  const answer = (node: string | null, changed: boolean): ControlAnswer => ({
+    cluster: facts(supervision),
+    node,
+    changed,
+  });
+  if (request.command === "describe") return answer(null, false);
+  if (request.command === "down") {
+    await stop();
+    return answer(null, true);
+  }
+  if (supervision.stopping !== null) throw isStopping();
+  if (request.command === "add") return answer(await addNode(supervision), true);
+  const node = find(supervision, request.node);
+  return answer(node.record.id, await changeNode(supervision, node, request.command));
+}
+
+/** Does what the verb says; false when the node is in that state already. */
+async function changeNode(supervision: Supervision, node: Supervised, verb: NodeVerb): Promise<boolean> {
+  switch (verb) {
+    case "kill": {
+      const wasUp = node.process !== null;
+      await node.process?.kill();
+      return wasUp;
+    }
+    case "start":
+      return startNode(supervision, node);
+    case "pause":
+      return signalNode(node, "SIGSTOP", "running");
+    case "resume":
+      return signalNode(node, "SIGCONT", "paused");
+    case "retire":
+      return retire(supervision, node);
+  }
+}
+
+async function retire(supervision: Supervision, node: Supervised): Promise<boolean> {
+  await node.process?.stop(CLUSTER.stopTimeoutMs);
+  const at = supervision.nodes.indexOf(node);
+  if (at < 0) return false;
+  supervision.nodes.splice(at, 1);
+  remember(supervision);
+  return true;
+}
+
+const isStopping = (): RaftqError => new RaftqError("UNREACHABLE", "this cluster is stopping");
+
+async function startNode(supervision: Supervision, node: Supervised): Promise<boolean> {
+  if (node.process !== null) return false;
+  await requireFreePorts([node.record]);
+  // Another terminal may have started it, or stopped everything, meanwhile.
+  if (node.process !== null || supervision.stopping !== null) return false;
+  launch(supervision, node);
+  remember(supervision);
+  return true;
+}
+
+function signalNode(node: Supervised, signal: "SIGSTOP" | "SIGCONT", from: "running" | "paused"): boolean {
+  if (node.process === null)
+    throw new RaftqError("USAGE", `${node.record.id} is down: start it with \`raftq cluster start\``);
+  if (node.process.state() !== from) return false;
+  node.process.signal(signal);
+  return true;
+}
+
+async function addNode(supervision: Supervision): Promise<string> {
+  const { settings, nodes, nextNumber } = supervision;
+  const record = planAdd({ ...settings.state, nextNumber, nodes: nodes.map((node) => node.record) });
+  // Taken before anything is awaited, so that two terminals never get the same number; given back when nothing came of it.
+  supervision.nextNumber++;
+  try {
+    await requireFreePorts([record]);
+  } catch (error) {
+    if (supervision.nextNumber === nextNumber + 1) supervision.nextNumber = nextNumber;
+    throw error;
+  }
+  if (supervision.stopping !== null) throw isStopping();
+  const node: Supervised = { record, process: null, ended: null };
+  nodes.push(node);
+  launch(supervision, node);
+  remember(supervision);
+  return record.id;
+}
+
+function launch(supervision: Supervision, node: Supervised): void {
+  const { settings, nodes } = supervision;
+  const { id } = node.record;
+  node.ended = null;
+  node.process = launchNode({
+    program: settings.program,
+    arguments: nodeArguments(
+      settings,
+      node.record,
+      nodes.map((other) => other.record.address),
+    ),
+    logFile: nodeLog(settings.layout, id),
+    onEnd: (end, expected) => {
+      node.process = null;
+      if (supervision.stopping === null) remember(supervision);
+      if (expected) return;
+      node.ended = end;
+      settings.onNodeDied(id, end);
+    },
+  });
+}
+
+async function stopNodes(supervision: Supervision): Promise<void> {
+  await Promise.all(supervision.nodes.map(async (node) => node.process?.stop(CLUSTER.stopTimeoutMs)));
+  // In this order: whoever finds a supervisor named finds its socket too.
+  remember(supervision, null);
+  rmSync(supervision.settings.layout.controlSocket, { force: true });
+}
+
+/** Writes cluster.json; `supervisor` null says that this cluster is down. */
+function remember(supervision: Supervision, supervisor: ProcessIdentity | null = identify(process.pid)): void {
+  const { settings, nodes, nextNumber } = supervision;
+  writeClusterState(settings.layout, {
+    ...settings.state,
+    pid: supervisor?.pid ?? null,
+    startTime: supervisor?.startTime ?? null,
+    nextNumber,
+    nodes: nodes.map(({ record: { id, address }, process: node }) => ({
+      id,
+      address,
+      pid: node?.identity.pid ?? null,
+      startTime: node?.identity.startTime ?? null,
+    })),
+  });
+}
+
+function find(supervision: Supervision, id: string): Supervised {
+  const node = supervision.nodes.find((candidate) => candidate.record.id === id);
+  if (node !== undefined) return node;
+  const known = supervision.nodes.map((candidate) => candidate.record.id).join(", ");
+  throw new RaftqError(
+    "UNKNOWN_NODE",
+    `cluster "${supervision.settings.layout.name}" has no node "${id}"; it has ${known}.`,
+  );
+}
+
+function facts(supervision: Supervision): ClusterFacts {
+  return { name: supervision.settings.layout.name, pid: process.pid, nodes: supervision.nodes.map(nodeFacts) };
+}
+
+function nodeFacts(node: Supervised): NodeFacts {
+  const { id, address } = node.record;
+  const state = node.process?.state() ?? "gone";
+  const process = state === "gone" ? "down" : state;
+  return {
+    id,
+    address,
+    pid: process === "down" ? null : (node.process?.identity.pid ?? null),
+    process,
+    ended: node.ended,
+  };
+}
+
+function nodeArguments(
+  settings: SupervisorSettings,
+  record: NodeRecord,
+  members: readonly string[],
+): readonly string[] {
+  const { founders } = settings.state;
+  const founding = founders.includes(record.address);
+  const join = founding ? founders : members.filter((address) => address !== record.address);
+  const words = ["node", "--id", record.id, "--port", String(portOf(record))];
+  words.push("--data", nodeDirectory(settings.layout, record.id));
+  if (join.length > 0) words.push("--join", join.join(","));
+  if (founding) words.push("--expect", String(founders.length));
+  return [...words, ...settings.nodeFlags];
+}

@@ -1,0 +1,100 @@
+// How does a local cluster come up? Once, whoever else tries: what a dead supervisor left is ended first, then its data is
+// resumed, or a new cluster is founded.
+import { setTimeout as sleep } from "node:timers/promises";
+import { CLUSTER } from "../config.ts";
+import { RaftqError } from "../lib/errors.ts";
+import { askSupervisor, type ClusterFacts } from "./control.ts";
+import type { Layout } from "./layout.ts";
+import { endLeftovers, isSupervised, type Leftover } from "./leftovers.ts";
+import { type ClusterLock, lockCluster } from "./lock.ts";
+import type { NodeEnd } from "./node-process.ts";
+import { planUp, type UpPlan, type UpRequest } from "./plan.ts";
+import { requireFreePorts } from "./ports.ts";
+import { createClusterDirectory, purgeCluster, readClusterState, writeClusterState } from "./state.ts";
+import { startSupervisor, type Supervisor } from "./supervisor.ts";
+
+export interface UpSettings {
+  readonly layout: Layout;
+  readonly request: UpRequest;
+  readonly program: readonly string[];
+  readonly nodeFlags: readonly string[];
+  readonly onNodeDied: (id: string, end: NodeEnd) => void;
+}
+
+export type UpResult =
+  | { readonly kind: "running"; readonly facts: ClusterFacts }
+  | {
+      readonly kind: "started";
+      readonly founded: boolean;
+      readonly supervisor: Supervisor;
+      readonly leftovers: readonly Leftover[];
+    };
+
+/** Starts the nodes, or finds them running. Another terminal may do the same, or be about to stop them, at this moment. */
+export async function bringUp(settings: UpSettings): Promise<UpResult> {
+  const { layout, request } = settings;
+  const deadline = performance.now() + CLUSTER.stopTimeoutMs + CLUSTER.controlTimeoutMs;
+  while (performance.now() < deadline) {
+    const running = await findRunning(layout);
+    if (running !== null) return alreadyRunning(request, running);
+    requirePossible(settings);
+    createClusterDirectory(layout);
+    const lock = await lockCluster(layout);
+    if (lock !== null) return startLocked(settings, lock);
+    await sleep(CLUSTER.pollMs);
+  }
+  throw new RaftqError(
+    "LOCKED",
+    `another \`raftq cluster\` command holds ${layout.directory} and no supervisor answers: wait until it has ended.`,
+  );
+}
+
+async function startLocked(settings: UpSettings, lock: ClusterLock): Promise<UpResult> {
+  try {
+    const { leftovers, plan } = await prepare(settings);
+    const supervisor = await startSupervisor({ ...settings, state: plan.state });
+    void supervisor.stopped.finally(() => lock.release());
+    return { kind: "started", founded: plan.kind === "found", supervisor, leftovers };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+interface Prepared {
+  readonly leftovers: readonly Leftover[];
+  readonly plan: UpPlan;
+}
+
+async function prepare({ layout, request }: UpSettings): Promise<Prepared> {
+  const state = readClusterState(layout);
+  const leftovers = state === null ? [] : await endLeftovers(layout, state);
+  if (state?.purging === true) {
+    purgeCluster(layout, state);
+    createClusterDirectory(layout);
+  }
+  const plan = planUp(request, state);
+  await requireFreePorts(plan.state.nodes);
+  writeClusterState(layout, { ...plan.state, pid: null, startTime: null });
+  return { leftovers, plan };
+}
+
+/** The facts of the supervisor that owns this cluster now; null when none lives. */
+export async function findRunning(layout: Layout): Promise<ClusterFacts | null> {
+  const state = readClusterState(layout);
+  if (state === null || !isSupervised(state)) return null;
+  const { cluster } = await askSupervisor(layout.controlSocket, { command: "describe" }, CLUSTER.controlTimeoutMs);
+  return cluster;
+}
+
+/** Another size or port than what runs is refused like another size than the data. */
+export function alreadyRunning(request: UpRequest, facts: ClusterFacts): UpResult & { readonly kind: "running" } {
+  const nodes = facts.nodes.map(({ id, address }) => ({ id, address, pid: null, startTime: null }));
+  planUp(request, { name: facts.name, pid: null, startTime: null, founders: [], nextNumber: 1, purging: false, nodes });
+  return { kind: "running", facts };
+}
+
+/** Refuses before anything is created. Ports are looked at under the lock: two terminals would take each other's look for a use. */
+export function requirePossible({ layout, request }: UpSettings): void {
+  planUp(request, readClusterState(layout));
+}

@@ -1,0 +1,181 @@
+// Which numbers is raftq built on? Every default, limit and timeout: its unit, its reason, and the relations that must hold.
+import { assert } from "./lib/assert.ts";
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+export const DEFAULTS = {
+  host: "127.0.0.1",
+  port: 3000,
+  /** Ten heartbeats fit into the longest election timeout, so one lost packet never starts an election. */
+  heartbeatMs: 50,
+  electionMinMs: 300,
+  electionMaxMs: 600,
+  /** How long a client waits for a leader or an answer before it gives its final word. */
+  clientTimeoutMs: 5_000,
+  clusterSize: 3,
+} as const;
+
+export const WIRE = {
+  protocolVersion: 1,
+  /** 1 MiB of payload plus slack for headers; checked before anything is allocated. */
+  maxClientFrameBytes: 1 * MiB + 64 * KiB,
+  /** Peers carry batches and snapshot parts. Below 16 MiB, so byte 0 of every frame is 0. */
+  maxPeerFrameBytes: 4 * MiB,
+  maxPayloadBytes: 1 * MiB,
+  /** Silence before the hello, and from the first to the last byte of a frame. */
+  helloTimeoutMs: 5_000,
+  frameTimeoutMs: 10_000,
+  pingIntervalMs: 10_000,
+  /** Two missed pings. */
+  idleTimeoutMs: 30_000,
+  /** A socket that does not read is closed beyond this; peers get more because of snapshot parts. */
+  maxClientSendBytes: 8 * MiB,
+  maxPeerSendBytes: 32 * MiB,
+  /** Bulk behind so many unsent bytes waits in the connection, where heartbeats, votes and acks can overtake it. */
+  sendAheadBytes: 256 * KiB,
+  /** How long a closing socket may take to deliver its last bytes (the goodbye). */
+  closeTimeoutMs: 1_000,
+  dialTimeoutMs: 1_000,
+  reconnectMinMs: 20,
+  /** Low, because a fresh founder waits this long for members of an older cluster to dial it (SERVER.foundingGraceMs). */
+  reconnectMaxMs: 250,
+} as const;
+
+export const RAFT = {
+  /** One AppendEntries message, records only: a full client frame always fits. */
+  maxAppendBytes: 2 * MiB,
+  maxInflightMessages: 64,
+  maxInflightBytes: 8 * MiB,
+  /** Proposals that are not committed yet; beyond it: OVERLOADED. Bounds the log when the majority is lost. */
+  maxUncommittedBytes: 64 * MiB,
+  /** Compacted entries kept in memory and on disk for followers that are a little behind. */
+  keepLogBytes: 4 * MiB,
+} as const;
+
+export const STORAGE = {
+  formatVersion: 1,
+  segmentBytes: 8 * MiB,
+  blockBytes: 4 * KiB,
+  quietMs: 50,
+  /** A snapshot is taken when the log since the last one outgrows max(this, factor x snapshot bytes). */
+  compactMinBytes: 8 * MiB,
+  compactFactor: 1,
+} as const;
+
+export const SERVER = {
+  maxConnections: 4_096,
+  /** Requests of one connection that wait for their answer. */
+  maxInFlightPerConnection: 4_096,
+  /** An election takes about this long: a request that waits for it is spared a retry and its back-off. */
+  noLeaderWaitMs: 100,
+  /** A log page: entries and bytes of one answer. */
+  maxLogPageEntries: 1_000,
+  maxLogPageBytes: 512 * KiB,
+  /** A node that waits to be let in, or for the other founders, asks again after this. */
+  joinRetryMs: 200,
+  foundingRetryMs: 50,
+  /** A founder listens at least this long before it founds: living members that know its address dial it meanwhile. */
+  foundingGraceMs: 400,
+  /** How often a node compares its own address and membership with what the cluster knows. */
+  membershipCheckMs: 1_000,
+  /** How often a stopping node looks whether everybody is answered. */
+  drainCheckMs: 5,
+  /** A graceful stop hands over leadership and answers what is in flight within this. */
+  stopTimeoutMs: 5_000,
+} as const;
+
+export const QUEUE = {
+  maxSessions: 10_000,
+  sessionExpiryMs: 7 * 24 * 3_600_000,
+  maxReplies: 1_024,
+  maxReplyBytes: 4 * MiB,
+  noncesRemembered: 16,
+  maxPayloadBytes: WIRE.maxPayloadBytes,
+  maxJobsPerCommand: 1_000,
+} as const;
+
+export const CLIENT = {
+  /** Commands of a pipe that are under way at once. Below the session's reply window. */
+  pipeInFlight: 64,
+  /** A line of a pipe: the largest payload, and room for the command around it. */
+  maxLineBytes: WIRE.maxPayloadBytes + 1 * KiB,
+  /** How long a pipe that had to stop counts the lines that still come. */
+  countRestMs: 500,
+  /** What `log` shows on a terminal, and to a program, unless told otherwise. */
+  logLines: 20,
+  logEntries: 1_000,
+  limits: {
+    /** Requests of one session that are under way at once. */
+    window: 64,
+    dialTimeoutMs: WIRE.dialTimeoutMs,
+    /** While one address is silent, the next one is tried after this. */
+    staggerMs: 100,
+    /** Redirects that are followed before the search begins anew. */
+    maxHops: 3,
+    retryMinMs: 20,
+    retryMaxMs: 500,
+    /** A node that owes an answer and says nothing for so long is left for another; a slow disk answers within this. */
+    silenceMs: 1_000,
+    /** Nobody was ever reached: the addresses are probably wrong. A node that has just been started listens within this. */
+    unreachableMs: 1_000,
+    /** `--timeout 0`: how long the one attempt may take. */
+    onceMs: DEFAULTS.clientTimeoutMs,
+  },
+} as const;
+
+export const CLUSTER = {
+  /** More voters only cost latency; nine survive four losses. */
+  maxNodes: 9,
+  /** First leader of a fresh or resumed cluster; a founding of nine on a slow disk takes seconds. */
+  leaderTimeoutMs: 30_000,
+  /** A node that was told to stop is killed after its own limit and the time to exit. */
+  stopTimeoutMs: SERVER.stopTimeoutMs + 2_000,
+  /** npx and terminals deliver the first signal twice; one that comes this much later means "now". */
+  secondSignalMs: 1_000,
+  /** How often a foreground supervisor looks whether the job that started it still lives. */
+  ancestorPollMs: 500,
+  /** One request to the supervisor, beyond the time that stopping a node may take. */
+  controlTimeoutMs: 5_000,
+  maxControlLineBytes: 64 * KiB,
+  /** One node's status; a node that needs longer is shown as starting. */
+  statusTimeoutMs: 1_000,
+  pollMs: 50,
+  watchMs: 500,
+  /** `kill leader` asks this often who serves: the error of the time it tells. */
+  probeMs: 5,
+  /** A learner catches up, then a joint change. */
+  joinTimeoutMs: 120_000,
+  /** Removing a member or handing over leadership, repeats included. */
+  membershipTimeoutMs: 30_000,
+  /** A node's log file is set aside (once) at start when it is larger. */
+  maxLogFileBytes: 8 * MiB,
+  /** How much of a dead node's log is shown. */
+  lastLogLines: 5,
+  lastLogBytes: 4 * KiB,
+} as const;
+
+/** Why the flags of a node cannot work together, or null. `heartbeat` must fit several times into `election`. */
+export function timingProblem(heartbeatMs: number, electionMinMs: number, electionMaxMs: number): string | null {
+  if (heartbeatMs < 1) return "--heartbeat must be at least 1ms";
+  if (electionMinMs < 2 * heartbeatMs) {
+    return `--election must start at twice --heartbeat or more: ${electionMinMs}ms is less than 2 x ${heartbeatMs}ms`;
+  }
+  if (electionMaxMs < electionMinMs * 1.5) {
+    return `--election needs room to be random: its end must be at least 1.5 x its start (${electionMinMs}ms-${Math.ceil(electionMinMs * 1.5)}ms)`;
+  }
+  return null;
+}
+
+assert(WIRE.maxPeerFrameBytes < 16 * MiB, "byte 0 of every frame is 0");
+assert(
+  RAFT.maxAppendBytes + MiB < WIRE.maxPeerFrameBytes,
+  "an append fits a peer frame, also when its last entry is a big one",
+);
+assert(WIRE.maxClientFrameBytes + 64 * KiB < RAFT.maxAppendBytes, "every client command fits one append");
+assert(STORAGE.segmentBytes > 2 * WIRE.maxPeerFrameBytes - 1, "a batch frame of one append fits a segment");
+assert(CLIENT.limits.window < QUEUE.maxReplies, "a client never fills its session's window");
+assert(
+  timingProblem(DEFAULTS.heartbeatMs, DEFAULTS.electionMinMs, DEFAULTS.electionMaxMs) === null,
+  "the defaults fit each other",
+);

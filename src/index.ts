@@ -1,0 +1,11 @@
+// What does `import { connect } from "raftq"` give? The client; no server code.
+export {
+  connect,
+  type ConnectOptions,
+  type Dequeued,
+  type Enqueued,
+  type RaftqClient,
+  RequestFailed,
+} from "./client/connect.ts";
+export { type Applied, type ErrorCode, RaftqError } from "./lib/errors.ts";
+export type { LogLine, LogPage, MemberStatus, NodeStatus } from "./wire/protocol.ts";

@@ -1,0 +1,138 @@
+// What can go wrong, and what should happen next? Every error code, its class, its exit code and its advice: in this one place.
+
+/** What a client may do: follow, send again, send the same number again to learn the truth, give up, or stop altogether. */
+export type ErrorClass = "redirect" | "retry" | "unknown" | "final" | "fatal" | "local";
+
+/** Exit codes of the binary (DESIGN section 8). */
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  empty: 4,
+  unknown: 5,
+  refused: 6,
+  unauthorised: 7,
+  unhealthy: 8,
+} as const;
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+interface ErrorRule {
+  readonly class: ErrorClass;
+  readonly exit: ExitCode;
+  /** What to do next, for a person. */
+  readonly next: string;
+}
+
+const rule = (errorClass: ErrorClass, exit: ExitCode, next: string): ErrorRule => ({ class: errorClass, exit, next });
+
+export const ERRORS = {
+  NOT_LEADER: rule("redirect", EXIT.unreachable, "Send the same request to the leader that the answer names."),
+
+  NO_LEADER: rule("retry", EXIT.unreachable, "Wait for an election, or start enough nodes for a majority."),
+  OVERLOADED: rule("retry", EXIT.refused, "Send the same number again after retryAfterMs."),
+  STARTING: rule("retry", EXIT.unreachable, "The node is still recovering its log: ask again, or ask another node."),
+  OUT_OF_ORDER: rule("retry", EXIT.refused, "Send the numbers before this one first."),
+  WINDOW_FULL: rule("retry", EXIT.refused, "Tell the node which answers arrived (answeredUpTo), then send again."),
+  DISK_FULL: rule("retry", EXIT.refused, "Free disk space on the nodes; dequeues still pass."),
+  SESSIONS_FULL: rule("retry", EXIT.refused, "Close sessions that are no longer used, or wait for old ones to expire."),
+  CHANGE_IN_PROGRESS: rule("retry", EXIT.refused, "Wait until the present change of membership is over."),
+
+  TIMEOUT: rule("unknown", EXIT.unknown, "It may have been executed: send the same number again to learn the truth."),
+  CONNECTION_LOST: rule("unknown", EXIT.unknown, "It may have been executed: send the same number again."),
+  LEADER_CHANGED: rule("unknown", EXIT.unknown, "It may have been executed: send the same number again."),
+
+  BAD_REQUEST: rule("final", EXIT.usage, "Correct the request."),
+  TOO_LARGE: rule(
+    "final",
+    EXIT.refused,
+    "Keep a job's payload under 1 MiB; store larger things elsewhere and enqueue a reference.",
+  ),
+  CONFLICT: rule("final", EXIT.refused, "This number or id already stands for something else: use a new one."),
+  FORGOTTEN: rule(
+    "final",
+    EXIT.refused,
+    "This number was answered and acknowledged long ago; its answer is no longer kept.",
+  ),
+  SESSION_EXPIRED: rule("final", EXIT.refused, "Open the session again; numbers that were unclear stay unclear."),
+  SESSION_FENCED: rule(
+    "final",
+    EXIT.refused,
+    "Another process opened this client id later: use another --id for each process.",
+  ),
+  UNAUTHORISED: rule("final", EXIT.unauthorised, "Use a credential that allows this."),
+  UNKNOWN_NODE: rule("final", EXIT.usage, "Name a member of this cluster (see `status`)."),
+  NO_QUORUM_LEFT: rule("final", EXIT.unhealthy, "This change would leave no majority: start the missing nodes first."),
+  NO_QUEUE: rule("final", EXIT.refused, "Use the queue named `default`."),
+  QUEUE_FULL: rule("final", EXIT.refused, "Dequeue first, or raise the queue's limit."),
+  STALE_LEASE: rule("final", EXIT.refused, "The lease ran out; the job was given to somebody else."),
+
+  CLUSTER_MISMATCH: rule(
+    "fatal",
+    EXIT.refused,
+    "This address or directory belongs to another cluster: correct the address or --data.",
+  ),
+  VERSION: rule("fatal", EXIT.refused, "Use the same raftq version on both sides."),
+  CORRUPT: rule(
+    "fatal",
+    EXIT.unhealthy,
+    "Keep the directory, move it aside, and start the node with --join to fetch everything from the others.",
+  ),
+
+  USAGE: rule("local", EXIT.usage, "See --help."),
+  UNREACHABLE: rule("local", EXIT.unreachable, "Start the cluster, or give its addresses with --addr."),
+  PORT_IN_USE: rule("local", EXIT.failed, "Choose another --port, or stop the program that uses it."),
+  UNWRITABLE: rule("local", EXIT.failed, "Give the directory write permission, or choose another --data."),
+  DISK_FAILED: rule("local", EXIT.failed, "Check the disk; the node stopped so that nothing unsafe was acknowledged."),
+  LOCKED: rule("local", EXIT.refused, "Another raftq node uses this directory: stop it, or choose another --data."),
+  NEWER_FORMAT: rule("local", EXIT.refused, "This directory was written by a newer raftq: run that version."),
+  STALE_DISK: rule(
+    "local",
+    EXIT.unhealthy,
+    "This disk lost what it had acknowledged: move the directory aside and start the node with --join.",
+  ),
+} as const satisfies Record<string, ErrorRule>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+export function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(ERRORS, text);
+}
+
+/** Did this attempt take effect? Speaks of this attempt only, never of an earlier one with the same number. */
+export type Applied = "no" | "yes" | "unknown";
+
+/** An error as a value: what a node answers and what the client library returns. */
+export interface Failure {
+  readonly code: ErrorCode;
+  readonly applied: Applied;
+  readonly message: string;
+  readonly retryAfterMs?: number;
+  /** Where the leader is, `host:port`, if the node knows. */
+  readonly leader?: string;
+}
+
+export function failure(
+  code: ErrorCode,
+  message: string,
+  more: Partial<Omit<Failure, "code" | "message">> = {},
+): Failure {
+  const applied = ERRORS[code].class === "unknown" ? "unknown" : "no";
+  return { code, applied, message, ...more };
+}
+
+/** An error as an exception: for the edge (command line, start-up, disk), where a caller up the stack must decide. */
+export class RaftqError extends Error {
+  override name = "RaftqError";
+  readonly code: ErrorCode;
+  constructor(code: ErrorCode, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.code = code;
+  }
+  get next(): string {
+    return ERRORS[this.code].next;
+  }
+  get exitCode(): ExitCode {
+    return ERRORS[this.code].exit;
+  }
+}

@@ -1,0 +1,300 @@
+// How does the whole state become bytes and come back? In parts, drawn while the queue goes on; equal states give equal bytes.
+//
+// A part is [part number, [record…]]. The records of all parts in a row: one header, the sessions in the order of their last
+// use, each followed by its answers, then the jobs in blocks. Nothing in them depends on how the state lies in memory.
+import { createReader, createWriter, Malformed, type Reader } from "../lib/msgpack.ts";
+import { isClientId, MAX_NAME_BYTES, NONCE_BYTES } from "./commands.ts";
+import {
+  blocksOf,
+  createJobs,
+  type FrozenJobs,
+  freezeJobs,
+  type JobBlock,
+  pushBlock,
+  type WaitingJobs,
+} from "./jobs.ts";
+import { assembleQueue, type Queue, STATE_MACHINE_VERSION } from "./queue.ts";
+import { adopt, createSessions, freezeSessions, type Opening, type Session, type Sessions } from "./sessions.ts";
+import type { QueueLimits } from "./types.ts";
+
+const FORMAT = 1;
+const RECORD = { header: 1, session: 2, answer: 3, jobs: 4 } as const;
+const HEADER_FIELDS = 9;
+const LIMITS_FIELDS = 7;
+const SESSION_FIELDS = 8;
+const ANSWER_FIELDS = 4;
+const JOBS_FIELDS = 5;
+/** More than the part's own head, or the heads of a record of jobs, ever need. */
+const HEAD_BYTES = 32;
+
+interface Frozen {
+  readonly limits: QueueLimits;
+  readonly version: number;
+  readonly appliedIndex: number;
+  readonly time: number;
+  readonly sessions: readonly Session[];
+  readonly jobs: FrozenJobs;
+}
+
+export interface FrozenQueue {
+  /** The next part, at most `maxPartBytes` long unless one job or answer alone is longer; null after the last. */
+  nextPart(): Uint8Array | null;
+}
+
+/** Holds on to the present state without copying it. The queue may be changed while the parts are drawn. */
+export function freeze(queue: Queue, maxPartBytes: number): FrozenQueue {
+  const { limits, version, appliedIndex, time } = queue;
+  const sessions = freezeSessions(queue.sessions);
+  const parts = partsOf({ limits, version, appliedIndex, time, sessions, jobs: freezeJobs(queue.jobs) }, maxPartBytes);
+  return {
+    nextPart: () => {
+      const next = parts.next();
+      return next.done === true ? null : next.value;
+    },
+  };
+}
+
+function* partsOf(frozen: Frozen, maxPartBytes: number): Generator<Uint8Array, undefined> {
+  let number = 0;
+  let records: Uint8Array[] = [];
+  let bytes = HEAD_BYTES;
+  for (const record of recordsOf(frozen, Math.max(1, maxPartBytes - 2 * HEAD_BYTES))) {
+    if (records.length > 0 && bytes + record.length > maxPartBytes) {
+      yield encodePart(number++, records, bytes);
+      records = [];
+      bytes = HEAD_BYTES;
+    }
+    records.push(record);
+    bytes += record.length;
+  }
+  yield encodePart(number, records, bytes);
+}
+
+function encodePart(number: number, records: readonly Uint8Array[], expectedBytes: number): Uint8Array {
+  const writer = createWriter(0, expectedBytes).array(2).uint(number).array(records.length);
+  for (const record of records) writer.raw(record);
+  return writer.finish();
+}
+
+function* recordsOf(frozen: Frozen, maxBlockBytes: number): Generator<Uint8Array> {
+  yield encodeHeader(frozen);
+  for (const session of frozen.sessions) {
+    yield encodeSession(session);
+    for (const { commandBytes, commandCrc, reply } of session.answers) {
+      const writer = createWriter(0, HEAD_BYTES + reply.length)
+        .array(ANSWER_FIELDS)
+        .uint(RECORD.answer);
+      yield writer.uint(commandBytes).uint(commandCrc).binary(reply).finish();
+    }
+  }
+  for (const block of blocksOf(frozen.jobs, maxBlockBytes)) yield encodeBlock(block);
+}
+
+function encodeHeader({ limits, version, appliedIndex, time, sessions, jobs }: Frozen): Uint8Array {
+  const writer = createWriter().array(HEADER_FIELDS).uint(RECORD.header).uint(FORMAT).uint(version);
+  writer.uint(appliedIndex).uint(time).uint(sessions.length).uint(jobs.firstId).uint(jobs.count);
+  writer.array(LIMITS_FIELDS);
+  writer.uint(limits.maxSessions).uint(limits.sessionExpiryMs).uint(limits.maxReplies).uint(limits.maxReplyBytes);
+  writer.uint(limits.noncesRemembered).uint(limits.maxPayloadBytes).uint(limits.maxJobsPerCommand);
+  return writer.finish();
+}
+
+function encodeSession(session: Session): Uint8Array {
+  const writer = createWriter(0, 128 + session.openings.length * 32);
+  writer.array(SESSION_FIELDS).uint(RECORD.session).text(session.clientId).uint(session.id).uint(session.numberAtOpen);
+  writer.uint(session.lastNumber).uint(session.answeredUpTo).uint(session.usedAt);
+  writer.array(session.openings.length);
+  for (const opening of session.openings) writer.array(2).binary(opening.nonce).uint(opening.session);
+  return writer.finish();
+}
+
+function encodeBlock({ firstId, encodings, lengths, payloads }: JobBlock): Uint8Array {
+  const bytes = encodings.length + lengths.length + payloads.length;
+  const writer = createWriter(0, HEAD_BYTES + bytes)
+    .array(JOBS_FIELDS)
+    .uint(RECORD.jobs)
+    .uint(firstId);
+  return writer.binary(encodings).binary(lengths).binary(payloads).finish();
+}
+
+/** The queue that all parts of one snapshot, in their order, stand for. Throws Malformed when they are damaged or incomplete. */
+export function restore(parts: Iterable<Uint8Array>): Queue {
+  let restoring: Restoring | null = null;
+  let number = 0;
+  for (const part of parts) {
+    const reader = createReader(part);
+    reader.array(2, 2);
+    const found = reader.uint();
+    if (found !== number) throw new Malformed(`part ${found} of a snapshot stands where part ${number} is expected`);
+    number++;
+    const records = reader.array(1, part.length);
+    for (let at = 0; at < records; at++) restoring = restoreRecord(restoring, reader);
+    reader.end();
+  }
+  if (restoring === null) throw new Malformed("a snapshot without parts holds no state");
+  return finished(restoring);
+}
+
+/** The header's word, and what was read since. */
+interface Restoring {
+  readonly limits: QueueLimits;
+  readonly version: number;
+  readonly appliedIndex: number;
+  readonly time: number;
+  readonly sessionCount: number;
+  readonly jobCount: number;
+  readonly sessions: Sessions;
+  readonly jobs: WaitingJobs;
+  /** The session whose answers are being read. */
+  session: Session | null;
+}
+
+function restoreRecord(restoring: Restoring | null, reader: Reader): Restoring {
+  const fields = reader.array(ANSWER_FIELDS, HEADER_FIELDS);
+  const kind = reader.uint();
+  if (restoring === null) {
+    if (kind !== RECORD.header) throw new Malformed("a snapshot begins with its header");
+    expectFields(fields, HEADER_FIELDS);
+    return readHeader(reader);
+  }
+  switch (kind) {
+    case RECORD.session:
+      expectFields(fields, SESSION_FIELDS);
+      readSession(restoring, reader);
+      return restoring;
+    case RECORD.answer:
+      expectFields(fields, ANSWER_FIELDS);
+      readAnswer(restoring, reader);
+      return restoring;
+    case RECORD.jobs:
+      expectFields(fields, JOBS_FIELDS);
+      readBlock(restoring, reader);
+      return restoring;
+    default:
+      throw new Malformed(`a record of kind ${kind} has no place in a snapshot`);
+  }
+}
+
+function expectFields(found: number, expected: number): void {
+  if (found !== expected) throw new Malformed(`a record has ${found} fields where ${expected} are expected`);
+}
+
+function readHeader(reader: Reader): Restoring {
+  const format = reader.uint();
+  if (format !== FORMAT) throw new Malformed(`snapshot format ${format} is not known to this version of raftq`);
+  const version = reader.uint(STATE_MACHINE_VERSION);
+  const appliedIndex = reader.uint();
+  const time = reader.uint();
+  const sessionCount = reader.uint();
+  const firstId = reader.uint();
+  const jobCount = reader.uint();
+  reader.array(LIMITS_FIELDS, LIMITS_FIELDS);
+  const limits: QueueLimits = {
+    maxSessions: reader.uint(),
+    sessionExpiryMs: reader.uint(),
+    maxReplies: reader.uint(),
+    maxReplyBytes: reader.uint(),
+    noncesRemembered: reader.uint(),
+    maxPayloadBytes: reader.uint(),
+    maxJobsPerCommand: reader.uint(),
+  };
+  if (version < 1 || firstId < 1) throw new Malformed("a snapshot's versions and ids start at 1");
+  const sessions = createSessions();
+  const jobs = createJobs(firstId);
+  return { limits, version, appliedIndex, time, sessionCount, jobCount, sessions, jobs, session: null };
+}
+
+function readSession(restoring: Restoring, reader: Reader): void {
+  const { sessions, limits } = restoring;
+  expectAllAnswers(restoring);
+  if (restoring.jobs.count > 0) throw new Malformed("a session stands behind the jobs");
+  const session: Session = {
+    clientId: reader.text(MAX_NAME_BYTES),
+    id: reader.uint(restoring.appliedIndex),
+    numberAtOpen: reader.uint(),
+    lastNumber: reader.uint(),
+    answeredUpTo: reader.uint(),
+    answers: [],
+    answerBytes: 0,
+    usedAt: reader.uint(restoring.time),
+    openings: readOpenings(reader, limits.noncesRemembered),
+    generation: sessions.generation,
+  };
+  const { clientId, id, lastNumber } = session;
+  const newest = session.openings.at(-1);
+  const previous = restoring.session;
+  if (!isClientId(clientId) || sessions.idOf.has(clientId))
+    throw new Malformed("a client id is invalid or stands there twice");
+  if (newest?.session !== id) throw new Malformed(`session ${id} is not the one that its client opened last`);
+  if (
+    session.openings.some((opening) => sessions.present.has(opening.session) || sessions.fenced.has(opening.session))
+  ) {
+    throw new Malformed(`a session of ${JSON.stringify(clientId)} belongs to another client as well`);
+  }
+  if (session.numberAtOpen > lastNumber || session.answeredUpTo > lastNumber) {
+    throw new Malformed(`session ${id} speaks of numbers that were not executed`);
+  }
+  if (missingAnswers(session) > limits.maxReplies)
+    throw new Malformed(`session ${id} keeps more answers than the limit`);
+  if (previous !== null && previous.usedAt > session.usedAt)
+    throw new Malformed("sessions are not in the order of their last use");
+  adopt(sessions, session);
+  restoring.session = session;
+}
+
+function readOpenings(reader: Reader, max: number): Opening[] {
+  const count = reader.array(1, max);
+  const openings: Opening[] = [];
+  let previous = 0;
+  for (let at = 0; at < count; at++) {
+    reader.array(2, 2);
+    const nonce = reader.binary(NONCE_BYTES);
+    const session = reader.uint();
+    if (nonce.length !== NONCE_BYTES || session <= previous)
+      throw new Malformed("the openings of a client are damaged");
+    openings.push({ nonce: nonce.slice(), session });
+    previous = session;
+  }
+  return openings;
+}
+
+function readAnswer({ session }: Restoring, reader: Reader): void {
+  if (session === null || missingAnswers(session) === 0) throw new Malformed("an answer belongs to no number");
+  const commandBytes = reader.uint();
+  const commandCrc = reader.uint(0xffff_ffff);
+  const reply = reader.binary(Number.MAX_SAFE_INTEGER).slice();
+  session.answers.push({ commandBytes, commandCrc, reply });
+  session.answerBytes += reply.length;
+}
+
+function missingAnswers({ lastNumber, answeredUpTo, answers }: Session): number {
+  return lastNumber - answeredUpTo - answers.length;
+}
+
+function expectAllAnswers({ session }: Restoring): void {
+  if (session !== null && missingAnswers(session) > 0)
+    throw new Malformed(`answers of session ${session.id} are missing`);
+}
+
+function readBlock(restoring: Restoring, reader: Reader): void {
+  expectAllAnswers(restoring);
+  const block: JobBlock = {
+    firstId: reader.uint(),
+    encodings: reader.binary(Number.MAX_SAFE_INTEGER),
+    lengths: reader.binary(Number.MAX_SAFE_INTEGER),
+    payloads: reader.binary(Number.MAX_SAFE_INTEGER),
+  };
+  const problem = pushBlock(restoring.jobs, block, restoring.limits.maxPayloadBytes);
+  if (problem !== null) throw new Malformed(problem);
+}
+
+function finished(restoring: Restoring): Queue {
+  const { limits, version, appliedIndex, time, sessions, jobs, sessionCount, jobCount } = restoring;
+  expectAllAnswers(restoring);
+  if (sessions.present.size !== sessionCount) {
+    throw new Malformed(`a snapshot holds ${sessions.present.size} sessions where its header says ${sessionCount}`);
+  }
+  if (jobs.count !== jobCount)
+    throw new Malformed(`a snapshot holds ${jobs.count} jobs where its header says ${jobCount}`);
+  return assembleQueue(limits, { appliedIndex, time, version }, jobs, sessions);
+}

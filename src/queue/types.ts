@@ -1,0 +1,83 @@
+// Which words does the queue use? Commands in, replies out; state that every node computes alike from the log.
+import type { ErrorCode } from "../lib/errors.ts";
+
+/** How a payload is to be read. Servers never look inside it. */
+export const ENCODING = { bytes: 0, json: 1 } as const;
+
+/** What a producer gives. On the wire a job has eight fields; those of the work queue must be empty in this version. */
+export interface NewJob {
+  readonly encoding: number;
+  readonly payload: Uint8Array;
+}
+
+export interface Job extends NewJob {
+  /** From a counter of the group: 1, 2, 3 … */
+  readonly id: number;
+}
+
+export type Command =
+  | { readonly type: "enqueue"; readonly queue: string; readonly jobs: readonly NewJob[] }
+  /** Without a lease (leaseMs 0): what is given out is gone. At most `max` jobs and `maxBytes` of payload (but at least one job). */
+  | {
+      readonly type: "dequeue";
+      readonly queues: readonly string[];
+      readonly max: number;
+      readonly maxBytes: number;
+      readonly leaseMs: number;
+      readonly waitMs: number;
+    }
+  /** Gives a number's stored answer whatever its command was, or records the number as void, so that a session can go on. */
+  | { readonly type: "settle" };
+
+/** The answer to one numbered request. Its encoding is stored, so a retry gets the same bytes. */
+export type Reply =
+  | { readonly type: "enqueued"; readonly index: number; readonly firstId: number; readonly count: number }
+  /** No jobs: the queue was empty. */
+  | { readonly type: "dequeued"; readonly index: number; readonly jobs: readonly Job[] }
+  | { readonly type: "void"; readonly index: number }
+  /** `session` is the epoch: the index of the OPEN entry. `lastNumber`: go on with the next one. */
+  | {
+      readonly type: "opened";
+      readonly index: number;
+      readonly session: number;
+      readonly lastNumber: number;
+      readonly expiresMs: number;
+    }
+  | { readonly type: "closed"; readonly index: number }
+  | { readonly type: "refused"; readonly index: number; readonly code: ErrorCode; readonly message: string };
+
+/** What `apply` needs of a log entry: the fields of its record (raft/entry.ts), as plain values. */
+export interface EntryFields {
+  readonly index: number;
+  readonly term: number;
+  readonly kind: "noop" | "config" | "command" | "batch" | "open" | "close" | "tick" | "touch" | "version";
+  readonly flags: number;
+  /** Cluster time in milliseconds: the only clock that `apply` knows. */
+  readonly time: number;
+  readonly wall: number;
+  readonly session: number;
+  readonly number: number;
+  readonly answeredUpTo: number;
+  readonly body: Uint8Array;
+}
+
+/** What applying one entry gives the waiting client, if it waits on this node. */
+export interface AppliedEntry {
+  readonly index: number;
+  /** The encoded reply; null for entries nobody waits for (noop, config, tick, touch). */
+  readonly reply: Uint8Array | null;
+  /** The number had been executed before: `reply` is the stored answer. */
+  readonly duplicate: boolean;
+}
+
+/** Limits that `apply` depends on: part of the replicated state, the same on every node of a cluster. */
+export interface QueueLimits {
+  readonly maxSessions: number;
+  readonly sessionExpiryMs: number;
+  /** Replies kept above answeredUpTo, per session. */
+  readonly maxReplies: number;
+  readonly maxReplyBytes: number;
+  readonly noncesRemembered: number;
+  readonly maxPayloadBytes: number;
+  readonly maxJobsPerCommand: number;
+}

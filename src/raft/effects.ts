@@ -1,0 +1,128 @@
+// What goes into Raft and what comes out? Values only; this page is the whole contract between the core and the turn.
+//
+// Obligations of the caller (server/replica.ts), in this order, once per turn:
+//   1. step every waiting input, then one `tick`; then `takeEffects` once.
+//   2. `send` may leave at once. `persist` goes to storage; everything in `persist.sendAfter` leaves only when storage
+//      reports that persist durable, and is dropped when its link is gone by then. Then step `persisted` with its seq.
+//   3. at most one persist is in flight: `takeEffects` gives none while one is, and gathers what arrives meanwhile.
+//   4. `installSnapshot` (replace the applied state by the received snapshot) comes before `committed` (apply in order).
+import type { ErrorCode } from "../lib/errors.ts";
+import type { Draft, Entry } from "./entry.ts";
+import type { Outgoing as MessageTo, RaftMessage } from "./messages.ts";
+import type { HardState, LogIndex, Member, MemberId, NodeId, SnapshotMeta, Term } from "./types.ts";
+
+/** The number of a connection. Replies name the one their request came on; 0: our own link to that member. */
+export type Link = number;
+
+export type Outgoing = MessageTo & { readonly link: Link };
+
+/** Chosen by the caller to recognise the answer. */
+export type Token = number;
+
+export type MembershipChange =
+  /** Let `member` in as a learner; it is promoted to voter when it has caught up. Another incarnation of a known id is swapped in. */
+  { readonly type: "join"; readonly member: Member } | { readonly type: "remove"; readonly ids: readonly NodeId[] };
+
+export type Input =
+  /** `now`: monotonic milliseconds; `wall`: Unix milliseconds, for people. The inbox is drained before a tick judges timers. */
+  | { readonly type: "tick"; readonly now: number; readonly wall: number }
+  | { readonly type: "message"; readonly from: MemberId; readonly link: Link; readonly message: RaftMessage }
+  | { readonly type: "propose"; readonly token: Token; readonly draft: Draft }
+  | { readonly type: "persisted"; readonly seq: number }
+  /** The snapshot of our own state at `meta.index` has its parts, manifest and directory synced; it does not count yet. */
+  | { readonly type: "snapshotSaved"; readonly meta: SnapshotMeta }
+  /** One received part was stored and synced (asked for by `storePart`). */
+  | {
+      readonly type: "partStored";
+      readonly from: MemberId;
+      readonly link: Link;
+      readonly meta: SnapshotMeta;
+      readonly nextPart: number;
+      readonly parts: number;
+    }
+  | { readonly type: "read"; readonly token: Token }
+  | { readonly type: "change"; readonly token: Token; readonly change: MembershipChange }
+  /** `to`: null lets the leader choose the most up-to-date voter. */
+  | { readonly type: "transfer"; readonly token: Token; readonly to: NodeId | null }
+  /** Our own link to that member came up / went down: what was in flight on it is lost, acknowledgements on it are void. */
+  | { readonly type: "linkUp"; readonly member: MemberId }
+  | { readonly type: "linkDown"; readonly member: MemberId }
+  /** The connection to the leader closed and the one reconnect was refused: nobody listens there (DESIGN section 4, Election). */
+  | { readonly type: "leaderGone"; readonly leader: MemberId }
+  /** Our own loop stalled longer than a heartbeat: the silence was ours, so the election timer starts afresh. */
+  | { readonly type: "stalled" }
+  /** Room on our own disk, told to the leader in replies. */
+  | { readonly type: "diskLow"; readonly low: boolean };
+
+export interface Persist {
+  /** Names this persist in `persisted`. Rises by 1. */
+  readonly seq: number;
+  /** To be durable before any frame of this persist is written. */
+  readonly hardState: HardState | null;
+  /** In order and without gaps; the first index may be at or below the last one written: that is a truncation. */
+  readonly entries: readonly Entry[];
+  /** Makes a stored snapshot count. `reset`: everything in the log is dead. Entries below `keepFrom` may be deleted afterwards. */
+  readonly snapshot: { readonly meta: SnapshotMeta; readonly reset: boolean; readonly keepFrom: LogIndex } | null;
+  readonly sendAfter: readonly Outgoing[];
+}
+
+export interface Refused {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+export type ProposeResult =
+  | { readonly token: Token; readonly ok: true; readonly index: LogIndex; readonly term: Term }
+  | { readonly token: Token; readonly ok: false; readonly refused: Refused };
+
+/** Answers to `change` and `transfer`: given when the change has committed or the transfer is over. */
+export type ChangeResult =
+  | { readonly token: Token; readonly ok: true; readonly index: LogIndex }
+  | { readonly token: Token; readonly ok: false; readonly refused: Refused };
+
+export type ReadResult =
+  /** Once `index` is applied, the state shows every operation acknowledged before the read was asked. */
+  | { readonly token: Token; readonly ok: true; readonly index: LogIndex }
+  | { readonly token: Token; readonly ok: false; readonly refused: Refused };
+
+export type Role = "follower" | "candidate" | "leader" | "learner";
+
+/** One change of role, term or known leader, with the reason that the log line tells. */
+export interface Transition {
+  readonly role: Role;
+  readonly term: Term;
+  readonly leader: MemberId | null;
+  /** "leader n3 silent for 412ms; pre-vote 3 of 5" */
+  readonly why: string;
+}
+
+export interface Effects {
+  readonly persist: Persist | null;
+  readonly send: readonly Outgoing[];
+  /** `bytes` of these are empty: the caller reads the part from its snapshot and sends it on our link to `to`. */
+  readonly sendParts: readonly {
+    readonly to: MemberId;
+    readonly term: Term;
+    readonly meta: SnapshotMeta;
+    readonly part: number;
+  }[];
+  /** Received parts to store; `partStored` follows when they are synced. */
+  readonly storeParts: readonly {
+    readonly from: MemberId;
+    readonly link: Link;
+    readonly meta: SnapshotMeta;
+    readonly manifest: Uint8Array;
+    readonly part: number;
+    readonly parts: number;
+    readonly bytes: Uint8Array;
+  }[];
+  readonly installSnapshot: SnapshotMeta | null;
+  /** Newly committed entries, in order, without gaps, each exactly once per run of the process. */
+  readonly committed: readonly Entry[];
+  readonly proposed: readonly ProposeResult[];
+  readonly changed: readonly ChangeResult[];
+  readonly read: readonly ReadResult[];
+  readonly transitions: readonly Transition[];
+  /** This node must stop and take the recovery path: the leader told it that its disk is stale. */
+  readonly stop: Refused | null;
+}

@@ -1,0 +1,217 @@
+// Who asks for votes, when, and who gets them? Election timer, pre-vote (dissertation section 9.6), votes, and a leader's own doubts.
+import { formatDuration } from "../lib/durations.ts";
+import { nameOf, noteTransition, standsForElection } from "./append.ts";
+import { hasQuorum, isVoter, majority } from "./configuration.ts";
+import type { Link } from "./effects.ts";
+import { lastTerm } from "./log.ts";
+import type { RequestVote, RequestVoteReply, TimeoutNow } from "./messages.ts";
+import { OWN_LINK, send } from "./outbox.ts";
+import { armElection, becomeCandidate, becomeFollower, becomeLeader } from "./roles.ts";
+import type { RaftState } from "./state.ts";
+import type { MemberId } from "./types.ts";
+
+/** The leader is known to be gone: wait just long enough that two who noticed do not ask at the same moment. */
+function armHasty(state: RaftState): void {
+  state.electionWait = state.settings.random.between(0, state.settings.heartbeatMs);
+}
+
+/** The leader of this term spoke, whatever it said: also an AppendEntries that is refused shows that it lives. */
+export function hearLeader(state: RaftState): void {
+  state.leaderHeard = true;
+  armElection(state);
+}
+
+function leaderLives(state: RaftState): boolean {
+  if (state.role === "leader") return true;
+  if (state.leader === null) return false;
+  return state.leaderHeard || state.now - state.leaderHeardAt < state.settings.electionMinMs;
+}
+
+/** May it stand for election? A node without a configuration, a learner, or one whose disk hangs may not. */
+function promotable(state: RaftState): boolean {
+  if (state.role === "leader" || !standsForElection(state)) return false;
+  return state.inflight === null || state.now - state.inflight.since < state.settings.electionMaxMs;
+}
+
+export function tickElection(state: RaftState): void {
+  if (state.leaderHeard) {
+    state.leaderHeard = false;
+    state.leaderHeardAt = state.now;
+  }
+  startElectionTimer(state);
+  if (state.role === "leader" || state.now < state.electionDeadline) return;
+  if (promotable(state)) startPreVote(state);
+  else armElection(state);
+  startElectionTimer(state);
+}
+
+/** An armed timer runs from `now`, once `now` is fresh. */
+export function startElectionTimer(state: RaftState): void {
+  if (state.electionWait === null) return;
+  state.electionDeadline = state.now + state.electionWait;
+  state.electionWait = null;
+}
+
+function startPreVote(state: RaftState): void {
+  const why = reasonToCampaign(state);
+  if (state.role !== "follower" || state.leader !== null) {
+    state.role = "follower";
+    state.leader = null;
+    noteTransition(state, why);
+  }
+  campaign(state, true, false, why);
+}
+
+function reasonToCampaign(state: RaftState): string {
+  if (state.leader !== null) {
+    return `leader ${nameOf(state.leader)} silent for ${formatDuration(state.now - state.leaderHeardAt)}`;
+  }
+  if (state.role === "candidate") return `no majority in term ${state.currentTerm}`;
+  return state.campaign?.why ?? "no leader known";
+}
+
+/** The caller has made sure that the term and the own vote belong to this campaign. */
+function campaign(state: RaftState, preVote: boolean, transfer: boolean, why: string): void {
+  const term = preVote ? state.currentTerm + 1 : state.currentTerm;
+  state.campaign = { preVote, transfer, term, granted: new Set([state.self]), refused: new Set(), why };
+  armElection(state);
+  for (const id of state.members.all) if (id !== state.self && isVoter(state.members, id)) askForVote(state, id);
+  countVotes(state);
+}
+
+/** Also used when a link comes up during a campaign. */
+export function askForVote(state: RaftState, to: MemberId): void {
+  if (state.campaign === null || !isVoter(state.members, to)) return;
+  const { preVote, transfer, term } = state.campaign;
+  const { lastIndex } = state.log;
+  send(state, to, OWN_LINK, {
+    type: "RequestVote",
+    term,
+    preVote,
+    transfer,
+    lastLogIndex: lastIndex,
+    lastLogTerm: lastTerm(state.log),
+  });
+}
+
+function elect(state: RaftState, transfer: boolean, why: string): void {
+  becomeCandidate(state, why);
+  campaign(state, false, transfer, why);
+}
+
+function countVotes(state: RaftState): void {
+  const round = state.campaign;
+  if (round === null) return;
+  if (hasQuorum(state.members, (id) => round.granted.has(id))) {
+    const voters = state.members.all.filter((id) => isVoter(state.members, id));
+    const votes = `${voters.filter((id) => round.granted.has(id)).length} of ${voters.length}`;
+    if (round.preVote) elect(state, false, `${round.why}; pre-vote ${votes}`);
+    else becomeLeader(state, `elected with ${votes} votes`);
+    return;
+  }
+  const lost = !hasQuorum(state.members, (id) => !round.refused.has(id));
+  if (!lost) return;
+  state.campaign = null;
+  if (round.preVote && state.now < state.hastyUntil) armHasty(state);
+}
+
+export function onRequestVote(state: RaftState, from: MemberId, link: Link, request: RequestVote): void {
+  if (request.preVote) onPreVote(state, from, link, request);
+  else onVote(state, from, link, request);
+}
+
+/** Changes nothing here, so it may be granted to several. */
+function onPreVote(state: RaftState, from: MemberId, link: Link, request: RequestVote): void {
+  const granted = request.term > state.currentTerm && !leaderLives(state) && isUpToDate(state, request);
+  if (granted && state.hastyUntil > state.now) {
+    // Somebody was quicker after the leader's end: let it win instead of splitting the vote. Once only, or a deaf node could hold us off.
+    state.hastyUntil = state.now;
+    // Two that ask each other at the same moment: the smaller id goes first.
+    if (from < state.self) state.campaign = null;
+    armElection(state);
+  }
+  replyToVote(state, from, link, request, granted);
+}
+
+function onVote(state: RaftState, from: MemberId, link: Link, request: RequestVote): void {
+  // Who disturbs while a leader lives is not even listened to about terms (section 4.2.3), unless the leader itself asked for it.
+  if (request.term > state.currentTerm && (request.transfer || !leaderLives(state))) {
+    becomeFollower(state, request.term, null, `${nameOf(from)} asks for votes in term ${request.term}`);
+  }
+  const free = state.votedFor === null || state.votedFor === from;
+  const granted = request.term === state.currentTerm && free && state.role !== "leader" && isUpToDate(state, request);
+  if (granted) {
+    // Whatever our own configuration says: we may not know yet that we are a voter.
+    state.votedFor = from;
+    state.campaign = null;
+    armElection(state);
+  }
+  replyToVote(state, from, link, request, granted);
+}
+
+function replyToVote(state: RaftState, from: MemberId, link: Link, request: RequestVote, voteGranted: boolean): void {
+  const { term: requestedTerm, preVote } = request;
+  send(state, from, link, { type: "RequestVoteReply", term: state.currentTerm, preVote, requestedTerm, voteGranted });
+}
+
+function isUpToDate(state: RaftState, request: RequestVote): boolean {
+  const own = lastTerm(state.log);
+  return request.lastLogTerm > own || (request.lastLogTerm === own && request.lastLogIndex >= state.log.lastIndex);
+}
+
+export function onRequestVoteReply(state: RaftState, from: MemberId, reply: RequestVoteReply): void {
+  if (reply.term > state.currentTerm) {
+    // Also a refused pre-vote teaches the term: else the longest log could sit on the lowest term for ever.
+    becomeFollower(state, reply.term, null, `${nameOf(from)} is in term ${reply.term}`);
+    return;
+  }
+  const round = state.campaign;
+  if (round === null || round.preVote !== reply.preVote || round.term !== reply.requestedTerm) return;
+  (reply.voteGranted ? round.granted : round.refused).add(from);
+  countVotes(state);
+}
+
+/** The leader hands over: campaign at once, without pre-vote. */
+export function onTimeoutNow(state: RaftState, from: MemberId, message: TimeoutNow): void {
+  // Of this term and of this term's leader only: a late one of an earlier leadership must not disturb.
+  if (message.term !== state.currentTerm || state.leader !== from || !promotable(state)) return;
+  elect(state, true, `${nameOf(from)} hands over`);
+}
+
+/** Nobody listens where the leader was: forget it and ask at once, a little apart from the others who see the same. */
+export function onLeaderGone(state: RaftState, leader: MemberId): void {
+  if (state.leader !== leader || state.role === "leader") return;
+  becomeFollower(state, state.currentTerm, null, `leader ${nameOf(leader)} is gone: its address refuses connections`);
+  state.hastyUntil = state.now + state.settings.electionMinMs;
+  armHasty(state);
+}
+
+/** A leader that no majority answers, or whose own disk hangs, cannot lead (CheckQuorum; hung fsync). */
+export function tickLeaderDoubts(state: RaftState): void {
+  const { leadership, progress, settings, now } = state;
+  if (leadership === null) return;
+  const limit = settings.electionMaxMs;
+  if (state.inflight !== null && now - state.inflight.since > limit) {
+    stepDown(state, `own disk has not answered for ${formatDuration(now - state.inflight.since)}`);
+    return;
+  }
+  let heard = 0;
+  const alive = (id: MemberId): boolean => {
+    if (id === state.self) return true;
+    const follower = progress.get(id);
+    const lives =
+      follower !== undefined && !follower.stale && now - Math.max(follower.lastHeard, leadership.quorumFrom) <= limit;
+    if (lives) heard++;
+    return lives;
+  };
+  if (hasQuorum(state.members, alive)) return;
+  const voters = state.members.voters.length;
+  stepDown(
+    state,
+    `only ${heard} of ${voters} voters answered within ${formatDuration(limit)}, ${majority(voters)} needed`,
+  );
+}
+
+export function stepDown(state: RaftState, why: string): void {
+  becomeFollower(state, state.currentTerm, null, why);
+}

@@ -1,0 +1,108 @@
+// What does a follower do with what its leader says? AppendEntries and Heartbeat, the receiver's side (Figure 2).
+import { assert } from "../lib/assert.ts";
+import { appendEntry, commitTo, nameOf, truncate } from "./append.ts";
+import type { Link } from "./effects.ts";
+import { hearLeader } from "./election.ts";
+import { lastAtMostTerm, termAt } from "./log.ts";
+import type { AppendEntries, Heartbeat, StaleDisk } from "./messages.ts";
+import { send, sendAcknowledgement } from "./outbox.ts";
+import { becomeFollower } from "./roles.ts";
+import type { RaftState } from "./state.ts";
+import type { LogIndex, MemberId, Term } from "./types.ts";
+
+/** False when the sender's term is over. Otherwise it is our leader from here on, and its silence ends. */
+export function followLeader(state: RaftState, from: MemberId, term: Term): boolean {
+  if (term < state.currentTerm) return false;
+  assert(term > state.currentTerm || state.role !== "leader", `${from} and ${state.self} both lead term ${term}`);
+  assert(
+    term > state.currentTerm || state.leader === null || state.leader === from,
+    `${from} and ${state.leader} both lead term ${term}`,
+  );
+  if (term > state.currentTerm || state.leader !== from || state.campaign !== null) {
+    becomeFollower(state, term, from, `${nameOf(from)} leads term ${term}`);
+  }
+  hearLeader(state);
+  return true;
+}
+
+export function onAppendEntries(state: RaftState, from: MemberId, link: Link, message: AppendEntries): void {
+  if (!followLeader(state, from, message.term) || !matches(state, message.prevLogIndex, message.prevLogTerm)) {
+    refuse(state, from, link, message);
+    return;
+  }
+  for (const entry of message.entries) {
+    // Committed entries cannot differ, and may be compacted: nothing to compare.
+    if (entry.index <= state.commitIndex) continue;
+    if (entry.index <= state.log.lastIndex) {
+      if (termAt(state.log, entry.index) === entry.term) continue;
+      truncate(state, entry.index);
+    }
+    appendEntry(state, entry);
+  }
+  const verified = Math.max(state.commitIndex, message.prevLogIndex + message.entries.length);
+  state.verifiedIndex = Math.max(state.verifiedIndex, verified);
+  commitVerified(state, message.leaderCommit);
+  const reply = {
+    type: "AppendEntriesReply",
+    term: state.currentTerm,
+    success: true,
+    matchIndex: verified,
+    rejectedIndex: 0,
+    hintIndex: 0,
+    hintTerm: 0,
+    diskLow: state.diskLow,
+  } as const;
+  sendAcknowledgement(state, from, link, reply, verified);
+}
+
+function matches(state: RaftState, prevLogIndex: LogIndex, prevLogTerm: Term): boolean {
+  if (prevLogIndex <= state.commitIndex) {
+    const own = termAt(state.log, prevLogIndex);
+    assert(
+      own === undefined || own === prevLogTerm,
+      `committed entry ${prevLogIndex} is of term ${own} here and on the leader`,
+    );
+    return true;
+  }
+  return termAt(state.log, prevLogIndex) === prevLogTerm;
+}
+
+/** Tells where agreement is possible, so that each term in conflict costs one round trip and not each entry. */
+function refuse(state: RaftState, from: MemberId, link: Link, message: AppendEntries): void {
+  const { log } = state;
+  const hintIndex = lastAtMostTerm(log, message.prevLogIndex, message.prevLogTerm, state.commitIndex);
+  send(state, from, link, {
+    type: "AppendEntriesReply",
+    term: state.currentTerm,
+    success: false,
+    matchIndex: 0,
+    rejectedIndex: message.prevLogIndex,
+    hintIndex,
+    hintTerm: termAt(log, hintIndex) ?? 0,
+    diskLow: state.diskLow,
+  });
+}
+
+/** Never more than the leader of this term has verified here: behind that, our own entries may be of a dead branch. */
+function commitVerified(state: RaftState, leaderCommit: LogIndex): void {
+  const index = Math.min(leaderCommit, state.verifiedIndex);
+  if (index > state.commitIndex) commitTo(state, index);
+}
+
+export function onHeartbeat(state: RaftState, from: MemberId, link: Link, message: Heartbeat): void {
+  if (followLeader(state, from, message.term)) {
+    state.clusterTime = Math.max(state.clusterTime, message.time);
+    commitVerified(state, message.leaderCommit);
+  }
+  const { readContext } = message;
+  const { currentTerm: term, diskLow } = state;
+  send(state, from, link, { type: "HeartbeatReply", term, readContext, diskLow });
+}
+
+export function onStaleDisk(state: RaftState, from: MemberId, message: StaleDisk): void {
+  if (!followLeader(state, from, message.term)) return;
+  state.gathered.stop = {
+    code: "STALE_DISK",
+    message: `${nameOf(from)} had this node's acknowledgement up to entry ${message.acknowledgedIndex}, and its log lacks some of it (last entry ${state.log.lastIndex}): the disk is older than what it promised`,
+  };
+}

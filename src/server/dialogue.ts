@@ -1,0 +1,64 @@
+// How does a node ask another node something, as an administrator? One connection, one question, one answer.
+import { type Failure, failure } from "../lib/errors.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { ClientMessage } from "../wire/protocol.ts";
+import { type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
+import type { Network } from "../wire/network.ts";
+
+export interface DialogueSettings {
+  readonly protocolVersion: number;
+  readonly dialTimeoutMs: number;
+  readonly answerTimeoutMs: number;
+}
+
+export type Answer =
+  { readonly type: "answer"; readonly message: Message } | { readonly type: "failed"; readonly failure: Failure };
+
+/** Calls `done` once, never from inside the call. */
+export function ask(
+  ports: { readonly network: Network; readonly clock: Clock; readonly limits: ConnectionLimits },
+  settings: DialogueSettings,
+  address: string,
+  question: ClientMessage,
+  done: (answer: Answer) => void,
+): void {
+  let over = false;
+  const finish = (answer: Answer): void => {
+    if (over) return;
+    over = true;
+    done(answer);
+  };
+  ports.network.dial(address, settings.dialTimeoutMs, (result) => {
+    if (!result.ok)
+      return finish({ type: "failed", failure: failure("UNREACHABLE", `cannot reach ${address}: ${result.why}`) });
+    const connection = openConnection({
+      stream: result.stream,
+      clock: ports.clock,
+      limits: ports.limits,
+      side: "dialed",
+      onMessage: (message) => {
+        if (message.type === "helloAnswer") {
+          connection.send(question);
+          return connection.flush();
+        }
+        finish(message.type === "failure" ? { type: "failed", failure: message.failure } : { type: "answer", message });
+        cancel();
+        connection.close(null);
+      },
+      onClosed: (why) => {
+        cancel();
+        finish({ type: "failed", failure: why ?? failure("CONNECTION_LOST", `${address} closed the connection`) });
+      },
+    });
+    const cancel = ports.clock.after(settings.answerTimeoutMs, () => {
+      finish({
+        type: "failed",
+        failure: failure("TIMEOUT", `${address} did not answer within ${settings.answerTimeoutMs}ms`),
+      });
+      connection.close(null);
+    });
+    const { protocolVersion: version } = settings;
+    connection.send({ type: "hello", version, features: [], role: "admin", clusterId: null, node: null });
+    connection.flush();
+  });
+}

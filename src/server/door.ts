@@ -1,0 +1,169 @@
+// Who may come in, and as what? Every accepted connection says hello first; then it is a member's, a founder's or a client's.
+import { type Failure, failure } from "../lib/errors.ts";
+import type { Clock } from "../lib/clock.ts";
+import { type ClusterId, type Member, memberId } from "../raft/types.ts";
+import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
+import type { ByteStream } from "../wire/network.ts";
+import type { ClientMessage, Hello } from "../wire/protocol.ts";
+import type { Clients } from "./clients.ts";
+import type { FoundingWord } from "./founding.ts";
+import type { Peers } from "./peers.ts";
+import type { Replica } from "./replica.ts";
+import { leaderAddressOf, membersOf } from "./status.ts";
+import type { LogEvent } from "./types.ts";
+
+export interface DoorPorts {
+  readonly clock: Clock;
+  readonly limits: ConnectionLimits & { readonly protocolVersion: number; readonly maxPayloadBytes: number };
+  readonly maxConnections: number;
+  readonly log: (line: LogEvent) => void;
+  readonly self: () => Member | null;
+  readonly clusterId: () => ClusterId | null;
+  readonly serving: () => { readonly replica: Replica; readonly clients: Clients; readonly peers: Peers } | null;
+  /** A founder asks and tells its own word; this node's word is the answer. */
+  readonly onFounder: (from: Member, theirs: FoundingWord) => FoundingWord;
+  /** A member of another cluster dialed this address. */
+  readonly onForeignMember: (theirs: ClusterId, from: Member) => void;
+}
+
+export interface Door {
+  readonly accept: (stream: ByteStream) => void;
+  closeAll(why: Failure): void;
+}
+
+export function createDoor(ports: DoorPorts): Door {
+  const open = new Map<Connection, { closed: () => void }>();
+
+  function accept(stream: ByteStream): void {
+    let receive: ((message: Message) => void) | null = null;
+    const connection = openConnection({
+      stream,
+      clock: ports.clock,
+      limits: ports.limits,
+      side: "accepted",
+      onMessage: (message) => {
+        if (receive !== null) return receive(message);
+        if (message.type === "hello") receive = welcome(connection, message);
+      },
+      onClosed: () => {
+        open.get(connection)?.closed();
+        open.delete(connection);
+      },
+    });
+    open.set(connection, { closed: () => {} });
+    if (open.size > ports.maxConnections) {
+      connection.close(failure("OVERLOADED", `this node has its ${ports.maxConnections} connections; try again later`));
+    }
+  }
+
+  /** Answers a hello and tells what becomes of the messages behind it; null when the connection is refused. */
+  function welcome(connection: Connection, hello: Hello): ((message: Message) => void) | null {
+    const refused = problemWith(hello);
+    if (refused !== null) {
+      connection.close(refused);
+      return null;
+    }
+    sayHello(connection);
+    return hello.role === "peer" && hello.node !== null
+      ? admitPeer(connection, hello, hello.node)
+      : admitClient(connection);
+  }
+
+  function problemWith({ role, node, clusterId }: Hello): Failure | null {
+    const own = ports.clusterId();
+    if (ports.self() === null) return failure("STARTING", "this node is still recovering its log");
+    if (role === "peer" && node === null) return failure("BAD_REQUEST", "a peer's hello names its node");
+    if (clusterId === null || clusterId === own) return null;
+    if (node !== null) ports.onForeignMember(clusterId, node);
+    if (own === null) return null;
+    const why = `this node belongs to cluster ${own}, not to ${clusterId}`;
+    ports.log({ level: "warn", event: "refused", text: `refused ${node?.id ?? "a client"}: ${why}` });
+    return failure("CLUSTER_MISMATCH", why);
+  }
+
+  function sayHello(connection: Connection): void {
+    const self = ports.self();
+    if (self === null) return;
+    const raft = ports.serving()?.replica.raft;
+    connection.send({
+      type: "helloAnswer",
+      version: ports.limits.protocolVersion,
+      features: [],
+      clusterId: ports.clusterId(),
+      node: self,
+      leader: raft === undefined ? null : leaderAddressOf(raft),
+      term: raft?.currentTerm ?? 0,
+      members: raft === undefined ? [] : membersOf(raft).map(({ member }) => member.address),
+      maxFrameBytes: ports.limits.maxClientFrameBytes,
+      maxPayloadBytes: ports.limits.maxPayloadBytes,
+    });
+    connection.flush();
+  }
+
+  function admitPeer(connection: Connection, hello: Hello, from: Member): (message: Message) => void {
+    const self = ports.self();
+    let member: ((message: Message) => void) | null = null;
+    return (message) => {
+      if (message.type === "found") {
+        const { expect, set, fresh, record } = message;
+        connection.send({ type: "foundAnswer", ...ports.onFounder(from, { expect, set, fresh, record }) });
+        return connection.flush();
+      }
+      const serving = ports.serving();
+      if (serving === null || hello.clusterId === null) {
+        return connection.close(failure("STARTING", "this node is not a member of a cluster yet"));
+      }
+      if (self !== null && memberId(from) === memberId(self))
+        return connection.close(failure("CONFLICT", "this is your own id"));
+      if (member === null) {
+        member = serving.peers.accept(connection, from);
+        open.set(connection, { closed: () => serving.peers.closed(connection) });
+      }
+      member(message);
+    };
+  }
+
+  function admitClient(connection: Connection): (message: Message) => void {
+    let client: ((message: ClientMessage) => void) | null = null;
+    return (message) => {
+      if (!isClientMessage(message)) {
+        return connection.close(failure("BAD_REQUEST", `a ${message.type} has no place on a client's connection`));
+      }
+      const serving = ports.serving();
+      if (serving === null) {
+        const why = failure("STARTING", "this node is not a member of a cluster yet");
+        connection.send({ type: "failure", frameId: message.frameId, failure: why });
+        return connection.flush();
+      }
+      if (client === null) {
+        client = serving.clients.accept(connection);
+        open.set(connection, { closed: () => serving.clients.closed(connection) });
+      }
+      client(message);
+    };
+  }
+
+  return {
+    accept,
+    closeAll: (why) => {
+      for (const connection of open.keys()) connection.close(why);
+    },
+  };
+}
+
+const FROM_CLIENTS: ReadonlySet<string> = new Set<ClientMessage["type"]>([
+  "request",
+  "open",
+  "close",
+  "status",
+  "log",
+  "trace",
+  "join",
+  "remove",
+  "transfer",
+  "ping",
+]);
+
+function isClientMessage(message: Message): message is ClientMessage {
+  return FROM_CLIENTS.has(message.type);
+}

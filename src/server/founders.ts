@@ -1,0 +1,176 @@
+// How do fresh nodes agree to found one cluster? Each asks all the others, again and again, on connections that stay open.
+import { RaftqError } from "../lib/errors.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Entry } from "../raft/entry.ts";
+import type { Member } from "../raft/types.ts";
+import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
+import type { Network } from "../wire/network.ts";
+import {
+  disagreement,
+  foundingEntry,
+  foundingEntryOf,
+  type FoundingWord,
+  type Heard,
+  nextFoundingStep,
+} from "./founding.ts";
+import type { LogEvent } from "./types.ts";
+
+export interface FounderPorts {
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly limits: ConnectionLimits;
+  readonly settings: {
+    readonly protocolVersion: number;
+    readonly dialTimeoutMs: number;
+    readonly foundingRetryMs: number;
+    readonly graceMs: number;
+  };
+  readonly log: (line: LogEvent) => void;
+}
+
+export type FoundingResult =
+  /** This node writes the index-1 entry, or takes over another founder's. */
+  | { readonly type: "founded"; readonly entry: Entry }
+  | { readonly type: "join" }
+  | { readonly type: "refused"; readonly error: RaftqError };
+
+export interface Founders {
+  /** Another founder asked us: if it states something else, nobody founds. */
+  told(from: Member, theirs: FoundingWord): void;
+  stop(): void;
+}
+
+interface Other {
+  readonly address: string;
+  connection: Connection | null;
+  member: Member | null;
+}
+
+/** Calls `done` once. `word` is this node's own; the same is told to whoever asks it (node.ts). */
+export function found(
+  ports: FounderPorts,
+  self: Member,
+  word: FoundingWord,
+  done: (result: FoundingResult) => void,
+): Founders {
+  const { clock, settings } = ports;
+  const earliest = clock.now() + settings.graceMs;
+  const heard = new Map<string, Heard>();
+  const others: Other[] = [];
+  let over = false;
+  let lastMissing = "";
+  const timers = new Set<() => void>();
+
+  const after = (ms: number, run: () => void): void => {
+    const cancel = clock.after(ms, () => {
+      timers.delete(cancel);
+      if (!over) run();
+    });
+    timers.add(cancel);
+  };
+  const stop = (): void => {
+    over = true;
+    for (const cancel of timers) cancel();
+    for (const other of others) other.connection?.close(null);
+  };
+  const finish = (result: FoundingResult): void => {
+    if (over) return;
+    stop();
+    done(result);
+  };
+
+  function dial(other: Other): void {
+    ports.network.dial(other.address, settings.dialTimeoutMs, (result) => {
+      if (over) return result.ok ? result.stream.close() : undefined;
+      if (!result.ok) return after(settings.foundingRetryMs, () => dial(other));
+      const connection = openConnection({
+        stream: result.stream,
+        clock,
+        limits: ports.limits,
+        side: "dialed",
+        onMessage: (message) => receive(other, connection, message),
+        onClosed: () => {
+          heard.delete(other.address);
+          other.connection = null;
+          if (!over) after(settings.foundingRetryMs, () => dial(other));
+        },
+      });
+      other.connection = connection;
+      connection.send({
+        type: "hello",
+        version: settings.protocolVersion,
+        features: [],
+        role: "peer",
+        clusterId: null,
+        node: self,
+      });
+      connection.flush();
+    });
+  }
+
+  function receive(other: Other, connection: Connection, message: Message): void {
+    if (over) return;
+    if (message.type === "helloAnswer") {
+      other.member = message.node;
+      return tell(connection);
+    }
+    if (message.type !== "foundAnswer" || other.member === null) return;
+    const { expect, set, fresh, record } = message;
+    heard.set(other.address, { member: other.member, word: { expect, set, fresh, record: record?.slice() ?? null } });
+    consider();
+    if (!over) after(settings.foundingRetryMs, () => (other.connection === connection ? tell(connection) : undefined));
+  }
+
+  function tell(connection: Connection): void {
+    const { expect, set, fresh, record } = word;
+    connection.send({ type: "found", expect, set, fresh, record });
+    connection.flush();
+  }
+
+  function consider(): void {
+    const next = nextFoundingStep(self, word, heard);
+    switch (next.type) {
+      case "found":
+        if (clock.now() < earliest) return after(earliest - clock.now(), consider);
+        return finish({ type: "founded", entry: foundingEntry(next.members) });
+      case "adopt": {
+        const entry = foundingEntryOf(next.record);
+        if (entry !== null) finish({ type: "founded", entry });
+        return;
+      }
+      case "join":
+        return finish({ type: "join" });
+      case "refuse":
+        return finish({ type: "refused", error: new RaftqError("USAGE", next.why) });
+      case "wait":
+        return say(next.missing);
+    }
+  }
+
+  function say(missing: readonly string[]): void {
+    const text =
+      missing.length === 0
+        ? "all founders are here; the one with the lowest id writes the first entry"
+        : `waiting for ${missing.join(", ")}`;
+    if (text !== lastMissing)
+      ports.log({ level: "info", event: "founding", text: `founding with ${word.expect} nodes: ${text}` });
+    lastMissing = text;
+  }
+
+  for (const address of word.set) {
+    if (address === self.address) continue;
+    const other: Other = { address, connection: null, member: null };
+    others.push(other);
+    dial(other);
+  }
+  say(others.map((other) => other.address));
+  // With --expect 1 nobody else answers.
+  after(settings.graceMs, consider);
+  return {
+    told: (from, theirs) => {
+      const why = theirs.fresh ? disagreement(word, theirs, from.address) : null;
+      if (why !== null) finish({ type: "refused", error: new RaftqError("USAGE", why) });
+    },
+    stop,
+  };
+}

@@ -1,0 +1,94 @@
+// May this fresh node found a cluster, and with whom? Pure rules (DESIGN section 4, Founding); `founders.ts` carries the messages.
+import { encodeConfiguration, decodeConfiguration } from "../raft/configuration.ts";
+import { decodeEntry, encodeEntry, type Entry, fieldsOf } from "../raft/entry.ts";
+import { type ClusterId, isClusterId, type Member, memberId } from "../raft/types.ts";
+
+/** What one node told another about founding. */
+export interface FoundingWord {
+  readonly expect: number;
+  /** Addresses of all founders, sorted. */
+  readonly set: readonly string[];
+  /** It never held data and knows no cluster. */
+  readonly fresh: boolean;
+  /** The index-1 record of its cluster, if it has one and still holds it. */
+  readonly record: Uint8Array | null;
+}
+
+export interface Heard {
+  readonly member: Member;
+  readonly word: FoundingWord;
+}
+
+export type FoundingStep =
+  /** Not everybody was heard on a connection that is still open, or another one writes the configuration. */
+  | { readonly type: "wait"; readonly missing: readonly string[] }
+  /** This node has the lowest id and everybody is fresh: it writes the index-1 configuration. */
+  | { readonly type: "found"; readonly members: readonly Member[] }
+  | { readonly type: "adopt"; readonly record: Uint8Array }
+  /** A cluster exists already, without this node. */
+  | { readonly type: "join" }
+  | { readonly type: "refuse"; readonly why: string };
+
+/** The founders named by --join, the node itself included. */
+export function foundingSet(join: readonly string[], self: string): readonly string[] {
+  return [...new Set([...join, self])].sort();
+}
+
+/** What to do, given one's own word and what was heard from others, by address, on connections that are open now. */
+export function nextFoundingStep(self: Member, own: FoundingWord, heard: ReadonlyMap<string, Heard>): FoundingStep {
+  const members = [self];
+  let established = false;
+  for (const [address, { member, word }] of heard) {
+    if (!word.fresh) {
+      if (word.record !== null && namesMember(word.record, self)) return { type: "adopt", record: word.record };
+      established = true;
+      continue;
+    }
+    const why = disagreement(own, word, address);
+    if (why !== null) return { type: "refuse", why };
+    if (members.some((other) => other.id === member.id)) {
+      return { type: "refuse", why: `two founders have the id ${member.id}; one of them is at ${address}` };
+    }
+    members.push(member);
+  }
+  if (established) return { type: "join" };
+  const missing = own.set.filter((address) => address !== self.address && !heard.has(address));
+  if (missing.length > 0) return { type: "wait", missing };
+  const lowest = members.reduce((least, member) => (member.id < least.id ? member : least));
+  return lowest.id === self.id ? { type: "found", members } : { type: "wait", missing: [] };
+}
+
+/** All founders must state the same number and the same set; otherwise each refuses, and says both. */
+export function disagreement(own: FoundingWord, other: FoundingWord, address: string): string | null {
+  const text = (word: FoundingWord): string => `expects ${word.expect} founders: ${word.set.join(", ")}`;
+  if (text(own) === text(other)) return null;
+  return `the founders do not agree: this node ${text(own)}; ${address} ${text(other)}`;
+}
+
+/** The index-1 entry. Time and wall are 0, so that it depends on nothing but the founders. */
+export function foundingEntry(members: readonly Member[]): Entry {
+  const voters = members.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  const body = encodeConfiguration({ voters, outgoing: [], learners: [] });
+  const draft = { kind: "config", session: 0, number: 0, answeredUpTo: 0, body } as const;
+  return encodeEntry({ index: 1, term: 1, time: 0, wall: 0 }, draft);
+}
+
+/** The entry inside a record another founder sent; null when it is no index-1 configuration. */
+export function foundingEntryOf(record: Uint8Array): Entry | null {
+  const decoded = decodeEntry(record, 0);
+  if (!decoded.ok || decoded.end !== record.length) return null;
+  const { entry } = decoded;
+  return entry.index === 1 && entry.kind === "config" ? entry : null;
+}
+
+export function namesMember(record: Uint8Array, self: Member): boolean {
+  const entry = foundingEntryOf(record);
+  if (entry === null) return false;
+  return decodeConfiguration(fieldsOf(entry).body).voters.some((voter) => memberId(voter) === memberId(self));
+}
+
+export function clusterIdOf(entry: Entry): ClusterId {
+  const id = new Bun.CryptoHasher("sha256").update(entry.record).digest("hex").slice(0, 16);
+  if (!isClusterId(id)) throw new Error(`"${id}" is no cluster id`);
+  return id;
+}

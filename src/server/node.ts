@@ -1,0 +1,385 @@
+// How does a node live? It opens its disk, listens, founds or joins or resumes, serves, and stops: one phase after the other.
+import { DEFAULTS, RAFT, SERVER, WIRE } from "../config.ts";
+import { must } from "../lib/assert.ts";
+import { type Failure, failure, RaftqError } from "../lib/errors.ts";
+import { createQueue } from "../queue/queue.ts";
+import type { Refused } from "../raft/effects.ts";
+import type { Entry } from "../raft/entry.ts";
+import { entryAt } from "../raft/log.ts";
+import { createRaft, type Raft } from "../raft/raft.ts";
+import { type ClusterId, isIncarnation, type Incarnation, type Member, memberId } from "../raft/types.ts";
+import { openStorage } from "../storage/storage.ts";
+import type { Storage } from "../storage/types.ts";
+import type { Listener } from "../wire/network.ts";
+import type { NodeStatus } from "../wire/protocol.ts";
+import { type Clients, createClients } from "./clients.ts";
+import { createDoor, type Door } from "./door.ts";
+import { found, type Founders } from "./founders.ts";
+import { clusterIdOf, foundingEntry, foundingSet, type FoundingWord } from "./founding.ts";
+import { join, type Joining } from "./joining.ts";
+import { createPeers, type Peers } from "./peers.ts";
+import { createReplica, type Replica } from "./replica.ts";
+import { createSnapshots, restoreFrom } from "./snapshots.ts";
+import { membersOf, type NodeFacts, statusOf } from "./status.ts";
+import type { NodeSettings, OnStopped, Ports, RunningNode, Started } from "./types.ts";
+
+const DIALOGUE = {
+  protocolVersion: WIRE.protocolVersion,
+  dialTimeoutMs: WIRE.dialTimeoutMs,
+  answerTimeoutMs: DEFAULTS.clientTimeoutMs,
+  joinRetryMs: SERVER.joinRetryMs,
+} as const;
+
+const { protocolVersion, dialTimeoutMs } = WIRE;
+const FOUNDING = {
+  protocolVersion,
+  dialTimeoutMs,
+  foundingRetryMs: SERVER.foundingRetryMs,
+  graceMs: SERVER.foundingGraceMs,
+} as const;
+
+interface Serving {
+  readonly replica: Replica;
+  readonly clients: Clients;
+  readonly peers: Peers;
+  readonly facts: NodeFacts;
+}
+
+/** Starts a node; `onStarted` is called once it listens, `onStopped` once, at its end. Neither from inside the call. */
+export function startNode(
+  ports: Ports,
+  settings: NodeSettings,
+  onStarted: (started: Started) => void,
+  onStopped: OnStopped,
+): RunningNode {
+  const { clock, disk, network, random, log } = ports;
+  const startedAt = clock.now();
+  let storage: Storage | null = null;
+  let listener: Listener | null = null;
+  let self: Member | null = null;
+  let clusterId: ClusterId | null = null;
+  let serving: Serving | null = null;
+  let founders: Founders | null = null;
+  let joining: Joining | null = null;
+  let wasMember = false;
+  let stopping = false;
+  /** Set as soon as the node is on its way out. */
+  let ending: { readonly error: RaftqError | null } | null = null;
+
+  const door: Door = createDoor({
+    clock,
+    limits: WIRE,
+    maxConnections: SERVER.maxConnections,
+    log,
+    self: () => self,
+    clusterId: () => clusterId,
+    serving: () => serving,
+    onFounder: (from, theirs) => {
+      const own = ownWord();
+      // Later, so that our word still reaches the other side when theirs makes us refuse.
+      clock.after(0, () => founders?.told(from, theirs));
+      return own;
+    },
+    onForeignMember: (theirs, from) => {
+      if (founders !== null) return abandonFounding(from);
+      const loner = serving?.replica.raft.configuration.voters.length === 1 && settings.join.length === 0;
+      if (loner)
+        fatal(
+          new RaftqError(
+            "CLUSTER_MISMATCH",
+            `a member of cluster ${theirs} knows this address, but this node founded ${clusterId}`,
+          ),
+        );
+    },
+  });
+
+  const storageSettings = {
+    nodeId: settings.id,
+    newIncarnation: drawIncarnation(),
+    drawSalt: () => random.below(0x1_0000_0000),
+    onFailure: (error: Error) => fatal(new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error)),
+    after: (ms: number, callback: () => void) => clock.after(ms, callback),
+    segmentBytes: settings.segmentBytes,
+  };
+  openStorage(disk, storageSettings, (opened) => {
+    if (!opened.ok) return finish(opened.error);
+    storage = opened.storage;
+    if (ending !== null) return closeStorage(ending.error);
+    const { identity, summary } = storage.recovered;
+    self = { id: settings.id, incarnation: identity.incarnation, address: settings.advertise };
+    log({ level: "info", event: "recovered", text: `recovered ${summary}` });
+    listen();
+  });
+
+  function drawIncarnation(): Incarnation {
+    const digits = [0, 1, 2, 3].map(() => random.below(0x1_0000).toString(16).padStart(4, "0")).join("");
+    if (!isIncarnation(digits)) throw new Error(`"${digits}" is no incarnation`);
+    return digits;
+  }
+
+  function listen(): void {
+    network.listen(settings.host, settings.port, door.accept, (error, bound) => {
+      if (ending !== null) return bound?.close();
+      if (error !== null)
+        return fatal(error instanceof RaftqError ? error : new RaftqError("PORT_IN_USE", error.message, error));
+      listener = bound;
+      begin(must(storage, "the storage"), must(self, "this node's own name"));
+    });
+  }
+
+  function begin(opened: Storage, own: Member): void {
+    const { identity, entries, hadData } = opened.recovered;
+    const started = (role: Started["role"]): void => onStarted({ id: own.id, address: own.address, clusterId, role });
+    const first = entries[0];
+    if (identity.clusterId !== null) {
+      clusterId = identity.clusterId;
+      const { replica } = serve(opened, own, opened.recovered.entries);
+      started(replica.raft.role);
+      if (replica.raft.configuration.voters.length === 0 && settings.join.length > 0) askToJoin(own, settings.join);
+    } else if (first !== undefined && first.index === 1 && first.kind === "config") {
+      // Killed between the founding entry and the cluster id: the id follows from the entry.
+      establish(opened, own, first, ({ raft }) => started(raft.role));
+    } else if (settings.join.length > 0 && (settings.expect === null || hadData)) {
+      started("joining");
+      askToJoin(own, settings.join);
+    } else if (settings.join.length > 0) {
+      started("founding");
+      foundTogether(opened, own);
+    } else if (hadData) {
+      fatal(
+        new RaftqError(
+          "CORRUPT",
+          "this directory held data of a cluster but names none any more; start it with --join",
+        ),
+      );
+    } else {
+      writeFounding(opened, own, foundingEntry([own]), ({ raft }) => started(raft.role));
+    }
+  }
+
+  function ownWord(): FoundingWord {
+    const set = foundingSet(settings.join, settings.advertise);
+    const first = serving === null ? undefined : entryAt(serving.replica.raft.log, 1);
+    const record = first?.kind === "config" ? first.record : null;
+    return { expect: settings.expect ?? set.length, set, fresh: founders !== null, record };
+  }
+
+  function foundTogether(opened: Storage, own: Member): void {
+    const set = foundingSet(settings.join, settings.advertise);
+    const expect = settings.expect ?? set.length;
+    if (set.length !== expect) {
+      return fatal(
+        new RaftqError("USAGE", `--expect ${expect} does not fit the ${set.length} founders named: ${set.join(", ")}`),
+      );
+    }
+    const word = { expect, set, fresh: true, record: null };
+    founders = found({ network, clock, limits: WIRE, settings: FOUNDING, log }, own, word, (result) => {
+      switch (result.type) {
+        case "founded":
+          return writeFounding(opened, own, result.entry, () => {});
+        case "join":
+          founders = null;
+          log({ level: "info", event: "joining", text: "a cluster exists there already: asking to be let in" });
+          return askToJoin(
+            own,
+            settings.join.filter((address) => address !== own.address),
+          );
+        case "refused":
+          return fatal(result.error);
+      }
+    });
+  }
+
+  /** A member of a living cluster knows this address: this directory was wiped, so it must be let in again (DESIGN section 4). */
+  function abandonFounding(from: Member): void {
+    // A founder of our own set that was quicker: asked, it gives us its first entry.
+    if (ownWord().set.includes(from.address)) return;
+    founders?.stop();
+    founders = null;
+    log({
+      level: "info",
+      event: "joining",
+      text: `${from.id} of an existing cluster knows this address: asking to be let in`,
+    });
+    const own = must(self, "this node's own name");
+    askToJoin(own, [from.address, ...settings.join.filter((address) => address !== own.address)]);
+  }
+
+  /** The entry first, the cluster id second: a crash between the two leaves a log from which the id follows. */
+  function writeFounding(opened: Storage, own: Member, entry: Entry, served: (replica: Replica) => void): void {
+    opened.persist({ seq: 0, hardState: null, entries: [entry], snapshot: null, sendAfter: [] }, () =>
+      establish(opened, own, entry, served),
+    );
+  }
+
+  function establish(opened: Storage, own: Member, entry: Entry, served: (replica: Replica) => void): void {
+    const id = clusterIdOf(entry);
+    opened.setCluster(id, () => {
+      if (ending !== null) return;
+      clusterId = id;
+      founders = null;
+      const alone = settings.join.length === 0;
+      log({
+        level: alone ? "warn" : "info",
+        event: "founded",
+        text: alone ? `FOUNDED new cluster ${id}` : `member of the new cluster ${id}`,
+      });
+      served(serve(opened, own, [entry]).replica);
+    });
+  }
+
+  function askToJoin(own: Member, addresses: readonly string[]): void {
+    joining?.stop();
+    const joinPorts = { network, clock, limits: WIRE, settings: DIALOGUE, log };
+    const joined = (id: ClusterId): void => {
+      joining = null;
+      const opened = must(storage, "the storage");
+      if (serving !== null || ending !== null) return;
+      opened.setCluster(id, () => {
+        if (ending !== null) return;
+        clusterId = id;
+        log({ level: "info", event: "joined", text: `let into cluster ${id} as a learner` });
+        serve(opened, own, []);
+      });
+    };
+    joining = join(joinPorts, own, addresses, joined, fatal);
+  }
+
+  function serve(opened: Storage, own: Member, entries: readonly Entry[]): Serving {
+    const { hardState, snapshot } = opened.recovered;
+    const id = must(clusterId, "the cluster id");
+    const raft = createRaft({
+      self: memberId(own),
+      random: random.fork(),
+      heartbeatMs: settings.heartbeatMs,
+      electionMinMs: settings.electionMinMs,
+      electionMaxMs: settings.electionMaxMs,
+      maxAppendBytes: settings.maxAppendBytes,
+      maxInflightMessages: settings.maxInflightMessages,
+      maxInflightBytes: RAFT.maxInflightBytes,
+      maxUncommittedBytes: RAFT.maxUncommittedBytes,
+      keepLogBytes: settings.keepLogBytes,
+      recovered: { hardState, snapshot, entries },
+      now: clock.now(),
+      wall: clock.wall(),
+    });
+    const limits = settings.queueLimits;
+    const queue = snapshot === null ? createQueue(limits) : restoreFrom(opened, snapshot);
+    const peers = createPeers({
+      self: own,
+      clusterId: id,
+      network,
+      clock,
+      random: random.fork(),
+      limits: WIRE,
+      settings: WIRE,
+      log,
+    });
+    const snapshots = createSnapshots(opened, settings, (input) => replica.input(input), log);
+    const replica = createReplica(raft, queue, {
+      clock,
+      storage: opened,
+      snapshots,
+      links: peers,
+      log,
+      onFatal: (refused: Refused) => fatal(new RaftqError(refused.code, refused.message)),
+      heartbeatMs: settings.heartbeatMs,
+    });
+    const facts: NodeFacts = {
+      self: own,
+      clusterId: id,
+      clock,
+      startedAt,
+      storage: opened,
+      isReachable: (member) => peers.isReachable(member),
+      residentBytes: () => ports.residentBytes(),
+      maxLogPageEntries: SERVER.maxLogPageEntries,
+      maxLogPageBytes: SERVER.maxLogPageBytes,
+    };
+    const clients = createClients(replica, facts, SERVER);
+    serving = { replica, clients, peers, facts };
+    peers.start(replica);
+    watchMembership(own, raft);
+    return serving;
+  }
+
+  /** The cluster must know where this node is now (a changed address becomes a logged change); a person, that it was removed. */
+  function watchMembership(own: Member, raft: Raft): void {
+    clock.after(SERVER.membershipCheckMs, () => {
+      if (ending !== null) return;
+      const known = membersOf(raft).find(({ member }) => memberId(member) === memberId(own));
+      if (known !== undefined && known.member.address !== own.address && joining === null) {
+        const others = membersOf(raft).filter(({ member }) => memberId(member) !== memberId(own));
+        log({
+          level: "info",
+          event: "moved",
+          text: `telling the cluster the new address ${own.address} (was ${known.member.address})`,
+        });
+        askToJoin(own, [own.address, ...others.map(({ member }) => member.address)]);
+      }
+      if (known !== undefined) wasMember = true;
+      else if (wasMember) {
+        wasMember = false;
+        log({ level: "warn", event: "removed", text: "this node was removed from the cluster; it can be stopped" });
+      }
+      watchMembership(own, raft);
+    });
+  }
+
+  function fatal(error: RaftqError): void {
+    if (ending !== null) return;
+    ending = { error };
+    quiet();
+    if (storage === null) return finish(error);
+    closeStorage(error);
+  }
+
+  function quiet(): void {
+    founders?.stop();
+    joining?.stop();
+    listener?.close();
+    serving?.replica.halt();
+    serving?.peers.stop();
+    door.closeAll(failure("CONNECTION_LOST", "this node is stopping"));
+  }
+
+  function closeStorage(error: RaftqError | null): void {
+    must(storage, "the storage").close(() => finish(error));
+  }
+
+  function finish(error: RaftqError | null): void {
+    clock.after(0, () => onStopped(error));
+  }
+
+  /** Hand over leadership, answer what is in flight, then close. */
+  function stop(): void {
+    if (ending !== null || stopping) return;
+    stopping = true;
+    const deadline = clock.now() + SERVER.stopTimeoutMs;
+    const close = (): void => {
+      if (ending !== null) return;
+      ending = { error: null };
+      quiet();
+      if (storage !== null) closeStorage(null);
+    };
+    const drain = (): void => {
+      if (serving === null || serving.clients.waiting() === 0 || clock.now() >= deadline) return close();
+      clock.after(SERVER.drainCheckMs, drain);
+    };
+    const { raft } = serving?.replica ?? {};
+    if (raft?.role !== "leader" || raft.configuration.voters.length < 2) return drain();
+    serving?.replica.transfer(null, (result: number | Failure) => {
+      if (typeof result !== "number")
+        log({ level: "warn", event: "transfer", text: `leadership was not handed over: ${result.message}` });
+      drain();
+    });
+  }
+
+  return {
+    id: settings.id,
+    status: (): NodeStatus | null => (serving === null ? null : statusOf(serving.replica, serving.facts)),
+    clusterId: () => clusterId,
+    stop,
+    inspect: () => (serving === null ? null : { raft: serving.replica.raft, queue: serving.replica.queue() }),
+  };
+}

@@ -1,0 +1,283 @@
+// How do members reach each other? Each dials every other member: requests leave on the own link, replies come back on it.
+import { type Failure, failure } from "../lib/errors.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Random } from "../lib/random.ts";
+import type { Link, Outgoing } from "../raft/effects.ts";
+import type { Entry } from "../raft/entry.ts";
+import type { RaftMessage } from "../raft/messages.ts";
+import { type ClusterId, type Member, type MemberId, memberId } from "../raft/types.ts";
+import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
+import type { Network } from "../wire/network.ts";
+import { membersOf } from "./status.ts";
+import type { Links, Replica } from "./replica.ts";
+import type { LogEvent } from "./types.ts";
+
+export interface PeerSettings {
+  readonly protocolVersion: number;
+  readonly dialTimeoutMs: number;
+  readonly reconnectMinMs: number;
+  readonly reconnectMaxMs: number;
+}
+
+export interface PeerPorts {
+  readonly self: Member;
+  readonly clusterId: ClusterId;
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly limits: ConnectionLimits;
+  readonly settings: PeerSettings;
+  readonly log: (line: LogEvent) => void;
+}
+
+export interface Peers extends Links {
+  start(replica: Replica): void;
+  /** A member dialed us and said hello; its messages go to the replica, replies go back on the same connection. */
+  accept(connection: Connection, from: Member): (message: Message) => void;
+  closed(connection: Connection): void;
+  isReachable(member: MemberId): boolean;
+  stop(): void;
+}
+
+/** Our own link to one member. */
+interface Dialed {
+  readonly member: Member;
+  readonly id: MemberId;
+  connection: Connection | null;
+  /** The other side answered hello as exactly this member: raft may use the link. */
+  up: boolean;
+  /** Another node was found at the address, and that was said. */
+  mismatch: boolean;
+  waitMs: number;
+  cancelRetry: (() => void) | null;
+  /** The member left the configuration, or its address changed: this link is not used again. */
+  dropped: boolean;
+}
+
+export function createPeers(ports: PeerPorts): Peers {
+  const { self, clock, settings } = ports;
+  const selfId = memberId(self);
+  const links = new Map<MemberId, Dialed>();
+  const accepted = new Map<Link, Connection>();
+  const linkOf = new Map<Connection, Link>();
+  const touched = new Set<Connection>();
+  let replica: Replica | null = null;
+  let nextLink: Link = 1;
+  let stopped = false;
+  let followedConfiguration: unknown = null;
+
+  function follow(): void {
+    const { raft } = replica ?? {};
+    if (raft === undefined || raft.configuration === followedConfiguration) return;
+    followedConfiguration = raft.configuration;
+    const wanted = new Map(membersOf(raft).map(({ member }) => [memberId(member), member]));
+    for (const link of links.values()) {
+      const member = wanted.get(link.id);
+      if (member === undefined || member.address !== link.member.address) drop(link);
+    }
+    for (const [id, member] of wanted) {
+      if (id === selfId || links.has(id)) continue;
+      const link: Dialed = {
+        member,
+        id,
+        connection: null,
+        up: false,
+        mismatch: false,
+        waitMs: 0,
+        cancelRetry: null,
+        dropped: false,
+      };
+      links.set(id, link);
+      dial(link);
+    }
+  }
+
+  function drop(link: Dialed): void {
+    link.dropped = true;
+    links.delete(link.id);
+    link.cancelRetry?.();
+    link.connection?.close(null);
+    if (link.up) replica?.input({ type: "linkDown", member: link.id });
+    link.up = false;
+  }
+
+  function dial(link: Dialed): void {
+    if (link.dropped || stopped) return;
+    ports.network.dial(link.member.address, settings.dialTimeoutMs, (result) => {
+      if (result.ok && (link.dropped || stopped)) return result.stream.close();
+      if (link.dropped || stopped) return;
+      if (!result.ok) return unreachable(link, result.refused);
+      const connection = openConnection({
+        stream: result.stream,
+        clock,
+        limits: ports.limits,
+        side: "dialed",
+        onMessage: (message) => receive(link, connection, message),
+        onClosed: (why) => lost(link, connection, why),
+      });
+      link.connection = connection;
+      const { protocolVersion: version } = settings;
+      connection.send({ type: "hello", version, features: [], role: "peer", clusterId: ports.clusterId, node: self });
+      connection.flush();
+    });
+  }
+
+  function receive(link: Dialed, connection: Connection, message: Message): void {
+    if (message.type !== "helloAnswer") {
+      if (isReply(message) && link.up) replica?.receive(link.id, 0, message);
+      return;
+    }
+    const { node, clusterId } = message;
+    // A joiner that has not heard yet that it was let in: it will have in a moment.
+    if (clusterId === null && memberId(node) === link.id) return connection.close(null);
+    if (clusterId !== ports.clusterId || memberId(node) !== link.id) {
+      // It may be a wiped node that will be swapped in under its new incarnation: look again, slowly, and say it once.
+      link.waitMs = settings.reconnectMaxMs;
+      if (link.mismatch) return connection.close(null);
+      link.mismatch = true;
+      const found = `${memberId(node)} of cluster ${clusterId ?? "(none yet)"}`;
+      ports.log({
+        level: "warn",
+        event: "peer-mismatch",
+        text: `${link.member.address} should be ${link.id} of cluster ${ports.clusterId} but is ${found}: not used`,
+      });
+      return connection.close(null);
+    }
+    link.up = true;
+    link.mismatch = false;
+    link.waitMs = 0;
+    replica?.input({ type: "linkUp", member: link.id });
+  }
+
+  function lost(link: Dialed, connection: Connection, why: Failure | null): void {
+    touched.delete(connection);
+    if (link.connection !== connection) return;
+    link.connection = null;
+    const wasUp = link.up;
+    link.up = false;
+    if (link.dropped || stopped) return;
+    if (wasUp) replica?.input({ type: "linkDown", member: link.id });
+    if (why?.code === "CLUSTER_MISMATCH" || why?.code === "VERSION") {
+      ports.log({
+        level: "error",
+        event: "peer-refused",
+        text: `${link.member.address} refuses this node: ${why.message}`,
+      });
+      link.waitMs = settings.reconnectMaxMs;
+    }
+    // The first try after a loss is immediate: whether the leader's port refuses tells whether its process is gone.
+    if (wasUp) dial(link);
+    else again(link);
+  }
+
+  function unreachable(link: Dialed, refused: boolean): void {
+    if (refused && replica?.raft.leader === link.id) replica.input({ type: "leaderGone", leader: link.id });
+    again(link);
+  }
+
+  function again(link: Dialed): void {
+    const waitMs = Math.min(settings.reconnectMaxMs, Math.max(settings.reconnectMinMs, link.waitMs * 2));
+    link.waitMs = waitMs;
+    link.cancelRetry?.();
+    link.cancelRetry = clock.after(ports.random.between(Math.ceil(waitMs / 2), waitMs), () => dial(link));
+  }
+
+  function connectionFor(outgoing: Outgoing): Connection | undefined {
+    if (outgoing.link !== 0) return accepted.get(outgoing.link);
+    const link = links.get(outgoing.to);
+    return link?.up === true ? (link.connection ?? undefined) : undefined;
+  }
+
+  return {
+    start: (given) => {
+      replica = given;
+      follow();
+    },
+    send: (outgoing) => {
+      const connection = connectionFor(outgoing);
+      if (connection === undefined) return;
+      connection.send(outgoing.message);
+      touched.add(connection);
+    },
+    flush: () => {
+      follow();
+      for (const connection of touched) connection.flush();
+      touched.clear();
+    },
+    accept: (connection, from) => {
+      const link = nextLink++;
+      const fromId = memberId(from);
+      accepted.set(link, connection);
+      linkOf.set(connection, link);
+      return (message) => {
+        if (isRequest(message)) replica?.receive(fromId, link, kept(message));
+        else connection.close(failure("BAD_REQUEST", `a ${message.type} has no place on this connection`));
+      };
+    },
+    closed: (connection) => {
+      const link = linkOf.get(connection);
+      if (link !== undefined) accepted.delete(link);
+      linkOf.delete(connection);
+      touched.delete(connection);
+    },
+    isReachable: (member) => links.get(member)?.up === true,
+    stop: () => {
+      stopped = true;
+      for (const link of links.values()) {
+        link.cancelRetry?.();
+        link.connection?.close(null);
+      }
+      for (const connection of accepted.values()) connection.close(null);
+      links.clear();
+    },
+  };
+}
+
+type RaftReply = Extract<RaftMessage, { type: `${string}Reply` }>;
+type RaftRequest = Exclude<RaftMessage, RaftReply>;
+
+const REPLIES: ReadonlySet<string> = new Set<RaftReply["type"]>([
+  "RequestVoteReply",
+  "AppendEntriesReply",
+  "HeartbeatReply",
+  "InstallSnapshotReply",
+  "ProbeReply",
+]);
+const REQUESTS: ReadonlySet<string> = new Set<RaftRequest["type"]>([
+  "RequestVote",
+  "AppendEntries",
+  "Heartbeat",
+  "TimeoutNow",
+  "InstallSnapshot",
+  "StaleDisk",
+  "Probe",
+]);
+
+function isReply(message: Message): message is RaftReply {
+  return REPLIES.has(message.type);
+}
+
+function isRequest(message: Message): message is RaftRequest {
+  return REQUESTS.has(message.type);
+}
+
+/** The bytes of a message are views of the connection's buffer; in the inbox, and in the log, it needs its own: one copy. */
+function kept(message: RaftRequest): RaftRequest {
+  if (message.type === "InstallSnapshot")
+    return { ...message, manifest: message.manifest.slice(), bytes: message.bytes.slice() };
+  if (message.type === "AppendEntries" && message.entries.length > 0)
+    return { ...message, entries: keptEntries(message.entries) };
+  return message;
+}
+
+function keptEntries(entries: readonly Entry[]): Entry[] {
+  const total = entries.reduce((sum, entry) => sum + entry.record.length, 0);
+  const buffer = new Uint8Array(total);
+  let at = 0;
+  return entries.map(({ index, term, kind, record }) => {
+    buffer.set(record, at);
+    const own = buffer.subarray(at, at + record.length);
+    at += record.length;
+    return { index, term, kind, record: own };
+  });
+}

@@ -1,0 +1,331 @@
+// What does a node do in one turn? Take the inbox → step raft → persist → send → apply → reply. Everything else only fills the inbox.
+import type { Clock } from "../lib/clock.ts";
+import { type Failure, failure, RaftqError } from "../lib/errors.ts";
+import { assert, must, unreachable } from "../lib/assert.ts";
+import { apply, type Queue } from "../queue/queue.ts";
+import type { AppliedEntry } from "../queue/types.ts";
+import type { Effects, Input, Link, MembershipChange, Outgoing, Persist, Refused, Token } from "../raft/effects.ts";
+import { type Draft, type Entry, fieldsOf } from "../raft/entry.ts";
+import type { RaftMessage } from "../raft/messages.ts";
+import { nextTickAt, type Raft, step, takeEffects } from "../raft/raft.ts";
+import type { LogIndex, MemberId, NodeId } from "../raft/types.ts";
+import type { Storage } from "../storage/types.ts";
+import type { Snapshots } from "./snapshots.ts";
+import { createTraces, type Traces } from "./traces.ts";
+import type { LogEvent } from "./types.ts";
+
+/** Entries applied in one turn: a long backlog after a restart must not hold up heartbeats. */
+const MAX_APPLIED_PER_TURN = 4_096;
+
+/** How a proposed entry ended for one who waits for it. */
+export type Outcome =
+  { readonly type: "applied"; readonly applied: AppliedEntry } | { readonly type: "failed"; readonly failure: Failure };
+
+/** Who waits for a proposed entry. An object instead of a function, because a busy leader makes one for every request. */
+export interface Waiter {
+  settle(outcome: Outcome): void;
+}
+
+type Finished<T> = (result: T) => void;
+
+/** The connections, as the turn sees them: it sends into them and flushes each once. */
+export interface Links {
+  send(outgoing: Outgoing): void;
+  /** One socket write per connection; dials who is new in the configuration and drops who is gone. */
+  flush(): void;
+}
+
+/** Client requests that wait for the turn (see clients.ts): they propose and read in their order. */
+export interface Doorway {
+  /** Called at the start of the turn, before raft's own timers. */
+  takeRequests(): void;
+  /** Leadership, leader or readiness changed. */
+  leadershipChanged(): void;
+  flush(): void;
+}
+
+export interface ReplicaPorts {
+  readonly clock: Clock;
+  readonly storage: Storage;
+  readonly snapshots: Snapshots;
+  readonly links: Links;
+  readonly log: (line: LogEvent) => void;
+  /** raft or the queue found that this node must stop. */
+  readonly onFatal: (refused: Refused) => void;
+  readonly heartbeatMs: number;
+}
+
+export interface Replica {
+  readonly raft: Raft;
+  readonly traces: Traces;
+  queue(): Queue;
+  appliedIndex(): LogIndex;
+  /** The leader has applied its term's first entry, so what it knows of sessions is complete. */
+  isReadyLeader(): boolean;
+  receive(from: MemberId, link: Link, message: RaftMessage): void;
+  /** Only inside `Doorway.takeRequests`: enters the log in this very turn or is refused. */
+  propose(draft: Draft, waiter: Waiter): void;
+  /** `finished(null)` once the applied state shows everything acknowledged before this call. */
+  read(finished: Finished<Failure | null>): void;
+  change(change: MembershipChange, finished: Finished<LogIndex | Failure>): void;
+  transfer(to: NodeId | null, finished: Finished<LogIndex | Failure>): void;
+  input(input: Input): void;
+  /** Asks for a turn at the end of this round of the event loop. */
+  wake(): void;
+  setDoorway(doorway: Doorway): void;
+  /** No more turns. */
+  halt(): void;
+}
+
+const asFailure = (refused: Refused): Failure => failure(refused.code, refused.message);
+
+export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts): Replica {
+  const { clock, storage, snapshots, links } = ports;
+  const traces = createTraces(clock);
+  let queue = firstQueue;
+  let doorway: Doorway | null = null;
+  let inbox: Input[] = [];
+  let planned = false;
+  let halted = false;
+  let cancelTimer: (() => void) | null = null;
+  let timerDueAt = Number.POSITIVE_INFINITY;
+  let nextToken: Token = 1;
+  /** Those whose proposals raft answers in this turn, in their order. */
+  let proposing: Waiter[] = [];
+  const changes = new Map<Token, Finished<LogIndex | Failure>>();
+  const reads = new Map<Token, Finished<Failure | null>>();
+  /** Confirmed reads that wait until their index is applied, in order of index. */
+  let confirmedReads: { readonly index: LogIndex; readonly finished: Finished<Failure | null> }[] = [];
+  /** Empty unless this node leads: then the entries are of its own term. */
+  const waiting = new Map<LogIndex, Waiter>();
+  /** Committed entries that are not applied yet, oldest first, from `toApplyAt` on. */
+  let toApply: Entry[] = [];
+  let toApplyAt = 0;
+  let released: Outgoing[] = [];
+  /** The first index of this node's present leadership: its no-op. */
+  let ledFrom: LogIndex | null = null;
+
+  const wake = (): void => {
+    if (planned || halted) return;
+    planned = true;
+    clock.soon(guardedTurn);
+  };
+
+  /** A named error (a damaged snapshot, an entry of a newer version) stops the node; a broken invariant goes on up. */
+  function guardedTurn(): void {
+    try {
+      turn();
+    } catch (error) {
+      if (!(error instanceof RaftqError)) throw error;
+      ports.onFatal({ code: error.code, message: error.message });
+    }
+  }
+
+  function turn(): void {
+    planned = false;
+    if (halted) return;
+    takeInbox();
+    doorway?.takeRequests();
+    step(raft, { type: "tick", now: clock.now(), wall: clock.wall() });
+    const effects = takeEffects(raft);
+    persist(effects.persist);
+    send(effects);
+    if (effects.installSnapshot !== null) install(effects);
+    for (const entry of effects.committed) toApply.push(entry);
+    answerProposals(effects);
+    noteTransitions(effects);
+    applyCommitted();
+    answerReads(effects);
+    if (effects.stop !== null) ports.onFatal(effects.stop);
+    if (halted) return;
+    snapshots.consider(raft, queue);
+    links.flush();
+    doorway?.flush();
+    planTimer();
+  }
+
+  function takeInbox(): void {
+    const inputs = inbox;
+    inbox = [];
+    // The silence was our own if the timer that should have woken us is long overdue.
+    if (clock.now() - timerDueAt > ports.heartbeatMs) step(raft, { type: "stalled" });
+    for (const input of inputs) step(raft, input);
+  }
+
+  function persist(batch: Persist | null): void {
+    if (batch === null) return;
+    storage.persist(batch, () => {
+      if (halted) return;
+      for (const outgoing of batch.sendAfter) released.push(outgoing);
+      inbox.push({ type: "persisted", seq: batch.seq });
+      traces.durable(raft.self, batch.entries.at(-1)?.index ?? 0);
+      wake();
+    });
+  }
+
+  function send(effects: Effects): void {
+    const after = released;
+    released = [];
+    // A reply that waited for the disk is void when the term moved on meanwhile.
+    for (const outgoing of after) if (outgoing.message.term >= raft.currentTerm) links.send(outgoing);
+    for (const outgoing of effects.send) links.send(outgoing);
+    for (const wanted of effects.sendParts) {
+      const message = snapshots.partToSend(wanted);
+      if (message !== null) links.send({ to: wanted.to, link: 0, message });
+    }
+    for (const part of effects.storeParts) snapshots.storePart(part);
+  }
+
+  function install(effects: Effects): void {
+    const meta = must(effects.installSnapshot, "the snapshot to install");
+    queue = snapshots.restore(meta);
+    toApply = [];
+    toApplyAt = 0;
+    ports.log({
+      level: "info",
+      event: "snapshot-installed",
+      text: `installed the leader's snapshot at index ${meta.index}`,
+    });
+  }
+
+  function answerProposals(effects: Effects): void {
+    let last: LogIndex = 0;
+    const waiters = proposing;
+    proposing = [];
+    assert(effects.proposed.length === waiters.length, "every proposal is answered in its turn");
+    for (const [at, result] of effects.proposed.entries()) {
+      const waiter = must(waiters[at], "who proposed this");
+      if (result.ok) {
+        waiting.set(result.index, waiter);
+        last = result.index;
+      } else waiter.settle({ type: "failed", failure: asFailure(result.refused) });
+    }
+    if (last > 0) traces.taken(last);
+    for (const result of effects.changed) {
+      const finished = must(changes.get(result.token), "who asked for this change");
+      changes.delete(result.token);
+      finished(result.ok ? result.index : asFailure(result.refused));
+    }
+  }
+
+  function noteTransitions(effects: Effects): void {
+    if (effects.transitions.length === 0) return;
+    for (const { role, term, leader, why } of effects.transitions) {
+      const fields = { role, term, leader: leader ?? null, why };
+      ports.log({ level: "info", event: "role", text: `${role} in term ${term}: ${why}`, fields });
+      if (role !== "leader" && ledFrom !== null) loseLeadership(why);
+    }
+    if (raft.role === "leader" && ledFrom === null) {
+      ledFrom = must(raft.leadership, "a leader's leadership").noopIndex;
+      traces.reset();
+    }
+    doorway?.leadershipChanged();
+  }
+
+  /** Whoever waits cannot know any more whether the next leader keeps the entry. */
+  function loseLeadership(why: string): void {
+    ledFrom = null;
+    const outcome: Outcome = {
+      type: "failed",
+      failure: failure("LEADER_CHANGED", `this node stopped leading before the entry was committed (${why})`),
+    };
+    const all = [...waiting.values()];
+    waiting.clear();
+    for (const waiter of all) waiter.settle(outcome);
+  }
+
+  function applyCommitted(): void {
+    const until = Math.min(toApply.length, toApplyAt + MAX_APPLIED_PER_TURN);
+    if (toApplyAt < until) traces.committed(raft.commitIndex);
+    while (toApplyAt < until) {
+      const entry = must(toApply[toApplyAt++], "a committed entry");
+      assert(
+        entry.index === queue.appliedIndex + 1,
+        `entries are applied one by one: ${entry.index} after ${queue.appliedIndex}`,
+      );
+      const applied = apply(queue, fieldsOf(entry));
+      const waiter = waiting.get(entry.index);
+      if (waiter === undefined) continue;
+      waiting.delete(entry.index);
+      assert(entry.term === raft.currentTerm, "a leader's own entries are not replaced while it leads");
+      waiter.settle({ type: "applied", applied });
+    }
+    if (toApplyAt < toApply.length) return wake();
+    toApply = [];
+    toApplyAt = 0;
+  }
+
+  function answerReads(effects: Effects): void {
+    for (const result of effects.read) {
+      const finished = must(reads.get(result.token), "who asked for this read");
+      reads.delete(result.token);
+      if (result.ok) confirmedReads.push({ index: result.index, finished });
+      else finished(asFailure(result.refused));
+    }
+    if (confirmedReads.length === 0) return;
+    const ready = confirmedReads.filter((read) => read.index <= queue.appliedIndex);
+    if (ready.length === 0) return;
+    confirmedReads = confirmedReads.filter((read) => read.index > queue.appliedIndex);
+    for (const read of ready) read.finished(null);
+  }
+
+  function planTimer(): void {
+    cancelTimer?.();
+    timerDueAt = nextTickAt(raft);
+    if (timerDueAt === Number.POSITIVE_INFINITY) cancelTimer = null;
+    else cancelTimer = clock.after(Math.max(0, timerDueAt - clock.now()), wake);
+  }
+
+  const replica: Replica = {
+    raft,
+    traces,
+    queue: () => queue,
+    appliedIndex: () => queue.appliedIndex,
+    isReadyLeader: () => raft.role === "leader" && ledFrom !== null && queue.appliedIndex >= ledFrom,
+    receive: (from, link, message) => {
+      inbox.push({ type: "message", from, link, message });
+      if (message.type === "AppendEntriesReply" && message.success) traces.durable(from, message.matchIndex);
+      wake();
+    },
+    propose: (draft, waiter) => {
+      proposing.push(waiter);
+      step(raft, { type: "propose", token: nextToken++, draft });
+    },
+    read: (finished) => {
+      const token = nextToken++;
+      reads.set(token, finished);
+      replica.input({ type: "read", token });
+    },
+    change: (change, finished) => {
+      const token = nextToken++;
+      changes.set(token, finished);
+      replica.input({ type: "change", token, change });
+    },
+    transfer: (to, finished) => {
+      const token = nextToken++;
+      changes.set(token, finished);
+      replica.input({ type: "transfer", token, to });
+    },
+    input: (input) => {
+      inbox.push(input);
+      wake();
+    },
+    wake,
+    setDoorway: (given) => {
+      doorway = given;
+    },
+    halt: () => {
+      halted = true;
+      cancelTimer?.();
+    },
+  };
+  wake();
+  return replica;
+}
+
+/** For callers that get an index or a failure. */
+export function isFailure(result: LogIndex | Failure): result is Failure {
+  if (typeof result === "number") return false;
+  if (typeof result === "object") return true;
+  return unreachable(result);
+}

@@ -1,0 +1,109 @@
+// When is a snapshot taken, and how do its parts travel between the queue, the disk and the other members?
+import { failure, RaftqError } from "../lib/errors.ts";
+import { assert, must } from "../lib/assert.ts";
+import type { Queue } from "../queue/queue.ts";
+import { freeze, restore } from "../queue/snapshot.ts";
+import type { Effects, Input } from "../raft/effects.ts";
+import type { InstallSnapshot } from "../raft/messages.ts";
+import { metaAt, type Raft } from "../raft/raft.ts";
+import type { SnapshotMeta } from "../raft/types.ts";
+import { MAX_PART_BYTES, type Storage } from "../storage/types.ts";
+import type { LogEvent, NodeSettings } from "./types.ts";
+
+/** How far the log may outgrow its limit while a member still receives the last snapshot. */
+const PATIENCE = 4;
+
+export interface Snapshots {
+  /** Starts a snapshot of the applied state when the log has outgrown the last one. Cheap when there is nothing to do. */
+  consider(raft: Raft, queue: Queue): void;
+  partToSend(wanted: Effects["sendParts"][number]): InstallSnapshot | null;
+  storePart(part: Effects["storeParts"][number]): void;
+  /** The state of a snapshot that counts, in place of the present one. */
+  restore(meta: SnapshotMeta): Queue;
+}
+
+type Rule = Pick<NodeSettings, "compactMinBytes" | "compactFactor">;
+
+export function createSnapshots(
+  storage: Storage,
+  rule: Rule,
+  input: (input: Input) => void,
+  log: (line: LogEvent) => void,
+): Snapshots {
+  let saving = false;
+  let savedIndex = storage.recovered.snapshot?.index ?? 0;
+
+  return {
+    consider: (raft, queue) => {
+      if (saving || queue.appliedIndex <= savedIndex) return;
+      // The last one was saved but does not count yet, so the log has not shrunk yet either.
+      if ((raft.snapshot?.index ?? 0) < savedIndex) return;
+      const limit = Math.max(rule.compactMinBytes, rule.compactFactor * storage.snapshotBytes());
+      const bytes = storage.logBytes();
+      if (bytes <= limit) return;
+      // A newer snapshot makes a transfer that is under way start again: wait for it, but not for ever.
+      if (bytes <= PATIENCE * limit && isSendingSnapshot(raft)) return;
+      saving = true;
+      const meta = metaAt(raft, queue.appliedIndex);
+      assert(meta.index === queue.appliedIndex, "a snapshot stands for what is applied");
+      const state = freeze(queue, MAX_PART_BYTES);
+      storage.saveSnapshot(meta, state, () => {
+        saving = false;
+        savedIndex = meta.index;
+        log({ level: "debug", event: "snapshot-saved", text: `saved a snapshot at index ${meta.index}` });
+        input({ type: "snapshotSaved", meta });
+      });
+    },
+
+    partToSend: ({ term, meta, part }) => {
+      const stored = storage.manifest(meta.index);
+      // A newer snapshot took its place: raft notices by the silence and starts again with that one.
+      if (stored === null || part >= stored.parts) return null;
+      const bytes = storage.readPart(meta.index, part);
+      return {
+        type: "InstallSnapshot",
+        term,
+        meta: stored.meta,
+        manifest: stored.bytes,
+        part,
+        parts: stored.parts,
+        bytes,
+      };
+    },
+
+    storePart: (received) => {
+      const { from, link, meta, parts } = received;
+      storage.storePart(received, (nextPart) => {
+        input({ type: "partStored", from, link, meta, nextPart, parts });
+      });
+    },
+
+    restore: (meta) => {
+      savedIndex = Math.max(savedIndex, meta.index);
+      return restoreFrom(storage, meta);
+    },
+  };
+}
+
+function isSendingSnapshot(raft: Raft): boolean {
+  for (const progress of raft.progress.values())
+    if (progress.state === "snapshot" && !raft.linksDown.has(progress.id)) return true;
+  return false;
+}
+
+/** Reads every part of a complete snapshot. Throws RaftqError CORRUPT when a part is damaged. */
+export function restoreFrom(storage: Storage, meta: SnapshotMeta): Queue {
+  const stored = must(storage.manifest(meta.index), `the snapshot at index ${meta.index}`);
+  function* parts(): Generator<Uint8Array> {
+    for (let part = 0; part < stored.parts; part++) yield storage.readPart(meta.index, part);
+  }
+  try {
+    const queue = restore(parts());
+    assert(queue.appliedIndex === meta.index, "a snapshot's state ends at its index");
+    return queue;
+  } catch (error) {
+    if (error instanceof RaftqError) throw error;
+    const { message } = failure("CORRUPT", `the snapshot at index ${meta.index} cannot be read: ${String(error)}`);
+    throw new RaftqError("CORRUPT", message, error);
+  }
+}

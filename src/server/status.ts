@@ -1,0 +1,107 @@
+// What does a node say about itself? Read-only pictures of raft, queue and storage for `status` and `log`.
+import type { Clock } from "../lib/clock.ts";
+import { clientOf } from "../queue/queue.ts";
+import { fieldsOf } from "../raft/entry.ts";
+import { entryAt } from "../raft/log.ts";
+import type { Raft } from "../raft/raft.ts";
+import { type ClusterId, type LogIndex, type Member, type MemberId, memberId, nodeIdOf } from "../raft/types.ts";
+import type { Storage } from "../storage/types.ts";
+import type { LogLine, LogPage, MemberRole, MemberStatus, NodeState, NodeStatus } from "../wire/protocol.ts";
+import type { Replica } from "./replica.ts";
+
+/** What does not change while a node serves, and what only the edge knows. */
+export interface NodeFacts {
+  readonly self: Member;
+  readonly clusterId: ClusterId;
+  readonly clock: Clock;
+  readonly startedAt: number;
+  readonly storage: Storage;
+  readonly isReachable: (member: MemberId) => boolean;
+  readonly residentBytes: () => number;
+  readonly maxLogPageEntries: number;
+  readonly maxLogPageBytes: number;
+}
+
+/** Every member of the configuration once: a voter of both halves of a joint configuration is a voter. */
+export function membersOf(raft: Raft): readonly { readonly member: Member; readonly role: MemberRole }[] {
+  const { voters, outgoing, learners } = raft.configuration;
+  const seen = new Map<MemberId, { readonly member: Member; readonly role: MemberRole }>();
+  const add = (members: readonly Member[], role: MemberRole): void => {
+    for (const member of members) if (!seen.has(memberId(member))) seen.set(memberId(member), { member, role });
+  };
+  add(voters, "voter");
+  add(outgoing, "outgoing");
+  add(learners, "learner");
+  return [...seen.values()];
+}
+
+export function leaderAddressOf(raft: Raft): string | null {
+  if (raft.leader === null) return null;
+  return membersOf(raft).find(({ member }) => memberId(member) === raft.leader)?.member.address ?? null;
+}
+
+export function statusOf(replica: Replica, facts: NodeFacts): NodeStatus {
+  const { raft } = replica;
+  const queue = replica.queue();
+  const members = membersOf(raft).map(({ member, role }): MemberStatus => {
+    const id = memberId(member);
+    const reachable = id === raft.self || facts.isReachable(id);
+    const matchIndex = raft.role === "leader" ? matchOf(raft, id) : 0;
+    return { id: member.id, incarnation: member.incarnation, address: member.address, role, reachable, matchIndex };
+  });
+  return {
+    node: facts.self,
+    clusterId: facts.clusterId,
+    state: raft.role satisfies NodeState,
+    term: raft.currentTerm,
+    leader: raft.leader === null ? null : nodeIdOf(raft.leader),
+    leaderAddress: leaderAddressOf(raft),
+    commitIndex: raft.commitIndex,
+    appliedIndex: replica.appliedIndex(),
+    firstIndex: raft.log.firstIndex,
+    lastIndex: raft.log.lastIndex,
+    snapshotIndex: raft.snapshot?.index ?? 0,
+    members,
+    ready: queue.ready,
+    readyBytes: queue.readyBytes,
+    sessions: queue.sessionCount,
+    uptimeMs: Math.round(facts.clock.now() - facts.startedAt),
+    residentBytes: facts.residentBytes(),
+    logBytes: facts.storage.logBytes(),
+  };
+}
+
+/** The leader's own match is what its own disk has confirmed. */
+function matchOf(raft: Raft, member: MemberId): LogIndex {
+  return member === raft.self ? raft.log.durableIndex : (raft.progress.get(member)?.matchIndex ?? 0);
+}
+
+/** Entries from..to (`to` 0: the last), the newest that fit into one answer, oldest first. */
+export function logPageOf(replica: Replica, facts: NodeFacts, from: LogIndex, to: LogIndex): LogPage {
+  const { raft } = replica;
+  const last = to === 0 ? raft.log.lastIndex : Math.min(to, raft.log.lastIndex);
+  const first = Math.max(from, raft.log.firstIndex);
+  const entries: LogLine[] = [];
+  let bytes = 0;
+  let index = last;
+  for (; index >= first && entries.length < facts.maxLogPageEntries; index--) {
+    const entry = entryAt(raft.log, index);
+    if (entry === undefined) break;
+    bytes += entry.record.length;
+    if (bytes > facts.maxLogPageBytes && entries.length > 0) break;
+    const { term, kind, wall, session, number, body } = fieldsOf(entry);
+    const client = session === 0 ? "" : (clientOf(replica.queue(), session) ?? "");
+    entries.push({ index, term, kind, wall, client, requestNumber: number, body });
+  }
+  return {
+    node: facts.self.id,
+    term: raft.currentTerm,
+    snapshotIndex: raft.snapshot?.index ?? 0,
+    commitIndex: raft.commitIndex,
+    appliedIndex: replica.appliedIndex(),
+    firstIndex: raft.log.firstIndex,
+    lastIndex: raft.log.lastIndex,
+    more: index >= first,
+    entries: entries.reverse(),
+  };
+}

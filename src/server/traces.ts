@@ -1,0 +1,80 @@
+// Which way did an entry go, and how long did each step take? A few rings of times, enough for the last few thousand turns.
+import type { Clock } from "../lib/clock.ts";
+import type { LogIndex, MemberId } from "../raft/types.ts";
+
+const RING = 4_096;
+
+interface Mark {
+  readonly index: LogIndex;
+  readonly at: number;
+}
+
+export interface EntryTimes {
+  readonly durable: readonly { readonly member: MemberId; readonly microseconds: number }[];
+  readonly committedMicroseconds: number;
+}
+
+/** Each mark says: everything up to `index` had come this far at this time. */
+export interface Traces {
+  taken(index: LogIndex): void;
+  durable(member: MemberId, index: LogIndex): void;
+  committed(index: LogIndex): void;
+  /** A new leadership starts with empty rings. */
+  reset(): void;
+  /** null when the entry is too old, or was not taken under this leadership. */
+  timesOf(index: LogIndex): EntryTimes | null;
+}
+
+export function createTraces(clock: Clock): Traces {
+  let taken: Mark[] = [];
+  let committed: Mark[] = [];
+  let durable = new Map<MemberId, Mark[]>();
+
+  const mark = (ring: Mark[], index: LogIndex): void => {
+    const last = ring.at(-1);
+    if (last !== undefined && last.index >= index) return;
+    ring.push({ index, at: clock.now() });
+    if (ring.length > 2 * RING) ring.splice(0, RING);
+  };
+  const firstAtOrAbove = (ring: readonly Mark[], index: LogIndex): Mark | undefined => {
+    let low = 0;
+    let high = ring.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((ring[middle]?.index ?? 0) >= index) high = middle;
+      else low = middle + 1;
+    }
+    return ring[low];
+  };
+
+  return {
+    taken: (index) => mark(taken, index),
+    durable: (member, index) => {
+      if (taken.length === 0 || index === 0) return;
+      const ring = durable.get(member) ?? [];
+      if (ring.length === 0) durable.set(member, ring);
+      mark(ring, index);
+    },
+    committed: (index) => mark(committed, index),
+    reset: () => {
+      taken = [];
+      committed = [];
+      durable = new Map();
+    },
+    timesOf: (index) => {
+      const start = firstAtOrAbove(taken, index);
+      const oldest = taken[0];
+      const end = firstAtOrAbove(committed, index);
+      if (start === undefined || oldest === undefined || end === undefined) return null;
+      if (taken.length > RING && index <= oldest.index) return null;
+      const since = (found: Mark): number => Math.max(0, Math.round((found.at - start.at) * 1_000));
+      const times: { member: MemberId; microseconds: number }[] = [];
+      for (const [member, ring] of durable) {
+        const found = firstAtOrAbove(ring, index);
+        if (found !== undefined) times.push({ member, microseconds: since(found) });
+      }
+      times.sort((a, b) => a.microseconds - b.microseconds);
+      return { durable: times, committedMicroseconds: since(end) };
+    },
+  };
+}

@@ -1,0 +1,224 @@
+// What is one write to the log, byte for byte? A frame: aligned to blocks, numbered, and chained to the frame before it.
+import { crc32 } from "../lib/crc32.ts";
+import { decodeEntry, type Entry } from "../raft/entry.ts";
+import type { LogIndex, Term } from "../raft/types.ts";
+import { aligned, readU48, viewOf, writeU48 } from "./bytes.ts";
+
+/** Names a frame: where it is, and where it ends. Segment 0: there is none. */
+export interface FramePointer {
+  readonly segment: number;
+  readonly number: number;
+  /** The first byte behind it, aligned. */
+  readonly end: number;
+}
+
+export const NO_FRAME: FramePointer = { segment: 0, number: 0, end: 0 };
+
+export type FrameContent =
+  /** The first frame of a segment, when there is nothing to say but which frame came before. */
+  | { readonly kind: "opening" }
+  | { readonly kind: "batch"; readonly entries: readonly Entry[] }
+  /** Makes a snapshot count. `reset`: everything earlier in the log is dead. */
+  | {
+      readonly kind: "snapshot";
+      readonly index: LogIndex;
+      readonly term: Term;
+      readonly manifestCrc: number;
+      readonly reset: boolean;
+    }
+  /** Says nothing: its presence proves that the frame before it was whole. */
+  | { readonly kind: "closing" }
+  /** The last frame of a full segment. */
+  | { readonly kind: "continues"; readonly nextSegment: number };
+
+export interface Frame {
+  readonly offset: number;
+  readonly number: number;
+  readonly previous: FramePointer;
+  readonly end: number;
+  readonly content: FrameContent;
+}
+
+/** The segment a frame lies in, as far as its encoding depends on it. */
+export interface FramePlace {
+  readonly segment: number;
+  readonly salt: number;
+  readonly blockBytes: number;
+}
+
+const KINDS = [
+  "opening",
+  "batch",
+  "snapshot",
+  "closing",
+  "continues",
+] as const satisfies readonly FrameContent["kind"][];
+
+const MAGIC = 0x72714631; // "rqF1"
+const AT_CRC = 4; // u32: over everything behind it up to `length`, seeded with the segment's salt
+const AT_LENGTH = 8; // u32: header and payload, without the padding
+const AT_KIND = 12; // u8
+const AT_FLAGS = 13; // u8: 1 = reset
+const AT_SEGMENT = 16; // u32
+const AT_OFFSET = 20; // u32
+const AT_NUMBER = 24; // u48
+const AT_PREVIOUS_SEGMENT = 30; // u32
+const AT_PREVIOUS_NUMBER = 34; // u48
+const AT_PREVIOUS_END = 40; // u32
+const AT_FIRST = 44; // u48
+const AT_LAST = 50; // u48
+export const FRAME_HEADER_BYTES = 64;
+
+const FLAG_RESET = 1;
+const SNAPSHOT_PAYLOAD_BYTES = 16;
+const CONTINUES_PAYLOAD_BYTES = 4;
+
+function payloadBytes(content: FrameContent): number {
+  switch (content.kind) {
+    case "batch":
+      return content.entries.reduce((sum, entry) => sum + entry.record.length, 0);
+    case "snapshot":
+      return SNAPSHOT_PAYLOAD_BYTES;
+    case "continues":
+      return CONTINUES_PAYLOAD_BYTES;
+    case "opening":
+    case "closing":
+      return 0;
+  }
+}
+
+/** Bytes on disk of a frame with this content. */
+export function frameBytes(content: FrameContent, blockBytes: number): number {
+  return aligned(FRAME_HEADER_BYTES + payloadBytes(content), blockBytes);
+}
+
+export function encodeFrame(
+  place: FramePlace,
+  offset: number,
+  number: number,
+  previous: FramePointer,
+  content: FrameContent,
+): Uint8Array {
+  const length = FRAME_HEADER_BYTES + payloadBytes(content);
+  const bytes = new Uint8Array(aligned(length, place.blockBytes));
+  const view = viewOf(bytes);
+  view.setUint32(0, MAGIC);
+  view.setUint32(AT_LENGTH, length);
+  bytes[AT_KIND] = KINDS.indexOf(content.kind);
+  view.setUint32(AT_SEGMENT, place.segment);
+  view.setUint32(AT_OFFSET, offset);
+  writeU48(view, AT_NUMBER, number);
+  view.setUint32(AT_PREVIOUS_SEGMENT, previous.segment);
+  writeU48(view, AT_PREVIOUS_NUMBER, previous.number);
+  view.setUint32(AT_PREVIOUS_END, previous.end);
+  writePayload(bytes, view, content);
+  view.setUint32(AT_CRC, crc32(bytes.subarray(AT_LENGTH, length), place.salt));
+  return bytes;
+}
+
+function writePayload(bytes: Uint8Array, view: DataView, content: FrameContent): void {
+  switch (content.kind) {
+    case "batch": {
+      writeU48(view, AT_FIRST, content.entries[0]?.index ?? 0);
+      writeU48(view, AT_LAST, content.entries.at(-1)?.index ?? 0);
+      let at = FRAME_HEADER_BYTES;
+      for (const { record } of content.entries) {
+        bytes.set(record, at);
+        at += record.length;
+      }
+      return;
+    }
+    case "snapshot":
+      bytes[AT_FLAGS] = content.reset ? FLAG_RESET : 0;
+      writeU48(view, FRAME_HEADER_BYTES, content.index);
+      writeU48(view, FRAME_HEADER_BYTES + 6, content.term);
+      view.setUint32(FRAME_HEADER_BYTES + 12, content.manifestCrc);
+      return;
+    case "continues":
+      view.setUint32(FRAME_HEADER_BYTES, content.nextSegment);
+      return;
+    case "opening":
+    case "closing":
+      return;
+  }
+}
+
+export type DecodedFrame = { readonly ok: true; readonly frame: Frame } | { readonly ok: false; readonly why: string };
+
+/** The frame at `offset` of a segment's `bytes`. Never throws. A batch's records are copied out of `bytes`. */
+export function decodeFrame(bytes: Uint8Array, place: FramePlace, offset: number): DecodedFrame {
+  if (bytes.length - offset < FRAME_HEADER_BYTES) return { ok: false, why: "no room for a frame" };
+  const view = viewOf(bytes.subarray(offset));
+  if (view.getUint32(0) !== MAGIC) return { ok: false, why: "no frame begins here" };
+  const length = view.getUint32(AT_LENGTH);
+  if (length < FRAME_HEADER_BYTES || length > bytes.length - offset) {
+    return { ok: false, why: `a frame claims ${length} bytes where ${bytes.length - offset} are left` };
+  }
+  const covered = bytes.subarray(offset + AT_LENGTH, offset + length);
+  if (crc32(covered, place.salt) !== view.getUint32(AT_CRC)) {
+    return { ok: false, why: "a frame's checksum does not match its bytes" };
+  }
+  if (view.getUint32(AT_SEGMENT) !== place.segment || view.getUint32(AT_OFFSET) !== offset) {
+    return { ok: false, why: "a frame belongs to another place" };
+  }
+  const content = readContent(bytes.slice(offset, offset + length));
+  if (typeof content === "string") return { ok: false, why: content };
+  return {
+    ok: true,
+    frame: {
+      offset,
+      number: readU48(view, AT_NUMBER),
+      previous: {
+        segment: view.getUint32(AT_PREVIOUS_SEGMENT),
+        number: readU48(view, AT_PREVIOUS_NUMBER),
+        end: view.getUint32(AT_PREVIOUS_END),
+      },
+      end: offset + aligned(length, place.blockBytes),
+      content,
+    },
+  };
+}
+
+/** The content, or why it cannot be read although the checksum matches. */
+function readContent(bytes: Uint8Array): FrameContent | string {
+  const view = viewOf(bytes);
+  const kindByte = view.getUint8(AT_KIND);
+  const kind = KINDS[kindByte];
+  if (kind === undefined) return `frame kind ${kindByte} is not known to this version of raftq`;
+  switch (kind) {
+    case "opening":
+    case "closing":
+      return { kind };
+    case "batch": {
+      const entries = readRecords(bytes);
+      if (typeof entries === "string") return entries;
+      const spans = entries[0]?.index === readU48(view, AT_FIRST) && entries.at(-1)?.index === readU48(view, AT_LAST);
+      return spans ? { kind, entries } : "a frame's records are not those its header names";
+    }
+    case "snapshot":
+      if (bytes.length !== FRAME_HEADER_BYTES + SNAPSHOT_PAYLOAD_BYTES) return "a snapshot frame has a wrong length";
+      return {
+        kind,
+        index: readU48(view, FRAME_HEADER_BYTES),
+        term: readU48(view, FRAME_HEADER_BYTES + 6),
+        manifestCrc: view.getUint32(FRAME_HEADER_BYTES + 12),
+        reset: (view.getUint8(AT_FLAGS) & FLAG_RESET) !== 0,
+      };
+    case "continues":
+      if (bytes.length !== FRAME_HEADER_BYTES + CONTINUES_PAYLOAD_BYTES) return "a continuing frame has a wrong length";
+      return { kind, nextSegment: view.getUint32(FRAME_HEADER_BYTES) };
+  }
+}
+
+function readRecords(bytes: Uint8Array): readonly Entry[] | string {
+  const entries: Entry[] = [];
+  for (let at = FRAME_HEADER_BYTES; at < bytes.length;) {
+    const decoded = decodeEntry(bytes, at);
+    if (!decoded.ok) return decoded.why;
+    const last = entries.at(-1);
+    if (last !== undefined && decoded.entry.index !== last.index + 1) return "a frame's records leave a gap";
+    entries.push(decoded.entry);
+    at = decoded.end;
+  }
+  return entries.length === 0 ? "a batch frame holds no record" : entries;
+}

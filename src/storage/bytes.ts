@@ -1,0 +1,36 @@
+// How are numbers laid out in our files? Big-endian; indexes, terms and frame numbers in 48 bits.
+import { assert } from "../lib/assert.ts";
+
+const TWO_32 = 0x1_0000_0000;
+const MAX_U48 = 0xffff_ffff_ffff;
+export const U48_BYTES = 6;
+
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+export function writeU48(view: DataView, at: number, value: number): void {
+  assert(
+    Number.isInteger(value) && value >= 0 && value <= MAX_U48,
+    `a number in a file is from 0 to 2^48-1, not ${value}`,
+  );
+  view.setUint16(at, Math.floor(value / TWO_32));
+  view.setUint32(at + 2, value >>> 0);
+}
+
+export function readU48(view: DataView, at: number): number {
+  return view.getUint16(at) * TWO_32 + view.getUint32(at + 2);
+}
+
+/** The next multiple of `block` at or above `length`. */
+export function aligned(length: number, block: number): number {
+  return Math.ceil(length / block) * block;
+}
+
+export function ascii(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+export function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
+  return bytes.length >= prefix.length && prefix.every((byte, at) => bytes[at] === byte);
+}

@@ -1,0 +1,40 @@
+// Which file operations does raftq need? This port; the real one is `real-disk.ts`, the simulated one lives in the tests.
+//
+// Paths are relative to the node's data directory. Reads answer at once (they happen at recovery and for snapshot parts);
+// everything that changes the disk answers by callback, from a later event, never from inside the call.
+// A callback gets null, or the error; after the first failed write or sync the caller must not use that file again.
+
+export type Done = (error: Error | null) => void;
+
+export interface DiskFile {
+  readonly path: string;
+}
+
+export interface Disk {
+  /** Names in a directory, sorted; [] when it does not exist. */
+  list(directory: string): readonly string[];
+  /** The whole file; null when it does not exist. Throws on a read error. */
+  read(path: string): Uint8Array | null;
+  /** `length` bytes from `offset`, fewer at the end of the file. Throws on a read error. */
+  readAt(path: string, offset: number, length: number): Uint8Array;
+  /** Bytes of the file; null when it does not exist. */
+  size(path: string): number | null;
+  makeDirectory(path: string, done: Done): void;
+  /** Creates a file that must not exist, `size` bytes of zeros, its content and size synced (not its directory). */
+  create(path: string, size: number, done: (error: Error | null, file: DiskFile | null) => void): void;
+  /** Opens an existing file for writing. */
+  open(path: string, done: (error: Error | null, file: DiskFile | null) => void): void;
+  /** Writes all of `bytes` at `offset` (loops on short counts). `bytes` must not change until done. */
+  write(file: DiskFile, offset: number, bytes: Uint8Array, done: Done): void;
+  /** fdatasync: what was written to this file before the call is durable when done reports no error. */
+  sync(file: DiskFile, done: Done): void;
+  close(file: DiskFile): void;
+  syncDirectory(path: string, done: Done): void;
+  rename(from: string, to: string, done: Done): void;
+  remove(path: string, done: Done): void;
+  /** Removes a directory that is empty. */
+  removeDirectory(path: string, done: Done): void;
+  /** Takes the lock of the data directory, or throws RaftqError LOCKED naming the holder's pid. */
+  lock(): void;
+  unlock(): void;
+}

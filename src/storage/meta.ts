@@ -1,0 +1,224 @@
+// What must a node know before its log can be read? Who it is, its term and vote, and where its log begins and began last.
+import { crc32 } from "../lib/crc32.ts";
+import { RaftqError } from "../lib/errors.ts";
+import {
+  isClusterId,
+  isIncarnation,
+  isMemberId,
+  isNodeId,
+  type ClusterId,
+  type HardState,
+  type Incarnation,
+  type NodeId,
+} from "../raft/types.ts";
+import { createReader, createWriter, Malformed } from "../lib/msgpack.ts";
+import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
+import { missing } from "./corrupt.ts";
+import type { Disk, DiskFile, Done } from "./disk.ts";
+import { inSequence } from "./sequence.ts";
+
+export interface Meta {
+  readonly nodeId: NodeId;
+  readonly incarnation: Incarnation;
+  readonly clusterId: ClusterId | null;
+  readonly hardState: HardState;
+  /** The segment begun at the latest start: it, or a later one, must be there. */
+  readonly startSegment: number;
+  /** The oldest segment that is still log. */
+  readonly floorSegment: number;
+}
+
+export const META_PATH = "meta";
+/** A first meta is completed under this name, so that `meta` is whole from its first moment. */
+const NEW_META_PATH = "meta.new";
+
+export const META_SLOT_BYTES = 4096;
+const SLOTS = [0, 1] as const;
+type Slot = (typeof SLOTS)[number];
+
+const MAGIC = ascii("raftqmet");
+const AT_VERSION = 8; // u32
+const AT_CRC = 12; // u32: over everything before and behind it, to the end of the slot
+const AT_SEQUENCE = 16; // u48: of this write; A and B of one update differ by 1
+const AT_LENGTH = 22; // u16: of the MessagePack array that follows
+const AT_FIELDS = 24;
+const FIELDS = 7;
+const MAX_ID_BYTES = 64;
+
+export function encodeMetaSlot(meta: Meta, sequence: number, formatVersion: number): Uint8Array {
+  const slot = new Uint8Array(META_SLOT_BYTES);
+  const view = viewOf(slot);
+  const writer = createWriter().array(FIELDS).text(meta.nodeId).text(meta.incarnation);
+  if (meta.clusterId === null) writer.nil();
+  else writer.text(meta.clusterId);
+  writer.uint(meta.hardState.currentTerm);
+  if (meta.hardState.votedFor === null) writer.nil();
+  else writer.text(meta.hardState.votedFor);
+  const fields = writer.uint(meta.startSegment).uint(meta.floorSegment).finish();
+  slot.set(MAGIC);
+  view.setUint32(AT_VERSION, formatVersion);
+  writeU48(view, AT_SEQUENCE, sequence);
+  view.setUint16(AT_LENGTH, fields.length);
+  slot.set(fields, AT_FIELDS);
+  view.setUint32(AT_CRC, slotCrc(slot));
+  return slot;
+}
+
+function slotCrc(slot: Uint8Array): number {
+  return crc32(slot.subarray(AT_SEQUENCE), crc32(slot.subarray(0, AT_CRC)));
+}
+
+type DecodedSlot =
+  | { readonly state: "good"; readonly meta: Meta; readonly sequence: number }
+  | { readonly state: "newer"; readonly version: number }
+  | { readonly state: "bad" };
+
+const BAD = { state: "bad" } as const;
+
+function decodeSlot(file: Uint8Array, slot: Slot, formatVersion: number): DecodedSlot {
+  const bytes = file.subarray(slot * META_SLOT_BYTES, (slot + 1) * META_SLOT_BYTES);
+  if (bytes.length < META_SLOT_BYTES || !startsWith(bytes, MAGIC)) return BAD;
+  const view = viewOf(bytes);
+  if (slotCrc(bytes) !== view.getUint32(AT_CRC)) return BAD;
+  const version = view.getUint32(AT_VERSION);
+  if (version > formatVersion) return { state: "newer", version };
+  const meta = decodeFields(bytes.subarray(AT_FIELDS, AT_FIELDS + view.getUint16(AT_LENGTH)));
+  return meta === null ? BAD : { state: "good", meta, sequence: readU48(view, AT_SEQUENCE) };
+}
+
+function decodeFields(bytes: Uint8Array): Meta | null {
+  try {
+    const reader = createReader(bytes);
+    reader.array(FIELDS, FIELDS);
+    const nodeId = reader.text(MAX_ID_BYTES);
+    const incarnation = reader.text(MAX_ID_BYTES);
+    const clusterId = reader.nil() ? null : reader.text(MAX_ID_BYTES);
+    const currentTerm = reader.uint();
+    const votedFor = reader.nil() ? null : reader.text(MAX_ID_BYTES);
+    const startSegment = reader.uint();
+    const floorSegment = reader.uint();
+    reader.end();
+    if (!isNodeId(nodeId) || !isIncarnation(incarnation)) return null;
+    if (clusterId !== null && !isClusterId(clusterId)) return null;
+    if (votedFor !== null && !isMemberId(votedFor)) return null;
+    return { nodeId, incarnation, clusterId, hardState: { currentTerm, votedFor }, startSegment, floorSegment };
+  } catch (error) {
+    if (error instanceof Malformed) return null;
+    throw error;
+  }
+}
+
+export interface FoundMeta {
+  readonly meta: Meta;
+  readonly sequence: number;
+  /**
+   * The slot to write first at recovery: the damaged one, else the one written last. That one may be only in the page cache,
+   * while the other is durable for sure (it was synced before), so a torn write never leaves both bad.
+   */
+  readonly firstSlot: Slot;
+}
+
+/** The newest meta; null when there is none. Throws CORRUPT and NEWER_FORMAT. */
+export function readMeta(disk: Disk, formatVersion: number): FoundMeta | null {
+  const file = disk.read(META_PATH);
+  if (file === null) return null;
+  const a = decodeSlot(file, 0, formatVersion);
+  const b = decodeSlot(file, 1, formatVersion);
+  for (const slot of [a, b]) {
+    if (slot.state === "newer") {
+      throw new RaftqError(
+        "NEWER_FORMAT",
+        `the directory has format version ${slot.version}; this raftq knows ${formatVersion}`,
+      );
+    }
+  }
+  if (a.state === "good" && b.state === "good") {
+    const newest = a.sequence > b.sequence ? a : b;
+    return { meta: newest.meta, sequence: newest.sequence, firstSlot: newest === a ? 0 : 1 };
+  }
+  if (a.state === "good") return { meta: a.meta, sequence: a.sequence, firstSlot: 1 };
+  if (b.state === "good") return { meta: b.meta, sequence: b.sequence, firstSlot: 0 };
+  throw missing(`both slots of ${META_PATH} are damaged: the term and vote of this node are lost`);
+}
+
+/** Writes and syncs one slot, then the other. */
+function writeSlots(
+  disk: Disk,
+  file: DiskFile,
+  order: readonly Slot[],
+  encode: (sequence: number) => Uint8Array,
+  from: number,
+  done: Done,
+): void {
+  inSequence(
+    order.flatMap((slot, at) => [
+      (next: Done) => disk.write(file, slot * META_SLOT_BYTES, encode(from + at), next),
+      (next: Done) => disk.sync(file, next),
+    ]),
+    done,
+  );
+}
+
+export interface MetaFile {
+  readonly current: () => Meta;
+  /** Durable in both slots when done. One call at a time. */
+  readonly update: (change: Partial<Meta>, done: Done) => void;
+  readonly close: () => void;
+}
+
+/** Writes the first meta of a directory, or an existing one again; `done` gives the handle for later updates. */
+export function beginMeta(
+  disk: Disk,
+  meta: Meta,
+  found: FoundMeta | null,
+  formatVersion: number,
+  done: (error: Error | null, file: MetaFile | null) => void,
+): void {
+  const begin = (error: Error | null, file: DiskFile | null): void => {
+    if (error !== null || file === null) return done(error, null);
+    const first = found?.firstSlot ?? 0;
+    const order: readonly Slot[] = first === 0 ? [0, 1] : [1, 0];
+    const sequence = (found?.sequence ?? 0) + 1;
+    const encode = (at: number): Uint8Array => encodeMetaSlot(meta, at, formatVersion);
+    const settled: Done = (failed) => {
+      if (failed !== null) return done(failed, null);
+      done(null, metaFile(disk, file, meta, sequence + SLOTS.length, formatVersion));
+    };
+    writeSlots(disk, file, order, encode, sequence, (failed) => {
+      if (failed !== null || found !== null) return settled(failed);
+      inSequence(
+        [(next) => disk.rename(NEW_META_PATH, META_PATH, next), (next) => disk.syncDirectory(".", next)],
+        settled,
+      );
+    });
+  };
+  if (found !== null) return disk.open(META_PATH, begin);
+  const create = (): void => disk.create(NEW_META_PATH, SLOTS.length * META_SLOT_BYTES, begin);
+  if (disk.size(NEW_META_PATH) === null) return create();
+  disk.remove(NEW_META_PATH, (error) => (error === null ? create() : done(error, null)));
+}
+
+function metaFile(disk: Disk, file: DiskFile, begun: Meta, nextSequence: number, formatVersion: number): MetaFile {
+  let current = begun;
+  let sequence = nextSequence;
+  return {
+    current: () => current,
+    update: (change, done) => {
+      const meta = { ...current, ...change };
+      const from = sequence;
+      sequence += SLOTS.length;
+      writeSlots(
+        disk,
+        file,
+        SLOTS,
+        (at) => encodeMetaSlot(meta, at, formatVersion),
+        from,
+        (error) => {
+          if (error === null) current = meta;
+          done(error);
+        },
+      );
+    },
+    close: () => disk.close(file),
+  };
+}

@@ -1,0 +1,227 @@
+// What did the log say when the node stopped? Follows the chain of segments, obeys every frame, and tells a torn tail from
+// corruption: a frame that cannot be read is a torn tail only if nothing after it can be read, in this segment and later ones.
+import { must } from "../lib/assert.ts";
+import {
+  decodeFrame,
+  type Frame,
+  type FrameContent,
+  type FramePlace,
+  type FramePointer,
+  NO_FRAME,
+} from "./batch-frame.ts";
+import { corrupt, missing } from "./corrupt.ts";
+import type { Disk } from "./disk.ts";
+import { META_PATH, type Meta } from "./meta.ts";
+import { decodeSegmentHeader, LOG_DIRECTORY, parseSegmentName, type Segment } from "./segment.ts";
+
+export interface PlacedFrame {
+  readonly segment: Segment;
+  readonly frame: Frame;
+}
+
+export interface RecoveredLog {
+  /** What is log, in order, without the frame to copy. */
+  readonly frames: readonly PlacedFrame[];
+  /** The last frame, if nothing proves that it was ever synced: to be written again before anything is acknowledged. */
+  readonly copied: FrameContent | null;
+  /** What the first frame of the next segment names as its predecessor. */
+  readonly previous: FramePointer;
+  readonly nextNumber: number;
+  readonly nextSegment: number;
+  /** Files that are not log once the next segment and a meta that names it are durable. */
+  readonly unused: readonly string[];
+  readonly tornBytes: number;
+}
+
+/** A file of the log directory, judged by its name, its header and its first frame. */
+interface FoundSegment {
+  readonly path: string;
+  readonly number: number;
+  readonly salt: number;
+  readonly bytes: Uint8Array;
+  readonly header: Segment | null;
+  readonly first: Frame | null;
+}
+
+/** A segment that is part of the log: header and first frame are good, and the file has its full size. */
+interface Link {
+  readonly segment: Segment;
+  readonly bytes: Uint8Array;
+  readonly first: Frame;
+}
+
+/** Reads the whole log directory. Throws CORRUPT. `meta` null: nothing was ever acknowledged from this directory. */
+export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): RecoveredLog {
+  const found = findSegments(disk);
+  const head = found.findLast((candidate) => candidate.first !== null);
+  for (const later of found) {
+    if (head === undefined || later.number > head.number) refuseFramesWithoutStart(later, blockBytes);
+  }
+  const chain = meta === null ? [] : followChain(found, headOf(head, found, meta), meta.floorSegment);
+  const frames = chain.flatMap((link, at) => readFrames(link, chain[at + 1]?.first.previous ?? null));
+  if (meta === null && head !== undefined) refuseDataWithoutMeta(head);
+
+  const last = chain.at(-1);
+  const tornBytes = last === undefined ? 0 : judgeTail(last, frames);
+  const split = splitLast(frames);
+  const inChain = new Set(split.frames.map(({ segment }) => segment.path));
+  return {
+    ...split,
+    // At most one frame was under way behind the last one, so skipping one number never repeats any.
+    nextNumber: (frames.at(-1)?.frame.number ?? 0) + 2,
+    nextSegment: Math.max(meta?.startSegment ?? 0, meta?.floorSegment ?? 0, ...found.map(({ number }) => number)) + 1,
+    unused: found.filter(({ path }) => !inChain.has(path)).map(({ path }) => path),
+    tornBytes,
+  };
+}
+
+/** In the order of their numbers. */
+function findSegments(disk: Disk): readonly FoundSegment[] {
+  const found: FoundSegment[] = [];
+  for (const name of disk.list(LOG_DIRECTORY)) {
+    const named = parseSegmentName(name);
+    if (named === null) continue;
+    const path = `${LOG_DIRECTORY}/${name}`;
+    const bytes = disk.read(path) ?? new Uint8Array(0);
+    const header = decodeSegmentHeader(path, named, bytes);
+    const first = header === null ? null : decodeFrame(bytes, header, header.blockBytes);
+    found.push({
+      path,
+      number: named.segment,
+      salt: named.salt,
+      bytes,
+      header,
+      first: first?.ok === true ? first.frame : null,
+    });
+  }
+  return found.sort((a, b) => a.number - b.number);
+}
+
+/** The newest segment with a readable first frame, unless one that must be there is newer. */
+function headOf(head: FoundSegment | undefined, found: readonly FoundSegment[], meta: Meta): FoundSegment {
+  const named = Math.max(meta.startSegment, meta.floorSegment);
+  if (head !== undefined && head.number >= named) return head;
+  const unreadable = found.find(({ number }) => number === named);
+  if (unreadable === undefined) throw missing(`segment ${named} in ${LOG_DIRECTORY} is missing; the node had begun it`);
+  throw corrupt(unreadable.path, 0, "it has no readable header and first frame; the node had begun it");
+}
+
+/** From the head back to the oldest segment, by what each first frame names as its predecessor. Oldest first. */
+function followChain(found: readonly FoundSegment[], head: FoundSegment, floorSegment: number): readonly Link[] {
+  const chain: Link[] = [];
+  for (let at = head; ;) {
+    const link = asLink(at);
+    chain.unshift(link);
+    const wanted = link.first.previous.segment;
+    if (wanted < floorSegment) return chain;
+    const before = found.find(({ number }) => number === wanted);
+    if (before === undefined) {
+      throw missing(`segment ${wanted} in ${LOG_DIRECTORY} is missing; ${link.segment.path} continues it`);
+    }
+    at = before;
+  }
+}
+
+function asLink(found: FoundSegment): Link {
+  const { path, header, first, bytes } = found;
+  if (header === null) throw corrupt(path, 0, "the segment's header is unreadable");
+  if (first === null) throw corrupt(path, header.blockBytes, "the segment's first frame is unreadable");
+  if (bytes.length < header.bytes) {
+    throw corrupt(path, bytes.length, `the file was shortened from ${header.bytes} to ${bytes.length} bytes`);
+  }
+  return { segment: header, bytes, first };
+}
+
+/** All frames of a link; `until` names the last one, when a later segment does. Without it, reads as far as it can. */
+function readFrames(link: Link, until: FramePointer | null): readonly PlacedFrame[] {
+  const { segment, bytes } = link;
+  const frames: PlacedFrame[] = [];
+  let before: FramePointer = link.first.previous;
+  for (let offset = segment.blockBytes; ;) {
+    const decoded = decodeFrame(bytes, segment, offset);
+    if (!decoded.ok) {
+      if (until !== null)
+        throw corrupt(segment.path, offset, `${decoded.why}, but a later segment continues behind it`);
+      return frames;
+    }
+    const { frame } = decoded;
+    if (!samePointer(frame.previous, before)) {
+      throw corrupt(segment.path, offset, `frame ${frame.number} does not follow the frame before it`);
+    }
+    frames.push({ segment, frame });
+    if (until !== null && frame.end >= until.end) {
+      if (frame.end === until.end && frame.number === until.number) return frames;
+      throw corrupt(
+        segment.path,
+        offset,
+        `frame ${frame.number} is not the frame ${until.number} that a later segment continues`,
+      );
+    }
+    before = pointerTo({ segment, frame });
+    offset = frame.end;
+  }
+}
+
+function samePointer(a: FramePointer, b: FramePointer): boolean {
+  return a.segment === b.segment && a.number === b.number && a.end === b.end;
+}
+
+function pointerTo({ segment, frame }: PlacedFrame): FramePointer {
+  return { segment: segment.segment, number: frame.number, end: frame.end };
+}
+
+/** Bytes of a torn tail behind the last frame of the newest segment. Throws when the damage cannot be a torn tail. */
+function judgeTail(link: Link, frames: readonly PlacedFrame[]): number {
+  const { segment, bytes } = link;
+  const last = must(frames.at(-1), "the first frame of the newest segment was read").frame;
+  if (last.content.kind === "continues") {
+    throw missing(
+      `segment ${last.content.nextSegment} in ${LOG_DIRECTORY} is missing or has no readable first frame; ${segment.path} names it`,
+    );
+  }
+  const follower = firstFrameFrom(bytes, segment, last.end + segment.blockBytes);
+  if (follower !== null) {
+    throw corrupt(segment.path, last.end, `no frame can be read here, but a whole one follows at byte ${follower}`);
+  }
+  let end = bytes.length;
+  while (end > last.end && bytes[end - 1] === 0) end--;
+  return end - last.end;
+}
+
+/** The offset of the first whole frame at or behind `from`. */
+function firstFrameFrom(bytes: Uint8Array, place: FramePlace, from: number): number | null {
+  for (let offset = from; offset < bytes.length; offset += place.blockBytes) {
+    if (decodeFrame(bytes, place, offset).ok) return offset;
+  }
+  return null;
+}
+
+/** A segment without header and first frame was prepared and never used: unless it holds a frame all the same. */
+function refuseFramesWithoutStart(found: FoundSegment, blockBytes: number): void {
+  const place = { segment: found.number, salt: found.salt, blockBytes: found.header?.blockBytes ?? blockBytes };
+  const frame = firstFrameFrom(found.bytes, place, place.blockBytes);
+  if (frame === null) return;
+  throw corrupt(found.path, 0, `its header or first frame is unreadable, but a whole frame follows at byte ${frame}`);
+}
+
+/** Before the first meta is durable, a log holds at most its opening frame. */
+function refuseDataWithoutMeta(head: FoundSegment): void {
+  const link = asLink(head);
+  if (readFrames(link, null).every(({ frame }) => frame.content.kind === "opening")) return;
+  throw missing(`${META_PATH} is missing, but ${head.path} holds a log: the term and vote of this node are lost`);
+}
+
+const isEmpty = ({ frame }: PlacedFrame): boolean =>
+  frame.content.kind === "opening" || frame.content.kind === "closing";
+
+/** An empty frame at the end proves that everything before it was synced; without one, the last frame has to be copied. */
+function splitLast(all: readonly PlacedFrame[]): Pick<RecoveredLog, "frames" | "copied" | "previous"> {
+  const lastWithContent = all.findLastIndex((placed) => !isEmpty(placed));
+  const last = all[lastWithContent];
+  const root = all[0]?.frame.previous ?? NO_FRAME;
+  if (last === undefined) return { frames: [], copied: null, previous: root };
+  if (lastWithContent < all.length - 1) {
+    return { frames: all.slice(0, lastWithContent + 1), copied: null, previous: pointerTo(last) };
+  }
+  return { frames: all.slice(0, lastWithContent), copied: last.frame.content, previous: last.frame.previous };
+}

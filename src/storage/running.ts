@@ -1,0 +1,192 @@
+// How is one persist after the other made durable, once the directory is recovered? Meta first, then frames; then compaction.
+import { assert, must } from "../lib/assert.ts";
+import { STORAGE } from "../config.ts";
+import type { Persist } from "../raft/effects.ts";
+import type { ClusterId, LogIndex } from "../raft/types.ts";
+import type { FrameContent } from "./batch-frame.ts";
+import type { Disk, Done } from "./disk.ts";
+import type { Extents } from "./extents.ts";
+import { createGate, type Gate } from "./gate.ts";
+import { batchFrames, type LogWriter } from "./log.ts";
+import type { MetaFile } from "./meta.ts";
+import { createLane, inSequence, type Lane } from "./sequence.ts";
+import type { CompleteSnapshot } from "./snapshot-files.ts";
+import { openSnapshots, type Snapshots } from "./snapshots.ts";
+import type { OpenStorage, Recovered, Storage } from "./types.ts";
+
+/** A recovered and repaired directory. */
+export interface Directory {
+  readonly disk: Disk;
+  readonly settings: OpenStorage;
+  readonly recovered: Recovered;
+  readonly snapshot: CompleteSnapshot | null;
+  readonly extents: Extents;
+  readonly log: LogWriter;
+  readonly meta: MetaFile;
+}
+
+/** The directory in use. Log and meta are written in one lane, deletions follow in another, snapshots are written beside both. */
+interface Running extends Directory {
+  readonly gate: Gate;
+  readonly lane: Lane;
+  readonly deletions: Lane;
+  readonly snapshots: Snapshots;
+  readonly soon: (callback: () => void) => void;
+}
+
+export function createStorage(directory: Directory): Storage {
+  const { settings, recovered, snapshot, extents, log, disk } = directory;
+  const gate = createGate(settings.onFailure);
+  const writes = createLane();
+  const soon = (callback: () => void): void => {
+    settings.after(0, callback);
+  };
+  const running: Running = {
+    ...directory,
+    gate,
+    soon,
+    // After a failure the lane stands still.
+    lane: (task) =>
+      writes((release) => {
+        if (gate.isOpen()) task(release);
+      }),
+    deletions: createLane(),
+    snapshots: openSnapshots(disk, snapshot, { formatVersion: STORAGE.formatVersion, gate, soon }),
+  };
+  const { snapshots } = running;
+  const quiet = createQuietTimer(running);
+  log.prepare();
+  return {
+    recovered,
+    setCluster: (clusterId, done) => setCluster(running, clusterId, done),
+    persist: createPersist(running, quiet),
+    saveSnapshot: snapshots.save,
+    storePart: snapshots.receive,
+    manifest: (index) => {
+      const found = snapshots.at(index);
+      if (found === null) return null;
+      const { manifest, manifestBytes } = found;
+      return { meta: manifest.meta, bytes: manifestBytes, parts: manifest.parts.length };
+    },
+    readPart: snapshots.readPart,
+    logBytes: extents.logBytes,
+    snapshotBytes: () => snapshots.counted()?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
+    close: (done) => {
+      quiet.cancel();
+      close(running, done);
+    },
+  };
+}
+
+interface QuietTimer {
+  readonly arm: () => void;
+  readonly cancel: () => void;
+}
+
+/** After a while without a persist an empty frame proves the last one: damage to it can be told from a torn tail. */
+function createQuietTimer({ settings, lane, log, gate }: Running): QuietTimer {
+  let cancel = (): void => undefined;
+  return {
+    arm: () => {
+      cancel();
+      cancel = settings.after(STORAGE.quietMs, () => lane((release) => log.appendClosing(gate.orFail(release))));
+    },
+    cancel: () => cancel(),
+  };
+}
+
+function createPersist(running: Running, quiet: QuietTimer): Storage["persist"] {
+  const { settings, snapshots, lane, log, meta, gate, soon } = running;
+  let persisting = false;
+  return (batch, done) => {
+    assert(!persisting, "one persist at a time");
+    persisting = true;
+    quiet.cancel();
+    const contents = framesOf(batch, settings.segmentBytes, snapshots);
+    lane((release) => {
+      const finish = (): void => {
+        persisting = false;
+        release();
+        if (batch.snapshot !== null) {
+          const { index } = batch.snapshot.meta;
+          snapshots.count(index);
+          compact(running, Math.min(batch.snapshot.keepFrom, index + 1));
+        }
+        quiet.arm();
+        done();
+      };
+      const write = (): void => {
+        if (contents.length > 0) log.append(contents, gate.orFail(finish));
+        else if (batch.hardState === null) soon(() => gate.orFail(finish)(null));
+        else finish();
+      };
+      if (batch.hardState === null) write();
+      else meta.update({ hardState: batch.hardState }, gate.orFail(write));
+    });
+  };
+}
+
+/**
+ * The frames of one persist. A snapshot that resets the log comes before the entries, which follow it; any other comes behind
+ * them, because it may stand for entries of the same persist.
+ */
+function framesOf(batch: Persist, segmentBytes: number, snapshots: Snapshots): readonly FrameContent[] {
+  const entries = batchFrames(batch.entries, segmentBytes, STORAGE.blockBytes);
+  if (batch.snapshot === null) return entries;
+  const { meta, reset } = batch.snapshot;
+  const stored = snapshots.at(meta.index);
+  assert(
+    stored !== null && stored.manifest.meta.term === meta.term,
+    `the snapshot at ${meta.index} is stored before it counts`,
+  );
+  const frame: FrameContent = { kind: "snapshot", index: meta.index, term: meta.term, manifestCrc: stored.crc, reset };
+  return reset ? [frame, ...entries] : [...entries, frame];
+}
+
+/** Deletes the segments of which no entry is needed: first meta says where the log begins, then they go, oldest first. */
+function compact({ disk, extents, lane, deletions, meta, gate }: Running, keepFrom: LogIndex): void {
+  const dropped = extents.dropBelow(keepFrom);
+  if (dropped.length === 0) return;
+  const floorSegment = must(extents.oldest(), "the segment being written stays").segment;
+  const removals = dropped.map((segment) => (next: Done) => disk.remove(segment.path, next));
+  const deleteAll = (): void => deletions((release) => inSequence(removals, gate.orFail(release)));
+  lane((release) => {
+    const recorded = (): void => {
+      release();
+      deleteAll();
+    };
+    meta.update({ floorSegment }, gate.orFail(recorded));
+  });
+}
+
+function setCluster({ lane, meta, gate }: Running, clusterId: ClusterId, done: () => void): void {
+  lane((release) => {
+    const known = meta.current().clusterId;
+    assert(
+      known === null || known === clusterId,
+      `a directory never changes its cluster, from ${known} to ${clusterId}`,
+    );
+    const finish = (): void => {
+      release();
+      done();
+    };
+    meta.update({ clusterId }, gate.orFail(finish));
+  });
+}
+
+/** After a failure there is nothing to wait for. */
+function close({ disk, lane, deletions, log, meta, snapshots, gate, soon }: Running, done: () => void): void {
+  const end = (): void => {
+    gate.shut();
+    disk.unlock();
+    done();
+  };
+  if (!gate.isOpen()) return soon(end);
+  gate.onFailure(() => soon(end));
+  const closeFiles = (): void =>
+    log.close(() => {
+      meta.close();
+      deletions(() => snapshots.settle(end));
+    });
+  lane(() => log.appendClosing(gate.orFail(closeFiles)));
+}

@@ -1,0 +1,62 @@
+// What is one file of the log? A header block that repeats what its name says, then frames, then zeros.
+import { crc32 } from "../lib/crc32.ts";
+import { ascii, startsWith, viewOf } from "./bytes.ts";
+import type { FramePlace } from "./batch-frame.ts";
+
+export const LOG_DIRECTORY = "g0/log";
+
+export interface Segment extends FramePlace {
+  readonly path: string;
+  readonly bytes: number;
+}
+
+const MAGIC = ascii("raftqseg");
+const AT_VERSION = 8; // u32
+const AT_SEGMENT = 12; // u32
+const AT_SALT = 16; // u32
+const AT_BLOCK_BYTES = 20; // u32
+const AT_BYTES = 24; // u32
+const AT_CRC = 28; // u32: over the bytes before it, seeded with the salt
+const HEADER_BYTES = 32;
+const MIN_BLOCK_BYTES = 512;
+
+const SEGMENT_NAME = /^(\d{10})-([0-9a-f]{8})\.seg$/;
+
+export function segmentPath(segment: number, salt: number): string {
+  return `${LOG_DIRECTORY}/${String(segment).padStart(10, "0")}-${salt.toString(16).padStart(8, "0")}.seg`;
+}
+
+/** Number and salt from a file name in the log directory; null: not a segment. */
+export function parseSegmentName(name: string): { readonly segment: number; readonly salt: number } | null {
+  const match = SEGMENT_NAME.exec(name);
+  if (match === null) return null;
+  return { segment: Number(match[1]), salt: Number.parseInt(match[2] ?? "", 16) };
+}
+
+export function encodeSegmentHeader(segment: Segment, formatVersion: number): Uint8Array {
+  const header = new Uint8Array(segment.blockBytes);
+  const view = viewOf(header);
+  header.set(MAGIC);
+  view.setUint32(AT_VERSION, formatVersion);
+  view.setUint32(AT_SEGMENT, segment.segment);
+  view.setUint32(AT_SALT, segment.salt);
+  view.setUint32(AT_BLOCK_BYTES, segment.blockBytes);
+  view.setUint32(AT_BYTES, segment.bytes);
+  view.setUint32(AT_CRC, crc32(header.subarray(0, AT_CRC), segment.salt));
+  return header;
+}
+
+/** The segment that `header` describes; null when it is damaged or does not belong to this file name. */
+export function decodeSegmentHeader(
+  path: string,
+  named: { readonly segment: number; readonly salt: number },
+  header: Uint8Array,
+): Segment | null {
+  if (header.length < HEADER_BYTES || !startsWith(header, MAGIC)) return null;
+  const view = viewOf(header);
+  if (crc32(header.subarray(0, AT_CRC), named.salt) !== view.getUint32(AT_CRC)) return null;
+  if (view.getUint32(AT_SEGMENT) !== named.segment || view.getUint32(AT_SALT) !== named.salt) return null;
+  const blockBytes = view.getUint32(AT_BLOCK_BYTES);
+  if (blockBytes < MIN_BLOCK_BYTES) return null;
+  return { path, segment: named.segment, salt: named.salt, blockBytes, bytes: view.getUint32(AT_BYTES) };
+}

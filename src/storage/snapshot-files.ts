@@ -1,0 +1,134 @@
+// Which files is a snapshot? Numbered parts and a manifest in a directory of its own; complete once the manifest is there.
+import { crc32 } from "../lib/crc32.ts";
+import type { SnapshotMeta } from "../raft/types.ts";
+import { corrupt, missing } from "./corrupt.ts";
+import type { Disk, Done } from "./disk.ts";
+import type { Gate } from "./gate.ts";
+import { decodeManifest, manifestCrc, type Manifest } from "./manifest.ts";
+import type { SnapshotFrame } from "./replay.ts";
+import { createLane, inSequence } from "./sequence.ts";
+
+export const SNAPSHOT_DIRECTORY = "g0/snapshot";
+
+/** Parts, manifest and names are durable. */
+export interface CompleteSnapshot {
+  readonly directory: string;
+  readonly manifest: Manifest;
+  readonly manifestBytes: Uint8Array;
+  readonly crc: number;
+}
+
+type Named = Pick<SnapshotMeta, "index" | "term">;
+
+export const directoryOf = ({ index, term }: Named): string => `${SNAPSHOT_DIRECTORY}/${index}-${term}`;
+const SNAPSHOT_NAME = /^\d+-\d+$/;
+
+/** The directories of all snapshots, complete or not. */
+export function snapshotDirectories(disk: Disk): readonly string[] {
+  const names = disk.list(SNAPSHOT_DIRECTORY).filter((name) => SNAPSHOT_NAME.test(name));
+  return names.map((name) => `${SNAPSHOT_DIRECTORY}/${name}`);
+}
+
+const partPath = (directory: string, part: number): string => `${directory}/part-${String(part).padStart(6, "0")}`;
+const manifestPath = (directory: string): string => `${directory}/manifest`;
+
+/** The snapshot that the log's last snapshot frame names. Throws CORRUPT unless it is complete and intact. */
+export function recoverSnapshot(disk: Disk, frame: SnapshotFrame, formatVersion: number): CompleteSnapshot {
+  const directory = directoryOf(frame);
+  const path = manifestPath(directory);
+  const manifestBytes = disk.read(path);
+  if (manifestBytes === null) throw missing(`${path} is missing; the log counts on this snapshot`);
+  const crc = manifestCrc(manifestBytes);
+  if (crc !== frame.manifestCrc) throw corrupt(path, 0, "the manifest is not the one that the log names");
+  const manifest = decodeManifest(manifestBytes, formatVersion);
+  if (manifest === null) throw corrupt(path, 0, "the manifest is unreadable");
+  manifest.parts.forEach((part, at) => {
+    const size = disk.size(partPath(directory, at));
+    if (size === null) throw missing(`${partPath(directory, at)} is missing; the log counts on this snapshot`);
+    if (size !== part.bytes)
+      throw corrupt(partPath(directory, at), size, `the part has ${size} bytes instead of ${part.bytes}`);
+  });
+  return { directory, manifest, manifestBytes, crc };
+}
+
+/** Removes a snapshot; the manifest first, so that what is left of it after a crash is not complete. */
+export function removeSnapshot(disk: Disk, directory: string, done: Done): void {
+  const names = disk.list(directory);
+  const manifest = names.filter((name) => name === "manifest");
+  const parts = names.filter((name) => name !== "manifest");
+  inSequence(
+    [
+      ...[...manifest, ...parts].map((name) => (next: Done) => disk.remove(`${directory}/${name}`, next)),
+      (next) => disk.removeDirectory(directory, next),
+    ],
+    done,
+  );
+}
+
+/** One part, its checksum verified. Throws CORRUPT. */
+export function readPart(disk: Disk, { directory, manifest }: CompleteSnapshot, part: number): Uint8Array {
+  const path = partPath(directory, part);
+  const expected = manifest.parts[part];
+  const bytes = disk.read(path);
+  if (bytes === null || expected === undefined) throw missing(`${path} is missing`);
+  if (bytes.length === expected.bytes && crc32(bytes) === expected.crc) return bytes;
+  throw corrupt(path, 0, "the part does not match the manifest's checksum");
+}
+
+/** Writes and removes the files of snapshots; every step goes on only if the one before it succeeded. */
+export interface SnapshotWriter {
+  /** Makes an empty directory, whatever an earlier attempt left there. */
+  readonly begin: (directory: string, then: () => void) => void;
+  readonly part: (directory: string, part: number, bytes: Uint8Array, then: () => void) => void;
+  /** Writes the manifest and makes all names durable. */
+  readonly complete: (
+    directory: string,
+    manifest: Manifest,
+    manifestBytes: Uint8Array,
+    then: (snapshot: CompleteSnapshot) => void,
+  ) => void;
+  readonly remove: (directory: string, then: () => void) => void;
+  /** Waits for the removals that were begun. */
+  readonly settle: (then: () => void) => void;
+}
+
+export function createSnapshotWriter(disk: Disk, { orFail }: Gate): SnapshotWriter {
+  const removals = createLane();
+
+  const remove = (directory: string, then: () => void): void =>
+    removals((release) => {
+      const removed = (): void => {
+        release();
+        then();
+      };
+      if (disk.list(directory).length === 0) removed();
+      else removeSnapshot(disk, directory, orFail(removed));
+    });
+
+  const writeFile = (path: string, bytes: Uint8Array, then: () => void): void => {
+    const written = orFail(then);
+    disk.create(path, 0, (error, file) => {
+      if (error !== null || file === null) return written(error);
+      inSequence([(next) => disk.write(file, 0, bytes, next), (next) => disk.sync(file, next)], (problem) => {
+        disk.close(file);
+        written(problem);
+      });
+    });
+  };
+
+  return {
+    begin: (directory, then) => remove(directory, () => disk.makeDirectory(directory, orFail(then))),
+    part: (directory, part, bytes, then) => writeFile(partPath(directory, part), bytes, then),
+    complete: (directory, manifest, manifestBytes, then) => {
+      const names = [directory, SNAPSHOT_DIRECTORY].map((path) => (next: Done) => disk.syncDirectory(path, next));
+      const named = (): void => then({ directory, manifest, manifestBytes, crc: manifestCrc(manifestBytes) });
+      writeFile(manifestPath(directory), manifestBytes, () => inSequence(names, orFail(named)));
+    },
+    remove,
+    settle: (then) =>
+      removals((release) => {
+        release();
+        then();
+      }),
+  };
+}

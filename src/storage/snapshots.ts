@@ -1,0 +1,133 @@
+// Which snapshots does this node have, and which one counts? Saved from its own state or received, complete before it may count.
+import { assert } from "../lib/assert.ts";
+import { crc32 } from "../lib/crc32.ts";
+import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
+import { missing } from "./corrupt.ts";
+import type { Disk } from "./disk.ts";
+import type { Gate } from "./gate.ts";
+import { encodeManifest, manifestCrc, type Part } from "./manifest.ts";
+import { createReceiver, type Receiver } from "./receiver.ts";
+import { createLane } from "./sequence.ts";
+import {
+  type CompleteSnapshot,
+  createSnapshotWriter,
+  directoryOf,
+  readPart,
+  type SnapshotWriter,
+} from "./snapshot-files.ts";
+import { MAX_PART_BYTES, type SnapshotSource } from "./types.ts";
+
+export interface Snapshots {
+  readonly save: (meta: SnapshotMeta, source: SnapshotSource, done: () => void) => void;
+  readonly receive: Receiver["store"];
+  /** A complete snapshot. */
+  readonly at: (index: LogIndex) => CompleteSnapshot | null;
+  readonly readPart: (index: LogIndex, part: number) => Uint8Array;
+  /** The snapshot that counts, by a durable snapshot frame. */
+  readonly counted: () => CompleteSnapshot | null;
+  /** From now on this one counts: older ones are deleted. */
+  readonly count: (index: LogIndex) => void;
+  /** Waits for the deletions that were begun. */
+  readonly settle: (done: () => void) => void;
+}
+
+export interface SnapshotSettings {
+  readonly formatVersion: number;
+  readonly gate: Gate;
+  /** Runs `callback` from a later event. */
+  readonly soon: (callback: () => void) => void;
+}
+
+export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, settings: SnapshotSettings): Snapshots {
+  const { formatVersion, gate, soon } = settings;
+  const writer = createSnapshotWriter(disk, gate);
+  const complete = new Map<LogIndex, CompleteSnapshot>();
+  let counted = recovered;
+  if (recovered !== null) complete.set(recovered.manifest.meta.index, recovered);
+
+  const onComplete = (snapshot: CompleteSnapshot): void => {
+    const { index } = snapshot.manifest.meta;
+    const superseded = counted !== null && index < counted.manifest.meta.index;
+    if (superseded) writer.remove(snapshot.directory, () => undefined);
+    else complete.set(index, snapshot);
+  };
+
+  const lane = createLane();
+  const receiver = createReceiver({
+    writer,
+    lane,
+    formatVersion,
+    soon,
+    isComplete: ({ meta, manifest }) => {
+      const stored = complete.get(meta.index);
+      if (stored === undefined || stored.manifest.meta.term !== meta.term) return false;
+      return stored === counted || stored.crc === manifestCrc(manifest);
+    },
+    onBegin: ({ meta }) => {
+      complete.delete(meta.index);
+    },
+    onComplete,
+  });
+
+  return {
+    save: (meta, source, done) => {
+      lane((release) => {
+        // A leader may have sent the very snapshot that this node's own state has reached meanwhile, whole or in part.
+        if (complete.get(meta.index)?.manifest.meta.term === meta.term) {
+          release();
+          return soon(done);
+        }
+        receiver.forget(directoryOf(meta));
+        save(writer, meta, source, formatVersion, (snapshot) => {
+          onComplete(snapshot);
+          release();
+          done();
+        });
+      });
+    },
+    receive: receiver.store,
+    at: (index) => complete.get(index) ?? null,
+    readPart: (index, part) => {
+      const snapshot = complete.get(index);
+      if (snapshot === undefined) throw missing(`there is no snapshot at ${index}`);
+      return readPart(disk, snapshot, part);
+    },
+    counted: () => counted,
+    count: (index) => {
+      const snapshot = complete.get(index);
+      assert(snapshot !== undefined, `the snapshot at ${index} is complete before it counts`);
+      counted = snapshot;
+      for (const [other, { directory }] of complete) {
+        if (other >= index) continue;
+        complete.delete(other);
+        writer.remove(directory, () => undefined);
+      }
+    },
+    settle: writer.settle,
+  };
+}
+
+/** One part after the other, each synced before the next is drawn: the log's own syncs never wait for a big one. */
+function save(
+  writer: SnapshotWriter,
+  meta: SnapshotMeta,
+  source: SnapshotSource,
+  formatVersion: number,
+  done: (snapshot: CompleteSnapshot) => void,
+): void {
+  const directory = directoryOf(meta);
+  const parts: Part[] = [];
+  const writeNext = (): void => {
+    const bytes = source.nextPart();
+    if (bytes === null) {
+      assert(parts.length > 0, "a snapshot has at least one part");
+      const manifest = { meta, parts };
+      return writer.complete(directory, manifest, encodeManifest(manifest, formatVersion), done);
+    }
+    assert(bytes.length <= MAX_PART_BYTES, `a part has at most ${MAX_PART_BYTES} bytes, not ${bytes.length}`);
+    const part = parts.length;
+    parts.push({ bytes: bytes.length, crc: crc32(bytes) });
+    writer.part(directory, part, bytes, writeNext);
+  };
+  writer.begin(directory, writeNext);
+}

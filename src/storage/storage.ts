@@ -1,0 +1,150 @@
+// How is a data directory opened? It is read and judged at once; then it is repaired, before anything is acknowledged from it.
+import { STORAGE } from "../config.ts";
+import { RaftqError } from "../lib/errors.ts";
+import { beginLog, type LogWriter } from "./log.ts";
+import type { Disk, Done } from "./disk.ts";
+import { createExtents, type Extents } from "./extents.ts";
+import { beginMeta, type FoundMeta, type Meta, type MetaFile, readMeta } from "./meta.ts";
+import { recoverLog, type RecoveredLog } from "./recovery.ts";
+import { replay } from "./replay.ts";
+import { LOG_DIRECTORY } from "./segment.ts";
+import { inSequence } from "./sequence.ts";
+import { createStorage } from "./running.ts";
+import {
+  type CompleteSnapshot,
+  recoverSnapshot,
+  removeSnapshot,
+  SNAPSHOT_DIRECTORY,
+  snapshotDirectories,
+} from "./snapshot-files.ts";
+import type { OpenStorage, Recovered, Storage } from "./types.ts";
+
+export type Opened =
+  { readonly ok: true; readonly storage: Storage } | { readonly ok: false; readonly error: RaftqError };
+
+const DIRECTORIES = ["g0", LOG_DIRECTORY, SNAPSHOT_DIRECTORY] as const;
+
+/** What reading the directory found, before anything is written. */
+interface Reading {
+  readonly foundMeta: FoundMeta | null;
+  readonly recoveredLog: RecoveredLog;
+  readonly extents: Extents;
+  readonly snapshot: CompleteSnapshot | null;
+  /** Directories of snapshots that never counted, or no longer do. */
+  readonly otherSnapshots: readonly string[];
+  readonly recovered: Recovered;
+}
+
+/** Recovers the directory: reads at once, then repairs, so that nothing is acknowledged that is only in the page cache. */
+export function openStorage(disk: Disk, settings: OpenStorage, done: (opened: Opened) => void): void {
+  const refuse = (error: unknown): void => {
+    settings.after(0, () => done({ ok: false, error: asRaftqError(error) }));
+  };
+  try {
+    disk.lock();
+  } catch (error) {
+    return refuse(error);
+  }
+  const unlockAndRefuse = (error: unknown): void => {
+    disk.unlock();
+    refuse(error);
+  };
+  let reading: Reading;
+  try {
+    reading = readDirectory(disk, settings);
+  } catch (error) {
+    return unlockAndRefuse(error);
+  }
+  repair(disk, settings, reading, (error, repaired) => {
+    if (error !== null || repaired === null) return unlockAndRefuse(error);
+    done({ ok: true, storage: createStorage({ disk, settings, ...reading, ...repaired }) });
+  });
+}
+
+const NOT_ALLOWED: readonly unknown[] = ["EACCES", "EPERM", "EROFS"];
+
+function asRaftqError(error: unknown): RaftqError {
+  if (error instanceof RaftqError) return error;
+  const what = error instanceof Error ? error.message : String(error);
+  const code =
+    error instanceof Error && "code" in error && NOT_ALLOWED.includes(error.code) ? "UNWRITABLE" : "DISK_FAILED";
+  return new RaftqError(code, `the data directory cannot be used: ${what}`, error);
+}
+
+/** Throws CORRUPT, NEWER_FORMAT, CLUSTER_MISMATCH. Writes nothing. */
+function readDirectory(disk: Disk, settings: OpenStorage): Reading {
+  const foundMeta = readMeta(disk, STORAGE.formatVersion);
+  const meta = foundMeta?.meta ?? null;
+  if (meta !== null && meta.nodeId !== settings.nodeId) {
+    throw new RaftqError("CLUSTER_MISMATCH", `the directory belongs to node ${meta.nodeId}, not to ${settings.nodeId}`);
+  }
+  const log = recoverLog(disk, meta, STORAGE.blockBytes);
+  const extents = createExtents();
+  let newest = "";
+  for (const { segment, frame } of log.frames) {
+    if (segment.path !== newest) extents.begin(segment);
+    newest = segment.path;
+    extents.note(frame.content, frame.end - frame.offset);
+  }
+  const contents = [...log.frames.map(({ frame }) => frame.content), ...(log.copied === null ? [] : [log.copied])];
+  const replayed = replay(contents);
+  const snapshot = replayed.snapshot === null ? null : recoverSnapshot(disk, replayed.snapshot, STORAGE.formatVersion);
+  const otherSnapshots = snapshotDirectories(disk).filter((directory) => directory !== snapshot?.directory);
+  const { entries } = replayed;
+  const clusterId = meta?.clusterId ?? null;
+  const torn = log.tornBytes === 0 ? "" : `, torn tail of ${log.tornBytes} bytes cut`;
+  const at = snapshot === null ? "" : `, snapshot at ${snapshot.manifest.meta.index}`;
+  const recovered: Recovered = {
+    identity: { nodeId: settings.nodeId, incarnation: meta?.incarnation ?? settings.newIncarnation, clusterId },
+    hardState: meta?.hardState ?? { currentTerm: 0, votedFor: null },
+    snapshot: snapshot?.manifest.meta ?? null,
+    entries,
+    hadData: clusterId !== null || entries.length > 0 || snapshot !== null,
+    summary: meta === null ? "new directory" : `${entries.length} entries${at}${torn}`,
+  };
+  return { foundMeta, recoveredLog: log, extents, snapshot, otherSnapshots, recovered };
+}
+
+interface Repaired {
+  readonly log: LogWriter;
+  readonly meta: MetaFile;
+}
+
+/** Directories, a new segment with a copy of the last frame, meta; only then what is no longer needed is deleted. */
+function repair(
+  disk: Disk,
+  settings: OpenStorage,
+  reading: Reading,
+  done: (error: Error | null, repaired: Repaired | null) => void,
+): void {
+  const directories = [
+    ...DIRECTORIES.map((path) => (next: Done) => disk.makeDirectory(path, next)),
+    ...[".", ...DIRECTORIES].map((path) => (next: Done) => disk.syncDirectory(path, next)),
+  ];
+  const removals = [
+    ...reading.recoveredLog.unused.map((path) => (next: Done) => disk.remove(path, next)),
+    ...reading.otherSnapshots.map((directory) => (next: Done) => removeSnapshot(disk, directory, next)),
+  ];
+  const logSettings = {
+    segmentBytes: settings.segmentBytes,
+    blockBytes: STORAGE.blockBytes,
+    formatVersion: STORAGE.formatVersion,
+    drawSalt: settings.drawSalt,
+    extents: reading.extents,
+  };
+  inSequence(directories, (error) => {
+    if (error !== null) return done(error, null);
+    beginLog(disk, reading.recoveredLog, logSettings, (failed, log) => {
+      if (failed !== null || log === null) return done(failed, null);
+      const { identity, hardState } = reading.recovered;
+      const floorSegment = reading.extents.oldest()?.segment ?? log.startSegment;
+      const meta: Meta = { ...identity, hardState, startSegment: log.startSegment, floorSegment };
+      beginMeta(disk, meta, reading.foundMeta, STORAGE.formatVersion, (problem, file) => {
+        if (problem !== null || file === null) return done(problem, null);
+        inSequence(removals, (obstacle) =>
+          obstacle === null ? done(null, { log, meta: file }) : done(obstacle, null),
+        );
+      });
+    });
+  });
+}

@@ -1,0 +1,88 @@
+// What does storage promise to the turn? Opened once, it has recovered everything; then one persist at a time.
+import type { Entry } from "../raft/entry.ts";
+import type { Persist } from "../raft/effects.ts";
+import type { ClusterId, HardState, Incarnation, LogIndex, NodeId, SnapshotMeta } from "../raft/types.ts";
+
+export interface Identity {
+  readonly nodeId: NodeId;
+  readonly incarnation: Incarnation;
+  /** null: fresh, never part of a cluster. */
+  readonly clusterId: ClusterId | null;
+}
+
+export interface Recovered {
+  readonly identity: Identity;
+  readonly hardState: HardState;
+  /** The newest snapshot that counts. */
+  readonly snapshot: SnapshotMeta | null;
+  /** The log, in order and without gaps. With a snapshot it may begin below snapshot.index + 1 (a kept tail), never above it. */
+  readonly entries: readonly Entry[];
+  /** The directory held data of a cluster before (so this node never founds). */
+  readonly hadData: boolean;
+  /** For the log line at start: "12 entries, torn tail of 512 bytes cut". */
+  readonly summary: string;
+}
+
+/** Gives the parts of a snapshot one after the other, each at most MAX_PART_BYTES; null after the last. */
+export interface SnapshotSource {
+  nextPart(): Uint8Array | null;
+}
+
+/** One part is a unit of writing, syncing and sending: it fits into one peer frame with room to spare. */
+export const MAX_PART_BYTES = 2 * 1024 * 1024;
+
+/** What InstallSnapshot brought. */
+export interface ReceivedPart {
+  readonly meta: SnapshotMeta;
+  readonly manifest: Uint8Array;
+  readonly part: number;
+  readonly parts: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface Storage {
+  readonly recovered: Recovered;
+
+  /**
+   * Founding or joining: the cluster id becomes durable, once. A founder persists the index-1 configuration first, so that a crash
+   * between the two leaves a log from which the cluster id follows.
+   */
+  setCluster(clusterId: ClusterId, done: () => void): void;
+
+  /** Hard state first, then one batch frame with all entries (and a snapshot frame), one write and one fdatasync. One call at a time. */
+  persist(batch: Persist, done: () => void): void;
+
+  /** Writes parts, manifest and directory, synced in slices, beside the persists. It counts only after a persist that names it. */
+  saveSnapshot(meta: SnapshotMeta, source: SnapshotSource, done: () => void): void;
+
+  /**
+   * Stores one received part. Part 0 (or another meta) starts afresh and drops what an earlier sender left. A part that does not
+   * match the manifest is refused: `done(nextPart)` tells which part is wanted next, `parts` when all and the manifest are synced.
+   */
+  storePart(part: ReceivedPart, done: (nextPart: number) => void): void;
+
+  /** Manifest bytes and number of parts of a complete snapshot (saved or received); null when it is gone. */
+  manifest(index: LogIndex): { readonly meta: SnapshotMeta; readonly bytes: Uint8Array; readonly parts: number } | null;
+  /** One part, its checksum verified. Throws RaftqError CORRUPT. */
+  readPart(index: LogIndex, part: number): Uint8Array;
+
+  /** Bytes of the log since the last snapshot that counts, and of that snapshot (0 without one): the compaction trigger. */
+  logBytes(): number;
+  snapshotBytes(): number;
+
+  /** Writes the closing frame, syncs, releases the lock. */
+  close(done: () => void): void;
+}
+
+export interface OpenStorage {
+  readonly nodeId: NodeId;
+  /** Used when the directory is new. */
+  readonly newIncarnation: Incarnation;
+  /** Draws a segment's random salt: 32 bits. */
+  readonly drawSalt: () => number;
+  /** Called once, at the first failed write or sync: nothing more is acknowledged and the node must stop. */
+  readonly onFailure: (error: Error) => void;
+  /** Runs `callback` once after `ms`; returns a cancel. For the closing frame after 50 ms of quiet. */
+  readonly after: (ms: number, callback: () => void) => () => void;
+  readonly segmentBytes: number;
+}

@@ -1,0 +1,207 @@
+// How does a message become a frame and back? Strict: whatever is not exactly a known message is Malformed.
+import { WIRE } from "../config.ts";
+import { crc32 } from "../lib/crc32.ts";
+import { createReader, createWriter, Malformed, type Reader, type Writer } from "../lib/msgpack.ts";
+import { readClientMessage, readServerMessage, writeClientMessage, writeServerMessage } from "./client-codec.ts";
+import {
+  MAX_LIST,
+  readAddress,
+  readClusterId,
+  readFailure,
+  readList,
+  readMember,
+  readName,
+  readOneOf,
+  readOptionalAddress,
+  readReserved,
+  readU48,
+  writeFailure,
+  writeMember,
+  writeOptionalText,
+  writeTexts,
+} from "./fields.ts";
+import { LENGTH_BYTES, sealFrame } from "./frame.ts";
+import { TYPE } from "./message-types.ts";
+import { decodePeerMessage, encodePeerMessage } from "./peer-codec.ts";
+import type { Goodbye, Hello, HelloAnswer, PeerFrame, Role, WireMessage } from "./protocol.ts";
+
+const ROLES = ["client", "peer", "admin"] as const satisfies readonly Role[];
+const MAX_U32 = 0xffff_ffff;
+/** The head of a peer frame: array, type, sequence, checksum, length of the message. */
+const PEER_HEAD_BYTES = 21;
+const HEAD_BYTES = 64;
+
+/** The whole frame, length included. */
+export function encodeMessage(message: WireMessage): Uint8Array {
+  if (message.type === "peer") return encodePeerFrame(message.sequence, encodePeerMessage(message.message));
+  const writer = createWriter(LENGTH_BYTES, HEAD_BYTES + bulkBytes(message));
+  writeMessage(writer, message);
+  return sealFrame(writer.finish());
+}
+
+/** A peer's frame around a message that is encoded already; the sequence number is known only when it leaves. */
+export function encodePeerFrame(sequence: number, message: Uint8Array): Uint8Array {
+  const writer = createWriter(LENGTH_BYTES, PEER_HEAD_BYTES + message.length);
+  writer.array(4).uint(TYPE.peer).uint(sequence).uint(crc32(message)).binary(message);
+  return sealFrame(writer.finish());
+}
+
+function bulkBytes(message: Exclude<WireMessage, PeerFrame>): number {
+  if (message.type === "request") return message.command.length;
+  return message.type === "reply" ? message.reply.length : 0;
+}
+
+function writeMessage(writer: Writer, message: Exclude<WireMessage, PeerFrame>): void {
+  switch (message.type) {
+    case "hello":
+      return writeHello(writer, message);
+    case "helloAnswer":
+      return writeHelloAnswer(writer, message);
+    case "goodbye":
+      writer.array(2).uint(TYPE.goodbye);
+      return writeFailure(writer, message.failure);
+    case "request":
+    case "open":
+    case "close":
+    case "status":
+    case "log":
+    case "trace":
+    case "join":
+    case "remove":
+    case "transfer":
+    case "ping":
+      return writeClientMessage(writer, message);
+    case "reply":
+    case "failure":
+    case "statusAnswer":
+    case "logAnswer":
+    case "traceAnswer":
+    case "done":
+    case "pong":
+      return writeServerMessage(writer, message);
+  }
+}
+
+/** The message of one frame; bytes inside it are views of `body`. Throws Malformed, nothing else. */
+export function decodeMessage(body: Uint8Array): WireMessage {
+  const reader = createReader(body);
+  const length = reader.array(1, MAX_VALUES);
+  const type = reader.uint();
+  const message =
+    readConnectionMessage(reader, type) ?? readClientMessage(reader, type) ?? readServerMessage(reader, type);
+  if (message === null) throw new Malformed(`the message type ${type} is unknown`);
+  if (length !== LENGTHS[message.type])
+    throw new Malformed(`a ${message.type} has ${LENGTHS[message.type]} values, not ${length}`);
+  reader.end();
+  return message;
+}
+
+/** The protocol version of a hello or its answer: in every version the second value. Null: it is neither. */
+export function versionOf(body: Uint8Array): number | null {
+  try {
+    const reader = createReader(body);
+    reader.array(2, MAX_U32);
+    const type = reader.uint();
+    return type === TYPE.hello || type === TYPE.helloAnswer ? reader.uint() : null;
+  } catch (error) {
+    if (error instanceof Malformed) return null;
+    throw error;
+  }
+}
+
+const LENGTHS: Readonly<Record<WireMessage["type"], number>> = {
+  hello: 7,
+  helloAnswer: 11,
+  goodbye: 2,
+  request: 7,
+  open: 5,
+  close: 4,
+  status: 3,
+  log: 5,
+  trace: 3,
+  join: 3,
+  remove: 3,
+  transfer: 3,
+  ping: 2,
+  reply: 4,
+  failure: 3,
+  statusAnswer: 3,
+  logAnswer: 3,
+  traceAnswer: 3,
+  done: 4,
+  pong: 2,
+  peer: 4,
+};
+const MAX_VALUES = Math.max(...Object.values(LENGTHS));
+
+function readConnectionMessage(reader: Reader, type: number): Hello | HelloAnswer | Goodbye | PeerFrame | null {
+  switch (type) {
+    case TYPE.hello:
+      return readHello(reader);
+    case TYPE.helloAnswer:
+      return readHelloAnswer(reader);
+    case TYPE.goodbye:
+      return { type: "goodbye", failure: readFailure(reader) };
+    case TYPE.peer:
+      return readPeerFrame(reader);
+    default:
+      return null;
+  }
+}
+
+function writeHello(writer: Writer, hello: Hello): void {
+  writer.array(LENGTHS.hello).uint(TYPE.hello).uint(hello.version);
+  writeTexts(writer, hello.features);
+  writer.text(hello.role);
+  writeOptionalText(writer, hello.clusterId);
+  if (hello.node === null) writer.nil();
+  else writeMember(writer, hello.node);
+  writer.nil();
+}
+
+function readHello(reader: Reader): Hello {
+  const version = reader.uint(MAX_U32);
+  const features = readList(reader, MAX_LIST, () => readName(reader));
+  const role = readOneOf(reader, ROLES, "role");
+  const clusterId = readClusterId(reader);
+  const node = reader.nil() ? null : readMember(reader);
+  if ((node === null) === (role === "peer")) throw new Malformed("a peer, and only a peer, says which node it is");
+  readReserved(reader);
+  return { type: "hello", version, features, role, clusterId, node };
+}
+
+function writeHelloAnswer(writer: Writer, answer: HelloAnswer): void {
+  writer.array(LENGTHS.helloAnswer).uint(TYPE.helloAnswer).uint(answer.version);
+  writeTexts(writer, answer.features);
+  writeOptionalText(writer, answer.clusterId);
+  writeMember(writer, answer.node);
+  writeOptionalText(writer, answer.leader);
+  writer.uint(answer.term);
+  writeTexts(writer, answer.members);
+  writer.uint(answer.maxFrameBytes).uint(answer.maxPayloadBytes).nil();
+}
+
+function readHelloAnswer(reader: Reader): HelloAnswer {
+  const answer: HelloAnswer = {
+    type: "helloAnswer",
+    version: reader.uint(MAX_U32),
+    features: readList(reader, MAX_LIST, () => readName(reader)),
+    clusterId: readClusterId(reader),
+    node: readMember(reader),
+    leader: readOptionalAddress(reader),
+    term: readU48(reader),
+    members: readList(reader, MAX_LIST, () => readAddress(reader)),
+    maxFrameBytes: reader.uint(MAX_U32),
+    maxPayloadBytes: reader.uint(MAX_U32),
+  };
+  readReserved(reader);
+  return answer;
+}
+
+function readPeerFrame(reader: Reader): PeerFrame {
+  const sequence = reader.uint();
+  const checksum = reader.uint(MAX_U32);
+  const bytes = reader.binary(WIRE.maxPeerFrameBytes);
+  if (crc32(bytes) !== checksum) throw new Malformed(`the checksum of peer frame ${sequence} does not match its bytes`);
+  return { type: "peer", sequence, message: decodePeerMessage(bytes) };
+}

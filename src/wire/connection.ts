@@ -1,0 +1,234 @@
+// How do two processes talk over a byte stream? Hello first, then frames; limits, deadlines, order and a reason for every end.
+//
+// Owners see whole, valid messages only. The first message is the other side's `hello` (accepted streams) or `helloAnswer`
+// (dialed ones); an accepting owner answers with `send(helloAnswer)` or `close(failure)`. Bytes inside a message are views that
+// are valid during `onMessage` only. What is sent waits until `flush`, which the owner calls once per turn.
+import type { Clock } from "../lib/clock.ts";
+import { type Failure, failure } from "../lib/errors.ts";
+import { Malformed } from "../lib/msgpack.ts";
+import { decodeMessage, encodeMessage, versionOf } from "./codec.ts";
+import { createDeframer } from "./frame.ts";
+import type { ByteStream } from "./network.ts";
+import type { PeerMessage } from "./peer-codec.ts";
+import type { Goodbye, Hello, HelloAnswer, PeerFrame, WireMessage } from "./protocol.ts";
+import { createSendQueue } from "./send-queue.ts";
+import { createWatch } from "./watch.ts";
+
+/** A peer frame and its number are the connection's business; its owner sees the message inside. */
+export type Message = Exclude<WireMessage, PeerFrame | Goodbye> | PeerMessage;
+
+/** `config.ts` WIRE fits. */
+export interface ConnectionLimits {
+  readonly protocolVersion: number;
+  readonly maxClientFrameBytes: number;
+  readonly maxPeerFrameBytes: number;
+  readonly maxClientSendBytes: number;
+  readonly maxPeerSendBytes: number;
+  readonly sendAheadBytes: number;
+  readonly helloTimeoutMs: number;
+  readonly frameTimeoutMs: number;
+  readonly pingIntervalMs: number;
+  readonly idleTimeoutMs: number;
+}
+
+export interface OpenConnection {
+  readonly stream: ByteStream;
+  readonly clock: Clock;
+  readonly limits: ConnectionLimits;
+  readonly side: "accepted" | "dialed";
+  readonly onMessage: (message: Message) => void;
+  /** Called once, never from inside `send`, `flush` or `close`. Null: this side closed without a failure. */
+  readonly onClosed: (why: Failure | null) => void;
+}
+
+export interface Connection {
+  readonly remote: string;
+  /** What the other side said first; null before. */
+  readonly greeting: Hello | HelloAnswer | null;
+  /** Encodes now; leaves at `flush`. Nothing happens on a connection that is closing. */
+  send(message: Message): void;
+  /** A frame that `encodeMessage` made (the same answer for many); never a peer frame. */
+  sendFrame(frame: Uint8Array): void;
+  /** Everything sent since the last flush, as one chunk; heartbeats, votes and acknowledgements first. */
+  flush(): void;
+  /** Bytes that were sent but not taken by the system yet. */
+  pending(): number;
+  /** Says goodbye with that reason (null: in silence), then closes. What was sent before still leaves. */
+  close(why: Failure | null): void;
+}
+
+export function openConnection(open: OpenConnection): Connection {
+  const { stream, limits, side } = open;
+  const deframer = createDeframer(limits.maxClientFrameBytes);
+  const queue = createSendQueue(stream, limits);
+  let greeting: Hello | HelloAnswer | null = null;
+  /** Both sides of a connection between nodes speak in peer frames. */
+  let peer = false;
+  let received = 0;
+  /** Undefined while open; afterwards what `onClosed` will say. */
+  let ending: Failure | null | undefined;
+
+  const watch = createWatch(open.clock, limits, {
+    framesRead: () => deframer.frames,
+    bytesBuffered: () => deframer.buffered(),
+    ping: () => {
+      send({ type: "ping", frameId: KEEP_ALIVE });
+      queue.flush();
+    },
+    expired: (why) => close(why),
+  });
+
+  function end(why: Failure | null): void {
+    ending = why;
+    watch.stop();
+    stream.close();
+  }
+
+  function close(why: Failure | null): void {
+    if (ending !== undefined) return;
+    if (why !== null) queue.add(encodeMessage({ type: "goodbye", failure: why }));
+    queue.flushAll();
+    end(why);
+  }
+
+  function send(message: Message): void {
+    if (ending !== undefined) return;
+    if (message.type === "hello") peer = message.role === "peer";
+    queue.addMessage(message);
+    checkPending();
+  }
+
+  /** A socket that does not read must not fill our memory. */
+  function checkPending(): void {
+    const cap = peer ? limits.maxPeerSendBytes : limits.maxClientSendBytes;
+    const waiting = queue.pending();
+    if (waiting <= cap) return;
+    queue.discard();
+    close(failure("OVERLOADED", `${waiting} bytes wait for a reader that does not read; at most ${cap} may`));
+  }
+
+  function receive(body: Uint8Array): void {
+    if (greeting === null) checkVersion(body);
+    const message = decodeMessage(body);
+    if (message.type === "goodbye") return end(message.failure);
+    if (greeting === null) return greet(message);
+    if (message.type === "ping" && message.frameId === KEEP_ALIVE) {
+      send({ type: "pong", frameId: KEEP_ALIVE });
+      return queue.flush();
+    }
+    if (message.type === "pong" && message.frameId === KEEP_ALIVE) return;
+    if (message.type === "peer") return receivePeer(message);
+    if (peer || DIRECTION[message.type] !== side)
+      throw new Malformed(`a ${message.type} has no place on this connection`);
+    open.onMessage(message);
+  }
+
+  function checkVersion(body: Uint8Array): void {
+    const version = versionOf(body);
+    if (version === null || version === limits.protocolVersion) return;
+    const both = `it speaks protocol version ${version}, this side ${limits.protocolVersion}`;
+    throw new Refused(failure("VERSION", `the other side is another raftq: ${both}`));
+  }
+
+  function greet(message: Exclude<WireMessage, Goodbye>): void {
+    if (message.type !== "hello" && message.type !== "helloAnswer")
+      throw new Malformed(`the first message is a hello, not a ${message.type}`);
+    if ((message.type === "hello") !== (side === "accepted"))
+      throw new Malformed(`a ${message.type} has no place on this connection`);
+    greeting = message;
+    if (message.type === "hello") peer = message.role === "peer";
+    if (peer) deframer.setLimit(limits.maxPeerFrameBytes);
+    watch.greeted();
+    open.onMessage(message);
+  }
+
+  function receivePeer(frame: PeerFrame): void {
+    if (!peer) throw new Malformed("a peer frame has no place on a client's connection");
+    received++;
+    if (frame.sequence !== received)
+      throw new Malformed(`peer frame ${frame.sequence} came where ${received} was due: frames are missing`);
+    open.onMessage(frame.message);
+  }
+
+  stream.onData = (data) => {
+    if (ending !== undefined) return;
+    const failed = deframer.push(data, (body) => {
+      try {
+        receive(body);
+      } catch (error) {
+        close(reasonOf(error));
+      }
+      return ending === undefined;
+    });
+    if (failed !== null) close(failed);
+    else if (ending === undefined) watch.heard();
+  };
+  stream.onDrain = () => queue.flush();
+  stream.onClose = (why) => {
+    watch.stop();
+    open.onClosed(ending === undefined ? failure("CONNECTION_LOST", why) : ending);
+    ending ??= null;
+  };
+
+  return {
+    remote: stream.remote,
+    get greeting() {
+      return greeting;
+    },
+    send,
+    sendFrame: (frame) => {
+      if (ending !== undefined) return;
+      queue.add(frame);
+      checkPending();
+    },
+    flush: () => {
+      if (ending === undefined) queue.flush();
+    },
+    pending: () => queue.pending(),
+    close,
+  };
+}
+
+/** The frameId of keep-alive pings, which the connections answer among themselves. */
+const KEEP_ALIVE = 0;
+
+/** A refusal that is not about the form of the bytes. */
+class Refused extends Error {
+  readonly failure: Failure;
+  constructor(why: Failure) {
+    super(why.message);
+    this.failure = why;
+  }
+}
+
+/** Everything else is a fault of this program and goes on up. */
+function reasonOf(error: unknown): Failure {
+  if (error instanceof Refused) return error.failure;
+  if (error instanceof Malformed) return failure("BAD_REQUEST", error.message);
+  throw error;
+}
+
+type ClientOrServer = Exclude<Message, PeerMessage>["type"];
+
+/** On which side of a client's connection a message may arrive. A second hello never may. */
+const DIRECTION: Readonly<Record<ClientOrServer, "accepted" | "dialed" | "nowhere">> = {
+  hello: "nowhere",
+  helloAnswer: "nowhere",
+  request: "accepted",
+  open: "accepted",
+  close: "accepted",
+  status: "accepted",
+  log: "accepted",
+  trace: "accepted",
+  join: "accepted",
+  remove: "accepted",
+  transfer: "accepted",
+  ping: "accepted",
+  reply: "dialed",
+  failure: "dialed",
+  statusAnswer: "dialed",
+  logAnswer: "dialed",
+  traceAnswer: "dialed",
+  done: "dialed",
+  pong: "dialed",
+};

@@ -1,0 +1,127 @@
+// Where does a frame begin and end in a stream of bytes? u32 big-endian length, then so many bytes.
+import { type Failure, failure } from "../lib/errors.ts";
+import { Malformed } from "../lib/msgpack.ts";
+
+export const LENGTH_BYTES = 4;
+
+/** A partly received frame starts in a buffer of this size and grows with what arrives, so a claim alone costs nothing. */
+const FIRST_BUFFER_BYTES = 16 * 1024;
+
+export interface Deframer {
+  /**
+   * Gives every frame that is complete by now to `onFrame`, without its length; stops when that answers false. The bytes are a
+   * view that is valid only during the call: whoever keeps them copies them, once. A failure ends the stream for good.
+   */
+  push(data: Uint8Array, onFrame: (body: Uint8Array) => boolean): Failure | null;
+  /** The longest frame allowed from now on; applies to the next frame that begins. */
+  setLimit(maxFrameBytes: number): void;
+  /** Frames completed so far. */
+  readonly frames: number;
+  /** Bytes held of a frame that is not complete. */
+  buffered(): number;
+}
+
+export function createDeframer(firstLimit: number): Deframer {
+  let limit = firstLimit;
+  let frames = 0;
+  /** Of the length, while it is not complete. */
+  let headerBytes = 0;
+  let header = 0;
+  /** Of the present frame; null between frames. */
+  let length: number | null = null;
+  let body = new Uint8Array(0);
+  let filled = 0;
+
+  function readHeader(data: Uint8Array, from: number): { readonly at: number; readonly failed: Failure | null } {
+    let at = from;
+    while (headerBytes < LENGTH_BYTES && at < data.length) {
+      const byte = data[at++] ?? 0;
+      if (headerBytes === 0 && byte !== 0) return { at, failed: notAFrame(byte) };
+      header = header * 256 + byte;
+      headerBytes++;
+    }
+    if (headerBytes < LENGTH_BYTES) return { at, failed: null };
+    if (header > limit)
+      return {
+        at,
+        failed: failure("TOO_LARGE", `a frame of ${header} bytes is longer than the ${limit} allowed here`),
+      };
+    if (header === 0) return { at, failed: failure("BAD_REQUEST", "a frame is empty") };
+    length = header;
+    return { at, failed: null };
+  }
+
+  function endFrame(): void {
+    headerBytes = 0;
+    header = 0;
+    length = null;
+    body = new Uint8Array(0);
+    filled = 0;
+    frames++;
+  }
+
+  /** Doubles up to the length of the frame: every byte is moved at most twice on average. */
+  function store(part: Uint8Array, whole: number): void {
+    const needed = filled + part.length;
+    if (needed > body.length) {
+      const larger = new Uint8Array(Math.min(whole, Math.max(needed, body.length * 2, FIRST_BUFFER_BYTES)));
+      larger.set(body.subarray(0, filled));
+      body = larger;
+    }
+    body.set(part, filled);
+    filled = needed;
+  }
+
+  return {
+    push: (data, onFrame) => {
+      let at = 0;
+      while (at < data.length) {
+        if (length === null) {
+          const read = readHeader(data, at);
+          at = read.at;
+          if (read.failed !== null) return read.failed;
+          if (length === null) return null;
+        }
+        const part = data.subarray(at, Math.min(data.length, at + length - filled));
+        at += part.length;
+        let whole = part;
+        if (part.length < length) {
+          store(part, length);
+          if (filled < length) return null;
+          whole = body;
+        }
+        endFrame();
+        if (!onFrame(whole)) return null;
+      }
+      return null;
+    },
+    setLimit: (maxFrameBytes) => {
+      limit = maxFrameBytes;
+    },
+    get frames() {
+      return frames;
+    },
+    buffered: () => headerBytes + filled,
+  };
+}
+
+/** Every frame is shorter than 16 MiB, so the first byte tells other protocols apart at once. */
+function notAFrame(byte: number): Failure {
+  const shown = byte.toString(16).padStart(2, "0");
+  return failure("BAD_REQUEST", `this port speaks the raftq protocol: a frame starts with byte 0x00, not 0x${shown}`);
+}
+
+/** Writes the length into the four bytes of headroom that the frame was made with. */
+export function sealFrame(frame: Uint8Array): Uint8Array {
+  new DataView(frame.buffer, frame.byteOffset, LENGTH_BYTES).setUint32(0, frame.length - LENGTH_BYTES);
+  return frame;
+}
+
+/** The body of exactly one frame, for tests and tools. */
+export function frameBody(frame: Uint8Array): Uint8Array {
+  if (frame.length < LENGTH_BYTES) throw new Malformed("a frame has at least four bytes");
+  const length = new DataView(frame.buffer, frame.byteOffset, LENGTH_BYTES).getUint32(0);
+  if (length !== frame.length - LENGTH_BYTES)
+    throw new Malformed(`a frame of ${length} bytes has ${frame.length - LENGTH_BYTES}`);
+  return frame.subarray(LENGTH_BYTES);
+}

@@ -1,0 +1,186 @@
+// What can be said on the wire? Every message as a closed union; `codec.ts` turns them into bytes and back; PROTOCOL.md explains them.
+import type { Failure } from "../lib/errors.ts";
+import type { RaftMessage } from "../raft/messages.ts";
+import type { ClusterId, Incarnation, LogIndex, Member, NodeId, Term } from "../raft/types.ts";
+
+/** First frame of both sides. */
+export type Role = "client" | "peer" | "admin";
+
+export interface Hello {
+  readonly type: "hello";
+  readonly version: number;
+  /** Optional abilities by name; unknown ones are ignored. */
+  readonly features: readonly string[];
+  readonly role: Role;
+  /** The cluster the dialer believes it talks to; null: any (clients), or none yet (fresh nodes). */
+  readonly clusterId: ClusterId | null;
+  /** Peers only. */
+  readonly node: Member | null;
+}
+
+export interface HelloAnswer {
+  readonly type: "helloAnswer";
+  readonly version: number;
+  readonly features: readonly string[];
+  readonly clusterId: ClusterId | null;
+  readonly node: Member;
+  readonly leader: string | null;
+  readonly term: Term;
+  readonly members: readonly string[];
+  readonly maxFrameBytes: number;
+  readonly maxPayloadBytes: number;
+}
+
+/** A numbered request of a session. Only `command` is compared on a retry. */
+export interface Request {
+  readonly type: "request";
+  readonly frameId: number;
+  readonly group: number;
+  readonly session: number;
+  readonly number: number;
+  readonly answeredUpTo: number;
+  readonly command: Uint8Array;
+}
+
+export type ClientMessage =
+  | Request
+  /** `nonce`: 16 bytes, one per process; the same nonce again is the same session. */
+  | {
+      readonly type: "open";
+      readonly frameId: number;
+      readonly group: number;
+      readonly clientId: string;
+      readonly nonce: Uint8Array;
+    }
+  | { readonly type: "close"; readonly frameId: number; readonly group: number; readonly session: number }
+  /** `linearizable`: only the leader answers, after a ReadIndex round; otherwise this node's own view, at once. */
+  | { readonly type: "status"; readonly frameId: number; readonly linearizable: boolean }
+  /** Entries `from`..`to`, the newest that fit; `to` 0: up to the last. `local`: this node's own log, unconfirmed. */
+  | {
+      readonly type: "log";
+      readonly frameId: number;
+      readonly from: LogIndex;
+      readonly to: LogIndex;
+      readonly local: boolean;
+    }
+  /** The true path of the entry at `index`, as its leader saw it. */
+  | { readonly type: "trace"; readonly frameId: number; readonly index: LogIndex }
+  | { readonly type: "join"; readonly frameId: number; readonly member: Member }
+  | { readonly type: "remove"; readonly frameId: number; readonly ids: readonly NodeId[] }
+  | { readonly type: "transfer"; readonly frameId: number; readonly to: NodeId | null }
+  | { readonly type: "ping"; readonly frameId: number };
+
+export type ServerMessage =
+  /** `reply` is queue/replies.ts' encoding, equal to the byte on every retry. */
+  | { readonly type: "reply"; readonly frameId: number; readonly duplicate: boolean; readonly reply: Uint8Array }
+  | { readonly type: "failure"; readonly frameId: number; readonly failure: Failure }
+  | { readonly type: "statusAnswer"; readonly frameId: number; readonly status: NodeStatus }
+  | { readonly type: "logAnswer"; readonly frameId: number; readonly page: LogPage }
+  | { readonly type: "traceAnswer"; readonly frameId: number; readonly trace: Trace }
+  /** join, remove, transfer: done, in force at `index`. `clusterId`: what a joiner must write down. */
+  | { readonly type: "done"; readonly frameId: number; readonly index: LogIndex; readonly clusterId: ClusterId | null }
+  | { readonly type: "pong"; readonly frameId: number };
+
+/** Between fresh founders (DESIGN section 4, Founding). */
+export type FoundingMessage =
+  | {
+      readonly type: "found";
+      readonly expect: number;
+      readonly set: readonly string[];
+      readonly fresh: boolean;
+      readonly record: Uint8Array | null;
+    }
+  | {
+      readonly type: "foundAnswer";
+      readonly expect: number;
+      readonly set: readonly string[];
+      readonly fresh: boolean;
+      readonly record: Uint8Array | null;
+    };
+
+/** A peer's frame: numbered and checksummed; a gap or a mismatch closes the connection. */
+export interface PeerFrame {
+  readonly type: "peer";
+  readonly sequence: number;
+  readonly message: RaftMessage | FoundingMessage;
+}
+
+/** Either side, before it closes the connection: why. */
+export interface Goodbye {
+  readonly type: "goodbye";
+  readonly failure: Failure;
+}
+
+export type WireMessage = Hello | HelloAnswer | ClientMessage | ServerMessage | PeerFrame | Goodbye;
+
+export type MemberRole = "voter" | "learner" | "outgoing";
+export type NodeState = "leader" | "follower" | "candidate" | "learner" | "starting";
+
+export interface MemberStatus {
+  readonly id: NodeId;
+  readonly incarnation: Incarnation;
+  readonly address: string;
+  readonly role: MemberRole;
+  /** As the answering node sees it: its link is up. */
+  readonly reachable: boolean;
+  /** Leader only, else 0. */
+  readonly matchIndex: LogIndex;
+}
+
+export interface NodeStatus {
+  readonly node: Member;
+  readonly clusterId: ClusterId | null;
+  readonly state: NodeState;
+  readonly term: Term;
+  readonly leader: NodeId | null;
+  readonly leaderAddress: string | null;
+  readonly commitIndex: LogIndex;
+  readonly appliedIndex: LogIndex;
+  readonly firstIndex: LogIndex;
+  readonly lastIndex: LogIndex;
+  readonly snapshotIndex: LogIndex;
+  readonly members: readonly MemberStatus[];
+  /** Jobs that wait, and their payload bytes. */
+  readonly ready: number;
+  readonly readyBytes: number;
+  readonly sessions: number;
+  readonly uptimeMs: number;
+  readonly residentBytes: number;
+  readonly logBytes: number;
+}
+
+export interface LogLine {
+  readonly index: LogIndex;
+  readonly term: Term;
+  readonly kind: string;
+  /** Unix milliseconds: the leader's wall clock when it stamped the entry. */
+  readonly wall: number;
+  /** "" when no client is behind it or its session is gone. */
+  readonly client: string;
+  readonly requestNumber: number;
+  /** The entry's body as logged. */
+  readonly body: Uint8Array;
+}
+
+export interface LogPage {
+  readonly node: NodeId;
+  readonly term: Term;
+  readonly snapshotIndex: LogIndex;
+  readonly commitIndex: LogIndex;
+  readonly appliedIndex: LogIndex;
+  readonly firstIndex: LogIndex;
+  readonly lastIndex: LogIndex;
+  /** There are entries in the asked range before the first one given. */
+  readonly more: boolean;
+  readonly entries: readonly LogLine[];
+}
+
+/** Times are microseconds since the leader took the request. */
+export interface Trace {
+  readonly index: LogIndex;
+  readonly term: Term;
+  readonly leader: NodeId;
+  readonly durable: readonly { readonly id: NodeId; readonly microseconds: number }[];
+  readonly committedMicroseconds: number;
+  readonly voters: number;
+}

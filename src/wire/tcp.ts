@@ -1,0 +1,171 @@
+// How does raftq use the real network? `node:net` behind the Network port, with a send queue of our own.
+//
+// The runtime's own queueing is not relied on: a chunk is handed over only while the socket takes them (`write` said so, or
+// `drain` came), and is counted as pending until its callback. `end` is called without data, after the last chunk was taken.
+import { connect, createServer, type Socket } from "node:net";
+import { RaftqError } from "../lib/errors.ts";
+import { formatAddress, isAddress, parseAddress } from "./address.ts";
+import type { ByteStream, DialResult, Network } from "./network.ts";
+
+export interface TcpSettings {
+  /** How long a closed stream may still deliver what was written before. */
+  readonly closeTimeoutMs: number;
+}
+
+export function createTcpNetwork(settings: TcpSettings): Network {
+  return {
+    listen: (host, port, accept, ready) => {
+      const server = createServer({ noDelay: true }, (socket) => accept(createStream(socket, settings)));
+      let bound = false;
+      server.on("error", (error) => {
+        if (!bound) ready(listenError(error, host, port), null);
+      });
+      server.listen({ host, port }, () => {
+        bound = true;
+        const address = server.address();
+        const boundPort = typeof address === "object" && address !== null ? address.port : port;
+        ready(null, { port: boundPort, close: () => void server.close() });
+      });
+    },
+    dial: (address, timeoutMs, done) => {
+      if (!isAddress(address)) return done({ ok: false, refused: false, why: `"${address}" is not an address` });
+      dial(address, timeoutMs, settings, done);
+    },
+  };
+}
+
+function dial(address: string, timeoutMs: number, settings: TcpSettings, done: (result: DialResult) => void): void {
+  const { host, port } = parseAddress(address);
+  const socket = connect({ host, port, noDelay: true });
+  let over = false;
+  // The listeners stay: after `done` they are idle, and a late error of a socket given up must not end the process.
+  const finish = (result: DialResult): void => {
+    if (over) return;
+    over = true;
+    clearTimeout(timer);
+    if (!result.ok) socket.destroy();
+    done(result);
+  };
+  const timer = setTimeout(
+    () => finish({ ok: false, refused: false, why: `${address} did not answer within ${timeoutMs}ms` }),
+    timeoutMs,
+  );
+  socket.on("connect", () => finish({ ok: true, stream: createStream(socket, settings) }));
+  socket.on("error", (error) =>
+    finish({ ok: false, refused: isRefused(error), why: `${address}: ${error.message || codeOf(error)}` }),
+  );
+  socket.on("close", () => finish({ ok: false, refused: false, why: `${address}: the connection closed at once` }));
+}
+
+function createStream(socket: Socket, { closeTimeoutMs }: TcpSettings): ByteStream {
+  const waiting: Uint8Array[] = [];
+  let pendingBytes = 0;
+  let blocked = false;
+  let closing = false;
+  let over = false;
+
+  const stream: ByteStream = {
+    remote: formatAddress(socket.remoteAddress ?? "?", socket.remotePort ?? 0),
+    write: (bytes) => {
+      if (closing || bytes.length === 0) return;
+      pendingBytes += bytes.length;
+      waiting.push(bytes);
+      handOver();
+    },
+    pending: () => pendingBytes,
+    close: () => {
+      if (closing) return;
+      closing = true;
+      // Whoever stops reading with bytes in the kernel's buffer sends a reset, which can destroy a goodbye under way: read on.
+      const timer = setTimeout(() => socket.destroy(), closeTimeoutMs);
+      timer.unref();
+      socket.on("close", () => clearTimeout(timer));
+      endWhenSent();
+      setImmediate(() => finish("closed by this side"));
+    },
+    onData: () => {},
+    onClose: () => {},
+    onDrain: () => {},
+  };
+
+  function handOver(): void {
+    while (!blocked && !socket.destroyed) {
+      const chunk = waiting.shift();
+      if (chunk === undefined) return;
+      blocked = !socket.write(chunk, () => {
+        if (socket.destroyed) return;
+        pendingBytes -= chunk.length;
+        if (pendingBytes > 0) return;
+        if (closing) endWhenSent();
+        else stream.onDrain();
+      });
+    }
+  }
+
+  function endWhenSent(): void {
+    if (pendingBytes === 0 && !socket.destroyed) socket.end();
+  }
+
+  function finish(why: string): void {
+    if (over) return;
+    over = true;
+    stream.onClose(why);
+  }
+
+  socket.on("data", (data: Uint8Array) => {
+    // A plain view: a Buffer's `slice` does not copy, which would surprise everybody behind the port.
+    if (!closing) stream.onData(new Uint8Array(data.buffer, data.byteOffset, data.length));
+  });
+  socket.on("drain", () => {
+    blocked = false;
+    handOver();
+  });
+  socket.on("end", () => {
+    if (closing) return;
+    closing = true;
+    socket.end();
+    finish("the other side closed the connection");
+  });
+  socket.on("error", (error) => {
+    closing = true;
+    socket.destroy();
+    finish(error.message || codeOf(error));
+  });
+  socket.on("close", () => {
+    closing = true;
+    waiting.length = 0;
+    pendingBytes = 0;
+    finish("the connection closed");
+  });
+  return stream;
+}
+
+function codeOf(error: unknown): string {
+  return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "unknown error";
+}
+
+/** A name may stand for several addresses, each with its own refusal. */
+function isRefused(error: Error): boolean {
+  if (error instanceof AggregateError)
+    return error.errors.length > 0 && error.errors.every((one) => codeOf(one) === "ECONNREFUSED");
+  return codeOf(error) === "ECONNREFUSED";
+}
+
+function listenError(error: Error, host: string, port: number): RaftqError {
+  const address = formatAddress(host, port);
+  switch (codeOf(error)) {
+    case "EADDRINUSE":
+      return new RaftqError("PORT_IN_USE", `${address} is in use by another program`, error);
+    case "EACCES":
+      return new RaftqError(
+        "USAGE",
+        `${address} needs a privilege that this user lacks: choose a --port of 1024 or more`,
+        error,
+      );
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+      return new RaftqError("USAGE", `this machine has no address ${host}: choose another --host`, error);
+    default:
+      return new RaftqError("USAGE", `cannot listen on ${address}: ${error.message || codeOf(error)}`, error);
+  }
+}

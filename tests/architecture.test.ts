@@ -1,0 +1,200 @@
+// Does the source keep to its drawing? Imports point down only, the pure folders stay pure, names and sizes keep the house
+// rules, and the code map in src/README.md is complete.
+import { expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+
+const SRC = join(import.meta.dir, "../src");
+
+/**
+ * The drawing: main -> cli -> {cluster -> client, server} -> {wire, storage} -> {raft, queue} -> {lib, config}.
+ * A folder imports itself and what stands in its line, also by `import type`; raft and queue never import each other.
+ */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  main: ["cli", "lib", "config"],
+  index: ["client", "wire", "lib"],
+  cli: ["cluster", "client", "server", "wire", "storage", "raft", "queue", "lib", "config"],
+  cluster: ["client", "wire", "raft", "lib", "config"],
+  client: ["wire", "raft", "queue", "lib", "config"],
+  server: ["wire", "storage", "raft", "queue", "lib", "config"],
+  wire: ["raft", "queue", "lib", "config"],
+  storage: ["raft", "lib", "config"],
+  raft: ["lib"],
+  queue: ["lib"],
+  config: ["lib"],
+  lib: [],
+};
+
+/** What comes from outside, by folder. The pure folders and lib take nothing. */
+const MAY_USE: Readonly<Record<string, readonly string[]>> = {
+  main: ["citty"],
+  cli: ["citty", "node:"],
+  cluster: ["node:"],
+  server: ["node:"],
+  client: ["node:"],
+  wire: ["node:net"],
+  storage: ["node:fs", "node:path"],
+};
+
+/** The real sides of the ports: only they may touch the clock, the disk, the network and the process. */
+const REAL_PORTS = ["storage/real-disk.ts", "wire/tcp.ts", "lib/real-clock.ts"];
+/** Where the real sides are chosen. Everything else gets its ports handed in. */
+const EDGE = /^(?:cli\/[\w-]+|client\/connect)\.ts$/;
+
+const PURE = ["raft", "queue"];
+const SIMULATED = ["raft", "queue", "storage", "wire", "server", "client"];
+
+const WORLD =
+  /\b(Date|Math\.random|crypto|performance|process|Bun(?!\.CryptoHasher)|fetch|setTimeout|setInterval|setImmediate|queueMicrotask|console)\b/g;
+const SUSPENDS = /\b(await|async|Promise)\b/g;
+
+const MAX_LINES = 450;
+
+interface SourceFile {
+  readonly path: string;
+  readonly folder: string;
+  readonly text: string;
+  /** Without comments and the text of strings. */
+  readonly code: string;
+}
+
+const paths = readdirSync(SRC, { recursive: true, encoding: "utf8" })
+  .map((path) => path.replaceAll("\\", "/"))
+  .filter((path) => path.endsWith(".ts"))
+  .toSorted();
+
+const files: readonly SourceFile[] = paths.map((path) => {
+  const text = readFileSync(join(SRC, path), "utf8");
+  const folder = path.includes("/") ? (path.split("/")[0] as string) : path.replace(/\.ts$/, "");
+  return { path, folder, text, code: codeOnly(text) };
+});
+
+/** Blanks out comments and strings, keeps line breaks and the expressions inside templates. */
+function codeOnly(text: string): string {
+  const token = /\/\/[^\n]*|\/\*[\s\S]*?\*\/|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\[\s\S])*`/g;
+  return text.replace(token, (found) => {
+    if (!found.startsWith("`")) return found.replace(/[^\n]/g, " ");
+    return [...found.matchAll(/\$\{([^}]*)\}/g)].map((expression) => expression[1]).join(" ; ");
+  });
+}
+
+function importsOf(file: SourceFile): readonly string[] {
+  const statement = /(?:^|\n)\s*(?:import|export)\s(?:[^"';]*?\sfrom\s)?"([^"]+)"|\bimport\(\s*"([^"]+)"/g;
+  return [...file.text.matchAll(statement)].map((match) => (match[1] ?? match[2]) as string);
+}
+
+function folderOf(from: SourceFile, specifier: string): string {
+  const target = normalize(join(dirname(from.path), specifier));
+  return target.includes("/") ? (target.split("/")[0] as string) : target.replace(/\.ts$/, "");
+}
+
+const isEdge = (file: SourceFile): boolean => REAL_PORTS.includes(file.path) || EDGE.test(file.path);
+
+function lineOf(text: string, index: number): number {
+  return text.slice(0, index).split("\n").length;
+}
+
+function occurrences(pattern: RegExp, among: readonly SourceFile[]): readonly string[] {
+  return among.flatMap((file) =>
+    [...file.code.matchAll(pattern)].map((match) => `${file.path}:${lineOf(file.code, match.index)} ${match[0]}`),
+  );
+}
+
+test("every folder of src has its place in the drawing", () => {
+  const unknown = files.filter((file) => MAY_IMPORT[file.folder] === undefined).map((file) => file.path);
+  expect(unknown).toEqual([]);
+});
+
+test("imports point down only, type imports too", () => {
+  const upward = files.flatMap((file) => {
+    const allowed = [file.folder, ...(MAY_IMPORT[file.folder] ?? [])];
+    return importsOf(file)
+      .filter((specifier) => specifier.startsWith(".") && !specifier.endsWith("/package.json"))
+      .filter((specifier) => !allowed.includes(folderOf(file, specifier)))
+      .map((specifier) => `${file.path} imports ${specifier}`);
+  });
+  expect(upward).toEqual([]);
+});
+
+test("packages and built-in modules are used only where the table allows them", () => {
+  const foreign = files.flatMap((file) => {
+    const allowed = MAY_USE[file.folder] ?? [];
+    return importsOf(file)
+      .filter((specifier) => !specifier.startsWith("."))
+      .filter(
+        (specifier) => !allowed.some((name) => specifier === name || (name === "node:" && specifier.startsWith(name))),
+      )
+      .map((specifier) => `${file.path} imports ${specifier}`);
+  });
+  expect(foreign).toEqual([]);
+});
+
+test("raft and queue know no I/O, clock or randomness of their own, and never wait", () => {
+  const pure = files.filter((file) => PURE.includes(file.folder));
+  expect(pure.length).toBeGreaterThan(0);
+  expect(occurrences(WORLD, pure)).toEqual([]);
+  expect(occurrences(SUSPENDS, pure)).toEqual([]);
+});
+
+test("whatever runs in the simulator touches the world through its ports only", () => {
+  const simulated = files.filter((file) => SIMULATED.includes(file.folder) && !isEdge(file));
+  expect(occurrences(WORLD, simulated)).toEqual([]);
+});
+
+test("the real disk, network and clock are chosen at the edge only", () => {
+  const within = files.filter((file) => !isEdge(file));
+  const chosen = within.flatMap((file) =>
+    importsOf(file)
+      .filter((specifier) => REAL_PORTS.includes(normalize(join(dirname(file.path), specifier))))
+      .map((specifier) => `${file.path} imports ${specifier}`),
+  );
+  expect(chosen).toEqual([]);
+});
+
+test("nothing waits between bytes in and effects out", () => {
+  const turn = files.filter((file) => SIMULATED.includes(file.folder) && !isEdge(file));
+  expect(occurrences(SUSPENDS, turn)).toEqual([]);
+});
+
+test("timeouts and sizes have their place in config.ts", () => {
+  const named = /\b(?:\w*Ms|\w*Timeout|(?:max|min|limit)\w*Bytes)\b["']?\s*[:=]\s*\d[\d_]*\d\b/g;
+  const timer = /\b(?:after|setTimeout|setInterval)\(\s*(?:\d[\d_]*\d\b|[^;]*,\s*\d[\d_]*\d\s*\))/g;
+  const elsewhere = files.filter((file) => file.path !== "config.ts");
+  expect([...occurrences(named, elsewhere), ...occurrences(timer, elsewhere)]).toEqual([]);
+});
+
+test("the first comment of every file says which question it answers", () => {
+  const silent = files.filter((file) => {
+    const opening = /^(?:#![^\n]*\n)?(?:\/\/[^\n]*\n)+/.exec(file.text)?.[0] ?? "";
+    // A command needs no other question than its name.
+    return !opening.includes("?") && !opening.includes("// `raftq ");
+  });
+  expect(silent.map((file) => file.path)).toEqual([]);
+});
+
+test(`no file is longer than ${MAX_LINES} lines, and none is a drawer`, () => {
+  const long = files.filter((file) => file.text.split("\n").length - 1 > MAX_LINES);
+  expect(long.map((file) => file.path)).toEqual([]);
+  const drawers = files.filter((file) => /\b(utils?|helpers?|common|misc|managers?)\b/i.test(file.path));
+  expect(drawers.map((file) => file.path)).toEqual([]);
+});
+
+test("a comment that names a file names one that exists", () => {
+  const folders = Object.keys(MAY_IMPORT).join("|");
+  const mention = new RegExp(`(?://|\\*).*?\\b((?:${folders})/[\\w-]+\\.ts)`, "g");
+  const dead = files.flatMap((file) =>
+    [...file.text.matchAll(mention)]
+      .filter((match) => !paths.includes(match[1] as string))
+      .map((match) => `${file.path} names ${match[1]}`),
+  );
+  expect(dead).toEqual([]);
+});
+
+test("the code map in src/README.md names every file, and no file that is gone", () => {
+  const map = readFileSync(join(SRC, "README.md"), "utf8");
+  const documents = readdirSync(SRC, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".md"));
+  const wanted = [...paths, ...documents.filter((path) => path !== "README.md")];
+  const named = new Set([...map.matchAll(/`((?:[\w-]+\/)?[\w-]+\.(?:ts|md))`/g)].map((match) => match[1] as string));
+  expect(wanted.filter((path) => !named.has(path))).toEqual([]);
+  expect([...named].filter((path) => !wanted.includes(path) && !path.includes("package"))).toEqual([]);
+});

@@ -1,0 +1,341 @@
+// `raftq client` from its words and its pipe to its exit code: the real program against scripted nodes.
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { identify } from "../../src/cluster/processes.ts";
+import { failure } from "../../src/lib/errors.ts";
+import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
+import { MAIN, type Ran, raftq, type RunOptions } from "./run-client.ts";
+
+let cluster: FakeCluster;
+beforeEach(async () => {
+  cluster = await startFakeCluster(3);
+});
+afterEach(() => cluster.stop());
+
+const client = (words: readonly string[], options: RunOptions = {}): Promise<Ran> =>
+  raftq(["client", "--addr", cluster.addresses().join(","), ...words], options);
+const pipe = (lines: readonly string[], words: readonly string[] = []): Promise<Ran> =>
+  client(["--id", "p1", ...words], { input: lines.map((line) => `${line}\n`).join("") });
+const answers = (ran: Ran): Record<string, unknown>[] =>
+  ran.out.map((line) => JSON.parse(line) as Record<string, unknown>);
+const queued = (): string[] => cluster.queue.map(({ payload }) => new TextDecoder().decode(payload));
+const enqueues = (from: number, to: number): string[] =>
+  Array.from({ length: to - from + 1 }, (_, at) => `enqueue(${from + at})`);
+
+describe("one command", () => {
+  test("enqueues, dequeues, and says by its exit code that the queue is empty", async () => {
+    expect(await client(["--id", "c1", "enqueue", "42"])).toMatchObject({ exit: 0, out: ["ok id=1 index=2"] });
+    expect(await client(["--id", "c1", "--json", "dequeue"])).toMatchObject({
+      exit: 0,
+      out: ['{"command":"dequeue","status":"ok","requestNumber":2,"id":1,"value":42,"index":4}'],
+    });
+    expect(await client(["--id", "c1", "dequeue"])).toMatchObject({ exit: 4, out: ["(empty)"] });
+  });
+
+  test("takes negative numbers and JSON with spaces, and enqueue(…) as one word", async () => {
+    await Promise.all([client(["enqueue", "-5"]), client(["enqueue", '{"a": [1, "b c"]}']), client(["ENQUEUE(7)"])]);
+    expect(queued().toSorted()).toEqual(["-5", "7", '{"a": [1, "b c"]}']);
+  });
+
+  test("with a generated id says which, and closes its session", async () => {
+    const ran = await client(["enqueue", "1"]);
+    const id = /client id (\S+) /.exec(ran.error)?.[1] ?? "";
+    expect(cluster.sessionOf(id)?.closed).toBe(true);
+  });
+
+  test("follows a redirect and tells it on stderr", async () => {
+    cluster.lead(3);
+    const ran = await client(["--id", "c1", "enqueue", "1"]);
+    expect(ran).toMatchObject({ exit: 0, out: ["ok id=1 index=2"] });
+    expect(ran.error).toBe(`Redirect: n1 is not the leader, going to n3 ${cluster.address(3)}\n`);
+  });
+
+  test("with --no-follow prints the raw redirect", async () => {
+    cluster.lead(3);
+    expect(await client(["--id", "c1", "--no-follow", "enqueue", "1"])).toMatchObject({
+      exit: 3,
+      out: [`{"status":"redirect","leader":"${cluster.address(3)}"}`],
+    });
+  });
+
+  test("shows the log, a range of it, and another node's own", async () => {
+    await pipe(enqueues(1, 5));
+    const [whole] = answers(await client(["log", "--json"]));
+    expect(whole).toMatchObject({ command: "log", status: "ok", node: "n1", firstIndex: 1, lastIndex: 6, more: false });
+    const [part] = answers(await client(["log", "--from", "3", "--to", "4", "--node", "n2", "--json"]));
+    expect(part).toMatchObject({
+      node: "n2",
+      entries: [
+        { index: 3, value: 2 },
+        { index: 4, value: 3 },
+      ],
+    });
+    const stranger = await client(["log", "--node", "n9"]);
+    expect(stranger.exit).toBe(2);
+    expect(stranger.error).toContain("its members are n1, n2, n3");
+  });
+
+  test("is complete for a reader that is slow", async () => {
+    await pipe(enqueues(1, 1_500));
+    const words = ["client", "--addr", cluster.address(1), "log", "--json"];
+    const child = Bun.spawn([process.execPath, MAIN, ...words], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+    await Bun.sleep(400);
+    const log = JSON.parse(await new Response(child.stdout).text()) as { entries: unknown[]; more: boolean };
+    expect([log.entries.length, log.more, await child.exited]).toEqual([1_000, true, 0]);
+  });
+
+  test("shows the status without opening a session", async () => {
+    const [status] = answers(await client(["status", "--json"]));
+    expect(status).toMatchObject({ command: "status", status: "ok", node: "n1", state: "leader", leader: "n1" });
+    expect(cluster.messages.some(({ type }) => type === "open")).toBe(false);
+  });
+
+  test("ends with 3 when nobody listens, when nobody leads, with 5 when the outcome is unknown, with 6 when fenced", async () => {
+    const unreachable = await raftq(["client", "--addr", "127.0.0.1:1", "--id", "c1", "--timeout", "100ms", "dequeue"]);
+    expect(unreachable.exit).toBe(3);
+    expect(unreachable.error).toStartWith("raftq: cannot reach 127.0.0.1:1 ");
+    cluster.fate = (message) => (message.type === "request" ? "lose" : "pass");
+    expect((await client(["--id", "c1", "--timeout", "200ms", "dequeue"])).exit).toBe(5);
+    cluster.fate = (message) => (message.type === "request" ? failure("SESSION_FENCED", "opened elsewhere") : "pass");
+    expect((await client(["--id", "c1", "dequeue"])).exit).toBe(6);
+    cluster.lead(0);
+    cluster.kill(3);
+    cluster.kill(2);
+    const [answer] = answers(await client(["--id", "c1", "--json", "--timeout", "0", "dequeue"]));
+    expect(answer).toMatchObject({
+      command: "dequeue",
+      status: "error",
+      code: "NO_LEADER",
+      class: "retry",
+      applied: "no",
+    });
+  });
+});
+
+describe("a mistake", () => {
+  test.each([
+    [["clint"], 'unknown command "clint". Did you mean raftq client?'],
+    [["--json", "client"], "--json comes before any command"],
+    [["client", "enqueu", "1"], 'unknown command "enqueu". Did you mean raftq client enqueue?'],
+    [["client", "enqueue"], "enqueue needs a value"],
+    [["client", "enqueue", "abc"], 'not an integer or JSON; did you mean enqueue("abc")?'],
+    [["client", "enqueue", "1", "2"], '"2" is one word too many here.'],
+    [["client", "--timeout"], "--timeout needs a value: --timeout"],
+    [["client", "--timout", "5s"], "unknown flag --timout. Did you mean --timeout?"],
+    [["client", "--addr", "nonsense", "dequeue"], '"nonsense" is not an address'],
+    [["client", "dequeue", "--from", "3"], "--from, --to and --node belong to log"],
+    [["client", "--numbered", "enqueue", "1"], "--numbered needs a pipe and --id"],
+    [["client", "localhost", "3000", "client01"], "Type: raftq client --addr localhost:3000 --id client01"],
+    [["client", "localhost", "3000"], "Type: raftq client --addr localhost:3000 --id c1"],
+  ])("%p ends with 2 and one line that helps", async (words, message) => {
+    const ran = await raftq(words);
+    expect(ran.error).toContain(message);
+    expect([ran.exit, ran.out]).toEqual([2, []]);
+    expect(ran.error.trimEnd().split("\n")).toHaveLength(1);
+  });
+
+  test("is never needed to learn the commands: --help and --version are everywhere", async () => {
+    const [root, sub, version] = await Promise.all([
+      raftq(["--help"]),
+      raftq(["client", "enqueue", "--help"]),
+      raftq(["client", "--version"]),
+    ]);
+    expect(root).toMatchObject({ exit: 0, error: "" });
+    expect(root.out.join("\n")).toMatch(/node[^]*client[^]*cluster/);
+    expect(sub.out.join("\n")).toContain("USAGE raftq client");
+    expect(version.out[0]).toMatch(/^raftq \d+\.\d+\.\d+$/);
+  });
+});
+
+describe("addresses that nobody named", () => {
+  let directory: string;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), "raftq-client-"));
+  });
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  function writeState(name: string, isRunning: boolean): void {
+    const self = identify(process.pid);
+    mkdirSync(join(directory, ".raftq", name), { recursive: true });
+    const nodes = cluster.nodes.map(({ id, address }) => ({ id, address, pid: null, startTime: null }));
+    const supervisor = isRunning
+      ? { pid: process.pid, startTime: self?.startTime ?? "" }
+      : { pid: process.pid, startTime: "0 0" };
+    const state = { name, ...supervisor, founders: cluster.addresses(), nextNumber: 4, purging: false, nodes };
+    writeFileSync(join(directory, ".raftq", name, "cluster.json"), JSON.stringify(state));
+  }
+
+  test("are those of the one cluster that runs here, and it says so", async () => {
+    writeState("default", true);
+    writeState("old", false);
+    const ran = await raftq(["client", "--id", "c1", "enqueue", "1"], { directory });
+    expect(ran).toMatchObject({ exit: 0, out: ["ok id=1 index=2"] });
+    expect(ran.error).toContain(`cluster default under .raftq/: ${cluster.addresses().join(",")}`);
+  });
+
+  test("are not guessed when several clusters run here", async () => {
+    writeState("default", true);
+    writeState("other", true);
+    const ran = await raftq(["client", "--id", "c1", "enqueue", "1"], { directory });
+    expect(ran.exit).toBe(2);
+    expect(ran.error).toContain("default: --addr");
+    expect(ran.error).toContain("other: --addr");
+  });
+
+  test("come from RAFTQ_ADDR before that", async () => {
+    writeState("default", true);
+    writeState("other", true);
+    const environment = { RAFTQ_ADDR: cluster.address(1) };
+    expect(await raftq(["client", "--id", "c1", "enqueue", "1"], { directory, environment })).toMatchObject({
+      exit: 0,
+    });
+  });
+});
+
+describe("a pipe", () => {
+  test("answers every command on a line of its own, in the order of the lines", async () => {
+    const ran = await pipe([
+      "enqueue(1)",
+      "",
+      "# a comment",
+      'enqueue {"b": 2}',
+      "dequeue",
+      "DEQUEUE()",
+      "dequeue",
+      "-1",
+      "enqueue(9)",
+    ]);
+    expect(ran).toMatchObject({ exit: 0, out: ["ok id=1 index=2", "ok id=2 index=3", "1", '{"b": 2}', "(empty)"] });
+    expect(queued()).toEqual([]);
+  });
+
+  test("answers a bad line with its number, goes on, and ends with the first error's code", async () => {
+    const ran = await pipe(["enqueue(1)", "# x", "enqueue(abc)", "nonsense", "dequeue"]);
+    expect(ran.exit).toBe(2);
+    expect(ran.out).toEqual([
+      "ok id=1 index=2",
+      'error BAD_REQUEST: line 3: not an integer or JSON; did you mean enqueue("abc")?',
+      expect.stringMatching(/^error BAD_REQUEST: line 4: unknown command/),
+      "1",
+    ]);
+  });
+
+  test("needs no line end behind the last line, and survives lines that are no text", async () => {
+    const bytes = Buffer.concat([Buffer.from("enqueue(1)\nenqueue("), Buffer.from([0xff]), Buffer.from(")\ndequeue")]);
+    const ran = await client(["--id", "p1"], { input: bytes });
+    expect(ran.out).toEqual(["ok id=1 index=2", "error BAD_REQUEST: line 2: the line is not UTF-8", "1"]);
+  });
+
+  test("refuses a value of more than 1 MiB and goes on", async () => {
+    const large = `enqueue("${"x".repeat(2 * 1024 * 1024)}")`;
+    const ran = await pipe([large, `enqueue("${"y".repeat(1024 * 1024 - 2)}")`, "enqueue(3)"]);
+    expect(ran.out).toEqual([expect.stringMatching(/^error \w+: line 1: /), "ok id=1 index=2", "ok id=2 index=3"]);
+  });
+
+  test("lets log and status see every earlier line", async () => {
+    const ran = await pipe([...enqueues(1, 100), "log", ...enqueues(101, 110), "status"], ["--json"]);
+    const all = answers(ran);
+    expect(all[100]).toMatchObject({ command: "log", lastIndex: 101 });
+    expect(all.at(-1)).toMatchObject({ command: "status", ready: 110 });
+  });
+
+  test("has at most 64 commands in flight", async () => {
+    let most = 0;
+    cluster.fate = (message) => {
+      if (message.type !== "request") return "pass";
+      const answered = cluster.received.at(-1)?.answeredUpTo ?? 0;
+      most = Math.max(most, message.number - answered);
+      return "pass";
+    };
+    expect((await pipe(enqueues(1, 1_000))).out).toHaveLength(1_000);
+    expect(most).toBeGreaterThan(32);
+    expect(most).toBeLessThanOrEqual(64);
+  });
+
+  test("keeps order and loses nothing while leaders change under it", async () => {
+    let seen = 0;
+    cluster.fate = (message, node) => {
+      if (message.type !== "request") return "pass";
+      seen++;
+      if (seen % 300 === 0) {
+        const next = ((seen / 300) % 3) + 1;
+        cluster.lead(next);
+        cluster.disconnect(Number(node.id.slice(1)));
+      }
+      return seen % 1_501 === 0 ? "executeAndLose" : "pass";
+    };
+    const ran = await pipe(enqueues(1, 2_000), ["--json"]);
+    expect(ran.exit).toBe(0);
+    expect(answers(ran).map(({ requestNumber }) => requestNumber)).toEqual(enqueues(1, 2_000).map((_, at) => at + 1));
+    expect(queued()).toEqual(enqueues(1, 2_000).map((_, at) => String(at + 1)));
+  });
+
+  test("that loses its leader answers what is in flight and counts the lines not sent", async () => {
+    cluster.fate = (message) => {
+      if (message.type === "request" && message.number > 100) {
+        cluster.lead(0);
+        return "lose";
+      }
+      return "pass";
+    };
+    const ran = await pipe(enqueues(1, 1_000), ["--timeout", "300ms"]);
+    expect(ran.exit).toBe(5);
+    expect(ran.out.slice(0, 100).every((line) => line.startsWith("ok "))).toBe(true);
+    expect(ran.out.slice(100).every((line) => line.startsWith("error "))).toBe(true);
+    expect(ran.out[100]).toStartWith("error TIMEOUT: ");
+    expect(ran.error).toContain(`${1_000 - ran.out.length} lines not sent`);
+  });
+
+  test("that had to stop ends although its input goes on", async () => {
+    cluster.fate = (message) => (message.type === "request" ? "lose" : "pass");
+    const child = Bun.spawn(
+      [process.execPath, MAIN, "client", "--addr", cluster.address(1), "--id", "p1", "--timeout", "200ms"],
+      {
+        stdin: "pipe",
+        stdout: "pipe",
+        stderr: "pipe",
+      },
+    );
+    await child.stdin.write("enqueue(1)\n");
+    await child.stdin.flush();
+    expect(await child.exited).toBe(5);
+  });
+
+  test("that nobody answers stops with 3", async () => {
+    const addresses = cluster.address(1);
+    cluster.stop();
+    const ran = await raftq(["client", "--addr", addresses, "--id", "p1", "--timeout", "100ms"], {
+      input: "dequeue\ndequeue\n",
+    });
+    expect(ran.exit).toBe(3);
+    expect(ran.out[0]).toStartWith(`error UNREACHABLE: cannot reach ${addresses}`);
+  });
+
+  test("with --numbered gives each line its number, also when the file is sent again", async () => {
+    const file = ["enqueue(1)", "# two", "enqueue(3)", "nonsense", "dequeue", "", "enqueue(7)"];
+    const first = await pipe(file, ["--json", "--numbered"]);
+    expect(answers(first).map(({ requestNumber, line, status }) => [requestNumber ?? line, status])).toEqual([
+      [1, "ok"],
+      [3, "ok"],
+      [4, "error"],
+      [5, "ok"],
+      [7, "ok"],
+    ]);
+    const again = await pipe(file, ["--json", "--numbered"]);
+    const executed = cluster.executed.filter(({ command }) => command.startsWith("enqueue"));
+    expect(executed.map(({ number }) => number)).toEqual([1, 3, 7]);
+    expect(answers(again)[0]).toMatchObject({ requestNumber: 1, status: "ok", duplicate: true });
+    expect(answers(again).at(-1)).toMatchObject({ requestNumber: 7, status: "ok", duplicate: true });
+    expect(queued()).toEqual(["3", "7"]);
+  });
+
+  test("with --numbered goes on behind the lines that an earlier, broken run has sent", async () => {
+    await pipe(enqueues(1, 150), ["--numbered"]);
+    const ran = await pipe(enqueues(1, 300), ["--json", "--numbered"]);
+    expect(ran.exit).toBe(0);
+    expect(queued()).toEqual(enqueues(1, 300).map((_, at) => String(at + 1)));
+    expect(answers(ran).map(({ duplicate }) => duplicate === true)).toEqual(enqueues(1, 300).map((_, at) => at < 150));
+  });
+});

@@ -1,0 +1,154 @@
+// Does a person see the cluster as it is, and can nothing that a node wrote reach the terminal?
+import { expect, test } from "bun:test";
+import { deathNotice, headline, processTable, statusTable, table } from "../../src/cli/cluster-view.ts";
+import { logLine } from "../../src/cli/node-log.ts";
+import type { NodeFacts } from "../../src/cluster/control.ts";
+import { askStatus, askStatusAt, joinStatus, type NodeAccess } from "../../src/cluster/status.ts";
+import { isClusterId, isIncarnation, isNodeId } from "../../src/raft/types.ts";
+import type { MemberStatus, NodeStatus } from "../../src/wire/protocol.ts";
+
+function brand<T, U extends T>(value: T, is: (value: T) => value is U): U {
+  if (!is(value)) throw new Error(`${String(value)} is malformed`);
+  return value;
+}
+const id = (text: string) => brand(text, isNodeId);
+const incarnation = brand("0123456789abcdef", isIncarnation);
+const addressOf = (name: string): string => `127.0.0.1:${3000 + Number(name.slice(1)) - 1}`;
+
+function answer(name: string, state: NodeStatus["state"], term: number, members: readonly string[] = []): NodeStatus {
+  return {
+    node: { id: id(name), incarnation, address: addressOf(name) },
+    clusterId: brand("00000000000000aa", isClusterId),
+    state,
+    term,
+    leader: null,
+    leaderAddress: null,
+    commitIndex: 9,
+    appliedIndex: 8,
+    firstIndex: 1,
+    lastIndex: 10,
+    snapshotIndex: 0,
+    members: members.map((member): MemberStatus => ({
+      id: id(member),
+      incarnation,
+      address: addressOf(member),
+      role: "voter",
+      reachable: true,
+      matchIndex: 0,
+    })),
+    ready: 0,
+    readyBytes: 0,
+    sessions: 0,
+    uptimeMs: 1,
+    residentBytes: 1,
+    logBytes: 1,
+  };
+}
+
+function facts(name: string, process: NodeFacts["process"]): NodeFacts {
+  return { id: name, address: addressOf(name), pid: process === "down" ? null : 100, process, ended: null };
+}
+
+function accessTo(answers: readonly NodeStatus[]): NodeAccess & { readonly asked: string[] } {
+  const asked: string[] = [];
+  return {
+    asked,
+    status: (address) => {
+      asked.push(address);
+      return Promise.resolve(answers.find(({ node }) => node.address === address) ?? null);
+    },
+    serves: () => Promise.resolve(false),
+    remove: () => Promise.resolve(null),
+    transfer: () => Promise.resolve(null),
+    close: () => {},
+  };
+}
+
+test("the status has the fields of each node in the promised order, and null where a node could not be asked", async () => {
+  const access = accessTo([answer("n1", "follower", 2), answer("n2", "leader", 2)]);
+  const nodes = [facts("n1", "running"), facts("n2", "running"), facts("n3", "down")];
+  expect(JSON.stringify(await askStatus("default", nodes, access))).toBe(
+    '{"name":"default","clusterId":"00000000000000aa","leader":"n2","term":2,"nodes":[' +
+      '{"id":"n1","address":"127.0.0.1:3000","pid":100,"state":"follower","term":2,"commitIndex":9,"appliedIndex":8,"lastIndex":10,"snapshotIndex":0},' +
+      '{"id":"n2","address":"127.0.0.1:3001","pid":100,"state":"leader","term":2,"commitIndex":9,"appliedIndex":8,"lastIndex":10,"snapshotIndex":0},' +
+      '{"id":"n3","address":"127.0.0.1:3002","pid":null,"state":"down","term":null,"commitIndex":null,"appliedIndex":null,"lastIndex":null,"snapshotIndex":null}]}',
+  );
+});
+
+test("a node that is down or paused is not asked, and one that does not answer is starting", async () => {
+  const access = accessTo([answer("n1", "leader", 2), answer("n2", "leader", 2), answer("n3", "leader", 2)]);
+  const status = await askStatus(
+    "default",
+    [facts("n1", "paused"), facts("n2", "down"), facts("n4", "running")],
+    access,
+  );
+  expect(access.asked).toEqual([addressOf("n4")]);
+  expect(status.nodes.map(({ state }) => state)).toEqual(["paused", "down", "starting"]);
+  expect(status.leader).toBeNull();
+});
+
+test("of two nodes that say they lead, only the one of the newer term is shown as leader", () => {
+  const nodes = [
+    { ...facts("n1", "running"), answer: answer("n1", "leader", 4) },
+    { ...facts("n2", "running"), answer: answer("n2", "leader", 5) },
+  ];
+  const status = joinStatus("default", nodes);
+  expect(status.leader).toBe("n2");
+  expect(status.term).toBe(5);
+  expect(status.nodes.map(({ state }) => state)).toEqual(["follower", "leader"]);
+});
+
+test("an address leads to all members, also to those that nobody named", async () => {
+  const members = ["n1", "n2", "n3"];
+  const access = accessTo([answer("n1", "follower", 2, members), answer("n3", "leader", 2, members)]);
+  const status = await askStatusAt([addressOf("n1")], access);
+  expect(status?.nodes.map((node) => `${node.id} ${node.state}`)).toEqual(["n1 follower", "n2 down", "n3 leader"]);
+  expect(status).toMatchObject({ name: null, leader: "n3" });
+  expect(await askStatusAt([addressOf("n2")], access)).toBeNull();
+});
+
+test("columns are as wide as their widest cell, and what is unknown is a dash", () => {
+  expect(
+    table([
+      ["node", "pid", "x"],
+      ["n10", null, 1],
+      ["n1", 123456, 22],
+    ]),
+  ).toBe("node  pid     x\nn10   -       1\nn1    123456  22\n");
+});
+
+test("the tables mark the leader, and a cluster without a living node is called down", () => {
+  const up = joinStatus("default", [{ ...facts("n1", "running"), answer: answer("n1", "leader", 2) }]);
+  expect(headline(up)).toBe('cluster "default" 00000000000000aa: leader n1, term 2');
+  expect(processTable(up)).toBe("node  address         pid  state\nn1    127.0.0.1:3000  100  leader *\n");
+  expect(statusTable(up)).toContain("n1    127.0.0.1:3000  100  leader *  2     9       8        10    0\n");
+  expect(headline(joinStatus("blue", [{ ...facts("n1", "down"), answer: null }]))).toBe('cluster "blue" is down');
+});
+
+test("a death notice shows the last lines, with nothing in them that moves the cursor", () => {
+  const end = { code: 8, signal: null, at: 0, lastLines: ["corrupt \u001b[2J frame"] };
+  const notice = deathNotice("n2", end);
+  expect(notice).toStartWith("n2 ended by itself at 1970-01-01T00:00:00.000Z (exit code 8). Its last lines:\n");
+  expect(notice).toContain("corrupt \\u001b[2J frame");
+  expect(deathNotice("n2", { code: null, signal: "SIGSEGV", at: 0, lastLines: [] })).toContain("(signal SIGSEGV)");
+});
+
+test("a log line is one line in both formats, whatever the message holds", () => {
+  const event = {
+    level: "warn",
+    event: "peer",
+    text: "goodbye \u001b[31m\nINFO faked",
+    fields: { peer: "n2\u2028" },
+  } as const;
+  const at = new Date(0);
+  expect(logLine(event, at, "text")).toBe("1970-01-01T00:00:00.000Z WARN  goodbye \\u001b[31m\\u000aINFO faked\n");
+  const json = logLine(event, at, "json");
+  expect(json.trimEnd()).not.toContain("\n");
+  expect(JSON.parse(json)).toEqual({
+    time: "1970-01-01T00:00:00.000Z",
+    level: "warn",
+    event: "peer",
+    text: "goodbye \u001b[31m\nINFO faked",
+    peer: "n2\u2028",
+  });
+});

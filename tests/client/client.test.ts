@@ -1,0 +1,282 @@
+// The client library against scripted nodes over loopback TCP.
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
+import { type Client, type ClientEvent, type ClientSettings, createClient } from "../../src/client/client.ts";
+import type { Outcome } from "../../src/client/line.ts";
+import { CLIENT, WIRE } from "../../src/config.ts";
+import { type Failure, failure } from "../../src/lib/errors.ts";
+import { seededRandom } from "../../src/lib/random.ts";
+import { type Command, ENCODING } from "../../src/queue/types.ts";
+import { createRealClock } from "../../src/lib/real-clock.ts";
+import { createTcpNetwork } from "../../src/wire/tcp.ts";
+import { connect, RequestFailed } from "../../src/index.ts";
+import { type FakeCluster, startFakeCluster } from "./fake-cluster.ts";
+
+const LIMITS = { ...CLIENT.limits, retryMinMs: 2, retryMaxMs: 20, silenceMs: 150, unreachableMs: 100, onceMs: 1_000 };
+let cluster: FakeCluster;
+let clients: Client[] = [];
+
+beforeEach(async () => {
+  cluster = await startFakeCluster(3);
+});
+afterEach(async () => {
+  for (const client of clients) await new Promise<void>((resolve) => client.close(resolve));
+  clients = [];
+  cluster.stop();
+});
+
+function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = []): Client {
+  const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
+  const whole = {
+    addresses: cluster.addresses(),
+    clientId: "c1",
+    nonce: randomBytes(16),
+    timeoutMs: 2_000,
+    follow: true,
+    numbered: false,
+    closeOnLeave: false,
+    limits: LIMITS,
+    ...settings,
+  };
+  const client = createClient(ports, whole, (event) => events.push(event));
+  clients.push(client);
+  return client;
+}
+const value = (number: number): Command => ({
+  type: "enqueue",
+  queue: "default",
+  jobs: [{ encoding: ENCODING.json, payload: new TextEncoder().encode(String(number)) }],
+});
+const submit = (client: Client, command: Command): Promise<Outcome> =>
+  new Promise((resolve) => client.submit(command, resolve));
+const enqueue = (client: Client, number: number): Promise<Outcome> => submit(client, value(number));
+const enqueueUpTo = (client: Client, count: number): Promise<Outcome[]> =>
+  Promise.all(Array.from({ length: count }, (_, at) => enqueue(client, at + 1)));
+const queued = (): number[] => cluster.queue.map(({ payload }) => Number(new TextDecoder().decode(payload)));
+const upTo = (count: number): number[] => Array.from({ length: count }, (_, at) => at + 1);
+const failureOf = (outcome: Outcome): Failure | null => (outcome.ok ? null : outcome.failure);
+
+describe("finding the leader", () => {
+  test("a redirect is followed and told", async () => {
+    cluster.lead(3);
+    const events: ClientEvent[] = [];
+    const client = start({ addresses: [cluster.address(1)] }, events);
+    expect(await enqueue(client, 1)).toMatchObject({ ok: true, number: 1 });
+    expect(events[0]).toEqual({ type: "redirected", from: "n1", to: "n3", address: cluster.address(3) });
+    expect(client.node()?.node.id).toBe("n3" as never);
+  });
+
+  test("members that nobody named are learned and used", async () => {
+    const client = start({ addresses: [cluster.address(1)] });
+    expect(await enqueue(client, 1)).toMatchObject({ ok: true });
+    cluster.kill(1);
+    cluster.lead(2);
+    expect(await enqueue(client, 2)).toMatchObject({ ok: true, number: 2 });
+    expect(queued()).toEqual([1, 2]);
+  });
+
+  test("a redirect to a dead leader does not end the search", async () => {
+    cluster.lead(3);
+    cluster.kill(3);
+    const client = start();
+    const waiting = enqueue(client, 1);
+    await Bun.sleep(50);
+    cluster.lead(2);
+    expect(await waiting).toMatchObject({ ok: true, number: 1 });
+  });
+
+  test("without following, the node's own answer is the final word", async () => {
+    cluster.lead(3);
+    const outcome = await enqueue(start({ addresses: [cluster.address(2)], follow: false }), 1);
+    expect(failureOf(outcome)).toMatchObject({ code: "NOT_LEADER", applied: "no", leader: cluster.address(3) });
+  });
+
+  test("nobody listening is UNREACHABLE, before the time-out", async () => {
+    const addresses = cluster.addresses();
+    cluster.stop();
+    const begun = performance.now();
+    const outcome = await enqueue(start({ addresses, timeoutMs: 10_000 }), 1);
+    expect(failureOf(outcome)).toMatchObject({ code: "UNREACHABLE", applied: "no" });
+    expect(failureOf(outcome)?.message).toStartWith(`cannot reach ${addresses[0]}`);
+    expect(performance.now() - begun).toBeLessThan(2_000);
+  });
+
+  test("no leader within the time-out says how many members are reachable and whom to start", async () => {
+    cluster.lead(0);
+    cluster.kill(2);
+    cluster.kill(3);
+    const failed = failureOf(await enqueue(start({ timeoutMs: 200 }), 1));
+    expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
+    expect(failed?.message).toBe(
+      `No Leader: 1 of 3 members reachable, 2 needed. Start n2 (${cluster.address(2)}), or n3 (${cluster.address(3)}).`,
+    );
+  });
+
+  test("time-out 0 asks once and does not wait for an election", async () => {
+    cluster.lead(0);
+    const begun = performance.now();
+    expect(failureOf(await enqueue(start({ timeoutMs: 0 }), 1))).toMatchObject({ code: "NO_LEADER", applied: "no" });
+    expect(performance.now() - begun).toBeLessThan(500);
+  });
+
+  test("a leader that falls silent is left for another one", async () => {
+    const client = start();
+    expect(await enqueue(client, 1)).toMatchObject({ ok: true });
+    cluster.fate = (_, node) => (node.id === "n1" ? "lose" : "pass");
+    const waiting = enqueue(client, 2);
+    await Bun.sleep(20);
+    cluster.lead(2);
+    expect(await waiting).toMatchObject({ ok: true, number: 2 });
+  });
+});
+
+describe("numbered requests", () => {
+  test("execute in the order they were submitted", async () => {
+    const outcomes = await enqueueUpTo(start(), 300);
+    expect(outcomes.map((outcome) => outcome.number)).toEqual(upTo(300));
+    expect(queued()).toEqual(upTo(300));
+  });
+
+  test("a lost connection repeats the unanswered ones with their numbers, and each takes effect once", async () => {
+    let lost = 0;
+    cluster.fate = (message) => {
+      if (message.type !== "request" || message.number < 5 || lost >= 4) return "pass";
+      lost++;
+      if (lost === 4) setTimeout(() => cluster.disconnect(1), 5);
+      return "executeAndLose";
+    };
+    const outcomes = await enqueueUpTo(start(), 20);
+    expect(outcomes.every(({ ok }) => ok)).toBe(true);
+    expect(outcomes.filter((outcome) => outcome.ok && outcome.duplicate).map(({ number }) => number)).toEqual([
+      5, 6, 7, 8,
+    ]);
+    expect(queued()).toEqual(upTo(20));
+  });
+
+  test("keep their order across changes of leader in the middle of a stream", async () => {
+    let seen = 0;
+    cluster.fate = (message) => {
+      if (message.type !== "request") return "pass";
+      seen++;
+      if (seen % 50 === 0) cluster.lead(((seen / 50) % 3) + 1);
+      return seen % 70 === 0 ? failure("LEADER_CHANGED", "scripted") : "pass";
+    };
+    const outcomes = await enqueueUpTo(start(), 400);
+    expect(outcomes.filter((outcome) => !outcome.ok)).toEqual([]);
+    expect(queued()).toEqual(upTo(400));
+  });
+
+  test("OVERLOADED holds the stream up and breaks nothing", async () => {
+    let seen = 0;
+    cluster.fate = (message) =>
+      message.type === "request" && ++seen % 7 === 0 ? failure("OVERLOADED", "scripted", { retryAfterMs: 1 }) : "pass";
+    await enqueueUpTo(start(), 60);
+    expect(queued()).toEqual(upTo(60));
+  });
+
+  test("an outcome that once was unclear ends as TIMEOUT, never as NO_LEADER", async () => {
+    const client = start({ timeoutMs: 250 });
+    await enqueue(client, 1);
+    cluster.fate = () => "executeAndLose";
+    const waiting = enqueue(client, 2);
+    await Bun.sleep(20);
+    cluster.lead(0);
+    cluster.disconnect(1);
+    expect(failureOf(await waiting)).toMatchObject({ code: "TIMEOUT", applied: "unknown" });
+  });
+
+  test("after an unknown outcome the number is settled before the next request runs", async () => {
+    const client = start({ timeoutMs: 200 });
+    await enqueue(client, 1);
+    cluster.fate = (message) => (message.type === "request" ? "lose" : "pass");
+    expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "TIMEOUT" });
+    cluster.fate = () => "pass";
+    expect(await enqueue(client, 3)).toMatchObject({ ok: true, number: 3 });
+    expect(cluster.executed.map(({ number, command }) => `${number} ${command}`)).toEqual([
+      "1 enqueue 1",
+      "2 settle",
+      "3 enqueue 3",
+    ]);
+  });
+
+  test("a retry after an unknown outcome tells the truth", async () => {
+    const client = start({ timeoutMs: 200 });
+    await enqueue(client, 1);
+    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+    expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "TIMEOUT" });
+    cluster.fate = () => "pass";
+    const truth = await new Promise<Outcome>((resolve) => client.again(resolve));
+    expect(truth).toMatchObject({ ok: true, number: 2, duplicate: true });
+    expect(queued()).toEqual([1, 2]);
+  });
+
+  test("a refused request does not hold up the ones behind it", async () => {
+    cluster.fate = (message) =>
+      message.type === "request" &&
+      message.number === 2 &&
+      cluster.messages.filter((one) => one.type === "request").length < 4
+        ? failure("BAD_REQUEST", "scripted")
+        : "pass";
+    const outcomes = await enqueueUpTo(start(), 3);
+    expect(outcomes.map((outcome) => failureOf(outcome)?.code ?? "ok")).toEqual(["ok", "BAD_REQUEST", "ok"]);
+    expect(queued()).toEqual([1, 3]);
+  });
+});
+
+describe("the session", () => {
+  test("goes on with its numbers in another process, and fences the earlier one", async () => {
+    const events: ClientEvent[] = [];
+    const first = start({}, events);
+    await enqueue(first, 1);
+    const second = start();
+    expect(await enqueue(second, 2)).toMatchObject({ ok: true, number: 2 });
+    expect(failureOf(await enqueue(first, 3))).toMatchObject({ code: "SESSION_FENCED", applied: "no" });
+    expect(events.at(-1)).toMatchObject({ type: "sessionOver", failure: { code: "SESSION_FENCED" } });
+    expect(failureOf(await enqueue(first, 4))?.code).toBe("SESSION_FENCED");
+    expect(queued()).toEqual([1, 2]);
+  });
+
+  test("is opened once although its answer was lost", async () => {
+    let opens = 0;
+    cluster.fate = (message) => (message.type === "open" && ++opens === 1 ? "executeAndLose" : "pass");
+    expect(await enqueue(start(), 1)).toMatchObject({ ok: true, number: 1 });
+    expect(opens).toBe(2);
+  });
+
+  test("of a generated id is closed on leaving", async () => {
+    const client = start({ closeOnLeave: true });
+    await enqueue(client, 1);
+    await new Promise<void>((resolve) => client.close(resolve));
+    expect(cluster.sessionOf("c1")?.closed).toBe(true);
+  });
+
+  test("of a chosen id stays open on leaving", async () => {
+    const client = start();
+    await enqueue(client, 1);
+    await new Promise<void>((resolve) => client.close(resolve));
+    expect(cluster.sessionOf("c1")?.closed).toBe(false);
+  });
+});
+
+describe("the promise face", () => {
+  test("enqueues and dequeues values, and integers of any size as text", async () => {
+    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+    expect(await client.enqueue({ a: [1, "ü"] })).toMatchObject({ id: 1, requestNumber: 1 });
+    await client.enqueueText("123456789012345678901234567890");
+    expect(await client.dequeue()).toMatchObject({ id: 1, value: { a: [1, "ü"] }, text: '{"a":[1,"ü"]}' });
+    expect((await client.dequeue())?.text).toBe("123456789012345678901234567890");
+    expect(await client.dequeue()).toBeNull();
+    expect((await client.status()).state).toBe("leader");
+    expect((await client.log({ from: 2, to: 3 })).entries.map(({ index }) => index)).toEqual([2, 3]);
+    await client.close();
+  });
+
+  test("rejects with code, what is known of the effect, and the number", async () => {
+    const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 150 });
+    cluster.fate = () => "lose";
+    const failed = await client.enqueue(1).catch((error: unknown) => error);
+    expect(failed).toBeInstanceOf(RequestFailed);
+    expect(failed).toMatchObject({ code: "TIMEOUT", applied: "unknown", requestNumber: 1 });
+    await client.close();
+  });
+});

@@ -1,0 +1,323 @@
+// One session's line of numbered requests, without a network.
+import { beforeEach, describe, expect, test } from "bun:test";
+import { createLine, type Line, type LineSettings, type Outcome } from "../../src/client/line.ts";
+import { type ErrorCode, failure } from "../../src/lib/errors.ts";
+import { decodeCommand } from "../../src/queue/commands.ts";
+import { encodeReply } from "../../src/queue/replies.ts";
+import type { Request } from "../../src/wire/protocol.ts";
+
+const SESSION = 7;
+let line: Line;
+let outcomes: Map<string, Outcome>;
+let frame = 0;
+
+function start(settings: Partial<LineSettings> = {}, lastNumber = 0): void {
+  line = createLine({ numbered: false, window: 64, isFinal: () => false, ...settings });
+  line.opened(lastNumber);
+  outcomes = new Map();
+  frame = 0;
+}
+beforeEach(() => start());
+
+/** `command` is any byte; its name is how the test finds its outcome. */
+function push(name: string, deadline = 1_000, number: number | null = null): void {
+  line.push(new TextEncoder().encode(name), deadline, (outcome) => outcomes.set(name, outcome), number);
+}
+function sendAll(): Request[] {
+  const sent: Request[] = [];
+  for (let next = line.next(SESSION, frame + 1); next !== null; next = line.next(SESSION, frame + 1)) {
+    frame++;
+    sent.push(next);
+  }
+  return sent;
+}
+const numbers = (requests: Request[]): number[] => requests.map(({ number }) => number);
+const isSettle = ({ command }: Request): boolean => {
+  try {
+    return decodeCommand(command, { maxJobsPerCommand: 1 }).type === "settle";
+  } catch {
+    return false;
+  }
+};
+const enqueued = (index: number): Uint8Array => encodeReply({ type: "enqueued", index, firstId: index, count: 1 });
+const answer = (request: Request | undefined): void => {
+  expect(line.replied(request!.frameId, enqueued(request!.number), false)).toEqual({ type: "goOn" });
+};
+const refuse = (request: Request | undefined, code: ErrorCode) =>
+  line.refused(request!.frameId, failure(code, "scripted"));
+function failureOf(name: string) {
+  const outcome = outcomes.get(name);
+  return outcome === undefined || outcome.ok ? null : { code: outcome.failure.code, applied: outcome.failure.applied };
+}
+
+describe("numbers", () => {
+  test("go on behind the last number of the session", () => {
+    start({}, 41);
+    push("a");
+    push("b");
+    expect(numbers(sendAll())).toEqual([42, 43]);
+  });
+
+  test("of an earlier process are acknowledged, because nobody can ask for them any more", () => {
+    start({}, 41);
+    push("a");
+    expect(sendAll()[0]!.answeredUpTo).toBe(41);
+  });
+
+  test("are acknowledged up to the first one that is unanswered", () => {
+    for (const name of ["a", "b", "c"]) push(name);
+    const [a, b, c] = sendAll();
+    answer(c);
+    answer(a);
+    push("d");
+    expect(sendAll()[0]!.answeredUpTo).toBe(1);
+    answer(b);
+    push("e");
+    expect(sendAll()[0]!.answeredUpTo).toBe(3);
+  });
+
+  test("never are further apart than the window", () => {
+    start({ window: 3 });
+    for (const name of ["a", "b", "c", "d", "e"]) push(name);
+    const first = sendAll();
+    expect(numbers(first)).toEqual([1, 2, 3]);
+    answer(first[1]);
+    expect(sendAll()).toEqual([]);
+    answer(first[0]);
+    expect(numbers(sendAll())).toEqual([4, 5]);
+  });
+
+  test("given by the caller are kept as they are and earlier answers stay available", () => {
+    start({ numbered: true }, 500);
+    push("a", 1_000, 1);
+    push("b", 1_000, 2);
+    const sent = sendAll();
+    expect(sent.map(({ number, answeredUpTo }) => [number, answeredUpTo])).toEqual([
+      [1, 0],
+      [2, 0],
+    ]);
+  });
+});
+
+describe("sending again", () => {
+  test("after a lost connection repeats what is unanswered, in order and with the same numbers", () => {
+    for (const name of ["a", "b", "c"]) push(name);
+    const first = sendAll();
+    answer(first[0]);
+    line.connectionLost();
+    const again = sendAll();
+    expect(numbers(again)).toEqual([2, 3]);
+    expect(again.map(({ command }) => command)).toEqual(first.slice(1).map(({ command }) => command));
+  });
+
+  test.each(["OVERLOADED", "OUT_OF_ORDER", "WINDOW_FULL", "DISK_FULL"] as const)(
+    "after %s goes back to the refused number",
+    (code) => {
+      for (const name of ["a", "b", "c"]) push(name);
+      const [a, b, c] = sendAll();
+      answer(a);
+      expect(refuse(b, code)).toEqual({ type: "pause", retryAfterMs: undefined });
+      expect(refuse(c, "OUT_OF_ORDER").type).toBe("pause");
+      expect(numbers(sendAll())).toEqual([2, 3]);
+      expect(outcomes.size).toBe(1);
+    },
+  );
+
+  test("an answer to an earlier attempt counts, the repeated attempt's is ignored", () => {
+    push("a");
+    const [first] = sendAll();
+    expect(refuse(first, "OVERLOADED").type).toBe("pause");
+    const [second] = sendAll();
+    answer(second);
+    expect(line.replied(second!.frameId, enqueued(1), true)).toEqual({ type: "goOn" });
+    expect(outcomes.get("a")).toMatchObject({ ok: true, number: 1, duplicate: false });
+    expect(line.waiting()).toBe(0);
+  });
+
+  test.each(["NOT_LEADER", "NO_LEADER", "STARTING", "LEADER_CHANGED", "VERSION"] as const)(
+    "%s means another node",
+    (code) => {
+      push("a");
+      expect(refuse(sendAll()[0], code).type).toBe("leave");
+    },
+  );
+});
+
+describe("the final word", () => {
+  test("on a number that was never sent is what the client met, and the number is free again", () => {
+    push("a", 10);
+    line.expire(10, failure("NO_LEADER", "scripted"));
+    expect(outcomes.get("a")).toMatchObject({ ok: false, number: 1 });
+    expect(failureOf("a")).toEqual({ code: "NO_LEADER", applied: "no" });
+    push("b");
+    const sent = sendAll();
+    expect(numbers(sent)).toEqual([1]);
+    expect(isSettle(sent[0]!)).toBe(false);
+  });
+
+  test("on a number that once was unclear is TIMEOUT, never NO_LEADER", () => {
+    push("a", 10);
+    sendAll();
+    line.connectionLost();
+    line.expire(10, failure("NO_LEADER", "scripted"));
+    expect(failureOf("a")).toEqual({ code: "TIMEOUT", applied: "unknown" });
+  });
+
+  test("stays unknown when later attempts were surely refused", () => {
+    push("a", 10);
+    expect(refuse(sendAll()[0], "LEADER_CHANGED").type).toBe("leave");
+    expect(refuse(sendAll()[0], "OVERLOADED").type).toBe("pause");
+    line.expire(10, null);
+    expect(failureOf("a")).toEqual({ code: "TIMEOUT", applied: "unknown" });
+  });
+
+  test("on a number that every node surely refused is not unknown", () => {
+    push("a", 10);
+    refuse(sendAll()[0], "DISK_FULL");
+    line.expire(10, null);
+    expect(failureOf("a")).toEqual({ code: "DISK_FULL", applied: "no" });
+  });
+
+  test("of a fenced session leaves unclear numbers unknown and the others not applied", () => {
+    push("a");
+    push("b");
+    const [a] = sendAll();
+    push("c");
+    expect(refuse(a, "SESSION_FENCED").type).toBe("over");
+    line.failAll(failure("SESSION_FENCED", "scripted"));
+    expect(failureOf("a")).toEqual({ code: "SESSION_FENCED", applied: "no" });
+    expect(failureOf("b")).toEqual({ code: "SESSION_FENCED", applied: "unknown" });
+    expect(failureOf("c")).toEqual({ code: "SESSION_FENCED", applied: "no" });
+  });
+
+  test("may be a refusal that the log holds", () => {
+    push("a");
+    const reply = encodeReply({ type: "refused", index: 9, code: "TOO_LARGE", message: "scripted" });
+    line.replied(sendAll()[0]!.frameId, reply, false);
+    expect(failureOf("a")).toEqual({ code: "TOO_LARGE", applied: "no" });
+    push("b");
+    expect(numbers(sendAll())).toEqual([2]);
+  });
+
+  test("is given to all requests whose time is over, and to no other", () => {
+    push("a", 10);
+    push("b", 20);
+    push("c", 30);
+    line.expire(20, failure("UNREACHABLE", "scripted"));
+    expect([...outcomes.keys()]).toEqual(["a", "b"]);
+    expect(line.nextDeadline()).toBe(30);
+  });
+
+  test("of a request that a callback pushes meanwhile is not given early", () => {
+    line.push(new Uint8Array([1]), 10, () => push("later"), null);
+    line.failAll(failure("UNREACHABLE", "scripted"));
+    expect(outcomes.has("later")).toBe(false);
+    expect(line.waiting()).toBe(1);
+  });
+});
+
+describe("a number that was given up", () => {
+  test("is settled before the next one is sent", () => {
+    push("a", 10);
+    sendAll();
+    line.connectionLost();
+    line.expire(10, null);
+    expect(sendAll()).toEqual([]);
+    push("b");
+    const sent = sendAll();
+    expect(numbers(sent)).toEqual([1, 2]);
+    expect(sent.map(isSettle)).toEqual([true, false]);
+    line.replied(sent[0]!.frameId, encodeReply({ type: "void", index: 3 }), false);
+    answer(sent[1]);
+    expect(outcomes.get("b")).toMatchObject({ ok: true, number: 2 });
+  });
+
+  test("because the node refused it for good is settled while later ones are under way", () => {
+    for (const name of ["a", "b"]) push(name);
+    const [a, b] = sendAll();
+    expect(refuse(a, "BAD_REQUEST")).toEqual({ type: "goOn" });
+    refuse(b, "OUT_OF_ORDER");
+    const again = sendAll();
+    expect(numbers(again)).toEqual([1, 2]);
+    expect(again.map(isSettle)).toEqual([true, false]);
+  });
+
+  test("and refused as spent needs no settling", () => {
+    for (const name of ["a", "b"]) push(name);
+    const [a] = sendAll();
+    refuse(a, "CONFLICT");
+    expect(failureOf("a")).toEqual({ code: "CONFLICT", applied: "no" });
+    line.connectionLost();
+    expect(numbers(sendAll())).toEqual([2]);
+  });
+
+  test("is tried again when its settle meets the command that is still under way", () => {
+    push("a", 10);
+    sendAll();
+    line.expire(10, null);
+    push("b");
+    line.connectionLost();
+    const [settle] = sendAll();
+    expect(refuse(settle, "CONFLICT").type).toBe("pause");
+    expect(sendAll().map(isSettle)).toEqual([true, false]);
+  });
+
+  test("by a caller who numbers is still to be done, so the command itself is sent again", () => {
+    start({ numbered: true });
+    push("a", 10, 1);
+    push("b", 1_000, 2);
+    const first = sendAll();
+    line.connectionLost();
+    line.expire(10, null);
+    const again = sendAll();
+    expect(numbers(again)).toEqual([1, 2]);
+    expect(again[0]!.command).toEqual(first[0]!.command);
+  });
+});
+
+describe("again", () => {
+  const again = (): boolean => line.again(1_000, (outcome) => outcomes.set("again", outcome));
+
+  test("sends the last answered number and its command once more, not acknowledging it", () => {
+    push("a");
+    const [first] = sendAll();
+    answer(first);
+    expect(again()).toBe(true);
+    const [second] = sendAll();
+    expect(second).toEqual({ ...first!, frameId: second!.frameId });
+    line.replied(second!.frameId, enqueued(1), true);
+    expect(outcomes.get("again")).toMatchObject({ ok: true, number: 1, duplicate: true });
+    push("b");
+    expect(numbers(sendAll())).toEqual([2]);
+  });
+
+  test("sends an unclear number with its own command, to learn the truth", () => {
+    push("a", 10);
+    const [first] = sendAll();
+    line.connectionLost();
+    line.expire(10, null);
+    expect(again()).toBe(true);
+    const [second] = sendAll();
+    expect(second!.command).toEqual(first!.command);
+    expect(second!.number).toBe(1);
+  });
+
+  test("has nothing to send before the first request, and not while another one waits", () => {
+    expect(again()).toBe(false);
+    push("a");
+    expect(again()).toBe(false);
+  });
+});
+
+test("ten thousand requests pass through in order, each answered once", () => {
+  let told = 0;
+  for (let at = 0; at < 10_000; at++) line.push(new Uint8Array([at & 0xff]), 1_000, () => told++, null);
+  for (let expected = 1; expected <= 10_000;) {
+    for (const request of sendAll()) {
+      expect(request.number).toBe(expected++);
+      answer(request);
+    }
+  }
+  expect(told).toBe(10_000);
+  expect(line.waiting()).toBe(0);
+});

@@ -1,0 +1,167 @@
+// Does a cluster come up once, whatever a former supervisor left, and does nothing outlive a supervisor however it dies?
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { nodeDirectory, nodeLog } from "../../src/cluster/layout.ts";
+import { lockCluster } from "../../src/cluster/lock.ts";
+import { identify } from "../../src/cluster/processes.ts";
+import { createClusterDirectory, purgeCluster, readClusterState, writeClusterState } from "../../src/cluster/state.ts";
+import { findRunning } from "../../src/cluster/up.ts";
+import { inPlace, isAlive, listening, type Place, refusal, waitFor } from "./fixture.ts";
+
+/** Processes start slowly on a machine that is busy with other tests. */
+setDefaultTimeout(20_000);
+
+/** A supervisor that a test may kill, its nodes listening. */
+async function supervisorProcess(place: Place, size: number): Promise<ChildProcess> {
+  const script = join(import.meta.dir, "fake-up.ts");
+  const child = spawn(process.execPath, [script, place.root, String(size), String(place.basePort)], {
+    stdio: "ignore",
+  });
+  place.atEnd(() => child.kill("SIGKILL"));
+  const facts = await waitFor("the supervisor", async () => {
+    const running = existsSync(place.layout.controlSocket) ? await findRunning(place.layout).catch(() => null) : null;
+    return running?.nodes.every((node) => node.pid !== null) === true ? running : undefined;
+  });
+  await listening(facts);
+  return child;
+}
+
+async function killSupervisor(child: ChildProcess): Promise<void> {
+  const ended = new Promise((done) => child.once("exit", done));
+  child.kill("SIGKILL");
+  await ended;
+}
+
+const pidsOf = (place: Place): readonly number[] =>
+  readClusterState(place.layout)?.nodes.flatMap(({ pid }) => pid ?? []) ?? [];
+
+test("the nodes of a supervisor that was killed with -9 stop by themselves, in good order", () =>
+  inPlace(async (place) => {
+    const child = await supervisorProcess(place, 3);
+    const pids = pidsOf(place);
+    expect(pids.filter(isAlive)).toHaveLength(3);
+    await killSupervisor(child);
+    await waitFor("the nodes to end", () => pids.every((pid) => !isAlive(pid)) || undefined);
+    expect(readFileSync(nodeLog(place.layout, "n1"), "utf8")).toContain("stopping: the supervisor has ended");
+  }));
+
+test("after kill -9 of the supervisor the next up resumes, with stale socket and pids in the way", () =>
+  inPlace(async (place) => {
+    await killSupervisor(await supervisorProcess(place, 3));
+    expect(existsSync(place.layout.controlSocket)).toBe(true);
+    const supervisor = await place.started(null);
+    expect(supervisor.facts().nodes.map(({ process }) => process)).toEqual(["running", "running", "running"]);
+  }));
+
+test("a node that was left paused is named and ended by the next up", () =>
+  inPlace(async (place) => {
+    const child = await supervisorProcess(place, 2);
+    const [, paused = 0] = pidsOf(place);
+    process.kill(paused, "SIGSTOP");
+    await killSupervisor(child);
+    const result = await place.up(null);
+    expect(result).toMatchObject({ kind: "started", leftovers: [{ id: "n2", pid: paused, was: "paused" }] });
+    expect(isAlive(paused)).toBe(false);
+  }));
+
+test("a stranger that has the pid of a dead node is left alone", () =>
+  inPlace(async (place) => {
+    await (await place.started(2)).stop();
+    const stranger = spawn("sleep", ["60"]);
+    try {
+      const state = readClusterState(place.layout);
+      if (state === null || stranger.pid === undefined) throw new Error("nothing to forge");
+      const startTime = identify(process.pid)?.startTime.replace(/\d+$/, "1") ?? "";
+      const nodes = state.nodes.map((node) => ({ ...node, pid: stranger.pid ?? 0, startTime }));
+      writeClusterState(place.layout, { ...state, pid: stranger.pid, startTime, nodes });
+      const result = await place.up(null);
+      expect(result).toMatchObject({ kind: "started", leftovers: [] });
+      expect(isAlive(stranger.pid)).toBe(true);
+    } finally {
+      stranger.kill("SIGKILL");
+    }
+  }));
+
+test("of two terminals that come up at once, one starts the nodes and the other finds them running", () =>
+  inPlace(async (place) => {
+    const results = await Promise.all([place.up(3), place.up(3)]);
+    expect(results.map(({ kind }) => kind).toSorted()).toEqual(["running", "started"]);
+    expect(new Set(pidsOf(place)).size).toBe(3);
+  }));
+
+test("up beside a running cluster finds it, and refuses another size or another port", () =>
+  inPlace(async (place) => {
+    await place.started(3);
+    expect(await place.up(3)).toMatchObject({ kind: "running", facts: { pid: process.pid } });
+    expect(await place.up(null, null)).toMatchObject({ kind: "running" });
+    expect(await refusal(place.up(5))).toContain("has 3 nodes, not 5");
+    expect(await refusal(place.up(3, place.basePort + 1))).toContain("--base-port");
+  }));
+
+test("every port in use is named before anything starts", () =>
+  inPlace(async (place) => {
+    const other = createServer();
+    await new Promise<void>((done) => other.listen(place.basePort + 1, "127.0.0.1", done));
+    expect(await refusal(place.up(3))).toContain(`port ${place.basePort + 1} for n2 is in use; nothing was started`);
+    expect(existsSync(nodeLog(place.layout, "n1"))).toBe(false);
+    expect(readClusterState(place.layout)).toBeNull();
+    await new Promise((done) => other.close(done));
+  }));
+
+test("a directory that up did not create is neither used nor deleted", () =>
+  inPlace(async (place) => {
+    mkdirSync(place.layout.directory, { recursive: true });
+    writeFileSync(join(place.layout.directory, "thesis.txt"), "years of work");
+    expect(await refusal(place.up(3))).toContain("was not made by `raftq cluster up`");
+    expect(() => purgeCluster(place.layout, null)).toThrow("is not deleted");
+    expect(readdirSync(place.layout.directory)).toEqual(["thesis.txt"]);
+  }));
+
+test("a purge deletes what up created, and leaves and names what somebody else put there", () =>
+  inPlace(async (place) => {
+    const supervisor = await place.started(2);
+    await supervisor.stop();
+    await supervisor.stopped;
+    writeFileSync(join(place.layout.directory, "notes.txt"), "mine");
+    expect(purgeCluster(place.layout, readClusterState(place.layout))).toEqual(["notes.txt"]);
+    expect(readdirSync(place.layout.directory)).toEqual(["notes.txt"]);
+  }));
+
+test("a purge that was interrupted is finished by the next up, which then founds anew", () =>
+  inPlace(async (place) => {
+    const supervisor = await place.started(3);
+    await supervisor.stop();
+    await supervisor.stopped;
+    const state = readClusterState(place.layout);
+    if (state === null) throw new Error("no state");
+    writeClusterState(place.layout, { ...state, purging: true });
+    const stale = join(nodeDirectory(place.layout, "n3"), "stale");
+    writeFileSync(stale, "");
+    expect(await place.up(2)).toMatchObject({
+      kind: "started",
+      founded: true,
+    });
+    expect(existsSync(stale)).toBe(false);
+    expect(readClusterState(place.layout)).toMatchObject({ purging: false, nodes: [{ id: "n1" }, { id: "n2" }] });
+  }));
+
+test("a supervisor that was killed before its first state leaves a directory that the next up uses", () =>
+  inPlace(async (place) => {
+    mkdirSync(place.layout.directory, { recursive: true });
+    createClusterDirectory(place.layout);
+    expect(await place.up(1)).toMatchObject({ kind: "started", founded: true });
+  }));
+
+test("the lock of a cluster has one holder, and is free again when that one lets go", () =>
+  inPlace(async (place) => {
+    createClusterDirectory(place.layout);
+    const first = await lockCluster(place.layout);
+    expect(first).not.toBeNull();
+    expect(await lockCluster(place.layout)).toBeNull();
+    first?.release();
+    const second = await waitFor("the lock", async () => (await lockCluster(place.layout)) ?? undefined);
+    second.release();
+  }));

@@ -1,0 +1,122 @@
+// Do the disk and the memory stay bounded, and does a follower that missed everything catch up by a snapshot?
+// The long run: RAFTQ_E2E_JOBS=1000000 RAFTQ_E2E_PAYLOAD=16.
+import { expect } from "bun:test";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import {
+  type ClusterStatus,
+  clusterStatus,
+  type NodeProcess,
+  parameter,
+  waitFor,
+  type World,
+  inWorld,
+} from "./harness.ts";
+
+const MiB = 1024 * 1024;
+/** The short run takes larger payloads, so that it fills as many segments and snapshots with fewer requests. */
+const JOBS = parameter("RAFTQ_E2E_JOBS", 10_000);
+const PAYLOAD = parameter("RAFTQ_E2E_PAYLOAD", 4_000);
+const BATCH = 1_000;
+
+function diskBytes(path: string): number {
+  const status = statSync(path, { throwIfNoEntry: false });
+  if (status === undefined) return 0;
+  if (!status.isDirectory()) return status.blocks * 512;
+  return readdirSync(path).reduce((sum, name) => sum + diskBytes(join(path, name)), 0);
+}
+
+/** The most memory the process ever held, by the system's own account. */
+function peakMemory(node: NodeProcess): number {
+  const line = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${node.pid()}/status`, "utf8"));
+  return Number(line?.[1] ?? 0) * 1024;
+}
+
+function commitIndexOf(status: ClusterStatus | null): number {
+  if (status === null) throw new Error("no node answered");
+  return Math.max(...status.nodes.map(({ commitIndex }) => commitIndex ?? 0));
+}
+
+/** Enqueues and dequeues `JOBS` jobs, `BATCH` at a time; each comes out with the value that went in. */
+async function throughAndOut(world: World, addresses: string): Promise<void> {
+  const filler = "x".repeat(Math.max(0, PAYLOAD - 8));
+  const wrong: string[] = [];
+  let expected = 0;
+  const pipe = world.pipe(["client", "--id", "c1", "--addr", addresses, "--timeout", "60s"], (line) => {
+    if (line.startsWith("ok ")) return;
+    if (line !== JSON.stringify(`${String(expected++).padStart(6, "0")}${filler}`)) wrong.push(line.slice(0, 100));
+  });
+  for (let first = 0; first < JOBS; first += BATCH) {
+    for (let i = first; i < first + BATCH; i++) pipe.write(`enqueue("${String(i).padStart(6, "0")}${filler}")`);
+    for (let i = first; i < first + BATCH; i++) pipe.write("dequeue");
+    await waitFor("the answers to a batch", 60_000, () => (pipe.waiting() < BATCH ? true : undefined));
+  }
+  expect(await pipe.end()).toBe(0);
+  expect(wrong).toEqual([]);
+  expect(expected).toBe(JOBS);
+}
+
+inWorld(
+  "enqueues and dequeues leave little on disk and in memory; a follower that was down catches up without an election",
+  async (world) => {
+    const cluster = await world.cluster(3);
+    const { nodes, addresses } = cluster;
+    const leading = await cluster.leader();
+    const absent = nodes.find((node) => node !== leading) as NodeProcess;
+    await absent.kill();
+    const began = performance.now();
+    await throughAndOut(world, addresses);
+    const seconds = (performance.now() - began) / 1_000;
+    const before = await clusterStatus(world, addresses);
+
+    const disk = Math.max(...nodes.map((node) => diskBytes(node.data)));
+    const memory = Math.max(...nodes.filter((node) => node !== absent).map(peakMemory));
+    absent.start();
+    const after = await waitFor("the absent follower to catch up", 30_000, async () => {
+      const status = await clusterStatus(world, addresses);
+      const node = status?.nodes.find(({ id }) => id === absent.id);
+      return node !== undefined && (node.appliedIndex ?? 0) >= commitIndexOf(before) ? status : undefined;
+    });
+    console.log(
+      `${JOBS} jobs of ${PAYLOAD} bytes in ${seconds.toFixed(1)} s: disk ${(disk / MiB).toFixed(0)} MiB, ` +
+        `memory ${(memory / MiB).toFixed(0)} MiB, snapshot at ${after?.nodes.find(({ id }) => id === absent.id)?.snapshotIndex}`,
+    );
+    expect(disk).toBeLessThan(256 * MiB);
+    expect(memory).toBeLessThan(400 * MiB);
+    expect(after?.term).toBe(before?.term as number);
+    expect(after?.nodes.find(({ id }) => id === absent.id)?.snapshotIndex).toBeGreaterThan(0);
+  },
+  60_000 + JOBS * 10,
+);
+
+inWorld(
+  "a killed node with many jobs waiting follows again in under five seconds, and snapshots cause no election",
+  async (world) => {
+    const cluster = await world.cluster(3);
+    const { nodes, addresses } = cluster;
+    const pipe = world.pipe(["client", "--id", "c1", "--addr", addresses, "--timeout", "60s"], () => undefined);
+    for (let i = 0; i < JOBS; i++) {
+      pipe.write(`enqueue(${1_000_000_000_000_000 + i})`);
+      if (i % BATCH === 0)
+        await waitFor("the answers to a batch", 60_000, () => (pipe.waiting() < BATCH ? true : undefined));
+    }
+    expect(await pipe.end()).toBe(0);
+    const before = await clusterStatus(world, addresses);
+    const leading = await cluster.leader();
+    const victim = nodes.find((node) => node !== leading) as NodeProcess;
+    await victim.kill();
+    const began = performance.now();
+    victim.start();
+    const after = await waitFor("the killed node to follow again", 30_000, async () => {
+      const status = await clusterStatus(world, addresses);
+      const node = status?.nodes.find(({ id }) => id === victim.id);
+      const caughtUp = node !== undefined && (node.appliedIndex ?? 0) >= commitIndexOf(before);
+      return caughtUp && node.state === "follower" ? status : undefined;
+    });
+    const seconds = (performance.now() - began) / 1_000;
+    console.log(`${JOBS} jobs of 16 bytes wait: a killed node follows again after ${seconds.toFixed(2)} s`);
+    expect(seconds).toBeLessThan(5);
+    expect(after?.term).toBe(before?.term as number);
+  },
+  60_000 + JOBS * 2,
+);

@@ -1,0 +1,118 @@
+// How do these tests write a log? Entries as a leader would stamp them, applied one by one, the replies decoded.
+import { QUEUE } from "../../src/config.ts";
+import { encodeCommand, encodeOpen, encodeTouch } from "../../src/queue/commands.ts";
+import { apply, createQueue, type Queue } from "../../src/queue/queue.ts";
+import { decodeReply } from "../../src/queue/replies.ts";
+import { freeze } from "../../src/queue/snapshot.ts";
+import type { AppliedEntry, Command, EntryFields, QueueLimits, Reply } from "../../src/queue/types.ts";
+
+export const LIMITS: QueueLimits = QUEUE;
+
+export const text = (value: string): Uint8Array => new TextEncoder().encode(value);
+export const hex = (bytes: Uint8Array): string => bytes.toHex();
+export const nonce = (value: number): Uint8Array => new Uint8Array(16).fill(value);
+
+export const enqueue = (...values: readonly string[]): Command => ({
+  type: "enqueue",
+  queue: "default",
+  jobs: values.map((value) => ({ encoding: 1, payload: text(value) })),
+});
+export const dequeue = (max = 1, maxBytes = 1_000_000): Command => ({
+  type: "dequeue",
+  queues: ["default"],
+  max,
+  maxBytes,
+  leaseMs: 0,
+  waitMs: 0,
+});
+export const settle: Command = { type: "settle" };
+
+/** Payloads as text, for short expectations. */
+export const values = (reply: Reply): readonly string[] | string =>
+  reply.type === "dequeued" ? reply.jobs.map((job) => new TextDecoder().decode(job.payload)) : reply.type;
+
+export interface Answered {
+  readonly reply: Reply;
+  readonly bytes: Uint8Array;
+  readonly duplicate: boolean;
+}
+
+/** A queue and the entries that made it what it is. */
+export class Log {
+  queue: Queue;
+  readonly entries: EntryFields[] = [];
+  time = 1_000;
+
+  constructor(limits: QueueLimits = LIMITS) {
+    this.queue = createQueue(limits);
+  }
+
+  append(fields: Partial<EntryFields>): AppliedEntry {
+    const index = this.queue.appliedIndex + 1;
+    const blank = {
+      index,
+      term: 1,
+      kind: "noop",
+      flags: 0,
+      time: this.time,
+      wall: 0,
+      session: 0,
+      number: 0,
+      answeredUpTo: 0,
+    } as const;
+    const entry: EntryFields = { ...blank, body: new Uint8Array(0), ...fields };
+    this.entries.push(entry);
+    return apply(this.queue, entry);
+  }
+
+  answered(fields: Partial<EntryFields>): Answered {
+    const { reply, duplicate } = this.append(fields);
+    return { reply: decodeReply(reply!), bytes: reply!, duplicate };
+  }
+
+  open(clientId: string, nonceValue = 1): Answered {
+    return this.answered({ kind: "open", body: encodeOpen({ clientId, nonce: nonce(nonceValue) }) });
+  }
+
+  /** Opens and gives the session. */
+  session(clientId: string, nonceValue = 1): number {
+    const { reply } = this.open(clientId, nonceValue);
+    if (reply.type !== "opened") throw new Error(`the session was not opened: ${JSON.stringify(reply)}`);
+    return reply.session;
+  }
+
+  send(session: number, number: number, command: Command | Uint8Array, answeredUpTo = 0): Answered {
+    const body = command instanceof Uint8Array ? command : encodeCommand(command);
+    return this.answered({ kind: "command", session, number, answeredUpTo, body });
+  }
+
+  close(session: number): Answered {
+    return this.answered({ kind: "close", session });
+  }
+
+  touch(...sessions: readonly number[]): void {
+    this.append({ kind: "touch", body: encodeTouch(sessions) });
+  }
+
+  /** Lets cluster time pass, by an entry that does nothing else. */
+  pass(ms: number): void {
+    this.time += ms;
+    this.append({ kind: "tick" });
+  }
+}
+
+export const refusal = (answered: Answered): string =>
+  answered.reply.type === "refused" ? answered.reply.code : answered.reply.type;
+
+export function partsOf(queue: Queue, maxPartBytes = 64 * 1_024): Uint8Array[] {
+  return drawAll(freeze(queue, maxPartBytes));
+}
+
+export function drawAll(frozen: { nextPart(): Uint8Array | null }): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  for (let part = frozen.nextPart(); part !== null; part = frozen.nextPart()) parts.push(part);
+  return parts;
+}
+
+/** The whole state as one text: equal texts are equal states. */
+export const stateOf = (queue: Queue): string => partsOf(queue).map(hex).join(" ");

@@ -1,0 +1,212 @@
+// Does the queue do what a few lines of plain arrays do? Random entries, many seeds, every reply and the state compared.
+import { expect, test } from "bun:test";
+import { type Random, seededRandom } from "../../src/lib/random.ts";
+import { encodeCommand } from "../../src/queue/commands.ts";
+import { apply } from "../../src/queue/queue.ts";
+import { restore } from "../../src/queue/snapshot.ts";
+import type { Command, QueueLimits } from "../../src/queue/types.ts";
+import { type Answered, dequeue, enqueue, hex, LIMITS, Log, partsOf, settle, stateOf } from "./log.ts";
+
+const MODEL_LIMITS: QueueLimits = {
+  ...LIMITS,
+  maxSessions: 3,
+  sessionExpiryMs: 2_000,
+  maxReplies: 6,
+  noncesRemembered: 3,
+  maxPayloadBytes: 20,
+};
+
+interface Client {
+  readonly processes: { nonce: number; session: number }[];
+  /** By number: what was sent and what came back. */
+  readonly done: { command: string; answer: string }[];
+  answeredUpTo: number;
+  numberAtOpen: number;
+  usedAt: number;
+}
+
+/** The rules of DESIGN section 7, as slowly and as plainly as they can be written. */
+class Model {
+  jobs: string[] = [];
+  clients = new Map<string, Client>();
+
+  expire(time: number): void {
+    for (const [id, client] of this.clients) {
+      if (time - client.usedAt >= MODEL_LIMITS.sessionExpiryMs) this.clients.delete(id);
+    }
+  }
+
+  open(id: string, nonce: number, index: number, time: number): string {
+    const client = this.clients.get(id);
+    if (client === undefined) {
+      if (this.clients.size >= MODEL_LIMITS.maxSessions) return "SESSIONS_FULL";
+      this.clients.set(id, {
+        processes: [{ nonce, session: index }],
+        done: [],
+        answeredUpTo: 0,
+        numberAtOpen: 0,
+        usedAt: time,
+      });
+      return `opened ${index} after 0`;
+    }
+    const { processes } = client;
+    const known = processes.slice(-MODEL_LIMITS.noncesRemembered).findLast((process) => process.nonce === nonce);
+    if (known !== undefined && known !== processes.at(-1)) return "SESSION_FENCED";
+    if (known === undefined) {
+      processes.push({ nonce, session: index });
+      client.numberAtOpen = client.done.length;
+    }
+    client.usedAt = time;
+    return `opened ${processes.at(-1)!.session} after ${client.numberAtOpen}`;
+  }
+
+  find(session: number): Client | string {
+    for (const { processes } of this.clients.values()) {
+      if (
+        processes
+          .slice(0, -1)
+          .slice(-MODEL_LIMITS.noncesRemembered + 1)
+          .some((process) => process.session === session)
+      )
+        return "SESSION_FENCED";
+    }
+    return (
+      [...this.clients.values()].find(({ processes }) => processes.at(-1)!.session === session) ?? "SESSION_EXPIRED"
+    );
+  }
+
+  send(session: number, number: number, command: Command, answeredUpTo: number, time: number): string {
+    const client = this.find(session);
+    if (typeof client === "string") return client;
+    client.usedAt = time;
+    const bytes = hex(encodeCommand(command));
+    const earlier = client.done[number - 1];
+    const forgotten = number <= client.answeredUpTo;
+    client.answeredUpTo = Math.max(client.answeredUpTo, Math.min(answeredUpTo, client.done.length));
+    if (earlier !== undefined) {
+      if (forgotten) return "FORGOTTEN";
+      return earlier.command === bytes || command.type === "settle" ? earlier.answer : "CONFLICT";
+    }
+    if (number !== client.done.length + 1) return "OUT_OF_ORDER";
+    if (client.done.length - client.answeredUpTo >= MODEL_LIMITS.maxReplies) return "WINDOW_FULL";
+    const answer = this.execute(command);
+    client.done.push({ command: bytes, answer });
+    return answer;
+  }
+
+  execute(command: Command): string {
+    if (command.type === "settle") return "void";
+    if (command.type === "enqueue") {
+      if (command.jobs.some((job) => job.payload.length > MODEL_LIMITS.maxPayloadBytes)) return "TOO_LARGE";
+      this.jobs.push(...command.jobs.map((job) => new TextDecoder().decode(job.payload)));
+      return "enqueued";
+    }
+    const taken: string[] = [];
+    let room = Math.min(command.maxBytes, MODEL_LIMITS.maxPayloadBytes);
+    while (this.jobs.length > 0 && taken.length < command.max && (taken.length === 0 || this.jobs[0]!.length <= room)) {
+      room -= this.jobs[0]!.length;
+      taken.push(this.jobs.shift()!);
+    }
+    return `dequeued ${taken.join()}`;
+  }
+}
+
+function shown({ reply }: Answered): string {
+  switch (reply.type) {
+    case "refused":
+      return reply.code;
+    case "opened":
+      return `opened ${reply.session} after ${reply.lastNumber}`;
+    case "dequeued":
+      return `dequeued ${reply.jobs.map(({ payload }) => new TextDecoder().decode(payload)).join()}`;
+    case "enqueued":
+    case "void":
+    case "closed":
+      return reply.type;
+  }
+}
+
+function randomCommand(random: Random): Command {
+  if (random.chance(8)) return settle;
+  if (random.chance(45)) return dequeue(random.between(1, 4), random.below(40));
+  const job = (): string => `${random.below(100)}`.padEnd(random.chance(4) ? 21 : random.below(12), "x");
+  return enqueue(...Array.from({ length: random.between(1, 3) }, job));
+}
+
+/** One random entry into both; gives what both said. */
+function step(log: Log, model: Model, random: Random, sessions: number[]): [string, string] {
+  log.time += random.below(random.chance(2) ? 2_500 : 100);
+  const index = log.queue.appliedIndex + 1;
+  model.expire(log.time);
+  const clientId = `c${random.below(4)}`;
+  if (sessions.length === 0 || random.chance(8)) {
+    const nonce = random.below(6);
+    const opened = log.open(clientId, nonce);
+    if (opened.reply.type === "opened") sessions.push(opened.reply.session);
+    return [shown(opened), model.open(clientId, nonce, index, log.time)];
+  }
+  const session =
+    sessions[
+      random.chance(80)
+        ? sessions.length - 1 - random.below(Math.min(3, sessions.length))
+        : random.below(sessions.length)
+    ]!;
+  const client = model.find(session);
+  if (random.chance(2)) {
+    if (typeof client !== "string")
+      for (const [id, found] of model.clients) if (found === client) model.clients.delete(id);
+    return [shown(log.close(session)), typeof client === "string" ? client : "closed"];
+  }
+  if (random.chance(4)) {
+    log.touch(session);
+    if (typeof client !== "string") client.usedAt = log.time;
+    return ["", ""];
+  }
+  const last = typeof client === "string" ? 0 : client.done.length;
+  const number = random.chance(75) ? last + 1 : random.between(1, last + 3);
+  const command = randomCommand(random);
+  const answeredUpTo = random.chance(40) ? Math.max(0, last - random.below(4)) : 0;
+  return [
+    shown(log.send(session, number, command, answeredUpTo)),
+    model.send(session, number, command, answeredUpTo, log.time),
+  ];
+}
+
+test("random entries give the replies and the jobs of the plain model, also after a restored snapshot", () => {
+  const seen = new Map<string, number>();
+  for (let seed = 1; seed <= 150; seed++) {
+    const random = seededRandom(seed);
+    const log = new Log(MODEL_LIMITS);
+    const model = new Model();
+    const sessions: number[] = [];
+    for (let round = 0; round < 250; round++) {
+      const [found, expected] = step(log, model, random, sessions);
+      if (found !== expected)
+        throw new Error(`seed ${seed}, entry ${log.queue.appliedIndex}: "${found}" where "${expected}" is right`);
+      const kind = found.split(" ")[0]!;
+      seen.set(kind, (seen.get(kind) ?? 0) + 1);
+      if (log.queue.ready !== model.jobs.length)
+        throw new Error(`seed ${seed}: ${log.queue.ready} jobs where ${model.jobs.length} wait`);
+      if (random.chance(2)) log.queue = restore(partsOf(log.queue, random.between(1, 2_000)));
+    }
+    expect(log.queue.sessionCount).toBe(model.clients.size);
+    // The replayed log, without any snapshot, is the same state.
+    const replayed = new Log(MODEL_LIMITS);
+    for (const entry of log.entries) apply(replayed.queue, entry);
+    expect(stateOf(replayed.queue)).toBe(stateOf(log.queue));
+  }
+  const every = [
+    "enqueued",
+    "dequeued",
+    "void",
+    "opened",
+    "closed",
+    "CONFLICT",
+    "FORGOTTEN",
+    "OUT_OF_ORDER",
+    "WINDOW_FULL",
+  ];
+  every.push("SESSIONS_FULL", "SESSION_EXPIRED", "SESSION_FENCED", "TOO_LARGE");
+  // Every rule was met often, else the comparison says little.
+  for (const kind of every) expect([kind, (seen.get(kind) ?? 0) >= 50]).toEqual([kind, true]);
+});

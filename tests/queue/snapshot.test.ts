@@ -1,0 +1,258 @@
+// Is a restored queue the same queue? Same bytes, same future; frozen while it goes on; damaged bytes refused.
+import { describe, expect, test } from "bun:test";
+import { createReader, Malformed } from "../../src/lib/msgpack.ts";
+import { type Random, seededRandom } from "../../src/lib/random.ts";
+import { apply } from "../../src/queue/queue.ts";
+import { freeze, restore } from "../../src/queue/snapshot.ts";
+import type { EntryFields } from "../../src/queue/types.ts";
+import { clientOf } from "../../src/queue/queue.ts";
+import { dequeue, drawAll, enqueue, hex, LIMITS, Log, partsOf, refusal, settle, stateOf, values } from "./log.ts";
+import { mutate } from "../lib/mutate.ts";
+
+const SMALL = { ...LIMITS, maxSessions: 4, sessionExpiryMs: 3_000, maxReplies: 8, noncesRemembered: 3 };
+
+/** A log with everything in it: several clients, fenced sessions, refusals, acknowledged and stored answers, jobs. */
+function busyLog(random: Random, entries: number, log = new Log(SMALL)): Log {
+  const numbers = new Map<number, number>();
+  for (let count = 0; count < entries; count++) {
+    log.time += random.below(60);
+    if (numbers.size === 0 || random.chance(5)) {
+      const { reply } = log.open(`c${random.below(4)}`, random.below(5));
+      if (reply.type === "opened") numbers.set(reply.session, reply.lastNumber);
+      continue;
+    }
+    const session = [...numbers.keys()][random.below(numbers.size)]!;
+    const number = (numbers.get(session) ?? 0) + 1;
+    const command = random.chance(60)
+      ? enqueue("x".repeat(random.below(30)), `${count}`)
+      : random.chance(90)
+        ? dequeue(2)
+        : settle;
+    const sent = log.send(session, number, command, random.chance(70) ? number - random.between(1, 6) : 0);
+    if (sent.reply.type !== "refused") numbers.set(session, number);
+    else if (random.chance(50)) numbers.delete(session);
+    if (random.chance(1)) log.close(session);
+    if (random.chance(2)) log.touch(session);
+  }
+  return log;
+}
+
+const replay = (entries: readonly EntryFields[]): Log => {
+  const log = new Log(SMALL);
+  for (const entry of entries) apply(log.queue, entry);
+  return log;
+};
+
+describe("a restored queue", () => {
+  test("has the same bytes as the one that was frozen and as the replayed log, whatever the size of the parts", () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      const random = seededRandom(seed);
+      const log = busyLog(random, 200);
+      const restored = restore(partsOf(log.queue, random.between(1, 5_000)));
+      expect(stateOf(restored)).toBe(stateOf(log.queue));
+      expect(stateOf(replay(log.entries).queue)).toBe(stateOf(log.queue));
+    }
+  });
+
+  test("answers every later entry with the same bytes", () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      const log = busyLog(seededRandom(seed), 150);
+      const restored = restore(partsOf(log.queue));
+      const known = log.entries.length;
+      busyLog(seededRandom(seed + 1_000), 150, log);
+      const again = replay(log.entries.slice(0, known));
+      for (const entry of log.entries.slice(known)) {
+        expect(apply(restored, entry)).toEqual(apply(again.queue, entry));
+      }
+      expect(stateOf(restored)).toBe(stateOf(log.queue));
+    }
+  });
+
+  test("keeps sessions: a retry is answered, a gap refused, an old process fenced, an old answer forgotten", () => {
+    const log = new Log();
+    const older = log.session("c1", 1);
+    const session = log.session("c1", 2);
+    const opened = log.open("c1", 2);
+    log.send(session, 1, enqueue("a"));
+    const stored = log.send(session, 2, enqueue("b"), 1);
+    log.queue = restore(partsOf(log.queue));
+    expect(log.open("c1", 2).bytes).toEqual(opened.bytes);
+    expect(log.send(session, 2, enqueue("b")).bytes).toEqual(stored.bytes);
+    expect(refusal(log.send(session, 2, enqueue("c")))).toBe("CONFLICT");
+    expect(refusal(log.send(session, 1, enqueue("a")))).toBe("FORGOTTEN");
+    expect(refusal(log.send(session, 4, enqueue("d")))).toBe("OUT_OF_ORDER");
+    expect(refusal(log.send(older, 3, enqueue("d")))).toBe("SESSION_FENCED");
+    expect(refusal(log.open("c1", 1))).toBe("SESSION_FENCED");
+    expect(clientOf(log.queue, older)).toBe("c1");
+    expect(values(log.send(session, 3, dequeue(5)).reply)).toEqual(["a", "b"]);
+  });
+
+  test("lacks what was deleted before: nothing of another state is merged in", () => {
+    const log = new Log();
+    const session = log.session("c1");
+    log.send(session, 1, enqueue("a", "b"));
+    log.send(session, 2, dequeue(1));
+    const closed = log.session("c2");
+    log.close(closed);
+    const restored = restore(partsOf(log.queue));
+    expect([restored.ready, restored.sessionCount]).toEqual([1, 1]);
+  });
+
+  test("goes on with ids, limits, time and expiry of the snapshot, not with this node's own", () => {
+    const log = new Log({ ...LIMITS, sessionExpiryMs: 500, maxSessions: 1 });
+    const session = log.session("c1");
+    log.send(session, 1, enqueue("a", "b", "c"));
+    log.send(session, 2, dequeue(3));
+    log.queue = restore(partsOf(log.queue));
+    expect(log.queue.limits).toEqual({ ...LIMITS, sessionExpiryMs: 500, maxSessions: 1 });
+    expect(log.queue.time).toBe(1_000);
+    expect(log.send(session, 3, enqueue("d")).reply).toMatchObject({ firstId: 4 });
+    expect(refusal(log.open("c2"))).toBe("SESSIONS_FULL");
+    log.pass(500);
+    expect(log.queue.sessionCount).toBe(0);
+  });
+
+  test("of a fresh queue is a fresh queue", () => {
+    const log = new Log();
+    const restored = restore(partsOf(log.queue));
+    expect([restored.appliedIndex, restored.ready, restored.sessionCount]).toEqual([0, 0, 0]);
+  });
+
+  test("keeps its own copy of everything: the parts' memory may be reused", () => {
+    const log = busyLog(seededRandom(3), 200);
+    const parts = partsOf(log.queue);
+    const before = stateOf(log.queue);
+    const restored = restore(parts);
+    for (const part of parts) part.fill(0xff);
+    expect(stateOf(restored)).toBe(before);
+  });
+});
+
+describe("a frozen queue", () => {
+  test("stays what it was while entries are applied between its parts", () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const random = seededRandom(seed);
+      const log = busyLog(random, 200);
+      const expected = partsOf(log.queue, 300).map(hex);
+      const frozen = freeze(log.queue, 300);
+      const drawn: string[] = [];
+      for (let part = frozen.nextPart(); part !== null; part = frozen.nextPart()) {
+        drawn.push(hex(part));
+        busyLog(random, 5, log);
+      }
+      expect(drawn).toEqual(expected);
+      expect(stateOf(replay(log.entries).queue)).toBe(stateOf(log.queue));
+    }
+  });
+
+  test("and a second one taken meanwhile do not disturb each other", () => {
+    const random = seededRandom(8);
+    const log = busyLog(random, 150);
+    const first = freeze(log.queue, 1_000);
+    const firstState = partsOf(log.queue, 1_000).map(hex);
+    busyLog(random, 100, log);
+    const second = freeze(log.queue, 1_000);
+    const secondState = partsOf(log.queue, 1_000).map(hex);
+    busyLog(random, 100, log);
+    expect(drawAll(second).map(hex)).toEqual(secondState);
+    expect(drawAll(first).map(hex)).toEqual(firstState);
+  });
+
+  test("gives parts within the limit, except where one record alone is longer", () => {
+    const log = busyLog(seededRandom(4), 300);
+    const session = log.session("long", 9);
+    for (let number = 1; number <= 5; number++) log.send(session, number, enqueue("y".repeat(number * 400)));
+    for (const maxPartBytes of [200, 1_000, 10_000]) {
+      const parts = partsOf(log.queue, maxPartBytes);
+      const longer = parts.filter((part) => part.length > maxPartBytes);
+      expect(longer.length).toBe(maxPartBytes === 10_000 ? 0 : maxPartBytes === 1_000 ? 3 : 5);
+      for (const part of longer) {
+        const reader = createReader(part);
+        reader.array(2, 2);
+        reader.uint();
+        expect(reader.array(0, 100)).toBe(1);
+      }
+    }
+  });
+
+  test("has these bytes: a snapshot of today must be readable for ever", () => {
+    const log = new Log({ ...LIMITS, sessionExpiryMs: 60_000 });
+    const session = log.session("c1", 0xaa);
+    log.send(session, 1, enqueue("4", "22"));
+    log.send(session, 2, dequeue());
+    const golden = [
+      "92 00 95",
+      // header: format, version, appliedIndex, time, sessions, first id, jobs, limits
+      "99 01 01 01 03 cd03e8 01 02 01 97 cd2710 cdea60 cd0400 ce00400000 10 ce00100000 cd03e8",
+      // session: client id, session, numberAtOpen, lastNumber, answeredUpTo, usedAt, openings
+      "98 02 a26331 01 00 02 00 cd03e8 91 92 c410aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 01",
+      // answers: length and CRC-32 of the command, reply
+      "94 03 22 ce03681c63 c405 9401020102",
+      "94 03 13 cef070bfd6 c40a 93020391930101c40134",
+      // jobs: first id, encodings, lengths, payloads
+      "95 04 02 c40101 c40400000002 c4023232",
+    ];
+    expect(partsOf(log.queue).map(hex)).toEqual([golden.join("").replaceAll(" ", "")]);
+    expect(stateOf(restore(partsOf(log.queue)))).toBe(stateOf(log.queue));
+  });
+});
+
+describe("damaged snapshots", () => {
+  const log = busyLog(seededRandom(6), 250);
+  const parts = partsOf(log.queue, 250);
+
+  test("parts that are missing, doubled, swapped or too many are refused", () => {
+    expect(parts.length).toBeGreaterThan(5);
+    expect(() => restore([])).toThrow(Malformed);
+    for (let at = 0; at < parts.length; at++) {
+      expect(() => restore(parts.toSpliced(at, 1))).toThrow(Malformed);
+      expect(() => restore(parts.toSpliced(at, 0, parts[at]!))).toThrow(Malformed);
+      if (at > 0) expect(() => restore(parts.with(at, parts[at - 1]!).with(at - 1, parts[at]!))).toThrow(Malformed);
+    }
+  });
+
+  test("a part under another number is refused", () => {
+    const [only] = partsOf(log.queue);
+    expect(() => restore([only!.with(1, 1)])).toThrow("part 1 of a snapshot stands where part 0 is expected");
+  });
+
+  test("a snapshot that lacks its last session is refused", () => {
+    const sessions = new Log();
+    sessions.session("c1");
+    sessions.session("c2");
+    const records = partsOf(sessions.queue, 1);
+    expect(restore(records).sessionCount).toBe(2);
+    expect(() => restore(records.slice(0, -1))).toThrow("1 sessions where its header says 2");
+  });
+
+  test("a part of another snapshot is refused when it does not fit", () => {
+    const other = partsOf(busyLog(seededRandom(60), 400).queue, 250);
+    expect(() => restore(parts.with(0, other[0]!))).toThrow(Malformed);
+    expect(() => restore(parts.with(-1, other[parts.length - 1]!))).toThrow(Malformed);
+  });
+
+  test("every cut end is refused", () => {
+    for (let at = 0; at < parts.length; at++) {
+      const part = parts[at]!;
+      for (let length = 0; length < part.length; length++) {
+        expect(() => restore(parts.with(at, part.subarray(0, length)))).toThrow(Malformed);
+      }
+    }
+  });
+
+  test("random damage is refused as malformed, or is a valid queue: nothing else comes out", () => {
+    const random = seededRandom(9);
+    let refused = 0;
+    for (let round = 0; round < 6_000; round++) {
+      const at = random.below(parts.length);
+      try {
+        const restored = restore(parts.with(at, mutate(parts[at]!, random)));
+        expect(stateOf(restore(partsOf(restored)))).toBe(stateOf(restored));
+      } catch (error) {
+        if (!(error instanceof Malformed)) throw error;
+        refused++;
+      }
+    }
+    expect(refused).toBeGreaterThan(3_000);
+  });
+});

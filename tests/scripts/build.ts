@@ -1,0 +1,67 @@
+// How does the source become dist/raftq? One `bun build --compile`, put in place in one step: a process that starts the
+// binary meanwhile sees the old one or the new one, never half of one.
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { BINARY, install, requirePinnedBun, ROOT, say } from "./project.ts";
+
+const INPUTS = ["src", "package.json", "bun.lock", "tsconfig.json", "tests/scripts/build.ts"];
+
+/** True when dist/raftq is at least as new as everything it is made from. */
+export function upToDate(): boolean {
+  const built = modified(BINARY);
+  return built > 0 && INPUTS.every((input) => newest(join(ROOT, input)) < built);
+}
+
+export function build(): void {
+  const began = Date.now();
+  mkdirSync(dirname(BINARY), { recursive: true });
+  // Beside the binary, so that the rename stays on one file system. The compiler leaves temporary files in its working
+  // directory and a source map beside its output (the binary holds one already); they go with the folder.
+  const workshop = mkdtempSync(`${BINARY}-build-`);
+  const unfinished = join(workshop, "raftq");
+  const done = spawnSync(
+    process.execPath,
+    [
+      "build",
+      "--compile",
+      "--minify",
+      "--sourcemap",
+      // Otherwise a bunfig.toml or .env in the user's directory would run code inside the binary.
+      "--no-compile-autoload-bunfig",
+      "--no-compile-autoload-dotenv",
+      join(ROOT, "src/main.ts"),
+      "--outfile",
+      unfinished,
+    ],
+    { cwd: workshop, encoding: "utf8" },
+  );
+  if (done.status !== 0) {
+    rmSync(workshop, { recursive: true });
+    say(done.stdout + done.stderr);
+    say("dist/raftq was not built; the lines above say why.");
+    process.exit(1);
+  }
+  // As old as the moment the sources were read: what was edited during the build counts as newer.
+  utimesSync(unfinished, began / 1_000, began / 1_000);
+  renameSync(unfinished, BINARY);
+  rmSync(workshop, { recursive: true });
+  say(`built dist/raftq in ${((Date.now() - began) / 1_000).toFixed(1)} s`);
+}
+
+function newest(path: string): number {
+  const status = statSync(path);
+  if (!status.isDirectory()) return status.mtimeMs;
+  // A folder's own time tells of files that were removed.
+  return readdirSync(path).reduce((latest, name) => Math.max(latest, newest(join(path, name))), status.mtimeMs);
+}
+
+function modified(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+if (import.meta.main) {
+  requirePinnedBun();
+  install();
+  build();
+}

@@ -1,0 +1,78 @@
+// What must a contributor pass? Check, unit tests and simulator smoke, the build, and the compiled binary end to end.
+// The last line counts all of it: "N passed, N failed"; each check step and the build count as one.
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { check } from "./check.ts";
+import { parseJunit, type Totals } from "./junit.ts";
+import { leftovers } from "./leftovers.ts";
+import { install, requirePinnedBun, ROOT, runStep, type StepResult } from "./project.ts";
+
+const UNIT_TIMEOUT_MS = 150_000;
+/** Of one test; `bun test` alone gives 5 s. A machine that is busy with other things must not decide what passes. */
+const TEST_TIMEOUT_MS = 30_000;
+const BUILD_TIMEOUT_MS = 60_000;
+const E2E_TIMEOUT_MS = 400_000;
+
+const reports = mkdtempSync(join(tmpdir(), "raftq-test-"));
+/** Marks every process that the tests start, and what those start. */
+const run = `${process.pid}-${Date.now()}`;
+
+/** Runs `bun test` and counts what its own report says, not what it printed. */
+async function suite(name: string, args: readonly string[], timeoutMs: number): Promise<Totals> {
+  const report = join(reports, `${name}.xml`);
+  const command = [process.execPath, "test", "--reporter=junit", `--reporter-outfile=${report}`, ...args];
+  const result = await runStep(command, timeoutMs, { TEST_RUN_ID: run });
+  const totals = await parseJunit(report);
+  // A suite can fail without a failed test: a file that does not load, a crash, no time left.
+  const unexplained = !result.ok && totals.failed === 0;
+  if (unexplained || totals.passed + totals.failed === 0) {
+    console.log(`${name}: FAILED (${result.ok ? "no test ran" : result.why})`);
+    return { passed: totals.passed, failed: totals.failed + 1 };
+  }
+  return totals;
+}
+
+function step(name: string, result: StepResult): Totals {
+  console.log(result.ok ? `${name}: ok` : `${name}: FAILED (${result.why})`);
+  return result.ok ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+}
+
+requirePinnedBun();
+install();
+
+const all: { readonly name: string; readonly totals: Totals; readonly seconds: number }[] = [];
+async function count(name: string, work: () => Promise<Totals>): Promise<Totals> {
+  console.log(`\n--- ${name} ---`);
+  const began = Date.now();
+  const totals = await work();
+  all.push({ name, totals, seconds: (Date.now() - began) / 1_000 });
+  return totals;
+}
+
+await count("check", async () => {
+  const results = await check();
+  const passed = results.filter((result) => result.ok).length;
+  return { passed, failed: results.length - passed };
+});
+await count("unit", () => suite("unit", [`--timeout=${TEST_TIMEOUT_MS}`], UNIT_TIMEOUT_MS));
+const built = await count("build", async () =>
+  step("build", await runStep([process.execPath, join(ROOT, "tests/scripts/build.ts")], BUILD_TIMEOUT_MS)),
+);
+if (built.failed === 0) {
+  const files = readdirSync(join(ROOT, "tests/e2e")).filter((name) => name.endsWith(".e2e.ts"));
+  const paths = files.toSorted().map((name) => `./tests/e2e/${name}`);
+  if (paths.length === 0) throw new Error("there is no test in tests/e2e");
+  await count("e2e", () => suite("e2e", paths, E2E_TIMEOUT_MS));
+}
+await count("leftovers", async () => step("no process is left behind", leftovers(run)));
+rmSync(reports, { recursive: true });
+
+console.log("");
+for (const { name, totals, seconds } of all) {
+  console.log(`${name.padEnd(10)} ${totals.passed} passed, ${totals.failed} failed (${seconds.toFixed(1)} s)`);
+}
+const passed = all.reduce((sum, { totals }) => sum + totals.passed, 0);
+const failed = all.reduce((sum, { totals }) => sum + totals.failed, 0);
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);

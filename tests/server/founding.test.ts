@@ -1,0 +1,93 @@
+// Who may found a cluster? The rules of DESIGN section 4 on values: no network, no disk.
+import { describe, expect, test } from "bun:test";
+import {
+  clusterIdOf,
+  foundingEntry,
+  foundingEntryOf,
+  foundingSet,
+  type FoundingWord,
+  type Heard,
+  namesMember,
+  nextFoundingStep,
+} from "../../src/server/founding.ts";
+import { type Incarnation, isIncarnation, isNodeId, type Member } from "../../src/raft/types.ts";
+
+const incarnationOf = (digit: string): Incarnation => {
+  const text = digit.repeat(16);
+  if (!isIncarnation(text)) throw new Error(text);
+  return text;
+};
+const node = (id: string, port: number, digit = "a"): Member => {
+  if (!isNodeId(id)) throw new Error(id);
+  return { id, incarnation: incarnationOf(digit), address: `127.0.0.1:${port}` };
+};
+const n1 = node("n1", 1, "1");
+const n2 = node("n2", 2, "2");
+const n3 = node("n3", 3, "3");
+const set = foundingSet(["127.0.0.1:3", "127.0.0.1:1", "127.0.0.1:2"], "127.0.0.1:1");
+const fresh: FoundingWord = { expect: 3, set, fresh: true, record: null };
+const established = (record: Uint8Array | null): FoundingWord => ({ expect: 3, set, fresh: false, record });
+const heard = (...words: readonly [Member, FoundingWord][]): Map<string, Heard> =>
+  new Map(words.map(([member, word]) => [member.address, { member, word }]));
+
+describe("founding", () => {
+  test("the set holds every founder once, this node included, in one order for all", () => {
+    expect(foundingSet(["b:2", "a:1"], "c:3")).toEqual(["a:1", "b:2", "c:3"]);
+    expect(foundingSet(["a:1", "b:2"], "a:1")).toEqual(["a:1", "b:2"]);
+  });
+
+  test("nobody founds before all others were heard fresh", () => {
+    expect(nextFoundingStep(n1, fresh, heard([n2, fresh]))).toEqual({ type: "wait", missing: ["127.0.0.1:3"] });
+  });
+
+  test("only the lowest id founds, with exactly the founders heard", () => {
+    const step = nextFoundingStep(n1, fresh, heard([n3, fresh], [n2, fresh]));
+    expect(step.type).toBe("found");
+    expect(step.type === "found" && step.members.map(({ id }) => id).toSorted()).toEqual([n1.id, n2.id, n3.id]);
+    expect(nextFoundingStep(n2, fresh, heard([n3, fresh], [n1, fresh]))).toEqual({ type: "wait", missing: [] });
+  });
+
+  test("one voice that is not fresh stops the founding, whoever else is fresh", () => {
+    expect(nextFoundingStep(n1, fresh, heard([n2, fresh], [n3, established(null)]))).toEqual({ type: "join" });
+  });
+
+  test("a founder adopts the entry that names its own incarnation, and no other", () => {
+    const { record } = foundingEntry([n1, n2, n3]);
+    expect(nextFoundingStep(n2, fresh, heard([n1, established(record)]))).toEqual({ type: "adopt", record });
+    const wiped = { ...n2, incarnation: incarnationOf("9") };
+    expect(nextFoundingStep(wiped, fresh, heard([n1, established(record)]))).toEqual({ type: "join" });
+  });
+
+  test("founders that state another number or another set refuse, and both are named", () => {
+    const other = { ...fresh, expect: 2 };
+    const step = nextFoundingStep(n1, fresh, heard([n2, other]));
+    expect(step.type).toBe("refuse");
+    expect(step.type === "refuse" && step.why).toContain("expects 3 founders");
+    expect(step.type === "refuse" && step.why).toContain("expects 2 founders");
+  });
+
+  test("two founders with one id refuse", () => {
+    const twin = { ...n1, address: n2.address, incarnation: incarnationOf("7") };
+    expect(nextFoundingStep(n1, fresh, heard([twin, fresh])).type).toBe("refuse");
+  });
+
+  test("the first entry and the cluster id are the same for all founders, whatever order they met in", () => {
+    const one = foundingEntry([n1, n2, n3]);
+    const other = foundingEntry([n3, n1, n2]);
+    expect(other.record).toEqual(one.record);
+    expect(clusterIdOf(other)).toBe(clusterIdOf(one));
+    expect(clusterIdOf(foundingEntry([n1, n2]))).not.toBe(clusterIdOf(one));
+    expect(namesMember(one.record, n3)).toBe(true);
+    expect(namesMember(one.record, { ...n3, incarnation: incarnationOf("8") })).toBe(false);
+  });
+
+  test("a damaged first entry is not adopted", () => {
+    const { record } = foundingEntry([n1, n2, n3]);
+    for (let at = 0; at < record.length; at++) {
+      const damaged = record.slice();
+      damaged[at] = (damaged[at] ?? 0) ^ 0x10;
+      expect(foundingEntryOf(damaged)).toBeNull();
+    }
+    expect(foundingEntryOf(record.subarray(0, record.length - 1))).toBeNull();
+  });
+});

@@ -1,0 +1,262 @@
+// What does a node answer, and how do nodes find each other? Real nodes on simulated disks, clocks and network.
+import { describe, expect, test } from "bun:test";
+import { encodeCommand } from "../../src/queue/commands.ts";
+import { decodeReply } from "../../src/queue/replies.ts";
+import type { Reply } from "../../src/queue/types.ts";
+import type { Message } from "../../src/wire/connection.ts";
+import { createTown, type Guest, type Settled } from "./town.ts";
+
+const NONCE = new Uint8Array(16).fill(7);
+const enqueue = (text: string): Uint8Array =>
+  encodeCommand({
+    type: "enqueue",
+    queue: "default",
+    jobs: [{ encoding: 1, payload: new TextEncoder().encode(text) }],
+  });
+const DEQUEUE = encodeCommand({ type: "dequeue", queues: ["default"], max: 1, maxBytes: 1_000, leaseMs: 0, waitMs: 0 });
+
+const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
+const leaderOf = (nodes: readonly Settled[]): Settled | undefined => nodes.find(isLeader);
+const portOf = ({ node }: Settled): number => Number(node.id.slice(1));
+
+function answerTo(guest: Guest, frameId: number): Message | undefined {
+  return guest.received.find((message) => "frameId" in message && message.frameId === frameId);
+}
+function replyOf(message: Message | undefined): Reply {
+  if (message?.type !== "reply") throw new Error(`expected a reply, got ${JSON.stringify(message)}`);
+  return decodeReply(message.reply);
+}
+const request = (frameId: number, session: number, number: number, command: Uint8Array, answeredUpTo = 0) =>
+  ({ type: "request", frameId, group: 0, session, number, answeredUpTo, command }) as const;
+
+/** A town with one node that leads, a guest there, and its session. */
+function alone() {
+  const town = createTown();
+  const one = town.start(3000);
+  town.until(() => isLeader(one));
+  const guest = town.visit(3000);
+  guest.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce: NONCE });
+  town.until(() => answerTo(guest, 1) !== undefined);
+  const opened = replyOf(answerTo(guest, 1));
+  if (opened.type !== "opened") throw new Error(opened.type);
+  return { town, one, guest, session: opened.session };
+}
+
+/** Three founders, and who leads them. */
+function three() {
+  const town = createTown(3);
+  const ports = [3000, 3001, 3002];
+  const nodes = ports.map((port) => town.start(port, ports, 3));
+  town.until(() => leaderOf(nodes) !== undefined);
+  const leader = leaderOf(nodes) as Settled;
+  return { town, nodes, leader, others: nodes.filter((node) => node !== leader) };
+}
+
+describe("one node", () => {
+  test("answers in order, and a retry with the same bytes", () => {
+    const { town, guest, session } = alone();
+    guest.send(request(2, session, 1, enqueue("42")));
+    guest.send(request(3, session, 2, DEQUEUE));
+    guest.send(request(4, session, 3, DEQUEUE));
+    town.until(() => answerTo(guest, 4) !== undefined);
+    expect(replyOf(answerTo(guest, 2))).toMatchObject({ type: "enqueued", firstId: 1 });
+    expect(replyOf(answerTo(guest, 3))).toMatchObject({ type: "dequeued", jobs: [{ id: 1 }] });
+    expect(replyOf(answerTo(guest, 4))).toMatchObject({ type: "dequeued", jobs: [] });
+    guest.send(request(5, session, 2, DEQUEUE));
+    town.until(() => answerTo(guest, 5) !== undefined);
+    const [first, again] = [answerTo(guest, 3), answerTo(guest, 5)];
+    expect(again).toMatchObject({ type: "reply", duplicate: true });
+    expect(again?.type === "reply" && first?.type === "reply" && Buffer.compare(again.reply, first.reply)).toBe(0);
+  });
+
+  test("a number that comes twice while it is under way is one entry, and both get its answer", () => {
+    const { town, one, guest, session } = alone();
+    const before = one.node.status()?.lastIndex ?? 0;
+    const other = town.visit(3000);
+    guest.send(request(2, session, 1, enqueue("7")));
+    other.send(request(2, session, 1, enqueue("7")));
+    town.until(() => answerTo(guest, 2) !== undefined && answerTo(other, 2) !== undefined);
+    expect(replyOf(answerTo(guest, 2))).toEqual(replyOf(answerTo(other, 2)));
+    expect(one.node.status()?.ready).toBe(1);
+    expect((one.node.status()?.lastIndex ?? 0) - before).toBeLessThanOrEqual(2);
+  });
+
+  test("a number with another command is a conflict, under way as well as executed", () => {
+    const { town, guest, session } = alone();
+    guest.send(request(2, session, 1, enqueue("7")));
+    guest.send(request(3, session, 1, enqueue("8")));
+    town.until(() => answerTo(guest, 3) !== undefined);
+    expect(answerTo(guest, 3)).toMatchObject({ type: "failure", failure: { code: "CONFLICT", applied: "no" } });
+    town.until(() => answerTo(guest, 2) !== undefined);
+    guest.send(request(4, session, 1, enqueue("8")));
+    town.until(() => answerTo(guest, 4) !== undefined);
+    expect(answerTo(guest, 4)).toMatchObject({ type: "failure", failure: { code: "CONFLICT" } });
+  });
+
+  test("a gap is told and leaves no trace in the log", () => {
+    const { town, one, guest, session } = alone();
+    const before = one.node.status()?.lastIndex;
+    guest.send(request(2, session, 2, enqueue("2")));
+    town.until(() => answerTo(guest, 2) !== undefined);
+    expect(answerTo(guest, 2)).toMatchObject({ type: "failure", failure: { code: "OUT_OF_ORDER", applied: "no" } });
+    expect(one.node.status()?.lastIndex).toBe(before ?? -1);
+  });
+
+  test("a malformed command is its number's answer, and the numbers behind it go on", () => {
+    const { town, guest, session } = alone();
+    guest.send(request(2, session, 1, new Uint8Array([0x93, 0xff])));
+    guest.send(request(3, session, 2, enqueue("2")));
+    town.until(() => answerTo(guest, 3) !== undefined);
+    expect(replyOf(answerTo(guest, 2))).toMatchObject({ type: "refused", code: "BAD_REQUEST" });
+    expect(replyOf(answerTo(guest, 3))).toMatchObject({ type: "enqueued" });
+  });
+
+  test("a read sees everything that was sent before it on the connection and answered", () => {
+    const { town, guest, session } = alone();
+    guest.send(request(2, session, 1, enqueue("2")));
+    town.until(() => answerTo(guest, 2) !== undefined);
+    guest.send({ type: "log", frameId: 3, from: 1, to: 0, local: false });
+    town.until(() => answerTo(guest, 3) !== undefined);
+    const page = answerTo(guest, 3);
+    expect(page).toMatchObject({ type: "logAnswer", page: { more: false } });
+    expect(page?.type === "logAnswer" && page.page.entries.at(-1)).toMatchObject({
+      client: "c1",
+      requestNumber: 1,
+      kind: "command",
+    });
+  });
+
+  test("what was acknowledged is there after a power cut", () => {
+    const { town, guest, session } = alone();
+    guest.send(request(2, session, 1, enqueue("42")));
+    town.until(() => answerTo(guest, 2) !== undefined);
+    town.end(3000, "powerCut");
+    const again = town.start(3000);
+    town.until(() => isLeader(again) && again.node.status()?.ready === 1);
+    expect(again.node.clusterId()).not.toBeNull();
+  });
+});
+
+describe("three nodes", () => {
+  test("found one cluster together, and followers name the leader", () => {
+    const { town, nodes, leader, others } = three();
+    expect(new Set(nodes.map(({ node }) => node.clusterId())).size).toBe(1);
+    const [follower] = others as [Settled];
+    const guest = town.visit(portOf(follower));
+    guest.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce: NONCE });
+    town.until(() => answerTo(guest, 1) !== undefined);
+    const answer = answerTo(guest, 1);
+    expect(answer).toMatchObject({
+      type: "failure",
+      failure: { code: "NOT_LEADER", leader: `127.0.0.1:${portOf(leader)}` },
+    });
+  });
+
+  test("a graceful stop hands over first, and another leads at once", () => {
+    const { town, nodes, leader, others } = three();
+    town.pass(500);
+    leader.node.stop();
+    const since = town.clock.now();
+    town.until(() => leaderOf(others) !== undefined);
+    expect(town.clock.now() - since).toBeLessThan(100);
+    town.until(() => leader.stopped() !== undefined);
+    expect(leader.stopped()).toBeNull();
+    expect(nodes.length).toBe(3);
+  });
+
+  test("a leader without its majority steps down, and then nobody is promised anything", () => {
+    const { town, leader } = three();
+    town.pass(500);
+    const guest = town.visit(portOf(leader));
+    const inside = new Set([leader.node.id as string, "guest"]);
+    town.network.cut((from, to) => inside.has(from) !== inside.has(to));
+    guest.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce: NONCE });
+    town.until(() => answerTo(guest, 1) !== undefined);
+    expect(answerTo(guest, 1)).toMatchObject({
+      type: "failure",
+      failure: { code: "LEADER_CHANGED", applied: "unknown" },
+    });
+    guest.send({ type: "open", frameId: 2, group: 0, clientId: "c1", nonce: NONCE });
+    town.until(() => answerTo(guest, 2) !== undefined);
+    expect(answerTo(guest, 2)).toMatchObject({ type: "failure", failure: { code: "NO_LEADER", applied: "no" } });
+  });
+
+  test("requests that wait for an election do not keep the node busy", () => {
+    const { town, leader, others } = three();
+    town.pass(500);
+    const [one, other] = others as [Settled, Settled];
+    town.end(portOf(leader), "kill");
+    town.end(portOf(other), "kill");
+    town.until(() => one.node.status()?.leader === null);
+    const guest = town.visit(portOf(one));
+    const ask = (frameId: number): void =>
+      guest.send({ type: "open", frameId, group: 0, clientId: "c1", nonce: NONCE });
+    const before = town.events();
+    for (let frameId = 1; frameId <= 200; frameId++) {
+      ask(frameId);
+      town.pass(10);
+    }
+    town.pass(1_000);
+    for (let frameId = 1; frameId <= 200; frameId++) {
+      expect(answerTo(guest, frameId)).toMatchObject({ type: "failure", failure: { code: "NO_LEADER" } });
+    }
+    expect((town.events() - before) / 200).toBeLessThan(20);
+  });
+
+  test("fresh founders beside a living member of another cluster join it and never found a second one", () => {
+    const town = createTown(5);
+    const ports = [3000, 3001, 3002];
+    const old = ports.map((port) => town.start(port, ports, 3));
+    const fourth = town.start(3003, ports);
+    town.until(() => fourth.node.status()?.members.filter(({ role }) => role === "voter").length === 4, 20_000);
+    const cluster = fourth.node.clusterId();
+    for (const node of old) town.end(portOf(node), "wipe");
+    const wiped = ports.map((port) => town.start(port, ports, 3));
+    town.pass(20_000);
+    for (const { node } of wiped) expect([null, cluster]).toContain(node.clusterId());
+    expect(wiped.some(({ logged }) => logged.some(({ event }) => event === "founded"))).toBe(false);
+  });
+
+  test("founders that do not agree on their number all refuse and say why", () => {
+    const town = createTown(6);
+    const first = town.start(3000, [3000, 3001], 2);
+    const second = town.start(3001, [3000, 3001, 3002], 3);
+    town.until(() => first.stopped() !== undefined && second.stopped() !== undefined);
+    expect(first.stopped()?.code).toBe("USAGE");
+    expect(second.stopped()?.message).toContain("expects 3 founders");
+  });
+
+  test("a wiped node comes back under its old id and is a voter again", () => {
+    const { town, others } = three();
+    const [victim] = others as [Settled];
+    const id = victim.node.id;
+    town.end(portOf(victim), "wipe");
+    const back = town.start(
+      portOf(victim),
+      [3000, 3001, 3002].filter((port) => port !== portOf(victim)),
+    );
+    const isVoter = (): boolean =>
+      back.node
+        .status()
+        ?.members.some(
+          (member) =>
+            member.id === id && member.role === "voter" && member.incarnation === back.node.status()?.node.incarnation,
+        ) === true && back.node.status()?.members.length === 3;
+    town.until(isVoter, 30_000);
+    expect(back.node.status()?.state).not.toBe("learner");
+  });
+
+  test("who asks to join under the id of a living node is refused", () => {
+    const { town, others } = three();
+    const [taken] = others as [Settled];
+    town.pass(500);
+    const member = { id: taken.node.id, incarnation: "00000000000000aa", address: "127.0.0.1:3009" } as never;
+    const leader = town.visit(Number((taken.node.status()?.leader ?? "n0").slice(1)));
+    leader.send({ type: "join", frameId: 9, member });
+    town.until(() => answerTo(leader, 9) !== undefined);
+    expect(answerTo(leader, 9)).toMatchObject({
+      type: "failure",
+      failure: { code: "CONFLICT" },
+    });
+  });
+});

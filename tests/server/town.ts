@@ -1,0 +1,162 @@
+// A few real nodes on simulated ports, and a client that says exactly what it is told: for tests of what a node answers.
+import { QUEUE, RAFT, WIRE } from "../../src/config.ts";
+import { must } from "../../src/lib/assert.ts";
+import { seededRandom } from "../../src/lib/random.ts";
+import type { NodeId } from "../../src/raft/types.ts";
+import { startNode } from "../../src/server/node.ts";
+import type { LogEvent, OnStopped, RunningNode } from "../../src/server/types.ts";
+import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
+import type { Failure } from "../../src/lib/errors.ts";
+import { createSimDisk, type SimDisk } from "../sim/disk.ts";
+import { createLife, enterDisk, enterNetwork, type Life } from "../sim/life.ts";
+import { createSimNetwork } from "../sim/network.ts";
+import { createScheduler } from "../sim/scheduler.ts";
+
+type End = Parameters<OnStopped>[0];
+
+export interface Settled {
+  readonly node: RunningNode;
+  readonly logged: readonly LogEvent[];
+  /** Undefined while it runs. */
+  readonly stopped: () => End | undefined;
+}
+
+export interface Guest {
+  send(message: Message): void;
+  readonly received: Message[];
+  readonly closed: (Failure | null)[];
+}
+
+export function createTown(seed = 1) {
+  const scheduler = createScheduler();
+  const random = seededRandom(seed);
+  const network = createSimNetwork(scheduler, random.fork(), { delayMinMs: 0, delayMaxMs: 1, dialLossPercent: 0 });
+  const disks = new Map<string, SimDisk>();
+  const lives = new Map<string, Life>();
+  const clock = {
+    now: () => scheduler.now(),
+    wall: () => 1_700_000_000_000 + Math.floor(scheduler.now()),
+    after: (ms: number, callback: () => void) => scheduler.after(ms, callback),
+    soon: (callback: () => void) => {
+      scheduler.after(0, callback);
+    },
+  };
+
+  /** Runs until `done`, or fails after `limitMs` of virtual time. */
+  function until(done: () => boolean, limitMs = 10_000): void {
+    const end = scheduler.now() + limitMs;
+    while (!done()) {
+      if (scheduler.now() > end || !scheduler.step())
+        throw new Error(`this did not happen within ${limitMs}ms of virtual time`);
+    }
+  }
+  function pass(ms: number): void {
+    const end = scheduler.now() + ms;
+    scheduler.after(ms, () => {});
+    while (scheduler.now() < end && scheduler.step());
+  }
+
+  function start(port: number, join: readonly number[] = [], expect: number | null = null): Settled {
+    const name = `n${port}`;
+    const disk =
+      disks.get(name) ??
+      createSimDisk(scheduler, random.fork(), { operationMaxMs: 1, slowSyncPercent: 0, slowSyncMaxMs: 1 });
+    disks.set(name, disk);
+    const logged: LogEvent[] = [];
+    const ends: End[] = [];
+    const life = createLife({
+      afterEach: () => {},
+      threw: (error) => {
+        throw error;
+      },
+    });
+    lives.set(name, life);
+    const ports = {
+      disk: enterDisk(disk.restart(), life),
+      network: enterNetwork(network.hostOf(name), life, () => {}),
+      clock: {
+        ...clock,
+        after: (ms: number, callback: () => void) => clock.after(ms, () => life.enter(callback)),
+        soon: (callback: () => void) => clock.soon(() => life.enter(callback)),
+      },
+      random: random.fork(),
+      log: (line: LogEvent) => void logged.push(line),
+      residentBytes: () => 1,
+    };
+    const settings = {
+      id: name as NodeId,
+      host: "127.0.0.1",
+      port,
+      advertise: `127.0.0.1:${port}`,
+      join: join.map((other) => `127.0.0.1:${other}`),
+      expect,
+      heartbeatMs: 50,
+      electionMinMs: 300,
+      electionMaxMs: 600,
+      segmentBytes: 64 * 1024,
+      compactMinBytes: 1024 * 1024,
+      compactFactor: 1,
+      keepLogBytes: 64 * 1024,
+      maxAppendBytes: RAFT.maxAppendBytes,
+      maxInflightMessages: RAFT.maxInflightMessages,
+      queueLimits: QUEUE,
+    };
+    const node = startNode(
+      ports,
+      settings,
+      () => {},
+      (error) => ends.push(error),
+    );
+    return { node, logged, stopped: () => ends[0] };
+  }
+
+  /** The node's process ends without a word; with `wipe`, its disk is lost too. */
+  function end(port: number, how: "kill" | "powerCut" | "wipe"): void {
+    const name = `n${port}`;
+    lives.get(name)?.end();
+    if (how === "powerCut") network.powerCut(name);
+    else network.kill(name);
+    if (how === "powerCut") disks.get(name)?.powerCut();
+    else disks.get(name)?.kill();
+    if (how === "wipe") disks.delete(name);
+  }
+
+  function visit(port: number): Guest {
+    const received: Message[] = [];
+    const closed: (Failure | null)[] = [];
+    let connection: Connection | null = null;
+    network.hostOf("guest").dial(`127.0.0.1:${port}`, 1_000, (result) => {
+      if (!result.ok) throw new Error(result.why);
+      connection = openConnection({
+        stream: result.stream,
+        clock,
+        limits: WIRE,
+        side: "dialed",
+        // What is kept of a message must be copied: its bytes are a view.
+        onMessage: (message) => received.push(structuredClone(message)),
+        onClosed: (why) => closed.push(why),
+      });
+      connection.send({
+        type: "hello",
+        version: WIRE.protocolVersion,
+        features: [],
+        role: "admin",
+        clusterId: null,
+        node: null,
+      });
+      connection.flush();
+    });
+    until(() => received.length > 0 || closed.length > 0);
+    return {
+      received,
+      closed,
+      send: (message) => {
+        const open = must<Connection>(connection, "the guest's connection");
+        open.send(message);
+        open.flush();
+      },
+    };
+  }
+
+  return { start, end, visit, until, pass, network, clock, events: () => scheduler.executed };
+}

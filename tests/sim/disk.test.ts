@@ -1,0 +1,169 @@
+// Is the simulated disk as bad as a real one may be, and no worse? A test of the tests.
+import { expect, test } from "bun:test";
+import { seededRandom } from "../../src/lib/random.ts";
+import type { Disk, DiskFile } from "../../src/storage/disk.ts";
+import { createSimDisk, type SimDisk } from "./disk.ts";
+import { createScheduler, type Scheduler } from "./scheduler.ts";
+
+interface World {
+  readonly scheduler: Scheduler;
+  readonly disk: SimDisk;
+  readonly port: Disk;
+  readonly run: () => void;
+}
+
+function createWorld(seed: number): World {
+  const scheduler = createScheduler();
+  const disk = createSimDisk(scheduler, seededRandom(seed), {
+    operationMaxMs: 1,
+    slowSyncPercent: 10,
+    slowSyncMaxMs: 50,
+  });
+  return {
+    scheduler,
+    disk,
+    port: disk.restart(),
+    run: () => {
+      while (scheduler.step());
+    },
+  };
+}
+
+function created({ port, run }: World, path: string, size: number): DiskFile {
+  let made: DiskFile | null = null;
+  port.create(path, size, (_, file) => {
+    made = file;
+  });
+  run();
+  return (made as DiskFile | null) ?? expect.unreachable(`${path} was not created`);
+}
+
+const ignore = (): void => undefined;
+const OLD = new Uint8Array(4_096).fill(1);
+const NEW = new Uint8Array(4_096).fill(2);
+
+test("a callback never comes from inside the call", () => {
+  const world = createWorld(1);
+  let called = false;
+  world.port.makeDirectory("a", () => {
+    called = true;
+  });
+  expect(called).toBe(false);
+  world.run();
+  expect(called).toBe(true);
+});
+
+test("a synced write in a synced directory outlives every power cut", () => {
+  for (let seed = 0; seed < 50; seed++) {
+    const world = createWorld(seed);
+    const file = created(world, "f", 4_096);
+    world.port.write(file, 0, OLD, () => world.port.sync(file, () => world.port.syncDirectory(".", ignore)));
+    world.run();
+    world.port.write(file, 0, NEW.subarray(0, 10), ignore);
+    world.run();
+    world.disk.powerCut();
+    expect(world.disk.restart().read("f")?.subarray(10)).toEqual(OLD.subarray(10));
+  }
+});
+
+test("an unsynced write is kept, lost, cut short or torn by sectors", () => {
+  const seen = new Set<string>();
+  for (let seed = 0; seed < 200; seed++) {
+    const world = createWorld(seed);
+    const file = created(world, "f", 4_096);
+    world.port.write(file, 0, OLD, () => world.port.sync(file, () => world.port.syncDirectory(".", ignore)));
+    world.run();
+    world.port.write(file, 0, NEW, ignore);
+    world.run();
+    expect(world.port.read("f")).toEqual(NEW);
+    world.disk.powerCut();
+    const left = world.disk.restart().read("f")!;
+    const changed = left.filter((byte) => byte === 2).length;
+    const prefix = left.subarray(0, changed).every((byte) => byte === 2);
+    seen.add(changed === 0 ? "lost" : changed === 4_096 ? "kept" : prefix ? "cut short" : "torn");
+  }
+  expect([...seen].sort()).toEqual(["cut short", "kept", "lost", "torn"]);
+});
+
+test("a kill leaves completed writes readable and only a power cut takes them", () => {
+  const world = createWorld(3);
+  const file = created(world, "f", 4_096);
+  world.port.syncDirectory(".", ignore);
+  world.port.write(file, 0, NEW, ignore);
+  world.run();
+  world.disk.kill();
+  expect(world.disk.restart().read("f")).toEqual(NEW);
+  expect(world.disk.durable("f")).toEqual(new Uint8Array(4_096));
+});
+
+test("after a kill no callback of the old life comes", () => {
+  for (const end of ["kill", "powerCut"] as const) {
+    const world = createWorld(4);
+    const file = created(world, "f", 4_096);
+    let called = 0;
+    const count = (): void => {
+      called++;
+    };
+    world.port.write(file, 0, NEW, count);
+    world.port.sync(file, count);
+    world.port.create("g", 10, count);
+    world.port.syncDirectory(".", count);
+    world.disk[end]();
+    world.run();
+    expect(called).toBe(0);
+  }
+});
+
+test("names made without a directory sync may vanish, and with one they stay", () => {
+  const fates = new Set<string>();
+  for (let seed = 0; seed < 100; seed++) {
+    const world = createWorld(seed);
+    created(world, "synced", 1);
+    world.port.syncDirectory(".", ignore);
+    world.run();
+    created(world, "a", 1);
+    world.port.rename("synced", "renamed", ignore);
+    world.run();
+    world.disk.powerCut();
+    const names = world.disk.files();
+    expect(names.filter((name) => name === "synced" || name === "renamed")).toHaveLength(1);
+    fates.add(names.join(" "));
+  }
+  expect([...fates].sort()).toEqual(["a renamed", "a synced", "renamed", "synced"]);
+});
+
+test("what a failed sync covered is never made durable by a later sync", () => {
+  for (let seed = 0; seed < 50; seed++) {
+    const world = createWorld(seed);
+    const file = created(world, "f", 4_096);
+    world.port.syncDirectory(".", ignore);
+    world.port.write(file, 0, NEW, ignore);
+    world.run();
+    world.disk.fail("sync", 1);
+    const errors: (Error | null)[] = [];
+    world.port.sync(file, (error) => errors.push(error));
+    world.run();
+    world.port.sync(file, (error) => errors.push(error));
+    world.run();
+    expect(errors.map((error) => error?.message ?? null)).toEqual(["injected: this sync failed", null]);
+    expect(world.disk.durable("f")).toEqual(new Uint8Array(4_096));
+  }
+});
+
+test("one seed is one run", () => {
+  const trace = (seed: number): string => {
+    const world = createWorld(seed);
+    const lines: string[] = [];
+    const note = (what: string) => (): void => void lines.push(`${what} ${world.scheduler.now()}`);
+    const file = created(world, "f", 8_192);
+    for (let at = 0; at < 20; at++) {
+      world.port.write(file, at * 300, NEW.subarray(0, 300), note(`write ${at}`));
+      world.port.sync(file, note(`sync ${at}`));
+    }
+    for (let step = 0; step < 25; step++) world.scheduler.step();
+    world.disk.powerCut();
+    return `${lines.join("\n")}\n${Bun.hash.crc32(world.disk.cached("f") ?? new Uint8Array(0))}`;
+  };
+  expect(trace(11)).toBe(trace(11));
+  expect(trace(11)).not.toBe(trace(12));
+});

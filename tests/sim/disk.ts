@@ -1,0 +1,302 @@
+// What does a disk do to a node? It answers late, forgets what was not synced, fails and hangs when told to. It outlives its node:
+// `kill` and `powerCut` end one life of the process, `restart` gives the disk as the next life finds it.
+import { RaftqError } from "../../src/lib/errors.ts";
+import type { Random } from "../../src/lib/random.ts";
+import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";
+import { createFileImage, type FileImage } from "./disk-image.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+export interface DiskWeather {
+  /** The longest that an operation takes, milliseconds. */
+  readonly operationMaxMs: number;
+  readonly slowSyncPercent: number;
+  readonly slowSyncMaxMs: number;
+}
+
+export type FailingOperation = "write" | "sync" | "create";
+
+export interface SimDisk {
+  /** The port for the next life of the process. */
+  restart(): Disk;
+  /** The process dies; what it wrote stays readable, synced or not. No callback of this life comes any more. */
+  kill(): void;
+  /** Everything that was not synced is kept, lost or torn, piece by piece. */
+  powerCut(): void;
+  /** The `nth` operation of that kind from now on fails (1: the next one). */
+  fail(operation: FailingOperation, nth: number): void;
+  /** Operations begun from now on do not end before the returned function is called. */
+  hang(): () => void;
+  /** What a power cut surely leaves of a file; null: nothing. */
+  durable(path: string): Uint8Array | null;
+  /** What a read gives. */
+  cached(path: string): Uint8Array | null;
+  /** Paths of all files there are, sorted. */
+  files(): readonly string[];
+  /** Sizes of all files together. */
+  bytes(): number;
+  flipBit(path: string, byte: number, bit: number): void;
+  truncate(path: string, size: number): void;
+  overwrite(path: string, offset: number, bytes: Uint8Array): void;
+  delete(path: string): void;
+}
+
+type Entry = FileImage | "directory";
+type DirectoryChange =
+  | { readonly type: "link"; readonly path: string; readonly entry: Entry }
+  | { readonly type: "unlink"; readonly path: string }
+  | { readonly type: "rename"; readonly from: string; readonly to: string };
+
+const parentOf = (path: string): string => (path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : ".");
+const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
+
+const parentOfChange = (change: DirectoryChange): string =>
+  parentOf(change.type === "rename" ? change.to : change.path);
+
+function applyChange(names: Map<string, Entry>, change: DirectoryChange): void {
+  if (change.type === "link") names.set(change.path, change.entry);
+  else if (change.type === "unlink") names.delete(change.path);
+  else {
+    const entry = names.get(change.from);
+    // The file was never made, as far as the platter knows.
+    if (entry === undefined) return;
+    names.delete(change.from);
+    names.set(change.to, entry);
+  }
+}
+
+export function createSimDisk(scheduler: Scheduler, random: Random, weather: DiskWeather): SimDisk {
+  const latency = random.fork();
+  const fate = random.fork();
+  let names = new Map<string, Entry>();
+  let durableNames = new Map<string, Entry>();
+  let unsyncedChanges: DirectoryChange[] = [];
+  const open = new Map<DiskFile, FileImage>();
+  const failing = new Map<FailingOperation, number>();
+  let held: (() => void)[] | null = null;
+  let life = 0;
+  let lockedBy = 0;
+
+  const image = (path: string): FileImage | null => {
+    const entry = names.get(path);
+    return entry === undefined || entry === "directory" ? null : entry;
+  };
+  const change = (made: DirectoryChange): void => {
+    applyChange(names, made);
+    unsyncedChanges.push(made);
+  };
+  const fails = (operation: FailingOperation): Error | null => {
+    const left = failing.get(operation);
+    if (left === undefined) return null;
+    if (left > 1) failing.set(operation, left - 1);
+    else failing.delete(operation);
+    return left > 1 ? null : Object.assign(new Error(`injected: this ${operation} failed`), { code: "EIO" });
+  };
+  const settleNames = (): void => {
+    const survived = new Map(durableNames);
+    for (const made of unsyncedChanges) {
+      if (fate.chance(50)) applyChange(survived, made);
+    }
+    const reachable = (path: string): boolean =>
+      path === "." || (survived.get(path) === "directory" && reachable(parentOf(path)));
+    names = new Map([...survived].filter(([path]) => reachable(parentOf(path))));
+    durableNames = new Map(names);
+    unsyncedChanges = [];
+  };
+  const images = (): FileImage[] => {
+    const all = [...names.values(), ...durableNames.values(), ...open.values()];
+    return [...new Set(all)].filter((entry) => entry !== "directory");
+  };
+  const endLife = (): void => {
+    life++;
+    lockedBy = 0;
+    held = null;
+    failing.clear();
+    open.clear();
+  };
+
+  const port = (thisLife: number): Disk => {
+    /** Ends an operation from a later event, unless its process died meanwhile. */
+    const later = (isSync: boolean, finish: () => void): void => {
+      const slow = isSync && latency.chance(weather.slowSyncPercent);
+      const longest = slow ? weather.slowSyncMaxMs : weather.operationMaxMs;
+      const run = (): void => {
+        if (life !== thisLife) return;
+        if (held === null) finish();
+        else held.push(run);
+      };
+      scheduler.after((latency.below(1_000) / 1_000) * longest, run);
+    };
+    const imageOf = (file: DiskFile): FileImage => {
+      const found = open.get(file);
+      if (found === undefined) throw new Error(`${file.path} is used after it was closed`);
+      return found;
+    };
+    const opened = (path: string, entry: FileImage): DiskFile => {
+      const file: DiskFile = { path };
+      open.set(file, entry);
+      return file;
+    };
+    const problem = (code: string, path: string): Error => Object.assign(new Error(`${code}: ${path}`), { code });
+    const changing = (done: Done, obstacle: () => Error | null, made: () => DirectoryChange | null): void =>
+      later(false, () => {
+        const error = obstacle();
+        const next = error === null ? made() : null;
+        if (next !== null) change(next);
+        done(error);
+      });
+
+    return {
+      list: (directory) => {
+        const inside = [...names.keys()].filter((path) => parentOf(path) === directory);
+        return inside.map(nameOf).sort();
+      },
+      read: (path) => image(path)?.cached().slice() ?? null,
+      readAt: (path, offset, length) => {
+        const found = image(path);
+        if (found === null) throw problem("ENOENT", path);
+        return found.cached().slice(offset, offset + length);
+      },
+      size: (path) => image(path)?.cached().length ?? null,
+      makeDirectory: (path, done) =>
+        changing(
+          done,
+          () => (parentOf(path) === "." || names.get(parentOf(path)) === "directory" ? null : problem("ENOENT", path)),
+          () => (names.has(path) ? null : { type: "link", path, entry: "directory" }),
+        ),
+      create: (path, size, done) => {
+        later(true, () => {
+          const parentMissing = parentOf(path) !== "." && names.get(parentOf(path)) !== "directory";
+          const error =
+            fails("create") ??
+            (names.has(path) ? problem("EEXIST", path) : parentMissing ? problem("ENOENT", path) : null);
+          if (error !== null) return done(error, null);
+          const entry = createFileImage(size);
+          change({ type: "link", path, entry });
+          done(null, opened(path, entry));
+        });
+      },
+      open: (path, done) => {
+        later(false, () => {
+          const found = image(path);
+          if (found === null) done(problem("ENOENT", path), null);
+          else done(null, opened(path, found));
+        });
+      },
+      write: (file, offset, bytes, done) => {
+        const failure = fails("write");
+        const write = failure === null ? imageOf(file).begin(offset, bytes) : null;
+        later(false, () => {
+          write?.apply();
+          done(failure);
+        });
+      },
+      sync: (file, done) => {
+        const failure = fails("sync");
+        const sync = imageOf(file).beginSync();
+        later(true, () => {
+          if (failure === null) sync.succeed();
+          else sync.fail();
+          done(failure);
+        });
+      },
+      close: (file) => {
+        imageOf(file);
+        open.delete(file);
+      },
+      syncDirectory: (path, done) => {
+        const failure = fails("sync");
+        const covered = new Set(unsyncedChanges.filter((made) => parentOfChange(made) === path));
+        later(true, () => {
+          if (failure === null) {
+            for (const made of covered) applyChange(durableNames, made);
+            unsyncedChanges = unsyncedChanges.filter((made) => !covered.has(made));
+          }
+          done(failure);
+        });
+      },
+      rename: (from, to, done) =>
+        changing(
+          done,
+          () => (names.has(from) ? null : problem("ENOENT", from)),
+          () => ({ type: "rename", from, to }),
+        ),
+      remove: (path, done) =>
+        changing(
+          done,
+          () => (image(path) === null ? problem("ENOENT", path) : null),
+          () => ({ type: "unlink", path }),
+        ),
+      removeDirectory: (path, done) =>
+        changing(
+          done,
+          () => ([...names.keys()].some((other) => parentOf(other) === path) ? problem("ENOTEMPTY", path) : null),
+          () => ({ type: "unlink", path }),
+        ),
+      lock: () => {
+        if (lockedBy !== 0) throw new RaftqError("LOCKED", `the simulated directory is in use by process ${lockedBy}`);
+        lockedBy = thisLife + 1;
+      },
+      unlock: () => {
+        if (life === thisLife) lockedBy = 0;
+      },
+    };
+  };
+
+  const damage = (path: string, how: (bytes: Uint8Array) => Uint8Array): void => {
+    const found = image(path);
+    if (found === null) throw new Error(`there is no ${path} to damage`);
+    found.damage(how);
+  };
+
+  return {
+    restart: () => port(life),
+    kill: () => {
+      for (const entry of images()) entry.kill(fate);
+      endLife();
+    },
+    powerCut: () => {
+      for (const entry of images()) entry.powerCut(fate);
+      endLife();
+      settleNames();
+    },
+    fail: (operation, nth) => {
+      failing.set(operation, nth);
+    },
+    hang: () => {
+      held ??= [];
+      return () => {
+        const waiting = held ?? [];
+        held = null;
+        for (const run of waiting) scheduler.after(0, run);
+      };
+    },
+    durable: (path) => {
+      const entry = durableNames.get(path);
+      return entry === undefined || entry === "directory" ? null : entry.durable();
+    },
+    cached: (path) => image(path)?.cached() ?? null,
+    files: () =>
+      [...names]
+        .filter(([, entry]) => entry !== "directory")
+        .map(([path]) => path)
+        .sort(),
+    bytes: () =>
+      [...names.values()].reduce((sum, entry) => sum + (entry === "directory" ? 0 : entry.cached().length), 0),
+    flipBit: (path, byte, bit) =>
+      damage(path, (bytes) => {
+        bytes[byte] = (bytes[byte] ?? 0) ^ (1 << bit);
+        return bytes;
+      }),
+    truncate: (path, size) => damage(path, (bytes) => bytes.slice(0, size)),
+    overwrite: (path, offset, bytes) =>
+      damage(path, (all) => {
+        all.set(bytes, offset);
+        return all;
+      }),
+    delete: (path) => {
+      names.delete(path);
+      durableNames.delete(path);
+      unsyncedChanges = unsyncedChanges.filter((made) => made.type === "rename" || made.path !== path);
+    },
+  };
+}

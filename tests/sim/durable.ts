@@ -1,0 +1,82 @@
+// What would surely survive a power cut of this disk, at this very moment? A copy of what is synced is recovered by the product's storage.
+import type { LogIndex } from "../../src/raft/types.ts";
+import type { NodeId } from "../../src/raft/types.ts";
+import { isIncarnation } from "../../src/raft/types.ts";
+import { seededRandom } from "../../src/lib/random.ts";
+import { openStorage } from "../../src/storage/storage.ts";
+import type { Recovered } from "../../src/storage/types.ts";
+import type { Disk, Done } from "../../src/storage/disk.ts";
+import { createSimDisk, type SimDisk } from "./disk.ts";
+import { createScheduler, type Scheduler } from "./scheduler.ts";
+
+const CALM = { operationMaxMs: 0, slowSyncPercent: 0, slowSyncMaxMs: 0 };
+const SPARE_INCARNATION = "0".repeat(16);
+
+/** null: the directory is refused, with the reason. */
+export function recoverDurable(nodeId: NodeId, segmentBytes: number, disk: SimDisk): Recovered | string {
+  const scheduler = createScheduler();
+  const copy = copyOf(scheduler, disk);
+  if (!isIncarnation(SPARE_INCARNATION)) throw new Error("no incarnation");
+  let result: Recovered | string = "it never opened";
+  openStorage(
+    copy,
+    {
+      nodeId,
+      newIncarnation: SPARE_INCARNATION,
+      drawSalt: () => 1,
+      onFailure: (error) => {
+        result = error.message;
+      },
+      after: (ms, callback) => scheduler.after(ms, callback),
+      segmentBytes,
+    },
+    (opened) => {
+      result = opened.ok ? opened.storage.recovered : `${opened.error.code}: ${opened.error.message}`;
+    },
+  );
+  while (scheduler.step());
+  return result;
+}
+
+export function durableHolds({ entries, snapshot }: Recovered, index: LogIndex, record: Uint8Array): boolean {
+  if (snapshot !== null && snapshot.index >= index) return true;
+  const first = entries[0];
+  const entry = first === undefined ? undefined : entries[index - first.index];
+  return (
+    entry !== undefined &&
+    entry.record.length === record.length &&
+    entry.record.every((byte, at) => byte === record[at])
+  );
+}
+
+function copyOf(scheduler: Scheduler, disk: SimDisk): Disk {
+  const copy = createSimDisk(scheduler, seededRandom(1), CALM).restart();
+  const must: Done = (error) => {
+    if (error !== null) throw error;
+  };
+  const run = (): void => {
+    while (scheduler.step());
+  };
+  const made = new Set<string>();
+  for (const path of disk.files()) {
+    const bytes = disk.durable(path);
+    if (bytes === null) continue;
+    const steps = path.split("/").slice(0, -1);
+    steps.forEach((_, at) => {
+      const directory = steps.slice(0, at + 1).join("/");
+      if (made.has(directory)) return;
+      made.add(directory);
+      copy.makeDirectory(directory, must);
+      run();
+    });
+    copy.create(path, bytes.length, (error, file) => {
+      if (error !== null || file === null) throw error ?? new Error(`${path} was not created`);
+      copy.write(file, 0, bytes, (failed) => {
+        must(failed);
+        copy.close(file);
+      });
+    });
+    run();
+  }
+  return copy;
+}

@@ -1,0 +1,219 @@
+// Which misfortunes strike, and when? Each class of fault that the seed's plan names comes at random times of its own stream, so
+// that switching one class off does not move the others.
+import type { Random } from "../../src/lib/random.ts";
+import type { Admin } from "./admin.ts";
+import type { FaultIntervals, Plan } from "./plan.ts";
+import type { Machine, World } from "./world.ts";
+
+export interface Faults {
+  /** No new faults. What is down or cut off stays so: healing is the world's business. */
+  cease(): void;
+}
+
+const PAUSE_MAX_MS = 3_000;
+const CUT_MAX_MS = 3_000;
+const HANG_MAX_MS = 2_000;
+const RESTART_MAX_MS = 2_000;
+const WALL_JUMP_MS = 86_400_000;
+const MOST_MACHINES = 9;
+
+export function startFaults(world: World, plan: Plan, admin: Admin, random: Random): Faults {
+  let ceased = false;
+  const classes: Record<keyof FaultIntervals, (chance: Random) => void> = {
+    kill: (chance) => strike(chance, (machine) => world.kill(machine)),
+    powerCut: (chance) => strike(chance, (machine) => world.powerCut(machine)),
+    powerCutAll: (chance) => {
+      const together = chance.chance(50);
+      for (const machine of world.machines) {
+        if (machine.life === null) continue;
+        world.powerCut(machine);
+        restartLater(machine, together ? 10 : RESTART_MAX_MS, chance);
+      }
+    },
+    stop: (chance) => {
+      const machine = pickUp(chance);
+      if (machine !== null) world.stop(machine, () => restartLater(machine, RESTART_MAX_MS, chance));
+    },
+    pause: (chance) => {
+      const machine = pickUp(chance);
+      if (machine === null) return;
+      const ms = chance.chance(70) ? chance.below(500) : chance.below(PAUSE_MAX_MS);
+      world.pause(machine, ms);
+    },
+    partition: (chance) => {
+      const cut = drawCut(chance);
+      const heal = world.cut(cut.what, cut.blocked);
+      world.after(chance.below(CUT_MAX_MS), heal);
+    },
+    figure8: (chance) => deposeForAWhile(chance),
+    reset: (chance) => {
+      const [a, b] = [pickUp(chance), pickUp(chance)];
+      if (a !== null && b !== null && a !== b) world.reset(a, b);
+    },
+    clock: (chance) => {
+      const machine = world.machines[chance.below(world.machines.length)]!;
+      if (chance.chance(50)) world.jumpWall(machine, chance.between(-WALL_JUMP_MS, WALL_JUMP_MS));
+      else world.setClockRate(machine, drawRate(chance));
+    },
+    transfer: (chance) => admin.transfer(chance.chance(50) ? null : (pickUp(chance)?.id ?? null)),
+    membership: (chance) => changeMembership(chance),
+    diskError: (chance) => {
+      const machine = pickUp(chance);
+      const operation = (["write", "sync", "create"] as const)[chance.below(3)]!;
+      if (machine !== null)
+        world.failDisk(machine, operation, chance.between(1, 5), () => restartLater(machine, RESTART_MAX_MS, chance));
+    },
+    diskHang: (chance) => {
+      const machine = pickUp(chance);
+      if (machine !== null) world.hangDisk(machine, chance.below(HANG_MAX_MS));
+    },
+    wipe: (chance) => {
+      const machine = pickUp(chance);
+      if (machine === null || admin.removing() || !world.mayLoseDisk(machine)) return;
+      world.kill(machine);
+      world.wipe(machine);
+      restartLater(machine, RESTART_MAX_MS, chance);
+    },
+  };
+
+  function pickUp(chance: Random): Machine | null {
+    const up = world.machines.filter((machine) => machine.life !== null);
+    // The leader is the most interesting victim.
+    const leaders = up.filter((machine) => machine.life?.inspect()?.raft.role === "leader");
+    const among = leaders.length > 0 && chance.chance(40) ? leaders : up;
+    return among[chance.below(Math.max(1, among.length))] ?? null;
+  }
+
+  function strike(chance: Random, how: (machine: Machine) => void): void {
+    const machine = pickUp(chance);
+    if (machine === null) return;
+    how(machine);
+    restartLater(machine, RESTART_MAX_MS, chance);
+  }
+
+  function restartLater(machine: Machine, withinMs: number, chance: Random): void {
+    world.after(chance.chance(30) ? 0 : chance.below(withinMs), () => {
+      if (!ceased && machine.life === null && !machine.retired) world.start(machine);
+    });
+  }
+
+  const drawRate = (chance: Random): number => {
+    const { from, to } = plan.clockRates;
+    return from + ((to - from) * chance.below(1_001)) / 1_000;
+  };
+
+  /** Who cannot reach whom; every shape of partition that others met in production. */
+  function drawCut(chance: Random): {
+    readonly what: string;
+    readonly blocked: (from: Machine, to: Machine) => boolean;
+  } {
+    const victim = pickUp(chance);
+    const side = new Set(world.machines.filter(() => chance.chance(50)));
+    switch (chance.below(5)) {
+      case 0:
+        return { what: `${victim?.id} isolated`, blocked: (from, to) => from === victim || to === victim };
+      case 1:
+        return { what: `${victim?.id} hears nothing`, blocked: (_, to) => to === victim };
+      case 2:
+        return { what: `${victim?.id} is not heard`, blocked: (from) => from === victim };
+      case 3: {
+        const other = world.machines[chance.below(world.machines.length)];
+        return {
+          what: `one link down`,
+          blocked: (from, to) => (from === victim && to === other) || (from === other && to === victim),
+        };
+      }
+      case 4:
+        // Both sides see the victim, but not each other.
+        if (chance.chance(50))
+          return {
+            what: `bridge ${victim?.id}`,
+            blocked: (from, to) => from !== victim && to !== victim && side.has(from) !== side.has(to),
+          };
+    }
+    return {
+      what: `split ${[...side].map((machine) => machine.id).join(" ")} from the rest`,
+      blocked: (from, to) => side.has(from) !== side.has(to),
+    };
+  }
+
+  /**
+   * The paper's Figure 8, again and again: whoever comes to lead is cut off at once, with whatever its clients still give it, and
+   * the one cut off before comes back.
+   */
+  function deposeForAWhile(chance: Random): void {
+    const cutOff = new Map<Machine, () => void>();
+    const most = Math.max(1, Math.floor((world.presentVoters().length - 1) / 2));
+    let looks = chance.between(1_000, 4_000);
+    const isolate = (leader: Machine): void => {
+      const cut = world.cut(`${leader.id} leads and is isolated`, (from, to) => from === leader || to === leader);
+      cutOff.set(leader, cut);
+    };
+    const look = (): void => {
+      const over = ceased || looks-- === 0;
+      for (const [machine, heal] of cutOff) {
+        if (!over && cutOff.size <= most) break;
+        cutOff.delete(machine);
+        heal();
+      }
+      if (over) return;
+      const leader = world.machines.find(
+        (machine) => !cutOff.has(machine) && machine.life?.inspect()?.raft.role === "leader",
+      );
+      // Now and then it gets the time to send some of its log, but not all.
+      const waitMs = leader === undefined || chance.chance(50) ? 0 : chance.below(50);
+      world.after(waitMs, () => {
+        if (leader?.life?.inspect()?.raft.role === "leader") isolate(leader);
+        world.after(2, look);
+      });
+    };
+    look();
+  }
+
+  function changeMembership(chance: Random): void {
+    const voters = world.presentVoters();
+    const grow = voters.length < 3 ? chance.chance(80) : chance.chance(voters.length >= plan.nodes ? 30 : 55);
+    if (grow) {
+      const retired = world.machines.find((machine) => machine.retired && machine.life === null);
+      if (retired !== undefined) return world.rejoin(retired);
+      if (world.machines.length < MOST_MACHINES) world.start(world.addMachine());
+      return;
+    }
+    if (voters.length <= 1) return;
+    const count = chance.chance(80) ? 1 : Math.min(2, voters.length - 1);
+    const from = chance.below(voters.length);
+    const victims = Array.from({ length: count }, (_, at) => voters[(from + at) % voters.length]!);
+    admin.remove(
+      victims.map((member) => member.id),
+      (removed) => {
+        for (const machine of world.machines) {
+          if (!removed.includes(machine.id)) continue;
+          machine.retired = true;
+          // Some removed nodes run on for a while: they must not disturb the others.
+          world.after(chance.chance(50) ? 0 : chance.below(5_000), () => {
+            if (machine.retired) world.kill(machine);
+          });
+        }
+      },
+    );
+  }
+
+  for (const name of Object.keys(classes) as (keyof FaultIntervals)[]) {
+    const meanMs = plan.faults[name];
+    const chance = random.fork();
+    if (meanMs === 0) continue;
+    const next = (): void => {
+      world.after(chance.below(2 * meanMs), () => {
+        if (ceased) return;
+        classes[name](chance);
+        next();
+      });
+    };
+    next();
+  }
+  return {
+    cease: () => {
+      ceased = true;
+    },
+  };
+}

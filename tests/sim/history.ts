@@ -1,0 +1,107 @@
+// What did the clients ask, when, and what were they told? The record that the checkers judge.
+import type { Reply } from "../../src/queue/types.ts";
+import type { FifoOperation } from "./fifo-checker.ts";
+
+export type Call =
+  { readonly type: "enqueue"; readonly values: readonly number[] } | { readonly type: "dequeue"; readonly max: number };
+
+/** Until "answered", the harness sends the same number again. "never": surely not executed; "unclear": nobody can tell any more. */
+export type Fate = "pending" | "answered" | "never" | "unclear";
+
+export interface Operation {
+  readonly client: string;
+  /** The session that sent it first. */
+  readonly session: number;
+  readonly number: number;
+  readonly call: Call;
+  readonly command: Uint8Array;
+  /** Stamps of the history: every invocation and every return has its own. */
+  readonly invoked: number;
+  returned: number;
+  fate: Fate;
+  /** Exactly what the first definite answer held; every later one must equal it. */
+  replyBytes: Uint8Array | null;
+  reply: Reply | null;
+}
+
+export interface History {
+  readonly operations: readonly Operation[];
+  stamp(): number;
+  /** A value that was never used, and the bytes that stand for it. */
+  newPayload(padding: number): { readonly value: number; readonly payload: Uint8Array };
+  /** The value of a payload that came out; null when these are not the bytes that went in. */
+  valueOf(payload: Uint8Array): number | null;
+  begin(operation: Pick<Operation, "client" | "session" | "number" | "call" | "command">): Operation;
+  answer(operation: Operation, reply: Reply, replyBytes: Uint8Array): void;
+}
+
+const utf8 = new TextEncoder();
+const text = new TextDecoder();
+
+export function createHistory(): History {
+  const operations: Operation[] = [];
+  const payloads: Uint8Array[] = [];
+  let stamps = 0;
+  return {
+    operations,
+    stamp: () => ++stamps,
+    newPayload: (padding) => {
+      const value = payloads.length;
+      const payload = utf8.encode(`${value}:${"x".repeat(padding)}`);
+      payloads.push(payload);
+      return { value, payload };
+    },
+    valueOf: (payload) => {
+      const value = Number.parseInt(text.decode(payload.subarray(0, 16)), 10);
+      const original = payloads[value];
+      return original !== undefined && equalBytes(original, payload) ? value : null;
+    },
+    begin: (given) => {
+      const operation: Operation = {
+        ...given,
+        invoked: ++stamps,
+        returned: Infinity,
+        fate: "pending",
+        replyBytes: null,
+        reply: null,
+      };
+      operations.push(operation);
+      return operation;
+    },
+    answer: (operation, reply, replyBytes) => {
+      operation.returned = ++stamps;
+      operation.fate = reply.type === "void" ? "never" : "answered";
+      operation.reply = reply;
+      operation.replyBytes = replyBytes;
+    },
+  };
+}
+
+/**
+ * The history as the FIFO checker wants it: one operation per job. `replyOf` tells what an unanswered operation did, if the log
+ * holds it; what is in no log never happened.
+ */
+export function fifoHistory(history: History, replyOf: (operation: Operation) => Reply | null): FifoOperation[] {
+  const result: FifoOperation[] = [];
+  for (const operation of history.operations) {
+    if (operation.fate === "never") continue;
+    const { invoked, returned } = operation;
+    const reply = operation.reply ?? replyOf(operation);
+    if (reply === null || reply.type === "refused") continue;
+    if (operation.call.type === "enqueue") {
+      for (const value of operation.call.values) result.push({ type: "enqueue", value, invoked, returned });
+    } else if (reply.type === "dequeued") {
+      for (const job of reply.jobs) {
+        const value = history.valueOf(job.payload);
+        if (value === null) throw new Error(`job ${job.id} came out with other bytes than went in`);
+        result.push({ type: "dequeue", value, invoked, returned });
+      }
+      if (reply.jobs.length === 0 && returned < Infinity) result.push({ type: "empty", invoked, returned });
+    }
+  }
+  return result;
+}
+
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, at) => byte === b[at]);
+}

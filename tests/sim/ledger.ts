@@ -1,0 +1,66 @@
+// What has the group agreed on? The first node that commits an index fixes its record for ever; a reference queue replays the
+// records one by one, so that every answer is known.
+import { QUEUE } from "../../src/config.ts";
+import { apply, createQueue } from "../../src/queue/queue.ts";
+import { decodeReply } from "../../src/queue/replies.ts";
+import type { QueueLimits, Reply } from "../../src/queue/types.ts";
+import { type Entry, fieldsOf } from "../../src/raft/entry.ts";
+import type { LogIndex } from "../../src/raft/types.ts";
+import { equalBytes } from "./history.ts";
+
+export interface Milestone {
+  readonly entry: Entry;
+  readonly reply: Reply | null;
+  /** Jobs that wait, after this index. */
+  readonly ready: number;
+}
+
+export interface Ledger {
+  readonly lastIndex: LogIndex;
+  at(index: LogIndex): Milestone | undefined;
+  /** The newest committed configuration. */
+  readonly lastConfiguration: Entry | null;
+  /** The answer that this number of this session got when it was executed; null if no log holds it. */
+  replyTo(session: number, number: number): Reply | null;
+  /** A node says that `entry` is committed. Names the difference if another record was committed there before. */
+  commit(who: string, entry: Entry): string | null;
+}
+
+export function createLedger(limits: QueueLimits = QUEUE): Ledger {
+  const milestones: Milestone[] = [];
+  const executedAt = new Map<string, LogIndex>();
+  let lastConfiguration: Entry | null = null;
+  const reference = createQueue(limits);
+  return {
+    get lastIndex() {
+      return milestones.length;
+    },
+    get lastConfiguration() {
+      return lastConfiguration;
+    },
+    replyTo: (session, number) => {
+      const index = executedAt.get(`${session}#${number}`);
+      return index === undefined ? null : (milestones[index - 1]?.reply ?? null);
+    },
+    at: (index) => milestones[index - 1],
+    commit: (who, given) => {
+      const known = milestones[given.index - 1];
+      if (known !== undefined) {
+        if (equalBytes(known.entry.record, given.record)) return null;
+        return `${who} commits at index ${given.index} a ${given.kind} of term ${given.term}, where a ${known.entry.kind} of term ${known.entry.term} was committed before`;
+      }
+      if (given.index !== milestones.length + 1)
+        return `${who} commits index ${given.index} while nobody has committed ${milestones.length + 1}`;
+      const entry = { ...given, record: given.record.slice() };
+      const fields = fieldsOf(entry);
+      const { reply } = apply(reference, fields);
+      const decoded = reply === null ? null : decodeReply(reply);
+      const executed =
+        entry.kind === "command" && decoded !== null && decoded.type !== "refused" && decoded.index === entry.index;
+      if (executed) executedAt.set(`${fields.session}#${fields.number}`, entry.index);
+      if (entry.kind === "config") lastConfiguration = entry;
+      milestones.push({ entry, reply: decoded, ready: reference.ready });
+      return null;
+    },
+  };
+}

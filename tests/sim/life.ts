@@ -1,0 +1,127 @@
+// How does the world reach into a node's process? Every callback of the clock, the network and the disk enters here: it can be held
+// back (a paused process), dropped (a dead one), and what it throws is caught. The node's own code does not notice.
+import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";
+import type { ByteStream, Network } from "../../src/wire/network.ts";
+import type { Enter } from "./sim-clock.ts";
+
+export interface Life {
+  readonly enter: Enter;
+  readonly alive: () => boolean;
+  readonly paused: () => boolean;
+  pause(): void;
+  /** Delivers what was held back, in its order. */
+  resume(): void;
+  /** Nothing enters any more. */
+  end(): void;
+}
+
+export interface LifeHooks {
+  readonly afterEach: () => void;
+  readonly threw: (error: unknown) => void;
+}
+
+export function createLife({ afterEach, threw }: LifeHooks): Life {
+  let alive = true;
+  let held: (() => void)[] | null = null;
+  const enter: Enter = (callback) => {
+    if (!alive) return;
+    if (held !== null) {
+      held.push(callback);
+      return;
+    }
+    try {
+      callback();
+    } catch (error) {
+      alive = false;
+      threw(error);
+    }
+    if (alive) afterEach();
+  };
+  return {
+    enter,
+    alive: () => alive,
+    paused: () => held !== null,
+    pause: () => {
+      held ??= [];
+    },
+    resume: () => {
+      const late = held ?? [];
+      held = null;
+      for (const callback of late) enter(callback);
+    },
+    end: () => {
+      alive = false;
+      held = null;
+    },
+  };
+}
+
+/** The network port of one life. `received` sees all bytes before the node does. */
+export function enterNetwork(network: Network, life: Life, received: (data: Uint8Array) => void): Network {
+  const wrap = (inner: ByteStream): ByteStream => {
+    const outer: ByteStream = {
+      remote: inner.remote,
+      write: (bytes) => inner.write(bytes),
+      pending: () => inner.pending(),
+      close: () => inner.close(),
+      onData: () => {},
+      onClose: () => {},
+      onDrain: () => {},
+    };
+    inner.onData = (data) => {
+      received(data);
+      // The view is valid only now; a paused process reads it later.
+      const kept = life.paused() ? data.slice() : data;
+      life.enter(() => outer.onData(kept));
+    };
+    inner.onClose = (why) => life.enter(() => outer.onClose(why));
+    inner.onDrain = () => life.enter(() => outer.onDrain());
+    return outer;
+  };
+  return {
+    listen: (host, port, accept, ready) =>
+      network.listen(
+        host,
+        port,
+        (stream) => {
+          const wrapped = wrap(stream);
+          life.enter(() => accept(wrapped));
+        },
+        (error, listener) => life.enter(() => ready(error, listener)),
+      ),
+    dial: (address, timeoutMs, done) =>
+      network.dial(address, timeoutMs, (result) => {
+        const wrapped = result.ok ? ({ ok: true, stream: wrap(result.stream) } as const) : result;
+        life.enter(() => done(wrapped));
+      }),
+  };
+}
+
+export function enterDisk(disk: Disk, life: Life): Disk {
+  const late =
+    (done: Done): Done =>
+    (error) =>
+      life.enter(() => done(error));
+  const lateFile =
+    (done: (error: Error | null, file: DiskFile | null) => void) =>
+    (error: Error | null, file: DiskFile | null): void =>
+      life.enter(() => done(error, file));
+  return {
+    list: (directory) => disk.list(directory),
+    read: (path) => disk.read(path),
+    readAt: (path, offset, length) => disk.readAt(path, offset, length),
+    size: (path) => disk.size(path),
+    makeDirectory: (path, done) => disk.makeDirectory(path, late(done)),
+    create: (path, size, done) => disk.create(path, size, lateFile(done)),
+    open: (path, done) => disk.open(path, lateFile(done)),
+    write: (file, offset, bytes, done) => disk.write(file, offset, bytes, late(done)),
+    sync: (file, done) => disk.sync(file, late(done)),
+    close: (file) => disk.close(file),
+    syncDirectory: (path, done) => disk.syncDirectory(path, late(done)),
+    rename: (from, to, done) => disk.rename(from, to, late(done)),
+    remove: (path, done) => disk.remove(path, late(done)),
+    removeDirectory: (path, done) => disk.removeDirectory(path, late(done)),
+    lock: () => disk.lock(),
+    unlock: () => disk.unlock(),
+  };
+}

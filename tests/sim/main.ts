@@ -1,0 +1,158 @@
+// `bun run sim`: how many seeds pass, and which line replays one that fails?
+//   --seed N       the first seed (default 1)       --seeds N   how many (default 1 with --seed, else 100)
+//   --nodes N      every world has N nodes          --verbose   the timeline of the run
+//   --short        the short worlds of the smoke test
+//   --mutant NAME  plants that bug; succeeds when a seed catches it ("all": each mutant in turn)
+import { parseArgs } from "node:util";
+import { findMutant, MUTANTS, plant } from "./mutants.ts";
+import type { SeedResult } from "./run.ts";
+
+/** Seeds that one worker process runs before the next one takes over. */
+const SEEDS_PER_WORKER = 20;
+/** Seeds within which every mutant must be caught. */
+const MUTANT_BUDGET = 200;
+
+interface Wanted {
+  readonly seed: number;
+  readonly seeds: number;
+  readonly nodes: number | null;
+  readonly short: boolean;
+  readonly verbose: boolean;
+  readonly mutant: string | null;
+}
+
+function wholeNumber(name: string, text: string | undefined, otherwise: number): number {
+  if (text === undefined) return otherwise;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`--${name} wants a whole number, not ${text}`);
+  return value;
+}
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: "string" },
+    seeds: { type: "string" },
+    nodes: { type: "string" },
+    short: { type: "boolean", default: false },
+    verbose: { type: "boolean", default: false },
+    mutant: { type: "string" },
+    /** For the workers only: one line of JSON per seed. */
+    worker: { type: "boolean", default: false },
+  },
+});
+const mutantGiven = values.mutant ?? null;
+const wanted: Wanted = {
+  seed: wholeNumber("seed", values.seed, 1),
+  seeds: wholeNumber("seeds", values.seeds, mutantGiven !== null ? MUTANT_BUDGET : values.seed === undefined ? 100 : 1),
+  nodes: values.nodes === undefined ? null : wholeNumber("nodes", values.nodes, 0),
+  short: values.short,
+  verbose: values.verbose,
+  mutant: mutantGiven,
+};
+
+if (values.worker) await runHere(wanted, (result) => console.log(JSON.stringify(result)));
+else if (wanted.mutant === "all") process.exitCode = await huntAll();
+else if (wanted.mutant !== null) process.exitCode = (await hunt(wanted, wanted.mutant)) ? 0 : 1;
+else process.exitCode = await runAll();
+
+/** The product is loaded here and not before, so that a mutant can be planted first. */
+async function runHere(range: Wanted, report: (result: SeedResult) => boolean | void): Promise<void> {
+  if (range.mutant !== null) await plant(findMutant(range.mutant));
+  const { runSeed } = await import("./run.ts");
+  const wishes = { short: range.short, ...(range.nodes === null ? {} : { nodes: range.nodes }) };
+  for (let seed = range.seed; seed < range.seed + range.seeds; seed++) {
+    const stop = report(runSeed(seed, wishes, range.verbose ? (line) => console.log(line) : null));
+    if (stop === true) return;
+  }
+}
+
+async function runAll(): Promise<number> {
+  const began = performance.now();
+  const failures: SeedResult[] = [];
+  let events = 0;
+  const note = (result: SeedResult): void => {
+    events += result.events;
+    if (result.failure === null) return;
+    failures.push(result);
+    console.log(`FAILED ${replayLine(result)}\n       ${result.failure}`);
+  };
+  if (wanted.seeds <= SEEDS_PER_WORKER || wanted.verbose) await runHere(wanted, note);
+  else await inWorkers(wanted, note);
+  if (wanted.seeds === 1 && failures.length === 0) console.log(`seed ${wanted.seed} passed`);
+  const seconds = (performance.now() - began) / 1_000;
+  console.log(
+    `${wanted.seeds} seeds, ${events} events, ${Math.round(events / seconds)} events per second, ${failures.length} failures`,
+  );
+  return failures.length === 0 ? 0 : 1;
+}
+
+function replayLine({ seed }: SeedResult): string {
+  const short = wanted.short ? " --short" : "";
+  const nodes = wanted.nodes === null ? "" : ` --nodes ${wanted.nodes}`;
+  const mutant = wanted.mutant === null ? "" : ` --mutant ${wanted.mutant}`;
+  return `bun run sim --seed ${seed}${short}${nodes}${mutant}`;
+}
+
+/** Two processes (or as many as there are cores) share the range; each result is reported as it comes; true stops all. */
+async function inWorkers(range: Wanted, report: (result: SeedResult) => boolean | void): Promise<void> {
+  let next = range.seed;
+  let stopped = false;
+  const end = range.seed + range.seeds;
+  const work = async (): Promise<void> => {
+    while (next < end && !stopped) {
+      const seed = next;
+      next = Math.min(end, seed + SEEDS_PER_WORKER);
+      for await (const result of worker({ ...range, seed, seeds: next - seed })) {
+        if (stopped) return;
+        stopped = report(result) === true;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.max(2, navigator.hardwareConcurrency) }, work));
+}
+
+async function* worker(range: Wanted): AsyncGenerator<SeedResult> {
+  const flags = ["--worker", "--seed", `${range.seed}`, "--seeds", `${range.seeds}`];
+  if (range.nodes !== null) flags.push("--nodes", `${range.nodes}`);
+  if (range.short) flags.push("--short");
+  if (range.mutant !== null) flags.push("--mutant", range.mutant);
+  const child = Bun.spawn([process.execPath, import.meta.path, ...flags], { stdout: "pipe", stderr: "inherit" });
+  let rest = "";
+  try {
+    for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + chunk).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) if (line.startsWith("{")) yield JSON.parse(line) as SeedResult;
+    }
+    if ((await child.exited) !== 0)
+      throw new Error(`the worker for seeds from ${range.seed} on exited with ${child.exitCode}`);
+  } finally {
+    child.kill();
+  }
+}
+
+/** True when some seed catches the mutant. */
+async function hunt(range: Wanted, name: string): Promise<boolean> {
+  const mutant = findMutant(name);
+  let tried = 0;
+  let caught: SeedResult | null = null;
+  await inWorkers({ ...range, mutant: name }, (result) => {
+    tried++;
+    if (result.failure !== null && caught === null) caught = result;
+    return caught !== null;
+  });
+  const found: SeedResult | null = caught;
+  if (found === null) console.log(`SURVIVED ${name} (${mutant.what}): ${tried} seeds did not notice`);
+  else
+    console.log(
+      `caught ${name} by seed ${(found as SeedResult).seed}, after ${tried} seeds: ${(found as SeedResult).failure}`,
+    );
+  return found !== null;
+}
+
+async function huntAll(): Promise<number> {
+  let survived = 0;
+  for (const { name } of MUTANTS) if (!(await hunt(wanted, name))) survived++;
+  console.log(`${MUTANTS.length} mutants, ${MUTANTS.length - survived} caught, ${survived} survived`);
+  return survived === 0 ? 0 : 1;
+}

@@ -1,0 +1,180 @@
+// Does every step keep Raft's promises? These watch all nodes from outside, after every callback, and trust none of them.
+import { crc32 } from "../../src/lib/crc32.ts";
+import type { Queue } from "../../src/queue/queue.ts";
+import { freeze } from "../../src/queue/snapshot.ts";
+import type { Raft } from "../../src/raft/raft.ts";
+import type { Configuration, LogIndex, Term } from "../../src/raft/types.ts";
+import type { Ledger } from "./ledger.ts";
+
+/** One life of one node, as the oracles see it. */
+export interface Observed {
+  readonly name: string;
+  readonly inspect: () => { readonly raft: Raft; readonly queue: Queue } | null;
+}
+
+/** What was seen of a life last time. */
+interface Seen {
+  term: Term;
+  role: string;
+  commitIndex: LogIndex;
+  appliedIndex: LogIndex;
+  lastIndex: LogIndex;
+  lastTerm: Term;
+  /** The log is known to match the others' up to here. */
+  matchedTo: LogIndex;
+}
+
+export interface Oracles {
+  /** After every callback into this life. */
+  observe(life: Observed): void;
+  /** Compares the whole log of a life with all others. */
+  observeLog(life: Observed): void;
+  /** The term of every leader ever seen, in order. */
+  readonly leaderTerms: readonly Term[];
+  readonly highestTerm: Term;
+}
+
+/** Digests are costly: every so many indexes must do. */
+const DIGEST_EVERY = 4;
+const PART_BYTES = 64 * 1024;
+
+export function createOracles(ledger: Ledger, fail: (what: string) => void): Oracles {
+  const lives = new Map<Observed, Seen>();
+  const leaders = new Map<Term, string>();
+  const records = new Map<LogIndex, Map<Term, number>>();
+  const digests = new Map<LogIndex, { readonly digest: number; readonly who: string }>();
+  const leaderTerms: Term[] = [];
+  let highestTerm: Term = 0;
+
+  function observe(life: Observed): void {
+    const inside = life.inspect();
+    if (inside === null) return;
+    const { raft, queue } = inside;
+    const seen = lives.get(life) ?? firstSight(life);
+    if (
+      seen.term === raft.currentTerm &&
+      seen.role === raft.role &&
+      seen.commitIndex === raft.commitIndex &&
+      seen.appliedIndex === queue.appliedIndex &&
+      seen.lastIndex === raft.lastIndex
+    ) {
+      return;
+    }
+    onlyForward(life.name, seen, raft, queue);
+    if (raft.role === "leader" && (seen.role !== "leader" || seen.term !== raft.currentTerm))
+      becameLeader(life.name, raft);
+    if (raft.commitIndex > seen.commitIndex) committed(life.name, seen, raft);
+    if (queue.appliedIndex > seen.appliedIndex && queue.appliedIndex % DIGEST_EVERY === 0) applied(life.name, queue);
+    seen.term = raft.currentTerm;
+    seen.role = raft.role;
+    seen.commitIndex = raft.commitIndex;
+    seen.appliedIndex = queue.appliedIndex;
+    seen.lastIndex = raft.lastIndex;
+    highestTerm = Math.max(highestTerm, raft.currentTerm);
+  }
+
+  function firstSight(life: Observed): Seen {
+    const seen: Seen = { term: 0, role: "", commitIndex: 0, appliedIndex: 0, lastIndex: 0, lastTerm: 0, matchedTo: 0 };
+    lives.set(life, seen);
+    return seen;
+  }
+
+  function onlyForward(who: string, seen: Seen, raft: Raft, queue: Queue): void {
+    if (raft.currentTerm < seen.term) fail(`${who}: currentTerm fell from ${seen.term} to ${raft.currentTerm}`);
+    if (raft.commitIndex < seen.commitIndex)
+      fail(`${who}: commitIndex fell from ${seen.commitIndex} to ${raft.commitIndex}`);
+    if (queue.appliedIndex < seen.appliedIndex)
+      fail(`${who}: appliedIndex fell from ${seen.appliedIndex} to ${queue.appliedIndex}`);
+    if (queue.appliedIndex > raft.commitIndex)
+      fail(`${who}: applied ${queue.appliedIndex}, committed only ${raft.commitIndex}`);
+    if (raft.commitIndex > raft.lastIndex) fail(`${who}: committed ${raft.commitIndex}, has only ${raft.lastIndex}`);
+    if (
+      raft.lastIndex < seen.lastIndex &&
+      seen.role === "leader" &&
+      raft.role === "leader" &&
+      seen.term === raft.currentTerm
+    ) {
+      fail(`${who}: a leader's log became shorter, from ${seen.lastIndex} to ${raft.lastIndex}`);
+    }
+  }
+
+  function becameLeader(who: string, raft: Raft): void {
+    const other = leaders.get(raft.currentTerm);
+    if (other !== undefined && other !== raft.self)
+      fail(`term ${raft.currentTerm} has two leaders: ${other} and ${raft.self}`);
+    leaders.set(raft.currentTerm, raft.self);
+    leaderTerms.push(raft.currentTerm);
+    if (raft.lastIndex < ledger.lastIndex)
+      fail(`${who} leads term ${raft.currentTerm} with ${raft.lastIndex} entries; ${ledger.lastIndex} are committed`);
+    for (let index = raft.firstIndex; index <= Math.min(raft.lastIndex, ledger.lastIndex); index++) {
+      const entry = raft.entryAt(index);
+      const agreed = ledger.at(index)?.entry;
+      if (entry === undefined || agreed === undefined || entry.term === agreed.term) continue;
+      fail(
+        `${who} leads term ${raft.currentTerm} with term ${entry.term} at index ${index}, where term ${agreed.term} is committed`,
+      );
+      return;
+    }
+  }
+
+  function committed(who: string, seen: Seen, raft: Raft): void {
+    for (let index = Math.max(seen.commitIndex + 1, raft.firstIndex); index <= raft.commitIndex; index++) {
+      const entry = raft.entryAt(index);
+      if (entry === undefined) continue; // Behind a snapshot: the digest below covers it.
+      const problem = ledger.commit(who, entry);
+      if (problem !== null) fail(problem);
+    }
+  }
+
+  function applied(who: string, queue: Queue): void {
+    const digest = digestOf(queue);
+    const first = digests.get(queue.appliedIndex);
+    if (first === undefined) digests.set(queue.appliedIndex, { digest, who });
+    else if (first.digest !== digest)
+      fail(`${who} and ${first.who} differ in their state at index ${queue.appliedIndex}`);
+  }
+
+  function observeLog(life: Observed): void {
+    const inside = life.inspect();
+    if (inside === null) return;
+    const { raft } = inside;
+    for (let index = raft.firstIndex; index <= raft.lastIndex; index++) {
+      const entry = raft.entryAt(index);
+      if (entry === undefined) continue;
+      const terms = records.get(index) ?? new Map<Term, number>();
+      if (terms.size === 0) records.set(index, terms);
+      const checksum = crc32(entry.record);
+      const known = terms.get(entry.term);
+      if (known === undefined) terms.set(entry.term, checksum);
+      else if (known !== checksum)
+        fail(`${life.name} holds another record than others at index ${index} of term ${entry.term}`);
+    }
+  }
+
+  return {
+    observe,
+    observeLog,
+    leaderTerms,
+    get highestTerm() {
+      return highestTerm;
+    },
+  };
+}
+
+/** One number for the whole replicated state: jobs, sessions, replies, time. */
+export function digestOf(queue: Queue): number {
+  const source = freeze(queue, PART_BYTES);
+  let digest = 0;
+  for (let part = source.nextPart(); part !== null; part = source.nextPart()) digest = crc32(part, digest);
+  return digest;
+}
+
+/** Does `members` hold a majority of every half of the configuration? */
+export function isQuorum(
+  configuration: Configuration,
+  holds: (member: Configuration["voters"][number]) => boolean,
+): boolean {
+  return [configuration.voters, configuration.outgoing].every(
+    (half) => half.length === 0 || half.filter(holds).length > half.length / 2,
+  );
+}

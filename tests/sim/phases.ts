@@ -1,0 +1,150 @@
+// What must a run go through? Founding, misfortune, the healing of a random majority, the healing of all, and judgement.
+import { startFaults } from "./faults.ts";
+import { createAdmin } from "./admin.ts";
+import { fifoViolation } from "./fifo-checker.ts";
+import { fifoHistory } from "./history.ts";
+import { holdsQuorum, isVoterOf } from "./members.ts";
+import type { Stage } from "./stage.ts";
+import { startWorkload, type Workload } from "./workload.ts";
+import { witnessAgainst } from "./witness.ts";
+import type { Machine } from "./world.ts";
+
+const FOUNDING_MS = 30_000;
+/** Until nodes that were just started listen, hung disks answer, and lost dials are given up. */
+const START_MS = 4_000;
+const ANSWERS_MS = 60_000;
+const CONVERGENCE_MS = 60_000;
+const DRAIN_MS = 120_000;
+const SETTLING_MS = 60_000;
+/** More than a reconnection takes. */
+const QUIET_MS = 3_000;
+const STABLE_MS = 2_000;
+const ELECTION_TIMEOUTS_TO_LEADER = 10;
+
+export function play(stage: Stage): void {
+  const { world, plan, random, trace } = stage;
+  const { queueLimits: _, ...settings } = plan.settings;
+  trace.event("run", JSON.stringify({ ...plan, settings }));
+  found(stage);
+  const { clientPorts, history, after, reads, addresses } = stage;
+  const workload = startWorkload(plan.clients, { clientPorts, random: random.fork(), history, after, reads });
+  const admin = createAdmin({ caller: stage.newCaller(), random: random.fork(), trace, addresses, after });
+  const faults = startFaults(world, plan, admin, random.fork());
+  stage.wait(plan.safetyMs);
+  faults.cease();
+  admin.cease();
+  healMajority(stage);
+  workload.finish();
+  stage.until("definite answers", ANSWERS_MS, workload.finished, () => workload.pending().slice(0, 5).join(", "));
+  healAll(stage, workload);
+  mustBeStable(stage);
+  judge(stage);
+}
+
+/** Leads, and has committed an entry of its own term. */
+function leaderAmong({ ledger }: Stage, machines: readonly Machine[]): Machine | undefined {
+  return machines.find((machine) => {
+    const raft = machine.life?.inspect()?.raft;
+    return raft?.role === "leader" && ledger.at(raft.commitIndex)?.entry.term === raft.currentTerm;
+  });
+}
+
+function found(stage: Stage): void {
+  const { world, plan, random } = stage;
+  for (const machine of world.machines) world.start(machine);
+  if (!plan.faultsAtOnce) {
+    stage.until("a leader of the new cluster", FOUNDING_MS, () => leaderAmong(stage, world.machines) !== undefined);
+  }
+  for (let count = world.machines.length; count < plan.nodes; count++) {
+    stage.after(random.below(plan.safetyMs / 2), () => world.start(world.addMachine()));
+  }
+}
+
+/** A random set of machines that can serve: a majority of everything that may be in force. */
+function drawCore({ world, random }: Stage): readonly Machine[] {
+  const shuffled = world.machines
+    .map((machine) => ({ machine, at: random.below(1_000_000) }))
+    .sort((a, b) => a.at - b.at);
+  const configurations = world.configurations();
+  const core: Machine[] = [];
+  const canServe = (): boolean =>
+    configurations.length > 0 && holdsQuorum(configurations, (member) => core.some((other) => other.self === member));
+  for (const { machine } of shuffled) {
+    if (canServe()) return core;
+    if (machine.self !== null) core.push(machine);
+  }
+  // While a group is being founded, everybody is needed.
+  return canServe() ? core : world.machines;
+}
+
+function healMajority(stage: Stage): void {
+  const { world, random, trace, plan } = stage;
+  const core = drawCore(stage);
+  trace.event("run", `healing ${core.map(({ id }) => id).join(" ")}`);
+  world.healCuts();
+  world.calm();
+  world.resumeAll();
+  for (const machine of world.machines) {
+    if (!core.includes(machine) && random.chance(50)) world.kill(machine);
+  }
+  world.cut("all but the healed majority", (from, to) => core.includes(from) !== core.includes(to));
+  for (const machine of core) world.keepUp(machine);
+  const withinMs = ELECTION_TIMEOUTS_TO_LEADER * plan.settings.electionMaxMs + START_MS;
+  stage.until("a leader of the healed majority", withinMs, () => leaderAmong(stage, core) !== undefined);
+}
+
+function healAll(stage: Stage, workload: Workload): void {
+  const { world, trace, ledger, scheduler } = stage;
+  trace.event("run", "healing everything");
+  world.healCuts();
+  for (const machine of world.machines) if (!machine.retired) world.keepUp(machine);
+  workload.drain();
+  stage.until("an empty queue", DRAIN_MS, workload.drained);
+  // Nobody is on the way in or out, and everybody has had the time to reconnect.
+  let known = ledger.lastConfiguration;
+  let since = scheduler.now();
+  stage.until("an end of membership changes", SETTLING_MS, () => {
+    if (ledger.lastConfiguration !== known) since = scheduler.now();
+    known = ledger.lastConfiguration;
+    return scheduler.now() - since > QUIET_MS && world.configurations().every(({ outgoing }) => outgoing.length === 0);
+  });
+  stage.until(
+    "all voters at the same index",
+    CONVERGENCE_MS,
+    () => haveConverged(stage),
+    () => positions(stage),
+  );
+}
+
+function haveConverged({ world, ledger }: Stage): boolean {
+  const configurations = world.configurations();
+  const voters = world.machines.filter(
+    ({ self }) => self !== null && configurations.some((known) => isVoterOf(known, self)),
+  );
+  return voters.length > 0 && voters.every(({ life }) => life?.inspect()?.queue.appliedIndex === ledger.lastIndex);
+}
+
+function positions({ world, ledger }: Stage): string {
+  const all = world.machines.map(({ id, life }) => `${id} ${life?.inspect()?.queue.appliedIndex ?? "down"}`);
+  return `${all.join(", ")} of ${ledger.lastIndex}`;
+}
+
+function mustBeStable(stage: Stage): void {
+  const { oracles, world, fail } = stage;
+  const { highestTerm } = oracles;
+  const leader = leaderAmong(stage, world.machines);
+  stage.wait(STABLE_MS);
+  if (oracles.highestTerm !== highestTerm)
+    fail(`terms rose from ${highestTerm} to ${oracles.highestTerm} in a stable network`);
+  if (leaderAmong(stage, world.machines) !== leader) fail("the leader changed in a stable network");
+  stage.wait(0);
+}
+
+function judge({ world, oracles, ledger, history, sessionsExpire, fail, wait }: Stage): void {
+  for (const { life } of world.machines) if (life !== null) oracles.observeLog(life);
+  const problem =
+    witnessAgainst(ledger, history, sessionsExpire) ??
+    fifoViolation(fifoHistory(history, ({ session, number }) => ledger.replyTo(session, number)));
+  if (problem !== null) fail(problem);
+  wait(0);
+}

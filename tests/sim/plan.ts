@@ -1,0 +1,192 @@
+// What kind of world does a seed draw? Its size, its settings, its load, and which faults happen how often: every seed its own mix.
+import { QUEUE } from "../../src/config.ts";
+import { type Random, seededRandom } from "../../src/lib/random.ts";
+import type { NodeSettings } from "../../src/server/types.ts";
+import type { DiskWeather } from "./disk.ts";
+import type { SimNetworkSettings } from "./network.ts";
+
+export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
+
+/** Mean virtual milliseconds between two faults of a class, over the whole group; 0: never. */
+export interface FaultIntervals {
+  readonly kill: number;
+  readonly powerCut: number;
+  readonly powerCutAll: number;
+  readonly stop: number;
+  readonly pause: number;
+  readonly partition: number;
+  readonly figure8: number;
+  readonly reset: number;
+  readonly clock: number;
+  readonly transfer: number;
+  readonly membership: number;
+  readonly wipe: number;
+  readonly diskError: number;
+  readonly diskHang: number;
+}
+
+export interface ClientHabits {
+  readonly processes: number;
+  readonly window: number;
+  /** Pause between two new operations of one process. */
+  readonly thinkMaxMs: number;
+  readonly enqueuePercent: number;
+  readonly maxJobs: number;
+  readonly maxPadding: number;
+  readonly attemptTimeoutMs: number;
+  /** First attempt to three nodes at once. */
+  readonly threeAtOncePercent: number;
+  /** Sends an answered number again, somewhere, some time. */
+  readonly oldRetryPercent: number;
+  /** answeredUpTo may lag by so many numbers. */
+  readonly answeredLag: number;
+  readonly readPercent: number;
+  /** A process dies and the next one of the same client id takes its session over. */
+  readonly takeoverEveryMs: number;
+}
+
+export interface Plan {
+  readonly seed: number;
+  readonly nodes: number;
+  readonly founding: "together" | "growing";
+  /** Faults strike while the cluster is being founded. */
+  readonly faultsAtOnce: boolean;
+  readonly settings: SharedSettings;
+  readonly clockRates: { readonly from: number; readonly to: number };
+  readonly roundMs: number;
+  readonly network: SimNetworkSettings;
+  readonly disk: DiskWeather;
+  readonly clients: ClientHabits;
+  readonly faults: FaultIntervals;
+  readonly safetyMs: number;
+}
+
+export interface PlanWishes {
+  readonly nodes?: number;
+  /** Short runs for the smoke test. */
+  readonly short?: boolean;
+}
+
+function pick<T>(random: Random, ...choices: readonly T[]): T {
+  return choices[random.below(choices.length)]!;
+}
+
+export function drawPlan(seed: number, wishes: PlanWishes = {}): Plan {
+  const random = seededRandom(seed);
+  const nodes = wishes.nodes ?? pick(random, 1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7);
+  const founding = nodes === 1 || random.chance(20) ? "growing" : "together";
+  const safetyMs = drawSafetyMs(random, wishes.short === true);
+  const faults = drawFaults(random.fork(), nodes, safetyMs);
+  const settings = drawSettings(random.fork(), faults.figure8 > 0);
+  return {
+    seed,
+    nodes,
+    founding,
+    faultsAtOnce: random.chance(15),
+    settings,
+    clockRates: random.chance(30) ? { from: 0.5, to: 2 } : { from: 0.999, to: 1.001 },
+    roundMs: pick(random, 0, 0.2, 1, 5),
+    network: drawNetwork(random.fork()),
+    disk: drawDisk(random.fork()),
+    clients: drawClients(random.fork(), settings.queueLimits.maxSessions),
+    faults,
+    safetyMs,
+  };
+}
+
+/** Many short worlds find more than few long ones, but some bugs need a long history. */
+function drawSafetyMs(random: Random, short: boolean): number {
+  if (short) return random.between(1_000, 3_000);
+  return random.chance(90) ? random.between(1_000, 5_000) : random.between(5_000, 40_000);
+}
+
+function drawSettings(random: Random, figure8: boolean): SharedSettings {
+  const heartbeatMs = pick(random, 20, 50, 50, 50, 100);
+  const electionMinMs = heartbeatMs * pick(random, 4, 6, 6, 8);
+  // Entries that travel one by one are what Figure 8 needs.
+  const single = figure8 && random.chance(60);
+  const tiny = single || random.chance(30);
+  const expiring = random.chance(12);
+  return {
+    heartbeatMs,
+    electionMinMs,
+    electionMaxMs: 2 * electionMinMs,
+    segmentBytes: pick(random, 64, 128, 256) * 1024,
+    compactMinBytes: pick(random, 300, 4_096, 16_384, 65_536, 1 << 20),
+    compactFactor: pick(random, 1, 1, 4),
+    keepLogBytes: pick(random, 0, 512, 8_192, 1 << 20),
+    maxAppendBytes: single ? 1 : tiny ? pick(random, 1, 200, 2_000) : 1 << 20,
+    maxInflightMessages: tiny ? pick(random, 1, 2, 4) : 64,
+    queueLimits: {
+      ...QUEUE,
+      // A table that is full of dead sessions heals by their expiry only, so few places go with short lives.
+      maxSessions: expiring ? random.between(3, 12) : QUEUE.maxSessions,
+      sessionExpiryMs: expiring ? random.between(2_000, 10_000) : QUEUE.sessionExpiryMs,
+      maxReplies: random.chance(20) ? random.between(2, 20) : QUEUE.maxReplies,
+      maxReplyBytes: random.chance(10) ? random.between(200, 4_000) : QUEUE.maxReplyBytes,
+      maxPayloadBytes: 32_768,
+    },
+  };
+}
+
+function drawNetwork(random: Random): SimNetworkSettings {
+  const delayMinMs = pick(random, 0.05, 0.1, 1);
+  return {
+    delayMinMs,
+    delayMaxMs: delayMinMs + pick(random, 0.2, 1, 5, 20, 60),
+    dialLossPercent: random.chance(30) ? random.between(1, 30) : 0,
+    lossPercent: random.chance(30) ? random.between(1, 10) : 0,
+    // A window much smaller than what is sent per heartbeat would be a link too slow for any leader.
+    windowBytes: pick(random, 64 * 1024, 256 * 1024),
+  };
+}
+
+function drawDisk(random: Random): DiskWeather {
+  const slow = random.chance(30);
+  return {
+    operationMaxMs: pick(random, 0.1, 0.5, 2, 10),
+    slowSyncPercent: slow ? random.between(1, 10) : 0,
+    slowSyncMaxMs: slow ? pick(random, 50, 200, 1_000) : 0,
+  };
+}
+
+function drawClients(random: Random, maxSessions: number): ClientHabits {
+  return {
+    // One place is left for the client that drains the queue.
+    processes: Math.min(maxSessions - 1, pick(random, 1, 2, 3, 4, 6, 10)),
+    window: pick(random, 1, 1, 4, 16),
+    thinkMaxMs: pick(random, 5, 20, 50, 200),
+    enqueuePercent: pick(random, 30, 50, 55, 80),
+    maxJobs: pick(random, 1, 1, 1, 4, 20),
+    maxPadding: pick(random, 0, 0, 100, 1_000, 10_000),
+    attemptTimeoutMs: pick(random, 50, 200, 500, 1_000),
+    threeAtOncePercent: random.chance(50) ? random.between(1, 30) : 0,
+    oldRetryPercent: random.chance(60) ? random.between(1, 20) : 0,
+    answeredLag: pick(random, 0, 0, 3, 50),
+    readPercent: random.chance(60) ? random.between(1, 15) : 0,
+    takeoverEveryMs: random.chance(40) ? random.between(300, 4_000) : 0,
+  };
+}
+
+function drawFaults(random: Random, nodes: number, safetyMs: number): FaultIntervals {
+  // Half the seeds know only a few classes, so that these meet each other often; one in ten knows none.
+  const share = pick(random, 0, 20, 20, 20, 50, 50, 80, 100, 30, 40);
+  const hurry = pick(random, 0.5, 1, 1, 2) * Math.min(1, safetyMs / 10_000);
+  const sometimes = (meanMs: number): number => (random.chance(share) ? Math.round(meanMs * hurry) : 0);
+  return {
+    kill: sometimes(1_500),
+    powerCut: sometimes(2_000),
+    powerCutAll: sometimes(6_000),
+    stop: sometimes(4_000),
+    pause: sometimes(2_000),
+    partition: sometimes(2_500),
+    figure8: nodes > 2 ? sometimes(6_000) : 0,
+    reset: sometimes(500),
+    clock: sometimes(2_000),
+    transfer: nodes > 1 ? sometimes(2_000) : 0,
+    membership: nodes > 1 ? sometimes(3_000) : 0,
+    wipe: nodes > 2 ? sometimes(8_000) : 0,
+    diskError: sometimes(5_000),
+    diskHang: sometimes(3_000),
+  };
+}

@@ -1,0 +1,92 @@
+// Do reads see everything that was acknowledged before they were sent? `status` and `log` through the leader, compared with the ledger.
+import { fieldsOf } from "../../src/raft/entry.ts";
+import type { LogIndex } from "../../src/raft/types.ts";
+import type { LogPage, NodeStatus, ServerMessage } from "../../src/wire/protocol.ts";
+import type { Random } from "../../src/lib/random.ts";
+import { equalBytes } from "./history.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Caller } from "./sim-caller.ts";
+
+export interface Reads {
+  /** A client learned that this index is committed. */
+  acknowledged(index: LogIndex): void;
+  ask(): void;
+  readonly answered: number;
+}
+
+const FOLLOWED_REDIRECTS = 3;
+
+export interface ReadPorts {
+  readonly caller: Caller;
+  readonly random: Random;
+  readonly ledger: Ledger;
+  readonly addresses: () => readonly string[];
+  readonly timeoutMs: number;
+  readonly fail: (what: string) => void;
+}
+
+export function createReads({ caller, random, ledger, addresses, timeoutMs, fail }: ReadPorts): Reads {
+  let highest: LogIndex = 0;
+  let answered = 0;
+
+  function ask(address: string, redirects: number): void {
+    const atLeast = highest;
+    const question = random.chance(60)
+      ? ({ type: "status", linearizable: true } as const)
+      : ({ type: "log", from: Math.max(1, atLeast - random.below(50)), to: 0, local: false } as const);
+    caller.ask(address, question, timeoutMs, (message) => {
+      if (message === null) return;
+      if (message.type === "failure") {
+        const { leader } = message.failure;
+        if (leader !== undefined && redirects > 0) ask(leader, redirects - 1);
+        return;
+      }
+      answered++;
+      const problem = judge(message, atLeast);
+      if (problem !== null) fail(`a read by ${address}: ${problem}`);
+    });
+  }
+
+  function judge(message: ServerMessage, atLeast: LogIndex): string | null {
+    if (message.type === "statusAnswer") return judgeStatus(message.status, atLeast);
+    if (message.type === "logAnswer") return judgeLog(message.page, atLeast);
+    return `it was answered by ${message.type}`;
+  }
+
+  function judgeStatus(status: NodeStatus, atLeast: LogIndex): string | null {
+    if (status.appliedIndex < atLeast)
+      return `STALE: it shows index ${status.appliedIndex} after index ${atLeast} was acknowledged`;
+    const agreed = ledger.at(status.appliedIndex);
+    if (agreed !== undefined && agreed.ready !== status.ready) {
+      return `it shows ${status.ready} waiting jobs at index ${status.appliedIndex}, where there are ${agreed.ready}`;
+    }
+    return null;
+  }
+
+  function judgeLog(page: LogPage, atLeast: LogIndex): string | null {
+    if (page.commitIndex < atLeast)
+      return `STALE: its log is committed to ${page.commitIndex} after index ${atLeast} was acknowledged`;
+    for (const line of page.entries) {
+      const agreed = ledger.at(line.index);
+      if (agreed === undefined || line.index > page.commitIndex) continue;
+      if (agreed.entry.term !== line.term || !equalBytes(fieldsOf(agreed.entry).body, line.body)) {
+        return `its log shows another entry at the committed index ${line.index}`;
+      }
+    }
+    return null;
+  }
+
+  return {
+    acknowledged: (index) => {
+      highest = Math.max(highest, index);
+    },
+    ask: () => {
+      const all = addresses();
+      const address = all[random.below(all.length)];
+      if (address !== undefined) ask(address, FOLLOWED_REDIRECTS);
+    },
+    get answered() {
+      return answered;
+    },
+  };
+}

@@ -1,0 +1,121 @@
+// How does a simulated client speak? Through the product's codec, over simulated connections: one per address, opened when needed.
+import { WIRE } from "../../src/config.ts";
+import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
+import { createDeframer } from "../../src/wire/frame.ts";
+import type { ByteStream, Network } from "../../src/wire/network.ts";
+import type { ClientMessage, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
+
+type Unnumbered<T> = T extends unknown ? Omit<T, "frameId"> : never;
+export type Question = Unnumbered<ClientMessage>;
+
+/** null: refused, lost, or no answer in time. An answer that comes after that is given all the same, as a second call. */
+export type Answered = (message: ServerMessage | null) => void;
+
+export interface Caller {
+  ask(address: string, question: Question, timeoutMs: number, answered: Answered): void;
+  /** The process is gone: its connections end, nothing is called any more. */
+  close(): void;
+}
+
+export interface CallerPorts {
+  readonly network: Network;
+  readonly after: (ms: number, run: () => void) => void;
+  readonly received: (data: Uint8Array) => void;
+  readonly fail: (what: string) => void;
+}
+
+interface Line {
+  stream: ByteStream | null;
+  /** Frames that wait for the answer to our hello; null once it came. */
+  held: Uint8Array[] | null;
+  readonly waiting: Map<number, Answered>;
+}
+
+export function createCaller({ network, after, received, fail }: CallerPorts): Caller {
+  const lines = new Map<string, Line>();
+  let nextFrame = 1;
+  let closed = false;
+
+  function lineTo(address: string): Line {
+    const known = lines.get(address);
+    if (known !== undefined) return known;
+    const line: Line = { stream: null, held: [], waiting: new Map() };
+    lines.set(address, line);
+    network.dial(address, WIRE.dialTimeoutMs, (result) => {
+      if (!result.ok) return lose(address, line);
+      const { stream } = result;
+      line.stream = stream;
+      const deframer = createDeframer(WIRE.maxPeerFrameBytes);
+      stream.onData = (data) => {
+        if (closed) return;
+        received(data);
+        const problem = deframer.push(data, (body) => {
+          hear(address, line, decodeMessage(body));
+          return true;
+        });
+        if (problem !== null) fail(`a client got a bad frame from ${address}: ${problem.message}`);
+      };
+      stream.onClose = () => lose(address, line);
+      // A machine that lost its power before it answered says nothing, ever.
+      after(WIRE.dialTimeoutMs, () => {
+        if (line.held === null || closed) return;
+        stream.close();
+        lose(address, line);
+      });
+      if (closed) return stream.close();
+      stream.write(
+        encodeMessage({
+          type: "hello",
+          version: WIRE.protocolVersion,
+          features: [],
+          role: "client",
+          clusterId: null,
+          node: null,
+        }),
+      );
+    });
+    return line;
+  }
+
+  function hear(address: string, line: Line, message: WireMessage): void {
+    if (message.type === "helloAnswer") {
+      for (const frame of line.held ?? []) line.stream?.write(frame);
+      line.held = null;
+    } else if (message.type === "goodbye") {
+      line.stream?.close();
+      lose(address, line);
+    } else if ("frameId" in message) {
+      const answered = line.waiting.get(message.frameId);
+      line.waiting.delete(message.frameId);
+      answered?.(message as ServerMessage);
+    } else fail(`a client got a ${message.type} from ${address}`);
+  }
+
+  function lose(address: string, line: Line): void {
+    if (lines.get(address) === line) lines.delete(address);
+    const unanswered = [...line.waiting.values()];
+    line.waiting.clear();
+    if (!closed) for (const answered of unanswered) answered(null);
+  }
+
+  return {
+    ask: (address, question, timeoutMs, answered) => {
+      if (closed) return;
+      const frameId = nextFrame++;
+      const line = lineTo(address);
+      const frame = encodeMessage({ ...question, frameId } as ClientMessage);
+      line.waiting.set(frameId, answered);
+      if (line.held === null) line.stream?.write(frame);
+      else line.held.push(frame);
+      after(timeoutMs, () => {
+        // It stays in the table: a late answer must fit as well.
+        if (!closed && line.waiting.has(frameId)) answered(null);
+      });
+    },
+    close: () => {
+      closed = true;
+      for (const line of lines.values()) line.stream?.close();
+      lines.clear();
+    },
+  };
+}

@@ -1,0 +1,294 @@
+// How does a simulated client behave? It opens a session, numbers its requests, and sends the same number again, anywhere, until it
+// knows. Everything it asks and is told goes into the history.
+import { decodeReply } from "../../src/queue/replies.ts";
+import type { Reply } from "../../src/queue/types.ts";
+import { type ErrorCode, ERRORS, type Failure } from "../../src/lib/errors.ts";
+import type { Random } from "../../src/lib/random.ts";
+import type { ServerMessage } from "../../src/wire/protocol.ts";
+import { type Call, equalBytes, type History, type Operation } from "./history.ts";
+import type { ClientHabits } from "./plan.ts";
+import type { Caller, Question } from "./sim-caller.ts";
+import type { Trace } from "./trace.ts";
+
+/** What outlives a process: the client id and what its processes know of each other's numbers. */
+export interface Identity {
+  readonly id: string;
+  readonly operations: Operation[];
+  /** Every answered OPEN: what it said about the numbers before it. */
+  readonly openings: { readonly session: number; readonly lastNumber: number }[];
+  /** The highest answeredUpTo that ever left a process of this client. */
+  acknowledgedUpTo: number;
+}
+
+export interface ClientPorts {
+  readonly random: Random;
+  readonly history: History;
+  readonly trace: Trace;
+  readonly caller: Caller;
+  readonly addresses: () => readonly string[];
+  readonly after: (ms: number, run: () => void) => void;
+  readonly fail: (what: string) => void;
+  /** Sessions of this world are short-lived: a new one need not know the numbers of an older one. */
+  readonly sessionsExpire: boolean;
+  /** A definite answer arrived: whatever it stands for must be durable by now. */
+  readonly onAnswer: (reply: Reply) => void;
+}
+
+export interface SimClient {
+  readonly identity: Identity;
+  /** Enters a new operation, if a session is open. */
+  submit(call: Call, command: Uint8Array): void;
+  /** Sends an answered number again: the answer must be the same. */
+  repeatOld(): void;
+  /** Operations without a definite answer. */
+  pending(): number;
+  /** The session is open, and every number that an earlier process left unclear is settled. */
+  ready(): boolean;
+  /** Fenced or expired: this process will never do anything again. */
+  over(): boolean;
+  /** Ends the process; its unanswered operations are its successor's business. */
+  kill(): void;
+  close(): void;
+}
+
+export function createIdentity(id: string): Identity {
+  return { id, operations: [], openings: [], acknowledgedUpTo: 0 };
+}
+
+const LEADERS_REFUSALS: ReadonlySet<ErrorCode> = new Set([
+  "OUT_OF_ORDER",
+  "WINDOW_FULL",
+  "OVERLOADED",
+  "DISK_FULL",
+  "SESSIONS_FULL",
+]);
+
+type Ended = "fenced" | "expired" | "killed" | "closed";
+
+export function startClient(identity: Identity, habits: ClientHabits, ports: ClientPorts): SimClient {
+  const { random, history, trace, caller, fail } = ports;
+  const nonce = new Uint8Array(Array.from({ length: 16 }, () => random.below(256)));
+  const lag = random.below(habits.answeredLag + 1);
+  let lagging = lag > 0;
+  let session: number | null = null;
+  let nextNumber = 1;
+  let ended: Ended | null = null;
+  let target = pickAddress();
+  /** Under way in this process: its own numbers, and those it clears up for an earlier process. */
+  const open = new Map<number, Operation>();
+  const answered = new Set<number>();
+  let answeredTo = 0;
+
+  function pickAddress(): string {
+    const addresses = ports.addresses();
+    return addresses[random.below(addresses.length)]!;
+  }
+  const end = (why: Ended): void => {
+    if (ended !== null) return;
+    ended = why;
+    trace.event(identity.id, `process ended: ${why}`);
+    caller.close();
+    if (why !== "expired") return;
+    for (const operation of open.values()) operation.fate = "unclear";
+  };
+  const later = (ms: number, run: () => void): void =>
+    ports.after(ms, () => {
+      if (ended === null) run();
+    });
+  const ask = (address: string, question: Question, answer: (message: ServerMessage | null) => void): void =>
+    caller.ask(address, question, habits.attemptTimeoutMs, (message) => {
+      if (ended === null) answer(message);
+    });
+  /** Where to try next, and after how long. */
+  const elsewhere = (why: Failure | null, run: () => void): void => {
+    if (ended !== null) return;
+    const follow = why?.leader !== undefined && !random.chance(10);
+    // Refusals that only a leader gives are no reason to leave it.
+    const stay = why !== null && LEADERS_REFUSALS.has(why.code) && !random.chance(10);
+    if (follow && why?.leader !== undefined) target = why.leader;
+    else if (!stay) target = pickAddress();
+    later(follow ? 0 : (why?.retryAfterMs ?? 1) + random.below(20), run);
+  };
+
+  function openSession(): void {
+    let movedOn = false;
+    ask(target, { type: "open", group: 0, clientId: identity.id, nonce }, (message) => {
+      if (movedOn) return;
+      movedOn = true;
+      if (message === null) return elsewhere(null, openSession);
+      if (message.type === "failure") return elsewhere(notFinal("open", message.failure), openSession);
+      if (message.type !== "reply") return fail(`${identity.id}: an open was answered by ${message.type}`);
+      const reply = decodeReply(message.reply);
+      if (reply.type === "refused") return openRefused(reply.code, reply.message);
+      if (reply.type !== "opened") return fail(`${identity.id}: an open was answered by ${reply.type}`);
+      if (session !== null) return;
+      ports.onAnswer(reply);
+      takeOver(reply.session, reply.lastNumber);
+    });
+  }
+
+  function openRefused(code: ErrorCode, why: string): void {
+    if (code === "SESSION_FENCED") return end("fenced");
+    if (code === "SESSIONS_FULL") return later(50 + random.below(200), openSession);
+    fail(`${identity.id}: open refused with ${code}: ${why}`);
+  }
+
+  /** The answer to OPEN is the truth about earlier numbers: up to `lastNumber` executed, none behind it, ever. */
+  function takeOver(opened: number, lastNumber: number): void {
+    trace.event(identity.id, `opened session ${opened}, last number ${lastNumber}`);
+    session = opened;
+    nextNumber = lastNumber + 1;
+    if (identity.operations.some((operation) => operation.fate === "answered" && operation.number > lastNumber))
+      startAfresh();
+    identity.openings.push({ session: opened, lastNumber });
+    answeredTo = identity.acknowledgedUpTo;
+    for (const operation of identity.operations) {
+      if (operation.session >= opened) continue;
+      giveUpIfFenced(operation);
+      if (operation.fate === "pending") open.set(operation.number, operation);
+      else if (operation.fate === "answered") markAnswered(operation.number);
+    }
+    for (const operation of open.values()) attempt(operation, target);
+  }
+
+  /** What the next OPEN after an operation's session did not count will never be executed. */
+  function giveUpIfFenced(operation: Operation): void {
+    if (operation.fate !== "pending") return;
+    const later = identity.openings.filter((opening) => opening.session > operation.session);
+    const fence = later.toSorted((a, b) => a.session - b.session)[0];
+    if (fence === undefined || operation.number <= fence.lastNumber) return;
+    operation.fate = ports.sessionsExpire ? "unclear" : "never";
+  }
+
+  /** The cluster knows fewer numbers than this client: its session expired meanwhile, and what was unclear stays so. */
+  function startAfresh(): void {
+    if (!ports.sessionsExpire)
+      return fail(`${identity.id}: session ${session} has forgotten numbers that were answered`);
+    for (const operation of identity.operations) if (operation.fate === "pending") operation.fate = "unclear";
+    identity.operations.length = 0;
+    identity.openings.length = 0;
+    identity.acknowledgedUpTo = 0;
+  }
+
+  function markAnswered(number: number): void {
+    answered.add(number);
+    while (answered.delete(answeredTo + 1)) answeredTo++;
+  }
+
+  function questionFor(operation: Operation): Question {
+    const answeredUpTo = Math.max(0, answeredTo - (lagging ? lag : 0));
+    identity.acknowledgedUpTo = Math.max(identity.acknowledgedUpTo, answeredUpTo);
+    const { number, command } = operation;
+    return { type: "request", group: 0, session: session ?? 0, number, answeredUpTo, command };
+  }
+
+  function attempt(operation: Operation, address: string): void {
+    let movedOn = false;
+    ask(address, questionFor(operation), (message) => {
+      const again = (): void => {
+        // One that a later process has fenced off goes on too, until the cluster itself says so.
+        if (operation.fate === "pending" || operation.fate === "never") attempt(operation, target);
+      };
+      // After a time-out the same number is under way elsewhere; of a late answer only a definite one counts.
+      if (movedOn && message?.type !== "reply") return;
+      if (message?.type !== "reply") movedOn = true;
+      if (message === null) return elsewhere(null, again);
+      if (message.type === "failure") return attemptFailed(operation, message.failure, again);
+      if (message.type !== "reply") return fail(`${nameOf(operation)} was answered by ${message.type}`);
+      // The message is a view of the connection's buffer; what is kept needs bytes of its own.
+      const bytes = message.reply.slice();
+      const reply = decodeReply(bytes);
+      if (reply.type !== "refused") return definite(operation, reply, bytes, message.duplicate);
+      if (movedOn) return;
+      movedOn = true;
+      attemptFailed(operation, { code: reply.code, applied: "no", message: reply.message }, again);
+    });
+  }
+
+  function attemptFailed(operation: Operation, why: Failure, again: () => void): void {
+    if (why.code === "SESSION_FENCED") return end("fenced");
+    if (why.code === "SESSION_EXPIRED") return end("expired");
+    if (why.code === "WINDOW_FULL") lagging = false;
+    if (operation.fate === "answered") return mustBeForgotten(operation, why);
+    elsewhere(notFinal(nameOf(operation), why), again);
+  }
+
+  /** FORGOTTEN is the only final word on a number that was answered, and only after the client had said so. */
+  function mustBeForgotten(operation: Operation, why: Failure): void {
+    const kind = ERRORS[why.code].class;
+    if (kind === "retry" || kind === "redirect" || kind === "unknown") return;
+    if (why.code === "FORGOTTEN" && operation.number <= identity.acknowledgedUpTo) return;
+    fail(`${nameOf(operation)} was answered before, and then refused with ${why.code}: ${why.message}`);
+  }
+
+  function notFinal(what: string, why: Failure): Failure {
+    const kind = ERRORS[why.code].class;
+    if (kind === "final" || kind === "fatal" || kind === "local")
+      fail(`${what} was refused with ${why.code}: ${why.message}`);
+    return why;
+  }
+
+  function definite(operation: Operation, reply: Reply, bytes: Uint8Array, duplicate: boolean): void {
+    open.delete(operation.number);
+    markAnswered(operation.number);
+    if (operation.replyBytes !== null) {
+      if (!equalBytes(operation.replyBytes, bytes)) {
+        fail(
+          `${nameOf(operation)} got two different answers: ${JSON.stringify(operation.reply)} and ${JSON.stringify(reply)}`,
+        );
+      }
+      return;
+    }
+    if (operation.fate !== "pending")
+      return fail(`${nameOf(operation)} was ${operation.fate} and is answered all the same`);
+    const fits = operation.call.type === "enqueue" ? reply.type === "enqueued" : reply.type === "dequeued";
+    if (!fits) return fail(`${nameOf(operation)} was answered by ${reply.type}`);
+    history.answer(operation, reply, bytes);
+    trace.event(identity.id, `#${operation.number} ${describe(operation, history)}${duplicate ? " (duplicate)" : ""}`);
+    ports.onAnswer(reply);
+  }
+
+  const nameOf = (operation: Operation): string =>
+    `${identity.id} session ${session} #${operation.number} (${operation.call.type}, first sent in session ${operation.session})`;
+
+  trace.event(identity.id, "process started");
+  openSession();
+  return {
+    identity,
+    submit: (call, command) => {
+      if (session === null || ended !== null) return;
+      const operation = history.begin({ client: identity.id, session, number: nextNumber++, call, command });
+      identity.operations.push(operation);
+      giveUpIfFenced(operation);
+      open.set(operation.number, operation);
+      const addresses = ports.addresses();
+      const three = addresses.length > 1 && random.chance(habits.threeAtOncePercent);
+      attempt(operation, target);
+      if (!three) return;
+      for (let extra = 0; extra < 2; extra++) attempt(operation, pickAddress());
+    },
+    repeatOld: () => {
+      const old = identity.operations[random.below(Math.max(1, identity.operations.length))];
+      if (session !== null && ended === null && old?.fate === "answered") attempt(old, pickAddress());
+    },
+    pending: () => open.size,
+    ready: () =>
+      session !== null && ended === null && [...open.values()].every((operation) => operation.session === session),
+    over: () => ended !== null,
+    kill: () => end("killed"),
+    close: () => {
+      if (session !== null && ended === null)
+        caller.ask(target, { type: "close", group: 0, session }, habits.attemptTimeoutMs, () => {});
+      end("closed");
+    },
+  };
+}
+
+function describe(operation: Operation, history: History): string {
+  const { call, reply } = operation;
+  if (reply?.type === "dequeued") {
+    const values = reply.jobs.map((job) => history.valueOf(job.payload));
+    return `dequeue = ${values.length === 0 ? "empty" : values.join(" ")} at ${reply.index}`;
+  }
+  return `enqueue ${call.type === "enqueue" ? call.values.join(" ") : ""} at ${reply?.type === "enqueued" ? reply.index : "?"}`;
+}

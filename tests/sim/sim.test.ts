@@ -1,0 +1,51 @@
+// Does the product hold up in a short stretch of simulated misfortune? The long hunt is `bun run sim --seeds 2000`.
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { MUTANTS, mutated } from "./mutants.ts";
+import { runSeed } from "./run.ts";
+
+const SMOKE_SEEDS = 40;
+/** For a machine that is busy with other things. */
+const TIMEOUT_MS = 60_000;
+const SMOKE_FROM = 100_000;
+
+for (const [first, last] of [
+  [0, SMOKE_SEEDS / 2],
+  [SMOKE_SEEDS / 2, SMOKE_SEEDS],
+] as const) {
+  test(
+    `short worlds ${SMOKE_FROM + first} to ${SMOKE_FROM + last - 1} keep every promise`,
+    () => {
+      for (let seed = SMOKE_FROM + first; seed < SMOKE_FROM + last; seed++) {
+        const { failure } = runSeed(seed, { short: true });
+        if (failure !== null) throw new Error(`bun run sim --short --seed ${seed}: ${failure}`);
+      }
+    },
+    TIMEOUT_MS,
+  );
+}
+
+test("one seed is one run, byte for byte", () => {
+  const [first, again, other] = [1, 1, 2].map((seed) => runSeed(seed, { short: true }));
+  expect(again?.hash).toBe(first!.hash);
+  expect(again?.events).toBe(first!.events);
+  expect(other?.hash).not.toBe(first!.hash);
+});
+
+test(
+  "seeds that once found a bug pass",
+  async () => {
+    const lines = (await Bun.file(join(import.meta.dir, "seeds.txt")).text()).split("\n");
+    const seeds = lines.filter((line) => /^\d/.test(line)).map((line) => Number.parseInt(line, 10));
+    expect(seeds.length).toBeGreaterThan(0);
+    for (const seed of seeds) {
+      const { failure } = runSeed(seed);
+      if (failure !== null) throw new Error(`bun run sim --seed ${seed}: ${failure}`);
+    }
+  },
+  TIMEOUT_MS,
+);
+
+test("every mutant still finds the code that it breaks", async () => {
+  for (const mutant of MUTANTS) expect(await mutated(mutant)).toContain(mutant.replace);
+});

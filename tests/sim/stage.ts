@@ -1,0 +1,143 @@
+// What does one seed's run consist of? The world, its clients and all who watch them, wired together; and the clock that drives them.
+import { type Random, seededRandom } from "../../src/lib/random.ts";
+import type { LogIndex } from "../../src/raft/types.ts";
+import { durableHolds, recoverDurable } from "./durable.ts";
+import { createHistory, type History } from "./history.ts";
+import { createLedger, type Ledger } from "./ledger.ts";
+import { holdsQuorum } from "./members.ts";
+import { createOracles, type Oracles } from "./oracles.ts";
+import type { Plan } from "./plan.ts";
+import { createReads, type Reads } from "./reads.ts";
+import type { Scheduler } from "./scheduler.ts";
+import { type Caller, createCaller } from "./sim-caller.ts";
+import type { ClientPorts } from "./sim-client.ts";
+import type { Trace } from "./trace.ts";
+import { createWorld, type World } from "./world.ts";
+
+/** A promise was broken: the run is over. */
+export class Failed extends Error {}
+
+export interface Stage {
+  readonly plan: Plan;
+  readonly scheduler: Scheduler;
+  readonly trace: Trace;
+  readonly random: Random;
+  readonly world: World;
+  readonly ledger: Ledger;
+  readonly oracles: Oracles;
+  readonly history: History;
+  readonly reads: Reads;
+  /** Sessions of this world are short-lived. */
+  readonly sessionsExpire: boolean;
+  after(ms: number, run: () => void): void;
+  addresses(): readonly string[];
+  /** A client on a machine of its own. */
+  newCaller(): Caller;
+  clientPorts(): ClientPorts;
+  /** Notes the first failure; the run ends before the next event. */
+  readonly fail: (what: string) => void;
+  /** Runs on until `done`; past `withinMs` it fails with what it waited for. */
+  until(what: string, withinMs: number, done: () => boolean, details?: () => string): void;
+  wait(ms: number): void;
+}
+
+/** More than that is a livelock. */
+const MOST_EVENTS = 1_000_000;
+/** `done` is asked once in so many events. */
+const ASK_EVERY = 8;
+/** A disk image is recovered for one in so many answers. */
+const DURABILITY_SAMPLE = 25;
+/** Sessions that live longer than any run never expire in one. */
+const LONGER_THAN_ANY_RUN_MS = 600_000;
+
+export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Stage {
+  const random = seededRandom(plan.seed ^ 0x5eed);
+  const { queueLimits } = plan.settings;
+  let failure: string | null = null;
+  const fail = (what: string): void => {
+    failure ??= what;
+  };
+  const ledger = createLedger(queueLimits);
+  const oracles = createOracles(ledger, fail);
+  const history = createHistory();
+  const world = createWorld(plan, { scheduler, random: random.fork(), trace, ledger, oracles, fail });
+  const after = (ms: number, run: () => void): void => void scheduler.after(ms, run);
+  const addresses = (): readonly string[] => world.machines.map((machine) => machine.address);
+  const clientRandom = random.fork();
+  const sample = random.fork();
+  const sessionsExpire = queueLimits.sessionExpiryMs < LONGER_THAN_ANY_RUN_MS;
+  let clients = 0;
+  const newCaller = (): Caller =>
+    createCaller({ network: world.network.hostOf(`client${++clients}`), after, received: trace.bytes, fail });
+  const timeoutMs = plan.clients.attemptTimeoutMs;
+  const reads = createReads({ caller: newCaller(), random: random.fork(), ledger, addresses, timeoutMs, fail });
+  const onAnswer: ClientPorts["onAnswer"] = ({ index }) => {
+    reads.acknowledged(index);
+    if (!sample.chance(100 / DURABILITY_SAMPLE)) return;
+    const problem = notDurable(plan, world, ledger, index);
+    if (problem !== null) fail(problem);
+  };
+
+  function until(what: string, withinMs: number, done: () => boolean, details: () => string = () => ""): void {
+    const deadline = scheduler.now() + withinMs;
+    for (let events = 0; ; events++) {
+      if (failure !== null) throw new Failed(failure);
+      if (events % ASK_EVERY === 0 && done()) return;
+      if (scheduler.now() > deadline) throw new Failed(`not within ${withinMs}ms: ${what} ${details()}`);
+      const stuck = scheduler.executed > MOST_EVENTS || !scheduler.step();
+      if (stuck) throw new Failed(`livelock after ${scheduler.executed} events, waiting for: ${what} ${details()}`);
+    }
+  }
+
+  return {
+    plan,
+    scheduler,
+    trace,
+    random,
+    world,
+    ledger,
+    oracles,
+    history,
+    reads,
+    sessionsExpire,
+    after,
+    addresses,
+    newCaller,
+    clientPorts: () => ({
+      random: clientRandom.fork(),
+      history,
+      trace,
+      caller: newCaller(),
+      addresses,
+      after,
+      fail,
+      sessionsExpire,
+      onAnswer,
+    }),
+    fail,
+    until,
+    wait: (ms) => {
+      const end = scheduler.now() + ms;
+      until("the time to pass", ms + 60_000, () => scheduler.now() >= end);
+    },
+  };
+}
+
+/** An answer names an index: a majority's disks must hold its entry by now, whatever their nodes say. */
+function notDurable(plan: Plan, world: World, ledger: Ledger, index: LogIndex): string | null {
+  const entry = ledger.at(index)?.entry;
+  if (entry === undefined) return `index ${index} was answered, and no node has committed it`;
+  // A disk that was lost counts: it may have held the entry when it was acknowledged, and the world loses no more than it may.
+  const holders = new Set<string>(world.lost);
+  for (const { id, self, disk } of world.machines) {
+    if (self === null) continue;
+    const recovered = recoverDurable(id, plan.settings.segmentBytes, disk);
+    if (typeof recovered === "string") return `${id} would not start after a power cut: ${recovered}`;
+    if (durableHolds(recovered, index, entry.record)) holders.add(self);
+  }
+  const enough = world
+    .configurations()
+    .some((configuration) => holdsQuorum([configuration], (member) => holders.has(member)));
+  if (enough) return null;
+  return `index ${index} was answered, but only ${[...holders].join(" ") || "nobody"} would keep it in a power cut`;
+}

@@ -1,0 +1,174 @@
+// Does the log itself agree with every answer? A second witness beside the FIFO checker: it replays the committed entries with the
+// simplest possible queue and session rules, and compares what clients were told with the index that each answer names.
+import { decodeCommand, decodeOpen } from "../../src/queue/commands.ts";
+import { encodeReply } from "../../src/queue/replies.ts";
+import type { Reply } from "../../src/queue/types.ts";
+import { fieldsOf, type RecordFields } from "../../src/raft/entry.ts";
+import { equalBytes, type History, type Operation } from "./history.ts";
+import type { Ledger } from "./ledger.ts";
+
+interface Executed {
+  readonly client: string;
+  readonly number: number;
+  readonly fields: RecordFields;
+  readonly reply: Reply;
+}
+
+interface Replay {
+  readonly jobs: { readonly id: number; readonly payload: Uint8Array }[];
+  readonly clientOf: Map<number, string>;
+  readonly sessionOf: Map<string, number>;
+  readonly lastNumberOf: Map<string, number>;
+  readonly executed: Map<number, Executed>;
+}
+
+/** What is wrong, or null. `sessionsExpire`: a client may come back as if it had never been there. */
+export function witnessAgainst(ledger: Ledger, history: History, sessionsExpire: boolean): string | null {
+  const replay: Replay = {
+    jobs: [],
+    clientOf: new Map(),
+    sessionOf: new Map(),
+    lastNumberOf: new Map(),
+    executed: new Map(),
+  };
+  for (let index = 1; index <= ledger.lastIndex; index++) {
+    const milestone = ledger.at(index)!;
+    const problem = replayOne(replay, fieldsOf(milestone.entry), milestone.reply, sessionsExpire);
+    if (problem !== null) return `index ${index}: ${problem}`;
+    if (milestone.ready !== replay.jobs.length)
+      return `index ${index}: the queue holds ${milestone.ready} jobs, not ${replay.jobs.length}`;
+  }
+  return answersDiffer(replay, history) ?? outOfRealTime(history);
+}
+
+function replayOne(replay: Replay, fields: RecordFields, reply: Reply | null, sessionsExpire: boolean): string | null {
+  if (reply === null || reply.type === "refused") return null;
+  if (reply.type === "opened") return replayOpen(replay, fields, reply, sessionsExpire);
+  if (fields.kind === "close") forget(replay, replay.clientOf.get(fields.session) ?? "");
+  if (fields.kind !== "command") return null;
+  const client = replay.clientOf.get(fields.session);
+  if (client === undefined) return `session ${fields.session} was never opened`;
+  if (reply.index !== fields.index) return repeated(replay, client, fields, reply);
+  if (replay.sessionOf.get(client) !== fields.session)
+    return `session ${fields.session} of ${client} is not its newest, and executed number ${fields.number}`;
+  const last = replay.lastNumberOf.get(client) ?? 0;
+  if (fields.number !== last + 1) return `${client} executed number ${fields.number} after ${last}`;
+  replay.lastNumberOf.set(client, fields.number);
+  replay.executed.set(fields.index, { client, number: fields.number, fields, reply });
+  return execute(replay, fields.body, reply);
+}
+
+/** CLOSE ends a client id's numbers: the next OPEN starts at 1 again. */
+function forget(replay: Replay, client: string): void {
+  replay.sessionOf.delete(client);
+  replay.lastNumberOf.delete(client);
+}
+
+function replayOpen(
+  replay: Replay,
+  fields: RecordFields,
+  reply: Reply & { type: "opened" },
+  sessionsExpire: boolean,
+): string | null {
+  const { clientId } = decodeOpen(fields.body);
+  if (reply.session !== fields.index) {
+    return replay.clientOf.get(reply.session) === clientId
+      ? null
+      : `${clientId} was given session ${reply.session}, which is not its own`;
+  }
+  const last = replay.lastNumberOf.get(clientId) ?? 0;
+  if (reply.lastNumber !== last && !(sessionsExpire && reply.lastNumber === 0)) {
+    return `${clientId} opened and was told last number ${reply.lastNumber}; it executed ${last}`;
+  }
+  replay.clientOf.set(fields.index, clientId);
+  replay.sessionOf.set(clientId, fields.index);
+  replay.lastNumberOf.set(clientId, reply.lastNumber);
+  return null;
+}
+
+/** An entry whose answer names an earlier index was a retry: that index must hold this very number of this client. */
+function repeated(replay: Replay, client: string, fields: RecordFields, reply: Reply): string | null {
+  const first = replay.executed.get(reply.index);
+  if (first !== undefined && first.client === client && first.number === fields.number) return null;
+  return `${client} number ${fields.number} was answered as a repetition of index ${reply.index}, which holds something else`;
+}
+
+function execute(replay: Replay, body: Uint8Array, reply: Reply): string | null {
+  const command = decodeCommand(body, { maxJobsPerCommand: Number.MAX_SAFE_INTEGER });
+  if (command.type === "settle") return reply.type === "void" ? null : `a settle was executed as ${reply.type}`;
+  if (command.type === "enqueue") {
+    if (reply.type !== "enqueued" || reply.count !== command.jobs.length)
+      return `an enqueue of ${command.jobs.length} jobs was answered ${reply.type}`;
+    command.jobs.forEach(({ payload }, at) => replay.jobs.push({ id: reply.firstId + at, payload }));
+    return null;
+  }
+  if (reply.type !== "dequeued") return `a dequeue was answered ${reply.type}`;
+  if (reply.jobs.length > command.max) return `a dequeue of ${command.max} gave ${reply.jobs.length} jobs`;
+  if (reply.jobs.length === 0 && replay.jobs.length > 0)
+    return `a dequeue found nothing in a queue of ${replay.jobs.length}`;
+  for (const job of reply.jobs) {
+    const next = replay.jobs.shift();
+    if (next === undefined || next.id !== job.id || !equalBytes(next.payload, job.payload))
+      return `job ${job.id} came out where ${next?.id} was next`;
+  }
+  return null;
+}
+
+function answersDiffer(replay: Replay, history: History): string | null {
+  const told = new Map<string, Operation>();
+  for (const operation of history.operations) {
+    if (operation.fate === "never" || operation.fate === "answered")
+      told.set(keyOf(operation.client, operation.number, operation.command), operation);
+    if (operation.fate !== "answered" || operation.reply === null) continue;
+    const { client, number, reply } = operation;
+    const executed = replay.executed.get(reply.index);
+    if (
+      executed === undefined ||
+      executed.client !== client ||
+      executed.number !== number ||
+      !equalBytes(executed.fields.body, operation.command)
+    ) {
+      return `${client} #${number} was told index ${reply.index}, and the log holds something else there`;
+    }
+    if (!equalBytes(encodeReply(executed.reply), operation.replyBytes!))
+      return `${client} #${number} was told something else than the log says at ${reply.index}`;
+  }
+  for (const { client, number, fields } of replay.executed.values()) {
+    if (told.get(keyOf(client, number, fields.body))?.fate === "never" && !isRepeatable(history, client, number)) {
+      return `${client} #${number} was surely not executed, and the log holds it at ${fields.index}`;
+    }
+  }
+  return null;
+}
+
+/** A successor may have sent an equal command under the same number. */
+function isRepeatable(history: History, client: string, number: number): boolean {
+  return history.operations.some(
+    (operation) => operation.client === client && operation.number === number && operation.fate !== "never",
+  );
+}
+
+function keyOf(client: string, number: number, command: Uint8Array): string {
+  return `${client}#${number}:${Buffer.from(command).toString("latin1")}`;
+}
+
+/** What was answered before another operation was sent has the lower index. */
+function outOfRealTime(history: History): string | null {
+  const answered = history.operations.filter((operation) => operation.fate === "answered" && operation.reply !== null);
+  const byReturn = answered.toSorted((a, b) => a.returned - b.returned);
+  let next = 0;
+  let highest = 0;
+  for (const operation of answered.toSorted((a, b) => a.invoked - b.invoked)) {
+    for (
+      let earlier = byReturn[next];
+      earlier !== undefined && earlier.returned < operation.invoked;
+      earlier = byReturn[++next]
+    ) {
+      highest = Math.max(highest, earlier.reply?.index ?? 0);
+    }
+    const index = operation.reply?.index ?? 0;
+    if (index <= highest)
+      return `${operation.client} #${operation.number} was sent after the answer of index ${highest} and got index ${index}`;
+  }
+  return null;
+}

@@ -1,0 +1,159 @@
+// What do the clients do all day? Several client ids, each with a process (sometimes two at once), that enqueue, dequeue, read,
+// repeat themselves, die and are taken over; and at the end one that drains the queue.
+import { encodeCommand } from "../../src/queue/commands.ts";
+import { ENCODING } from "../../src/queue/types.ts";
+import type { Random } from "../../src/lib/random.ts";
+import type { Call, History } from "./history.ts";
+import type { ClientHabits } from "./plan.ts";
+import type { Reads } from "./reads.ts";
+import { type ClientPorts, createIdentity, type Identity, type SimClient, startClient } from "./sim-client.ts";
+
+const QUEUE_NAME = "default";
+const MAX_BYTES = 1 << 20;
+
+export interface Workload {
+  /** From now on no new operations: what is pending is brought to a definite answer. */
+  finish(): void;
+  /** Nothing is pending any more. */
+  finished(): boolean;
+  /** Operations without a definite answer, for the report. */
+  pending(): readonly string[];
+  /** Closes every session, then dequeues until the queue is empty. */
+  drain(): void;
+  drained(): boolean;
+}
+
+interface Station {
+  readonly identity: Identity;
+  /** The youngest process; older ones may still run until they are fenced. */
+  process: SimClient;
+}
+
+export interface WorkloadPorts {
+  /** A new process on a machine of its own. */
+  readonly clientPorts: () => ClientPorts;
+  readonly random: Random;
+  readonly history: History;
+  readonly after: (ms: number, run: () => void) => void;
+  readonly reads: Reads;
+}
+
+export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workload {
+  const { random, history, after } = ports;
+  const stations: Station[] = [];
+  let finishing = false;
+  let drain: SimClient | null = null;
+  let drainEnded = false;
+
+  const start = (identity: Identity): SimClient => startClient(identity, habits, ports.clientPorts());
+  const think = (): number => 1 + random.below(habits.thinkMaxMs * 10) / 10;
+
+  function work(station: Station): void {
+    const { process } = station;
+    if (process.over()) {
+      if (finishing && !unfinished(station)) return;
+      station.process = start(station.identity);
+    } else if (finishing) {
+      // What is unfinished and not its own was left by a process that opened later and is dead: somebody must take over again.
+      if (process.ready() && process.pending() === 0) {
+        if (unfinished(station)) process.kill();
+        else process.close();
+      }
+    } else if (process.ready()) {
+      act(process);
+    }
+    after(think(), () => work(station));
+  }
+
+  const unfinished = ({ identity }: Station): boolean => identity.operations.some(({ fate }) => fate === "pending");
+
+  function act(process: SimClient): void {
+    if (random.chance(habits.readPercent)) ports.reads.ask();
+    if (random.chance(habits.oldRetryPercent)) process.repeatOld();
+    if (process.pending() >= habits.window) return;
+    const call = drawCall();
+    process.submit(call.call, call.command);
+  }
+
+  function drawCall(): { readonly call: Call; readonly command: Uint8Array } {
+    if (!random.chance(habits.enqueuePercent)) return dequeue(random.between(1, habits.maxJobs));
+    const made = Array.from({ length: random.between(1, habits.maxJobs) }, () =>
+      history.newPayload(random.below(habits.maxPadding + 1)),
+    );
+    const jobs = made.map(({ payload }) => ({ encoding: ENCODING.bytes, payload }));
+    const command = encodeCommand({ type: "enqueue", queue: QUEUE_NAME, jobs });
+    return { call: { type: "enqueue", values: made.map(({ value }) => value) }, command };
+  }
+
+  function dequeue(max: number): { readonly call: Call; readonly command: Uint8Array } {
+    const command = encodeCommand({
+      type: "dequeue",
+      queues: [QUEUE_NAME],
+      max,
+      maxBytes: MAX_BYTES,
+      leaseMs: 0,
+      waitMs: 0,
+    });
+    return { call: { type: "dequeue", max }, command };
+  }
+
+  function takeOverLater(): void {
+    after(random.below(2 * habits.takeoverEveryMs) + 1, () => {
+      const station = stations[random.below(stations.length)];
+      if (finishing || station === undefined) return;
+      // Half of the earlier processes live on and learn only from the cluster that they were fenced.
+      const leftAlone = station.process;
+      if (random.chance(50)) leftAlone.kill();
+      else workOn(leftAlone);
+      station.process = start(station.identity);
+      takeOverLater();
+    });
+  }
+
+  function workOn(process: SimClient): void {
+    if (process.over() || finishing) return process.kill();
+    if (process.ready()) act(process);
+    after(think(), () => workOn(process));
+  }
+
+  function drainOn(): void {
+    if (drain === null) return;
+    const last = drain.identity.operations.at(-1);
+    if (last?.fate === "answered" && last.reply?.type === "dequeued" && last.reply.jobs.length === 0) {
+      drainEnded = true;
+      return;
+    }
+    if (drain.over()) drain = start(drain.identity);
+    if (drain.ready() && drain.pending() === 0) {
+      const { call, command } = dequeue(20);
+      drain.submit(call, command);
+    }
+    after(1, drainOn);
+  }
+
+  for (let count = 1; count <= habits.processes; count++) {
+    const identity = createIdentity(`c${count}`);
+    const station = { identity, process: start(identity) };
+    stations.push(station);
+    after(think(), () => work(station));
+  }
+  if (habits.takeoverEveryMs > 0) takeOverLater();
+
+  return {
+    finish: () => {
+      finishing = true;
+    },
+    finished: () => stations.every((station) => !unfinished(station)),
+    pending: () =>
+      stations.flatMap(({ identity }) =>
+        identity.operations
+          .filter(({ fate }) => fate === "pending")
+          .map(({ number, session }) => `${identity.id} session ${session} #${number}`),
+      ),
+    drain: () => {
+      drain = start(createIdentity("drain"));
+      after(1, drainOn);
+    },
+    drained: () => drainEnded,
+  };
+}

@@ -1,0 +1,361 @@
+// What is there in a simulated world? Machines with a disk, clocks and at most one living node each, and the network between them.
+// Everything that can happen to them from outside is a function here.
+import { fieldsOf } from "../../src/raft/entry.ts";
+import { decodeConfiguration } from "../../src/raft/configuration.ts";
+import { type Configuration, isNodeId, type Member, type MemberId, type NodeId } from "../../src/raft/types.ts";
+import type { Random } from "../../src/lib/random.ts";
+import { startNode } from "../../src/server/node.ts";
+import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types.ts";
+import { createSimDisk, type FailingOperation, type SimDisk } from "./disk.ts";
+import type { Ledger } from "./ledger.ts";
+import { createLife, enterDisk, enterNetwork, type Life } from "./life.ts";
+import { type ConfigurationSeen, inForce, mayBeLost } from "./members.ts";
+import { createSimNetwork, type SimNetwork } from "./network.ts";
+import type { Observed, Oracles } from "./oracles.ts";
+import type { Plan } from "./plan.ts";
+import type { Scheduler } from "./scheduler.ts";
+import { createSimClock, createSimTime, type SimTime } from "./sim-clock.ts";
+import type { Trace } from "./trace.ts";
+
+/** One run of a node's process. */
+export interface NodeLife extends Observed {
+  readonly process: Life;
+  /** Asks for a graceful stop. */
+  readonly stop: () => void;
+}
+
+export interface Machine {
+  readonly id: NodeId;
+  readonly address: string;
+  readonly port: number;
+  readonly time: SimTime;
+  disk: SimDisk;
+  life: NodeLife | null;
+  /** Removed from the group; comes back, if ever, with an empty disk. */
+  retired: boolean;
+  /** The member that its disk stands for. */
+  self: MemberId | null;
+  /** The last configuration in its log, durable or not. */
+  configuration: ConfigurationSeen | null;
+  readonly founder: boolean;
+  wiped: boolean;
+  /** From now on it is started again whenever it stops by itself. */
+  keepUp: boolean;
+  /** Set while an injected disk error is to come: stopping by itself is right then, and this follows. */
+  onDiskFailure: (() => void) | null;
+}
+
+export interface World {
+  readonly machines: readonly Machine[];
+  readonly network: SimNetwork;
+  after(ms: number, run: () => void): void;
+  addMachine(): Machine;
+  start(machine: Machine): void;
+  /** Starts it now if it is down, and whenever it stops by itself. */
+  keepUp(machine: Machine): void;
+  kill(machine: Machine): void;
+  powerCut(machine: Machine): void;
+  /** A graceful stop; `stopped` is called unless something worse comes between. */
+  stop(machine: Machine, stopped: () => void): void;
+  pause(machine: Machine, ms: number): void;
+  resumeAll(): void;
+  /** The `nth` operation of that kind fails; the node must stop by itself, then `stopped` is called. */
+  failDisk(machine: Machine, operation: FailingOperation, nth: number, stopped: () => void): void;
+  hangDisk(machine: Machine, ms: number): void;
+  wipe(machine: Machine): void;
+  /** A removed node comes back as somebody new. */
+  rejoin(machine: Machine): void;
+  mayLoseDisk(machine: Machine): boolean;
+  cut(what: string, blocked: (from: Machine, to: Machine) => boolean): () => void;
+  healCuts(): void;
+  /** Nothing is lost or slow any more, and no clock runs far off. */
+  calm(): void;
+  reset(a: Machine, b: Machine): void;
+  setClockRate(machine: Machine, rate: number): void;
+  jumpWall(machine: Machine, ms: number): void;
+  /** Every configuration that may be in force anywhere. */
+  configurations(): readonly Configuration[];
+  presentVoters(): readonly Member[];
+  readonly lost: ReadonlySet<MemberId>;
+}
+
+export interface WorldPorts {
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly trace: Trace;
+  readonly ledger: Ledger;
+  readonly oracles: Oracles;
+  readonly fail: (what: string) => void;
+}
+
+const FIRST_PORT = 3001;
+const HOST = "127.0.0.1";
+const CALM_RATE = 1.1;
+
+export function createWorld(plan: Plan, ports: WorldPorts): World {
+  const { scheduler, random, trace, ledger, oracles, fail } = ports;
+  const machines: Machine[] = [];
+  const byName = new Map<string, Machine>();
+  const cuts = new Set<() => void>();
+  const lost = new Set<MemberId>();
+  const stopWaiters = new Map<Machine, () => void>();
+  // The disks read it anew each time, so that the weather can calm down.
+  const diskWeather = { ...plan.disk };
+  const network = createSimNetwork(scheduler, random.fork(), plan.network);
+
+  const drawRate = (): number => {
+    const { from, to } = plan.clockRates;
+    return from + ((to - from) * random.below(1_001)) / 1_000;
+  };
+
+  function addMachine(founder: boolean): Machine {
+    const id = nodeIdFor(machines.length + 1);
+    const port = FIRST_PORT + machines.length;
+    const machine: Machine = {
+      id,
+      port,
+      address: `${HOST}:${port}`,
+      time: createSimTime(scheduler, random.fork(), drawRate()),
+      disk: createSimDisk(scheduler, random.fork(), diskWeather),
+      life: null,
+      retired: false,
+      self: null,
+      configuration: null,
+      founder,
+      wiped: false,
+      keepUp: false,
+      onDiskFailure: null,
+    };
+    machines.push(machine);
+    byName.set(id, machine);
+    return machine;
+  }
+
+  function settingsFor(machine: Machine): NodeSettings {
+    const founders = machines.filter((other) => other.founder);
+    const others = founders.filter((other) => other !== machine).map((other) => other.address);
+    const together = machine.founder && plan.founding === "together";
+    // Alone and without --join a fresh node founds; the very first one of a growing group must, and only once.
+    const alone = plan.founding === "growing" && machine.founder && !machine.wiped;
+    const join = alone
+      ? []
+      : others.length > 0
+        ? others
+        : machines.filter((other) => other !== machine).map((other) => other.address);
+    const { id, port, address } = machine;
+    return {
+      ...plan.settings,
+      id,
+      host: HOST,
+      port,
+      advertise: address,
+      join,
+      expect: together ? founders.length : null,
+    };
+  }
+
+  function start(machine: Machine): void {
+    if (machine.life !== null) return;
+    trace.event(machine.id, "started");
+    const process = createLife({
+      afterEach: () => observe(machine),
+      threw: (error) => fail(`${machine.id} threw: ${error instanceof Error ? error.stack : String(error)}`),
+    });
+    let node: RunningNode | null = null;
+    const life: NodeLife = {
+      name: machine.id,
+      process,
+      stop: () => node?.stop(),
+      inspect: () => node?.inspect() ?? null,
+    };
+    machine.life = life;
+    const nodePorts = {
+      disk: enterDisk(machine.disk.restart(), process),
+      network: enterNetwork(network.hostOf(machine.id), process, trace.bytes),
+      clock: createSimClock(scheduler, machine.time, random.fork(), plan.roundMs, process.enter),
+      random: random.fork(),
+      log: ({ level, text }: LogEvent) => trace.event(machine.id, `${level}: ${text}`),
+      residentBytes: () => 0,
+    };
+    process.enter(() => {
+      node = startNode(
+        nodePorts,
+        settingsFor(machine),
+        () => {},
+        (error) => stopped(machine, life, error),
+      );
+    });
+  }
+
+  function observe(machine: Machine): void {
+    const { life } = machine;
+    const inside = life?.inspect() ?? null;
+    if (life === null || inside === null) return;
+    machine.self = inside.raft.self;
+    const { configuration, configurationIndex } = inside.raft;
+    if (machine.configuration?.configuration !== configuration)
+      machine.configuration = { index: configurationIndex, configuration };
+    oracles.observe(life);
+  }
+
+  function stopped(
+    machine: Machine,
+    life: NodeLife,
+    error: { readonly code: string; readonly message: string } | null,
+  ): void {
+    trace.event(machine.id, `stopped: ${error === null ? "as asked" : `${error.code} ${error.message}`}`);
+    life.process.end();
+    if (machine.life === life) machine.life = null;
+    network.kill(machine.id);
+    machine.disk.kill();
+    const { onDiskFailure } = machine;
+    machine.onDiskFailure = null;
+    const waiter = stopWaiters.get(machine);
+    stopWaiters.delete(machine);
+    const expected = onDiskFailure !== null && (error?.code === "DISK_FAILED" || error?.code === "UNWRITABLE");
+    if (error !== null && !expected) return fail(`${machine.id} stopped by itself: ${error.code} ${error.message}`);
+    if (machine.keepUp) return start(machine);
+    if (expected) onDiskFailure();
+    else waiter?.();
+  }
+
+  function endLife(machine: Machine, how: "kill" | "powerCut"): void {
+    machine.life?.process.end();
+    machine.life = null;
+    machine.onDiskFailure = null;
+    stopWaiters.delete(machine);
+    network[how](machine.id);
+    machine.disk[how]();
+  }
+
+  function resume(machine: Machine, life: NodeLife): void {
+    if (machine.life !== life || !life.process.paused()) return;
+    trace.event(machine.id, "resumed");
+    life.process.resume();
+    if (machine.life === life) network.resume(machine.id);
+  }
+
+  function wipe(machine: Machine): void {
+    trace.event(machine.id, "disk wiped");
+    if (machine.self !== null) lost.add(machine.self);
+    machine.disk = createSimDisk(scheduler, random.fork(), diskWeather);
+    machine.self = null;
+    machine.configuration = null;
+    machine.wiped = true;
+  }
+
+  function committedConfiguration(): ConfigurationSeen | null {
+    const entry = ledger.lastConfiguration;
+    return entry === null ? null : { index: entry.index, configuration: decodeConfiguration(fieldsOf(entry).body) };
+  }
+
+  const configurations = (): readonly Configuration[] => {
+    const seen = machines.flatMap(({ configuration }) =>
+      configuration === null || configuration.index === 0 ? [] : [configuration],
+    );
+    return inForce(seen, committedConfiguration());
+  };
+
+  for (let count = plan.founding === "together" ? plan.nodes : 1; count > 0; count--) addMachine(true);
+
+  return {
+    machines,
+    network,
+    lost,
+    configurations,
+    after: (ms, run) => void scheduler.after(ms, run),
+    addMachine: () => addMachine(false),
+    start,
+    keepUp: (machine) => {
+      machine.keepUp = true;
+      start(machine);
+    },
+    kill: (machine) => {
+      if (machine.life === null) return;
+      trace.event(machine.id, "killed");
+      endLife(machine, "kill");
+    },
+    powerCut: (machine) => {
+      if (machine.life === null) return;
+      trace.event(machine.id, "power cut");
+      endLife(machine, "powerCut");
+    },
+    stop: (machine, then) => {
+      if (machine.life === null) return;
+      trace.event(machine.id, "asked to stop");
+      const { life } = machine;
+      stopWaiters.set(machine, then);
+      life.process.enter(life.stop);
+    },
+    pause: (machine, ms) => {
+      const { life } = machine;
+      if (life === null || life.process.paused()) return;
+      trace.event(machine.id, `paused for ${ms}ms`);
+      life.process.pause();
+      network.pause(machine.id);
+      scheduler.after(ms, () => resume(machine, life));
+    },
+    resumeAll: () => {
+      for (const machine of machines) if (machine.life !== null) resume(machine, machine.life);
+    },
+    failDisk: (machine, operation, nth, then) => {
+      if (machine.life === null) return;
+      trace.event(machine.id, `${operation} number ${nth} from now will fail`);
+      machine.onDiskFailure = then;
+      machine.disk.fail(operation, nth);
+    },
+    hangDisk: (machine, ms) => {
+      trace.event(machine.id, `disk hangs for ${ms}ms`);
+      scheduler.after(ms, machine.disk.hang());
+    },
+    wipe,
+    rejoin: (machine) => {
+      machine.retired = false;
+      wipe(machine);
+      start(machine);
+    },
+    mayLoseDisk: (machine) => machine.self !== null && mayBeLost(configurations(), lost, machine.self),
+    cut: (what, blocked) => {
+      trace.event("net", `cut: ${what}`);
+      const heal = network.cut((from, to) => {
+        const [a, b] = [byName.get(from), byName.get(to)];
+        return a !== undefined && b !== undefined && blocked(a, b);
+      });
+      const healOnce = (): void => {
+        if (!cuts.delete(healOnce)) return;
+        trace.event("net", `healed: ${what}`);
+        heal();
+      };
+      cuts.add(healOnce);
+      return healOnce;
+    },
+    healCuts: () => {
+      for (const heal of cuts) heal();
+    },
+    calm: () => {
+      trace.event("net", "the weather is calm");
+      Object.assign(diskWeather, { operationMaxMs: Math.min(1, plan.disk.operationMaxMs), slowSyncPercent: 0 });
+      network.calm(plan.settings.heartbeatMs / 4);
+      for (const { time } of machines) time.setRate(Math.min(CALM_RATE, Math.max(1 / CALM_RATE, time.rate)));
+    },
+    reset: (a, b) => {
+      trace.event("net", `connections of ${a.id} and ${b.id} reset`);
+      network.reset(a.id, b.id);
+    },
+    setClockRate: (machine, rate) => {
+      trace.event(machine.id, `clock runs at ${rate}`);
+      machine.time.setRate(rate);
+    },
+    jumpWall: (machine, ms) => {
+      trace.event(machine.id, `wall clock jumps by ${ms}ms`);
+      machine.time.jumpWall(ms);
+    },
+    presentVoters: () => committedConfiguration()?.configuration.voters ?? [],
+  };
+}
+
+function nodeIdFor(number: number): NodeId {
+  const id = `n${number}`;
+  if (!isNodeId(id)) throw new Error(`${id} is no node id`);
+  return id;
+}

@@ -1,0 +1,175 @@
+// Does the disk stay bounded? Segments are deleted, oldest first, once a snapshot that counts stands for them.
+import { expect, test } from "bun:test";
+import type { Storage } from "../../src/storage/types.ts";
+import {
+  close,
+  createSimBench,
+  entries,
+  KiB,
+  opened,
+  partsOf,
+  persist,
+  saveAndCount,
+  shown,
+  type SimBench,
+  SMALL_SEGMENT,
+  snapshotMeta,
+  sourceOf,
+} from "./harness.ts";
+
+const segments = (bench: SimBench): string[] => bench.disk.files().filter((file) => file.startsWith("g0/log/"));
+const snapshots = (bench: SimBench): string[] => [
+  ...new Set(
+    bench.disk
+      .files()
+      .filter((file) => file.startsWith("g0/snapshot/"))
+      .map((file) => file.split("/")[2]!),
+  ),
+];
+
+async function fill(bench: SimBench, storage: Storage, from: number, to: number): Promise<void> {
+  for (let at = from; at <= to; at++) await persist(bench, storage, { entries: entries(at, at, 1, 1 * KiB) });
+}
+
+test("a long life with snapshots keeps the disk bounded", async () => {
+  const bench = createSimBench();
+  let storage = await opened(bench);
+  let largest = 0;
+  for (let round = 1; round <= 25; round++) {
+    const last = round * 40;
+    await fill(bench, storage, last - 39, last);
+    await saveAndCount(bench, storage, snapshotMeta(last), last - 5);
+    bench.pass(20);
+    largest = Math.max(largest, bench.disk.bytes());
+    if (round % 8 === 0) {
+      await close(bench, storage);
+      storage = await opened(bench);
+    }
+  }
+  expect(largest).toBeLessThan(8 * SMALL_SEGMENT);
+  expect(snapshots(bench)).toEqual(["1000-1"]);
+  await close(bench, storage);
+  const { recovered } = await opened(bench);
+  expect(recovered.snapshot?.index).toBe(1_000);
+  expect(recovered.entries.at(-1)?.index).toBe(1_000);
+  expect(recovered.entries[0]!.index).toBeLessThanOrEqual(995);
+});
+
+test("no entry at or above keepFrom, and none above the snapshot, is deleted", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await fill(bench, storage, 1, 100);
+  const before = segments(bench).length;
+  await bench.call<void>((done) => storage.saveSnapshot(snapshotMeta(60), sourceOf(partsOf(60)), () => done()));
+  await persist(bench, storage, { snapshot: { meta: snapshotMeta(60), reset: false, keepFrom: 30 } });
+  bench.pass(20);
+  expect(segments(bench).length).toBeLessThan(before);
+  await persist(bench, storage, { snapshot: { meta: snapshotMeta(60), reset: false, keepFrom: 90 } });
+  bench.pass(20);
+  await close(bench, storage);
+  const { recovered } = await opened(bench);
+  expect(recovered.entries[0]!.index).toBeGreaterThan(30);
+  expect(recovered.entries[0]!.index).toBeLessThanOrEqual(61);
+  expect(shown(recovered.entries.slice(-40))).toEqual(shown(entries(61, 100, 1, 1 * KiB)));
+});
+
+test("nothing is deleted before the snapshot frame is durable", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await fill(bench, storage, 1, 60);
+  await saveAndCount(bench, storage, snapshotMeta(20), 1);
+  await bench.call<void>((done) => storage.saveSnapshot(snapshotMeta(50), sourceOf(partsOf(50)), () => done()));
+  bench.pass(100);
+  const before = segments(bench);
+  const release = bench.disk.hang();
+  storage.persist(
+    {
+      seq: 1,
+      hardState: null,
+      entries: [],
+      snapshot: { meta: snapshotMeta(50), reset: false, keepFrom: 51 },
+      sendAfter: [],
+    },
+    () => undefined,
+  );
+  bench.pass(100);
+  expect(segments(bench)).toEqual(before);
+  expect(snapshots(bench)).toEqual(["20-1", "50-1"]);
+  release();
+  bench.pass(100);
+  expect(segments(bench).length).toBeLessThan(before.length);
+  expect(snapshots(bench)).toEqual(["50-1"]);
+  await close(bench, storage);
+});
+
+test("an older snapshot that finishes after a newer one counts never takes its place", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await fill(bench, storage, 1, 30);
+  let slow: (() => void) | null = null;
+  const parts = partsOf(10, 2);
+  let next = 0;
+  let saved = false;
+  storage.saveSnapshot(
+    snapshotMeta(10),
+    {
+      nextPart: () => {
+        // While this one is being written, a newer one is saved and counts.
+        if (next === 1 && slow === null) slow = () => undefined;
+        return parts[next++] ?? null;
+      },
+    },
+    () => {
+      saved = true;
+    },
+  );
+  storage.saveSnapshot(snapshotMeta(20), sourceOf(partsOf(20, 1)), () => {
+    storage.persist(
+      {
+        seq: 1,
+        hardState: null,
+        entries: [],
+        snapshot: { meta: snapshotMeta(20), reset: false, keepFrom: 21 },
+        sendAfter: [],
+      },
+      () => undefined,
+    );
+  });
+  bench.pass(200);
+  expect(saved).toBe(true);
+  expect(storage.manifest(20)?.parts).toBe(1);
+  expect(snapshots(bench)).toEqual(["20-1"]);
+  await close(bench, storage);
+  expect((await opened(bench)).recovered.snapshot?.index).toBe(20);
+});
+
+test("restarts without writes leave no segments behind", async () => {
+  const bench = createSimBench();
+  let storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  for (let round = 0; round < 20; round++) {
+    if (round % 2 === 0) await close(bench, storage);
+    else bench.kill();
+    storage = await opened(bench);
+  }
+  bench.pass(100);
+  expect(segments(bench).length).toBeLessThanOrEqual(4);
+  expect(shown(storage.recovered.entries)).toEqual(shown(entries(1, 3)));
+});
+
+test("segment numbers never repeat", async () => {
+  const bench = createSimBench();
+  const seen = new Map<string, string>();
+  for (let round = 0; round < 12; round++) {
+    const storage = await opened(bench);
+    await fill(bench, storage, round * 10 + 1, round * 10 + 10);
+    bench.pass(5);
+    for (const file of segments(bench)) {
+      const number = file.slice(7, 17);
+      expect(seen.get(number) ?? file).toBe(file);
+      seen.set(number, file);
+    }
+    if (round % 3 === 0) await close(bench, storage);
+    else bench.kill();
+  }
+});

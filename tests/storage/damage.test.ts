@@ -1,0 +1,349 @@
+// Is a torn tail told from corruption? The last write may be cut; damage to anything that was durable before it never is.
+import { expect, test } from "bun:test";
+import { decodeFrame, type Frame } from "../../src/storage/batch-frame.ts";
+import { decodeManifest, encodeManifest } from "../../src/storage/manifest.ts";
+import { LOG_DIRECTORY, parseSegmentName, type Segment } from "../../src/storage/segment.ts";
+import type { Entry } from "../../src/raft/entry.ts";
+import {
+  BLOCK,
+  close,
+  createSimBench,
+  entries,
+  hardState,
+  KiB,
+  opened,
+  partsOf,
+  persist,
+  refused,
+  saveAndCount,
+  shown,
+  type SimBench,
+  snapshotMeta,
+  SMALL_SEGMENT,
+  VOTE,
+} from "./harness.ts";
+
+/** A copy of a disk that can be damaged again and again. */
+type Image = ReadonlyMap<string, Uint8Array>;
+
+function imageOf(bench: SimBench): Image {
+  return new Map(bench.disk.files().map((file) => [file, bench.disk.cached(file)!.slice()]));
+}
+
+/** A new bench with the same files, one of them changed; null deletes it. */
+async function benchWith(image: Image, change: ReadonlyMap<string, Uint8Array | null>): Promise<SimBench> {
+  const bench = createSimBench();
+  const disk = bench.disk.restart();
+  for (const directory of ["g0", "g0/log", "g0/snapshot"])
+    await bench.call((done) => disk.makeDirectory(directory, done));
+  for (const [file, original] of image) {
+    const bytes = change.get(file) === undefined ? original : change.get(file);
+    if (bytes === null || bytes === undefined) continue;
+    const parent = file.slice(0, file.lastIndexOf("/"));
+    if (parent.startsWith("g0/snapshot/")) await bench.call((done) => disk.makeDirectory(parent, done));
+    await bench.call<void>((done) => disk.create(file, bytes.length, () => done()));
+    bench.disk.overwrite(file, 0, bytes);
+  }
+  bench.kill();
+  return bench;
+}
+
+const with1 = (image: Image, file: string, bytes: Uint8Array | null): Promise<SimBench> =>
+  benchWith(image, new Map([[file, bytes]]));
+
+function segmentFiles(image: Image): string[] {
+  return [...image.keys()].filter((file) => file.startsWith(`${LOG_DIRECTORY}/`)).sort();
+}
+
+/** The segments that hold frames, with these frames. */
+function framesIn(image: Image): { readonly file: string; readonly frames: readonly Frame[] }[] {
+  return segmentFiles(image)
+    .map((file) => {
+      const bytes = image.get(file)!;
+      const place: Pick<Segment, "segment" | "salt" | "blockBytes"> = {
+        ...parseSegmentName(file.slice(LOG_DIRECTORY.length + 1))!,
+        blockBytes: BLOCK,
+      };
+      const frames: Frame[] = [];
+      for (let offset = BLOCK; offset < bytes.length; offset += BLOCK) {
+        const decoded = decodeFrame(bytes, place, offset);
+        if (decoded.ok) frames.push(decoded.frame);
+      }
+      return { file, frames };
+    })
+    .filter(({ frames }) => frames.length > 0);
+}
+
+/** A log of three batches in one segment, killed before the closing frame: so the last frame may be torn. */
+async function threeBatches(): Promise<{ readonly image: Image; readonly file: string; readonly last: Frame }> {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { hardState: hardState(2, VOTE), entries: entries(1, 3) });
+  await persist(bench, storage, { entries: entries(4, 6) });
+  await persist(bench, storage, { entries: entries(7, 9, 1, 1_500) });
+  bench.kill();
+  const image = imageOf(bench);
+  const newest = framesIn(image).at(-1)!;
+  return { image, file: newest.file, last: newest.frames.at(-1)! };
+}
+
+async function logOf(bench: SimBench): Promise<{ log: readonly Entry[]; summary: string }> {
+  const storage = await opened(bench);
+  expect(storage.recovered.hardState).toEqual(hardState(2, VOTE));
+  return { log: storage.recovered.entries, summary: storage.recovered.summary };
+}
+
+const LENGTH_OF_LAST = 64 + 3 * (52 + 1_500);
+
+test("a last frame that ends at any byte is cut, and everything before it is kept", async () => {
+  const { image, file, last } = await threeBatches();
+  expect(last.end - last.offset).toBe(2 * BLOCK);
+  for (let kept = 0; kept < LENGTH_OF_LAST; kept += kept < 70 ? 1 : 37) {
+    const bytes = image.get(file)!.slice();
+    bytes.fill(0, last.offset + kept, last.end);
+    const { log, summary } = await logOf(await with1(image, file, bytes));
+    expect(shown(log)).toEqual(shown(entries(1, 6)));
+    if (kept > 0) expect(summary).toContain("torn tail");
+  }
+  const { log } = await logOf(await with1(image, file, image.get(file)!));
+  expect(shown(log)).toEqual(shown([...entries(1, 6), ...entries(7, 9, 1, 1_500)]));
+});
+
+test("a last frame garbled from any byte on is cut", async () => {
+  const { image, file, last } = await threeBatches();
+  for (let from = 0; from < LENGTH_OF_LAST; from += 61) {
+    const bytes = image.get(file)!.slice();
+    for (let at = last.offset + from; at < last.end; at++) bytes[at] = bytes[at]! ^ (0x55 + (at & 0x2a));
+    const { log } = await logOf(await with1(image, file, bytes));
+    expect(shown(log)).toEqual(shown(entries(1, 6)));
+  }
+});
+
+test("after a torn tail was cut, the log goes on and the torn bytes never come back", async () => {
+  const { image, file, last } = await threeBatches();
+  const bytes = image.get(file)!.slice();
+  bytes[last.offset + 100]! ^= 1;
+  const bench = await with1(image, file, bytes);
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(7, 8, 5) });
+  bench.disk.overwrite(file, last.offset, image.get(file)!.slice(last.offset, last.end));
+  bench.powerCut();
+  expect(shown((await opened(bench)).recovered.entries)).toEqual(shown([...entries(1, 6), ...entries(7, 8, 5)]));
+});
+
+test("a flipped bit in any field of a frame before the last one is corruption, never a truncation", async () => {
+  const { image, file, last } = await threeBatches();
+  const middle = framesIn(image).at(-1)!.frames.at(-2)!;
+  expect(middle.end).toBe(last.offset);
+  for (let at = 0; at < 64 + 3 * 68; at++) {
+    const bytes = image.get(file)!.slice();
+    bytes[middle.offset + at]! ^= 1 << (at % 8);
+    const error = await refused(await with1(image, file, bytes));
+    expect(error.code).toBe("CORRUPT");
+    expect(error.message).toContain(file);
+    expect(error.message).toContain(`byte ${middle.offset}`);
+  }
+});
+
+test("once the closing frame is written, damage to the last batch is corruption too", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  bench.pass(100);
+  bench.kill();
+  const image = imageOf(bench);
+  const newest = framesIn(image).at(-1)!;
+  expect(newest.frames.map((frame) => frame.content.kind)).toEqual(["opening", "batch", "closing"]);
+  const bytes = image.get(newest.file)!.slice();
+  bytes[newest.frames[1]!.offset + 70]! ^= 4;
+  expect((await refused(await with1(image, newest.file, bytes))).code).toBe("CORRUPT");
+});
+
+/** Several segments, a snapshot in between, killed while writing. */
+async function longLog(): Promise<Image> {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { hardState: hardState(2, VOTE) });
+  for (let at = 1; at <= 40; at++) await persist(bench, storage, { entries: entries(at, at, 1, 2 * KiB) });
+  await saveAndCount(bench, storage, snapshotMeta(20), 10);
+  bench.pass(5);
+  for (let at = 41; at <= 50; at++) await persist(bench, storage, { entries: entries(at, at, 1, 2 * KiB) });
+  bench.kill();
+  const image = imageOf(bench);
+  expect(framesIn(image).length).toBeGreaterThan(4);
+  return image;
+}
+
+test("a deleted segment is corruption", async () => {
+  const image = await longLog();
+  for (const { file } of framesIn(image)) {
+    const error = await refused(await with1(image, file, null));
+    expect(error.code).toBe("CORRUPT");
+    expect(error.message).toContain("missing");
+  }
+});
+
+test("a shortened segment is corruption", async () => {
+  const image = await longLog();
+  for (const { file } of framesIn(image)) {
+    for (const size of [0, 100, BLOCK, BLOCK + 10, 2 * BLOCK, SMALL_SEGMENT - 1]) {
+      expect((await refused(await with1(image, file, image.get(file)!.slice(0, size)))).code).toBe("CORRUPT");
+    }
+  }
+});
+
+test("a flipped bit in a segment's header or first frame is corruption", async () => {
+  const image = await longLog();
+  for (const { file } of framesIn(image)) {
+    for (const at of [0, 9, 13, 17, 21, 25, 29, BLOCK, BLOCK + 5, BLOCK + 13, BLOCK + 26, BLOCK + 41]) {
+      const bytes = image.get(file)!.slice();
+      bytes[at]! ^= 2;
+      expect((await refused(await with1(image, file, bytes))).code).toBe("CORRUPT");
+    }
+  }
+});
+
+test("a segment of zeros in place of any segment of the log is corruption", async () => {
+  const image = await longLog();
+  for (const { file } of framesIn(image)) {
+    expect((await refused(await with1(image, file, new Uint8Array(SMALL_SEGMENT)))).code).toBe("CORRUPT");
+  }
+});
+
+test("segments swapped against each other are corruption", async () => {
+  const image = await longLog();
+  const [a, b] = framesIn(image).slice(1);
+  const swapped = await benchWith(
+    image,
+    new Map([
+      [a!.file, image.get(b!.file)!],
+      [b!.file, image.get(a!.file)!],
+    ]),
+  );
+  expect((await refused(swapped)).code).toBe("CORRUPT");
+});
+
+test("a damaged snapshot that counts is corruption: when opening, or when the part is read", async () => {
+  const image = await longLog();
+  const directory = "g0/snapshot/20-1";
+  const flipped = (file: string): Uint8Array => {
+    const bytes = image.get(file)!.slice();
+    bytes[bytes.length >> 1]! ^= 1;
+    return bytes;
+  };
+  const manifest = `${directory}/manifest`;
+  const part = `${directory}/part-000001`;
+  for (const [file, bytes] of [
+    [manifest, null],
+    [manifest, flipped(manifest)],
+    [manifest, image.get(manifest)!.slice(0, 10)],
+    [part, null],
+    [part, image.get(part)!.slice(1)],
+  ] as const) {
+    const error = await refused(await with1(image, file, bytes));
+    expect(error.code).toBe("CORRUPT");
+    expect(error.message).toContain(file);
+  }
+  const another = encodeManifest(
+    { meta: { ...snapshotMeta(20), time: 1 }, parts: decodeManifest(image.get(manifest)!, 1)!.parts },
+    1,
+  );
+  expect((await refused(await with1(image, manifest, another))).message).toContain("not the one that the log names");
+  const storage = await opened(await with1(image, part, flipped(part)));
+  expect(storage.readPart(20, 0)).toEqual(partsOf(20)[0]!);
+  expect(() => storage.readPart(20, 1)).toThrow("does not match");
+});
+
+test("one damaged meta slot is repaired; two are corruption; without meta there is no new start over an old log", async () => {
+  const { image } = await threeBatches();
+  const meta = image.get("meta")!;
+  const flipped = (slots: readonly number[], at: number): Uint8Array => {
+    const bytes = meta.slice();
+    for (const slot of slots) bytes[slot * BLOCK + at]! ^= 8;
+    return bytes;
+  };
+  for (const at of [3, 10, 14, 18, 23, 30, 60, BLOCK - 1]) {
+    for (const slot of [0, 1]) {
+      const bench = await with1(image, "meta", flipped([slot], at));
+      const storage = await opened(bench);
+      expect(storage.recovered.hardState).toEqual(hardState(2, VOTE));
+      await close(bench, storage);
+      const [a, b] = [bench.disk.cached("meta")!.slice(16, BLOCK), bench.disk.cached("meta")!.slice(BLOCK + 16)];
+      expect(a.slice(6)).toEqual(b.slice(6));
+    }
+    const error = await refused(await with1(image, "meta", flipped([0, 1], at)));
+    expect(error.code).toBe("CORRUPT");
+    expect(error.message).toContain("term and vote");
+  }
+  expect((await refused(await with1(image, "meta", null))).code).toBe("CORRUPT");
+  expect((await refused(await with1(image, "meta", new Uint8Array(0)))).code).toBe("CORRUPT");
+});
+
+test("a refused directory is left exactly as it is, and unlocked", async () => {
+  const { image, file } = await threeBatches();
+  const bytes = image.get(file)!.slice();
+  bytes[BLOCK + 20]! ^= 1;
+  const bench = await with1(image, file, bytes);
+  const before = imageOf(bench);
+  await refused(bench);
+  await refused(bench);
+  expect(imageOf(bench)).toEqual(before);
+});
+
+test("bytes behind a named end offset are never judged", async () => {
+  const bench = createSimBench();
+  let storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  bench.kill();
+  const old = framesIn(imageOf(bench)).at(-1)!;
+  storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(4, 4) });
+  bench.kill();
+  const before = framesIn(imageOf(bench));
+  for (const { file, frames } of before) {
+    if (file === before.at(-1)!.file) continue;
+    bench.disk.overwrite(file, frames.at(-1)!.end, new Uint8Array(BLOCK).fill(0xab));
+  }
+  expect(old.file).toBe(before[0]!.file);
+  expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 4)));
+});
+
+test("the segment begun at the latest start is missed, although nothing but a copy is in it", async () => {
+  const bench = createSimBench();
+  await persist(bench, await opened(bench), { entries: entries(1, 3) });
+  bench.kill();
+  const before = new Set(framesIn(imageOf(bench)).map(({ file }) => file));
+  await opened(bench);
+  bench.kill();
+  const image = imageOf(bench);
+  const begun = framesIn(image).find(({ file }) => !before.has(file))!;
+  expect(begun.frames.map((frame) => frame.content.kind)).toEqual(["batch"]);
+  for (const bytes of [null, new Uint8Array(SMALL_SEGMENT), image.get(begun.file)!.slice(0, BLOCK + 50)]) {
+    const error = await refused(await with1(image, begun.file, bytes));
+    expect(error.code).toBe("CORRUPT");
+    expect(error.message).toContain("the node had begun it");
+  }
+});
+
+test("a segment without a start is noticed by its other frames, even if the frame that names it is damaged too", async () => {
+  const image = await longLog();
+  const segments = framesIn(image);
+  const last = segments.at(-1)!;
+  const full = segments.at(-2)!;
+  const continues = full.frames.at(-1)!;
+  expect(continues.content.kind).toBe("continues");
+  const damaged = [full.file, last.file].map((file) => image.get(file)!.slice());
+  damaged[0]![continues.offset + 20]! ^= 1;
+  damaged[1]!.fill(0, 0, 2 * BLOCK);
+  const error = await refused(
+    await benchWith(
+      image,
+      new Map([
+        [full.file, damaged[0]!],
+        [last.file, damaged[1]!],
+      ]),
+    ),
+  );
+  expect(error.code).toBe("CORRUPT");
+  expect(error.message).toContain(last.file);
+});

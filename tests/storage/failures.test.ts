@@ -1,0 +1,168 @@
+// What happens when the disk fails or hangs? The first failed write or sync is told once, and nothing is acknowledged after it.
+import { expect, test } from "bun:test";
+import type { Storage } from "../../src/storage/types.ts";
+import {
+  close,
+  createSimBench,
+  entries,
+  hardState,
+  opened,
+  partsOf,
+  persist,
+  refused,
+  shown,
+  type SimBench,
+  snapshotMeta,
+  sourceOf,
+  VOTE,
+} from "./harness.ts";
+
+/** Waits until the next segment is made, but not so long that a closing frame is written. */
+function settle(bench: SimBench): void {
+  bench.pass(20);
+}
+
+/** Starts everything a storage can do and counts what is answered. */
+function tryEverything(bench: SimBench, storage: Storage): () => number {
+  let answered = 0;
+  const count = (): void => {
+    answered++;
+  };
+  storage.persist({ seq: 2, hardState: hardState(9), entries: entries(4, 5), snapshot: null, sendAfter: [] }, count);
+  storage.saveSnapshot(snapshotMeta(2), sourceOf(partsOf(2)), count);
+  bench.pass(1_000);
+  return () => answered;
+}
+
+for (const operation of ["write", "sync"] as const) {
+  for (const nth of [1, 2, 3]) {
+    test(`a failing ${operation} (${nth}) of a persist is reported once and nothing is acknowledged any more`, async () => {
+      const bench = createSimBench();
+      const storage = await opened(bench);
+      await persist(bench, storage, { hardState: hardState(2), entries: entries(1, 3) });
+      settle(bench);
+      bench.disk.fail(operation, nth);
+      let acknowledged = false;
+      storage.persist(
+        { seq: 1, hardState: hardState(3, VOTE), entries: entries(4, 4), snapshot: null, sendAfter: [] },
+        () => {
+          acknowledged = true;
+        },
+      );
+      bench.pass(1_000);
+      expect(acknowledged).toBe(false);
+      expect(bench.failures.map((error) => error.message)).toEqual([`injected: this ${operation} failed`]);
+      bench.kill();
+      const again = await opened(bench);
+      expect(shown(again.recovered.entries).slice(0, 3)).toEqual(shown(entries(1, 3)));
+      expect(again.recovered.hardState.currentTerm).toBeGreaterThanOrEqual(2);
+    });
+  }
+}
+
+test("what a failed sync left in the page cache is acknowledged after recovery only because it was written again", async () => {
+  for (let seed = 1; seed <= 40; seed++) {
+    const bench = createSimBench(seed);
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 3) });
+    settle(bench);
+    bench.disk.fail("sync", 1);
+    storage.persist({ seq: 1, hardState: null, entries: entries(4, 6), snapshot: null, sendAfter: [] }, () => {
+      throw new Error("acknowledged in spite of the failed sync");
+    });
+    bench.pass(100);
+    bench.kill();
+    const reported = (await opened(bench)).recovered.entries;
+    expect(shown(reported)).toEqual(shown(entries(1, 6)));
+    bench.powerCut();
+    expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(reported));
+  }
+});
+
+test("a failing closing frame in the quiet is fatal too", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  settle(bench);
+  bench.disk.fail("sync", 1);
+  bench.pass(100);
+  expect(bench.failures).toHaveLength(1);
+  expect(tryEverything(bench, storage)()).toBe(0);
+  expect(bench.failures).toHaveLength(1);
+});
+
+test("a failing snapshot write is reported and the snapshot is not", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  bench.pass(100);
+  bench.disk.fail("write", 2);
+  let saved = false;
+  storage.saveSnapshot(snapshotMeta(2), sourceOf(partsOf(2)), () => {
+    saved = true;
+  });
+  bench.pass(100);
+  expect(saved).toBe(false);
+  expect(storage.manifest(2)).toBeNull();
+  expect(bench.failures).toHaveLength(1);
+});
+
+test("a failure during recovery refuses to open, and the next attempt finds everything", async () => {
+  for (const operation of ["write", "sync", "create"] as const) {
+    for (let nth = 1; nth <= 8; nth++) {
+      const bench = createSimBench(nth);
+      const storage = await opened(bench);
+      await persist(bench, storage, { hardState: hardState(2, VOTE), entries: entries(1, 3) });
+      bench.kill();
+      bench.disk.fail(operation, nth);
+      const result = await bench.open();
+      if (result instanceof Error) {
+        expect(result.code).toBe("DISK_FAILED");
+        expect(result.message).toContain("injected");
+      }
+      bench.powerCut();
+      const again = await opened(bench);
+      expect(shown(again.recovered.entries)).toEqual(shown(entries(1, 3)));
+      expect(again.recovered.hardState).toEqual(hardState(2, VOTE));
+    }
+  }
+});
+
+test("a hanging disk acknowledges nothing, and goes on when it answers again", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  const release = bench.disk.hang();
+  let acknowledged = false;
+  storage.persist({ seq: 1, hardState: null, entries: entries(1, 3), snapshot: null, sendAfter: [] }, () => {
+    acknowledged = true;
+  });
+  bench.pass(10_000);
+  expect(acknowledged).toBe(false);
+  release();
+  bench.pass(10);
+  expect(acknowledged).toBe(true);
+  await close(bench, storage);
+});
+
+test("a directory that is in use is refused and stays usable for its holder", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  expect((await refused(bench)).code).toBe("LOCKED");
+  await persist(bench, storage, { entries: entries(1, 1) });
+  await close(bench, storage);
+  await close(bench, await opened(bench));
+});
+
+test("closing is answered and unlocks, also when something failed before it or fails in it", async () => {
+  for (const failsInClose of [false, true]) {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 3) });
+    settle(bench);
+    bench.disk.fail("write", 1);
+    if (!failsInClose) bench.pass(100);
+    await close(bench, storage);
+    expect(bench.failures).toHaveLength(1);
+    expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 3)));
+  }
+});

@@ -1,0 +1,164 @@
+// Can a directory be read by the versions it should be, and is FORMAT.md true? A directory written by version 1 stays here as it is.
+import { expect, test } from "bun:test";
+import fs from "node:fs";
+import path from "node:path";
+import { crc32 } from "../../src/lib/crc32.ts";
+import { encodeMetaSlot } from "../../src/storage/meta.ts";
+import { MAX_PART_BYTES } from "../../src/storage/types.ts";
+import type { ClusterId } from "../../src/raft/types.ts";
+import {
+  BLOCK,
+  close,
+  createRealBench,
+  createSimBench,
+  entries,
+  entry,
+  hardState,
+  INCARNATION,
+  N1,
+  opened,
+  partsOf,
+  persist,
+  type RealBench,
+  refused,
+  shown,
+  snapshotMeta,
+} from "./harness.ts";
+import { GOLDEN_DIRECTORY, GOLDEN_SEGMENT } from "./golden.ts";
+
+function goldenBench(): RealBench {
+  const bench = createRealBench();
+  fs.cpSync(GOLDEN_DIRECTORY, bench.directory, { recursive: true });
+  return bench;
+}
+
+test("the golden directory of version 1 opens, says what it always said, and takes new entries", async () => {
+  using bench = goldenBench();
+  let storage = await opened(bench, { segmentBytes: GOLDEN_SEGMENT });
+  const expected = [...entries(9, 12, 2, 700), ...entries(13, 16, 2), ...entries(17, 20, 3)];
+  expect(storage.recovered.hardState).toEqual(hardState(3));
+  expect(storage.recovered.identity).toEqual({
+    nodeId: N1,
+    incarnation: INCARNATION,
+    clusterId: "00112233445566aa" as ClusterId,
+  });
+  expect(storage.recovered.snapshot).toEqual(snapshotMeta(12, 2));
+  expect(shown(storage.recovered.entries.slice(-12))).toEqual(shown(expected));
+  expect(storage.readPart(12, 2)).toEqual(partsOf(12)[2]!);
+  await persist(bench, storage, { entries: entries(21, 22, 3) });
+  await close(bench, storage);
+  storage = await opened(bench);
+  expect(storage.recovered.entries.at(-1)?.index).toBe(22);
+  await close(bench, storage);
+});
+
+test("a directory of a newer format is refused politely and left alone", async () => {
+  using bench = goldenBench();
+  const file = path.join(bench.directory, "meta");
+  const meta = {
+    nodeId: N1,
+    incarnation: INCARNATION,
+    clusterId: null,
+    hardState: hardState(1),
+    startSegment: 1,
+    floorSegment: 1,
+  };
+  const newer = Buffer.concat([encodeMetaSlot(meta, 100, 2), encodeMetaSlot(meta, 101, 2)]);
+  fs.writeFileSync(file, newer);
+  const error = await refused(bench);
+  expect(error.code).toBe("NEWER_FORMAT");
+  expect(error.message).toContain("format version 2");
+  expect(fs.readFileSync(file)).toEqual(newer);
+  await refused(bench);
+});
+
+const golden = (file: string): { readonly bytes: Buffer; readonly view: DataView } => {
+  const bytes = fs.readFileSync(path.join(GOLDEN_DIRECTORY, file));
+  return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) };
+};
+const u48 = (view: DataView, at: number): number => view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
+
+test("meta is laid out as FORMAT.md says", () => {
+  const { bytes, view } = golden("meta");
+  expect(bytes.length).toBe(2 * BLOCK);
+  const [a, b] = [u48(view, 16), u48(view, BLOCK + 16)];
+  expect(b).toBe(a + 1);
+  for (const slot of [bytes.subarray(0, BLOCK), bytes.subarray(BLOCK)]) {
+    expect(slot.toString("latin1", 0, 8)).toBe("raftqmet");
+    expect(slot.readUInt32BE(8)).toBe(1);
+    expect(slot.readUInt32BE(12)).toBe(crc32(slot.subarray(16), crc32(slot.subarray(0, 12))));
+    const length = slot.readUInt16BE(22);
+    expect(slot[24]).toBe(0x97);
+    expect(slot.subarray(24 + length).every((byte) => byte === 0)).toBe(true);
+  }
+});
+
+test("segments and frames are laid out as FORMAT.md says", () => {
+  const names = fs.readdirSync(path.join(GOLDEN_DIRECTORY, "g0/log")).sort();
+  const kinds: number[] = [];
+  let records = 0;
+  for (const name of names) {
+    const { bytes, view } = golden(`g0/log/${name}`);
+    const salt = Number.parseInt(name.slice(11, 19), 16);
+    expect(bytes.length).toBe(GOLDEN_SEGMENT);
+    expect(bytes.toString("latin1", 0, 8)).toBe("raftqseg");
+    expect([8, 12, 16, 20, 24].map((at) => view.getUint32(at))).toEqual([
+      1,
+      Number(name.slice(0, 10)),
+      salt,
+      BLOCK,
+      GOLDEN_SEGMENT,
+    ]);
+    expect(view.getUint32(28)).toBe(crc32(bytes.subarray(0, 28), salt));
+    for (let at = BLOCK; at < bytes.length && bytes.toString("latin1", at, at + 4) === "rqF1";) {
+      const length = view.getUint32(at + 8);
+      expect(view.getUint32(at + 4)).toBe(crc32(bytes.subarray(at + 8, at + length), salt));
+      expect(view.getUint32(at + 16)).toBe(Number(name.slice(0, 10)));
+      expect(view.getUint32(at + 20)).toBe(at);
+      const kind = bytes[at + 12]!;
+      kinds.push(kind);
+      if (kind === 1) {
+        const first = u48(view, at + 44);
+        expect(bytes.subarray(at + 64, at + 64 + 52 + 16).length).toBe(68);
+        expect(u48(view, at + 64 + 8)).toBe(first);
+        records += u48(view, at + 50) - first + 1;
+      }
+      at += Math.ceil(length / BLOCK) * BLOCK;
+    }
+  }
+  expect(new Set(kinds)).toEqual(new Set([0, 1, 2, 4]));
+  expect(records).toBeGreaterThan(8);
+});
+
+test("a manifest is laid out as FORMAT.md says", () => {
+  const { bytes } = golden("g0/snapshot/12-2/manifest");
+  expect(bytes.toString("latin1", 0, 8)).toBe("raftqman");
+  expect(bytes.readUInt32BE(8)).toBe(1);
+  expect(bytes.readUInt32BE(12)).toBe(crc32(bytes.subarray(16), crc32(bytes.subarray(0, 12))));
+  expect([...bytes.subarray(16, 20)]).toEqual([0x96, 12, 2, 1]);
+});
+
+test("an entry's record lies in the log as it is", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: [entry(1, 7, 33)] });
+  const [segment] = bench.disk.files().filter((file) => file.startsWith("g0/log/"));
+  const { record } = entry(1, 7, 33);
+  const at = 2 * BLOCK + 64;
+  expect(Buffer.from(bench.disk.durable(segment!)!.subarray(at, at + record.length)).equals(record)).toBe(true);
+});
+
+test("a part may be as large as the limit says", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  const parts = [new Uint8Array(MAX_PART_BYTES).fill(3), new Uint8Array(1)];
+  let next = 0;
+  await bench.call<void>((done) =>
+    storage.saveSnapshot(snapshotMeta(2), { nextPart: () => parts[next++] ?? null }, () => done()),
+  );
+  await persist(bench, storage, { snapshot: { meta: snapshotMeta(2), reset: false, keepFrom: 3 } });
+  expect(storage.snapshotBytes()).toBe(MAX_PART_BYTES + 1);
+  bench.powerCut();
+  expect((await opened(bench)).readPart(2, 0)).toEqual(parts[0]!);
+});

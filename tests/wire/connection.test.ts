@@ -1,0 +1,402 @@
+// Does a connection keep its promises? Hello first, order, priority, deadlines, limits, and a reason for every end.
+import { expect, test } from "bun:test";
+import { WIRE } from "../../src/config.ts";
+import { seededRandom } from "../../src/lib/random.ts";
+import { createWriter } from "../../src/lib/msgpack.ts";
+import { encodeMessage } from "../../src/wire/codec.ts";
+import { sealFrame } from "../../src/wire/frame.ts";
+import { TYPE } from "../../src/wire/message-types.ts";
+import type { PeerMessage } from "../../src/wire/peer-codec.ts";
+import type { Hello, HelloAnswer, WireMessage } from "../../src/wire/protocol.ts";
+import { type Opened, open, type OpenedWith } from "./fake-world.ts";
+import { asPeerFrame, entry, EXAMPLES, member, PEER_EXAMPLES } from "./messages.ts";
+
+const clientHello: Hello = { type: "hello", version: 1, features: [], role: "client", clusterId: null, node: null };
+const peerHello: Hello = { ...clientHello, role: "peer", node: member(2) };
+const answer = EXAMPLES.find((message) => message.type === "helloAnswer") as HelloAnswer;
+const heartbeat: PeerMessage = { type: "Heartbeat", term: 3, leaderCommit: 1, time: 5, readContext: 1 };
+
+const say = ({ stream }: Opened, ...messages: readonly WireMessage[]): void => {
+  for (const message of messages) stream.onData(encodeMessage(message).slice());
+};
+const lastWord = ({ stream }: Opened): WireMessage | undefined => stream.written().at(-1);
+
+function greeted(hello: Hello, given: OpenedWith = {}): Opened {
+  const opened = open(given);
+  say(opened, hello);
+  opened.connection.send(answer);
+  opened.connection.flush();
+  return opened;
+}
+
+/** The connection said goodbye with that code, closed, and then says why. */
+function expectEnd(opened: Opened, code: string, why: RegExp): void {
+  expect(lastWord(opened)).toMatchObject({ type: "goodbye", failure: { code, message: expect.stringMatching(why) } });
+  expect(opened.stream.closed).toBe(true);
+  opened.stream.onClose("closed by this side");
+  expect(opened.ended()).toMatchObject({ code, message: expect.stringMatching(why) });
+}
+
+test("an owner sees the hello first, answers it, and then sees requests", () => {
+  const opened = greeted(clientHello);
+  say(opened, { type: "ping", frameId: 7 });
+  expect(opened.messages).toEqual([clientHello, { type: "ping", frameId: 7 }]);
+  expect(opened.connection.greeting).toEqual(clientHello);
+  expect(opened.stream.written()).toEqual([answer]);
+});
+
+test("a dialer sees the answer first, and then answers", () => {
+  const opened = open({ side: "dialed" });
+  opened.connection.send({
+    type: "request",
+    frameId: 1,
+    group: 0,
+    session: 1,
+    number: 1,
+    answeredUpTo: 0,
+    command: new Uint8Array(1),
+  });
+  opened.connection.send(clientHello);
+  opened.connection.flush();
+  expect(opened.stream.written().map((message) => message.type)).toEqual(["hello", "request"]);
+  say(opened, answer, { type: "pong", frameId: 3 });
+  expect(opened.messages).toEqual([answer, { type: "pong", frameId: 3 }]);
+});
+
+test("everything sent in a turn leaves as one chunk at flush, nothing before", () => {
+  const opened = greeted(clientHello);
+  for (let frameId = 1; frameId <= 100; frameId++)
+    opened.connection.send({ type: "reply", frameId, duplicate: false, reply: new Uint8Array(3) });
+  expect(opened.stream.chunks.length).toBe(1);
+  opened.connection.flush();
+  expect(opened.stream.chunks.length).toBe(2);
+  expect(
+    opened.stream
+      .written()
+      .slice(1)
+      .map((message) => ("frameId" in message ? message.frameId : 0)),
+  ).toEqual(Array.from({ length: 100 }, (_, at) => at + 1));
+  opened.connection.flush();
+  expect(opened.stream.chunks.length).toBe(2);
+});
+
+test("heartbeats, votes and acknowledgements leave before bulk, numbered in the order in which they leave", () => {
+  const opened = greeted(peerHello);
+  const append = (index: number): PeerMessage => ({
+    type: "AppendEntries",
+    term: 3,
+    prevLogIndex: index - 1,
+    prevLogTerm: 3,
+    leaderCommit: 1,
+    entries: [entry(index, 3)],
+  });
+  for (const message of [append(5), append(6), { type: "TimeoutNow", term: 3 } as const, heartbeat, PEER_EXAMPLES[0]!])
+    opened.connection.send(message);
+  opened.connection.flush();
+  const frames = opened.stream.written().flatMap((message) => (message.type === "peer" ? [message] : []));
+  expect(frames.map((frame) => frame.sequence)).toEqual([1, 2, 3, 4, 5]);
+  expect(frames.map((frame) => frame.message)).toEqual([
+    heartbeat,
+    PEER_EXAMPLES[0]!,
+    append(5),
+    append(6),
+    { type: "TimeoutNow", term: 3 },
+  ]);
+});
+
+test("a heartbeat overtakes bulk that a slow reader has not taken yet", () => {
+  const opened = greeted(peerHello, { reading: false });
+  const part = (index: number): PeerMessage => ({
+    ...PEER_EXAMPLES.find((message) => message.type === "InstallSnapshot")!,
+    part: index,
+    parts: 10,
+    bytes: new Uint8Array(300 * 1024),
+  });
+  opened.stream.drain();
+  for (let index = 0; index < 4; index++) opened.connection.send(part(index));
+  opened.connection.flush();
+  opened.connection.send(heartbeat);
+  opened.connection.flush();
+  for (let round = 0; round < 4; round++) opened.stream.drain();
+  const frames = opened.stream.written().flatMap((message) => (message.type === "peer" ? [message] : []));
+  expect(frames.map((frame) => frame.message.type)).toEqual([
+    "InstallSnapshot",
+    "Heartbeat",
+    "InstallSnapshot",
+    "InstallSnapshot",
+    "InstallSnapshot",
+  ]);
+  expect(frames.map((frame) => frame.sequence)).toEqual([1, 2, 3, 4, 5]);
+  expect(frames.flatMap(({ message }) => (message.type === "InstallSnapshot" ? [message.part] : []))).toEqual([
+    0, 1, 2, 3,
+  ]);
+});
+
+test("a missing, repeated or swapped peer frame closes the connection", () => {
+  for (const sequences of [[2], [1, 3], [1, 1], [0]]) {
+    const opened = greeted(peerHello);
+    for (const sequence of sequences) say(opened, asPeerFrame(heartbeat, sequence));
+    expectEnd(opened, "BAD_REQUEST", /frames are missing/);
+  }
+  const whole = greeted(peerHello);
+  say(whole, asPeerFrame(heartbeat, 1), asPeerFrame(heartbeat, 2));
+  expect(whole.messages).toEqual([peerHello, heartbeat, heartbeat]);
+});
+
+test("a damaged peer frame closes the connection, whichever byte was damaged", () => {
+  const frame = encodeMessage(asPeerFrame(heartbeat, 1));
+  for (let at = 4; at < frame.length; at++) {
+    const opened = greeted(peerHello);
+    const damaged = frame.slice();
+    damaged[at]! ^= 0x10;
+    opened.stream.onData(damaged);
+    expect(opened.messages).toEqual([peerHello]);
+    expectEnd(opened, "BAD_REQUEST", /./);
+  }
+});
+
+test("who does not say hello in time is told so and closed", () => {
+  const opened = open();
+  opened.clock.pass(WIRE.helloTimeoutMs - 1);
+  expect(opened.stream.closed).toBe(false);
+  opened.clock.pass(1);
+  expectEnd(opened, "TIMEOUT", /no hello came within 5s/);
+});
+
+test("half a hello, byte by byte, does not extend the deadline", () => {
+  const opened = open();
+  const frame = encodeMessage(clientHello);
+  for (let at = 0; at < 4; at++) {
+    opened.stream.onData(frame.slice(at, at + 1));
+    opened.clock.pass(WIRE.helloTimeoutMs / 4);
+  }
+  expectEnd(opened, "TIMEOUT", /no hello/);
+});
+
+test("a frame that drips in is closed at the deadline for a whole frame, whatever arrives meanwhile", () => {
+  const opened = greeted(clientHello);
+  const frame = encodeMessage({ type: "reply", frameId: 1, duplicate: false, reply: new Uint8Array(100) });
+  for (let at = 0; at < 20; at++) {
+    opened.stream.onData(frame.slice(at, at + 1));
+    opened.clock.pass(WIRE.frameTimeoutMs / 20);
+  }
+  expectEnd(opened, "TIMEOUT", /not complete within 10s/);
+});
+
+test("many frames, each cut in the middle, pass however long they take together", () => {
+  const opened = greeted(clientHello);
+  const frame = encodeMessage({ type: "ping", frameId: 9 });
+  opened.stream.onData(frame.slice(0, 3));
+  for (let round = 0; round < 10; round++) {
+    opened.clock.pass(WIRE.frameTimeoutMs * 0.6);
+    opened.stream.onData(new Uint8Array([...frame.subarray(3), ...frame.subarray(0, 3)]));
+  }
+  expect(opened.stream.closed).toBe(false);
+  expect(opened.messages.length).toBe(11);
+});
+
+test("a silent side is pinged, and closed when it stays silent", () => {
+  const opened = greeted(clientHello);
+  opened.clock.pass(WIRE.pingIntervalMs);
+  expect(lastWord(opened)).toEqual({ type: "ping", frameId: 0 });
+  say(opened, { type: "pong", frameId: 0 });
+  opened.clock.pass(WIRE.idleTimeoutMs - 1);
+  expect(opened.stream.closed).toBe(false);
+  opened.clock.pass(WIRE.pingIntervalMs);
+  expectEnd(opened, "CONNECTION_LOST", /nothing was heard for/);
+  expect(opened.messages).toEqual([clientHello]);
+});
+
+test("a keep-alive ping is answered at once and unseen by the owner, on every kind of connection", () => {
+  for (const hello of [clientHello, peerHello]) {
+    const opened = greeted(hello);
+    say(opened, { type: "ping", frameId: 0 });
+    expect(lastWord(opened)).toEqual({ type: "pong", frameId: 0 });
+    expect(opened.messages).toEqual([hello]);
+  }
+});
+
+test("after a stall of this process the other side gets its whole time again", () => {
+  const opened = open();
+  opened.clock.stall(60_000);
+  opened.clock.pass(WIRE.helloTimeoutMs);
+  expect(opened.stream.closed).toBe(false);
+  opened.clock.pass(WIRE.helloTimeoutMs);
+  expectEnd(opened, "TIMEOUT", /no hello/);
+});
+
+test("another protocol version is told both versions, whatever its hello looks like", () => {
+  const opened = open();
+  const writer = createWriter(4).array(3).uint(TYPE.hello).uint(2).text("something new");
+  opened.stream.onData(sealFrame(writer.finish()));
+  expectEnd(opened, "VERSION", /version 2, this side 1/);
+  const dialed = open({ side: "dialed" });
+  say(dialed, { ...answer, version: 3 });
+  expectEnd(dialed, "VERSION", /version 3, this side 1/);
+});
+
+test("an HTTP request, a TLS hello and other strangers are closed at their first byte with a reason", () => {
+  for (const stranger of ["GET / HTTP/1.1\r\n\r\n", "\u0016\u0003\u0001", "SSH-2.0-x\r\n"]) {
+    const opened = open();
+    opened.stream.onData(new TextEncoder().encode(stranger).slice(0, 1));
+    expectEnd(opened, "BAD_REQUEST", /speaks the raftq protocol/);
+  }
+});
+
+test("a frame over the limit is closed with TOO_LARGE before its body comes; the limit of peers is larger", () => {
+  const head = (length: number): Uint8Array => {
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setUint32(0, length);
+    return bytes;
+  };
+  const client = greeted(clientHello);
+  client.stream.onData(head(WIRE.maxClientFrameBytes + 1));
+  expectEnd(client, "TOO_LARGE", /longer than the/);
+  const peer = greeted(peerHello);
+  peer.stream.onData(head(WIRE.maxPeerFrameBytes));
+  expect(peer.stream.closed).toBe(false);
+  const early = open();
+  early.stream.onData(head(WIRE.maxPeerFrameBytes));
+  expectEnd(early, "TOO_LARGE", /longer than the/);
+});
+
+test("every message has its side: what comes from the wrong one closes the connection", () => {
+  const all: readonly WireMessage[] = [...EXAMPLES, asPeerFrame(heartbeat)];
+  const welcome: Record<string, readonly string[]> = { client: [], peer: [], dialed: [] };
+  for (const message of all) {
+    if (message.type === "goodbye") continue;
+    for (const kind of ["client", "peer", "dialed"] as const) {
+      const opened =
+        kind === "dialed" ? open({ side: "dialed" }) : greeted(kind === "client" ? clientHello : peerHello);
+      if (kind === "dialed") say(opened, answer);
+      say(opened, message);
+      if (!opened.stream.closed) welcome[kind] = [...welcome[kind]!, message.type];
+      else expectEnd(opened, "BAD_REQUEST", /has no place/);
+    }
+  }
+  const fromClients = ["request", "open", "close", "status", "log", "trace", "join", "remove", "transfer", "ping"];
+  const fromNodes = ["reply", "failure", "statusAnswer", "logAnswer", "traceAnswer", "done", "pong"];
+  expect(welcome).toEqual({ client: fromClients, peer: ["peer"], dialed: fromNodes });
+});
+
+test("the first message must be a hello", () => {
+  const opened = open();
+  say(opened, { type: "ping", frameId: 1 });
+  expectEnd(opened, "BAD_REQUEST", /first message is a hello/);
+});
+
+test("a goodbye ends the connection with the other side's reason, and the owner sees no message of it", () => {
+  const opened = greeted(clientHello);
+  const failed = { code: "OVERLOADED", applied: "no", message: "too many connections", retryAfterMs: 100 } as const;
+  say(opened, { type: "goodbye", failure: failed });
+  expect(opened.stream.closed).toBe(true);
+  opened.stream.onClose("closed by this side");
+  expect(opened.ended()).toEqual(failed);
+  expect(opened.messages).toEqual([clientHello]);
+});
+
+test("a stream that ends by itself is CONNECTION_LOST; an own silent close is no failure", () => {
+  const lost = greeted(clientHello);
+  lost.stream.onClose("connection reset by peer");
+  expect(lost.ended()).toMatchObject({
+    code: "CONNECTION_LOST",
+    applied: "unknown",
+    message: "connection reset by peer",
+  });
+  const own = greeted(clientHello);
+  own.connection.close(null);
+  own.stream.onClose("closed by this side");
+  expect(own.ended()).toBe(null);
+});
+
+test("what was sent before a close leaves, what comes after it does not", () => {
+  const opened = greeted(clientHello);
+  opened.connection.send({ type: "pong", frameId: 5 });
+  opened.connection.close({ code: "STARTING", applied: "no", message: "still starting" });
+  opened.connection.send({ type: "pong", frameId: 6 });
+  opened.connection.flush();
+  opened.connection.close(null);
+  expect(
+    opened.stream
+      .written()
+      .slice(1)
+      .map((message) => message.type),
+  ).toEqual(["pong", "goodbye"]);
+});
+
+test("after a close no message reaches the owner and no timer runs", () => {
+  const opened = greeted(clientHello);
+  opened.connection.close(null);
+  say(opened, { type: "ping", frameId: 1 });
+  opened.clock.pass(WIRE.idleTimeoutMs * 2);
+  expect(opened.messages).toEqual([clientHello]);
+  expect(opened.stream.written()).toEqual([answer]);
+});
+
+test("an owner that closes inside onMessage sees no further message of the same chunk", () => {
+  const opened = open({
+    onMessage: (message, connection) => (message.type === "ping" ? connection.close(null) : undefined),
+  });
+  const chunk = [clientHello, { type: "ping", frameId: 1 }, { type: "ping", frameId: 2 }] as const;
+  opened.stream.onData(new Uint8Array(Buffer.concat(chunk.map((message) => encodeMessage(message)))));
+  expect(opened.messages.length).toBe(2);
+});
+
+test("a reader that does not read is closed with OVERLOADED at the cap, which is larger for peers", () => {
+  const flood = (hello: Hello, message: Parameters<Opened["connection"]["send"]>[0], cap: number): void => {
+    const opened = greeted(hello, { reading: false });
+    let most = 0;
+    while (!opened.stream.closed) {
+      most = Math.max(most, opened.connection.pending());
+      opened.connection.send(message);
+      opened.connection.flush();
+    }
+    expect(most).toBeGreaterThan(cap * 0.9);
+    expect(most).toBeLessThanOrEqual(cap);
+    opened.stream.onClose("closed by this side");
+    expect(opened.ended()).toMatchObject({ code: "OVERLOADED" });
+    // What had not left yet is dropped: only the chunk under way is still held.
+    expect(opened.connection.pending()).toBeLessThan(WIRE.sendAheadBytes + 1_100_000);
+  };
+  flood(
+    clientHello,
+    { type: "reply", frameId: 1, duplicate: false, reply: new Uint8Array(100_000) },
+    WIRE.maxClientSendBytes,
+  );
+  flood(
+    peerHello,
+    { ...PEER_EXAMPLES.find((message) => message.type === "InstallSnapshot")!, bytes: new Uint8Array(1_000_000) },
+    WIRE.maxPeerSendBytes,
+  );
+});
+
+test("a fault of the owner is not taken for a fault of the other side", () => {
+  const opened = open({
+    onMessage: () => {
+      throw new Error("a bug");
+    },
+  });
+  expect(() => say(opened, clientHello)).toThrow("a bug");
+});
+
+test("no bytes at all make a connection throw or hold more than a frame", () => {
+  for (let seed = 1; seed <= 3_000; seed++) {
+    const random = seededRandom(seed);
+    const opened = random.chance(30)
+      ? open()
+      : greeted(random.chance(50) ? clientHello : peerHello, {
+          limits: { maxClientFrameBytes: 5_000, maxPeerFrameBytes: 9_000 },
+        });
+    for (let piece = 0; piece < 20 && !opened.stream.closed; piece++) {
+      const valid = encodeMessage(EXAMPLES[random.below(EXAMPLES.length)]!);
+      const bytes = random.chance(60)
+        ? valid.slice()
+        : Uint8Array.from({ length: random.below(60) }, () => random.below(256));
+      if (random.chance(30) && bytes.length > 0) bytes[random.below(bytes.length)] = random.below(256);
+      opened.stream.onData(bytes);
+      opened.clock.pass(random.below(500));
+    }
+    opened.clock.pass(WIRE.idleTimeoutMs * 2);
+    expect(opened.stream.closed).toBe(true);
+  }
+});

@@ -1,0 +1,125 @@
+// What do connection tests run in? A scheduler as clock, and byte streams that the test feeds and reads by hand.
+import { WIRE } from "../../src/config.ts";
+import type { Clock } from "../../src/lib/clock.ts";
+import type { Failure } from "../../src/lib/errors.ts";
+import { decodeMessage } from "../../src/wire/codec.ts";
+import { type Connection, type ConnectionLimits, type Message, openConnection } from "../../src/wire/connection.ts";
+import { createDeframer } from "../../src/wire/frame.ts";
+import type { ByteStream } from "../../src/wire/network.ts";
+import type { WireMessage } from "../../src/wire/protocol.ts";
+import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
+
+export interface FakeClock extends Clock {
+  /** Lets time pass; timers due on the way run. */
+  pass(ms: number): void;
+  /** The process stalls: time jumps, and what was due runs late. */
+  stall(ms: number): void;
+}
+
+export function createFakeClock(scheduler: Scheduler = createScheduler()): FakeClock {
+  let stalled = 0;
+  return {
+    now: () => scheduler.now() + stalled,
+    wall: () => 0,
+    after: (ms, callback) => scheduler.after(ms, callback),
+    soon: (callback) => void scheduler.after(0, callback),
+    pass: (ms) => {
+      let over = false;
+      scheduler.after(ms, () => {
+        over = true;
+      });
+      while (!over) scheduler.step();
+    },
+    stall: (ms) => {
+      stalled += ms;
+    },
+  };
+}
+
+export interface FakeStream extends ByteStream {
+  readonly chunks: Uint8Array[];
+  /** Every message written so far, in order. */
+  written(): WireMessage[];
+  readonly closed: boolean;
+  /** The system takes everything that was written. */
+  drain(): void;
+}
+
+/** `reading`: the system takes bytes at once; otherwise they stay pending until `drain`. */
+export function createFakeStream(reading = true): FakeStream {
+  const chunks: Uint8Array[] = [];
+  let pending = 0;
+  let closed = false;
+  return {
+    remote: "127.0.0.1:50000",
+    chunks,
+    write: (bytes) => {
+      if (closed) throw new Error("written after close");
+      chunks.push(bytes);
+      if (!reading) pending += bytes.length;
+    },
+    pending: () => pending,
+    close: () => {
+      closed = true;
+    },
+    onData: () => {},
+    onClose: () => {},
+    onDrain: () => {},
+    written: () => {
+      const messages: WireMessage[] = [];
+      const deframer = createDeframer(WIRE.maxPeerFrameBytes);
+      for (const chunk of chunks) {
+        deframer.push(chunk, (body) => {
+          messages.push(decodeMessage(body.slice()));
+          return true;
+        });
+      }
+      return messages;
+    },
+    get closed() {
+      return closed;
+    },
+    drain() {
+      pending = 0;
+      this.onDrain();
+    },
+  };
+}
+
+export interface Opened {
+  readonly connection: Connection;
+  readonly stream: FakeStream;
+  readonly clock: FakeClock;
+  readonly messages: Message[];
+  /** Undefined: still open. */
+  readonly ended: () => Failure | null | undefined;
+}
+
+export interface OpenedWith {
+  readonly side?: "accepted" | "dialed";
+  readonly limits?: Partial<ConnectionLimits>;
+  readonly reading?: boolean;
+  readonly onMessage?: (message: Message, connection: Connection) => void;
+}
+
+export function open(given: OpenedWith = {}): Opened {
+  const clock = createFakeClock();
+  const stream = createFakeStream(given.reading);
+  const messages: Message[] = [];
+  let end: Failure | null | undefined;
+  const connection: Connection = openConnection({
+    stream,
+    clock,
+    limits: { ...WIRE, ...given.limits },
+    side: given.side ?? "accepted",
+    onMessage: (message) => {
+      messages.push(message);
+      given.onMessage?.(message, connection);
+    },
+    onClosed: (why) => {
+      if (end !== undefined) throw new Error("onClosed was called twice");
+      end = why;
+    },
+  });
+  return { connection, stream, clock, messages, ended: () => end };
+}

@@ -1,0 +1,147 @@
+// Is PROTOCOL.md true? Its byte examples, type numbers, limits and errors are computed again from the source.
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { QUEUE, SERVER, WIRE } from "../../src/config.ts";
+import { ERRORS, failure } from "../../src/lib/errors.ts";
+import { encodeCommand } from "../../src/queue/commands.ts";
+import { encodeReply } from "../../src/queue/replies.ts";
+import type { Reply } from "../../src/queue/types.ts";
+import { KIND_NAMES } from "../../src/raft/entry.ts";
+import type { ClusterId } from "../../src/raft/types.ts";
+import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
+import { frameBody } from "../../src/wire/frame.ts";
+import { PEER_TYPE, TYPE } from "../../src/wire/message-types.ts";
+import type { Request, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
+import { asPeerFrame, member } from "./messages.ts";
+
+const page = readFileSync(join(import.meta.dir, "../../src/wire/PROTOCOL.md"), "utf8");
+const words = page.replace(/\s+/g, " ");
+
+const json = (text: string): { readonly encoding: number; readonly payload: Uint8Array } => ({
+  encoding: 1,
+  payload: new TextEncoder().encode(text),
+});
+const request = (frameId: number, number: number, command: Uint8Array): Request => ({
+  type: "request",
+  frameId,
+  group: 0,
+  session: 3,
+  number,
+  answeredUpTo: number - 1,
+  command,
+});
+const reply = (frameId: number, value: Reply): ServerMessage => ({
+  type: "reply",
+  frameId,
+  duplicate: false,
+  reply: encodeReply(value),
+});
+
+/** What each example of the page says. */
+const EXAMPLES: Readonly<Record<string, WireMessage>> = {
+  hello: { type: "hello", version: 1, features: [], role: "client", clusterId: null, node: null },
+  helloAnswer: {
+    type: "helloAnswer",
+    version: 1,
+    features: [],
+    clusterId: "7f3a00112233ccdd" as ClusterId,
+    node: member(1),
+    leader: member(1).address,
+    term: 2,
+    members: [member(1).address, member(2).address],
+    maxFrameBytes: WIRE.maxClientFrameBytes,
+    maxPayloadBytes: WIRE.maxPayloadBytes,
+  },
+  open: { type: "open", frameId: 1, group: 0, clientId: "c1", nonce: Uint8Array.from({ length: 16 }, (_, at) => at) },
+  opened: reply(1, { type: "opened", index: 3, session: 3, lastNumber: 0, expiresMs: QUEUE.sessionExpiryMs }),
+  enqueue: request(2, 1, encodeCommand({ type: "enqueue", queue: "default", jobs: [json("42")] })),
+  enqueued: reply(2, { type: "enqueued", index: 4, firstId: 1, count: 1 }),
+  dequeue: request(
+    3,
+    2,
+    encodeCommand({
+      type: "dequeue",
+      queues: ["default"],
+      max: 1,
+      maxBytes: WIRE.maxPayloadBytes,
+      leaseMs: 0,
+      waitMs: 0,
+    }),
+  ),
+  dequeued: reply(3, { type: "dequeued", index: 5, jobs: [{ id: 1, ...json("42") }] }),
+  failure: {
+    type: "failure",
+    frameId: 2,
+    failure: failure("NOT_LEADER", "n1 is not leading", { leader: member(2).address }),
+  },
+  Heartbeat: asPeerFrame({ type: "Heartbeat", term: 3, leaderCommit: 11, time: 98_765, readContext: 17 }),
+};
+
+const shown = new Map(
+  [...page.matchAll(/```example (\w+)\n([\s\S]*?)```/g)].map(([, name, block]) => {
+    const hex = block!.replace(/;.*$/gm, "").replace(/\s+/g, "");
+    return [name!, hex] as const;
+  }),
+);
+
+test("the page shows the examples that the test knows, and no other", () => {
+  expect([...shown.keys()].toSorted()).toEqual(Object.keys(EXAMPLES).toSorted());
+});
+
+test.each(Object.entries(EXAMPLES))(
+  "the bytes of the example %s are those that raftq writes, and it reads them so",
+  (name, message) => {
+    expect(shown.get(name)).toBe(Buffer.from(encodeMessage(message)).toString("hex"));
+    expect(decodeMessage(frameBody(Uint8Array.from(Buffer.from(shown.get(name)!, "hex"))))).toEqual(message);
+  },
+);
+
+/** Rows of the table under that head, without the padding that formatters add. */
+function tableUnder(head: string): readonly string[] {
+  const lines = page.split("\n").map((line) => line.replace(/\s+/g, " ").trim());
+  const first = lines.indexOf(head) + 2;
+  return lines.slice(first, lines.indexOf("", first));
+}
+
+test("the table of errors is that of lib/errors.ts", () => {
+  const rows = Object.entries(ERRORS)
+    .filter(([, rule]) => rule.class !== "local")
+    .map(([code, rule]) => `| ${code} | ${rule.class} | ${rule.next} |`);
+  expect(tableUnder("| code | class | next |")).toEqual(rows);
+});
+
+test("every message stands on the page with its number", () => {
+  const frames = Object.entries(TYPE).map(([name, number]) => `**${number} ${name}** \`[${number}, `);
+  const inside = Object.entries(PEER_TYPE).map(([name, number]) => `| ${name} | \`[${number}, `);
+  expect([...frames, ...inside].filter((text) => !words.includes(text))).toEqual([]);
+});
+
+test("the limits on the page are those of config.ts", () => {
+  const {
+    maxClientFrameBytes,
+    maxPeerFrameBytes,
+    maxPayloadBytes,
+    helloTimeoutMs,
+    frameTimeoutMs,
+    pingIntervalMs,
+    idleTimeoutMs,
+  } = WIRE;
+  const facts = [
+    `# The raftq protocol, version ${WIRE.protocolVersion}`,
+    `at most ${maxClientFrameBytes} (1 MiB + 64 KiB) from and to clients, ${maxPeerFrameBytes} (4 MiB) between members`,
+    `hello does not come within ${helloTimeoutMs / 1000} s`,
+    `a node closes a connection`,
+    `takes more than ${frameTimeoutMs / 1000} s from its first`,
+    `After ${pingIntervalMs / 1000} s of silence a side sends ping`,
+    `After ${idleTimeoutMs / 1000} s of silence it closes`,
+    `a node takes ${SERVER.maxInFlightPerConnection}; beyond it`,
+    `up to ${SERVER.maxLogPageEntries} entries`,
+    `At ${QUEUE.maxReplies} unacknowledged replies or ${QUEUE.maxReplyBytes / 1024 / 1024} MiB`,
+    `cluster's time (${QUEUE.sessionExpiryMs / 24 / 3_600_000} days)`,
+    `A payload has at most ${maxPayloadBytes} bytes`,
+    `cut to ${QUEUE.maxJobsPerCommand} jobs and ${QUEUE.maxPayloadBytes} bytes`,
+    `\`kind\`: ${KIND_NAMES.join(", ")}.`,
+  ];
+  expect(facts.filter((fact) => !words.toLowerCase().includes(fact.toLowerCase()))).toEqual([]);
+});
