@@ -136,3 +136,22 @@ test("what arrived of an unfinished snapshot is gone after a restart", async () 
     expect(await send(bench, again, snapshot, 2)).toBe(0);
   }
 });
+
+test("the own snapshot and the leader's of the same index never get into each other's way (simulator seed 906)", async () => {
+  for (const early of [0, 1, 2]) {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    const snapshot = await sent(30);
+    // The leader's parts come in first, or while the own snapshot is being written.
+    for (let part = 0; part < early; part++) await send(bench, storage, snapshot, part);
+    let saved = false;
+    storage.saveSnapshot(snapshot.meta, sourceOf(snapshot.parts), () => {
+      saved = true;
+    });
+    let wanted = await send(bench, storage, snapshot, early);
+    while (wanted < snapshot.parts.length) wanted = await send(bench, storage, snapshot, wanted);
+    expect(saved).toBe(true);
+    expect(storage.manifest(30)?.parts).toBe(3);
+    expect([0, 1, 2].map((part) => storage.readPart(30, part))).toEqual([...snapshot.parts]);
+  }
+});
