@@ -29,6 +29,8 @@ interface Line {
   /** Frames that wait for the answer to our hello; null once it came. */
   held: Uint8Array[] | null;
   readonly waiting: Map<number, Answered>;
+  /** How often something came in. */
+  heard: number;
 }
 
 export function createCaller({ network, after, received, fail }: CallerPorts): Caller {
@@ -39,7 +41,7 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
   function lineTo(address: string): Line {
     const known = lines.get(address);
     if (known !== undefined) return known;
-    const line: Line = { stream: null, held: [], waiting: new Map() };
+    const line: Line = { stream: null, held: [], waiting: new Map(), heard: 0 };
     lines.set(address, line);
     network.dial(address, WIRE.dialTimeoutMs, (result) => {
       if (!result.ok) return lose(address, line);
@@ -49,6 +51,7 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
       stream.onData = (data) => {
         if (closed) return;
         received(data);
+        line.heard++;
         const problem = deframer.push(data, (body) => {
           hear(address, line, decodeMessage(body));
           return true;
@@ -107,9 +110,13 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
       line.waiting.set(frameId, answered);
       if (line.held === null) line.stream?.write(frame);
       else line.held.push(frame);
+      const { heard } = line;
       after(timeoutMs, () => {
-        // It stays in the table: a late answer must fit as well.
-        if (!closed && line.waiting.has(frameId)) answered(null);
+        if (closed || !line.waiting.has(frameId)) return;
+        // A silent line may be dead for ever (the other side's farewell was lost): the next question takes a new one.
+        // The old one is heard out, and the question stays in its table: a late answer must fit as well.
+        if (line.heard === heard && lines.get(address) === line) lines.delete(address);
+        answered(null);
       });
     },
     close: () => {
