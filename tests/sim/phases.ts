@@ -1,6 +1,6 @@
 // What must a run go through? Founding, misfortune, the healing of a random majority, the healing of all, and judgement.
 import { startFaults } from "./faults.ts";
-import { createAdmin } from "./admin.ts";
+import { type Admin, createAdmin } from "./admin.ts";
 import { fifoViolation } from "./fifo-checker.ts";
 import { fifoHistory } from "./history.ts";
 import { holdsQuorum, isVoterOf } from "./members.ts";
@@ -33,7 +33,7 @@ export function play(stage: Stage): void {
   stage.wait(plan.safetyMs);
   faults.cease();
   admin.cease();
-  healMajority(stage);
+  healMajority(stage, admin);
   workload.finish();
   stage.until("definite answers", ANSWERS_MS, workload.finished, () => workload.pending().slice(0, 5).join(", "));
   healAll(stage, workload);
@@ -77,9 +77,10 @@ function drawCore({ world, random }: Stage): readonly Machine[] {
   return canServe() ? core : world.machines;
 }
 
-function healMajority(stage: Stage): void {
+function healMajority(stage: Stage, admin: Admin): void {
   const { world, random, trace, plan } = stage;
-  const core = drawCore(stage);
+  // A removal that is still asked for may shrink the group after the core was drawn, to one that needs the others.
+  const core = admin.removing() ? stage.world.machines : drawCore(stage);
   trace.event("run", `healing ${core.map(({ id }) => id).join(" ")}`);
   world.healCuts();
   world.calm();
