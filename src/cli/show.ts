@@ -42,7 +42,8 @@ function tell(line: LogLine): Told {
   }
 }
 
-const timeOf = (line: LogLine): string => new Date(line.wall).toISOString();
+/** The founders' first entry has no time: it must be the same for all of them. */
+const timeOf = (line: LogLine): string | undefined => (line.wall === 0 ? undefined : new Date(line.wall).toISOString());
 
 function entryJson(line: LogLine): string {
   const told = tell(line);
@@ -86,7 +87,16 @@ function logTable(page: LogPage): string {
     const call = command === "enqueue" ? `enqueue(${values.join(", ")})` : (command ?? "");
     const number = line.requestNumber === 0 ? "" : String(line.requestNumber);
     const state = line.index > page.commitIndex ? "not committed" : line.index > page.appliedIndex ? "committed" : "";
-    return [String(line.index), String(line.term), timeOf(line), kind, client ?? line.client, number, call, state];
+    return [
+      String(line.index),
+      String(line.term),
+      timeOf(line) ?? "-",
+      kind,
+      client ?? line.client,
+      number,
+      call,
+      state,
+    ];
   });
   const head = ["INDEX", "TERM", "TIME", "KIND", "CLIENT", "NUMBER", "COMMAND", ""];
   const { node, term, commitIndex, appliedIndex, snapshotIndex, firstIndex, lastIndex } = page;
