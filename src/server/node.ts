@@ -61,6 +61,8 @@ export function startNode(
   let serving: Serving | null = null;
   let founders: Founders | null = null;
   let joining: Joining | null = null;
+  /** The founding entry, as soon as it is durable: whoever asks from now on must hear of it, or it would never adopt it. */
+  let firstEntry: Entry | null = null;
   let wasMember = false;
   let stopping = false;
   /** Set as soon as the node is on its way out. */
@@ -159,9 +161,9 @@ export function startNode(
 
   function ownWord(): FoundingWord {
     const set = foundingSet(settings.join, settings.advertise);
-    const first = serving === null ? undefined : entryAt(serving.replica.raft.log, 1);
+    const first = serving === null ? firstEntry : (entryAt(serving.replica.raft.log, 1) ?? null);
     const record = first?.kind === "config" ? first.record : null;
-    return { expect: settings.expect ?? set.length, set, fresh: founders !== null, record };
+    return { expect: settings.expect ?? set.length, set, fresh: founders !== null && firstEntry === null, record };
   }
 
   function foundTogether(opened: Storage, own: Member): void {
@@ -213,6 +215,7 @@ export function startNode(
   }
 
   function establish(opened: Storage, own: Member, entry: Entry, served: (replica: Replica) => void): void {
+    firstEntry = entry;
     const id = clusterIdOf(entry);
     opened.setCluster(id, () => {
       if (ending !== null) return;

@@ -217,6 +217,24 @@ describe("three nodes", () => {
     expect(wiped.some(({ logged }) => logged.some(({ event }) => event === "founded"))).toBe(false);
   });
 
+  test("a founder that dies at any write of the founding is found out after its restart, and nobody is left outside", () => {
+    for (let round = 0; round < 24; round++) {
+      const town = createTown(40 + round, 60);
+      const ports = [3000, 3001, 3002];
+      const nodes = ports.map((port) => town.start(port, ports, 3));
+      town.pass(300);
+      // The first write is the entry, the second the cluster id.
+      town.failWrite(3000, 1 + (round % 2));
+      town.pass(2_000);
+      const first = nodes[0] as Settled;
+      expect(first.stopped()?.code).toBe("DISK_FAILED");
+      town.end(3000, "kill");
+      nodes[0] = town.start(3000, ports, 3);
+      town.until(() => nodes.every(({ node }) => (node.status()?.commitIndex ?? 0) > 1), 20_000);
+      expect(new Set(nodes.map(({ node }) => node.clusterId())).size).toBe(1);
+    }
+  });
+
   test("founders that do not agree on their number all refuse and say why", () => {
     const town = createTown(6);
     const first = town.start(3000, [3000, 3001], 2);

@@ -27,7 +27,7 @@ export interface Guest {
   readonly closed: (Failure | null)[];
 }
 
-export function createTown(seed = 1) {
+export function createTown(seed = 1, diskMs = 1) {
   const scheduler = createScheduler();
   const random = seededRandom(seed);
   const network = createSimNetwork(scheduler, random.fork(), { delayMinMs: 0, delayMaxMs: 1, dialLossPercent: 0 });
@@ -60,7 +60,7 @@ export function createTown(seed = 1) {
     const name = `n${port}`;
     const disk =
       disks.get(name) ??
-      createSimDisk(scheduler, random.fork(), { operationMaxMs: 1, slowSyncPercent: 0, slowSyncMaxMs: 1 });
+      createSimDisk(scheduler, random.fork(), { operationMaxMs: diskMs, slowSyncPercent: 0, slowSyncMaxMs: 1 });
     disks.set(name, disk);
     const logged: LogEvent[] = [];
     const ends: End[] = [];
@@ -158,5 +158,8 @@ export function createTown(seed = 1) {
     };
   }
 
-  return { start, end, visit, until, pass, network, clock, events: () => scheduler.executed };
+  /** The `nth` write of that node's disk from now on fails. */
+  const failWrite = (port: number, nth: number): void => disks.get(`n${port}`)?.fail("write", nth);
+
+  return { start, end, failWrite, visit, until, pass, network, clock, events: () => scheduler.executed };
 }
