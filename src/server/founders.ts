@@ -31,6 +31,10 @@ export interface FounderPorts {
 export type FoundingResult =
   /** This node writes the index-1 entry, or takes over another founder's. */
   | { readonly type: "founded"; readonly entry: Entry }
+  /**
+   * A cluster exists: ask to be let in. "founded" may still follow, because whoever was heard first may know less than a founder
+   * heard later, whose first entry names this node. Without it, one lost disk could keep a new group from its majority.
+   */
   | { readonly type: "join" }
   | { readonly type: "refused"; readonly error: RaftqError };
 
@@ -46,7 +50,7 @@ interface Other {
   member: Member | null;
 }
 
-/** Calls `done` once. `word` is this node's own; the same is told to whoever asks it (node.ts). */
+/** Calls `done` once, or twice: "join", then "founded". `word` is this node's own, as long as it may found. */
 export function found(
   ports: FounderPorts,
   self: Member,
@@ -58,6 +62,7 @@ export function found(
   const heard = new Map<string, Heard>();
   const others: Other[] = [];
   let over = false;
+  let joining = false;
   let lastMissing = "";
   const timers = new Set<() => void>();
 
@@ -122,13 +127,14 @@ export function found(
   }
 
   function tell(connection: Connection): void {
-    const { expect, set, fresh, record } = word;
-    connection.send({ type: "found", expect, set, fresh, record });
+    const { expect, set, record } = word;
+    connection.send({ type: "found", expect, set, fresh: !joining, record });
     connection.flush();
   }
 
   function consider(): void {
     const next = nextFoundingStep(self, word, heard);
+    if (joining && next.type !== "adopt") return;
     switch (next.type) {
       case "found":
         if (clock.now() < earliest) return after(earliest - clock.now(), consider);
@@ -139,7 +145,8 @@ export function found(
         return;
       }
       case "join":
-        return finish({ type: "join" });
+        joining = true;
+        return done({ type: "join" });
       case "refuse":
         return finish({ type: "refused", error: new RaftqError("USAGE", next.why) });
       case "wait":
@@ -168,7 +175,7 @@ export function found(
   after(settings.graceMs, consider);
   return {
     told: (from, theirs) => {
-      const why = theirs.fresh ? disagreement(word, theirs, from.address) : null;
+      const why = theirs.fresh && !joining ? disagreement(word, theirs, from.address) : null;
       if (why !== null) finish({ type: "refused", error: new RaftqError("USAGE", why) });
     },
     stop,

@@ -25,7 +25,7 @@ export type FoundingStep =
   /** This node has the lowest id and everybody is fresh: it writes the index-1 configuration. */
   | { readonly type: "found"; readonly members: readonly Member[] }
   | { readonly type: "adopt"; readonly record: Uint8Array }
-  /** A cluster exists already, without this node. */
+  /** A cluster exists already; no founder heard so far has a first entry that names this node. */
   | { readonly type: "join" }
   | { readonly type: "refuse"; readonly why: string };
 
@@ -36,14 +36,13 @@ export function foundingSet(join: readonly string[], self: string): readonly str
 
 /** What to do, given one's own word and what was heard from others, by address, on connections that are open now. */
 export function nextFoundingStep(self: Member, own: FoundingWord, heard: ReadonlyMap<string, Heard>): FoundingStep {
+  for (const { word } of heard.values()) {
+    if (!word.fresh && word.record !== null && namesMember(word.record, self))
+      return { type: "adopt", record: word.record };
+  }
+  if (heard.values().some(({ word }) => !word.fresh)) return { type: "join" };
   const members = [self];
-  let established = false;
   for (const [address, { member, word }] of heard) {
-    if (!word.fresh) {
-      if (word.record !== null && namesMember(word.record, self)) return { type: "adopt", record: word.record };
-      established = true;
-      continue;
-    }
     const why = disagreement(own, word, address);
     if (why !== null) return { type: "refuse", why };
     if (members.some((other) => other.id === member.id)) {
@@ -51,7 +50,6 @@ export function nextFoundingStep(self: Member, own: FoundingWord, heard: Readonl
     }
     members.push(member);
   }
-  if (established) return { type: "join" };
   const missing = own.set.filter((address) => address !== self.address && !heard.has(address));
   if (missing.length > 0) return { type: "wait", missing };
   const lowest = members.reduce((least, member) => (member.id < least.id ? member : least));

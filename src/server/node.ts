@@ -60,6 +60,8 @@ export function startNode(
   let clusterId: ClusterId | null = null;
   let serving: Serving | null = null;
   let founders: Founders | null = null;
+  /** Still one of those who could found: what "fresh" tells the other founders. Once false, it stays so. */
+  let mayFound = false;
   let joining: Joining | null = null;
   /** The founding entry, as soon as it is durable: whoever asks from now on must hear of it, or it would never adopt it. */
   let firstEntry: Entry | null = null;
@@ -163,7 +165,7 @@ export function startNode(
     const set = foundingSet(settings.join, settings.advertise);
     const first = serving === null ? firstEntry : (entryAt(serving.replica.raft.log, 1) ?? null);
     const record = first?.kind === "config" ? first.record : null;
-    return { expect: settings.expect ?? set.length, set, fresh: founders !== null && firstEntry === null, record };
+    return { expect: settings.expect ?? set.length, set, fresh: mayFound, record };
   }
 
   function foundTogether(opened: Storage, own: Member): void {
@@ -175,12 +177,15 @@ export function startNode(
       );
     }
     const word = { expect, set, fresh: true, record: null };
+    mayFound = true;
     founders = found({ network, clock, limits: WIRE, settings: FOUNDING, log }, own, word, (result) => {
       switch (result.type) {
         case "founded":
+          joining?.stop();
+          joining = null;
           return writeFounding(opened, own, result.entry, () => {});
         case "join":
-          founders = null;
+          mayFound = false;
           log({ level: "info", event: "joining", text: "a cluster exists there already: asking to be let in" });
           return askToJoin(
             own,
@@ -198,6 +203,7 @@ export function startNode(
     if (ownWord().set.includes(from.address)) return;
     founders?.stop();
     founders = null;
+    mayFound = false;
     log({
       level: "info",
       event: "joining",
@@ -216,6 +222,7 @@ export function startNode(
 
   function establish(opened: Storage, own: Member, entry: Entry, served: (replica: Replica) => void): void {
     firstEntry = entry;
+    mayFound = false;
     const id = clusterIdOf(entry);
     opened.setCluster(id, () => {
       if (ending !== null) return;
@@ -236,6 +243,8 @@ export function startNode(
     const joinPorts = { network, clock, limits: WIRE, settings: DIALOGUE, log };
     const joined = (id: ClusterId): void => {
       joining = null;
+      founders?.stop();
+      founders = null;
       const opened = must(storage, "the storage");
       if (serving !== null || ending !== null) return;
       opened.setCluster(id, () => {

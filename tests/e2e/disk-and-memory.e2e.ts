@@ -1,5 +1,5 @@
 // Do the disk and the memory stay bounded, and does a follower that missed everything catch up by a snapshot?
-// The long run: RAFTQ_E2E_JOBS=1000000 RAFTQ_E2E_PAYLOAD=16.
+// The long run: RAFTQ_E2E_JOBS=1000000 RAFTQ_E2E_PAYLOAD=16, and the same with RAFTQ_E2E_NODES=5.
 import { expect } from "bun:test";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -12,12 +12,17 @@ import {
   type World,
   inWorld,
 } from "./harness.ts";
+import { longestSilence } from "./writers.ts";
 
 const MiB = 1024 * 1024;
 /** The short run takes larger payloads, so that it fills as many segments and snapshots with fewer requests. */
 const JOBS = parameter("RAFTQ_E2E_JOBS", 10_000);
 const PAYLOAD = parameter("RAFTQ_E2E_PAYLOAD", 4_000);
+const NODES = parameter("RAFTQ_E2E_NODES", 3);
 const BATCH = 1_000;
+/** While many jobs wait, a writer paced at 1 ms fills the log until so many snapshots were taken. */
+const SNAPSHOTS = 3;
+const STALL_LIMIT_MS = 250;
 
 function diskBytes(path: string): number {
   const status = statSync(path, { throwIfNoEntry: false });
@@ -35,6 +40,32 @@ function peakMemory(node: NodeProcess): number {
 function commitIndexOf(status: ClusterStatus | null): number {
   if (status === null) throw new Error("no node answered");
   return Math.max(...status.nodes.map(({ commitIndex }) => commitIndex ?? 0));
+}
+
+/** A paced writer with 16 KiB payloads: the longest time between two answers while every node takes `SNAPSHOTS` snapshots. */
+async function longestStall(world: World, addresses: string): Promise<number> {
+  const filler = "x".repeat(16 * 1024);
+  const answered: number[] = [];
+  const pipe = world.pipe(["client", "--id", "paced", "--addr", addresses, "--timeout", "60s"], (_, at) =>
+    answered.push(at),
+  );
+  const taken = new Map<string, Set<number>>();
+  const began = performance.now();
+  while (performance.now() - began < 60_000) {
+    for (let i = 0; i < 500; i++) {
+      if (pipe.waiting() < 256) pipe.write(`enqueue("${filler}")`);
+      await Bun.sleep(1);
+    }
+    const status = await clusterStatus(world, addresses);
+    for (const { id, snapshotIndex } of status?.nodes ?? []) {
+      taken.set(id, (taken.get(id) ?? new Set()).add(snapshotIndex ?? 0));
+    }
+    // The first one seen is from before.
+    if (taken.size > 0 && [...taken.values()].every((indexes) => indexes.size > SNAPSHOTS)) break;
+  }
+  expect(await pipe.end()).toBe(0);
+  expect(Math.min(...[...taken.values()].map((indexes) => indexes.size - 1))).toBeGreaterThanOrEqual(SNAPSHOTS);
+  return longestSilence(answered, answered[0] ?? 0, answered.at(-1) ?? 0);
 }
 
 /** Enqueues and dequeues `JOBS` jobs, `BATCH` at a time; each comes out with the value that went in. */
@@ -59,7 +90,7 @@ async function throughAndOut(world: World, addresses: string): Promise<void> {
 inWorld(
   "enqueues and dequeues leave little on disk and in memory; a follower that was down catches up without an election",
   async (world) => {
-    const cluster = await world.cluster(3);
+    const cluster = await world.cluster(NODES);
     const { nodes, addresses } = cluster;
     const leading = await cluster.leader();
     const absent = nodes.find((node) => node !== leading) as NodeProcess;
@@ -101,7 +132,10 @@ inWorld(
         await waitFor("the answers to a batch", 60_000, () => (pipe.waiting() < BATCH ? true : undefined));
     }
     expect(await pipe.end()).toBe(0);
+    const calm = await clusterStatus(world, addresses);
+    const stall = await longestStall(world, addresses);
     const before = await clusterStatus(world, addresses);
+    expect(before?.term).toBe(calm?.term as number);
     const leading = await cluster.leader();
     const victim = nodes.find((node) => node !== leading) as NodeProcess;
     await victim.kill();
@@ -114,7 +148,11 @@ inWorld(
       return caughtUp && node.state === "follower" ? status : undefined;
     });
     const seconds = (performance.now() - began) / 1_000;
-    console.log(`${JOBS} jobs of 16 bytes wait: a killed node follows again after ${seconds.toFixed(2)} s`);
+    console.log(
+      `${JOBS} jobs of 16 bytes wait: a killed node follows again after ${seconds.toFixed(2)} s; ` +
+        `longest time between two answers over ${SNAPSHOTS} snapshots a node: ${stall.toFixed(0)} ms`,
+    );
+    expect(stall).toBeLessThan(STALL_LIMIT_MS);
     expect(seconds).toBeLessThan(5);
     expect(after?.term).toBe(before?.term as number);
   },

@@ -235,6 +235,29 @@ describe("three nodes", () => {
     }
   });
 
+  test("a founder that first hears one with a lost disk still takes over the entry that names it", () => {
+    const town = createTown(7);
+    const ports = [3000, 3001, 3002];
+    const nodes = ports.map((port) => town.start(port, ports, 3));
+    const [first, late, quick] = nodes as [Settled, Settled, Settled];
+    const between = (a: Settled, b: Settled) => (from: string, to: string) =>
+      (from === a.node.id && to === b.node.id) || (from === b.node.id && to === a.node.id);
+    town.until(() => first.node.clusterId() !== null);
+    const healFirst = town.network.cut(between(first, late));
+    const healQuick = town.network.cut(between(quick, late));
+    town.until(() => quick.node.clusterId() !== null);
+    expect(late.node.clusterId()).toBeNull();
+    town.end(3000, "wipe");
+    const back = town.start(3000, ports, 3);
+    town.until(() => back.logged.some(({ event }) => event === "joining"));
+    healFirst();
+    town.until(() => late.logged.some(({ event }) => event === "joining"));
+    healQuick();
+    const members = [back, late, quick];
+    town.until(() => members.every(({ node }) => (node.status()?.commitIndex ?? 0) > 1), 30_000);
+    expect(new Set(members.map(({ node }) => node.clusterId())).size).toBe(1);
+  });
+
   test("founders that do not agree on their number all refuse and say why", () => {
     const town = createTown(6);
     const first = town.start(3000, [3000, 3001], 2);

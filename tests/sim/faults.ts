@@ -12,6 +12,9 @@ export interface Faults {
 
 const PAUSE_MAX_MS = 3_000;
 const CUT_MAX_MS = 3_000;
+/** How closely a series of short leaderships is watched, and how long one may last. */
+const LOOK_MS = 2;
+const STORED_MAX_MS = 200;
 const HANG_MAX_MS = 2_000;
 const RESTART_MAX_MS = 2_000;
 const WALL_JUMP_MS = 86_400_000;
@@ -76,10 +79,12 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
     },
   };
 
+  const leads = (machine: Machine): boolean => machine.life?.inspect()?.raft.role === "leader";
+
   function pickUp(chance: Random): Machine | null {
     const up = world.machines.filter((machine) => machine.life !== null);
     // The leader is the most interesting victim.
-    const leaders = up.filter((machine) => machine.life?.inspect()?.raft.role === "leader");
+    const leaders = up.filter(leads);
     const among = leaders.length > 0 && chance.chance(40) ? leaders : up;
     return among[chance.below(Math.max(1, among.length))] ?? null;
   }
@@ -157,17 +162,42 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
         heal();
       }
       if (over) return;
-      const leader = world.machines.find(
-        (machine) => !cutOff.has(machine) && machine.life?.inspect()?.raft.role === "leader",
-      );
-      // Now and then it gets the time to send some of its log, but not all.
-      const waitMs = leader === undefined || chance.chance(50) ? 0 : chance.below(50);
-      world.after(waitMs, () => {
-        if (leader?.life?.inspect()?.raft.role === "leader") isolate(leader);
-        world.after(2, look);
-      });
+      const leader = world.machines.find((machine) => !cutOff.has(machine) && leads(machine));
+      const goOn = (): void => {
+        if (leader !== undefined && leads(leader)) isolate(leader);
+        world.after(LOOK_MS, look);
+      };
+      // Now and then it gets the time to send some of its log, but not all: for a while, or until the others hold a little more.
+      const patience = chance.below(10);
+      if (leader === undefined || patience < 3) goOn();
+      else if (patience < 5) world.after(chance.below(50), goOn);
+      else whenStored(leader, chance.between(1, 3), goOn);
     };
     look();
+  }
+
+  /** When the leader has learned so many times that a follower holds more than before; or soon, if it never does. */
+  function whenStored(leader: Machine, times: number, run: () => void): void {
+    const { life } = leader;
+    const stored = (): number =>
+      [...(life?.inspect()?.raft.progress.values() ?? [])].reduce((sum, { matchIndex }) => sum + matchIndex, 0);
+    let left = times;
+    let over = false;
+    let before = stored();
+    const finish = (): void => {
+      if (!over) run();
+      over = true;
+    };
+    world.watch((machine) => {
+      if (over || leader.life !== life) return true;
+      if (machine !== leader) return false;
+      const now = stored();
+      if (now > before) left--;
+      before = now;
+      if (left === 0) finish();
+      return over;
+    });
+    world.after(STORED_MAX_MS, finish);
   }
 
   function changeMembership(chance: Random): void {

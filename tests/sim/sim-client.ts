@@ -138,8 +138,9 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     trace.event(identity.id, `opened session ${opened}, last number ${lastNumber}`);
     session = opened;
     nextNumber = lastNumber + 1;
-    if (identity.operations.some((operation) => operation.fate === "answered" && operation.number > lastNumber))
-      startAfresh();
+    // Another process may have opened a later session meanwhile: this late answer knows nothing of its numbers.
+    const earlier = identity.operations.filter((operation) => operation.session < opened);
+    if (earlier.some((operation) => operation.fate === "answered" && operation.number > lastNumber)) startAfresh();
     identity.openings.push({ session: opened, lastNumber });
     answeredTo = identity.acknowledgedUpTo;
     for (const operation of identity.operations) {

@@ -49,6 +49,8 @@ export interface World {
   readonly machines: readonly Machine[];
   readonly network: SimNetwork;
   after(ms: number, run: () => void): void;
+  /** Calls `look` after everything that any node does, until it says true. */
+  watch(look: (machine: Machine) => boolean): void;
   addMachine(): Machine;
   start(machine: Machine): void;
   /** Starts it now if it is down, and whenever it stops by itself. */
@@ -99,6 +101,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const cuts = new Set<() => void>();
   const lost = new Set<MemberId>();
   const stopWaiters = new Map<Machine, () => void>();
+  const watchers = new Set<(machine: Machine) => boolean>();
   // The disks read it anew each time, so that the weather can calm down.
   const diskWeather = { ...plan.disk };
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
@@ -196,6 +199,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (machine.configuration?.configuration !== configuration)
       machine.configuration = { index: configurationIndex, configuration };
     oracles.observe(life);
+    for (const look of watchers) if (look(machine)) watchers.delete(look);
   }
 
   function stopped(
@@ -264,6 +268,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     lost,
     configurations,
     after: (ms, run) => void scheduler.after(ms, run),
+    watch: (look) => void watchers.add(look),
     addMachine: () => addMachine(false),
     start,
     keepUp: (machine) => {
