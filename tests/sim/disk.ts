@@ -24,6 +24,8 @@ export interface SimDisk {
   powerCut(): void;
   /** The `nth` operation of that kind from now on fails (1: the next one). */
   fail(operation: FailingOperation, nth: number): void;
+  /** What has not failed yet will not. */
+  forgive(): void;
   /** Operations begun from now on do not end before the returned function is called. */
   hang(): () => void;
   /** What a power cut surely leaves of a file; null: nothing. */
@@ -259,6 +261,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
       endLife();
       settleNames();
     },
+    forgive: () => failing.clear(),
     fail: (operation, nth) => {
       failing.set(operation, nth);
     },

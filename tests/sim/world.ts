@@ -70,7 +70,7 @@ export interface World {
   mayLoseDisk(machine: Machine): boolean;
   cut(what: string, blocked: (from: Machine, to: Machine) => boolean): () => void;
   healCuts(): void;
-  /** Nothing is lost or slow any more, and no clock runs far off. */
+  /** Nothing is lost, slow or about to fail any more, and no clock runs far off. */
   calm(): void;
   reset(a: Machine, b: Machine): void;
   setClockRate(machine: Machine, rate: number): void;
@@ -341,6 +341,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       trace.event("net", "the weather is calm");
       Object.assign(diskWeather, { operationMaxMs: Math.min(1, plan.disk.operationMaxMs), slowSyncPercent: 0 });
       network.calm(plan.settings.heartbeatMs / 4);
+      for (const { disk } of machines) disk.forgive();
       for (const { time } of machines) time.setRate(Math.min(CALM_RATE, Math.max(1 / CALM_RATE, time.rate)));
     },
     reset: (a, b) => {
