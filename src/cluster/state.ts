@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { RaftqError } from "../lib/errors.ts";
+import { PRIVATE_DIRECTORY_MODE, requireOwn, requirePrivate } from "../storage/private-directory.ts";
 import type { Layout } from "./layout.ts";
 import type { ProcessIdentity } from "./processes.ts";
 
@@ -42,8 +43,11 @@ export interface ClusterState {
 export function readClusterState(layout: Layout): ClusterState | null {
   let text: string;
   try {
+    // Whoever owns it says where our clients go and what our processes are.
+    requireOwn(layout.directory);
     text = readFileSync(layout.stateFile, "utf8");
   } catch (error) {
+    if (error instanceof RaftqError) throw error;
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
     throw new RaftqError("UNWRITABLE", `cannot read ${layout.stateFile}: ${reason(error)}`, error);
   }
@@ -86,7 +90,8 @@ export function identityOf(record: {
 /** Creates `.raftq/<name>` with its marker. A directory of another origin is refused, so that a purge can never delete it. */
 export function createClusterDirectory(layout: Layout): void {
   try {
-    mkdirSync(layout.directory, { recursive: true, mode: 0o700 });
+    mkdirSync(layout.directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
+    requirePrivate(layout.directory, existsSync(layout.marker));
     if (existsSync(layout.marker)) return;
     // An empty directory is what a kill between the two steps leaves.
     if (readdirSync(layout.directory).length > 0) {

@@ -5,9 +5,13 @@ import { must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 import { takeLock } from "./lock.ts";
+import { PRIVATE_DIRECTORY_MODE, requirePrivate } from "./private-directory.ts";
 
-const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
+/** In a directory that is ours alone nobody else can place a link; a restored backup might hold one. */
+const { O_RDONLY, O_RDWR, O_NOFOLLOW } = fs.constants;
+/** Any of these in it, and the directory holds a node's data. */
+const OUR_NAMES = ["meta", "g0"] as const;
 /** A new file is filled and synced in slices: one big sync would stall the log's. */
 const ZEROS = new Uint8Array(1024 * 1024);
 
@@ -27,11 +31,11 @@ export function createRealDisk(directory: string): Disk {
   return {
     list: (path) => ifThere(() => fs.readdirSync(full(path)).sort(), []),
     // A plain array: `slice` of a Buffer would not copy, and keep the whole file in memory.
-    read: (path) => ifThere(() => new Uint8Array(fs.readFileSync(full(path))), null),
+    read: (path) => ifThere(() => new Uint8Array(fs.readFileSync(full(path), { flag: O_RDONLY | O_NOFOLLOW })), null),
     readAt: (path, offset, length) => readAt(full(path), offset, length),
     size: (path) => ifThere(() => fs.statSync(full(path)).size, null),
     makeDirectory: (path, done) => {
-      fs.mkdir(full(path), { recursive: true, mode: DIRECTORY_MODE }, (error) => done(error));
+      fs.mkdir(full(path), { recursive: true, mode: PRIVATE_DIRECTORY_MODE }, (error) => done(error));
     },
     create: (path, size, done) => {
       fs.open(full(path), "wx", FILE_MODE, (error, descriptor) => {
@@ -43,7 +47,7 @@ export function createRealDisk(directory: string): Disk {
       });
     },
     open: (path, done) => {
-      fs.open(full(path), "r+", (error, descriptor) => {
+      fs.open(full(path), O_RDWR | O_NOFOLLOW, (error, descriptor) => {
         if (error !== null) return done(error, null);
         done(null, opened(path, descriptor));
       });
@@ -85,7 +89,7 @@ function codeOf(error: unknown): string | undefined {
 }
 
 function readAt(path: string, offset: number, length: number): Uint8Array {
-  const descriptor = fs.openSync(path, "r");
+  const descriptor = fs.openSync(path, O_RDONLY | O_NOFOLLOW);
   try {
     const bytes = new Uint8Array(length);
     let at = 0;
@@ -128,14 +132,15 @@ function syncDirectory(path: string, done: Done): void {
   });
 }
 
-/** Throws UNWRITABLE. A symbolic link is refused: it would let somebody else choose where the data goes. */
+/** Throws UNWRITABLE or NOT_PRIVATE. */
 function prepareDirectory(directory: string): void {
   try {
-    const made = fs.mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
+    const made = fs.mkdirSync(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
     if (made !== undefined) syncNames(resolve(directory), dirname(resolve(made)));
-    const found = fs.lstatSync(directory);
-    if (found.isSymbolicLink())
-      throw new RaftqError("UNWRITABLE", `${directory} is a symbolic link; give the directory itself`);
+    requirePrivate(
+      directory,
+      OUR_NAMES.some((name) => fs.existsSync(join(directory, name))),
+    );
     fs.accessSync(directory, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
   } catch (error) {
     if (error instanceof RaftqError) throw error;

@@ -1,9 +1,9 @@
 // Is dist/raftq one file that needs nothing beside it, and that nothing beside it can change?
 import { expect } from "bun:test";
-import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BINARY, ROOT, runStep } from "../scripts/project.ts";
-import { freePorts, waitFor, inWorld } from "./harness.ts";
+import { freePortRow, freePorts, waitFor, inWorld } from "./harness.ts";
 
 inWorld(
   "the binary runs where neither the sources nor node_modules are, after its build folder is gone",
@@ -49,6 +49,25 @@ inWorld("a bunfig.toml, a .env or a package.json in the user's directory changes
   );
   expect(await world.raftq(["client", "enqueue", "1", "--addr", node.address])).toMatchObject({ code: 0 });
   expect(await Bun.file(join(world.directory, "evil-ran")).exists()).toBe(false);
+});
+
+inWorld("Bun's own switches in the environment reach neither the supervisor nor a node of a cluster", async (world) => {
+  writeFileSync(join(world.directory, "evil.ts"), `require("node:fs").writeFileSync("evil-" + process.pid, "");`);
+  const base = await freePortRow(3);
+  const hostile = { BUN_OPTIONS: "--preload=./evil.ts", RAFTQ_ID: "from-environment" };
+  const up = await world.raftq(["cluster", "up", "3", "--detach", "--base-port", `${base}`], { env: hostile });
+  expect(up.code).toBe(0);
+  const { stdout } = await world.raftq(["cluster", "status", "--json"]);
+  const { nodes } = JSON.parse(stdout) as { nodes: { id: string; pid: number }[] };
+  const { pid } = JSON.parse(readFileSync(join(world.directory, ".raftq/default/cluster.json"), "utf8")) as {
+    pid: number;
+  };
+  expect(nodes.map(({ id }) => id)).toEqual(["n1", "n2", "n3"]);
+  for (const process of [pid, ...nodes.map((node) => node.pid)]) {
+    expect(readFileSync(`/proc/${process}/environ`, "utf8")).not.toContain("BUN_OPTIONS");
+    expect(existsSync(join(world.directory, `evil-${process}`))).toBe(false);
+  }
+  expect(await world.raftq(["cluster", "down"])).toMatchObject({ code: 0 });
 });
 
 inWorld("the version is the package's", async (world) => {

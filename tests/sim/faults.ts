@@ -219,8 +219,9 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
         for (const machine of world.machines) {
           if (!removed.includes(machine.id)) continue;
           machine.retired = true;
-          // Some removed nodes run on for a while: they must not disturb the others.
-          world.after(chance.chance(50) ? 0 : chance.below(5_000), () => {
+          // Some removed nodes run on for a while: they must not disturb the others. One that was on its way in would come back.
+          const onItsWayIn = machine.self === null;
+          world.after(onItsWayIn || chance.chance(50) ? 0 : chance.below(5_000), () => {
             if (machine.retired) world.kill(machine);
           });
         }
