@@ -14,7 +14,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   main: ["cli", "lib", "config"],
   index: ["client", "wire", "lib"],
   cli: ["cluster", "client", "server", "wire", "storage", "raft", "queue", "lib", "config"],
-  cluster: ["client", "wire", "raft", "lib", "config"],
+  cluster: ["client", "wire", "storage", "raft", "lib", "config"],
   client: ["wire", "raft", "queue", "lib", "config"],
   server: ["wire", "storage", "raft", "queue", "lib", "config"],
   wire: ["raft", "queue", "lib", "config"],

@@ -44,7 +44,7 @@ export function readClusterState(layout: Layout): ClusterState | null {
   let text: string;
   try {
     // Whoever owns it says where our clients go and what our processes are.
-    requireOwn(layout.directory);
+    requireOwn(layout.directory, process.geteuid?.());
     text = readFileSync(layout.stateFile, "utf8");
   } catch (error) {
     if (error instanceof RaftqError) throw error;
@@ -91,7 +91,7 @@ export function identityOf(record: {
 export function createClusterDirectory(layout: Layout): void {
   try {
     mkdirSync(layout.directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
-    requirePrivate(layout.directory, existsSync(layout.marker));
+    requirePrivate(layout.directory, process.geteuid?.(), existsSync(layout.marker));
     if (existsSync(layout.marker)) return;
     // An empty directory is what a kill between the two steps leaves.
     if (readdirSync(layout.directory).length > 0) {

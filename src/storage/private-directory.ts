@@ -11,8 +11,8 @@ const ROOT = 0;
  * Throws NOT_PRIVATE. `directory` must exist. One that holds nothing of ours yet (a fresh mount, made with the usual 0755) is
  * closed to others; one that does hold our data and stood open is refused, because nobody knows what happened to it meanwhile.
  */
-export function requirePrivate(directory: string, holdsOurs: boolean): void {
-  requireOwn(directory);
+export function requirePrivate(directory: string, ownUser: number | undefined, holdsOurs: boolean): void {
+  requireOwn(directory, ownUser);
   const mode = fs.statSync(directory).mode & 0o777;
   if ((mode & OTHERS) === 0) return;
   if (!holdsOurs) return fs.chmodSync(directory, PRIVATE_DIRECTORY_MODE);
@@ -22,17 +22,17 @@ export function requirePrivate(directory: string, holdsOurs: boolean): void {
   );
 }
 
-/** Throws NOT_PRIVATE for a symbolic link, and for a directory of another user. */
-export function requireOwn(directory: string, own: number | undefined = process.geteuid?.()): void {
+/** Throws NOT_PRIVATE for a symbolic link, and for a directory of another user. `ownUser`: undefined where users have no number. */
+export function requireOwn(directory: string, ownUser: number | undefined): void {
   // Without a slash at its end, which would look behind the link.
   const found = fs.lstatSync(resolve(directory));
   // A link would let somebody else choose where the data goes.
   if (found.isSymbolicLink())
     throw new RaftqError("NOT_PRIVATE", `${directory} is a symbolic link; give the directory itself.`);
   if (!found.isDirectory()) throw new RaftqError("UNWRITABLE", `${directory} is not a directory`);
-  if (own === undefined || found.uid === own || found.uid === ROOT) return;
+  if (ownUser === undefined || found.uid === ownUser || found.uid === ROOT) return;
   throw new RaftqError(
     "NOT_PRIVATE",
-    `${directory} belongs to user ${found.uid}, and this process runs as user ${own}: whoever owns it can change what is in it.`,
+    `${directory} belongs to user ${found.uid}, and this process runs as user ${ownUser}: whoever owns it can change what is in it.`,
   );
 }

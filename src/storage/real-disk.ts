@@ -139,6 +139,7 @@ function prepareDirectory(directory: string): void {
     if (made !== undefined) syncNames(resolve(directory), dirname(resolve(made)));
     requirePrivate(
       directory,
+      process.geteuid?.(),
       OUR_NAMES.some((name) => fs.existsSync(join(directory, name))),
     );
     fs.accessSync(directory, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);

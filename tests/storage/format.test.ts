@@ -29,6 +29,8 @@ import { GOLDEN_DIRECTORY, GOLDEN_SEGMENT } from "./golden.ts";
 function goldenBench(): RealBench {
   const bench = createRealBench();
   fs.cpSync(GOLDEN_DIRECTORY, bench.directory, { recursive: true });
+  // A checkout knows no modes but the executable one.
+  fs.chmodSync(bench.directory, 0o700);
   return bench;
 }
 

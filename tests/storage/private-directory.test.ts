@@ -7,6 +7,7 @@ import { RaftqError } from "../../src/lib/errors.ts";
 import { requireOwn, requirePrivate } from "../../src/storage/private-directory.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 
+const OWN = process.geteuid?.();
 const SOMEBODY_ELSE = 54_321;
 const made: string[] = [];
 afterEach(() => {
@@ -33,22 +34,22 @@ function refusal(act: () => void): RaftqError {
 test("a directory that stands open is closed while it is empty, and refused once it holds data", () => {
   for (const mode of [0o755, 0o750, 0o701, 0o777]) {
     const fresh = directory(mode);
-    requirePrivate(fresh, false);
+    requirePrivate(fresh, OWN, false);
     expect(modeOf(fresh)).toBe(0o700);
     const used = directory(mode);
-    const { code, message } = refusal(() => requirePrivate(used, true));
+    const { code, message } = refusal(() => requirePrivate(used, OWN, true));
     expect(code).toBe("NOT_PRIVATE");
     expect(message).toContain(`chmod 700 ${used}`);
     expect(modeOf(used)).toBe(mode);
   }
-  requirePrivate(directory(0o700), true);
+  requirePrivate(directory(0o700), OWN, true);
 });
 
 test("a directory of another user is refused, with both users named", () => {
   const path = directory(0o700);
-  const own = process.geteuid?.();
-  if (own === 0) fs.chownSync(path, SOMEBODY_ELSE, SOMEBODY_ELSE);
-  const { code, message } = refusal(() => requireOwn(path, own === 0 ? own : SOMEBODY_ELSE));
+  // Only root may give a directory away; for others, this one is somebody else's.
+  if (OWN === 0) fs.chownSync(path, SOMEBODY_ELSE, SOMEBODY_ELSE);
+  const { code, message } = refusal(() => requireOwn(path, OWN === 0 ? OWN : SOMEBODY_ELSE));
   expect(code).toBe("NOT_PRIVATE");
   expect(message).toContain(`${SOMEBODY_ELSE}`);
 });
@@ -57,7 +58,8 @@ test("a symbolic link is refused, also with a slash at its end", () => {
   const link = `${directory(0o700)}-link`;
   made.push(link);
   fs.symlinkSync(directory(0o700), link);
-  for (const path of [link, `${link}/`]) expect(refusal(() => requireOwn(path)).message).toContain("symbolic link");
+  for (const path of [link, `${link}/`])
+    expect(refusal(() => requireOwn(path, OWN)).message).toContain("symbolic link");
 });
 
 test("a node's directory: open and empty is taken, open and used is refused", () => {
