@@ -10,6 +10,8 @@ import { witnessAgainst } from "./witness.ts";
 import type { Machine } from "./world.ts";
 
 const FOUNDING_MS = 30_000;
+/** A busy world of many nodes shows no more in forty seconds than in twenty: the faults end after so many events. */
+const ENOUGH_EVENTS = 400_000;
 /** Until nodes that were just started listen, hung disks answer, and lost dials are given up. */
 const START_MS = 4_000;
 const ANSWERS_MS = 60_000;
@@ -30,7 +32,7 @@ export function play(stage: Stage): void {
   const workload = startWorkload(plan.clients, { clientPorts, random: random.fork(), history, after, reads });
   const admin = createAdmin({ caller: stage.newCaller(), random: random.fork(), trace, addresses, after });
   const faults = startFaults(world, plan, admin, random.fork());
-  stage.wait(plan.safetyMs);
+  stage.wait(plan.safetyMs, ENOUGH_EVENTS);
   faults.cease();
   admin.cease();
   healMajority(stage, admin);

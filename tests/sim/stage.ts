@@ -38,7 +38,8 @@ export interface Stage {
   readonly fail: (what: string) => void;
   /** Runs on until `done`; past `withinMs` it fails with what it waited for. */
   until(what: string, withinMs: number, done: () => boolean, details?: () => string): void;
-  wait(ms: number): void;
+  /** Lets `ms` pass, or less when `mostEvents` have happened since the world began. */
+  wait(ms: number, mostEvents?: number): void;
 }
 
 /** More than that is a livelock. */
@@ -116,9 +117,9 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
     }),
     fail,
     until,
-    wait: (ms) => {
+    wait: (ms, mostEvents = MOST_EVENTS) => {
       const end = scheduler.now() + ms;
-      until("the time to pass", ms + 60_000, () => scheduler.now() >= end);
+      until("the time to pass", ms + 60_000, () => scheduler.now() >= end || scheduler.executed > mostEvents);
     },
   };
 }
