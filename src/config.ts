@@ -69,6 +69,9 @@ export const SERVER = {
   maxInFlightPerConnection: 4_096,
   /** An election takes about this long: a request that waits for it is spared a retry and its back-off. */
   noLeaderWaitMs: 100,
+  /** The same refusal is told again after this; and no more different ones than so many meanwhile. */
+  repeatRefusalMs: 60_000,
+  maxRefusals: 64,
   /** A log page: entries and bytes of one answer. */
   maxLogPageEntries: 1_000,
   maxLogPageBytes: 512 * KiB,
@@ -148,6 +151,9 @@ export const CLUSTER = {
   joinTimeoutMs: 120_000,
   /** Removing a member or handing over leadership, repeats included. */
   membershipTimeoutMs: 30_000,
+  /** How long what `up --tls` issues is valid; from a little before now, because clocks differ. */
+  certificateMs: 10 * 365 * 24 * 3_600_000,
+  certificateSlackMs: 5 * 60_000,
   /** A node's log file is set aside (once) at start when it is larger. */
   maxLogFileBytes: 8 * MiB,
   /** How much of a dead node's log is shown. */

@@ -32,12 +32,12 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   cluster: ["node:"],
   server: ["node:"],
   client: ["node:"],
-  wire: ["node:net"],
+  wire: ["node:net", "node:crypto", "node:tls"],
   storage: ["node:fs", "node:path"],
 };
 
 /** The real sides of the ports: only they may touch the clock, the disk, the network and the process. */
-const REAL_PORTS = ["storage/real-disk.ts", "wire/tcp.ts", "lib/real-clock.ts"];
+const REAL_PORTS = ["storage/real-disk.ts", "wire/tcp.ts", "wire/tls.ts", "lib/real-clock.ts"];
 /** Where the real sides are chosen. Everything else gets its ports handed in. */
 const EDGE = /^(?:cli\/[\w-]+|client\/connect)\.ts$/;
 

@@ -1,7 +1,7 @@
 // Which nodes does a client talk to? `--addr`, else RAFTQ_ADDR, else the one cluster running here, else the default port.
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { clusterLayout } from "../cluster/layout.ts";
+import { clusterLayout, type Layout } from "../cluster/layout.ts";
 import { processState } from "../cluster/processes.ts";
 import { readClusterState, supervisorOf } from "../cluster/state.ts";
 import { DEFAULTS } from "../config.ts";
@@ -10,6 +10,7 @@ import { formatAddress, parseAddress } from "../wire/address.ts";
 
 interface RunningCluster {
   readonly name: string;
+  readonly layout: Layout;
   readonly addresses: readonly string[];
 }
 
@@ -18,10 +19,11 @@ function runningClusters(root: string): readonly RunningCluster[] {
   const running: RunningCluster[] = [];
   for (const name of directoriesOf(root)) {
     if (!/^[a-z0-9][a-z0-9-]*$/.test(name) || name === "nodes") continue;
-    const state = readClusterState(clusterLayout(root, name));
+    const layout = clusterLayout(root, name);
+    const state = readClusterState(layout);
     const supervisor = state === null ? null : supervisorOf(state);
     if (state === null || supervisor === null || processState(supervisor) === "gone") continue;
-    running.push({ name, addresses: state.nodes.map(({ address }) => address) });
+    running.push({ name, layout, addresses: state.nodes.map(({ address }) => address) });
   }
   return running;
 }
@@ -38,14 +40,14 @@ function directoriesOf(root: string): readonly string[] {
   }
 }
 
-/** `given` comes from --addr or RAFTQ_ADDR. `tell`: where the addresses come from, when nobody named them. */
+/** `given` comes from --addr or RAFTQ_ADDR; `local`: the cluster under `.raftq/` that was found. `tell`: where the addresses come from, when nobody named them. */
 export function resolveAddresses(
   given: readonly string[] | undefined,
   tell: (text: string) => void,
-): readonly string[] {
+): { readonly addresses: readonly string[]; readonly local: Layout | null } {
   if (given !== undefined) {
     for (const address of given) parseAddress(address);
-    return given;
+    return { addresses: given, local: null };
   }
   const running = runningClusters(join(process.cwd(), ".raftq"));
   const [only] = running;
@@ -58,7 +60,7 @@ export function resolveAddresses(
   }
   if (only !== undefined) {
     tell(`cluster ${only.name} under .raftq/: ${only.addresses.join(",")}`);
-    return only.addresses;
+    return { addresses: only.addresses, local: only.layout };
   }
-  return [formatAddress(DEFAULTS.host, DEFAULTS.port)];
+  return { addresses: [formatAddress(DEFAULTS.host, DEFAULTS.port)], local: null };
 }

@@ -13,6 +13,7 @@ import { resolveAddresses } from "./addresses.ts";
 import { createAnswers } from "./answers.ts";
 import { type Arguments, strictCommand, type Values } from "./arguments.ts";
 import { type LogRange, parseEnqueue, parseLine } from "./commands.ts";
+import { CREDENTIAL_ARGUMENTS, credentialFiles, localCredentials, openCredentials } from "./credentials.ts";
 import { escapeText } from "./escape.ts";
 import { createLines } from "./lines.ts";
 import { type OneCommand, runOnce } from "./one-shot.ts";
@@ -38,6 +39,7 @@ const CLIENT_ARGUMENTS = {
     environment: "RAFTQ_ADDR",
     description: "Nodes to ask; without it, the cluster that runs under .raftq/, else 127.0.0.1:3000",
   },
+  ...CREDENTIAL_ARGUMENTS,
   timeout: {
     type: "duration",
     default: DEFAULTS.clientTimeoutMs,
@@ -94,7 +96,7 @@ async function runClient(values: ClientValues): Promise<ExitCode> {
   const command = commandOf(values);
   const interactive = command === null && process.stdin.isTTY;
   const tell = (text: string): void => void process.stderr.write(`${escapeText(text)}\n`);
-  const addresses = resolveAddresses(values.addr, (text) => {
+  const { addresses, local } = resolveAddresses(values.addr, (text) => {
     process.stderr.write(`raftq: ${escapeText(text)}\n`);
   });
   const clientId = values.id ?? `c-${randomBytes(4).toString("hex")}`;
@@ -105,10 +107,11 @@ async function runClient(values: ClientValues): Promise<ExitCode> {
   if (values.id === undefined && (command === null || command.type === "enqueue" || command.type === "dequeue")) {
     tell(`client id ${clientId} (choose one with --id)`);
   }
+  const files = credentialFiles(values) ?? (local === null ? null : localCredentials(local, "client"));
   const style: OutputStyle = { json: values.json, terminal: process.stdout.isTTY };
   let listen = (event: ClientEvent): void => tellRedirect(event, tell);
   const ports = {
-    network: createTcpNetwork(WIRE),
+    network: createTcpNetwork(WIRE, files === null ? null : openCredentials(files).credentials),
     clock: createRealClock(),
     random: seededRandom(randomBytes(4).readUInt32BE()),
   };

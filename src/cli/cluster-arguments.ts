@@ -5,9 +5,12 @@ import { endLeftovers, type Leftover } from "../cluster/leftovers.ts";
 import { lockCluster } from "../cluster/lock.ts";
 import { nameFlag } from "../cluster/plan.ts";
 import { readClusterState } from "../cluster/state.ts";
+import type { NodeAccess } from "../cluster/status.ts";
 import { findRunning } from "../cluster/up.ts";
 import { RaftqError } from "../lib/errors.ts";
-import type { Arguments } from "./arguments.ts";
+import type { Arguments, Values } from "./arguments.ts";
+import { CREDENTIAL_ARGUMENTS, credentialFiles, localCredentials } from "./credentials.ts";
+import { openNodeAccess } from "./node-access.ts";
 
 /** Below the working directory: clusters and the directories of single nodes. */
 export const ROOT = ".raftq";
@@ -31,7 +34,14 @@ export const ADDRESS = {
     description: "Ask the cluster at these addresses instead of a local one",
     valueHint: "host:port,host:port",
   },
+  ...CREDENTIAL_ARGUMENTS,
 } as const satisfies Arguments;
+
+/** To ask the nodes with: what was given, else what the local cluster has. */
+export function accessTo(values: Values<typeof NAME & typeof ADDRESS>): NodeAccess {
+  const local = values.addr === undefined ? localCredentials(clusterLayout(ROOT, values.name), "admin") : null;
+  return openNodeAccess(credentialFiles(values) ?? local);
+}
 
 export const NODE_NAME = {
   node: { type: "text", positional: true, required: true, description: "A node such as n3, or: leader" },

@@ -2,14 +2,21 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { askSupervisor, type NodeFacts } from "../cluster/control.ts";
 import { nodeDirectory } from "../cluster/layout.ts";
-import { openNodeAccess } from "./node-access.ts";
 import { nameFlag, portOf } from "../cluster/plan.ts";
 import { askStatus, askStatusAt, type ClusterStatus, type NodeAccess } from "../cluster/status.ts";
 import { CLUSTER } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure, RaftqError } from "../lib/errors.ts";
 import { strictCommand } from "./arguments.ts";
-import { ADDRESS, JSON_FLAG, type LocalCluster, NAME, NODE_NAME, runningCluster } from "./cluster-arguments.ts";
+import {
+  accessTo,
+  ADDRESS,
+  JSON_FLAG,
+  type LocalCluster,
+  NAME,
+  NODE_NAME,
+  runningCluster,
+} from "./cluster-arguments.ts";
 import { leaderOf } from "./cluster-nodes.ts";
 import { deathNotice, table } from "./cluster-view.ts";
 
@@ -19,8 +26,9 @@ export const addCommand = strictCommand({
   name: "add",
   description: "Start one more local node and make it a member: first it learns the log, then it votes",
   arguments: { ...NAME, ...ADDRESS, ...JSON_FLAG },
-  run: ({ name, addr, json }) =>
-    withAccess(async (access) => {
+  run: (values) =>
+    withAccess(values, async (access) => {
+      const { name, addr, json } = values;
       if (addr !== undefined) return tellJoinLine(await statusAt(addr, access), json);
       return addLocal(await runningCluster(name), access, json);
     }),
@@ -30,8 +38,9 @@ export const removeCommand = strictCommand({
   name: "remove",
   description: "Take a node out of the cluster, stop it, and keep its data",
   arguments: { ...NODE_NAME, ...NAME, ...ADDRESS, ...JSON_FLAG },
-  run: ({ node, name, addr, json }) =>
-    withAccess(async (access) => {
+  run: (values) =>
+    withAccess(values, async (access) => {
+      const { node, name, addr, json } = values;
       const cluster = addr === undefined ? await runningCluster(name) : null;
       const status = cluster === null ? await statusAt(addr ?? [], access) : await localStatus(cluster, access);
       const id = node === "leader" ? leaderOf(status) : node;
@@ -62,8 +71,9 @@ export const transferCommand = strictCommand({
     ...ADDRESS,
     ...JSON_FLAG,
   },
-  run: ({ node, name, addr, json }) =>
-    withAccess(async (access) => {
+  run: (values) =>
+    withAccess(values, async (access) => {
+      const { node, name, addr, json } = values;
       const look = async (): Promise<ClusterStatus> =>
         addr === undefined ? localStatus(await runningCluster(name), access) : statusAt(addr, access);
       const before = await look();
@@ -75,8 +85,11 @@ export const transferCommand = strictCommand({
     }),
 });
 
-async function withAccess(run: (access: NodeAccess) => Promise<ExitCode>): Promise<ExitCode> {
-  const access = openNodeAccess();
+async function withAccess(
+  values: Parameters<typeof accessTo>[0],
+  run: (access: NodeAccess) => Promise<ExitCode>,
+): Promise<ExitCode> {
+  const access = accessTo(values);
   try {
     return await run(access);
   } finally {

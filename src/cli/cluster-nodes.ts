@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CommandDef } from "citty";
 import { askSupervisor, type ControlAnswer, type NodeVerb } from "../cluster/control.ts";
+import { localCredentials } from "./credentials.ts";
 import { openNodeAccess } from "./node-access.ts";
 import { nameFlag } from "../cluster/plan.ts";
 import { shownProgram } from "../cluster/program.ts";
@@ -33,7 +34,7 @@ function nodeCommand(verb: Verb, description: string): CommandDef {
     arguments: { ...NODE_NAME, ...NAME, ...JSON_FLAG },
     run: async ({ node, name, json }) => {
       const cluster = await runningCluster(name);
-      const access = openNodeAccess();
+      const access = openNodeAccess(localCredentials(cluster.layout, "admin"));
       try {
         return await changeNode(cluster, verb, node, access, json);
       } finally {

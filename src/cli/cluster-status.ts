@@ -1,11 +1,18 @@
 // Who leads, and how far is the log of each node? `raftq cluster status` shows it, once or again and again.
 import { setTimeout as sleep } from "node:timers/promises";
-import { openNodeAccess } from "./node-access.ts";
 import { askStatus, askStatusAt, type ClusterStatus, type NodeAccess } from "../cluster/status.ts";
 import { CLUSTER } from "../config.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { strictCommand } from "./arguments.ts";
-import { ADDRESS, JSON_FLAG, type LocalCluster, localCluster, NAME, tellLeftovers } from "./cluster-arguments.ts";
+import {
+  accessTo,
+  ADDRESS,
+  JSON_FLAG,
+  type LocalCluster,
+  localCluster,
+  NAME,
+  tellLeftovers,
+} from "./cluster-arguments.ts";
 import { deathNotice, statusTable } from "./cluster-view.ts";
 import { openLiveTable } from "./live-table.ts";
 
@@ -18,8 +25,9 @@ export const statusCommand = strictCommand({
     watch: { type: "boolean", alias: "w", description: "Keep showing it until Ctrl-C" },
     ...JSON_FLAG,
   },
-  run: async ({ name, addr, watch, json }) => {
-    const access = openNodeAccess();
+  run: async (values) => {
+    const { name, addr, watch, json } = values;
+    const access = accessTo(values);
     const look = (): Promise<Look> => (addr === undefined ? lookAtLocal(name, access) : lookAt(addr, access));
     try {
       return watch ? await watchStatus(look, json) : await showStatus(look, json);

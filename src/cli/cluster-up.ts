@@ -3,7 +3,9 @@ import { spawn } from "node:child_process";
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClusterFacts } from "../cluster/control.ts";
+import { hasAuthority } from "../cluster/authority.ts";
 import { clusterLayout, type Layout } from "../cluster/layout.ts";
+import { localCredentials } from "./credentials.ts";
 import { openNodeAccess } from "./node-access.ts";
 import type { NodeEnd } from "../cluster/node-process.ts";
 import { evenSizeHint, nameFlag, type UpRequest } from "../cluster/plan.ts";
@@ -40,6 +42,10 @@ const UP_ARGUMENTS = {
     valueHint: String(DEFAULTS.port),
   },
   detach: { type: "boolean", alias: "d", description: "Return when a leader serves; `raftq cluster down` stops it" },
+  tls: {
+    type: "boolean",
+    description: "Nodes and clients prove who they are: with an authority of this cluster's own, under its directory",
+  },
   ...TIMING_ARGUMENTS,
   ...JSON_FLAG,
 } as const;
@@ -68,11 +74,11 @@ interface Session {
 async function upForeground(layout: Layout, values: UpValues): Promise<ExitCode> {
   const session = openSession();
   const result = await bringUp(upSettings(layout, values, (id, end) => session.live.note(deathNotice(id, end))));
-  if (result.kind === "running") return tellRunning(result.facts, values);
+  if (result.kind === "running") return tellRunning(layout, result.facts, values);
   const { supervisor, founded } = result;
   session.supervisor = supervisor;
   session.live.note(leftoverNotice(result.leftovers));
-  const access = openNodeAccess();
+  const access = openNodeAccess(localCredentials(layout, "admin"));
   const ask = (): Promise<ClusterStatus> => askStatus(values.name, supervisor.facts().nodes, access);
   try {
     const status = await waitForLeader(ask, access, () => session.stopping || isHopeless(supervisor.facts(), founded));
@@ -149,7 +155,7 @@ async function watchUntilStopped(
 /** A background process of its own session does what `up` does in the foreground; its words go to supervisor.log. */
 async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
   const running = await findRunning(layout);
-  if (running !== null) return tellRunning(alreadyRunning(upRequest(values), running).facts, values);
+  if (running !== null) return tellRunning(layout, alreadyRunning(upRequest(values), running).facts, values);
   requirePossible(upSettings(layout, values, () => {}));
   createClusterDirectory(layout);
   const log = openSync(layout.supervisorLog, "a", 0o600);
@@ -163,7 +169,10 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
   closeSync(log);
   child.unref();
   const ended = (): boolean => child.exitCode !== null || child.signalCode !== null;
-  const access = openNodeAccess();
+  // Until then there may be no certificate to ask the nodes with.
+  const deadline = performance.now() + CLUSTER.leaderTimeoutMs;
+  while (!ended() && performance.now() < deadline && (await findRunning(layout)) === null) await sleep(CLUSTER.pollMs);
+  const access = openNodeAccess(localCredentials(layout, "admin"));
   try {
     const ask = async (): Promise<ClusterStatus> =>
       askStatus(values.name, (await findRunning(layout))?.nodes ?? [], access);
@@ -189,7 +198,14 @@ function upRequest(values: UpValues): UpRequest {
 }
 
 function upSettings(layout: Layout, values: UpValues, onNodeDied: (id: string, end: NodeEnd) => void): UpSettings {
-  return { layout, request: upRequest(values), program: ownProgram(), nodeFlags: timingFlags(values), onNodeDied };
+  return {
+    layout,
+    request: upRequest(values),
+    program: ownProgram(),
+    nodeFlags: timingFlags(values),
+    tls: values.tls,
+    onNodeDied,
+  };
 }
 
 const timingFlags = (values: UpValues): readonly string[] => [
@@ -202,11 +218,18 @@ const timingFlags = (values: UpValues): readonly string[] => [
 function repeatedArguments(values: UpValues): readonly string[] {
   const size = values.size === undefined ? [] : [String(values.size)];
   const basePort = values["base-port"] === undefined ? [] : ["--base-port", String(values["base-port"])];
-  return [...size, "--name", values.name, ...basePort, ...timingFlags(values)];
+  const tls = values.tls ? ["--tls"] : [];
+  return [...size, "--name", values.name, ...basePort, ...tls, ...timingFlags(values)];
 }
 
-async function tellRunning(facts: ClusterFacts, values: UpValues): Promise<ExitCode> {
-  const access = openNodeAccess();
+async function tellRunning(layout: Layout, facts: ClusterFacts, values: UpValues): Promise<ExitCode> {
+  if (values.tls && !hasAuthority(layout)) {
+    throw new RaftqError(
+      "USAGE",
+      `cluster "${values.name}" runs without TLS: stop it first, then \`raftq cluster up --tls${nameFlag(values.name)}\`.`,
+    );
+  }
+  const access = openNodeAccess(localCredentials(layout, "admin"));
   try {
     const status = await askStatus(values.name, facts.nodes, access);
     if (!values.json) process.stderr.write(`Already running (pid ${facts.pid}).\n`);

@@ -5,11 +5,12 @@ import type { NodeAccess } from "../cluster/status.ts";
 import { WIRE } from "../config.ts";
 import { seededRandom } from "../lib/random.ts";
 import { createRealClock } from "../lib/real-clock.ts";
+import { type CredentialFiles, openCredentials } from "./credentials.ts";
 import { createTcpNetwork } from "../wire/tcp.ts";
 
-export function openNodeAccess(): NodeAccess {
+export function openNodeAccess(files: CredentialFiles | null): NodeAccess {
   return createNodeAccess({
-    network: createTcpNetwork({ closeTimeoutMs: WIRE.closeTimeoutMs }),
+    network: createTcpNetwork(WIRE, files === null ? null : openCredentials(files).credentials),
     clock: createRealClock(),
     random: seededRandom(randomBytes(6).readUIntBE(0, 6)),
   });

@@ -7,6 +7,7 @@ import { isNodeId } from "../raft/types.ts";
 import type { LogLevel, NodeSettings } from "../server/types.ts";
 import { formatAddress, parseAddress } from "../wire/address.ts";
 import type { Arguments, Values } from "./arguments.ts";
+import { CREDENTIAL_ARGUMENTS, type CredentialFiles, credentialFiles } from "./credentials.ts";
 
 const defaultElection = `${formatDuration(DEFAULTS.electionMinMs)}-${formatDuration(DEFAULTS.electionMaxMs)}`;
 
@@ -77,9 +78,10 @@ export const NODE_ARGUMENTS = {
     valueHint: "host:port",
   },
   ...TIMING_ARGUMENTS,
+  ...CREDENTIAL_ARGUMENTS,
   insecure: {
     type: "boolean",
-    description: "Allow a --host that other machines reach, without authentication",
+    description: "Allow a --host that other machines reach, without TLS and without a secret",
     environment: "RAFTQ_INSECURE",
   },
   "log-level": {
@@ -101,6 +103,7 @@ export const NODE_ARGUMENTS = {
 export interface NodeStart {
   readonly settings: NodeSettings;
   readonly dataDirectory: string;
+  readonly credentials: CredentialFiles | null;
   readonly logLevel: LogLevel;
   readonly logFormat: "text" | "json";
 }
@@ -117,7 +120,8 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>): NodeStart {
     );
   }
   const host = values.host.replace(/^\[(.*)\]$/, "$1");
-  requireLoopback(host, values.insecure);
+  const credentials = credentialFiles(values);
+  if (credentials === null && !values.insecure) requireLoopback(host);
   const advertise = advertised(values.advertise, host, port);
   const join = unique((values.join ?? []).map((text) => address(text)));
   const expect = values.expect ?? null;
@@ -144,7 +148,7 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>): NodeStart {
     queueLimits: QUEUE,
   };
   const dataDirectory = values.data ?? `.raftq/nodes/${port}`;
-  return { settings, dataDirectory, logLevel: values["log-level"], logFormat: values["log-format"] };
+  return { settings, dataDirectory, credentials, logLevel: values["log-level"], logFormat: values["log-format"] };
 }
 
 /** `300ms-600ms`. */
@@ -167,11 +171,11 @@ export function refuseCourseForm(words: readonly string[]): void {
   throw usage(`a node takes flags. Type: raftq node --port ${port}${ownHost} --join ${leaderHost}:${leaderPort}.`);
 }
 
-function requireLoopback(host: string, insecure: boolean): void {
+function requireLoopback(host: string): void {
   const loopback = host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));
-  if (loopback || insecure) return;
+  if (loopback) return;
   throw usage(
-    `--host ${host} lets other machines in, and this version has no authentication: bind ${DEFAULTS.host}, or add --insecure if everybody who reaches this network may read and change the queue.`,
+    `--host ${host} lets other machines in. Give --tls-cert, --tls-key and --tls-ca; or --secret-file, on a network that nobody else can write to; or --insecure, if everybody who reaches this network may read and change the queue; or bind ${DEFAULTS.host}.`,
   );
 }
 

@@ -3,16 +3,18 @@
 import { randomBytes } from "node:crypto";
 import type { CommandDef } from "citty";
 import { SUPERVISED } from "../cluster/program.ts";
-import { WIRE } from "../config.ts";
+import { SERVER, WIRE } from "../config.ts";
 import { BrokenInvariant } from "../lib/assert.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
 import { startNode } from "../server/node.ts";
+import { createRefusals } from "../server/refusals.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import type { LogEvent, RunningNode } from "../server/types.ts";
 import { createRealDisk } from "../storage/real-disk.ts";
 import { createTcpNetwork } from "../wire/tcp.ts";
 import { strictCommand } from "./arguments.ts";
+import { openCredentials, type OpenedCredentials } from "./credentials.ts";
 import { createNodeLog } from "./node-log.ts";
 import { NODE_ARGUMENTS, type NodeStart, nodeStart, refuseCourseForm } from "./node-settings.ts";
 import { onStopSignals } from "./signals.ts";
@@ -39,10 +41,13 @@ function runNode(start: NodeStart): Promise<ExitCode> {
   const log = createNodeLog(start.logLevel, start.logFormat);
   const { promise, resolve, reject } = Promise.withResolvers<ExitCode>();
   stopOnFault(log);
+  const clock = createRealClock();
+  const opened = start.credentials === null ? null : openCredentials(start.credentials);
+  const refused = createRefusals(clock, SERVER, log);
   const ports = {
     disk: createRealDisk(dataDirectory),
-    network: createTcpNetwork({ closeTimeoutMs: WIRE.closeTimeoutMs }),
-    clock: createRealClock(),
+    network: createTcpNetwork(WIRE, opened?.credentials ?? null, (remote, why) => refused(`${remote}: ${why}`)),
+    clock,
     random: seededRandom(systemSeed()),
     log,
     residentBytes: () => process.memoryUsage.rss(),
@@ -71,22 +76,37 @@ function runNode(start: NodeStart): Promise<ExitCode> {
       resolve(EXIT.ok);
     },
   );
-  stopWhenTold(node, log);
+  stopWhenTold(node, log, opened);
   return promise;
 }
 
-function stopWhenTold(node: RunningNode, log: Log): void {
+function stopWhenTold(node: RunningNode, log: Log, opened: OpenedCredentials | null): void {
   const stop = (why: string): void => {
     log({ level: "info", event: "stopping", text: `${why}: stopping in good order` });
     node.stop();
   };
-  onStopSignals(stop, (signal) => {
-    log({ level: "warn", event: "stopping", text: `${signal} again: ending now` });
-    process.exit(EXIT.failed);
-  });
+  onStopSignals(
+    stop,
+    (signal) => {
+      log({ level: "warn", event: "stopping", text: `${signal} again: ending now` });
+      process.exit(EXIT.failed);
+    },
+    opened === null ? null : () => renew(opened, log),
+  );
   if (process.env[SUPERVISED.name] !== SUPERVISED.value) return;
   process.stdin.once("end", () => stop("the supervisor has ended"));
   process.stdin.resume();
+}
+
+/** New certificates or secrets count for connections that begin from now on; the open ones stay. */
+function renew(opened: OpenedCredentials, log: Log): void {
+  try {
+    opened.reload();
+    log({ level: "info", event: "renewed", text: "SIGHUP: the credentials were read again" });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    log({ level: "error", event: "renewed", text: `SIGHUP: the credentials stay as they were: ${why}` });
+  }
 }
 
 /** A fault that nobody foresaw: the state in memory cannot be trusted any more, what is on the disk can. */

@@ -1,8 +1,13 @@
-// What do Ctrl-C, TERM and HUP mean? The first one: stop in good order. One that comes at least a second later: now.
+// What do Ctrl-C, TERM and HUP mean? The first one: stop in good order. One that comes at least a second later: now. HUP may
+// mean something else: read the credentials again.
 import { CLUSTER } from "../config.ts";
 
 /** npx and terminals deliver the first signal twice, so a second one only counts after `CLUSTER.secondSignalMs`. */
-export function onStopSignals(graceful: (signal: NodeJS.Signals) => void, now: (signal: NodeJS.Signals) => void): void {
+export function onStopSignals(
+  graceful: (signal: NodeJS.Signals) => void,
+  now: (signal: NodeJS.Signals) => void,
+  reload: (() => void) | null = null,
+): void {
   let firstAt: number | null = null;
   const received = (signal: NodeJS.Signals): void => {
     if (firstAt === null) {
@@ -12,5 +17,6 @@ export function onStopSignals(graceful: (signal: NodeJS.Signals) => void, now: (
       now(signal);
     }
   };
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, received);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, received);
+  process.on("SIGHUP", reload ?? received);
 }

@@ -9,7 +9,9 @@ import { isClientId } from "../queue/commands.ts";
 import { type Command, ENCODING, type Reply } from "../queue/types.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import type { LogPage, NodeStatus } from "../wire/protocol.ts";
-import { createTcpNetwork } from "../wire/tcp.ts";
+import { NONCE_BYTES, parseSecrets } from "../wire/secret.ts";
+import { createTcpNetwork, type Credentials } from "../wire/tcp.ts";
+import { materialProblem, type TlsMaterial } from "../wire/tls.ts";
 
 export interface ConnectOptions {
   /** Some nodes of the cluster, `host:port`; the others are learned. */
@@ -18,6 +20,10 @@ export interface ConnectOptions {
   readonly id: string;
   /** How long a request waits for its final word. */
   readonly timeoutMs?: number;
+  /** PEM texts: this client's certificate, its key, and the authority of the cluster. */
+  readonly tls?: TlsMaterial;
+  /** A line of the nodes' secret file, with its role: `client:…`. */
+  readonly secret?: string;
 }
 
 export interface Enqueued {
@@ -62,9 +68,10 @@ export class RequestFailed extends RaftqError {
 
 /** Finds the leader and opens the session of `id`. */
 export async function connect(options: ConnectOptions): Promise<RaftqClient> {
+  const credentials = credentialsOf(options);
   if (!isClientId(options.id)) throw new RaftqError("USAGE", "a client id is 1 to 64 bytes of printable text");
   const ports = {
-    network: createTcpNetwork(WIRE),
+    network: createTcpNetwork(WIRE, credentials),
     clock: createRealClock(),
     random: seededRandom(randomBytes(4).readUInt32BE()),
   };
@@ -83,6 +90,20 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
   if (refused === null) return withPromises(client);
   await new Promise<void>((resolve) => client.close(resolve));
   throw new RequestFailed(refused);
+}
+
+function credentialsOf({ tls, secret }: ConnectOptions): Credentials | null {
+  if (tls !== undefined) {
+    const problem = materialProblem(tls);
+    if (problem !== null) throw new RaftqError("USAGE", `the certificate and its key cannot be used: ${problem}`);
+    return { type: "tls", material: () => tls, onRenewed: () => {} };
+  }
+  if (secret === undefined) return null;
+  const secrets = parseSecrets(secret, "the secret");
+  return {
+    type: "secret",
+    secrets: { secrets: () => secrets, drawNonce: () => new Uint8Array(randomBytes(NONCE_BYTES)) },
+  };
 }
 
 const QUEUE_NAME = "default";

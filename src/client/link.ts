@@ -1,16 +1,18 @@
 // How does a client talk to one node? Dials it, says hello, and gives a link over which messages go both ways.
 import { WIRE } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
-import { ERRORS, type Failure } from "../lib/errors.ts";
+import { ERRORS, type Failure, failure } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import { type Connection, type Message, openConnection } from "../wire/connection.ts";
 import type { ByteStream, Network } from "../wire/network.ts";
-import type { ClientMessage, HelloAnswer, ServerMessage } from "../wire/protocol.ts";
+import type { ClientMessage, HelloAnswer, Role, ServerMessage } from "../wire/protocol.ts";
 
 export interface LinkPorts {
   readonly network: Network;
   readonly clock: Clock;
   readonly random: Random;
+  /** What this side wants to do; without it: produce and consume. */
+  readonly role?: Role;
 }
 
 export interface Link {
@@ -49,8 +51,10 @@ export function dialNode(
     stop();
   });
   ports.network.dial(address, timeoutMs, (dialed) => {
-    if (!dialed.ok)
-      return finish({ ok: false, why: dialed.refused ? "nobody listens there" : dialed.why, fatal: null });
+    if (!dialed.ok) {
+      const fatal = dialed.unauthorised === true ? failure("UNAUTHORISED", dialed.why) : null;
+      return finish({ ok: false, why: dialed.refused ? "nobody listens there" : dialed.why, fatal });
+    }
     if (over) return dialed.stream.close();
     stop = sayHello(ports, dialed.stream, finish);
   });
@@ -77,7 +81,8 @@ function sayHello(ports: LinkPorts, stream: ByteStream, done: (result: DialedNod
     if (closed) return;
     closed = true;
     const reason = why?.message ?? "the node closed the connection";
-    const fatal = why !== null && ERRORS[why.code].class === "fatal" ? why : null;
+    const isFatal = why !== null && (why.code === "UNAUTHORISED" || ERRORS[why.code].class === "fatal");
+    const fatal = isFatal ? why : null;
     if (link === null) done({ ok: false, why: reason, fatal });
     else link.onClosed(reason);
   };
@@ -86,7 +91,7 @@ function sayHello(ports: LinkPorts, stream: ByteStream, done: (result: DialedNod
     type: "hello",
     version: WIRE.protocolVersion,
     features: [],
-    role: "client",
+    role: ports.role ?? "client",
     clusterId: null,
     node: null,
   } as const;

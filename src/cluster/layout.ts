@@ -14,6 +14,17 @@ export interface Layout {
   /** Relative to the working directory where that is shorter: the path of a socket is limited to about 107 bytes. */
   readonly controlSocket: string;
   readonly supervisorLog: string;
+  /** The cluster's own certificate authority and all that it issued; absent without `--tls`. */
+  readonly tlsDirectory: string;
+}
+
+/** Where the files of one certificate lie: of the node `n1`, or of `admin`, `client`, `read-only`. */
+export function tlsFiles(
+  layout: Layout,
+  owner: string,
+): { readonly cert: string; readonly key: string; readonly ca: string } {
+  const file = (base: string): string => join(layout.tlsDirectory, base);
+  return { cert: file(`${owner}.crt`), key: file(`${owner}.key`), ca: file("ca.crt") };
 }
 
 export function clusterLayout(root: string, name: string): Layout {
@@ -38,6 +49,7 @@ export function clusterLayout(root: string, name: string): Layout {
     marker: file(".created-by-raftq-cluster-up"),
     controlSocket: shorter(file("control.sock")),
     supervisorLog: file("supervisor.log"),
+    tlsDirectory: file("tls"),
   };
 }
 

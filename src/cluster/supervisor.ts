@@ -3,6 +3,7 @@
 import { rmSync } from "node:fs";
 import { CLUSTER } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
+import { nodeTlsFlags } from "./authority.ts";
 import {
   type ClusterFacts,
   type ControlAnswer,
@@ -258,5 +259,5 @@ function nodeArguments(
   words.push("--data", nodeDirectory(settings.layout, record.id));
   if (join.length > 0) words.push("--join", join.join(","));
   if (founding) words.push("--expect", String(founders.length));
-  return [...words, ...settings.nodeFlags];
+  return [...words, ...nodeTlsFlags(settings.layout, record.id), ...settings.nodeFlags];
 }

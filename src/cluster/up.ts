@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
+import { ensureAuthority } from "./authority.ts";
 import { askSupervisor, type ClusterFacts } from "./control.ts";
 import type { Layout } from "./layout.ts";
 import { endLeftovers, isSupervised, type Leftover } from "./leftovers.ts";
@@ -18,6 +19,8 @@ export interface UpSettings {
   readonly request: UpRequest;
   readonly program: readonly string[];
   readonly nodeFlags: readonly string[];
+  /** Make a certificate authority, if there is none yet. One that exists is used in any case. */
+  readonly tls: boolean;
   readonly onNodeDied: (id: string, end: NodeEnd) => void;
 }
 
@@ -66,7 +69,7 @@ interface Prepared {
   readonly plan: UpPlan;
 }
 
-async function prepare({ layout, request }: UpSettings): Promise<Prepared> {
+async function prepare({ layout, request, tls }: UpSettings): Promise<Prepared> {
   const state = readClusterState(layout);
   const leftovers = state === null ? [] : await endLeftovers(layout, state);
   if (state?.purging === true) {
@@ -75,6 +78,7 @@ async function prepare({ layout, request }: UpSettings): Promise<Prepared> {
   }
   const plan = planUp(request, state);
   await requireFreePorts(plan.state.nodes);
+  if (tls) ensureAuthority(layout);
   writeClusterState(layout, { ...plan.state, pid: null, startTime: null });
   return { leftovers, plan };
 }

@@ -29,8 +29,10 @@ export function ask(
     done(answer);
   };
   ports.network.dial(address, settings.dialTimeoutMs, (result) => {
-    if (!result.ok)
-      return finish({ type: "failed", failure: failure("UNREACHABLE", `cannot reach ${address}: ${result.why}`) });
+    if (!result.ok) {
+      const code = result.unauthorised === true ? "UNAUTHORISED" : "UNREACHABLE";
+      return finish({ type: "failed", failure: failure(code, `cannot reach ${address}: ${result.why}`) });
+    }
     const connection = openConnection({
       stream: result.stream,
       clock: ports.clock,

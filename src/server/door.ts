@@ -1,7 +1,9 @@
 // Who may come in, and as what? Every accepted connection says hello first; then it is a member's, a founder's or a client's.
+import { must } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
-import { type ClusterId, type Member, memberId } from "../raft/types.ts";
+import type { Raft } from "../raft/raft.ts";
+import { type ClusterId, type Configuration, type Member, memberId } from "../raft/types.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
 import type { ByteStream } from "../wire/network.ts";
 import type { ClientMessage, Hello } from "../wire/protocol.ts";
@@ -9,6 +11,7 @@ import type { Clients } from "./clients.ts";
 import type { FoundingWord } from "./founding.ts";
 import type { Peers } from "./peers.ts";
 import type { Replica } from "./replica.ts";
+import { isClientMessage, refusalOf } from "./roles.ts";
 import { leaderAddressOf, membersOf } from "./status.ts";
 import type { LogEvent } from "./types.ts";
 
@@ -17,6 +20,8 @@ export interface DoorPorts {
   readonly limits: ConnectionLimits & { readonly protocolVersion: number; readonly maxPayloadBytes: number };
   readonly maxConnections: number;
   readonly log: (line: LogEvent) => void;
+  /** Somebody was not let in: who, and why. */
+  readonly refused: (text: string) => void;
   readonly self: () => Member | null;
   readonly clusterId: () => ClusterId | null;
   readonly serving: () => { readonly replica: Replica; readonly clients: Clients; readonly peers: Peers } | null;
@@ -45,9 +50,14 @@ export function createDoor(ports: DoorPorts): Door {
         if (receive !== null) return receive(message);
         if (message.type === "hello") receive = welcome(connection, message);
       },
-      onClosed: () => {
+      introduce: () => {
+        const node = ports.self();
+        return node === null ? null : { clusterId: ports.clusterId(), node };
+      },
+      onClosed: (why) => {
         open.get(connection)?.closed();
         open.delete(connection);
+        if (why?.code === "UNAUTHORISED") ports.refused(`${hostOf(stream.remote)}: ${why.message}`);
       },
     });
     open.set(connection, { closed: () => {} });
@@ -73,11 +83,12 @@ export function createDoor(ports: DoorPorts): Door {
     const own = ports.clusterId();
     if (ports.self() === null) return failure("STARTING", "this node is still recovering its log");
     if (role === "peer" && node === null) return failure("BAD_REQUEST", "a peer's hello names its node");
-    if (clusterId === null || clusterId === own) return null;
+    if (clusterId === null) return null;
+    if (clusterId === own) return node === null ? null : outsiderProblem(ports.serving()?.replica.raft, node);
     if (node !== null) ports.onForeignMember(clusterId, node);
     if (own === null) return null;
     const why = `this node belongs to cluster ${own}, not to ${clusterId}`;
-    ports.log({ level: "warn", event: "refused", text: `refused ${node?.id ?? "a client"}: ${why}` });
+    ports.refused(`${node?.id ?? "a client"}: ${why}`);
     return failure("CLUSTER_MISMATCH", why);
   }
 
@@ -103,6 +114,8 @@ export function createDoor(ports: DoorPorts): Door {
   function admitPeer(connection: Connection, hello: Hello, from: Member): (message: Message) => void {
     const self = ports.self();
     let member: ((message: Message) => void) | null = null;
+    /** The last configuration that was seen to name it: asked again only when that changes. */
+    let memberOf: Configuration | null = null;
     return (message) => {
       if (message.type === "found") {
         const { expect, set, fresh, record } = message;
@@ -119,6 +132,12 @@ export function createDoor(ports: DoorPorts): Door {
         member = serving.peers.accept(connection, from);
         open.set(connection, { closed: () => serving.peers.closed(connection) });
       }
+      const { raft } = serving.replica;
+      if (raft.configuration !== memberOf) {
+        const outsider = outsiderProblem(raft, from);
+        if (outsider !== null) return connection.close(outsider);
+        if (names(raft.configuration, memberId(from))) memberOf = raft.configuration;
+      }
       member(message);
     };
   }
@@ -133,6 +152,12 @@ export function createDoor(ports: DoorPorts): Door {
       if (serving === null) {
         const why = failure("STARTING", "this node is not a member of a cluster yet");
         connection.send({ type: "failure", frameId: message.frameId, failure: why });
+        return connection.flush();
+      }
+      const refusal = refusalOf(message, must(connection.who, "who said hello"));
+      if (refusal !== null) {
+        ports.refused(`${hostOf(connection.remote)}: ${refusal.message}`);
+        connection.send({ type: "failure", frameId: message.frameId, failure: refusal });
         return connection.flush();
       }
       if (client === null) {
@@ -151,19 +176,22 @@ export function createDoor(ports: DoorPorts): Door {
   };
 }
 
-const FROM_CLIENTS: ReadonlySet<string> = new Set<ClientMessage["type"]>([
-  "request",
-  "open",
-  "close",
-  "status",
-  "log",
-  "trace",
-  "join",
-  "remove",
-  "transfer",
-  "ping",
-]);
-
-function isClientMessage(message: Message): message is ClientMessage {
-  return FROM_CLIENTS.has(message.type);
+/**
+ * A member that was removed is told so. Only while a leader lives: that is when its votes are ignored anyway, and whoever was let
+ * in by a leader that this node has not heard of yet must reach it when that leader dies.
+ */
+function outsiderProblem(raft: Raft | undefined, from: Member): Failure | null {
+  if (raft === undefined || raft.leader === null || raft.configurationIndex > raft.commitIndex) return null;
+  const id = memberId(from);
+  if (names(raft.configuration, id)) return null;
+  const wasMember = raft.configurations.some(({ configuration }) => names(configuration, id));
+  if (raft.role !== "leader" && !wasMember) return null;
+  return failure("UNAUTHORISED", `${from.id} is no member of this cluster any more: it was removed, or replaced`);
 }
+
+function names({ voters, outgoing, learners }: Configuration, id: string): boolean {
+  return [voters, outgoing, learners].some((members) => members.some((member) => memberId(member) === id));
+}
+
+/** Without the port, which is another one for every connection. */
+const hostOf = (remote: string): string => remote.slice(0, remote.lastIndexOf(":"));

@@ -48,6 +48,8 @@ interface Other {
   readonly address: string;
   connection: Connection | null;
   member: Member | null;
+  /** Why the two do not let each other in, as it was said last. */
+  refusal: string | null;
 }
 
 /** Calls `done` once, or twice: "join", then "founded". `word` is this node's own, as long as it may found. */
@@ -87,14 +89,18 @@ export function found(
   function dial(other: Other): void {
     ports.network.dial(other.address, settings.dialTimeoutMs, (result) => {
       if (over) return result.ok ? result.stream.close() : undefined;
-      if (!result.ok) return after(settings.foundingRetryMs, () => dial(other));
+      if (!result.ok) {
+        if (result.unauthorised === true) sayRefusal(other, result.why);
+        return after(settings.foundingRetryMs, () => dial(other));
+      }
       const connection = openConnection({
         stream: result.stream,
         clock,
         limits: ports.limits,
         side: "dialed",
         onMessage: (message) => receive(other, connection, message),
-        onClosed: () => {
+        onClosed: (why) => {
+          if (why?.code === "UNAUTHORISED") sayRefusal(other, why.message);
           heard.delete(other.address);
           other.connection = null;
           if (!over) after(settings.foundingRetryMs, () => dial(other));
@@ -164,9 +170,15 @@ export function found(
     lastMissing = text;
   }
 
+  function sayRefusal(other: Other, why: string): void {
+    if (other.refusal === why) return;
+    other.refusal = why;
+    ports.log({ level: "error", event: "peer-refused", text: `no link to ${other.address}: ${why}` });
+  }
+
   for (const address of word.set) {
     if (address === self.address) continue;
-    const other: Other = { address, connection: null, member: null };
+    const other: Other = { address, connection: null, member: null, refusal: null };
     others.push(other);
     dial(other);
   }

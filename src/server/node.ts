@@ -18,6 +18,7 @@ import { found, type Founders } from "./founders.ts";
 import { clusterIdOf, foundingEntry, foundingSet, type FoundingWord } from "./founding.ts";
 import { join, type Joining } from "./joining.ts";
 import { createPeers, type Peers } from "./peers.ts";
+import { createRefusals } from "./refusals.ts";
 import { createReplica, type Replica } from "./replica.ts";
 import { createSnapshots, restoreFrom } from "./snapshots.ts";
 import { membersOf, type NodeFacts, statusOf } from "./status.ts";
@@ -75,6 +76,7 @@ export function startNode(
     limits: WIRE,
     maxConnections: SERVER.maxConnections,
     log,
+    refused: createRefusals(clock, SERVER, log),
     self: () => self,
     clusterId: () => clusterId,
     serving: () => serving,

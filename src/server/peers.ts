@@ -48,6 +48,8 @@ interface Dialed {
   up: boolean;
   /** Another node was found at the address, and that was said. */
   mismatch: boolean;
+  /** Why the two do not let each other in, as it was said last; null: they do. */
+  refusal: string | null;
   waitMs: number;
   cancelRetry: (() => void) | null;
   /** The member left the configuration, or its address changed: this link is not used again. */
@@ -83,6 +85,7 @@ export function createPeers(ports: PeerPorts): Peers {
         connection: null,
         up: false,
         mismatch: false,
+        refusal: null,
         waitMs: 0,
         cancelRetry: null,
         dropped: false,
@@ -106,7 +109,10 @@ export function createPeers(ports: PeerPorts): Peers {
     ports.network.dial(link.member.address, settings.dialTimeoutMs, (result) => {
       if (result.ok && (link.dropped || stopped)) return result.stream.close();
       if (link.dropped || stopped) return;
-      if (!result.ok) return unreachable(link, result.refused);
+      if (!result.ok) {
+        if (result.unauthorised === true) refused(link, result.why);
+        return unreachable(link, result.refused);
+      }
       const connection = openConnection({
         stream: result.stream,
         clock,
@@ -145,6 +151,7 @@ export function createPeers(ports: PeerPorts): Peers {
     }
     link.up = true;
     link.mismatch = false;
+    link.refusal = null;
     link.waitMs = 0;
     replica?.input({ type: "linkUp", member: link.id });
   }
@@ -157,17 +164,19 @@ export function createPeers(ports: PeerPorts): Peers {
     link.up = false;
     if (link.dropped || stopped) return;
     if (wasUp) replica?.input({ type: "linkDown", member: link.id });
-    if (why?.code === "CLUSTER_MISMATCH" || why?.code === "VERSION") {
-      ports.log({
-        level: "error",
-        event: "peer-refused",
-        text: `${link.member.address} refuses this node: ${why.message}`,
-      });
-      link.waitMs = settings.reconnectMaxMs;
-    }
+    if (why?.code === "CLUSTER_MISMATCH" || why?.code === "VERSION" || why?.code === "UNAUTHORISED")
+      refused(link, why.message);
     // The first try after a loss is immediate: whether the leader's port refuses tells whether its process is gone.
     if (wasUp) dial(link);
     else again(link);
+  }
+
+  /** Neither side tells the other more than once; look again slowly, somebody may repair it. */
+  function refused(link: Dialed, why: string): void {
+    link.waitMs = settings.reconnectMaxMs;
+    if (link.refusal === why) return;
+    link.refusal = why;
+    ports.log({ level: "error", event: "peer-refused", text: `no link to ${link.member.address}: ${why}` });
   }
 
   function unreachable(link: Dialed, refused: boolean): void {

@@ -13,7 +13,6 @@ import {
   readName,
   readOneOf,
   readOptionalAddress,
-  readReserved,
   readU48,
   writeFailure,
   writeMember,
@@ -23,9 +22,19 @@ import {
 import { LENGTH_BYTES, sealFrame } from "./frame.ts";
 import { TYPE } from "./message-types.ts";
 import { decodePeerMessage, encodePeerMessage } from "./peer-codec.ts";
-import type { Goodbye, Hello, HelloAnswer, PeerFrame, Role, WireMessage } from "./protocol.ts";
+import {
+  type Challenge,
+  type Goodbye,
+  type Hello,
+  type HelloAnswer,
+  type PeerFrame,
+  type Proof,
+  ROLES,
+  type WireMessage,
+} from "./protocol.ts";
 
-const ROLES = ["client", "peer", "admin"] as const satisfies readonly Role[];
+/** Nonces and proofs: the length of a SHA-256. */
+const PROOF_BYTES = 32;
 const MAX_U32 = 0xffff_ffff;
 /** The head of a peer frame: array, type, sequence, checksum, length of the message. */
 const PEER_HEAD_BYTES = 21;
@@ -60,6 +69,13 @@ function writeMessage(writer: Writer, message: Exclude<WireMessage, PeerFrame>):
     case "goodbye":
       writer.array(2).uint(TYPE.goodbye);
       return writeFailure(writer, message.failure);
+    case "challenge":
+      writer.array(LENGTHS.challenge).uint(TYPE.challenge).binary(message.nonce);
+      writeOptionalText(writer, message.clusterId);
+      return writeMember(writer, message.node);
+    case "proof":
+      writer.array(LENGTHS.proof).uint(TYPE.proof).binary(message.proof);
+      return;
     case "request":
     case "open":
     case "close":
@@ -96,6 +112,15 @@ export function decodeMessage(body: Uint8Array): WireMessage {
   return message;
 }
 
+/** As `decodeMessage`, before both sides know each other: nothing but a greeting is decoded at all. */
+export function decodeGreeting(body: Uint8Array): WireMessage {
+  const reader = createReader(body);
+  reader.array(1, MAX_VALUES);
+  const type = reader.uint();
+  if (type > TYPE.proof) throw new Malformed(`the first message is a hello, not one of type ${type}`);
+  return decodeMessage(body);
+}
+
 /** The protocol version of a hello or its answer: in every version the second value. Null: it is neither. */
 export function versionOf(body: Uint8Array): number | null {
   try {
@@ -113,6 +138,8 @@ const LENGTHS: Readonly<Record<WireMessage["type"], number>> = {
   hello: 7,
   helloAnswer: 11,
   goodbye: 2,
+  challenge: 4,
+  proof: 2,
   request: 7,
   open: 5,
   close: 4,
@@ -134,7 +161,9 @@ const LENGTHS: Readonly<Record<WireMessage["type"], number>> = {
 };
 const MAX_VALUES = Math.max(...Object.values(LENGTHS));
 
-function readConnectionMessage(reader: Reader, type: number): Hello | HelloAnswer | Goodbye | PeerFrame | null {
+type ConnectionMessage = Hello | Challenge | Proof | HelloAnswer | Goodbye | PeerFrame;
+
+function readConnectionMessage(reader: Reader, type: number): ConnectionMessage | null {
   switch (type) {
     case TYPE.hello:
       return readHello(reader);
@@ -142,6 +171,15 @@ function readConnectionMessage(reader: Reader, type: number): Hello | HelloAnswe
       return readHelloAnswer(reader);
     case TYPE.goodbye:
       return { type: "goodbye", failure: readFailure(reader) };
+    case TYPE.challenge:
+      return {
+        type: "challenge",
+        nonce: readDigest(reader),
+        clusterId: readClusterId(reader),
+        node: readMember(reader),
+      };
+    case TYPE.proof:
+      return { type: "proof", proof: readDigest(reader) };
     case TYPE.peer:
       return readPeerFrame(reader);
     default:
@@ -156,7 +194,7 @@ function writeHello(writer: Writer, hello: Hello): void {
   writeOptionalText(writer, hello.clusterId);
   if (hello.node === null) writer.nil();
   else writeMember(writer, hello.node);
-  writer.nil();
+  writeOptionalBinary(writer, hello.nonce);
 }
 
 function readHello(reader: Reader): Hello {
@@ -166,8 +204,8 @@ function readHello(reader: Reader): Hello {
   const clusterId = readClusterId(reader);
   const node = reader.nil() ? null : readMember(reader);
   if ((node === null) === (role === "peer")) throw new Malformed("a peer, and only a peer, says which node it is");
-  readReserved(reader);
-  return { type: "hello", version, features, role, clusterId, node };
+  const nonce = reader.nil() ? {} : { nonce: readDigest(reader) };
+  return { type: "hello", version, features, role, clusterId, node, ...nonce };
 }
 
 function writeHelloAnswer(writer: Writer, answer: HelloAnswer): void {
@@ -178,7 +216,8 @@ function writeHelloAnswer(writer: Writer, answer: HelloAnswer): void {
   writeOptionalText(writer, answer.leader);
   writer.uint(answer.term);
   writeTexts(writer, answer.members);
-  writer.uint(answer.maxFrameBytes).uint(answer.maxPayloadBytes).nil();
+  writer.uint(answer.maxFrameBytes).uint(answer.maxPayloadBytes);
+  writeOptionalBinary(writer, answer.proof);
 }
 
 function readHelloAnswer(reader: Reader): HelloAnswer {
@@ -194,8 +233,20 @@ function readHelloAnswer(reader: Reader): HelloAnswer {
     maxFrameBytes: reader.uint(MAX_U32),
     maxPayloadBytes: reader.uint(MAX_U32),
   };
-  readReserved(reader);
-  return answer;
+  return reader.nil() ? answer : { ...answer, proof: readDigest(reader) };
+}
+
+function writeOptionalBinary(writer: Writer, bytes: Uint8Array | undefined): void {
+  if (bytes === undefined) writer.nil();
+  else writer.binary(bytes);
+}
+
+/** A nonce or a proof, kept longer than the frame it came in. */
+function readDigest(reader: Reader): Uint8Array {
+  const bytes = reader.binary(PROOF_BYTES);
+  if (bytes.length !== PROOF_BYTES)
+    throw new Malformed(`nonces and proofs have ${PROOF_BYTES} bytes, not ${bytes.length}`);
+  return bytes.slice();
 }
 
 function readPeerFrame(reader: Reader): PeerFrame {

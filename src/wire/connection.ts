@@ -6,16 +6,17 @@
 import type { Clock } from "../lib/clock.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/msgpack.ts";
-import { decodeMessage, encodeMessage, versionOf } from "./codec.ts";
+import { decodeGreeting, decodeMessage, encodeMessage, versionOf } from "./codec.ts";
 import { createDeframer } from "./frame.ts";
-import type { ByteStream } from "./network.ts";
+import { acceptorHandshake, dialerHandshake, type Introduction, Refused } from "./handshake.ts";
+import type { ByteStream, Identity } from "./network.ts";
 import type { PeerMessage } from "./peer-codec.ts";
-import type { Goodbye, Hello, HelloAnswer, PeerFrame, WireMessage } from "./protocol.ts";
+import type { Challenge, Goodbye, Hello, HelloAnswer, PeerFrame, Proof, WireMessage } from "./protocol.ts";
 import { createSendQueue } from "./send-queue.ts";
 import { createWatch } from "./watch.ts";
 
-/** A peer frame and its number are the connection's business; its owner sees the message inside. */
-export type Message = Exclude<WireMessage, PeerFrame | Goodbye> | PeerMessage;
+/** A peer frame and its number, and how both sides prove who they are, are the connection's business. */
+export type Message = Exclude<WireMessage, PeerFrame | Goodbye | Challenge | Proof> | PeerMessage;
 
 /** `config.ts` WIRE fits. */
 export interface ConnectionLimits {
@@ -37,6 +38,8 @@ export interface OpenConnection {
   readonly limits: ConnectionLimits;
   readonly side: "accepted" | "dialed";
   readonly onMessage: (message: Message) => void;
+  /** Accepting side: what a dialer learns before it has proven that it knows the shared secret; null: not known yet. */
+  readonly introduce?: () => Introduction | null;
   /** Called once, never from inside `send`, `flush` or `close`. Null: this side closed without a failure. */
   readonly onClosed: (why: Failure | null) => void;
 }
@@ -45,6 +48,8 @@ export interface Connection {
   readonly remote: string;
   /** What the other side said first; null before. */
   readonly greeting: Hello | HelloAnswer | null;
+  /** Who the other side has proven to be; null before its greeting. */
+  readonly who: Identity | null;
   /** Encodes now; leaves at `flush`. Nothing happens on a connection that is closing. */
   send(message: Message): void;
   /** A frame that `encodeMessage` made (the same answer for many); never a peer frame. */
@@ -61,14 +66,20 @@ export function openConnection(open: OpenConnection): Connection {
   const { stream, limits, side } = open;
   const deframer = createDeframer(limits.maxClientFrameBytes);
   const queue = createSendQueue(stream, limits);
+  const { trust } = stream;
+  const handshake =
+    side === "dialed" ? dialerHandshake(trust) : acceptorHandshake(trust, open.introduce ?? (() => null));
   let greeting: Hello | HelloAnswer | null = null;
+  let who: Identity | null = null;
   /** Both sides of a connection between nodes speak in peer frames. */
   let peer = false;
   let received = 0;
   /** Undefined while open; afterwards what `onClosed` will say. */
   let ending: Failure | null | undefined;
 
-  const watch = createWatch(open.clock, limits, {
+  const spentMs = trust.type === "certificate" ? trust.handshakeMs : 0;
+  const watchLimits = { ...limits, helloTimeoutMs: Math.max(1, limits.helloTimeoutMs - spentMs) };
+  const watch = createWatch(open.clock, watchLimits, {
     framesRead: () => deframer.frames,
     bytesBuffered: () => deframer.buffered(),
     ping: () => {
@@ -93,9 +104,18 @@ export function openConnection(open: OpenConnection): Connection {
 
   function send(message: Message): void {
     if (ending !== undefined) return;
-    if (message.type === "hello") peer = message.role === "peer";
+    if (message.type === "hello" || message.type === "helloAnswer") return sendGreeting(message);
     queue.addMessage(message);
     checkPending();
+  }
+
+  function sendGreeting(message: Hello | HelloAnswer): void {
+    if (message.type === "hello") peer = message.role === "peer";
+    try {
+      queue.addMessage(handshake.outgoing(message));
+    } catch (error) {
+      close(reasonOf(error));
+    }
   }
 
   /** A socket that does not read must not fill our memory. */
@@ -108,17 +128,16 @@ export function openConnection(open: OpenConnection): Connection {
   }
 
   function receive(body: Uint8Array): void {
-    if (greeting === null) checkVersion(body);
+    if (greeting === null) return receiveGreeting(body);
     const message = decodeMessage(body);
     if (message.type === "goodbye") return end(message.failure);
-    if (greeting === null) return greet(message);
     if (message.type === "ping" && message.frameId === KEEP_ALIVE) {
       send({ type: "pong", frameId: KEEP_ALIVE });
       return queue.flush();
     }
     if (message.type === "pong" && message.frameId === KEEP_ALIVE) return;
     if (message.type === "peer") return receivePeer(message);
-    if (peer || DIRECTION[message.type] !== side)
+    if (peer || message.type === "challenge" || message.type === "proof" || DIRECTION[message.type] !== side)
       throw new Malformed(`a ${message.type} has no place on this connection`);
     open.onMessage(message);
   }
@@ -130,12 +149,19 @@ export function openConnection(open: OpenConnection): Connection {
     throw new Refused(failure("VERSION", `the other side is another raftq: ${both}`));
   }
 
-  function greet(message: Exclude<WireMessage, Goodbye>): void {
-    if (message.type !== "hello" && message.type !== "helloAnswer")
-      throw new Malformed(`the first message is a hello, not a ${message.type}`);
-    if ((message.type === "hello") !== (side === "accepted"))
-      throw new Malformed(`a ${message.type} has no place on this connection`);
+  function receiveGreeting(body: Uint8Array): void {
+    checkVersion(body);
+    const message = decodeGreeting(body);
+    if (message.type === "goodbye") return end(message.failure);
+    const step = handshake.receive(message);
+    if (step.type === "greeted") return greet(step.greeting, step.who);
+    queue.add(encodeMessage(step.message));
+    queue.flush();
+  }
+
+  function greet(message: Hello | HelloAnswer, identity: Identity): void {
     greeting = message;
+    who = identity;
     if (message.type === "hello") peer = message.role === "peer";
     if (peer) deframer.setLimit(limits.maxPeerFrameBytes);
     watch.greeted();
@@ -170,10 +196,16 @@ export function openConnection(open: OpenConnection): Connection {
     ending ??= null;
   };
 
+  // Nothing of a stranger is read.
+  if (trust.type === "stranger") close(failure("UNAUTHORISED", trust.why));
+
   return {
     remote: stream.remote,
     get greeting() {
       return greeting;
+    },
+    get who() {
+      return who;
     },
     send,
     sendFrame: (frame) => {
@@ -191,15 +223,6 @@ export function openConnection(open: OpenConnection): Connection {
 
 /** The frameId of keep-alive pings, which the connections answer among themselves. */
 const KEEP_ALIVE = 0;
-
-/** A refusal that is not about the form of the bytes. */
-class Refused extends Error {
-  readonly failure: Failure;
-  constructor(why: Failure) {
-    super(why.message);
-    this.failure = why;
-  }
-}
 
 /** Everything else is a fault of this program and goes on up. */
 function reasonOf(error: unknown): Failure {

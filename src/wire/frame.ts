@@ -105,8 +105,16 @@ export function createDeframer(firstLimit: number): Deframer {
   };
 }
 
+/** How TLS records begin: what a TLS port answers to other bytes, and what who dials with TLS says first. */
+const TLS_ALERT = 0x15;
+const TLS_HANDSHAKE = 0x16;
+
 /** Every frame is shorter than 16 MiB, so the first byte tells other protocols apart at once. */
 function notAFrame(byte: number): Failure {
+  if (byte === TLS_ALERT)
+    return failure("UNAUTHORISED", "the other side speaks TLS: give --tls-cert, --tls-key and --tls-ca");
+  if (byte === TLS_HANDSHAKE)
+    return failure("UNAUTHORISED", "the other side speaks TLS, and this one was started without --tls-cert");
   const shown = byte.toString(16).padStart(2, "0");
   return failure("BAD_REQUEST", `this port speaks the raftq protocol: a frame starts with byte 0x00, not 0x${shown}`);
 }

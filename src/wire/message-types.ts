@@ -5,6 +5,8 @@ export const TYPE = {
   hello: 1,
   helloAnswer: 2,
   goodbye: 3,
+  challenge: 4,
+  proof: 5,
 
   request: 16,
   open: 17,

@@ -1,8 +1,29 @@
 // What does raftq need of a network? Ordered byte streams; the real one is `tcp.ts`, the simulated one lives in the tests.
+import type { NodeId } from "../raft/types.ts";
+import type { Role } from "./protocol.ts";
+import type { SharedSecrets } from "./secret.ts";
+
+/** Who somebody is: a node by its id, others by what they may do. */
+export interface Identity {
+  readonly node: NodeId | null;
+  readonly role: Role;
+}
+
+/** What is known of the other side before it says hello, and what it still has to prove. */
+export type Trust =
+  | { readonly type: "everybody" }
+  | { readonly type: "secret"; readonly secrets: SharedSecrets }
+  /** `handshakeMs`: what it took to learn this; it counts into the time for the hello. */
+  | { readonly type: "certificate"; readonly identity: Identity; readonly handshakeMs: number }
+  /** Its certificate is not good enough: it is told why, and nothing is read. */
+  | { readonly type: "stranger"; readonly why: string };
+
+export const EVERYBODY: Trust = { type: "everybody" };
 
 export interface ByteStream {
   /** For people and limits: `127.0.0.1:51234`. */
   readonly remote: string;
+  readonly trust: Trust;
   /** Queues all of `bytes` (they must not change afterwards). The number of bytes not yet taken by the system is `pending()`. */
   write(bytes: Uint8Array): void;
   pending(): number;
@@ -23,7 +44,8 @@ export interface Listener {
 
 export type DialResult =
   | { readonly ok: true; readonly stream: ByteStream }
-  | { readonly ok: false; readonly refused: boolean; readonly why: string };
+  /** `unauthorised`: the two sides do not accept each other's credentials; to dial again without a change is in vain. */
+  | { readonly ok: false; readonly refused: boolean; readonly why: string; readonly unauthorised?: boolean };
 
 export interface Network {
   /** Throws or answers RaftqError PORT_IN_USE through `ready`. */

@@ -3,8 +3,11 @@ import type { Failure } from "../lib/errors.ts";
 import type { RaftMessage } from "../raft/messages.ts";
 import type { ClusterId, Incarnation, LogIndex, Member, NodeId, Term } from "../raft/types.ts";
 
+/** What the other side may do, from the least to the most: each role may do all that stands before it. */
+export const ROLES = ["read-only", "client", "admin", "peer"] as const;
+export type Role = (typeof ROLES)[number];
+
 /** First frame of both sides. */
-export type Role = "client" | "peer" | "admin";
 
 export interface Hello {
   readonly type: "hello";
@@ -16,6 +19,22 @@ export interface Hello {
   readonly clusterId: ClusterId | null;
   /** Peers only. */
   readonly node: Member | null;
+  /** 32 fresh bytes: the dialer wants both sides to prove that they know the shared secret (`secret.ts`). */
+  readonly nonce?: Uint8Array;
+}
+
+/** The answer to a hello with a nonce: who asks for the dialer's proof. */
+export interface Challenge {
+  readonly type: "challenge";
+  readonly nonce: Uint8Array;
+  readonly clusterId: ClusterId | null;
+  readonly node: Member;
+}
+
+/** The dialer's answer to a challenge. */
+export interface Proof {
+  readonly type: "proof";
+  readonly proof: Uint8Array;
 }
 
 export interface HelloAnswer {
@@ -29,6 +48,8 @@ export interface HelloAnswer {
   readonly members: readonly string[];
   readonly maxFrameBytes: number;
   readonly maxPayloadBytes: number;
+  /** The accepting side's own proof, after a challenge. */
+  readonly proof?: Uint8Array;
 }
 
 /** A numbered request of a session. Only `command` is compared on a retry. */
@@ -111,7 +132,7 @@ export interface Goodbye {
   readonly failure: Failure;
 }
 
-export type WireMessage = Hello | HelloAnswer | ClientMessage | ServerMessage | PeerFrame | Goodbye;
+export type WireMessage = Hello | Challenge | Proof | HelloAnswer | ClientMessage | ServerMessage | PeerFrame | Goodbye;
 
 export type MemberRole = "voter" | "learner" | "outgoing";
 export type NodeState = "leader" | "follower" | "candidate" | "learner" | "starting";

@@ -2,20 +2,42 @@
 //
 // The runtime's own queueing is not relied on: a chunk is handed over only while the socket takes them (`write` said so, or
 // `drain` came), and is counted as pending until its callback. `end` is called without data, after the last chunk was taken.
-import { connect, createServer, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { RaftqError } from "../lib/errors.ts";
 import { formatAddress, isAddress, parseAddress } from "./address.ts";
-import type { ByteStream, DialResult, Network } from "./network.ts";
+import { type ByteStream, type DialResult, EVERYBODY, type Network, type Trust } from "./network.ts";
+import type { SharedSecrets } from "./secret.ts";
+import { createTlsServer, dialTls, type TlsMaterial } from "./tls.ts";
 
-export interface TcpSettings {
+/** What this process shows to others, and what it asks of them. */
+export type Credentials =
+  | { readonly type: "secret"; readonly secrets: SharedSecrets }
+  | {
+      readonly type: "tls";
+      readonly material: () => TlsMaterial;
+      /** Called when the material is another one. */
+      readonly onRenewed: (listener: (material: TlsMaterial) => void) => void;
+    };
+
+export interface TcpLimits {
   /** How long a closed stream may still deliver what was written before. */
   readonly closeTimeoutMs: number;
+  /** A TLS handshake may take as long as a hello, of which it is a part. */
+  readonly helloTimeoutMs: number;
 }
 
-export function createTcpNetwork(settings: TcpSettings): Network {
+/** Somebody was refused before there was a stream. */
+type OnRefused = (remote: string, why: string) => void;
+
+/** `credentials` null: everybody who gets here is trusted. */
+export function createTcpNetwork(
+  limits: TcpLimits,
+  credentials: Credentials | null = null,
+  onRefused: OnRefused = () => {},
+): Network {
   return {
     listen: (host, port, accept, ready) => {
-      const server = createServer({ noDelay: true }, (socket) => accept(createStream(socket, settings)));
+      const server = createAnyServer(limits, credentials, accept, onRefused);
       let bound = false;
       server.on("error", (error) => {
         if (!bound) ready(listenError(error, host, port), null);
@@ -29,14 +51,42 @@ export function createTcpNetwork(settings: TcpSettings): Network {
     },
     dial: (address, timeoutMs, done) => {
       if (!isAddress(address)) return done({ ok: false, refused: false, why: `"${address}" is not an address` });
-      dial(address, timeoutMs, settings, done);
+      dial(address, timeoutMs, limits, credentials, done);
     },
   };
 }
 
-function dial(address: string, timeoutMs: number, settings: TcpSettings, done: (result: DialResult) => void): void {
+function createAnyServer(
+  limits: TcpLimits,
+  credentials: Credentials | null,
+  accept: (stream: ByteStream) => void,
+  onRefused: OnRefused,
+): Server {
+  if (credentials?.type !== "tls")
+    return createServer({ noDelay: true }, (socket) => accept(createStream(socket, limits, plainTrust(credentials))));
+  const { server, renew } = createTlsServer(
+    credentials.material(),
+    limits.helloTimeoutMs,
+    (socket, trust) => accept(createStream(socket, limits, trust)),
+    (socket, why) => onRefused(socket.remoteAddress ?? "?", why),
+  );
+  credentials.onRenewed(renew);
+  return server;
+}
+
+function plainTrust(credentials: Credentials | null): Trust {
+  return credentials?.type === "secret" ? credentials : EVERYBODY;
+}
+
+function dial(
+  address: string,
+  timeoutMs: number,
+  limits: TcpLimits,
+  credentials: Credentials | null,
+  done: (result: DialResult) => void,
+): void {
   const { host, port } = parseAddress(address);
-  const socket = connect({ host, port, noDelay: true });
+  const socket = credentials?.type === "tls" ? dialWithTls(credentials.material()) : dialPlainly();
   let over = false;
   // The listeners stay: after `done` they are idle, and a late error of a socket given up must not end the process.
   const finish = (result: DialResult): void => {
@@ -50,14 +100,28 @@ function dial(address: string, timeoutMs: number, settings: TcpSettings, done: (
     () => finish({ ok: false, refused: false, why: `${address} did not answer within ${timeoutMs}ms` }),
     timeoutMs,
   );
-  socket.on("connect", () => finish({ ok: true, stream: createStream(socket, settings) }));
   socket.on("error", (error) =>
     finish({ ok: false, refused: isRefused(error), why: `${address}: ${error.message || codeOf(error)}` }),
   );
   socket.on("close", () => finish({ ok: false, refused: false, why: `${address}: the connection closed at once` }));
+
+  function dialPlainly(): Socket {
+    const plain = connect({ host, port, noDelay: true });
+    plain.on("connect", () => finish({ ok: true, stream: createStream(plain, limits, plainTrust(credentials)) }));
+    return plain;
+  }
+
+  function dialWithTls(material: TlsMaterial): Socket {
+    const secured: Socket = dialTls(host, port, material, (result) => {
+      if (result.ok) return finish({ ok: true, stream: createStream(secured, limits, result.trust) });
+      const { unauthorised, why } = result;
+      finish({ ok: false, refused: false, unauthorised, why: `${address}: ${why}` });
+    });
+    return secured;
+  }
 }
 
-function createStream(socket: Socket, { closeTimeoutMs }: TcpSettings): ByteStream {
+function createStream(socket: Socket, { closeTimeoutMs }: TcpLimits, trust: Trust): ByteStream {
   const waiting: Uint8Array[] = [];
   let pendingBytes = 0;
   let blocked = false;
@@ -65,6 +129,7 @@ function createStream(socket: Socket, { closeTimeoutMs }: TcpSettings): ByteStre
   let over = false;
 
   const stream: ByteStream = {
+    trust,
     remote: formatAddress(socket.remoteAddress ?? "?", socket.remotePort ?? 0),
     write: (bytes) => {
       if (closing || bytes.length === 0) return;

@@ -9,6 +9,7 @@ const result = await bringUp({
   request: { name: "default", size: Number(size), basePort: Number(basePort) },
   program: FAKE_PROGRAM,
   nodeFlags: [],
+  tls: false,
   onNodeDied: () => {},
 });
 console.log(result.kind);

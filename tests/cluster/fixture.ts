@@ -49,6 +49,7 @@ export async function inPlace(work: (place: Place) => Promise<void>): Promise<vo
         request: { name: "default", size, basePort: port },
         program: FAKE_PROGRAM,
         nodeFlags: [],
+        tls: false,
         onNodeDied: (id, end) => deaths.push({ id, end }),
       });
       if (result.kind === "started") supervisors.push(result.supervisor);

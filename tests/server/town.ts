@@ -6,6 +6,8 @@ import type { NodeId } from "../../src/raft/types.ts";
 import { startNode } from "../../src/server/node.ts";
 import type { LogEvent, OnStopped, RunningNode } from "../../src/server/types.ts";
 import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
+import type { Hello } from "../../src/wire/protocol.ts";
+import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import type { Failure } from "../../src/lib/errors.ts";
 import { createSimDisk, type SimDisk } from "../sim/disk.ts";
 import { createLife, enterDisk, enterNetwork, type Life } from "../sim/life.ts";
@@ -27,10 +29,17 @@ export interface Guest {
   readonly closed: (Failure | null)[];
 }
 
-export function createTown(seed = 1, diskMs = 1) {
+const ADMIN = { role: "admin", node: null, clusterId: null } as const;
+
+export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: string) => Trust = () => EVERYBODY) {
   const scheduler = createScheduler();
   const random = seededRandom(seed);
-  const network = createSimNetwork(scheduler, random.fork(), { delayMinMs: 0, delayMaxMs: 1, dialLossPercent: 0 });
+  const network = createSimNetwork(scheduler, random.fork(), {
+    delayMinMs: 0,
+    delayMaxMs: 1,
+    dialLossPercent: 0,
+    trust,
+  });
   const disks = new Map<string, SimDisk>();
   const lives = new Map<string, Life>();
   const clock = {
@@ -121,7 +130,7 @@ export function createTown(seed = 1, diskMs = 1) {
     if (how === "wipe") disks.delete(name);
   }
 
-  function visit(port: number): Guest {
+  function visit(port: number, as: Pick<Hello, "role" | "node" | "clusterId"> = ADMIN): Guest {
     const received: Message[] = [];
     const closed: (Failure | null)[] = [];
     let connection: Connection | null = null;
@@ -140,9 +149,7 @@ export function createTown(seed = 1, diskMs = 1) {
         type: "hello",
         version: WIRE.protocolVersion,
         features: [],
-        role: "admin",
-        clusterId: null,
-        node: null,
+        ...as,
       });
       connection.flush();
     });

@@ -61,6 +61,7 @@ export function enterNetwork(network: Network, life: Life, received: (data: Uint
   const wrap = (inner: ByteStream): ByteStream => {
     const outer: ByteStream = {
       remote: inner.remote,
+      trust: inner.trust,
       write: (bytes) => inner.write(bytes),
       pending: () => inner.pending(),
       close: () => inner.close(),

@@ -5,7 +5,14 @@
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { formatAddress } from "../../src/wire/address.ts";
-import type { ByteStream, DialResult, Listener, Network } from "../../src/wire/network.ts";
+import {
+  type ByteStream,
+  type DialResult,
+  EVERYBODY,
+  type Listener,
+  type Network,
+  type Trust,
+} from "../../src/wire/network.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 export interface SimNetworkSettings {
@@ -18,6 +25,8 @@ export interface SimNetworkSettings {
   readonly lossPercent?: number;
   /** What the systems of both sides hold for one direction of a connection: beyond it, `pending` grows. */
   readonly windowBytes?: number;
+  /** What `self` knows of `other`, by name, or has to prove to it; without it, everybody is trusted. */
+  readonly trust?: (self: string, other: string) => Trust;
 }
 
 /** True: nothing gets from `from` to `to`. */
@@ -92,6 +101,13 @@ interface Pipe {
   tries: number;
 }
 
+/** Everybody knows the same secret, and has to prove it in the hello. */
+export function sharedSecret(random: Random): Trust {
+  const draw = (): Uint8Array => Uint8Array.from({ length: 32 }, () => random.below(256));
+  const secrets = [{ role: "peer", key: draw() }] as const;
+  return { type: "secret", secrets: { secrets: () => secrets, drawNonce: draw } };
+}
+
 export function createSimNetwork(scheduler: Scheduler, random: Random, settings: SimNetworkSettings): SimNetwork {
   const { delayMinMs, windowBytes = DEFAULT_WINDOW_BYTES } = settings;
   let { delayMaxMs, dialLossPercent, lossPercent = 0 } = settings;
@@ -103,6 +119,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
   const cuts = new Set<Blocked>();
   const connections = new Set<readonly [End, End]>();
   let nextPort = 40_000;
+  const { trust = () => EVERYBODY } = settings;
 
   const hostNamed = (name: string): Host => {
     const known = hosts.get(name);
@@ -278,8 +295,8 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
   // ---- connections
 
   function createPair(dialer: Host, acceptor: Host, address: string): readonly [End, End] {
-    const near = createEnd(dialer, address);
-    const far = createEnd(acceptor, `${dialer.name}:${nextPort++}`);
+    const near = createEnd(dialer, acceptor, address);
+    const far = createEnd(acceptor, dialer, `${dialer.name}:${nextPort++}`);
     connect(near, far);
     connect(far, near);
     const pair = [near, far] as const;
@@ -287,7 +304,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
     return pair;
   }
 
-  function createEnd(host: Host, remote: string): End {
+  function createEnd(host: Host, other: Host, remote: string): End {
     const out: Pipe = {
       waiting: [],
       waitingBytes: 0,
@@ -301,6 +318,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
     const nothing = (): void => {};
     const stream: ByteStream = {
       remote,
+      trust: trust(host.name, other.name),
       write: nothing,
       pending: () => out.waitingBytes,
       close: nothing,

@@ -3,7 +3,8 @@ import { QUEUE } from "../../src/config.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import type { DiskWeather } from "./disk.ts";
-import type { SimNetworkSettings } from "./network.ts";
+import type { Trust } from "../../src/wire/network.ts";
+import { sharedSecret, type SimNetworkSettings } from "./network.ts";
 
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
 
@@ -138,7 +139,13 @@ function drawNetwork(random: Random): SimNetworkSettings {
     lossPercent: random.chance(30) ? random.between(1, 10) : 0,
     // A window much smaller than what is sent per heartbeat would be a link too slow for any leader.
     windowBytes: pick(random, 64 * 1024, 256 * 1024),
+    ...(random.chance(12) ? { trust: everybodyProves(random.fork()) } : {}),
   };
+}
+
+function everybodyProves(random: Random): () => Trust {
+  const trust = sharedSecret(random);
+  return () => trust;
 }
 
 function drawDisk(random: Random): DiskWeather {

@@ -2,6 +2,7 @@
 import { WIRE } from "../../src/config.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
+import { dialerHandshake, type Handshake } from "../../src/wire/handshake.ts";
 import type { ByteStream, Network } from "../../src/wire/network.ts";
 import type { ClientMessage, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
 
@@ -31,6 +32,7 @@ interface Line {
   readonly waiting: Map<number, Answered>;
   /** How often something came in. */
   heard: number;
+  handshake: Handshake | null;
 }
 
 export function createCaller({ network, after, received, fail }: CallerPorts): Caller {
@@ -41,7 +43,7 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
   function lineTo(address: string): Line {
     const known = lines.get(address);
     if (known !== undefined) return known;
-    const line: Line = { stream: null, held: [], waiting: new Map(), heard: 0 };
+    const line: Line = { stream: null, held: [], waiting: new Map(), heard: 0, handshake: null };
     lines.set(address, line);
     network.dial(address, WIRE.dialTimeoutMs, (result) => {
       if (!result.ok) return lose(address, line);
@@ -66,22 +68,18 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
         lose(address, line);
       });
       if (closed) return stream.close();
-      stream.write(
-        encodeMessage({
-          type: "hello",
-          version: WIRE.protocolVersion,
-          features: [],
-          role: "client",
-          clusterId: null,
-          node: null,
-        }),
-      );
+      line.handshake = dialerHandshake(stream.trust);
+      const version = WIRE.protocolVersion;
+      const hello = { type: "hello", version, features: [], role: "client", clusterId: null, node: null } as const;
+      stream.write(encodeMessage(line.handshake.outgoing(hello)));
     });
     return line;
   }
 
   function hear(address: string, line: Line, message: WireMessage): void {
-    if (message.type === "helloAnswer") {
+    if (message.type === "challenge" || message.type === "helloAnswer") {
+      const step = line.handshake?.receive(message);
+      if (step?.type === "answer") return line.stream?.write(encodeMessage(step.message));
       for (const frame of line.held ?? []) line.stream?.write(frame);
       line.held = null;
     } else if (message.type === "goodbye") {

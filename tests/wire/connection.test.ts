@@ -236,11 +236,14 @@ test("another protocol version is told both versions, whatever its hello looks l
 });
 
 test("an HTTP request, a TLS hello and other strangers are closed at their first byte with a reason", () => {
-  for (const stranger of ["GET / HTTP/1.1\r\n\r\n", "\u0016\u0003\u0001", "SSH-2.0-x\r\n"]) {
+  for (const stranger of ["GET / HTTP/1.1\r\n\r\n", "SSH-2.0-x\r\n"]) {
     const opened = open();
     opened.stream.onData(new TextEncoder().encode(stranger).slice(0, 1));
     expectEnd(opened, "BAD_REQUEST", /speaks the raftq protocol/);
   }
+  const tls = open();
+  tls.stream.onData(new Uint8Array([0x16]));
+  expectEnd(tls, "UNAUTHORISED", /started without --tls-cert/);
 });
 
 test("a frame over the limit is closed with TOO_LARGE before its body comes; the limit of peers is larger", () => {

@@ -5,7 +5,8 @@ import type { Failure } from "../../src/lib/errors.ts";
 import { decodeMessage } from "../../src/wire/codec.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../../src/wire/connection.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
-import type { ByteStream } from "../../src/wire/network.ts";
+import type { Introduction } from "../../src/wire/handshake.ts";
+import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
 
@@ -46,12 +47,13 @@ export interface FakeStream extends ByteStream {
 }
 
 /** `reading`: the system takes bytes at once; otherwise they stay pending until `drain`. */
-export function createFakeStream(reading = true): FakeStream {
+export function createFakeStream(reading = true, trust: Trust = EVERYBODY): FakeStream {
   const chunks: Uint8Array[] = [];
   let pending = 0;
   let closed = false;
   return {
     remote: "127.0.0.1:50000",
+    trust,
     chunks,
     write: (bytes) => {
       if (closed) throw new Error("written after close");
@@ -99,12 +101,14 @@ export interface OpenedWith {
   readonly side?: "accepted" | "dialed";
   readonly limits?: Partial<ConnectionLimits>;
   readonly reading?: boolean;
+  readonly trust?: Trust;
+  readonly introduce?: () => Introduction | null;
   readonly onMessage?: (message: Message, connection: Connection) => void;
 }
 
 export function open(given: OpenedWith = {}): Opened {
   const clock = createFakeClock();
-  const stream = createFakeStream(given.reading);
+  const stream = createFakeStream(given.reading, given.trust);
   const messages: Message[] = [];
   let end: Failure | null | undefined;
   const connection: Connection = openConnection({
@@ -112,6 +116,7 @@ export function open(given: OpenedWith = {}): Opened {
     clock,
     limits: { ...WIRE, ...given.limits },
     side: given.side ?? "accepted",
+    ...(given.introduce === undefined ? {} : { introduce: given.introduce }),
     onMessage: (message) => {
       messages.push(message);
       given.onMessage?.(message, connection);

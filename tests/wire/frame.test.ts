@@ -91,16 +91,22 @@ test.each([0x00ff_ffff, 0x0000_ffff + 1_000_000])(
   },
 );
 
-test.each([0xffff_ffff, 0x8000_0000, 0x4745_5420, 0x1603_0100])(
-  "a first byte other than 0 (%p) is refused at once",
-  (word) => {
-    const head = new Uint8Array(4);
-    new DataView(head.buffer).setUint32(0, word);
-    const failed = createDeframer(LIMIT).push(head.subarray(0, 1), () => true);
-    expect(failed).toMatchObject({ code: "BAD_REQUEST" });
-    expect(failed?.message).toContain("raftq protocol");
-  },
-);
+test.each([0xffff_ffff, 0x8000_0000, 0x4745_5420])("a first byte other than 0 (%p) is refused at once", (word) => {
+  const head = new Uint8Array(4);
+  new DataView(head.buffer).setUint32(0, word);
+  const failed = createDeframer(LIMIT).push(head.subarray(0, 1), () => true);
+  expect(failed).toMatchObject({ code: "BAD_REQUEST" });
+  expect(failed?.message).toContain("raftq protocol");
+});
+
+test.each([
+  [0x16, "started without --tls-cert"],
+  [0x15, "give --tls-cert, --tls-key and --tls-ca"],
+])("TLS (first byte %p) is told apart from other protocols: what to do about it", (byte, advice) => {
+  const failed = createDeframer(LIMIT).push(new Uint8Array([byte]), () => true);
+  expect(failed).toMatchObject({ code: "UNAUTHORISED" });
+  expect(failed?.message).toContain(advice);
+});
 
 test("an empty frame is refused", () => {
   expect(createDeframer(LIMIT).push(new Uint8Array(4), () => true)).toMatchObject({ code: "BAD_REQUEST" });

@@ -123,6 +123,8 @@ export const EXAMPLES: readonly Exclude<WireMessage, PeerFrame>[] = [
     maxFrameBytes: WIRE.maxClientFrameBytes,
     maxPayloadBytes: WIRE.maxPayloadBytes,
   },
+  { type: "challenge", nonce: bytes(32, 3), clusterId: CLUSTER, node: member(2) },
+  { type: "proof", proof: bytes(32, 4) },
   { type: "goodbye", failure: failure("CLUSTER_MISMATCH", "another cluster") },
   { type: "request", frameId: 1, group: 0, session: 4, number: 1, answeredUpTo: 0, command: bytes(4) },
   { type: "open", frameId: 2, group: 0, clientId: "c1", nonce: bytes(16, 7) },
@@ -222,6 +224,7 @@ export function atLimits(): readonly WireMessage[] {
       role: "peer",
       clusterId: CLUSTER,
       node: longest,
+      nonce: bytes(32, 0xff),
     },
     {
       type: "helloAnswer",
@@ -234,7 +237,9 @@ export function atLimits(): readonly WireMessage[] {
       members: Array.from({ length: 64 }, () => LONG_ADDRESS),
       maxFrameBytes: 0xffff_ffff,
       maxPayloadBytes: 0xffff_ffff,
+      proof: bytes(32, 0xff),
     },
+    { type: "challenge", nonce: bytes(32, 0xff), clusterId: null, node: longest },
     { type: "goodbye", failure: worst },
     ...everyCode.map(
       (code) => ({ type: "failure", frameId: MAX, failure: failure(code, `the code ${code}`) }) as const,

@@ -13,6 +13,7 @@ import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { frameBody } from "../../src/wire/frame.ts";
 import { PEER_TYPE, TYPE } from "../../src/wire/message-types.ts";
 import type { Request, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
+import { prove } from "../../src/wire/secret.ts";
 import { asPeerFrame, member } from "./messages.ts";
 
 const page = readFileSync(join(import.meta.dir, "../../src/wire/PROTOCOL.md"), "utf8");
@@ -38,6 +39,23 @@ const reply = (frameId: number, value: Reply): ServerMessage => ({
   reply: encodeReply(value),
 });
 
+const secretHello = {
+  type: "hello",
+  version: 1,
+  features: [],
+  role: "client",
+  clusterId: null,
+  node: null,
+  nonce: Uint8Array.from({ length: 32 }, (_, at) => at),
+} as const;
+const challenge = {
+  type: "challenge",
+  nonce: Uint8Array.from({ length: 32 }, (_, at) => 32 + at),
+  clusterId: "7f3a00112233ccdd" as ClusterId,
+  node: member(1),
+} as const;
+const secret = new TextEncoder().encode("an example of a secret");
+
 /** What each example of the page says. */
 const EXAMPLES: Readonly<Record<string, WireMessage>> = {
   hello: { type: "hello", version: 1, features: [], role: "client", clusterId: null, node: null },
@@ -53,6 +71,9 @@ const EXAMPLES: Readonly<Record<string, WireMessage>> = {
     maxFrameBytes: WIRE.maxClientFrameBytes,
     maxPayloadBytes: WIRE.maxPayloadBytes,
   },
+  secretHello,
+  challenge,
+  proof: { type: "proof", proof: prove("dialed", secret, { hello: secretHello, challenge }) },
   open: { type: "open", frameId: 1, group: 0, clientId: "c1", nonce: Uint8Array.from({ length: 16 }, (_, at) => at) },
   opened: reply(1, { type: "opened", index: 3, session: 3, lastNumber: 0, expiresMs: QUEUE.sessionExpiryMs }),
   enqueue: request(2, 1, encodeCommand({ type: "enqueue", queue: "default", jobs: [json("42")] })),

@@ -215,7 +215,7 @@ test("a goodbye reaches a side that keeps sending", async () => {
 });
 
 test("a side that neither reads nor closes is cut off after the time for a close", async () => {
-  const impatient = createTcpNetwork({ closeTimeoutMs: 50 });
+  const impatient = createTcpNetwork({ ...WIRE, closeTimeoutMs: 50 });
   const silent = createServer({ pauseOnConnect: true, allowHalfOpen: true });
   await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", () => resolve()));
   toClose.push(() => silent.close());

@@ -1,0 +1,159 @@
+// How do two sides come to know each other? By what the transport has proven (a certificate), by what both prove in the hello
+// (a shared secret), or not at all. Until that is done, nothing but hello, challenge, proof and goodbye is taken.
+import { type Failure, failure } from "../lib/errors.ts";
+import { Malformed } from "../lib/msgpack.ts";
+import type { Identity, Trust } from "./network.ts";
+import type { Challenge, Hello, HelloAnswer, Proof, WireMessage } from "./protocol.ts";
+import {
+  allows,
+  claimFor,
+  isProof,
+  keyBehind,
+  prove,
+  type Secret,
+  type SharedSecrets,
+  type Transcript,
+} from "./secret.ts";
+
+/** What the accepting side says of itself before it says hello. */
+export type Introduction = Pick<Challenge, "clusterId" | "node">;
+
+export type Step =
+  | { readonly type: "answer"; readonly message: Challenge | Proof }
+  /** The other side is who it says it is. */
+  | { readonly type: "greeted"; readonly greeting: Hello | HelloAnswer; readonly who: Identity };
+
+export interface Handshake {
+  /** The owner's hello, with what belongs to it. Throws Refused when this side has no secret for the role it wants. */
+  outgoing(message: Hello | HelloAnswer): Hello | HelloAnswer;
+  /** Throws Malformed or Refused. */
+  receive(message: WireMessage): Step;
+}
+
+/** A refusal that is not about the form of the bytes. */
+export class Refused extends Error {
+  readonly failure: Failure;
+  constructor(why: Failure) {
+    super(why.message);
+    this.failure = why;
+  }
+}
+
+/** Where everybody is trusted, everybody may do everything. */
+const ANYBODY: Identity = { node: null, role: "peer" };
+
+export function dialerHandshake(trust: Trust): Handshake {
+  if (trust.type === "secret") return provingDialer(trust.secrets);
+  return {
+    outgoing: (hello) => hello,
+    receive: (message) => {
+      if (message.type !== "helloAnswer") throw misplaced(message);
+      return { type: "greeted", greeting: message, who: nodeBehind(trust, message) };
+    },
+  };
+}
+
+/** `introduce` answers null while this node does not know itself yet. */
+export function acceptorHandshake(trust: Trust, introduce: () => Introduction | null): Handshake {
+  if (trust.type === "secret") return askingAcceptor(trust.secrets, introduce);
+  return {
+    outgoing: (answer) => answer,
+    receive: (message) => {
+      if (message.type !== "hello") throw misplaced(message);
+      if (message.nonce !== undefined) {
+        throw unauthorised("this node was started without --secret-file, so it cannot prove that it knows your secret");
+      }
+      return { type: "greeted", greeting: message, who: dialerBehind(trust, message) };
+    },
+  };
+}
+
+/** With a shared secret: hello with a nonce → challenge → proof → hello with the other side's proof. */
+function provingDialer({ secrets, drawNonce }: SharedSecrets): Handshake {
+  let said: { readonly hello: Transcript["hello"]; readonly claim: Secret } | null = null;
+  let challenge: Challenge | null = null;
+  return {
+    outgoing: (message) => {
+      if (message.type !== "hello") return message;
+      const claim = claimFor(message.role, secrets());
+      if (claim === null) throw unauthorised(`the secret file has no secret for the role ${message.role}`);
+      said = { hello: { ...message, role: claim.role, nonce: drawNonce() }, claim };
+      return said.hello;
+    },
+    receive: (message) => {
+      if (said === null) throw misplaced(message);
+      const { hello, claim } = said;
+      if (message.type === "challenge" && challenge === null) {
+        challenge = message;
+        return { type: "answer", message: { type: "proof", proof: prove("dialed", claim.key, { hello, challenge }) } };
+      }
+      if (message.type !== "helloAnswer") throw misplaced(message);
+      const { proof, clusterId, node } = message;
+      if (challenge === null || proof === undefined) {
+        throw unauthorised("the other side does not ask for the shared secret: it was started without --secret-file");
+      }
+      const answered = { hello, challenge: { nonce: challenge.nonce, clusterId, node } };
+      if (!isProof(proof, "accepted", claim.key, answered))
+        throw unauthorised("the other side does not know the shared secret");
+      return { type: "greeted", greeting: message, who: ANYBODY };
+    },
+  };
+}
+
+function askingAcceptor({ secrets, drawNonce }: SharedSecrets, introduce: () => Introduction | null): Handshake {
+  let asked: Transcript | null = null;
+  let key: Uint8Array | null = null;
+  return {
+    outgoing: (message) => {
+      if (message.type !== "helloAnswer" || asked === null || key === null) return message;
+      const { clusterId, node } = message;
+      const challenge = { nonce: asked.challenge.nonce, clusterId, node };
+      return { ...message, proof: prove("accepted", key, { hello: asked.hello, challenge }) };
+    },
+    receive: (message) => {
+      if (message.type === "hello" && asked === null) {
+        const { nonce } = message;
+        if (nonce === undefined) throw unauthorised("this node asks for a shared secret: give --secret-file");
+        const self = introduce();
+        if (self === null) throw new Refused(failure("STARTING", "this node is still recovering its log"));
+        const challenge: Challenge = { type: "challenge", nonce: drawNonce(), ...self };
+        asked = { hello: { ...message, nonce }, challenge };
+        return { type: "answer", message: challenge };
+      }
+      if (message.type !== "proof" || asked === null || key !== null) throw misplaced(message);
+      key = keyBehind(message.proof, secrets(), asked);
+      if (key === null)
+        throw unauthorised(`the shared secret is another one here, or does not allow the role ${asked.hello.role}`);
+      return { type: "greeted", greeting: asked.hello, who: { node: null, role: asked.hello.role } };
+    },
+  };
+}
+
+/** What the dialer's certificate lets it be. A peer is the node that its certificate names, no other. */
+function dialerBehind(trust: Trust, hello: Hello): Identity {
+  if (trust.type !== "certificate") return ANYBODY;
+  const { identity } = trust;
+  if (hello.role === "peer") {
+    if (identity.role !== "peer")
+      throw unauthorised(`the certificate is for the role ${identity.role}, not for a node`);
+    if (identity.node !== hello.node?.id)
+      throw unauthorised(`the certificate names ${identity.node ?? "nobody"}, the hello ${hello.node?.id}`);
+  }
+  return allows(identity.role, hello.role) ? { node: identity.node, role: hello.role } : identity;
+}
+
+function nodeBehind(trust: Trust, { node }: HelloAnswer): Identity {
+  if (trust.type !== "certificate") return ANYBODY;
+  const { identity } = trust;
+  if (identity.role === "peer" && identity.node === node.id) return identity;
+  throw unauthorised(`it says that it is ${node.id}, but its certificate is for ${identity.node ?? identity.role}`);
+}
+
+const unauthorised = (why: string): Refused => new Refused(failure("UNAUTHORISED", why));
+
+const misplaced = ({ type }: WireMessage): Malformed =>
+  new Malformed(
+    type === "hello" || type === "helloAnswer" || type === "challenge" || type === "proof"
+      ? `a ${type} has no place on this connection`
+      : `the first message is a hello, not a ${type}`,
+  );

@@ -1,0 +1,110 @@
+// How do both sides prove that they know the same secret, without saying it? HMAC-SHA-256 over everything that both said in
+// the hello, under a label for each direction. Who dials proves first: a stranger gets nothing to guess secrets on.
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { RaftqError } from "../lib/errors.ts";
+import { createWriter } from "../lib/msgpack.ts";
+import { writeMember, writeOptionalText, writeTexts } from "./fields.ts";
+import { type Challenge, type Hello, type Role, ROLES } from "./protocol.ts";
+
+export interface Secret {
+  /** Whoever knows it may do what this role may do. */
+  readonly role: Role;
+  readonly key: Uint8Array;
+}
+
+export interface SharedSecrets {
+  /** Of one role, the first is the one to use; the others are accepted too, so that secrets can be changed one node at a time. */
+  readonly secrets: () => readonly Secret[];
+  /** 32 bytes that were never used before and that nobody can foresee. */
+  readonly drawNonce: () => Uint8Array;
+}
+
+/** What stands in the proofs of one connection. `challenge`: of the accepting side, its word of itself. */
+export interface Transcript {
+  readonly hello: Hello & { readonly nonce: Uint8Array };
+  readonly challenge: Pick<Challenge, "nonce" | "clusterId" | "node">;
+}
+
+export const NONCE_BYTES = 32;
+const MIN_SECRET_BYTES = 16;
+
+const LABELS = { dialed: "raftq 1 dialed", accepted: "raftq 1 accepted" } as const;
+
+/** `side` proves to the other one that it has `key`. */
+export function prove(side: "dialed" | "accepted", key: Uint8Array, { hello, challenge }: Transcript): Uint8Array {
+  const writer = createWriter();
+  writer.array(10).text(LABELS[side]).uint(hello.version);
+  writeTexts(writer, hello.features);
+  writer.text(hello.role);
+  writeOptionalText(writer, hello.clusterId);
+  if (hello.node === null) writer.nil();
+  else writeMember(writer, hello.node);
+  writer.binary(hello.nonce);
+  writeOptionalText(writer, challenge.clusterId);
+  writeMember(writer, challenge.node);
+  writer.binary(challenge.nonce);
+  return new Uint8Array(createHmac("sha256", key).update(writer.finish()).digest());
+}
+
+/** The key that `proof` was made with, among those that allow the role of the hello; null: none. All are tried, in constant time. */
+export function keyBehind(proof: Uint8Array, secrets: readonly Secret[], transcript: Transcript): Uint8Array | null {
+  let found: Uint8Array | null = null;
+  for (const { role, key } of secrets) {
+    if (!allows(role, transcript.hello.role)) continue;
+    if (isProof(proof, "dialed", key, transcript)) found ??= key;
+  }
+  return found;
+}
+
+export function isProof(
+  proof: Uint8Array,
+  side: "dialed" | "accepted",
+  key: Uint8Array,
+  transcript: Transcript,
+): boolean {
+  return timingSafeEqual(proof, prove(side, key, transcript));
+}
+
+/** What a dialer that wants to be `wanted` can claim: with the least secret that suffices, else the most that it can be. */
+export function claimFor(wanted: Role, secrets: readonly Secret[]): Secret | null {
+  const rising = ROLES.flatMap((role) => secrets.filter((secret) => secret.role === role).slice(0, 1));
+  const enough = rising.find((secret) => allows(secret.role, wanted));
+  if (enough !== undefined) return { role: wanted, key: enough.key };
+  return wanted === "peer" ? null : (rising.at(-1) ?? null);
+}
+
+/** Whoever has the role `granted` may do what `needed` may do. */
+export function allows(granted: Role, needed: Role): boolean {
+  return ROLES.indexOf(granted) >= ROLES.indexOf(needed);
+}
+
+/** One `role:secret` a line; a line without a role is for every role. Blank lines and lines that start with `#` are skipped. */
+export function parseSecrets(text: string, file: string): readonly Secret[] {
+  const lines = text.split("\n").map((line) => line.trim());
+  const secrets = lines.flatMap((line, at): readonly Secret[] => {
+    if (line === "" || line.startsWith("#")) return [];
+    const { role, secret } = splitLine(line);
+    const key = new TextEncoder().encode(secret);
+    if (key.length >= MIN_SECRET_BYTES) return [{ role, key }];
+    throw new RaftqError(
+      "USAGE",
+      `line ${at + 1} of ${file} has a secret of ${key.length} bytes; it needs ${MIN_SECRET_BYTES} or more. A good one: head -c 32 /dev/urandom | base64.`,
+    );
+  });
+  if (secrets.length === 0)
+    throw new RaftqError("USAGE", `${file} holds no secret: write lines such as client:<secret>.`);
+  return secrets;
+}
+
+function splitLine(line: string): { readonly role: Role; readonly secret: string } {
+  const colon = line.indexOf(":");
+  // Whoever may be a member may do everything.
+  if (colon < 0) return { role: "peer", secret: line };
+  const name = line.slice(0, colon).trim();
+  const role = ROLES.find((one) => one === name);
+  if (role !== undefined) return { role, secret: line.slice(colon + 1).trim() };
+  throw new RaftqError(
+    "USAGE",
+    `"${name}" is no role: a secret stands behind ${ROLES.join(":, ")}: or alone on its line.`,
+  );
+}
