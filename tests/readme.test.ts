@@ -15,12 +15,13 @@ const documents = ["", "src", "tests"]
   )
   .filter((path) => path.endsWith(".md"));
 
-test("there are a README, a code map, a guide to the tests, a protocol, a format and a changelog", () => {
+test("there are a README, a code map, a guide to the tests, what is defended, a protocol, a format and a changelog", () => {
   for (const path of [
     "README.md",
     "CHANGELOG.md",
     "src/README.md",
     "tests/README.md",
+    "src/SECURITY.md",
     "src/wire/PROTOCOL.md",
     "src/storage/FORMAT.md",
   ]) {

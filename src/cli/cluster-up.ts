@@ -1,10 +1,11 @@
 // What does `raftq cluster up` do? It starts a local cluster, or resumes it, and stays with it until it is stopped.
 import { spawn } from "node:child_process";
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClusterFacts } from "../cluster/control.ts";
 import { hasAuthority } from "../cluster/authority.ts";
-import { clusterLayout, type Layout } from "../cluster/layout.ts";
+import { clusterLayout, type Layout, type TlsFiles, tlsFiles } from "../cluster/layout.ts";
 import { localCredentials } from "./credentials.ts";
 import { openNodeAccess } from "./node-access.ts";
 import type { NodeEnd } from "../cluster/node-process.ts";
@@ -82,7 +83,7 @@ async function upForeground(layout: Layout, values: UpValues): Promise<ExitCode>
   const ask = (): Promise<ClusterStatus> => askStatus(values.name, supervisor.facts().nodes, access);
   try {
     const status = await waitForLeader(ask, access, () => session.stopping || isHopeless(supervisor.facts(), founded));
-    if (status !== null) tellUp(status, values, session.live.isShown);
+    if (status !== null) tellUp(layout, status, values, session.live.isShown);
     else if (!session.stopping) await giveUpOrGoOn(supervisor, founded, values.name);
     await watchUntilStopped(session, supervisor, ask);
     session.live.show("");
@@ -178,7 +179,7 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
       askStatus(values.name, (await findRunning(layout))?.nodes ?? [], access);
     const status = await waitForLeader(ask, access, ended);
     if (status !== null) {
-      tellUp(status, values);
+      tellUp(layout, status, values);
       return EXIT.ok;
     }
   } finally {
@@ -233,22 +234,29 @@ async function tellRunning(layout: Layout, facts: ClusterFacts, values: UpValues
   try {
     const status = await askStatus(values.name, facts.nodes, access);
     if (!values.json) process.stderr.write(`Already running (pid ${facts.pid}).\n`);
-    tellUp(status, values);
+    tellUp(layout, status, values);
   } finally {
     access.close();
   }
   return EXIT.ok;
 }
 
+/** As another shell needs them, wherever it is. */
+function clientFiles(layout: Layout): TlsFiles | null {
+  if (!hasAuthority(layout)) return null;
+  const { cert, key, ca } = tlsFiles(layout, "client");
+  return { cert: resolve(cert), key: resolve(key), ca: resolve(ca) };
+}
+
 /** `live`: the nodes are shown below, and kept current. */
-function tellUp(status: ClusterStatus, values: UpValues, live = false): void {
+function tellUp(layout: Layout, status: ClusterStatus, values: UpValues, live = false): void {
   if (values.json) {
     process.stdout.write(`${JSON.stringify(status)}\n`);
     return;
   }
   const addresses = status.nodes.map((node) => node.address);
   const nodes = live ? "" : `${headline(status)}\n${processTable(status)}`;
-  process.stdout.write(`${nodes}${nextSteps(shownProgram(), values.name, addresses)}`);
+  process.stdout.write(`${nodes}${nextSteps(shownProgram(), values.name, addresses, clientFiles(layout))}`);
   const hint = evenSizeHint(status.nodes.length);
   if (hint !== null) process.stderr.write(`${hint}\n`);
 }

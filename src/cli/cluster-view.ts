@@ -1,4 +1,5 @@
 // How does a cluster look on a terminal? Pure: a status in, lines out.
+import type { TlsFiles } from "../cluster/layout.ts";
 import type { NodeEnd } from "../cluster/node-process.ts";
 import type { ClusterStatus, NodeLine } from "../cluster/status.ts";
 import { escapeText } from "./escape.ts";
@@ -55,12 +56,18 @@ export function headline(status: ClusterStatus): string {
 }
 
 /** The line that makes clients in this shell find the cluster. */
-export function exportLine(addresses: readonly string[]): string {
-  return `export RAFTQ_ADDR=${addresses.join(",")}`;
+export function exportLine(addresses: readonly string[], tls: TlsFiles | null): string {
+  const files = tls === null ? "" : ` RAFTQ_TLS_CERT=${tls.cert} RAFTQ_TLS_KEY=${tls.key} RAFTQ_TLS_CA=${tls.ca}`;
+  return `export RAFTQ_ADDR=${addresses.join(",")}${files}`;
 }
 
 /** What to do with a cluster that has just come up. `raftq`: how this program is called here. */
-export function nextSteps(raftq: string, name: string, addresses: readonly string[]): string {
+export function nextSteps(
+  raftq: string,
+  name: string,
+  addresses: readonly string[],
+  tls: TlsFiles | null = null,
+): string {
   const flag = name === "default" ? "" : ` --name ${name}`;
   const steps = [
     [`  ${raftq} client enqueue 42`, "then dequeue; without a command: the shell"],
@@ -68,7 +75,7 @@ export function nextSteps(raftq: string, name: string, addresses: readonly strin
     [`  ${raftq} cluster status --watch${flag}`, "who leads, and how far each log is"],
     [`  ${raftq} cluster down${flag}`, "stops all nodes, keeps their data"],
   ];
-  return `Try, in another terminal:\n${table(steps)}${exportLine(addresses)}\n`;
+  return `Try, in another terminal:\n${table(steps)}${exportLine(addresses, tls)}\n`;
 }
 
 /** Why a node is down that nobody stopped. */

@@ -18,11 +18,14 @@ export interface Layout {
   readonly tlsDirectory: string;
 }
 
+export interface TlsFiles {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca: string;
+}
+
 /** Where the files of one certificate lie: of the node `n1`, or of `admin`, `client`, `read-only`. */
-export function tlsFiles(
-  layout: Layout,
-  owner: string,
-): { readonly cert: string; readonly key: string; readonly ca: string } {
+export function tlsFiles(layout: Layout, owner: string): TlsFiles {
   const file = (base: string): string => join(layout.tlsDirectory, base);
   return { cert: file(`${owner}.crt`), key: file(`${owner}.key`), ca: file("ca.crt") };
 }

@@ -32,7 +32,7 @@ export interface World {
   pipe(args: readonly string[], onLine: (line: string, at: number) => void): Pipe;
   node(settings: NodeOptions): NodeProcess;
   /** `raftq cluster up`, detached; taken down at the end. The first port. */
-  up(size: number): Promise<number>;
+  up(size: number, flags?: readonly string[]): Promise<number>;
   /** `size` founders on free ports, a leader elected. */
   cluster(size: number, flags?: readonly string[]): Promise<Cluster>;
 }
@@ -106,10 +106,10 @@ export async function withWorld(work: (world: World) => Promise<void>): Promise<
       started.add({ end: () => node.kill() });
       return node;
     },
-    up: async (size) => {
+    up: async (size, flags = []) => {
       const port = await freePortRow(size);
       started.add({ end: () => runToEnd(directory, ["cluster", "down"], {}) });
-      const args = ["cluster", "up", String(size), "--base-port", String(port), "--detach"];
+      const args = ["cluster", "up", String(size), "--base-port", String(port), "--detach", ...flags];
       const { code, stderr } = await runToEnd(directory, args, {});
       if (code !== 0) throw new Error(`raftq ${args.join(" ")} exited with ${code}: ${stderr}`);
       return port;
