@@ -58,6 +58,8 @@ export const STORAGE = {
   segmentBytes: 8 * MiB,
   blockBytes: 4 * KiB,
   quietMs: 50,
+  /** How often a full disk is asked again whether the next segment fits. */
+  spaceRetryMs: 250,
   /** A snapshot is taken when the log since the last one outgrows max(this, factor x snapshot bytes). */
   compactMinBytes: 8 * MiB,
   compactFactor: 1,
@@ -82,6 +84,11 @@ export const SERVER = {
   foundingGraceMs: 400,
   /** How often a node compares its own address and membership with what the cluster knows. */
   membershipCheckMs: 1_000,
+  /** How often the file system is asked for its free space, beside the moments when this node itself takes or frees much. */
+  roomCheckMs: 1_000,
+  lowRoomCheckMs: 250,
+  /** A client that was refused for lack of room asks again after this. */
+  diskFullRetryMs: 200,
   /** How often a stopping node looks whether everybody is answered. */
   drainCheckMs: 5,
   /** A graceful stop hands over leadership and answers what is in flight within this. */

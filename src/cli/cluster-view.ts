@@ -32,7 +32,7 @@ export function processTable(status: ClusterStatus): string {
 
 /** What `cluster status` shows: where the log of each node stands. */
 export function statusTable(status: ClusterStatus): string {
-  const head = ["node", "address", "pid", "state", "term", "commit", "applied", "last", "snapshot"];
+  const head = ["node", "address", "pid", "state", "term", "commit", "applied", "last", "snapshot", ""];
   const rows = status.nodes.map((node) => [
     node.id,
     node.address,
@@ -43,6 +43,7 @@ export function statusTable(status: ClusterStatus): string {
     node.appliedIndex,
     node.lastIndex,
     node.snapshotIndex,
+    node.diskLow === true ? "disk low" : "",
   ]);
   return `${headline(status)}\n${table([head, ...rows])}`;
 }

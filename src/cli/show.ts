@@ -134,6 +134,7 @@ function statusJson(status: NodeStatus): string {
       ["role", member.role],
       ["reachable", member.reachable],
       ["matchIndex", member.matchIndex],
+      ["diskLow", member.diskLow],
     ]),
   );
   return jsonObject([
@@ -171,7 +172,7 @@ function statusText(status: NodeStatus): string {
       member.address,
       role,
       String(member.matchIndex),
-      member.reachable ? "reachable" : "not reachable",
+      `${member.reachable ? "reachable" : "not reachable"}${member.diskLow ? ", disk low" : ""}`,
     ];
   });
   return [

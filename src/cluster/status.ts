@@ -29,6 +29,8 @@ export interface NodeLine {
   readonly appliedIndex: number | null;
   readonly lastIndex: number | null;
   readonly snapshotIndex: number | null;
+  /** By its own word: too little is free on its disk. */
+  readonly diskLow: boolean | null;
 }
 
 export interface ClusterStatus {
@@ -129,6 +131,7 @@ function nodeLine(node: Asked, leading: NodeStatus | null): NodeLine {
     appliedIndex: answer?.appliedIndex ?? null,
     lastIndex: answer?.lastIndex ?? null,
     snapshotIndex: answer?.snapshotIndex ?? null,
+    diskLow: answer?.members.find((member) => member.id === answer.node.id)?.diskLow ?? null,
   };
 }
 

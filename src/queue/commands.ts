@@ -118,6 +118,16 @@ export function isSettle(command: Uint8Array): boolean {
   }
 }
 
+/** May it be executed while there is no room? What takes jobs out, or settles: not what adds any, nor what cannot be read. */
+export function needsNoRoom(command: Uint8Array): boolean {
+  try {
+    return decodeCommand(command, { maxJobsPerCommand: 0 }).type !== "enqueue";
+  } catch (error) {
+    if (error instanceof Malformed) return false;
+    throw error;
+  }
+}
+
 // Control characters, line and paragraph separators, and marks that reverse or hide text. Written out, not taken from the
 // engine's Unicode tables: nodes with another engine must judge alike.
 // oxlint-disable-next-line no-control-regex -- these are what a client id must not hold

@@ -295,6 +295,11 @@ export function clientOf(queue: Queue, sessionId: number): string | null {
   return queue.sessions.present.get(sessionId)?.clientId ?? queue.sessions.fenced.get(sessionId) ?? null;
 }
 
+/** It opened a session before that is not closed or expired: another OPEN of it makes the state hardly larger. */
+export function hasSession(queue: Queue, clientId: string): boolean {
+  return queue.sessions.idOf.has(clientId);
+}
+
 /** The answer to an OPEN of this very process that was applied before, while its session is the present one. */
 export function findOpen(queue: Queue, clientId: string, nonce: Uint8Array): Uint8Array | null {
   const session = openedBy(queue.sessions, { clientId, nonce });

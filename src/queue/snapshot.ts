@@ -27,6 +27,16 @@ const JOBS_FIELDS = 5;
 /** More than the part's own head, or the heads of a record of jobs, ever need. */
 const HEAD_BYTES = 32;
 
+/** At most, beside its payload, reply or name: what a job, an answer, a session and one of its openings take. */
+const JOB_BYTES = 5;
+const ANSWER_BYTES = 32;
+const SESSION_BYTES = 64;
+const OPENING_BYTES = 32;
+/** The header, the manifest, and what a file system rounds up. */
+const FIXED_BYTES = 16 * 1_024;
+/** Heads of parts and blocks, and unused ends of blocks on disk. */
+const PART_FACTOR = 1.01;
+
 interface Frozen {
   readonly limits: QueueLimits;
   readonly version: number;
@@ -52,6 +62,16 @@ export function freeze(queue: Queue, maxPartBytes: number): FrozenQueue {
       return next.done === true ? null : next.value;
     },
   };
+}
+
+/** At least what a snapshot of the present state takes, parts and manifest, without making one. */
+export function snapshotBytes({ ready, readyBytes, sessions }: Queue): number {
+  let bytes = FIXED_BYTES + readyBytes + ready * JOB_BYTES;
+  for (const { clientId, openings, answers, answerBytes } of sessions.present.values()) {
+    bytes += SESSION_BYTES + 3 * clientId.length + openings.length * OPENING_BYTES;
+    bytes += answerBytes + answers.length * ANSWER_BYTES;
+  }
+  return Math.ceil(bytes * PART_FACTOR);
 }
 
 function* partsOf(frozen: Frozen, maxPartBytes: number): Generator<Uint8Array, undefined> {

@@ -64,6 +64,7 @@ export function becomeLeader(state: RaftState, why: string): void {
     changeToken: null,
     join: null,
     probeToken: 0,
+    handOverFrom: now,
   };
   addProgress(state);
   const last = entryAt(log, log.lastIndex);

@@ -129,6 +129,8 @@ export interface Leadership {
   changeToken: Token | null;
   join: PendingJoin | null;
   probeToken: number;
+  /** A leader whose disk is low hands over from here on. */
+  handOverFrom: number;
 }
 
 /** A join under the id of another incarnation: is that one alive? */
@@ -141,7 +143,8 @@ export interface PendingJoin {
 }
 
 export interface Transfer {
-  readonly token: Token;
+  /** null: nobody asked; the leader itself wants to hand over. */
+  readonly token: Token | null;
   readonly to: MemberId;
   readonly term: Term;
   readonly deadline: number;

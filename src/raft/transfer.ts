@@ -8,7 +8,7 @@ import type { RaftState, Transfer } from "./state.ts";
 import { nodeIdOf, type MemberId, type NodeId } from "./types.ts";
 
 export function onTransfer(state: RaftState, token: Token, to: NodeId | null): void {
-  const { gathered, settings } = state;
+  const { gathered } = state;
   const refuse = (code: Refused["code"], message: string): void => {
     gathered.changed.push({ token, ok: false, refused: { code, message } });
   };
@@ -26,18 +26,23 @@ export function onTransfer(state: RaftState, token: Token, to: NodeId | null): v
         to === null ? "there is no other voter that answers" : `${to} is not a voter of this cluster`,
       );
     } else {
-      const deadline = state.now + settings.electionMaxMs;
-      state.transfer = { token, to: target, term: state.currentTerm, deadline, sent: false };
+      beginTransfer(state, token, target);
     }
   }
 }
 
+/** `token` null: the leader's own decision, nobody waits for the answer. */
+export function beginTransfer(state: RaftState, token: Token | null, to: MemberId): void {
+  const deadline = state.now + state.settings.electionMaxMs;
+  state.transfer = { token, to, term: state.currentTerm, deadline, sent: false };
+}
+
 /** The voter with the most of the log among those that answered lately. */
-export function bestFollower(state: RaftState): MemberId | null {
+export function bestFollower(state: RaftState, fits: (progress: Progress) => boolean = () => true): MemberId | null {
   let best: Progress | null = null;
   for (const id of state.members.voters) {
     const progress = state.progress.get(id);
-    if (progress === undefined || progress.stale || state.linksDown.has(id)) continue;
+    if (progress === undefined || progress.stale || state.linksDown.has(id) || !fits(progress)) continue;
     if (state.now - progress.lastHeard > state.settings.electionMaxMs) continue;
     if (best === null || progress.matchIndex > best.matchIndex) best = progress;
   }
@@ -65,6 +70,7 @@ function settle(state: RaftState, transfer: Transfer, leader: MemberId | null): 
   const { token, to } = transfer;
   const { changed } = state.gathered;
   state.transfer = null;
+  if (token === null) return;
   if (leader === to) {
     changed.push({ token, ok: true, index: state.commitIndex });
   } else if (leader === null) {

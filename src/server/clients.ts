@@ -1,8 +1,10 @@
 // What does a node answer to a client? Finds the session, or says who leads; then each request waits for its entry.
+import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
-import { encodeOpen, encodeTouch, isClientId } from "../queue/commands.ts";
-import { findOpen, lookUp } from "../queue/queue.ts";
+import { encodeOpen, encodeTouch, isClientId, needsNoRoom } from "../queue/commands.ts";
+import { findOpen, hasSession, lookUp } from "../queue/queue.ts";
+import { hasRoom, votersWithRoom } from "../raft/room.ts";
 import { nodeIdOf } from "../raft/types.ts";
 import type { ClientMessage, Request, ServerMessage } from "../wire/protocol.ts";
 import type { Connection } from "../wire/connection.ts";
@@ -75,6 +77,12 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     return failure("NO_LEADER", `${facts.self.id} knows no leader at present`, { retryAfterMs: OVERLOADED_RETRY_MS });
   };
 
+  const diskFull = (consequence: string): Failure => {
+    const { room, voters } = votersWithRoom(replica.raft);
+    const message = `only ${room} of ${voters} voters have room on their disks: ${consequence}`;
+    return failure("DISK_FULL", message, { retryAfterMs: SERVER.diskFullRetryMs });
+  };
+
   function settleOutcome(asked: Asked, outcome: Outcome): void {
     const { frameId } = asked.message;
     if (outcome.type === "failed") return refuse(asked, withRetry(outcome.failure));
@@ -100,6 +108,10 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     const place = underWay.enter(asked, message, lastNumber);
     if (place.type === "refused") return refuse(asked, place.failure);
     if (place.type === "waits") return;
+    if (!hasRoom(replica.raft) && !needsNoRoom(message.command)) {
+      const why = diskFull("enqueues are refused until space is freed there or jobs are taken out; dequeues pass");
+      return place.waiter.settle({ type: "failed", failure: why });
+    }
     // A malformed command enters the log too: its refusal becomes the number's answer, and the numbers behind it can go on.
     const { session, number, answeredUpTo, command: body } = message;
     replica.propose({ kind: "command", session, number, answeredUpTo, body }, place.waiter);
@@ -116,6 +128,11 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
         const known = findOpen(replica.queue(), message.clientId, message.nonce);
         if (known !== null)
           return answer(asked.visitor, { type: "reply", frameId: message.frameId, duplicate: true, reply: known });
+        if (!hasRoom(replica.raft) && !hasSession(replica.queue(), message.clientId)) {
+          const who =
+            "no new client is let in until space is freed there; clients with a session, by their id, can dequeue";
+          return refuse(asked, diskFull(who));
+        }
         const body = encodeOpen({ clientId: message.clientId, nonce: message.nonce });
         const draft = { kind: "open", session: 0, number: 0, answeredUpTo: 0, body } as const;
         return replica.propose(draft, { settle: (outcome) => settleOutcome(asked, outcome) });

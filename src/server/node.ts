@@ -3,7 +3,7 @@ import { DEFAULTS, RAFT, SERVER, WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import { type Failure, failure, RaftqError } from "../lib/errors.ts";
 import { createQueue } from "../queue/queue.ts";
-import type { Refused } from "../raft/effects.ts";
+import type { Input, Refused } from "../raft/effects.ts";
 import type { Entry } from "../raft/entry.ts";
 import { entryAt } from "../raft/log.ts";
 import { createRaft, type Raft } from "../raft/raft.ts";
@@ -20,6 +20,7 @@ import { join, type Joining } from "./joining.ts";
 import { createPeers, type Peers } from "./peers.ts";
 import { createRefusals } from "./refusals.ts";
 import { createReplica, type Replica } from "./replica.ts";
+import { createRoom, type Room } from "./room.ts";
 import { createSnapshots, restoreFrom } from "./snapshots.ts";
 import { membersOf, type NodeFacts, statusOf } from "./status.ts";
 import type { NodeSettings, OnStopped, Ports, RunningNode, Started } from "./types.ts";
@@ -44,6 +45,7 @@ interface Serving {
   readonly clients: Clients;
   readonly peers: Peers;
   readonly facts: NodeFacts;
+  readonly room: Room;
 }
 
 /** Starts a node; `onStarted` is called once it listens, `onStopped` once, at its end. Neither from inside the call. */
@@ -106,6 +108,7 @@ export function startNode(
     onFailure: (error: Error) => fatal(new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error)),
     after: (ms: number, callback: () => void) => clock.after(ms, callback),
     segmentBytes: settings.segmentBytes,
+    onSpaceChanged: () => serving?.room.measure(),
   };
   openStorage(disk, storageSettings, (opened) => {
     if (!opened.ok) return finish(opened.error);
@@ -289,7 +292,8 @@ export function startNode(
       settings: WIRE,
       log,
     });
-    const snapshots = createSnapshots(opened, settings, (input) => replica.input(input), log);
+    const input = (given: Input): void => replica.input(given);
+    const snapshots = createSnapshots(opened, settings, () => room, input, log);
     const replica = createReplica(raft, queue, {
       clock,
       storage: opened,
@@ -299,6 +303,11 @@ export function startNode(
       onFatal: (refused: Refused) => fatal(new RaftqError(refused.code, refused.message)),
       heartbeatMs: settings.heartbeatMs,
     });
+    const { writtenBytes } = snapshots;
+    const room = createRoom(
+      { disk, clock, storage: opened, log, input, queue: () => replica.queue(), writtenBytes },
+      settings,
+    );
     const facts: NodeFacts = {
       self: own,
       clusterId: id,
@@ -311,7 +320,7 @@ export function startNode(
       maxLogPageBytes: SERVER.maxLogPageBytes,
     };
     const clients = createClients(replica, facts, SERVER);
-    serving = { replica, clients, peers, facts };
+    serving = { replica, clients, peers, facts, room };
     peers.start(replica);
     watchMembership(own, raft);
     return serving;
@@ -354,6 +363,7 @@ export function startNode(
     listener?.close();
     serving?.replica.halt();
     serving?.peers.stop();
+    serving?.room.stop();
     door.closeAll(failure("CONNECTION_LOST", "this node is stopping"));
   }
 

@@ -8,6 +8,7 @@ import type { InstallSnapshot } from "../raft/messages.ts";
 import { metaAt, type Raft } from "../raft/raft.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
 import { MAX_PART_BYTES, type Storage } from "../storage/types.ts";
+import type { Room } from "./room.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
 
 /** How far the log may outgrow its limit while a member still receives the last snapshot. */
@@ -20,40 +21,66 @@ export interface Snapshots {
   storePart(part: Effects["storeParts"][number]): void;
   /** The state of a snapshot that counts, in place of the present one. */
   restore(meta: SnapshotMeta): Queue;
+  /** Of the snapshot that is being written, or was written and does not count yet. */
+  writtenBytes(): number;
 }
 
-type Rule = Pick<NodeSettings, "compactMinBytes" | "compactFactor">;
+type Rule = Pick<NodeSettings, "compactMinBytes" | "compactFactor" | "segmentBytes">;
 
 export function createSnapshots(
   storage: Storage,
   rule: Rule,
+  room: () => Room,
   input: (input: Input) => void,
   log: (line: LogEvent) => void,
 ): Snapshots {
   let saving = false;
+  let writtenBytes = 0;
   let savedIndex = storage.recovered.snapshot?.index ?? 0;
+
+  function isDue(raft: Raft): boolean {
+    const limit = Math.max(rule.compactMinBytes, rule.compactFactor * storage.snapshotBytes());
+    const bytes = storage.logBytes();
+    // A newer snapshot makes a transfer that is under way start again: wait for it, but not for ever.
+    return bytes > limit && (bytes > PATIENCE * limit || !isSendingSnapshot(raft));
+  }
+
+  /** On a disk that is nearly full: is there a segment's worth to win, from the log or because less waits than in the last snapshot? */
+  function givesRoom(): boolean {
+    const won = storage.logBytes() + Math.max(0, storage.snapshotBytes() - room().snapshotBytes());
+    return won > rule.segmentBytes;
+  }
 
   return {
     consider: (raft, queue) => {
       if (saving || queue.appliedIndex <= savedIndex) return;
       // The last one was saved but does not count yet, so the log has not shrunk yet either.
       if ((raft.snapshot?.index ?? 0) < savedIndex) return;
-      const limit = Math.max(rule.compactMinBytes, rule.compactFactor * storage.snapshotBytes());
-      const bytes = storage.logBytes();
-      if (bytes <= limit) return;
-      // A newer snapshot makes a transfer that is under way start again: wait for it, but not for ever.
-      if (bytes <= PATIENCE * limit && isSendingSnapshot(raft)) return;
+      writtenBytes = 0;
+      if (!room().fitsSnapshot() || !(room().isTight() ? givesRoom() : isDue(raft))) return;
       saving = true;
       const meta = metaAt(raft, queue.appliedIndex);
       assert(meta.index === queue.appliedIndex, "a snapshot stands for what is applied");
       const state = freeze(queue, MAX_PART_BYTES);
-      storage.saveSnapshot(meta, state, () => {
+      const nextPart = (): Uint8Array | null => {
+        const part = state.nextPart();
+        writtenBytes += part?.length ?? 0;
+        return part;
+      };
+      storage.saveSnapshot(meta, { nextPart }, (isSaved) => {
         saving = false;
+        if (!isSaved) {
+          room().ranOut();
+          const text = `there is no room for a snapshot at index ${meta.index}; trying again later`;
+          return log({ level: "debug", event: "snapshot-failed", text });
+        }
         savedIndex = meta.index;
         log({ level: "debug", event: "snapshot-saved", text: `saved a snapshot at index ${meta.index}` });
         input({ type: "snapshotSaved", meta });
       });
     },
+
+    writtenBytes: () => writtenBytes,
 
     partToSend: ({ term, meta, part }) => {
       const stored = storage.manifest(meta.index);

@@ -47,7 +47,9 @@ export function statusOf(replica: Replica, facts: NodeFacts): NodeStatus {
     const id = memberId(member);
     const reachable = id === raft.self || facts.isReachable(id);
     const matchIndex = raft.role === "leader" ? matchOf(raft, id) : 0;
-    return { id: member.id, incarnation: member.incarnation, address: member.address, role, reachable, matchIndex };
+    const diskLow = id === raft.self ? raft.diskLow : (raft.progress.get(id)?.diskLow ?? false);
+    const { id: name, incarnation, address } = member;
+    return { id: name, incarnation, address, role, reachable, matchIndex, diskLow };
   });
   return {
     node: facts.self,

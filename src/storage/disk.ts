@@ -20,7 +20,10 @@ export interface Disk {
   /** Bytes of the file; null when it does not exist. */
   size(path: string): number | null;
   makeDirectory(path: string, done: Done): void;
-  /** Creates a file that must not exist, `size` bytes of zeros, its content and size synced (not its directory). */
+  /**
+   * Creates a file that must not exist, `size` bytes of zeros, its content and size synced (not its directory). The zeros are
+   * written, so that later writes inside the file need no more room. Nothing is left of a file that could not be made.
+   */
   create(path: string, size: number, done: (error: Error | null, file: DiskFile | null) => void): void;
   /** Opens an existing file for writing. */
   open(path: string, done: (error: Error | null, file: DiskFile | null) => void): void;
@@ -34,7 +37,21 @@ export interface Disk {
   remove(path: string, done: Done): void;
   /** Removes a directory that is empty. */
   removeDirectory(path: string, done: Done): void;
+  /** What this process may still write to the file system of the data directory. Infinity when it cannot be known. */
+  freeBytes(done: (bytes: number) => void): void;
   /** Takes the lock of the data directory, or throws RaftqError LOCKED naming the holder's pid. */
   lock(): void;
   unlock(): void;
+}
+
+const NO_SPACE: readonly unknown[] = ["ENOSPC", "EDQUOT"];
+
+/** The disk is full, or the quota is used up: nothing is broken, and it may be otherwise later. */
+export function isNoSpace(error: Error): boolean {
+  return "code" in error && NO_SPACE.includes(error.code);
+}
+
+export function noSpace(needed: number, free: number): Error {
+  const message = `no space: ${Math.floor(free)} bytes are free, ${needed} are needed`;
+  return Object.assign(new Error(message), { code: "ENOSPC" });
 }

@@ -1,9 +1,11 @@
 // What happens at the first failed write? It is told once, and from then on nothing goes on: no acknowledgement, no further write.
-import type { Done } from "./disk.ts";
+import { type Done, isNoSpace } from "./disk.ts";
 
 export interface Gate {
   /** Goes on with `then` after a step that succeeded, unless something failed meanwhile; reports the failure of one that did not. */
   readonly orFail: (then: () => void) => Done;
+  /** The same, but lack of space is no failure: then it goes on with `noSpace`. Only for what is not promised to anybody yet. */
+  readonly orFailUnlessNoSpace: (then: () => void, noSpace: () => void) => Done;
   readonly isOpen: () => boolean;
   /** Nothing goes on from now on, and nothing is a failure any more. */
   readonly shut: () => void;
@@ -14,13 +16,18 @@ export interface Gate {
 export function createGate(report: (error: Error) => void): Gate {
   let open = true;
   let whenFailed = (): void => undefined;
+  const orFail: Gate["orFail"] = (then) => (error) => {
+    if (!open) return;
+    if (error === null) return then();
+    open = false;
+    report(error);
+    whenFailed();
+  };
   return {
-    orFail: (then) => (error) => {
-      if (!open) return;
-      if (error === null) return then();
-      open = false;
-      report(error);
-      whenFailed();
+    orFail,
+    orFailUnlessNoSpace: (then, noSpace) => (error) => {
+      if (open && error !== null && isNoSpace(error)) noSpace();
+      else orFail(then)(error);
     },
     isOpen: () => open,
     shut: () => {

@@ -2,11 +2,13 @@
 import { assert } from "../lib/assert.ts";
 import type { Entry } from "../raft/entry.ts";
 import { encodeFrame, FRAME_HEADER_BYTES, frameBytes, type FrameContent, type FramePointer } from "./batch-frame.ts";
-import type { Disk, DiskFile, Done } from "./disk.ts";
+import { type Disk, type DiskFile, type Done, noSpace } from "./disk.ts";
 import type { Extents } from "./extents.ts";
 import type { RecoveredLog } from "./recovery.ts";
 import { encodeSegmentHeader, LOG_DIRECTORY, segmentPath, type Segment } from "./segment.ts";
 import { inSequence } from "./sequence.ts";
+import { createSpare } from "./spare.ts";
+import type { OpenStorage } from "./types.ts";
 
 export interface LogSettings {
   readonly segmentBytes: number;
@@ -14,6 +16,9 @@ export interface LogSettings {
   readonly formatVersion: number;
   readonly drawSalt: () => number;
   readonly extents: Extents;
+  readonly after: OpenStorage["after"];
+  /** A segment was made, or could not be made. */
+  readonly onSpaceChanged: () => void;
 }
 
 export interface LogWriter {
@@ -23,18 +28,22 @@ export interface LogWriter {
   readonly append: (contents: readonly FrameContent[], done: Done) => void;
   /** Writes an empty frame, unless the last one is: it proves that the frame before it is whole. */
   readonly appendClosing: (done: Done) => void;
-  /** Makes the next segment ahead of its need. */
+  /** Makes the next segment ahead of its need; tries at once when it waits for space. */
   readonly prepare: () => void;
+  /** The next segment could not be made for lack of space. It is tried again and again. */
+  readonly lacksSpace: () => boolean;
+  /** From now on an append that would have to wait for space calls this instead, and nothing is tried any more. */
+  readonly waitNoMore: (stuck: () => void) => void;
   /** Waits for a segment that is being made, and closes the files. */
   readonly close: (done: () => void) => void;
 }
 
-interface OpenSegment {
+export interface OpenSegment {
   readonly segment: Segment;
   readonly file: DiskFile;
 }
 
-type Opened = (error: Error | null, opened: OpenSegment | null) => void;
+export type Opened = (error: Error | null, opened: OpenSegment | null) => void;
 
 /** Entries of one persist in as few frames as fit a segment, which also holds a header, an opening and a continuing frame. */
 export function batchFrames(
@@ -58,13 +67,10 @@ export function batchFrames(
   return frames;
 }
 
+export type LogBegun = (error: Error | null, log: LogWriter | null) => void;
+
 /** Begins a new segment behind what was recovered: its first frame is the copy of the last one, or an empty frame. */
-export function beginLog(
-  disk: Disk,
-  recovered: RecoveredLog,
-  settings: LogSettings,
-  done: (error: Error | null, log: LogWriter | null) => void,
-): void {
+export function beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSettings, done: LogBegun): void {
   const content = recovered.copied ?? { kind: "opening" };
   const { blockBytes, extents } = settings;
   const make = segmentMaker(disk, settings, recovered.nextSegment);
@@ -92,7 +98,7 @@ function writeSynced(disk: Disk, file: DiskFile, offset: number, bytes: Uint8Arr
   disk.write(file, offset, bytes, (error) => (error === null ? disk.sync(file, done) : done(error)));
 }
 
-type SegmentMaker = (bytes: number, done: Opened) => void;
+export type SegmentMaker = (bytes: number, done: Opened) => void;
 
 /** Creates segments under rising numbers: sized, with a header, and durable together with their name. */
 function segmentMaker(disk: Disk, settings: LogSettings, firstNumber: number): SegmentMaker {
@@ -102,66 +108,19 @@ function segmentMaker(disk: Disk, settings: LogSettings, firstNumber: number): S
     const salt = settings.drawSalt();
     const path = segmentPath(number, salt);
     const segment: Segment = { path, segment: number, salt, blockBytes: settings.blockBytes, bytes };
-    disk.create(path, bytes, (error, file) => {
-      if (error !== null || file === null) return done(error, null);
-      inSequence(
-        [
-          (step) => writeSynced(disk, file, 0, encodeSegmentHeader(segment, settings.formatVersion), step),
-          (step) => disk.syncDirectory(LOG_DIRECTORY, step),
-        ],
-        (failed) => (failed === null ? done(null, { segment, file }) : done(failed, null)),
-      );
-    });
-  };
-}
-
-interface Spare {
-  readonly prepare: () => void;
-  /** The prepared segment, or a new one if there is none of at least that size. */
-  readonly take: (bytes: number, done: Opened) => void;
-  readonly close: (done: () => void) => void;
-}
-
-/** One segment ahead. That it cannot be made is no failure until it is needed: then making it is tried once more. */
-function createSpare(disk: Disk, make: SegmentMaker, segmentBytes: number): Spare {
-  let ready: OpenSegment | null = null;
-  let making = false;
-  let whenMade: (() => void) | null = null;
-  const settle = (): void => {
-    const waiting = whenMade;
-    whenMade = null;
-    waiting?.();
-  };
-  const take = (bytes: number, done: Opened): void => {
-    if (making) {
-      whenMade = () => take(bytes, done);
-      return;
-    }
-    const spare = ready;
-    ready = null;
-    if (spare !== null && spare.segment.bytes >= bytes) return done(null, spare);
-    if (spare !== null) disk.close(spare.file);
-    make(bytes, done);
-  };
-  return {
-    prepare: () => {
-      if (making || ready !== null) return;
-      making = true;
-      make(segmentBytes, (_, opened) => {
-        making = false;
-        ready = opened;
-        settle();
+    const create = (): void =>
+      disk.create(path, bytes, (error, file) => {
+        if (error !== null || file === null) return done(error, null);
+        inSequence(
+          [
+            (step) => writeSynced(disk, file, 0, encodeSegmentHeader(segment, settings.formatVersion), step),
+            (step) => disk.syncDirectory(LOG_DIRECTORY, step),
+          ],
+          (failed) => (failed === null ? done(null, { segment, file }) : done(failed, null)),
+        );
       });
-    },
-    take,
-    close: (done) => {
-      const finish = (): void => {
-        if (ready !== null) disk.close(ready.file);
-        done();
-      };
-      if (making) whenMade = finish;
-      else finish();
-    },
+    // Asked first: to write until nothing fits any more would take the last room from everybody on this file system.
+    disk.freeBytes((free) => (free < bytes ? done(noSpace(bytes, free), null) : create()));
   };
 }
 
@@ -176,7 +135,7 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   const { blockBytes, segmentBytes, extents } = settings;
   const startSegment = state.current.segment.segment;
   let nextNumber = state.last.number + 1;
-  const spare = createSpare(disk, make, segmentBytes);
+  const spare = createSpare(disk, make, settings);
 
   const put = (
     target: OpenSegment,
@@ -246,9 +205,13 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
       if (state.isEmpty) return done(null);
       const fits = state.last.end + 2 * blockBytes <= state.current.segment.bytes;
       if (fits) appendOne({ kind: "closing" }, done);
+      // Not worth waiting for: what is written next proves the frame as well.
+      else if (spare.lacksSpace()) done(null);
       else rotate(segmentBytes, done);
     },
     prepare: spare.prepare,
+    lacksSpace: spare.lacksSpace,
+    waitNoMore: spare.waitNoMore,
     close: (done) => {
       disk.close(state.current.file);
       spare.close(done);

@@ -42,7 +42,8 @@ export function createRealDisk(directory: string): Disk {
         if (error !== null) return done(error, null);
         fillWithZeros(descriptor, 0, size, (failed) => {
           if (failed === null) return done(null, opened(path, descriptor));
-          fs.close(descriptor, () => done(failed, null));
+          // Half a file would hold the very room that is missing.
+          fs.close(descriptor, () => fs.unlink(full(path), () => done(failed, null)));
         });
       });
     },
@@ -63,6 +64,11 @@ export function createRealDisk(directory: string): Disk {
     rename: (from, to, done) => fs.rename(full(from), full(to), (error) => done(error)),
     remove: (path, done) => fs.unlink(full(path), (error) => done(error)),
     removeDirectory: (path, done) => fs.rmdir(full(path), (error) => done(error)),
+    freeBytes: (done) => {
+      fs.statfs(directory, { bigint: true }, (error, found) => {
+        done(error === null && found.bavail >= 0n ? Number(found.bavail * found.bsize) : Infinity);
+      });
+    },
     lock: () => {
       prepareDirectory(directory);
       release = takeLock(directory, process.pid);

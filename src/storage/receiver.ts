@@ -27,7 +27,10 @@ interface Receiving {
 }
 
 export interface Receiver {
-  /** Stores one part and answers with the number of the next one wanted; of all parts, once they are complete. */
+  /**
+   * Stores one part and answers with the number of the next one wanted; of all parts, once they are complete. Without the space
+   * for it nothing is kept and nothing answered: the sender comes again after a while.
+   */
   readonly store: (part: ReceivedPart, done: (nextPart: number) => void) => void;
   /** Inside the lane: what was received of this snapshot is about to be overwritten. */
   readonly forget: (directory: string) => void;
@@ -45,7 +48,7 @@ export function createReceiver({
   let receiving: Receiving | null = null;
 
   /** Drops what an earlier sender left, and begins anew if the manifest is what it should be. */
-  const begin = (part: ReceivedPart, then: () => void): void => {
+  const begin = (part: ReceivedPart, then: () => void, noSpace: () => void): void => {
     const directory = directoryOf(part.meta);
     const manifest = decodeManifest(part.manifest, formatVersion);
     const abandoned = receiving;
@@ -54,30 +57,38 @@ export function createReceiver({
       if (manifest === null || directoryOf(manifest.meta) !== directory || manifest.parts.length !== part.parts)
         return then();
       onBegin(part);
-      writer.begin(directory, () => {
+      const bytes = manifest.parts.reduce((sum, { bytes: length }) => sum + length, part.manifest.length);
+      const begun = (): void => {
         receiving = { directory, manifest, manifestBytes: new Uint8Array(part.manifest), nextPart: 0 };
         then();
-      });
+      };
+      writer.begin(directory, bytes, begun, noSpace);
     };
     if (abandoned === null) open();
     else writer.remove(abandoned.directory, open);
   };
 
-  const accept = (part: ReceivedPart, answer: (nextPart: number) => void): void => {
+  const accept = (part: ReceivedPart, answer: (nextPart: number) => void, noSpace: () => void): void => {
     const state = receiving;
     if (state === null || state.directory !== directoryOf(part.meta)) return answer(0);
     const expected = state.manifest.parts[state.nextPart];
     const matches = expected?.bytes === part.bytes.length && expected.crc === crc32(part.bytes);
     if (part.part !== state.nextPart || !matches) return answer(state.nextPart);
-    writer.part(state.directory, part.part, part.bytes, () => {
+    const drop = (): void => {
+      receiving = null;
+      noSpace();
+    };
+    const complete = (snapshot: CompleteSnapshot): void => {
+      onComplete(snapshot);
+      answer(state.nextPart);
+    };
+    const written = (): void => {
       state.nextPart++;
       if (state.nextPart < state.manifest.parts.length) return answer(state.nextPart);
       receiving = null;
-      writer.complete(state.directory, state.manifest, state.manifestBytes, (snapshot) => {
-        onComplete(snapshot);
-        answer(state.nextPart);
-      });
-    });
+      writer.complete(state.directory, state.manifest, state.manifestBytes, complete, drop);
+    };
+    writer.part(state.directory, part.part, part.bytes, written, drop);
   };
 
   return {
@@ -88,9 +99,10 @@ export function createReceiver({
             release();
             done(nextPart);
           });
+        const noSpace = (): void => soon(release);
         if (isComplete(part)) answer(part.parts);
-        else if (part.part === 0) begin(part, () => accept(part, answer));
-        else accept(part, answer);
+        else if (part.part === 0) begin(part, () => accept(part, answer, noSpace), noSpace);
+        else accept(part, answer, noSpace);
       });
     },
     forget: (directory) => {

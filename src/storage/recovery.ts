@@ -30,6 +30,8 @@ export interface RecoveredLog {
   readonly nextSegment: number;
   /** Files that are not log once the next segment and a meta that names it are durable. */
   readonly unused: readonly string[];
+  /** Those of them that were made ahead and never begun: no state of the disk counts on them. */
+  readonly neverBegun: readonly string[];
   readonly tornBytes: number;
 }
 
@@ -71,6 +73,7 @@ export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): R
     nextNumber: (frames.at(-1)?.frame.number ?? 0) + 2,
     nextSegment: Math.max(meta?.startSegment ?? 0, meta?.floorSegment ?? 0, ...found.map(({ number }) => number)) + 1,
     unused: found.filter(({ path }) => !inChain.has(path)).map(({ path }) => path),
+    neverBegun: found.filter(({ number }) => head === undefined || number > head.number).map(({ path }) => path),
     tornBytes,
   };
 }

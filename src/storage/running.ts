@@ -32,6 +32,8 @@ interface Running extends Directory {
   readonly deletions: Lane;
   readonly snapshots: Snapshots;
   readonly soon: (callback: () => void) => void;
+  /** Files were deleted. */
+  readonly onFreed: () => void;
 }
 
 export function createStorage(directory: Directory): Storage {
@@ -41,17 +43,22 @@ export function createStorage(directory: Directory): Storage {
   const soon = (callback: () => void): void => {
     settings.after(0, callback);
   };
+  const onFreed = (): void => {
+    log.prepare();
+    settings.onSpaceChanged();
+  };
   const running: Running = {
     ...directory,
     gate,
     soon,
+    onFreed,
     // After a failure the lane stands still.
     lane: (task) =>
       writes((release) => {
         if (gate.isOpen()) task(release);
       }),
     deletions: createLane(),
-    snapshots: openSnapshots(disk, snapshot, { formatVersion: STORAGE.formatVersion, gate, soon }),
+    snapshots: openSnapshots(disk, snapshot, { formatVersion: STORAGE.formatVersion, gate, soon, onFreed }),
   };
   const { snapshots } = running;
   const quiet = createQuietTimer(running);
@@ -70,6 +77,7 @@ export function createStorage(directory: Directory): Storage {
     },
     readPart: snapshots.readPart,
     logBytes: extents.logBytes,
+    lacksSpace: log.lacksSpace,
     snapshotBytes: () => snapshots.counted()?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
     close: (done) => {
       quiet.cancel();
@@ -144,12 +152,20 @@ function framesOf(batch: Persist, segmentBytes: number, snapshots: Snapshots): r
 }
 
 /** Deletes the segments of which no entry is needed: first meta says where the log begins, then they go, oldest first. */
-function compact({ disk, extents, lane, deletions, meta, gate }: Running, keepFrom: LogIndex): void {
+function compact(running: Running, keepFrom: LogIndex): void {
+  const { disk, extents, lane, deletions, meta, gate, onFreed } = running;
   const dropped = extents.dropBelow(keepFrom);
   if (dropped.length === 0) return;
   const floorSegment = must(extents.oldest(), "the segment being written stays").segment;
   const removals = dropped.map((segment) => (next: Done) => disk.remove(segment.path, next));
-  const deleteAll = (): void => deletions((release) => inSequence(removals, gate.orFail(release)));
+  const deleteAll = (): void =>
+    deletions((release) => {
+      const deleted = (): void => {
+        release();
+        onFreed();
+      };
+      inSequence(removals, gate.orFail(deleted));
+    });
   lane((release) => {
     const recorded = (): void => {
       release();
@@ -176,11 +192,16 @@ function setCluster({ lane, meta, gate }: Running, clusterId: ClusterId, done: (
 
 /** After a failure there is nothing to wait for. */
 function close({ disk, lane, deletions, log, meta, snapshots, gate, soon }: Running, done: () => void): void {
+  let ended = false;
   const end = (): void => {
+    if (ended) return;
+    ended = true;
     gate.shut();
     disk.unlock();
     done();
   };
+  // A write that waits for space was never acknowledged: a stop need not wait with it.
+  log.waitNoMore(() => soon(end));
   if (!gate.isOpen()) return soon(end);
   gate.onFailure(() => soon(end));
   const closeFiles = (): void =>

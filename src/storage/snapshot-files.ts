@@ -29,6 +29,11 @@ export function snapshotDirectories(disk: Disk): readonly string[] {
   return names.map((name) => `${SNAPSHOT_DIRECTORY}/${name}`);
 }
 
+/** It was never completed, or its deletion has begun: no state of the disk counts on it. */
+export function isIncomplete(disk: Disk, directory: string): boolean {
+  return disk.size(manifestPath(directory)) === null;
+}
+
 const partPath = (directory: string, part: number): string => `${directory}/part-${String(part).padStart(6, "0")}`;
 const manifestPath = (directory: string): string => `${directory}/manifest`;
 
@@ -75,24 +80,28 @@ export function readPart(disk: Disk, { directory, manifest }: CompleteSnapshot, 
   throw corrupt(path, 0, "the part does not match the manifest's checksum");
 }
 
-/** Writes and removes the files of snapshots; every step goes on only if the one before it succeeded. */
+/**
+ * Writes and removes the files of snapshots; every step goes on only if the one before it succeeded. When there is no space for
+ * one, what was written of the snapshot is removed, and then `noSpace` is called.
+ */
 export interface SnapshotWriter {
-  /** Makes an empty directory, whatever an earlier attempt left there. */
-  readonly begin: (directory: string, then: () => void) => void;
-  readonly part: (directory: string, part: number, bytes: Uint8Array, then: () => void) => void;
+  /** Makes an empty directory, whatever an earlier attempt left there. `bytes`: that much must be free. */
+  readonly begin: (directory: string, bytes: number, then: () => void, noSpace: () => void) => void;
+  readonly part: (directory: string, part: number, bytes: Uint8Array, then: () => void, noSpace: () => void) => void;
   /** Writes the manifest and makes all names durable. */
   readonly complete: (
     directory: string,
     manifest: Manifest,
     manifestBytes: Uint8Array,
     then: (snapshot: CompleteSnapshot) => void,
+    noSpace: () => void,
   ) => void;
   readonly remove: (directory: string, then: () => void) => void;
   /** Waits for the removals that were begun. */
   readonly settle: (then: () => void) => void;
 }
 
-export function createSnapshotWriter(disk: Disk, { orFail }: Gate): SnapshotWriter {
+export function createSnapshotWriter(disk: Disk, { orFail, orFailUnlessNoSpace }: Gate): SnapshotWriter {
   const removals = createLane();
 
   const remove = (directory: string, then: () => void): void =>
@@ -105,8 +114,7 @@ export function createSnapshotWriter(disk: Disk, { orFail }: Gate): SnapshotWrit
       else removeSnapshot(disk, directory, orFail(removed));
     });
 
-  const writeFile = (path: string, bytes: Uint8Array, then: () => void): void => {
-    const written = orFail(then);
+  const writeFile = (path: string, bytes: Uint8Array, written: Done): void => {
     disk.create(path, 0, (error, file) => {
       if (error !== null || file === null) return written(error);
       inSequence([(next) => disk.write(file, 0, bytes, next), (next) => disk.sync(file, next)], (problem) => {
@@ -117,12 +125,23 @@ export function createSnapshotWriter(disk: Disk, { orFail }: Gate): SnapshotWrit
   };
 
   return {
-    begin: (directory, then) => remove(directory, () => disk.makeDirectory(directory, orFail(then))),
-    part: (directory, part, bytes, then) => writeFile(partPath(directory, part), bytes, then),
-    complete: (directory, manifest, manifestBytes, then) => {
+    begin: (directory, bytes, then, noSpace) =>
+      remove(directory, () =>
+        disk.freeBytes((free) => {
+          if (free < bytes) noSpace();
+          else disk.makeDirectory(directory, orFailUnlessNoSpace(then, noSpace));
+        }),
+      ),
+    part: (directory, part, bytes, then, noSpace) => {
+      const giveUp = (): void => remove(directory, noSpace);
+      writeFile(partPath(directory, part), bytes, orFailUnlessNoSpace(then, giveUp));
+    },
+    complete: (directory, manifest, manifestBytes, then, noSpace) => {
+      const giveUp = (): void => remove(directory, noSpace);
       const names = [directory, SNAPSHOT_DIRECTORY].map((path) => (next: Done) => disk.syncDirectory(path, next));
       const named = (): void => then({ directory, manifest, manifestBytes, crc: manifestCrc(manifestBytes) });
-      writeFile(manifestPath(directory), manifestBytes, () => inSequence(names, orFail(named)));
+      const nameIt = (): void => inSequence(names, orFailUnlessNoSpace(named, giveUp));
+      writeFile(manifestPath(directory), manifestBytes, orFailUnlessNoSpace(nameIt, giveUp));
     },
     remove,
     settle: (then) =>

@@ -18,7 +18,8 @@ import {
 import { MAX_PART_BYTES, type SnapshotSource } from "./types.ts";
 
 export interface Snapshots {
-  readonly save: (meta: SnapshotMeta, source: SnapshotSource, done: () => void) => void;
+  /** `done(false)`: there was no space; nothing of it is left. */
+  readonly save: (meta: SnapshotMeta, source: SnapshotSource, done: (isSaved: boolean) => void) => void;
   readonly receive: Receiver["store"];
   /** A complete snapshot. */
   readonly at: (index: LogIndex) => CompleteSnapshot | null;
@@ -36,10 +37,12 @@ export interface SnapshotSettings {
   readonly gate: Gate;
   /** Runs `callback` from a later event. */
   readonly soon: (callback: () => void) => void;
+  /** A snapshot was deleted. */
+  readonly onFreed: () => void;
 }
 
 export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, settings: SnapshotSettings): Snapshots {
-  const { formatVersion, gate, soon } = settings;
+  const { formatVersion, gate, soon, onFreed } = settings;
   const writer = createSnapshotWriter(disk, gate);
   const complete = new Map<LogIndex, CompleteSnapshot>();
   let counted = recovered;
@@ -48,7 +51,7 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
   const onComplete = (snapshot: CompleteSnapshot): void => {
     const { index } = snapshot.manifest.meta;
     const superseded = counted !== null && index < counted.manifest.meta.index;
-    if (superseded) writer.remove(snapshot.directory, () => undefined);
+    if (superseded) writer.remove(snapshot.directory, onFreed);
     else complete.set(index, snapshot);
   };
 
@@ -75,13 +78,13 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
         // A leader may have sent the very snapshot that this node's own state has reached meanwhile, whole or in part.
         if (complete.get(meta.index)?.manifest.meta.term === meta.term) {
           release();
-          return soon(done);
+          return soon(() => done(true));
         }
         receiver.forget(directoryOf(meta));
         save(writer, meta, source, formatVersion, (snapshot) => {
-          onComplete(snapshot);
+          if (snapshot !== null) onComplete(snapshot);
           release();
-          done();
+          done(snapshot !== null);
         });
       });
     },
@@ -100,7 +103,7 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
       for (const [other, { directory }] of complete) {
         if (other >= index) continue;
         complete.delete(other);
-        writer.remove(directory, () => undefined);
+        writer.remove(directory, onFreed);
       }
     },
     settle: writer.settle,
@@ -113,21 +116,22 @@ function save(
   meta: SnapshotMeta,
   source: SnapshotSource,
   formatVersion: number,
-  done: (snapshot: CompleteSnapshot) => void,
+  done: (snapshot: CompleteSnapshot | null) => void,
 ): void {
   const directory = directoryOf(meta);
   const parts: Part[] = [];
+  const noSpace = (): void => done(null);
   const writeNext = (): void => {
     const bytes = source.nextPart();
     if (bytes === null) {
       assert(parts.length > 0, "a snapshot has at least one part");
       const manifest = { meta, parts };
-      return writer.complete(directory, manifest, encodeManifest(manifest, formatVersion), done);
+      return writer.complete(directory, manifest, encodeManifest(manifest, formatVersion), done, noSpace);
     }
     assert(bytes.length <= MAX_PART_BYTES, `a part has at most ${MAX_PART_BYTES} bytes, not ${bytes.length}`);
     const part = parts.length;
     parts.push({ bytes: bytes.length, crc: crc32(bytes) });
-    writer.part(directory, part, bytes, writeNext);
+    writer.part(directory, part, bytes, writeNext, noSpace);
   };
-  writer.begin(directory, writeNext);
+  writer.begin(directory, 0, writeNext, noSpace);
 }

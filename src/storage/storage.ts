@@ -1,8 +1,8 @@
 // How is a data directory opened? It is read and judged at once; then it is repaired, before anything is acknowledged from it.
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
-import { beginLog, type LogWriter } from "./log.ts";
-import type { Disk, Done } from "./disk.ts";
+import { beginLog, type LogBegun, type LogSettings, type LogWriter } from "./log.ts";
+import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { createExtents, type Extents } from "./extents.ts";
 import { beginMeta, type FoundMeta, type Meta, type MetaFile, readMeta } from "./meta.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
@@ -12,6 +12,7 @@ import { inSequence } from "./sequence.ts";
 import { createStorage } from "./running.ts";
 import {
   type CompleteSnapshot,
+  isIncomplete,
   recoverSnapshot,
   removeSnapshot,
   SNAPSHOT_DIRECTORY,
@@ -66,6 +67,9 @@ const NOT_ALLOWED: readonly unknown[] = ["EACCES", "EPERM", "EROFS"];
 function asRaftqError(error: unknown): RaftqError {
   if (error instanceof RaftqError) return error;
   const what = error instanceof Error ? error.message : String(error);
+  if (error instanceof Error && isNoSpace(error)) {
+    return new RaftqError("DISK_FULL", `the disk is too full to open the data directory: ${what}`, error);
+  }
   const code =
     error instanceof Error && "code" in error && NOT_ALLOWED.includes(error.code) ? "UNWRITABLE" : "DISK_FAILED";
   return new RaftqError(code, `the data directory cannot be used: ${what}`, error);
@@ -121,9 +125,15 @@ function repair(
     ...DIRECTORIES.map((path) => (next: Done) => disk.makeDirectory(path, next)),
     ...[".", ...DIRECTORIES].map((path) => (next: Done) => disk.syncDirectory(path, next)),
   ];
+  // On a full disk some of these went before.
+  const there = (directory: string): boolean => snapshotDirectories(disk).includes(directory);
   const removals = [
-    ...reading.recoveredLog.unused.map((path) => (next: Done) => disk.remove(path, next)),
-    ...reading.otherSnapshots.map((directory) => (next: Done) => removeSnapshot(disk, directory, next)),
+    ...reading.recoveredLog.unused.map(
+      (path) => (next: Done) => (disk.size(path) === null ? next(null) : disk.remove(path, next)),
+    ),
+    ...reading.otherSnapshots.map(
+      (directory) => (next: Done) => (there(directory) ? removeSnapshot(disk, directory, next) : next(null)),
+    ),
   ];
   const logSettings = {
     segmentBytes: settings.segmentBytes,
@@ -131,10 +141,12 @@ function repair(
     formatVersion: STORAGE.formatVersion,
     drawSalt: settings.drawSalt,
     extents: reading.extents,
+    after: settings.after,
+    onSpaceChanged: settings.onSpaceChanged,
   };
   inSequence(directories, (error) => {
     if (error !== null) return done(error, null);
-    beginLog(disk, reading.recoveredLog, logSettings, (failed, log) => {
+    beginWithSpace(disk, reading, logSettings, (failed, log) => {
       if (failed !== null || log === null) return done(failed, null);
       const { identity, hardState } = reading.recovered;
       const floorSegment = reading.extents.oldest()?.segment ?? log.startSegment;
@@ -145,6 +157,26 @@ function repair(
           obstacle === null ? done(null, { log, meta: file }) : done(obstacle, null),
         );
       });
+    });
+  });
+}
+
+/**
+ * On a full disk, what an earlier life left unfinished goes first: without a first frame or a manifest it means nothing in any
+ * state of the disk, also if what was read is only in the page cache.
+ */
+function beginWithSpace(disk: Disk, reading: Reading, settings: LogSettings, done: LogBegun): void {
+  const { recoveredLog, otherSnapshots } = reading;
+  beginLog(disk, recoveredLog, settings, (error, log) => {
+    if (error === null || !isNoSpace(error)) return done(error, log);
+    const unfinished = otherSnapshots.filter((directory) => isIncomplete(disk, directory));
+    const removals = [
+      ...recoveredLog.neverBegun.map((path) => (next: Done) => disk.remove(path, next)),
+      ...unfinished.map((directory) => (next: Done) => removeSnapshot(disk, directory, next)),
+    ];
+    inSequence(removals, (obstacle) => {
+      if (obstacle !== null) return done(obstacle, null);
+      beginLog(disk, recoveredLog, settings, done);
     });
   });
 }

@@ -52,12 +52,16 @@ export interface Storage {
   /** Hard state first, then one batch frame with all entries (and a snapshot frame), one write and one fdatasync. One call at a time. */
   persist(batch: Persist, done: () => void): void;
 
-  /** Writes parts, manifest and directory, synced in slices, beside the persists. It counts only after a persist that names it. */
-  saveSnapshot(meta: SnapshotMeta, source: SnapshotSource, done: () => void): void;
+  /**
+   * Writes parts, manifest and directory, synced in slices, beside the persists. It counts only after a persist that
+   * names it. `done(false)`: there was no space for it, and nothing of it is left.
+   */
+  saveSnapshot(meta: SnapshotMeta, source: SnapshotSource, done: (isSaved: boolean) => void): void;
 
   /**
    * Stores one received part. Part 0 (or another meta) starts afresh and drops what an earlier sender left. A part that does not
    * match the manifest is refused: `done(nextPart)` tells which part is wanted next, `parts` when all and the manifest are synced.
+   * Without the space for it, all parts are dropped and nothing is answered: the sender comes again.
    */
   storePart(part: ReceivedPart, done: (nextPart: number) => void): void;
 
@@ -70,7 +74,10 @@ export interface Storage {
   logBytes(): number;
   snapshotBytes(): number;
 
-  /** Writes the closing frame, syncs, releases the lock. */
+  /** The next segment could not be made for lack of space: soon a persist will have to wait for some. */
+  lacksSpace(): boolean;
+
+  /** Writes the closing frame, syncs, releases the lock. A persist that waits for space is given up. */
   close(done: () => void): void;
 }
 
@@ -85,4 +92,6 @@ export interface OpenStorage {
   /** Runs `callback` once after `ms`; returns a cancel. For the closing frame after 50 ms of quiet. */
   readonly after: (ms: number, callback: () => void) => () => void;
   readonly segmentBytes: number;
+  /** Free space may have changed by our own doing: something was made, could not be made, or was deleted. */
+  readonly onSpaceChanged: () => void;
 }

@@ -146,6 +146,8 @@ export interface MemberStatus {
   readonly reachable: boolean;
   /** Leader only, else 0. */
   readonly matchIndex: LogIndex;
+  /** Its disk has less room than the reserve, as far as the answering node knows: the leader of all, others of themselves. */
+  readonly diskLow: boolean;
 }
 
 export interface NodeStatus {

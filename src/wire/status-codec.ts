@@ -37,8 +37,8 @@ export function writeStatus(writer: Writer, status: NodeStatus): void {
     .uint(status.lastIndex)
     .uint(status.snapshotIndex);
   writeList(writer, status.members, (member) => {
-    writer.array(6).text(member.id).text(member.incarnation).text(member.address);
-    writer.text(member.role).boolean(member.reachable).uint(member.matchIndex);
+    writer.array(7).text(member.id).text(member.incarnation).text(member.address);
+    writer.text(member.role).boolean(member.reachable).uint(member.matchIndex).boolean(member.diskLow);
   });
   writer.uint(status.ready).uint(status.readyBytes).uint(status.sessions);
   writer.uint(status.uptimeMs).uint(status.residentBytes).uint(status.logBytes);
@@ -69,7 +69,8 @@ export function readStatus(reader: Reader): NodeStatus {
 }
 
 function readMemberStatus(reader: Reader): MemberStatus {
-  reader.array(6, 6);
+  // Without the last one from a node that is a little older.
+  const fields = reader.array(6, 7);
   return {
     id: readNodeId(reader),
     incarnation: readIncarnation(reader),
@@ -77,6 +78,7 @@ function readMemberStatus(reader: Reader): MemberStatus {
     role: readOneOf(reader, MEMBER_ROLES, "role of a member"),
     reachable: reader.boolean(),
     matchIndex: readU48(reader),
+    diskLow: fields > 6 && reader.boolean(),
   };
 }
 

@@ -63,6 +63,7 @@ function open(directory: string): Promise<Storage> {
         onFailure: fail,
         after: (ms, callback) => clock.after(ms, callback),
         segmentBytes: STORAGE.segmentBytes,
+        onSpaceChanged: () => undefined,
       },
       (opened) => (opened.ok ? done(opened.storage) : fail(opened.error)),
     );

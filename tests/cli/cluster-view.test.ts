@@ -35,6 +35,7 @@ function answer(name: string, state: NodeStatus["state"], term: number, members:
       role: "voter",
       reachable: true,
       matchIndex: 0,
+      diskLow: false,
     })),
     ready: 0,
     readyBytes: 0,
@@ -65,13 +66,13 @@ function accessTo(answers: readonly NodeStatus[]): NodeAccess & { readonly asked
 }
 
 test("the status has the fields of each node in the promised order, and null where a node could not be asked", async () => {
-  const access = accessTo([answer("n1", "follower", 2), answer("n2", "leader", 2)]);
+  const access = accessTo([answer("n1", "follower", 2, ["n1"]), answer("n2", "leader", 2, ["n2"])]);
   const nodes = [facts("n1", "running"), facts("n2", "running"), facts("n3", "down")];
   expect(JSON.stringify(await askStatus("default", nodes, access))).toBe(
     '{"name":"default","clusterId":"00000000000000aa","leader":"n2","term":2,"nodes":[' +
-      '{"id":"n1","address":"127.0.0.1:3000","pid":100,"state":"follower","term":2,"commitIndex":9,"appliedIndex":8,"lastIndex":10,"snapshotIndex":0},' +
-      '{"id":"n2","address":"127.0.0.1:3001","pid":100,"state":"leader","term":2,"commitIndex":9,"appliedIndex":8,"lastIndex":10,"snapshotIndex":0},' +
-      '{"id":"n3","address":"127.0.0.1:3002","pid":null,"state":"down","term":null,"commitIndex":null,"appliedIndex":null,"lastIndex":null,"snapshotIndex":null}]}',
+      '{"id":"n1","address":"127.0.0.1:3000","pid":100,"state":"follower","term":2,"commitIndex":9,"appliedIndex":8,"lastIndex":10,"snapshotIndex":0,"diskLow":false},' +
+      '{"id":"n2","address":"127.0.0.1:3001","pid":100,"state":"leader","term":2,"commitIndex":9,"appliedIndex":8,"lastIndex":10,"snapshotIndex":0,"diskLow":false},' +
+      '{"id":"n3","address":"127.0.0.1:3002","pid":null,"state":"down","term":null,"commitIndex":null,"appliedIndex":null,"lastIndex":null,"snapshotIndex":null,"diskLow":null}]}',
   );
 });
 
@@ -122,6 +123,9 @@ test("the tables mark the leader, and a cluster without a living node is called 
   expect(headline(up)).toBe('cluster "default" 00000000000000aa: leader n1, term 2');
   expect(processTable(up)).toBe("node  address         pid  state\nn1    127.0.0.1:3000  100  leader *\n");
   expect(statusTable(up)).toContain("n1    127.0.0.1:3000  100  leader *  2     9       8        10    0\n");
+  const [line] = up.nodes;
+  const low = statusTable({ ...up, nodes: line === undefined ? [] : [{ ...line, diskLow: true }] });
+  expect(low).toContain("n1    127.0.0.1:3000  100  leader *  2     9       8        10    0         disk low\n");
   expect(headline(joinStatus("blue", [{ ...facts("n1", "down"), answer: null }]))).toBe('cluster "blue" is down');
 });
 

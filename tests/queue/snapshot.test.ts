@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { createReader, Malformed } from "../../src/lib/msgpack.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { apply } from "../../src/queue/queue.ts";
-import { freeze, restore } from "../../src/queue/snapshot.ts";
+import { freeze, restore, snapshotBytes } from "../../src/queue/snapshot.ts";
 import type { EntryFields } from "../../src/queue/types.ts";
 import { clientOf } from "../../src/queue/queue.ts";
 import { dequeue, drawAll, enqueue, hex, LIMITS, Log, partsOf, refusal, settle, stateOf, values } from "./log.ts";
@@ -172,6 +172,28 @@ describe("a frozen queue", () => {
         reader.uint();
         expect(reader.array(0, 100)).toBe(1);
       }
+    }
+  });
+
+  test("takes no more than was reckoned without making it, and not much less when it is large", () => {
+    const taken = (log: Log, partBytes: number): number =>
+      partsOf(log.queue, partBytes).reduce((sum, part) => sum + part.length, 0);
+    for (let seed = 1; seed <= 30; seed++) {
+      const log = busyLog(seededRandom(seed), 300);
+      expect(taken(log, 2_000_000)).toBeLessThan(snapshotBytes(log.queue));
+    }
+    for (const [bytes, count] of [
+      [0, 60_000],
+      [16, 60_000],
+      [20_000, 300],
+    ] as const) {
+      const log = new Log(LIMITS);
+      const session = log.session("c1");
+      const jobs = enqueue(...Array.from({ length: Math.min(count, 1_000) }, () => "x".repeat(bytes)));
+      for (let number = 1; number <= Math.max(1, count / 1_000); number++) log.send(session, number, jobs, number - 1);
+      const size = taken(log, 100_000);
+      expect(size).toBeLessThan(snapshotBytes(log.queue));
+      expect(size).toBeGreaterThan(snapshotBytes(log.queue) * 0.9 - 20_000);
     }
   });
 

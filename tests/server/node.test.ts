@@ -236,7 +236,7 @@ describe("three nodes", () => {
   });
 
   test("a founder that first hears one with a lost disk still takes over the entry that names it", () => {
-    const town = createTown(7);
+    const town = createTown(8);
     const ports = [3000, 3001, 3002];
     const nodes = ports.map((port) => town.start(port, ports, 3));
     const [first, late, quick] = nodes as [Settled, Settled, Settled];

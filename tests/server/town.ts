@@ -168,5 +168,8 @@ export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: st
   /** The `nth` write of that node's disk from now on fails. */
   const failWrite = (port: number, nth: number): void => disks.get(`n${port}`)?.fail("write", nth);
 
-  return { start, end, failWrite, visit, until, pass, network, clock, events: () => scheduler.executed };
+  /** From now on only so many bytes more fit on that node's disk. */
+  const leave = (port: number, freeBytes: number): void => disks.get(`n${port}`)?.leave(freeBytes);
+
+  return { start, end, failWrite, leave, visit, until, pass, network, clock, events: () => scheduler.executed };
 }

@@ -22,10 +22,12 @@ export interface SimDisk {
   kill(): void;
   /** Everything that was not synced is kept, lost or torn, piece by piece. */
   powerCut(): void;
-  /** The `nth` operation of that kind from now on fails (1: the next one). */
-  fail(operation: FailingOperation, nth: number): void;
+  /** The `nth` operation of that kind from now on fails (1: the next one), with EIO unless told otherwise. */
+  fail(operation: FailingOperation, nth: number, code?: string): void;
   /** What has not failed yet will not. */
   forgive(): void;
+  /** Only so many bytes more fit on it; Infinity: as many as you like, the state at first. */
+  leave(freeBytes: number): void;
   /** Operations begun from now on do not end before the returned function is called. */
   hang(): () => void;
   /** What a power cut surely leaves of a file; null: nothing. */
@@ -73,10 +75,11 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
   let durableNames = new Map<string, Entry>();
   let unsyncedChanges: DirectoryChange[] = [];
   const open = new Map<DiskFile, FileImage>();
-  const failing = new Map<FailingOperation, number>();
+  const failing = new Map<FailingOperation, { left: number; readonly code: string }>();
   let held: (() => void)[] | null = null;
   let life = 0;
   let lockedBy = 0;
+  let capacity = Infinity;
 
   const image = (path: string): FileImage | null => {
     const entry = names.get(path);
@@ -87,11 +90,12 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     unsyncedChanges.push(made);
   };
   const fails = (operation: FailingOperation): Error | null => {
-    const left = failing.get(operation);
-    if (left === undefined) return null;
-    if (left > 1) failing.set(operation, left - 1);
-    else failing.delete(operation);
-    return left > 1 ? null : Object.assign(new Error(`injected: this ${operation} failed`), { code: "EIO" });
+    const planned = failing.get(operation);
+    if (planned === undefined) return null;
+    planned.left--;
+    if (planned.left > 0) return null;
+    failing.delete(operation);
+    return Object.assign(new Error(`injected: this ${operation} failed`), { code: planned.code });
   };
   const settleNames = (): void => {
     const survived = new Map(durableNames);
@@ -108,6 +112,9 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     const all = [...names.values(), ...durableNames.values(), ...open.values()];
     return [...new Set(all)].filter((entry) => entry !== "directory");
   };
+  const used = (): number =>
+    [...names.values()].reduce((sum, entry) => sum + (entry === "directory" ? 0 : entry.cached().length), 0);
+  const freeBytes = (): number => (capacity === Infinity ? Infinity : Math.max(0, capacity - used()));
   const endLife = (): void => {
     life++;
     lockedBy = 0;
@@ -139,6 +146,8 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
       return file;
     };
     const problem = (code: string, path: string): Error => Object.assign(new Error(`${code}: ${path}`), { code });
+    const tooFull = (growth: number, path: string): Error | null =>
+      growth > freeBytes() ? problem("ENOSPC", path) : null;
     const changing = (done: Done, obstacle: () => Error | null, made: () => DirectoryChange | null): void =>
       later(false, () => {
         const error = obstacle();
@@ -170,7 +179,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
           const parentMissing = parentOf(path) !== "." && names.get(parentOf(path)) !== "directory";
           const error =
             fails("create") ??
-            (names.has(path) ? problem("EEXIST", path) : parentMissing ? problem("ENOENT", path) : null);
+            (names.has(path) ? problem("EEXIST", path) : parentMissing ? problem("ENOENT", path) : tooFull(size, path));
           if (error !== null) return done(error, null);
           const entry = createFileImage(size);
           change({ type: "link", path, entry });
@@ -185,7 +194,8 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         });
       },
       write: (file, offset, bytes, done) => {
-        const failure = fails("write");
+        const growth = Math.max(0, offset + bytes.length - imageOf(file).cached().length);
+        const failure = fails("write") ?? tooFull(growth, file.path);
         const write = failure === null ? imageOf(file).begin(offset, bytes) : null;
         later(false, () => {
           write?.apply();
@@ -234,6 +244,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
           () => ([...names.keys()].some((other) => parentOf(other) === path) ? problem("ENOTEMPTY", path) : null),
           () => ({ type: "unlink", path }),
         ),
+      freeBytes: (done) => later(false, () => done(freeBytes())),
       lock: () => {
         if (lockedBy !== 0) throw new RaftqError("LOCKED", `the simulated directory is in use by process ${lockedBy}`);
         lockedBy = thisLife + 1;
@@ -262,8 +273,11 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
       settleNames();
     },
     forgive: () => failing.clear(),
-    fail: (operation, nth) => {
-      failing.set(operation, nth);
+    fail: (operation, nth, code = "EIO") => {
+      failing.set(operation, { left: nth, code });
+    },
+    leave: (freeBytesNow) => {
+      capacity = used() + freeBytesNow;
     },
     hang: () => {
       held ??= [];
@@ -283,8 +297,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         .filter(([, entry]) => entry !== "directory")
         .map(([path]) => path)
         .sort(),
-    bytes: () =>
-      [...names.values()].reduce((sum, entry) => sum + (entry === "directory" ? 0 : entry.cached().length), 0),
+    bytes: used,
     flipBit: (path, byte, bit) =>
       damage(path, (bytes) => {
         bytes[byte] = (bytes[byte] ?? 0) ^ (1 << bit);

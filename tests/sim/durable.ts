@@ -28,6 +28,7 @@ export function recoverDurable(nodeId: NodeId, segmentBytes: number, disk: SimDi
         result = error.message;
       },
       after: (ms, callback) => scheduler.after(ms, callback),
+      onSpaceChanged: () => undefined,
       segmentBytes,
     },
     (opened) => {

@@ -122,6 +122,7 @@ export function enterDisk(disk: Disk, life: Life): Disk {
     rename: (from, to, done) => disk.rename(from, to, late(done)),
     remove: (path, done) => disk.remove(path, late(done)),
     removeDirectory: (path, done) => disk.removeDirectory(path, late(done)),
+    freeBytes: (done) => disk.freeBytes((bytes) => life.enter(() => done(bytes))),
     lock: () => disk.lock(),
     unlock: () => disk.unlock(),
   };

@@ -101,6 +101,7 @@ export function settings(
     onFailure: (error) => bench.failures.push(error),
     after,
     segmentBytes: SMALL_SEGMENT,
+    onSpaceChanged: () => undefined,
     ...overrides,
   };
 }
@@ -136,6 +137,9 @@ export async function saveAndCount(
   await bench.call((done) => storage.saveSnapshot(meta, sourceOf(parts), () => done(undefined)));
   await persist(bench, storage, { snapshot: { meta, reset: false, keepFrom } });
 }
+
+/** Virtual time after which nothing more is expected. */
+const PATIENCE_MS = 60_000;
 
 export interface SimBench extends Bench {
   readonly disk: SimDisk;
@@ -181,7 +185,8 @@ export function createSimBench(seed = 1): SimBench {
       start((value) => {
         answer = { value };
       });
-      while (answer === null && scheduler.step());
+      const end = scheduler.now() + PATIENCE_MS;
+      while (answer === null && scheduler.now() < end && scheduler.step());
       const given = answer as { value: T } | null;
       return given === null ? Promise.reject(new Error("it never calls back")) : Promise.resolve(given.value);
     },
@@ -239,6 +244,7 @@ function createMortalDisk(disk: Disk): { readonly disk: Disk; die(): void; settl
       rename: (from, to, done) => mortal(done, (late) => disk.rename(from, to, late)),
       remove: (at, done) => mortal(done, (late) => disk.remove(at, late)),
       removeDirectory: (at, done) => mortal(done, (late) => disk.removeDirectory(at, late)),
+      freeBytes: (done) => mortal(done, (late) => disk.freeBytes(late)),
     },
     die: () => {
       dead = true;

@@ -45,7 +45,7 @@ const status: NodeStatus = {
   firstIndex: 1,
   lastIndex: 10,
   snapshotIndex: 0,
-  members: [{ ...member(1), role: "voter", reachable: true, matchIndex: 10 }],
+  members: [{ ...member(1), role: "voter", reachable: true, matchIndex: 10, diskLow: true }],
   ready: 3,
   readyBytes: 12,
   sessions: 1,
@@ -174,7 +174,13 @@ export function atLimits(): readonly WireMessage[] {
     retryAfterMs: MAX_U48,
     leader: LONG_ADDRESS,
   };
-  const memberStatus: MemberStatus = { ...longest, role: "outgoing", reachable: false, matchIndex: MAX_U48 };
+  const memberStatus: MemberStatus = {
+    ...longest,
+    role: "outgoing",
+    reachable: false,
+    matchIndex: MAX_U48,
+    diskLow: false,
+  };
   const many = Array.from({ length: 64 }, () => memberStatus);
   const room = WIRE.maxClientFrameBytes - 64;
   const head = { term: MAX_U48, prevLogIndex: MAX_U48 - 2, prevLogTerm: MAX_U48, leaderCommit: MAX_U48 };

@@ -1,0 +1,116 @@
+// Is there room on this node's disk? Asked of the file system now and then; raft is told when it becomes low, and when it is over.
+import { SERVER } from "../config.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Queue } from "../queue/queue.ts";
+import { snapshotBytes } from "../queue/snapshot.ts";
+import type { Input } from "../raft/effects.ts";
+import type { Disk } from "../storage/disk.ts";
+import type { Storage } from "../storage/types.ts";
+import type { LogEvent, NodeSettings } from "./types.ts";
+
+/** So much more than the reserve is when the log is shortened early, so that nobody is refused if that is enough. */
+const TIGHT_SEGMENTS = 2;
+/** The reserve is what a snapshot of the present state would take, and so many segments: one to go on in while it is written, one for what is under way meanwhile. */
+const RESERVED_SEGMENTS = 2;
+
+export interface RoomPorts {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly storage: Storage;
+  readonly log: (line: LogEvent) => void;
+  readonly input: (input: Input) => void;
+  readonly queue: () => Queue;
+  /** Bytes of the snapshot that is being written: part of the reserve is in use. */
+  readonly writtenBytes: () => number;
+}
+
+export interface Room {
+  /** Soon: something was written or deleted that changes the room by much. */
+  measure(): void;
+  isLow(): boolean;
+  /** It is low, or will be after a few segments more: time to shorten the log. */
+  isTight(): boolean;
+  /** By the last measure: a snapshot of the state at that time would take so much, and it fits. */
+  snapshotBytes(): number;
+  fitsSnapshot(): boolean;
+  /** There was no space for a snapshot: none fits before the next measure. */
+  ranOut(): void;
+  stop(): void;
+}
+
+export function createRoom(ports: RoomPorts, { segmentBytes }: Pick<NodeSettings, "segmentBytes">): Room {
+  const { disk, clock, storage } = ports;
+  let free = Infinity;
+  let snapshot = 0;
+  let isLow = false;
+  let isTight = false;
+  let isAsking = false;
+  let askAgain = false;
+  let stopped = false;
+  let cancel: (() => void) | null = null;
+
+  function ask(): void {
+    if (stopped) return;
+    if (isAsking) {
+      askAgain = true;
+      return;
+    }
+    isAsking = true;
+    cancel?.();
+    disk.freeBytes((bytes) => {
+      isAsking = false;
+      if (stopped) return;
+      free = bytes;
+      judge();
+      cancel = clock.after(isLow ? SERVER.lowRoomCheckMs : SERVER.roomCheckMs, ask);
+      if (!askAgain) return;
+      askAgain = false;
+      ask();
+    });
+  }
+
+  /** It ends with one segment more than it began with, so that a node at the edge does not change its mind all the time. */
+  function judge(): void {
+    snapshot = snapshotBytes(ports.queue());
+    const segments = isLow ? RESERVED_SEGMENTS + 1 : RESERVED_SEGMENTS;
+    const needed = Math.max(0, snapshot - ports.writtenBytes()) + segments * segmentBytes;
+    // A quota is used up although the file system has room: only the failed attempt shows it.
+    const low = free < needed || storage.lacksSpace();
+    isTight = low || free < needed + TIGHT_SEGMENTS * segmentBytes;
+    if (low === isLow) return;
+    isLow = low;
+    const fields = { freeBytes: free, neededBytes: needed };
+    const figures = `${mebibytes(free)} free, ${mebibytes(needed)} needed`;
+    ports.log(
+      low
+        ? {
+            level: "warn",
+            event: "disk-low",
+            text: `disk low: ${figures}; enqueues are refused while fewer than a majority of the voters have room`,
+            fields,
+          }
+        : { level: "info", event: "disk-room", text: `the disk has room again: ${figures}`, fields },
+    );
+    ports.input({ type: "diskLow", low });
+  }
+
+  ask();
+  return {
+    measure: ask,
+    isLow: () => isLow,
+    isTight: () => isTight,
+    snapshotBytes: () => snapshot,
+    fitsSnapshot: () => snapshot <= free,
+    ranOut: () => {
+      free = 0;
+      ask();
+    },
+    stop: () => {
+      stopped = true;
+      cancel?.();
+    },
+  };
+}
+
+const mebibytes = (bytes: number): string =>
+  bytes === Infinity ? "unknown" : `${(bytes / (1024 * 1024)).toFixed(bytes < 10 * 1024 * 1024 ? 1 : 0)} MiB`;

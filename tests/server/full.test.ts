@@ -1,0 +1,289 @@
+// What do nodes do when their disks are full? Real nodes on small simulated disks: one, the leader's, a majority's.
+import { describe, expect, test } from "bun:test";
+import { encodeCommand } from "../../src/queue/commands.ts";
+import { decodeReply } from "../../src/queue/replies.ts";
+import type { Reply } from "../../src/queue/types.ts";
+import type { Message } from "../../src/wire/connection.ts";
+import { createTown, type Guest, type Settled } from "./town.ts";
+
+const KiB = 1024;
+/** Of the town's nodes. */
+const SEGMENT = 64 * KiB;
+/** More than two segments and a small snapshot. */
+const PLENTY = 10 * SEGMENT;
+const NONCE = new Uint8Array(16).fill(7);
+const PORTS = [3000, 3001, 3002];
+
+const enqueue = (bytes = 10): Uint8Array =>
+  encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 0, payload: new Uint8Array(bytes) }] });
+const DEQUEUE = encodeCommand({ type: "dequeue", queues: ["default"], max: 1, maxBytes: 1, leaseMs: 0, waitMs: 0 });
+const SETTLE = encodeCommand({ type: "settle" });
+const portOf = ({ node }: Settled): number => Number(node.id.slice(1));
+
+type Answer = Extract<Message, { type: "reply" | "failure" | "done" }>;
+
+/** Three founders, who leads them, and a client that finds the leader by itself. */
+function three() {
+  const town = createTown(3);
+  const nodes = PORTS.map((port) => town.start(port, PORTS, 3));
+  const leader = (): Settled => {
+    const found = (): Settled | undefined =>
+      nodes.find(({ node }) => node.status()?.state === "leader" && node.inspect()?.raft.transfer === null);
+    town.until(() => found() !== undefined);
+    return found() as Settled;
+  };
+  leader();
+  const guests = new Map<Settled, Guest>();
+  let frameId = 1;
+  let session = 0;
+  let number = 0;
+
+  /** Sent to whoever leads until that gives an answer of its own. */
+  function ask(message: (frameId: number) => Message): Answer {
+    for (let attempt = 0; attempt < 20; attempt++) {
+      const at = leader();
+      const guest = guests.get(at) ?? town.visit(portOf(at));
+      guests.set(at, guest);
+      const frame = ++frameId;
+      guest.send(message(frame));
+      let answer: Answer | undefined;
+      const heard = (received: Message): received is Answer => "frameId" in received && received.frameId === frame;
+      town.until(() => (answer = guest.received.find(heard)) !== undefined);
+      if (answer?.type !== "failure" || answer.failure.code === "DISK_FULL") return answer as Answer;
+      town.pass(50);
+    }
+    throw new Error("nobody gave an answer");
+  }
+  const open = (clientId: string): Answer =>
+    ask((frame) => ({ type: "open", frameId: frame, group: 0, clientId, nonce: NONCE }));
+  const replyOf = (answer: Answer): Reply => {
+    if (answer.type !== "reply") throw new Error(`expected a reply, got ${JSON.stringify(answer)}`);
+    return decodeReply(answer.reply);
+  };
+  /** The next number of the session; it is used up only by a reply. */
+  function send(command: Uint8Array): Reply["type"] | "DISK_FULL" {
+    const next = number + 1;
+    const answer = ask((frame) => ({
+      type: "request",
+      frameId: frame,
+      group: 0,
+      session,
+      number: next,
+      answeredUpTo: number,
+      command,
+    }));
+    if (answer.type === "failure") {
+      expect(answer.failure).toMatchObject({ code: "DISK_FULL", applied: "no", retryAfterMs: 200 });
+      return "DISK_FULL";
+    }
+    number = next;
+    return replyOf(answer).type;
+  }
+  const opened = replyOf(open("c1"));
+  session = opened.type === "opened" ? opened.session : 0;
+  const others = (): readonly Settled[] => nodes.filter((node) => node !== leader());
+  const isLow = (one: Settled): boolean | undefined => {
+    const status = leader().node.status();
+    return status?.members.find(({ id }) => id === one.node.id)?.diskLow;
+  };
+  /** Every node still runs, and all have applied the same. */
+  const expectWhole = (): void => {
+    expect(nodes.map(({ stopped }) => stopped())).toEqual([undefined, undefined, undefined]);
+    town.until(() => new Set(nodes.map(({ node }) => node.status()?.appliedIndex)).size === 1, 30_000);
+    expect(new Set(nodes.map(({ node }) => node.status()?.ready)).size).toBe(1);
+  };
+  return { town, nodes, leader, others, ask, open, send, isLow, expectWhole };
+}
+
+const eventsOf = ({ logged }: Settled, event: string): readonly string[] =>
+  logged.filter((line) => line.event === event).map(({ text }) => text);
+
+describe("one full disk", () => {
+  test("of a follower: enqueues go on, it is told once with figures, and it recovers by itself", () => {
+    const { town, leader, others, send, isLow, expectWhole } = three();
+    const [victim] = others() as [Settled];
+    town.leave(portOf(victim), 100 * KiB);
+    town.pass(2_500);
+    expect(isLow(victim)).toBe(true);
+    expect(isLow(leader())).toBe(false);
+    expect(victim.node.status()?.members.find(({ id }) => id === victim.node.id)?.diskLow).toBe(true);
+    expect(eventsOf(victim, "disk-low")).toEqual([
+      "disk low: 0.1 MiB free, 0.1 MiB needed; enqueues are refused while fewer than a majority of the voters have room",
+    ]);
+    expect(send(enqueue())).toBe("enqueued");
+    town.leave(portOf(victim), PLENTY);
+    town.pass(1_000);
+    expect(isLow(victim)).toBe(false);
+    expect(eventsOf(victim, "disk-room")).toEqual(["the disk has room again: 0.6 MiB free, 0.2 MiB needed"]);
+    expectWhole();
+  });
+
+  test("of a follower, to the last byte: it holds what it cannot write, the others serve, and later it has everything", () => {
+    const { town, others, send, isLow, expectWhole } = three();
+    const [victim] = others() as [Settled];
+    town.leave(portOf(victim), 0);
+    for (let count = 0; count < 40; count++) expect(send(enqueue(10 * KiB))).toBe("enqueued");
+    town.pass(5_000);
+    expect(victim.stopped()).toBeUndefined();
+    expect(isLow(victim)).toBe(true);
+    expect(victim.node.inspect()?.raft.inflight).not.toBeNull();
+    town.leave(portOf(victim), 3 * 1024 * KiB);
+    town.pass(3_000);
+    expect(isLow(victim)).toBe(false);
+    expectWhole();
+  });
+
+  test("of the leader: it hands over to one with room, once, and clients notice nothing", () => {
+    const { town, nodes, leader, send, expectWhole } = three();
+    town.pass(1_000);
+    const first = leader();
+    town.leave(portOf(first), 100 * KiB);
+    town.pass(2_500);
+    const second = leader();
+    expect(second).not.toBe(first);
+    expect(eventsOf(first, "role").some((text) => text.includes("its disk is low: handing over to"))).toBe(true);
+    const { term } = second.node.status() ?? { term: 0 };
+    for (let count = 0; count < 5; count++) expect(send(enqueue())).toBe("enqueued");
+    town.pass(20_000);
+    expect(leader()).toBe(second);
+    expect(nodes.map(({ node }) => node.status()?.term)).toEqual([term, term, term]);
+    expectWhole();
+  });
+
+  test("of the leader, to the last byte: another one leads and serves", () => {
+    const { town, leader, send, expectWhole } = three();
+    town.pass(1_000);
+    const first = leader();
+    town.leave(portOf(first), 0);
+    for (let count = 0; count < 40; count++) expect(send(enqueue(10 * KiB))).toBe("enqueued");
+    expect(leader()).not.toBe(first);
+    town.leave(portOf(first), 3 * 1024 * KiB);
+    town.pass(2_000);
+    expectWhole();
+  });
+});
+
+describe("a majority of full disks", () => {
+  /** The leader stays one of those that are low: nobody else has room and is up to date before it is decided. */
+  function twoLow() {
+    const all = three();
+    const { town, others, leader, send } = all;
+    for (let count = 0; count < 3; count++) expect(send(enqueue())).toBe("enqueued");
+    const low = [leader(), ...others()].slice(1);
+    for (const node of low) town.leave(portOf(node), 100 * KiB);
+    town.pass(2_500);
+    return { ...all, low };
+  }
+
+  test("enqueues are refused and leave no trace, while dequeues and settles pass", () => {
+    const { leader, send, expectWhole } = twoLow();
+    const before = leader().node.status()?.lastIndex;
+    expect(send(enqueue())).toBe("DISK_FULL");
+    expect(leader().node.status()?.lastIndex).toBe(before as number);
+    expect(send(new Uint8Array([1, 2, 3]))).toBe("DISK_FULL");
+    expect(send(DEQUEUE)).toBe("dequeued");
+    expect(send(SETTLE)).toBe("void");
+    expect(send(enqueue())).toBe("DISK_FULL");
+    expect(send(DEQUEUE)).toBe("dequeued");
+    expect(leader().node.status()?.ready).toBe(1);
+    expectWhole();
+  });
+
+  test("a new client is not let in, one that has a session is; a session can be closed", () => {
+    const { ask, open, expectWhole } = twoLow();
+    const refused = open("c2");
+    expect(refused).toMatchObject({ type: "failure", failure: { code: "DISK_FULL", applied: "no" } });
+    expect(refused.type === "failure" && refused.failure.message).toBe(
+      "only 1 of 3 voters have room on their disks: no new client is let in until space is freed there; clients with a session, by their id, can dequeue",
+    );
+    const again = ask((frameId) => ({
+      type: "open",
+      frameId,
+      group: 0,
+      clientId: "c1",
+      nonce: new Uint8Array(16).fill(8),
+    }));
+    expect(again.type).toBe("reply");
+    const reply = again.type === "reply" ? decodeReply(again.reply) : null;
+    const session = reply?.type === "opened" ? reply.session : 0;
+    const closed = ask((frameId) => ({ type: "close", frameId, group: 0, session }));
+    expect(closed.type === "reply" && decodeReply(closed.reply).type).toBe("closed");
+    expectWhole();
+  });
+
+  test("a member with room can be let in, and then there is room", () => {
+    const { town, leader, send, low } = twoLow();
+    expect(send(enqueue())).toBe("DISK_FULL");
+    const fresh = town.start(3003, PORTS);
+    town.until(
+      () =>
+        leader()
+          .node.status()
+          ?.members.find(({ id }) => id === fresh.node.id)?.role === "voter",
+      20_000,
+    );
+    const third = town.start(3004, PORTS);
+    town.until(
+      () =>
+        leader()
+          .node.status()
+          ?.members.find(({ id }) => id === third.node.id)?.role === "voter",
+      20_000,
+    );
+    expect(low.map(({ stopped }) => stopped())).toEqual([undefined, undefined]);
+    // Both halves of the joint configuration had to have room.
+    town.pass(1_000);
+    expect(send(enqueue())).toBe("enqueued");
+  });
+
+  test("when somebody frees space, enqueues pass again, in the same processes", () => {
+    const { town, send, low, expectWhole } = twoLow();
+    expect(send(enqueue())).toBe("DISK_FULL");
+    town.leave(portOf(low[0] as Settled), PLENTY);
+    town.pass(1_000);
+    expect(send(enqueue())).toBe("enqueued");
+    expectWhole();
+  });
+
+  test("a queue that fills the disks stops there; taking jobs out gives the space back without anybody's help", () => {
+    const { town, leader, send, expectWhole } = three();
+    for (const port of PORTS) town.leave(port, 2_000 * KiB);
+    let waiting = 0;
+    const fill = (): number => {
+      const before = waiting;
+      for (; send(enqueue(8 * KiB)) === "enqueued"; waiting++) expect(waiting).toBeLessThan(1_000);
+      return waiting - before;
+    };
+    const first = fill();
+    expect(first).toBeGreaterThan(30);
+    for (let round = 0; round < 3; round++) {
+      for (let count = 0; count < 2_000 && waiting > 2; count++, waiting--) expect(send(DEQUEUE)).toBe("dequeued");
+      town.pass(2_000);
+      expect(fill()).toBeGreaterThan(first / 2);
+    }
+    expect(leader().node.status()?.ready).toBe(waiting);
+    for (; waiting > 0; waiting--) expect(send(DEQUEUE)).toBe("dequeued");
+    expectWhole();
+  });
+});
+
+test("a node that is killed on a full disk comes back with the space of the segment made ahead; without it, it says why not", () => {
+  const { town, others, send } = three();
+  const [victim] = others() as [Settled];
+  const port = portOf(victim);
+  town.pass(1_000);
+  town.leave(port, 0);
+  town.end(port, "powerCut");
+  const again = town.start(port, PORTS, 3);
+  town.until(() => again.node.status() !== null);
+  expect(send(enqueue())).toBe("enqueued");
+  town.until(() => again.node.status()?.ready === 1);
+  town.end(port, "kill");
+  const third = town.start(port, PORTS, 3);
+  town.until(() => third.stopped() !== undefined);
+  expect(third.stopped()?.code).toBe("DISK_FULL");
+  town.leave(port, PLENTY);
+  town.end(port, "kill");
+  const fourth = town.start(port, PORTS, 3);
+  town.until(() => fourth.node.status()?.ready === 1);
+});

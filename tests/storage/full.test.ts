@@ -1,0 +1,295 @@
+// What does a full disk do to a data directory? What is promised waits for space, what is not is given up, nothing is fatal or lost.
+import { describe, expect, test } from "bun:test";
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { createRealDisk } from "../../src/storage/real-disk.ts";
+import type { Storage } from "../../src/storage/types.ts";
+import {
+  batch,
+  close,
+  createRealBench,
+  createSimBench,
+  entries,
+  hardState,
+  KiB,
+  opened,
+  partsOf,
+  persist,
+  refused,
+  saveAndCount,
+  shown,
+  type SimBench,
+  SMALL_SEGMENT,
+  snapshotMeta,
+  sourceOf,
+} from "./harness.ts";
+
+/** Begins a persist; tells whether it was acknowledged. */
+function begin(bench: SimBench, storage: Storage, from: number, to = from): () => boolean {
+  let done = false;
+  storage.persist(batch({ entries: entries(from, to, 1, KiB) }), () => {
+    done = true;
+  });
+  bench.pass(20);
+  return () => done;
+}
+
+/** Persists one entry after the other until one is not acknowledged; gives its index. */
+function fillUp(bench: SimBench, storage: Storage, from: number): number {
+  for (let at = from; ; at++) if (!begin(bench, storage, at)()) return at;
+}
+
+const snapshotFiles = (bench: SimBench): string[] =>
+  bench.disk.files().filter((file) => file.startsWith("g0/snapshot/"));
+
+describe("the log", () => {
+  test("goes on in the segments it has, then waits for space, and goes on when there is some", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.pass(20);
+    bench.disk.leave(0);
+    expect(storage.lacksSpace()).toBe(false);
+    const stuck = fillUp(bench, storage, 1);
+    // Two segments of 32 KiB with a frame of two blocks each time.
+    expect(stuck).toBeGreaterThan(5);
+    expect(storage.lacksSpace()).toBe(true);
+    bench.pass(10_000);
+    bench.disk.leave(SMALL_SEGMENT - 1);
+    bench.pass(1_000);
+    expect(storage.lacksSpace()).toBe(true);
+    bench.disk.leave(4 * SMALL_SEGMENT);
+    bench.pass(1_000);
+    expect(storage.lacksSpace()).toBe(false);
+    await persist(bench, storage, { entries: entries(stuck + 1, stuck + 1) });
+    expect(bench.failures).toEqual([]);
+    bench.powerCut();
+    expect((await opened(bench)).recovered.entries.map(({ index }) => index)).toEqual(
+      Array.from({ length: stuck + 1 }, (_, at) => at + 1),
+    );
+  });
+
+  test("nothing that waits for space was acknowledged, and a stop does not wait with it", async () => {
+    for (const how of ["close", "kill"] as const) {
+      const bench = createSimBench();
+      const storage = await opened(bench);
+      bench.disk.leave(0);
+      const stuck = fillUp(bench, storage, 1);
+      if (how === "close") await close(bench, storage);
+      else bench.kill();
+      bench.disk.leave(Infinity);
+      const before = bench.disk.files();
+      bench.pass(2_000);
+      // No timer of the earlier life makes segments.
+      expect(bench.disk.files()).toEqual(before);
+      const again = await opened(bench);
+      expect(again.recovered.entries.at(-1)?.index).toBe(stuck - 1);
+      expect(bench.failures).toEqual([]);
+    }
+  });
+
+  test("a stop at any moment before, while and after space runs out does not hang, and loses nothing acknowledged", async () => {
+    for (let steps = 0; steps < 150; steps += 4) {
+      const bench = createSimBench(steps);
+      const storage = await opened(bench);
+      bench.disk.leave(2 * SMALL_SEGMENT);
+      let acknowledged = 0;
+      storage.persist(batch({ entries: entries(1, 20, 1, KiB) }), () => {
+        acknowledged = 20;
+        storage.persist(batch({ entries: entries(21, 150, 1, KiB) }), () => {
+          acknowledged = 150;
+        });
+      });
+      for (let step = 0; step < steps; step++) bench.scheduler.step();
+      await close(bench, storage);
+      expect(acknowledged).toBeLessThan(150);
+      bench.disk.leave(Infinity);
+      expect((await opened(bench)).recovered.entries.length).toBeGreaterThanOrEqual(acknowledged);
+      expect(bench.failures).toEqual([]);
+    }
+  });
+
+  test("the first failed write inside a segment is fatal, whatever its reason", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.pass(20);
+    bench.disk.fail("write", 1, "ENOSPC");
+    expect(begin(bench, storage, 1)()).toBe(false);
+    expect(bench.failures).toHaveLength(1);
+  });
+
+  test("a failed sync is fatal, whatever its reason", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.pass(20);
+    bench.disk.fail("sync", 1, "ENOSPC");
+    expect(begin(bench, storage, 1)()).toBe(false);
+    expect(bench.failures).toHaveLength(1);
+  });
+
+  test("terms and votes need no space", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.pass(20);
+    bench.disk.leave(0);
+    for (let term = 2; term < 200; term++) await persist(bench, storage, { hardState: hardState(term) });
+    bench.powerCut();
+    bench.disk.leave(SMALL_SEGMENT);
+    expect((await opened(bench)).recovered.hardState.currentTerm).toBe(199);
+  });
+
+  test("compaction gives the space back, and the log goes on by itself", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.pass(20);
+    bench.disk.leave(4 * KiB);
+    let last = 0;
+    // The next segment is needed and cannot be made; what is there holds the frame of a small snapshot.
+    while (!storage.lacksSpace()) expect(begin(bench, storage, ++last)()).toBe(true);
+    await saveAndCount(bench, storage, snapshotMeta(last), last + 1, partsOf(last, 1, 500));
+    bench.pass(20);
+    expect(storage.lacksSpace()).toBe(false);
+    for (let more = 0; more < 5; more++) expect(begin(bench, storage, ++last)()).toBe(true);
+    expect(bench.failures).toEqual([]);
+  });
+
+  test("on a real disk the space of a segment is reserved, not only its length", async () => {
+    using bench = createRealBench();
+    const storage = await opened(bench, { segmentBytes: 256 * KiB });
+    await persist(bench, storage, { entries: entries(1, 1) });
+    const disk = createRealDisk(bench.directory);
+    for (const name of disk.list("g0/log")) {
+      const { size, blocks } = statSync(join(bench.directory, "g0/log", name));
+      expect(blocks * 512).toBeGreaterThanOrEqual(size);
+    }
+    const free = await new Promise<number>((done) => disk.freeBytes(done));
+    expect(free).toBeGreaterThan(0);
+    expect(Number.isFinite(free)).toBe(true);
+    await close(bench, storage);
+  });
+});
+
+describe("a snapshot", () => {
+  test("without space is given up, leaves nothing, and is no failure; with space it is saved", async () => {
+    for (let left = 0; left < 3_200; left += 400) {
+      const bench = createSimBench();
+      const storage = await opened(bench);
+      await persist(bench, storage, { entries: entries(1, 5) });
+      bench.pass(20);
+      bench.disk.leave(left);
+      const save = (): Promise<boolean> =>
+        bench.call((done) => storage.saveSnapshot(snapshotMeta(5), sourceOf(partsOf(5)), done));
+      expect(await save()).toBe(false);
+      expect(snapshotFiles(bench)).toEqual([]);
+      expect(storage.manifest(5)).toBeNull();
+      bench.disk.leave(5_000);
+      expect(await save()).toBe(true);
+      await persist(bench, storage, { snapshot: { meta: snapshotMeta(5), reset: false, keepFrom: 6 } });
+      expect(bench.failures).toEqual([]);
+      bench.powerCut();
+      bench.disk.leave(Infinity);
+      expect((await opened(bench)).recovered.snapshot?.index).toBe(5);
+    }
+  });
+
+  test("that a sync has no space for is given up too", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 5) });
+    bench.pass(100);
+    bench.disk.fail("sync", 2, "EDQUOT");
+    const isSaved = await bench.call<boolean>((done) =>
+      storage.saveSnapshot(snapshotMeta(5), sourceOf(partsOf(5)), done),
+    );
+    expect(isSaved).toBe(false);
+    expect(snapshotFiles(bench)).toEqual([]);
+    expect(bench.failures).toEqual([]);
+  });
+
+  test("of another node is not begun when it does not fit, dropped when space runs out, and comes in when there is some", async () => {
+    const sender = createSimBench();
+    const from = await opened(sender);
+    await persist(sender, from, { entries: entries(1, 9) });
+    const meta = snapshotMeta(9);
+    await saveAndCount(sender, from, meta, 10, partsOf(9));
+    const { bytes: manifest, parts } = from.manifest(9)!;
+    const received = (part: number) => ({ meta, manifest, part, parts, bytes: from.readPart(9, part) });
+
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.pass(20);
+    const store = (part: number): number | null => {
+      let answer: number | null = null;
+      storage.storePart(received(part), (nextPart) => {
+        answer = nextPart;
+      });
+      bench.pass(50);
+      return answer;
+    };
+    bench.disk.leave(2_000);
+    expect(store(0)).toBeNull();
+    expect(snapshotFiles(bench)).toEqual([]);
+    bench.disk.leave(4_000);
+    expect(store(0)).toBe(1);
+    bench.disk.leave(500);
+    expect(store(1)).toBeNull();
+    expect(snapshotFiles(bench)).toEqual([]);
+    // The sender comes again, with the part that was not answered.
+    expect(store(1)).toBe(0);
+    bench.disk.leave(Infinity);
+    expect([store(0), store(1), store(2)]).toEqual([1, 2, 3]);
+    expect(storage.manifest(9)?.parts).toBe(3);
+    expect(bench.failures).toEqual([]);
+  });
+});
+
+describe("a node that is started on a full disk", () => {
+  test("uses the space of the segment that its earlier life had made ahead", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 3) });
+    bench.pass(20);
+    bench.disk.leave(0);
+    bench.kill();
+    const again = await opened(bench);
+    expect(shown(again.recovered.entries)).toEqual(shown(entries(1, 3)));
+    await persist(bench, again, { entries: entries(4, 4) });
+    bench.powerCut();
+    bench.disk.leave(SMALL_SEGMENT);
+    expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 4)));
+  });
+
+  test("says so when there is no such segment, changes nothing, and starts when there is space", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 3) });
+    bench.pass(20);
+    const spare = bench.disk.files().at(-2)!;
+    expect(spare).toStartWith("g0/log/");
+    bench.kill();
+    bench.disk.delete(spare);
+    bench.disk.leave(SMALL_SEGMENT - 1);
+    const before = bench.disk.files();
+    const error = await refused(bench);
+    expect(error.code).toBe("DISK_FULL");
+    expect(error.message).toContain("32767 bytes are free, 32768 are needed");
+    expect(bench.disk.files()).toEqual(before);
+    bench.disk.leave(SMALL_SEGMENT);
+    expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 3)));
+  });
+
+  test("takes back what an unfinished snapshot holds", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 3) });
+    bench.pass(20);
+    bench.disk.delete(bench.disk.files().at(-2)!);
+    const source = { nextPart: () => new Uint8Array(SMALL_SEGMENT) };
+    storage.saveSnapshot(snapshotMeta(3), source, () => undefined);
+    bench.pass(20);
+    expect(snapshotFiles(bench).length).toBeGreaterThan(1);
+    bench.kill();
+    bench.disk.leave(0);
+    expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 3)));
+    expect(snapshotFiles(bench)).toEqual([]);
+  });
+});
