@@ -16,6 +16,7 @@ const CUT_MAX_MS = 3_000;
 const LOOK_MS = 2;
 const STORED_MAX_MS = 200;
 const HANG_MAX_MS = 2_000;
+const FULL_MAX_MS = 5_000;
 const RESTART_MAX_MS = 2_000;
 const WALL_JUMP_MS = 86_400_000;
 const MOST_MACHINES = 9;
@@ -69,6 +70,15 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
     diskHang: (chance) => {
       const machine = pickUp(chance);
       if (machine !== null) world.hangDisk(machine, chance.below(HANG_MAX_MS));
+    },
+    diskFull: (chance) => {
+      const victims = chance.chance(30) ? world.machines.filter(() => chance.chance(60)) : [pickUp(chance)];
+      for (const machine of victims) {
+        if (machine === null) continue;
+        // To the last byte, or so that one or two segments fit, or just below the reserve.
+        const segments = chance.chance(30) ? 0 : chance.below(400) / 100;
+        world.fillDisk(machine, Math.floor(segments * plan.settings.segmentBytes), chance.below(FULL_MAX_MS));
+      }
     },
     wipe: (chance) => {
       const machine = pickUp(chance);

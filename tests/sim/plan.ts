@@ -24,6 +24,7 @@ export interface FaultIntervals {
   readonly wipe: number;
   readonly diskError: number;
   readonly diskHang: number;
+  readonly diskFull: number;
 }
 
 export interface ClientHabits {
@@ -195,5 +196,6 @@ function drawFaults(random: Random, nodes: number, safetyMs: number): FaultInter
     wipe: nodes > 2 ? sometimes(8_000) : 0,
     diskError: sometimes(5_000),
     diskHang: sometimes(3_000),
+    diskFull: sometimes(3_000),
   };
 }

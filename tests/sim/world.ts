@@ -41,6 +41,8 @@ export interface Machine {
   wiped: boolean;
   /** From now on it is started again whenever it stops by itself. */
   keepUp: boolean;
+  /** Its disk was full before: that it cannot start for lack of space may be right. */
+  wasFull: boolean;
   /** Set while an injected disk error is to come: stopping by itself is right then, and this follows. */
   onDiskFailure: (() => void) | null;
 }
@@ -64,6 +66,8 @@ export interface World {
   /** The `nth` operation of that kind fails; the node must stop by itself, then `stopped` is called. */
   failDisk(machine: Machine, operation: FailingOperation, nth: number, stopped: () => void): void;
   hangDisk(machine: Machine, ms: number): void;
+  /** Somebody else takes all but `freeBytes` of its disk, for so long. */
+  fillDisk(machine: Machine, freeBytes: number, ms: number): void;
   wipe(machine: Machine): void;
   /** A removed node comes back as somebody new. */
   rejoin(machine: Machine): void;
@@ -93,6 +97,7 @@ export interface WorldPorts {
 const FIRST_PORT = 3001;
 const HOST = "127.0.0.1";
 const CALM_RATE = 1.1;
+const FULL_RETRY_MS = 300;
 
 export function createWorld(plan: Plan, ports: WorldPorts): World {
   const { scheduler, random, trace, ledger, oracles, fail } = ports;
@@ -127,6 +132,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       founder,
       wiped: false,
       keepUp: false,
+      wasFull: false,
       onDiskFailure: null,
     };
     machines.push(machine);
@@ -217,6 +223,13 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const waiter = stopWaiters.get(machine);
     stopWaiters.delete(machine);
     const expected = onDiskFailure !== null && (error?.code === "DISK_FAILED" || error?.code === "UNWRITABLE");
+    if (error?.code === "DISK_FULL" && machine.wasFull) {
+      // Whoever watches over it tries again.
+      scheduler.after(FULL_RETRY_MS, () => {
+        if (!machine.retired) start(machine);
+      });
+      return;
+    }
     if (error !== null && !expected) return fail(`${machine.id} stopped by itself: ${error.code} ${error.message}`);
     if (machine.keepUp) return start(machine);
     if (expected) onDiskFailure();
@@ -273,6 +286,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     start,
     keepUp: (machine) => {
       machine.keepUp = true;
+      machine.disk.leave(Infinity);
       start(machine);
     },
     kill: (machine) => {
@@ -312,6 +326,13 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     hangDisk: (machine, ms) => {
       trace.event(machine.id, `disk hangs for ${ms}ms`);
       scheduler.after(ms, machine.disk.hang());
+    },
+    fillDisk: (machine, freeBytes, ms) => {
+      trace.event(machine.id, `only ${freeBytes} bytes are free on its disk for ${ms}ms`);
+      machine.wasFull = true;
+      const { disk } = machine;
+      disk.leave(freeBytes);
+      scheduler.after(ms, () => disk.leave(Infinity));
     },
     wipe,
     rejoin: (machine) => {

@@ -1,0 +1,147 @@
+// What does a full disk do to real nodes? Each has a small file system of its own: filled by the queue itself, then by somebody else.
+import { expect } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { freePorts, inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
+
+const MiB = 1024 * 1024;
+/** The segment in use, the one made ahead, a reserve of two, and room for a queue of about a segment and its snapshot. */
+const DISK_BYTES = 64 * MiB;
+const FILLER = "x".repeat(256 * 1024);
+/** The client gives its final word after this. */
+const PATIENCE = "2s";
+
+interface SmallDisks {
+  readonly nodes: readonly NodeProcess[];
+  readonly addresses: string;
+}
+
+function mount(directory: string): boolean {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  return spawnSync("mount", ["-t", "tmpfs", "-o", `size=${DISK_BYTES},mode=0700`, "tmpfs", directory]).status === 0;
+}
+
+/** Three founders, each on a file system of its own; null where this machine does not let us mount any. */
+async function onSmallDisks(world: World, work: (cluster: SmallDisks) => Promise<void>): Promise<boolean> {
+  const ports = await freePorts(3);
+  const names = ports.map((port, at) => ({ id: `n${at + 1}`, port, flags: [] }));
+  const mounted: string[] = [];
+  const nodes: NodeProcess[] = [];
+  try {
+    for (const { id, port } of names) {
+      const directory = join(world.directory, "data", `${id}-${port}`);
+      if (!mount(directory)) return false;
+      mounted.push(directory);
+    }
+    const addresses = ports.map((port) => `127.0.0.1:${port}`);
+    for (const name of names) nodes.push(world.node({ ...name, join: addresses, expect: 3 }));
+    await work({ nodes, addresses: addresses.join(",") });
+    return true;
+  } finally {
+    await Promise.all(nodes.map((node) => node.kill()));
+    for (const directory of mounted) spawnSync("umount", [directory]);
+  }
+}
+
+/** One command after the other in one session, each with its answer. */
+function createTalk(world: World, addresses: string) {
+  const answers: string[] = [];
+  const pipe = world.pipe(["client", "--id", "c1", "--addr", addresses, "--timeout", PATIENCE], (line) => {
+    answers.push(line);
+  });
+  return {
+    say: async (command: string): Promise<string> => {
+      const before = answers.length;
+      pipe.write(command);
+      return waitFor(`an answer to ${command.slice(0, 20)}; ${pipe.stderr()}`, 30_000, () => answers[before]);
+    },
+    end: () => pipe.end(),
+  };
+}
+
+const isFull = (answer: string): boolean => answer.startsWith("error DISK_FULL");
+
+/** Leaves so much free, whatever lies there. */
+function fillWithBallast(node: NodeProcess, freeBytes: number): void {
+  const { bavail, bsize } = statfsSync(node.data);
+  writeFileSync(join(node.data, "ballast"), new Uint8Array(Math.max(0, bavail * bsize - freeBytes)));
+}
+
+async function lowNodes(world: World, addresses: string): Promise<readonly string[]> {
+  const { stdout } = await world.raftq(["cluster", "status", "--addr", addresses, "--json"]);
+  const status = JSON.parse(stdout) as { nodes: { id: string; diskLow: boolean | null }[] };
+  return status.nodes.filter(({ diskLow }) => diskLow === true).map(({ id }) => id);
+}
+
+inWorld(
+  "full disks refuse enqueues, let dequeues pass, and serve again in the same processes when there is space",
+  async (world) => {
+    const couldMount = await onSmallDisks(world, async ({ nodes, addresses }) => {
+      const pids = nodes.map((node) => node.pid());
+      const talk = createTalk(world, addresses);
+      const waiting: string[] = [];
+      let next = 0;
+      const enqueue = async (filler = ""): Promise<string> => {
+        const value = JSON.stringify(`${next++}${filler}`);
+        const answer = await talk.say(`enqueue(${value})`);
+        if (!isFull(answer)) {
+          expect(answer).toStartWith("ok ");
+          waiting.push(value);
+        }
+        return answer;
+      };
+      const dequeue = async (): Promise<void> => {
+        const answer = await talk.say("dequeue");
+        expect(answer.slice(0, 20)).toBe((waiting.shift() ?? "(empty)").slice(0, 20));
+      };
+      const enqueueAgain = (): Promise<string> =>
+        waitFor("enqueues to pass again", 30_000, async () => {
+          const answer = await enqueue();
+          return isFull(answer) ? undefined : answer;
+        });
+
+      // The queue itself fills the disks.
+      let answer = "";
+      while (!isFull(answer)) {
+        answer = await enqueue(FILLER);
+        expect(waiting.length * FILLER.length).toBeLessThan(DISK_BYTES);
+      }
+      expect(answer).toContain("of 3 voters have room on their disks: enqueues are refused");
+      const filled = waiting.length;
+      expect(filled).toBeGreaterThan(8);
+      expect((await lowNodes(world, addresses)).length).toBeGreaterThanOrEqual(2);
+      const stranger = await world.raftq(["client", "enqueue", "1", "--addr", addresses, "--timeout", PATIENCE]);
+      expect(stranger.code).toBe(6);
+      expect(`${stranger.stdout}${stranger.stderr}`).toContain("no new client is let in");
+      await dequeue();
+      while (waiting.length > 0) await dequeue();
+      await enqueueAgain();
+
+      // Somebody else fills two of them.
+      await waitFor("room everywhere", 30_000, async () =>
+        (await lowNodes(world, addresses)).length === 0 ? true : undefined,
+      );
+      const victims = nodes.slice(0, 2);
+      for (const node of victims) fillWithBallast(node, 4 * MiB);
+      await waitFor("a refusal", 30_000, async () => (isFull(await enqueue()) ? true : undefined));
+      expect(await lowNodes(world, addresses)).toEqual(["n1", "n2"]);
+      await dequeue();
+      for (const node of victims) rmSync(join(node.data, "ballast"));
+      await enqueueAgain();
+      while (waiting.length > 0) await dequeue();
+      await dequeue();
+      expect(await talk.end()).toBe(6);
+
+      expect(nodes.map((node) => node.pid())).toEqual(pids);
+      expect(nodes.map((node) => node.running())).toEqual([true, true, true]);
+      for (const node of victims) {
+        expect(node.log()).toMatch(/disk low: [\d.]+ MiB free, [\d.]+ MiB needed; enqueues are refused while/);
+        expect(node.log()).toMatch(/the disk has room again: [\d.]+ MiB free, [\d.]+ MiB needed/);
+      }
+      console.log(`three disks of ${DISK_BYTES / MiB} MiB were full with ${filled} jobs of 256 KiB`);
+    });
+    if (!couldMount) console.log("LEFT OUT: full disks of real nodes; this machine lets nobody mount a tmpfs here");
+  },
+  180_000,
+);
