@@ -1,8 +1,10 @@
 // What does a full disk do to real nodes? Each has a small file system of its own: filled by the queue itself, then by somebody else.
 import { expect } from "bun:test";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { createRealDisk } from "../../src/storage/real-disk.ts";
+import { isNoSpace } from "../../src/storage/disk.ts";
 import { freePorts, inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
 
 const MiB = 1024 * 1024;
@@ -17,9 +19,11 @@ interface SmallDisks {
   readonly addresses: string;
 }
 
-function mount(directory: string): boolean {
+const LEFT_OUT = "LEFT OUT: full disks of real nodes; this machine lets nobody mount a tmpfs here";
+
+function mount(directory: string, bytes = DISK_BYTES): boolean {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  return spawnSync("mount", ["-t", "tmpfs", "-o", `size=${DISK_BYTES},mode=0700`, "tmpfs", directory]).status === 0;
+  return spawnSync("mount", ["-t", "tmpfs", "-o", `size=${bytes},mode=0700`, "tmpfs", directory]).status === 0;
 }
 
 /** Three founders, each on a file system of its own; null where this machine does not let us mount any. */
@@ -141,7 +145,24 @@ inWorld(
       }
       console.log(`three disks of ${DISK_BYTES / MiB} MiB were full with ${filled} jobs of 256 KiB`);
     });
-    if (!couldMount) console.log("LEFT OUT: full disks of real nodes; this machine lets nobody mount a tmpfs here");
+    if (!couldMount) console.log(LEFT_OUT);
   },
   180_000,
 );
+
+inWorld("a file for which there is no space leaves none of it taken", async ({ directory }) => {
+  const small = join(directory, "small");
+  if (!mount(small, MiB)) return console.log(LEFT_OUT);
+  try {
+    const disk = createRealDisk(small);
+    const free = (): Promise<number> => new Promise((done) => disk.freeBytes(done));
+    const before = await free();
+    expect(before).toBe(MiB);
+    const error = await new Promise<Error | null>((done) => disk.create("large", 2 * MiB, done));
+    expect(error !== null && isNoSpace(error)).toBe(true);
+    expect(existsSync(join(small, "large"))).toBe(false);
+    expect(await free()).toBe(before);
+  } finally {
+    spawnSync("umount", [small]);
+  }
+});

@@ -97,7 +97,7 @@ test("it hands over neither to one that is behind, nor to one that is low, nor t
   const behind = leading();
   behind.now += 10;
   behind.hear("n2", { ...acknowledge(2, 2), diskLow: true } as ReturnType<typeof acknowledge>);
-  low(behind, "n3", false);
+  behind.hear("n3", acknowledge(2, 1));
   ownDisk(behind, true);
   expect(behind.raft.transfer).toBeNull();
   // It catches up.

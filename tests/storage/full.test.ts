@@ -137,6 +137,23 @@ describe("the log", () => {
     expect((await opened(bench)).recovered.hardState.currentTerm).toBe(199);
   });
 
+  test("a frame that only proves the one before it is not waited for", async () => {
+    const full = async (last: number | null): Promise<{ bench: SimBench; storage: Storage; stuck: number }> => {
+      const bench = createSimBench();
+      const storage = await opened(bench);
+      bench.pass(20);
+      bench.disk.leave(0);
+      if (last === null) return { bench, storage, stuck: fillUp(bench, storage, 1) };
+      for (let at = 1; at <= last; at++) expect(begin(bench, storage, at)()).toBe(true);
+      return { bench, storage, stuck: last + 1 };
+    };
+    const { stuck } = await full(null);
+    const { bench, storage } = await full(stuck - 1);
+    bench.pass(500);
+    await persist(bench, storage, { hardState: hardState(7) });
+    await close(bench, storage);
+  });
+
   test("compaction gives the space back, and the log goes on by itself", async () => {
     const bench = createSimBench();
     const storage = await opened(bench);
