@@ -80,7 +80,10 @@ export function createRoom(ports: RoomPorts, { segmentBytes }: Pick<NodeSettings
     if (low === isLow) return;
     isLow = low;
     const fields = { freeBytes: free, neededBytes: needed };
-    const figures = `${mebibytes(free)} free, ${mebibytes(needed)} needed`;
+    const figures =
+      low && free >= needed
+        ? `no log segment can be made, although ${mebibytes(free)} are free (a quota?)`
+        : `${mebibytes(free)} free, ${mebibytes(needed)} needed`;
     ports.log(
       low
         ? {

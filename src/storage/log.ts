@@ -32,6 +32,8 @@ export interface LogWriter {
   readonly prepare: () => void;
   /** The next segment could not be made for lack of space. It is tried again and again. */
   readonly lacksSpace: () => boolean;
+  /** An append waits for the next segment. */
+  readonly awaitsSegment: () => boolean;
   /** From now on an append that would have to wait for space calls this instead, and nothing is tried any more. */
   readonly waitNoMore: (stuck: () => void) => void;
   /** Waits for a segment that is being made, and closes the files. */
@@ -211,6 +213,7 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
     },
     prepare: spare.prepare,
     lacksSpace: spare.lacksSpace,
+    awaitsSegment: spare.isAwaited,
     waitNoMore: spare.waitNoMore,
     close: (done) => {
       disk.close(state.current.file);

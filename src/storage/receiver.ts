@@ -12,6 +12,7 @@ export interface ReceiverSettings {
   readonly formatVersion: number;
   /** Runs `callback` from a later event. */
   readonly soon: (callback: () => void) => void;
+  readonly neededByLog: () => number;
   /** The snapshot of this part is complete already. */
   readonly isComplete: (part: ReceivedPart) => boolean;
   /** The files of this snapshot are about to be written anew. */
@@ -41,6 +42,7 @@ export function createReceiver({
   lane,
   formatVersion,
   soon,
+  neededByLog,
   isComplete,
   onBegin,
   onComplete,
@@ -62,7 +64,7 @@ export function createReceiver({
         receiving = { directory, manifest, manifestBytes: new Uint8Array(part.manifest), nextPart: 0 };
         then();
       };
-      writer.begin(directory, bytes, begun, noSpace);
+      writer.begin(directory, bytes + neededByLog(), begun, noSpace);
     };
     if (abandoned === null) open();
     else writer.remove(abandoned.directory, open);

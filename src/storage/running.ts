@@ -58,7 +58,13 @@ export function createStorage(directory: Directory): Storage {
         if (gate.isOpen()) task(release);
       }),
     deletions: createLane(),
-    snapshots: openSnapshots(disk, snapshot, { formatVersion: STORAGE.formatVersion, gate, soon, onFreed }),
+    snapshots: openSnapshots(disk, snapshot, {
+      formatVersion: STORAGE.formatVersion,
+      gate,
+      soon,
+      onFreed,
+      neededByLog: () => (log.awaitsSegment() ? settings.segmentBytes : 0),
+    }),
   };
   const { snapshots } = running;
   const quiet = createQuietTimer(running);

@@ -39,10 +39,12 @@ export interface SnapshotSettings {
   readonly soon: (callback: () => void) => void;
   /** A snapshot was deleted. */
   readonly onFreed: () => void;
+  /** What the log waits for: a snapshot from another node must leave so much, or the frame that makes it count has no place. */
+  readonly neededByLog: () => number;
 }
 
 export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, settings: SnapshotSettings): Snapshots {
-  const { formatVersion, gate, soon, onFreed } = settings;
+  const { formatVersion, gate, soon, onFreed, neededByLog } = settings;
   const writer = createSnapshotWriter(disk, gate);
   const complete = new Map<LogIndex, CompleteSnapshot>();
   let counted = recovered;
@@ -61,6 +63,7 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
     lane,
     formatVersion,
     soon,
+    neededByLog,
     isComplete: ({ meta, manifest }) => {
       const stored = complete.get(meta.index);
       if (stored === undefined || stored.manifest.meta.term !== meta.term) return false;

@@ -9,6 +9,8 @@ export interface Spare {
   /** The prepared segment, or a new one if there is none of at least that size. Lack of space is no error: it waits. */
   readonly take: (bytes: number, done: Opened) => void;
   readonly lacksSpace: () => boolean;
+  /** Somebody has to wait for it. */
+  readonly isAwaited: () => boolean;
   readonly waitNoMore: (stuck: () => void) => void;
   readonly close: (done: () => void) => void;
 }
@@ -75,6 +77,7 @@ export function createSpare(
       serve(null);
     },
     lacksSpace: () => lacksSpace,
+    isAwaited: () => wanted !== null,
     waitNoMore: (stuck) => {
       whenStuck = stuck;
       cancelRetry?.();

@@ -133,6 +133,21 @@ describe("one full disk", () => {
     expectWhole();
   });
 
+  test("by a quota, which free space does not show: the attempt that failed does, until one succeeds", () => {
+    const { town, others, send, isLow, expectWhole } = three();
+    const [victim] = others() as [Settled];
+    town.pass(1_000);
+    town.failCreate(portOf(victim));
+    town.leave(portOf(victim), PLENTY);
+    const wasLow = (): boolean => eventsOf(victim, "disk-low").length > 0;
+    for (let count = 0; count < 20 && !wasLow(); count++) send(enqueue(10 * KiB));
+    expect(eventsOf(victim, "disk-low")[0]).toContain("no log segment can be made, although 0.6 MiB are free");
+    town.pass(2_000);
+    expect(eventsOf(victim, "disk-room")).toHaveLength(1);
+    expect(isLow(victim)).toBe(false);
+    expectWhole();
+  });
+
   test("of the leader: it hands over to one with room, once, and clients notice nothing", () => {
     const { town, nodes, leader, send, expectWhole } = three();
     town.pass(1_000);

@@ -168,8 +168,22 @@ export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: st
   /** The `nth` write of that node's disk from now on fails. */
   const failWrite = (port: number, nth: number): void => disks.get(`n${port}`)?.fail("write", nth);
 
+  /** The next file that node makes fails: its quota is used up. */
+  const failCreate = (port: number): void => disks.get(`n${port}`)?.fail("create", 1, "EDQUOT");
   /** From now on only so many bytes more fit on that node's disk. */
   const leave = (port: number, freeBytes: number): void => disks.get(`n${port}`)?.leave(freeBytes);
 
-  return { start, end, failWrite, leave, visit, until, pass, network, clock, events: () => scheduler.executed };
+  return {
+    start,
+    end,
+    failWrite,
+    failCreate,
+    leave,
+    visit,
+    until,
+    pass,
+    network,
+    clock,
+    events: () => scheduler.executed,
+  };
 }

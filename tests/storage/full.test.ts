@@ -185,6 +185,30 @@ describe("the log", () => {
   });
 });
 
+/** A snapshot of three parts of 1,000 bytes, and a storage that it is sent to. */
+async function receiving() {
+  const sender = createSimBench();
+  const from = await opened(sender);
+  await persist(sender, from, { entries: entries(1, 9) });
+  const meta = snapshotMeta(9);
+  await saveAndCount(sender, from, meta, 10, partsOf(9));
+  const { bytes: manifest, parts } = from.manifest(9)!;
+  const received = (part: number) => ({ meta, manifest, part, parts, bytes: from.readPart(9, part) });
+
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  bench.pass(20);
+  const store = (part: number): number | null => {
+    let answer: number | null = null;
+    storage.storePart(received(part), (nextPart) => {
+      answer = nextPart;
+    });
+    bench.pass(50);
+    return answer;
+  };
+  return { bench, storage, store };
+}
+
 describe("a snapshot", () => {
   test("without space is given up, leaves nothing, and is no failure; with space it is saved", async () => {
     for (let left = 0; left < 3_200; left += 400) {
@@ -223,25 +247,7 @@ describe("a snapshot", () => {
   });
 
   test("of another node is not begun when it does not fit, dropped when space runs out, and comes in when there is some", async () => {
-    const sender = createSimBench();
-    const from = await opened(sender);
-    await persist(sender, from, { entries: entries(1, 9) });
-    const meta = snapshotMeta(9);
-    await saveAndCount(sender, from, meta, 10, partsOf(9));
-    const { bytes: manifest, parts } = from.manifest(9)!;
-    const received = (part: number) => ({ meta, manifest, part, parts, bytes: from.readPart(9, part) });
-
-    const bench = createSimBench();
-    const storage = await opened(bench);
-    bench.pass(20);
-    const store = (part: number): number | null => {
-      let answer: number | null = null;
-      storage.storePart(received(part), (nextPart) => {
-        answer = nextPart;
-      });
-      bench.pass(50);
-      return answer;
-    };
+    const { bench, store, storage } = await receiving();
     bench.disk.leave(2_000);
     expect(store(0)).toBeNull();
     expect(snapshotFiles(bench)).toEqual([]);
@@ -257,6 +263,18 @@ describe("a snapshot", () => {
     expect(storage.manifest(9)?.parts).toBe(3);
     expect(bench.failures).toEqual([]);
   });
+});
+
+test("a snapshot of another node does not take the space that the log waits for, or it could never count", async () => {
+  const { bench, storage, store } = await receiving();
+  bench.disk.leave(0);
+  fillUp(bench, storage, 1);
+  expect(storage.lacksSpace()).toBe(true);
+  bench.disk.leave(SMALL_SEGMENT - 1);
+  expect(store(0)).toBeNull();
+  bench.disk.leave(SMALL_SEGMENT + 10_000);
+  bench.pass(1_000);
+  expect([store(0), store(1), store(2)]).toEqual([1, 2, 3]);
 });
 
 describe("a node that is started on a full disk", () => {
