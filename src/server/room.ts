@@ -14,9 +14,9 @@ const TIGHT_SEGMENTS = 2;
 const RESERVED_SEGMENTS = 2;
 
 export interface RoomPorts {
-  readonly disk: Disk;
+  readonly disk: Pick<Disk, "freeBytes">;
   readonly clock: Clock;
-  readonly storage: Storage;
+  readonly storage: Pick<Storage, "lacksSpace">;
   readonly log: (line: LogEvent) => void;
   readonly input: (input: Input) => void;
   readonly queue: () => Queue;
@@ -33,7 +33,7 @@ export interface Room {
   /** By the last measure: a snapshot of the state at that time would take so much, and it fits. */
   snapshotBytes(): number;
   fitsSnapshot(): boolean;
-  /** There was no space for a snapshot: none fits before the next measure. */
+  /** There was no space for a snapshot, whatever the file system says: none is tried for a while. */
   ranOut(): void;
   stop(): void;
 }
@@ -42,6 +42,7 @@ export function createRoom(ports: RoomPorts, { segmentBytes }: Pick<NodeSettings
   const { disk, clock, storage } = ports;
   let free = Infinity;
   let snapshot = 0;
+  let noSnapshotBefore = 0;
   let isLow = false;
   let isTight = false;
   let isAsking = false;
@@ -103,9 +104,9 @@ export function createRoom(ports: RoomPorts, { segmentBytes }: Pick<NodeSettings
     isLow: () => isLow,
     isTight: () => isTight,
     snapshotBytes: () => snapshot,
-    fitsSnapshot: () => snapshot <= free,
+    fitsSnapshot: () => snapshot <= free && clock.now() >= noSnapshotBefore,
     ranOut: () => {
-      free = 0;
+      noSnapshotBefore = clock.now() + SERVER.roomCheckMs;
       ask();
     },
     stop: () => {

@@ -1,0 +1,122 @@
+// When is a disk low? By what is free and what is needed, with a margin before it is over; asked at a bearable rate.
+import { expect, test } from "bun:test";
+import { QUEUE, SERVER } from "../../src/config.ts";
+import { createQueue } from "../../src/queue/queue.ts";
+import { snapshotBytes } from "../../src/queue/snapshot.ts";
+import { createRoom } from "../../src/server/room.ts";
+import { createScheduler } from "../sim/scheduler.ts";
+
+const SEGMENT = 1_000_000;
+
+function createBench(free: number) {
+  const scheduler = createScheduler();
+  const queue = createQueue(QUEUE);
+  const state = { free, lacksSpace: false, writtenBytes: 0, asked: 0 };
+  const told: (boolean | string)[] = [];
+  const clock = {
+    now: () => scheduler.now(),
+    wall: () => 0,
+    after: (ms: number, callback: () => void) => scheduler.after(ms, callback),
+    soon: (callback: () => void) => void scheduler.after(0, callback),
+  };
+  const freeBytes = (done: (bytes: number) => void): void => {
+    state.asked++;
+    scheduler.after(1, () => done(state.free));
+  };
+  const room = createRoom(
+    {
+      disk: { freeBytes },
+      clock,
+      storage: { lacksSpace: () => state.lacksSpace },
+      log: ({ text }) => told.push(text),
+      input: (input) => {
+        if (input.type === "diskLow") told.push(input.low);
+      },
+      queue: () => queue,
+      writtenBytes: () => state.writtenBytes,
+    },
+    { segmentBytes: SEGMENT },
+  );
+  const pass = (ms: number): void => {
+    let over = false;
+    scheduler.after(ms, () => {
+      over = true;
+    });
+    while (!over) scheduler.step();
+  };
+  pass(2);
+  return { room, state, told, pass, reserve: snapshotBytes(queue) + 2 * SEGMENT };
+}
+
+test("low begins below the reserve and ends a segment above it; each is told once, with figures", () => {
+  const bench = createBench(10 * SEGMENT);
+  const { state, told, pass, reserve, room } = bench;
+  state.free = reserve;
+  pass(5_000);
+  expect(told).toEqual([]);
+  expect(room.isTight()).toBe(true);
+  state.free = reserve - 1;
+  pass(5_000);
+  expect(told).toEqual([
+    "disk low: 1.9 MiB free, 1.9 MiB needed; enqueues are refused while fewer than a majority of the voters have room",
+    true,
+  ]);
+  state.free = reserve + SEGMENT - 1;
+  pass(5_000);
+  expect(told).toHaveLength(2);
+  state.free = reserve + SEGMENT;
+  pass(5_000);
+  expect(told.slice(2)).toEqual(["the disk has room again: 2.9 MiB free, 2.9 MiB needed", false]);
+});
+
+test("the file system is asked about once a second, more often while it is low, and at once when told to", () => {
+  const { state, pass, room } = createBench(10 * SEGMENT);
+  pass(10_000);
+  expect(state.asked).toBeLessThanOrEqual(11);
+  state.free = 0;
+  pass(1_100);
+  state.asked = 0;
+  pass(10_000);
+  expect(state.asked).toBeGreaterThan(30);
+  expect(state.asked).toBeLessThanOrEqual(40);
+  state.free = 10 * SEGMENT;
+  room.measure();
+  room.measure();
+  room.measure();
+  pass(3);
+  expect(room.isLow()).toBe(false);
+  room.stop();
+  state.asked = 0;
+  pass(10_000);
+  expect(state.asked).toBe(0);
+});
+
+test("what of the reserve a snapshot has taken already is not asked for again", () => {
+  const { state, told, pass, reserve } = createBench(10 * SEGMENT);
+  state.writtenBytes = 10_000;
+  state.free = reserve - 10_000;
+  pass(2_000);
+  expect(told).toEqual([]);
+});
+
+test("after a snapshot found no space none is tried for a while, also when there seems to be some", () => {
+  const { room, pass } = createBench(10 * SEGMENT);
+  expect(room.fitsSnapshot()).toBe(true);
+  room.ranOut();
+  pass(SERVER.roomCheckMs - 100);
+  expect(room.fitsSnapshot()).toBe(false);
+  pass(200);
+  expect(room.fitsSnapshot()).toBe(true);
+});
+
+test("space that cannot be asked for is enough, until a segment cannot be made", () => {
+  const { state, told, pass, room } = createBench(Infinity);
+  pass(2_000);
+  expect(room.isTight()).toBe(false);
+  state.lacksSpace = true;
+  pass(2_000);
+  expect(told.at(-1)).toBe(true);
+  state.lacksSpace = false;
+  pass(2_000);
+  expect(told.at(-1)).toBe(false);
+});
