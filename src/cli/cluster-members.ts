@@ -29,7 +29,7 @@ export const addCommand = strictCommand({
   run: (values) =>
     withAccess(values, async (access) => {
       const { name, addr, json } = values;
-      if (addr !== undefined) return tellJoinLine(await statusAt(addr, access), json);
+      if (addr !== undefined) return tellJoinLine(await askStatusAt(addr, access), json);
       return addLocal(await runningCluster(name), access, json);
     }),
 });
@@ -42,7 +42,7 @@ export const removeCommand = strictCommand({
     withAccess(values, async (access) => {
       const { node, name, addr, json } = values;
       const cluster = addr === undefined ? await runningCluster(name) : null;
-      const status = cluster === null ? await statusAt(addr ?? [], access) : await localStatus(cluster, access);
+      const status = cluster === null ? await askStatusAt(addr ?? [], access) : await localStatus(cluster, access);
       const id = node === "leader" ? leaderOf(status) : node;
       await removeMember(status, id, access);
       const isLocal = cluster?.facts.nodes.some((one) => one.id === id) === true;
@@ -75,7 +75,7 @@ export const transferCommand = strictCommand({
     withAccess(values, async (access) => {
       const { node, name, addr, json } = values;
       const look = async (): Promise<ClusterStatus> =>
-        addr === undefined ? localStatus(await runningCluster(name), access) : statusAt(addr, access);
+        addr === undefined ? localStatus(await runningCluster(name), access) : askStatusAt(addr, access);
       const before = await look();
       const from = leaderOf(before);
       if (node === from) return tell(json, { from, leader: from }, `${from} leads already.`);
@@ -187,11 +187,5 @@ async function waitForNewLeader(look: () => Promise<ClusterStatus>, from: string
 
 const localStatus = ({ facts }: Running, access: NodeAccess): Promise<ClusterStatus> =>
   askStatus(facts.name, facts.nodes, access);
-
-async function statusAt(addresses: readonly string[], access: NodeAccess): Promise<ClusterStatus> {
-  const status = await askStatusAt(addresses, access);
-  if (status === null) throw new RaftqError("UNREACHABLE", `no node answers at ${addresses.join(", ")}.`);
-  return status;
-}
 
 const addressesOf = (status: ClusterStatus): readonly string[] => status.nodes.map((node) => node.address);

@@ -56,7 +56,7 @@ export function dialNode(
       return finish({ ok: false, why: dialed.refused ? "nobody listens there" : dialed.why, fatal });
     }
     if (over) return dialed.stream.close();
-    stop = sayHello(ports, dialed.stream, finish);
+    stop = sayHello(ports, address, dialed.stream, finish);
   });
   return () => {
     over = true;
@@ -65,7 +65,12 @@ export function dialNode(
   };
 }
 
-function sayHello(ports: LinkPorts, stream: ByteStream, done: (result: DialedNode) => void): () => void {
+function sayHello(
+  ports: LinkPorts,
+  address: string,
+  stream: ByteStream,
+  done: (result: DialedNode) => void,
+): () => void {
   let link: Link | null = null;
   let closed = false;
   const onMessage = (message: Message): void => {
@@ -81,9 +86,7 @@ function sayHello(ports: LinkPorts, stream: ByteStream, done: (result: DialedNod
     if (closed) return;
     closed = true;
     const reason = why?.message ?? "the node closed the connection";
-    const isFatal = why !== null && (why.code === "UNAUTHORISED" || ERRORS[why.code].class === "fatal");
-    const fatal = isFatal ? why : null;
-    if (link === null) done({ ok: false, why: reason, fatal });
+    if (link === null) done({ ok: false, why: reason, fatal: fatalFor(why, address) });
     else link.onClosed(reason);
   };
   const connection = openConnection({ stream, clock: ports.clock, limits: WIRE, side: "dialed", onMessage, onClosed });
@@ -101,6 +104,12 @@ function sayHello(ports: LinkPorts, stream: ByteStream, done: (result: DialedNod
     closed = true;
     connection.close(null);
   };
+}
+
+/** Another cluster, another version, other credentials: a later try meets the same. */
+function fatalFor(why: Failure | null, address: string): Failure | null {
+  if (why?.code === "UNAUTHORISED") return { ...why, message: `${address}: ${why.message}` };
+  return why !== null && ERRORS[why.code].class === "fatal" ? why : null;
 }
 
 function createLink(clock: Clock, connection: Connection, hello: HelloAnswer, onClose: () => void): Link {

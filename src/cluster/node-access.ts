@@ -24,13 +24,18 @@ export function createNodeAccess(given: LinkPorts): NodeAccess {
     peers.set(address, peer);
     return peer;
   };
+  let refusal: Failure | null = null;
+  const refused = (why: Failure): void => {
+    if (why.code === "UNAUTHORISED") refusal = why;
+  };
   return {
+    refusal: () => refusal,
     status: async (address) => {
-      const answer = await ask(ports, peerAt(address), { type: "status", linearizable: false });
+      const answer = await ask(ports, peerAt(address), refused, { type: "status", linearizable: false });
       return answer?.type === "statusAnswer" ? answer.status : null;
     },
     serves: async (address) => {
-      const answer = await ask(ports, peerAt(address), { type: "status", linearizable: true });
+      const answer = await ask(ports, peerAt(address), refused, { type: "status", linearizable: true });
       return answer?.type === "statusAnswer";
     },
     remove: async (addresses, id) =>
@@ -44,8 +49,13 @@ export function createNodeAccess(given: LinkPorts): NodeAccess {
 }
 
 /** The node's answer; null when it cannot be reached, or not in time. */
-async function ask(ports: LinkPorts, peer: Peer, query: Query): Promise<ServerMessage | null> {
-  peer.link ??= dial(ports, peer);
+async function ask(
+  ports: LinkPorts,
+  peer: Peer,
+  refused: (why: Failure) => void,
+  query: Query,
+): Promise<ServerMessage | null> {
+  peer.link ??= dial(ports, peer, refused);
   const link = await peer.link;
   if (link === null) return null;
   const frameId = ++peer.lastFrameId;
@@ -63,10 +73,11 @@ async function ask(ports: LinkPorts, peer: Peer, query: Query): Promise<ServerMe
   });
 }
 
-function dial(ports: LinkPorts, peer: Peer): Promise<Link | null> {
+function dial(ports: LinkPorts, peer: Peer, refused: (why: Failure) => void): Promise<Link | null> {
   return new Promise((resolve) => {
     dialNode(ports, peer.address, WIRE.dialTimeoutMs, (result) => {
       if (!result.ok) {
+        if (result.fatal !== null) refused(result.fatal);
         peer.link = null;
         return resolve(null);
       }

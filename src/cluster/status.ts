@@ -1,7 +1,7 @@
 // How is a cluster? What the supervisor knows of the processes, joined with what each node says of itself.
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
-import type { Failure } from "../lib/errors.ts";
+import { type Failure, RaftqError } from "../lib/errors.ts";
 import type { NodeState, NodeStatus } from "../wire/protocol.ts";
 import type { NodeFacts } from "./control.ts";
 
@@ -15,6 +15,8 @@ export interface NodeAccess {
   remove(addresses: readonly string[], id: string): Promise<Failure | null>;
   /** To `to`, or to whom the leader chooses. Null: done. */
   transfer(addresses: readonly string[], to: string | null): Promise<Failure | null>;
+  /** Why a node did not let us in, if one did not. */
+  refusal(): Failure | null;
   close(): void;
 }
 
@@ -53,8 +55,8 @@ export async function askStatus(name: string, nodes: readonly NodeFacts[], acces
   );
 }
 
-/** The cluster that these addresses lead to, members included that nobody named. Null when no node answers. */
-export async function askStatusAt(addresses: readonly string[], access: NodeAccess): Promise<ClusterStatus | null> {
+/** The cluster that these addresses lead to, members included that nobody named. Throws when no node answers. */
+export async function askStatusAt(addresses: readonly string[], access: NodeAccess): Promise<ClusterStatus> {
   const asked = new Map<string, NodeStatus | null>();
   const ask = async (wanted: readonly string[]): Promise<void> => {
     const fresh = wanted.filter((address) => !asked.has(address));
@@ -63,7 +65,7 @@ export async function askStatusAt(addresses: readonly string[], access: NodeAcce
   };
   await ask(addresses);
   const first = newest([...asked.values()]);
-  if (first === null) return null;
+  if (first === null) throw nobodyAnswers(addresses, access);
   await ask(first.members.map((member) => member.address));
   const newestAnswer = newest([...asked.values()]) ?? first;
   return joinStatus(
@@ -73,6 +75,12 @@ export async function askStatusAt(addresses: readonly string[], access: NodeAcce
       return { id, address, pid: null, process: answer === null ? "down" : "running", answer };
     }),
   );
+}
+
+function nobodyAnswers(addresses: readonly string[], access: NodeAccess): RaftqError {
+  const refusal = access.refusal();
+  if (refusal !== null) return new RaftqError(refusal.code, `${refusal.message}.`);
+  return new RaftqError("UNREACHABLE", `no node answers at ${addresses.join(", ")}.`);
 }
 
 type Asked = Pick<NodeFacts, "id" | "address" | "pid" | "process"> & { readonly answer: NodeStatus | null };

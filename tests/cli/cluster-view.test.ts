@@ -4,6 +4,7 @@ import { deathNotice, headline, processTable, statusTable, table } from "../../s
 import { logLine } from "../../src/cli/node-log.ts";
 import type { NodeFacts } from "../../src/cluster/control.ts";
 import { askStatus, askStatusAt, joinStatus, type NodeAccess } from "../../src/cluster/status.ts";
+import { failure } from "../../src/lib/errors.ts";
 import { isClusterId, isIncarnation, isNodeId } from "../../src/raft/types.ts";
 import type { MemberStatus, NodeStatus } from "../../src/wire/protocol.ts";
 
@@ -61,6 +62,7 @@ function accessTo(answers: readonly NodeStatus[]): NodeAccess & { readonly asked
     serves: () => Promise.resolve(false),
     remove: () => Promise.resolve(null),
     transfer: () => Promise.resolve(null),
+    refusal: () => null,
     close: () => {},
   };
 }
@@ -103,9 +105,18 @@ test("an address leads to all members, also to those that nobody named", async (
   const members = ["n1", "n2", "n3"];
   const access = accessTo([answer("n1", "follower", 2, members), answer("n3", "leader", 2, members)]);
   const status = await askStatusAt([addressOf("n1")], access);
-  expect(status?.nodes.map((node) => `${node.id} ${node.state}`)).toEqual(["n1 follower", "n2 down", "n3 leader"]);
+  expect(status.nodes.map((node) => `${node.id} ${node.state}`)).toEqual(["n1 follower", "n2 down", "n3 leader"]);
   expect(status).toMatchObject({ name: null, leader: "n3" });
-  expect(await askStatusAt([addressOf("n2")], access)).toBeNull();
+  const refused = failure("UNAUTHORISED", "n2 asks for a certificate");
+  for (const [refusal, code] of [
+    [null, "UNREACHABLE"],
+    [refused, "UNAUTHORISED"],
+  ] as const) {
+    const error: unknown = await askStatusAt([addressOf("n2")], { ...access, refusal: () => refusal }).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toMatchObject({ code });
+  }
 });
 
 test("columns are as wide as their widest cell, and what is unknown is a dash", () => {

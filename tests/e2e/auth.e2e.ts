@@ -241,6 +241,8 @@ inWorld(
     );
     await Promise.race(nodes.map((node) => says(node, "asks for a shared secret")));
     await Promise.race(nodes.map((node) => says(node, "the shared secret is another one here")));
+    expect(await run(wrong, "cluster", "status")).toMatchObject(refused(/the shared secret is another one here/));
+    expect(await run([], "cluster", "transfer")).toMatchObject(refused(/asks for a shared secret/));
     // A client's secret does not let a node in.
     const spy = world.node({ id: "n4", port: p4, join: addresses, flags: only(2) });
     expect(await spy.ended()).toBe(EXIT.unauthorised);

@@ -262,11 +262,12 @@ test("only exactly one name of ours is believed, and nothing that could be read 
     "URI:raftq:node:n1, URI:raftq:role:admin",
     "URI:raftq:node:n1, URI:raftq:node:..",
     'URI:"x, URI:raftq:node:n1"',
+    'URI:"x, URI:raftq:node:n1, y"',
     "xURI:raftq:node:n1",
   ])
     expect(identityIn(names)).toBeNull();
   // What the system makes of a name with a comma in it.
-  const tricky = issue(ours, "x", "x, URI:raftq:node:n1", valid);
+  const tricky = issue(ours, "x", "x, URI:raftq:node:n1, y", valid);
   expect(materialProblem({ ...tricky, ca: ours.cert })).toMatch(/names neither a node nor a role/);
 });
 
