@@ -26,6 +26,8 @@ export const WIRE = {
   /** Silence before the hello, and from the first to the last byte of a frame. */
   helloTimeoutMs: 5_000,
   frameTimeoutMs: 10_000,
+  /** TLS handshakes under way at once; those beyond it are closed at once and try again. */
+  maxHandshakes: 512,
   pingIntervalMs: 10_000,
   /** Two missed pings. */
   idleTimeoutMs: 30_000,

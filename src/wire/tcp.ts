@@ -7,7 +7,7 @@ import { RaftqError } from "../lib/errors.ts";
 import { formatAddress, isAddress, parseAddress } from "./address.ts";
 import { type ByteStream, type DialResult, EVERYBODY, type Network, type Trust } from "./network.ts";
 import type { SharedSecrets } from "./secret.ts";
-import { createTlsServer, dialTls, type TlsMaterial } from "./tls.ts";
+import { createTlsServer, dialTls, type TlsLimits, type TlsMaterial } from "./tls.ts";
 
 /** What this process shows to others, and what it asks of them. */
 export type Credentials =
@@ -19,11 +19,9 @@ export type Credentials =
       readonly onRenewed: (listener: (material: TlsMaterial) => void) => void;
     };
 
-export interface TcpLimits {
+export interface TcpLimits extends TlsLimits {
   /** How long a closed stream may still deliver what was written before. */
   readonly closeTimeoutMs: number;
-  /** A TLS handshake may take as long as a hello, of which it is a part. */
-  readonly helloTimeoutMs: number;
 }
 
 /** Somebody was refused before there was a stream. */
@@ -66,7 +64,7 @@ function createAnyServer(
     return createServer({ noDelay: true }, (socket) => accept(createStream(socket, limits, plainTrust(credentials))));
   const { server, renew } = createTlsServer(
     credentials.material(),
-    limits.helloTimeoutMs,
+    limits,
     (socket, trust) => accept(createStream(socket, limits, trust)),
     (socket, why) => onRefused(socket.remoteAddress ?? "?", why),
   );

@@ -50,6 +50,12 @@ function identityNamed(kind: string, value: string): Identity | null {
   return kind === "role" && role !== undefined && role !== "peer" ? { node: null, role } : null;
 }
 
+export interface TlsLimits {
+  /** A handshake may take as long as a hello, of which it is a part. */
+  readonly helloTimeoutMs: number;
+  readonly maxHandshakes: number;
+}
+
 export interface TlsServer {
   readonly server: Server;
   /** What is accepted from now on shows, and is judged by, the new material; what is open stays. */
@@ -58,20 +64,31 @@ export interface TlsServer {
 
 export function createTlsServer(
   material: TlsMaterial,
-  handshakeTimeoutMs: number,
+  limits: TlsLimits,
   accept: (socket: TLSSocket, trust: Trust) => void,
   failed: (socket: Socket, why: string) => void,
 ): TlsServer {
   const begun = new WeakMap<Socket, number>();
+  const handshaking = new Set<Socket>();
   const server = createServer(
-    { ...material, ...PROTOCOL, requestCert: true, rejectUnauthorized: false, handshakeTimeout: handshakeTimeoutMs },
+    { ...material, ...PROTOCOL, requestCert: true, rejectUnauthorized: false, handshakeTimeout: limits.helloTimeoutMs },
     (socket) => {
       const handshakeMs = performance.now() - (begun.get(socket) ?? performance.now());
+      handshaking.delete(socket);
       socket.setNoDelay(true);
       accept(socket, trustIn(socket, handshakeMs));
     },
   );
-  server.on("connection", (socket) => begun.set(socket, performance.now()));
+  server.on("connection", (socket) => {
+    // Whoever shakes hands is no connection yet and in no other count.
+    if (handshaking.size >= limits.maxHandshakes) {
+      socket.destroy();
+      return;
+    }
+    begun.set(socket, performance.now());
+    handshaking.add(socket);
+    socket.on("close", () => handshaking.delete(socket));
+  });
   server.on("tlsClientError", (error, socket) => {
     // It is left open after a time-out.
     socket.destroy();

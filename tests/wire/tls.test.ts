@@ -79,9 +79,9 @@ async function dial(port: number, credentials: Credentials | null): Promise<Dial
   return result;
 }
 
-async function until<T>(probe: () => T | undefined): Promise<T> {
+async function until<T>(probe: () => T | undefined | Promise<T | undefined>): Promise<T> {
   for (;;) {
-    const found = probe();
+    const found = await probe();
     if (found !== undefined) return found;
     await Bun.sleep(2);
   }
@@ -206,6 +206,15 @@ test("whoever is silent instead of shaking hands is cut off in time", async () =
   expect(await until(() => refused[0])).toBe("the TLS handshake was not complete in time");
 });
 
+test("beyond the limit of handshakes under way newcomers are closed at once; afterwards they are let in", async () => {
+  const { port } = await listen(tls(node), { ...WIRE, maxHandshakes: 2 });
+  const silent = [1, 2].map(() => connectPlain(port, "127.0.0.1"));
+  await Promise.all(silent.map((socket) => new Promise<void>((resolve) => socket.on("connect", () => resolve()))));
+  expect(await dial(port, tls(client))).toMatchObject({ ok: false });
+  for (const socket of silent) socket.destroy();
+  await until(async () => ((await dial(port, tls(client))).ok ? true : undefined));
+});
+
 test("renewed credentials count for new connections, and the open ones stay", async () => {
   const credentials = tls(node);
   const { port, accepted } = await listen(credentials);
@@ -221,6 +230,16 @@ test("renewed credentials count for new connections, and the open ones stay", as
   expect(
     (await until(() => accepted.find((stream, at) => at > 0 && stream.trust.type === "certificate"))).trust,
   ).toBeDefined();
+  // The rest of the rules stay: no older TLS, no resumption, a certificate asked for.
+  const old = connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false, maxVersion: "TLSv1.2" });
+  atEnd.push(() => old.destroy());
+  expect(await new Promise((resolve) => old.on("error", () => resolve("refused")))).toBe("refused");
+  let sessions = 0;
+  const anonymous = connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false });
+  atEnd.push(() => anonymous.destroy());
+  anonymous.on("session", () => sessions++).on("error", () => {});
+  await until(() => accepted.find(({ trust }) => trust.type === "stranger"));
+  expect(sessions).toBe(0);
   const echoed = read(before.stream, 3);
   before.stream.write(Uint8Array.of(1, 2, 3));
   expect([...(await echoed)]).toEqual([1, 2, 3]);
