@@ -31,7 +31,7 @@ import {
   sendHeartbeats,
 } from "./replication.ts";
 import { armElection, becomeFollower } from "./roles.ts";
-import { driveHandover } from "./room.ts";
+import { driveRoom } from "./room.ts";
 import { onInstallSnapshot, onPartStored, onSnapshotSaved } from "./snapshot.ts";
 import { nothingGathered, type RaftSettings, type RaftState } from "./state.ts";
 import { driveTransfer, onTransfer } from "./transfer.ts";
@@ -240,7 +240,7 @@ export function takeEffects(raft: Raft): Effects {
   if (state.leadership !== null) {
     advanceCommit(state);
     driveMembership(state);
-    driveHandover(state);
+    driveRoom(state);
   }
   driveTransfer(state);
   if (state.leadership !== null) {

@@ -65,6 +65,7 @@ export function becomeLeader(state: RaftState, why: string): void {
     join: null,
     probeToken: 0,
     handOverFrom: now,
+    hadRoom: true,
   };
   addProgress(state);
   const last = entryAt(log, log.lastIndex);

@@ -43,10 +43,28 @@ function answers(state: Readonly<RaftState>, leadership: Leadership, follower: P
   return !follower.stale && state.now - since <= state.settings.electionMaxMs;
 }
 
-/** Once per turn. Only to one that said in this leadership that it has room, and that holds everything that is committed. */
-export function driveHandover(state: RaftState): void {
-  const { leadership, settings } = state;
-  if (leadership === null || !state.diskLow || state.transfer !== null || state.now < leadership.handOverFrom) return;
+/** Once per turn. */
+export function driveRoom(state: RaftState): void {
+  const { leadership } = state;
+  if (leadership === null) return;
+  tellRoom(state, leadership);
+  if (state.diskLow) handOver(state, leadership);
+}
+
+/** For people: each change once. */
+function tellRoom(state: RaftState, leadership: Leadership): void {
+  const enough = hasRoom(state);
+  if (enough === leadership.hadRoom) return;
+  leadership.hadRoom = enough;
+  const { room, voters } = votersWithRoom(state);
+  const now = enough ? "enqueues pass again" : "enqueues are refused";
+  noteTransition(state, `${room} of ${voters} voters have room on their disks: ${now}`);
+}
+
+/** Only to one that said in this leadership that it has room, and that holds everything that is committed. */
+function handOver(state: RaftState, leadership: Leadership): void {
+  const { settings } = state;
+  if (state.transfer !== null || state.now < leadership.handOverFrom) return;
   if (state.commitIndex < leadership.noopIndex) return;
   const heir = bestFollower(state, (follower) => {
     const isKnown = follower.lastHeard > leadership.since && !follower.diskLow;

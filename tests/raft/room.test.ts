@@ -1,5 +1,6 @@
 // Room on the disks: when may the leader take more, and to whom does a leader without room hand over?
 import { expect, test } from "bun:test";
+import type { Effects } from "../../src/raft/effects.ts";
 import { hasRoom, votersWithRoom } from "../../src/raft/room.ts";
 import type { Configuration } from "../../src/raft/types.ts";
 import { idOf, member } from "./cluster.ts";
@@ -21,6 +22,21 @@ test("there is room while a majority has some, the leader's own disk included", 
   expect(votersWithRoom(node.raft)).toEqual({ room: 1, voters: 3 });
   low(node, "n2", false);
   expect(hasRoom(node.raft)).toBe(true);
+});
+
+test("the leader tells once that it refuses, and once that it does so no more", () => {
+  const node = leading();
+  const told: string[] = [];
+  const note = (effects: Effects): void => void told.push(...effects.transitions.map(({ why }) => why));
+  for (const isLow of [false, true, true, true, false, false]) {
+    for (const name of ["n2", "n3"]) {
+      note(node.hear(name, { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: isLow }));
+    }
+  }
+  expect(told).toEqual([
+    "1 of 3 voters have room on their disks: enqueues are refused",
+    "2 of 3 voters have room on their disks: enqueues pass again",
+  ]);
 });
 
 test("a voter that is silent has no room as soon as another one is low, and is no reason to refuse when none is", () => {
