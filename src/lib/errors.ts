@@ -34,11 +34,7 @@ export const ERRORS = {
   STARTING: rule("retry", EXIT.unreachable, "The node is still recovering its log: ask again, or ask another node."),
   OUT_OF_ORDER: rule("retry", EXIT.refused, "Send the numbers before this one first."),
   WINDOW_FULL: rule("retry", EXIT.refused, "Tell the node which answers arrived (answeredUpTo), then send again."),
-  DISK_FULL: rule(
-    "retry",
-    EXIT.refused,
-    "Free space on the disks that `status` shows as low, or take jobs out: dequeues still pass.",
-  ),
+  DISK_FULL: rule("retry", EXIT.refused, "Free space on the disks that are low (see `status`); dequeues still pass."),
   SESSIONS_FULL: rule("retry", EXIT.refused, "Close sessions that are no longer used, or wait for old ones to expire."),
   CHANGE_IN_PROGRESS: rule("retry", EXIT.refused, "Wait until the present change of membership is over."),
 

@@ -166,3 +166,28 @@ inWorld("a file for which there is no space leaves none of it taken", async ({ d
     spawnSync("umount", [small]);
   }
 });
+
+inWorld(
+  "a node that is started without space for a segment says what it needs, and starts when it has it",
+  async (world) => {
+    const [port = 0] = await freePorts(1);
+    const data = join(world.directory, "data", `n1-${port}`);
+    if (!mount(data, 24 * MiB)) return console.log(LEFT_OUT);
+    const ballast = join(data, "ballast");
+    writeFileSync(ballast, new Uint8Array(20 * MiB));
+    const node = world.node({ id: "n1", port });
+    try {
+      expect(await node.ended()).toBe(6);
+      expect(node.log()).toMatch(/too full to open the data directory: .* bytes are free, 8388608 are needed/);
+      rmSync(ballast);
+      node.start();
+      await waitFor("the node to answer", 30_000, async () => {
+        const { code } = await world.raftq(["client", "status", "--addr", node.address, "--timeout", PATIENCE]);
+        return code === 0 ? true : undefined;
+      });
+    } finally {
+      await node.kill();
+      spawnSync("umount", [data]);
+    }
+  },
+);
