@@ -27,9 +27,20 @@ export function refusalOf(message: ClientMessage, who: Identity): Failure | null
   if (!allows(who.role, needed)) {
     return failure("UNAUTHORISED", `"${message.type}" needs the role ${needed}; yours is ${who.role}`);
   }
-  // A node's certificate lets it join as itself; as another node only an administrator may let it in.
-  if (message.type === "join" && who.node !== null && message.member.id !== who.node) {
-    return failure("UNAUTHORISED", `the certificate names ${who.node}, the request ${message.member.id}`);
-  }
-  return null;
+  return who.node === null ? null : nodeProblem(message, who.node);
+}
+
+/**
+ * A node's certificate is for members. Outside of their frames it lets the node ask to be let in, as itself: so the certificate of
+ * a node that was removed, or stolen from it, takes no jobs and changes no members.
+ */
+function nodeProblem(message: ClientMessage, node: string): Failure | null {
+  if (message.type === "ping") return null;
+  if (message.type !== "join")
+    return failure(
+      "UNAUTHORISED",
+      `"${message.type}" needs the certificate of a role; yours is that of the node ${node}`,
+    );
+  if (message.member.id === node) return null;
+  return failure("UNAUTHORISED", `the certificate names ${node}, the request ${message.member.id}`);
 }

@@ -1,9 +1,10 @@
 // Does a secured cluster let in whom it should, refuse everybody else with a reason, and need no thought? The binary, with real
 // certificates and secrets.
 import { expect } from "bun:test";
-import { chmodSync, cpSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createAuthority, issue } from "../../src/cluster/certificates.ts";
+import { connect } from "../../src/index.ts";
 import { EXIT } from "../../src/lib/errors.ts";
 import { type ClusterStatus, freePorts, inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
 
@@ -166,6 +167,19 @@ inWorld("a certificate allows what its role may do, and nothing more", async (wo
   expect(await as("client", "client", "enqueue", "1")).toMatchObject({ code: EXIT.ok });
   expect(await as("client", "cluster", "remove", "n1")).toMatchObject(refused);
   expect(await as("client", "cluster", "status")).toMatchObject({ code: EXIT.ok });
+  expect(
+    await world.raftq(["client", "dequeue", "--addr", node.address, ...certify(world, "n2", "raftq:node:n2", ours)]),
+  ).toMatchObject({
+    code: EXIT.unauthorised,
+    stderr: expect.stringMatching(/yours is that of the node n2/),
+  });
+  const issued = certify(world, "lib", "raftq:role:client", ours);
+  const [cert = "", key = "", ca = ""] = [1, 3, 5].map((at) => readFileSync(issued[at] as string, "utf8"));
+  const queue = await connect({ addresses: [node.address], id: "lib", tls: { cert, key, ca } });
+  await queue.enqueue(2);
+  await queue.close();
+  const refusal: unknown = await connect({ addresses: [node.address], id: "lib" }).catch((error: unknown) => error);
+  expect(refusal).toMatchObject({ code: "UNAUTHORISED" });
   expect(await as("admin", "client", "dequeue")).toMatchObject({ code: EXIT.ok, stdout: "1\n" });
   expect(await as("admin", "cluster", "remove", "n1")).toMatchObject({ code: EXIT.unhealthy });
 });
@@ -246,6 +260,8 @@ inWorld(
     // A client's secret does not let a node in.
     const spy = world.node({ id: "n4", port: p4, join: addresses, flags: only(2) });
     expect(await spy.ended()).toBe(EXIT.unauthorised);
+    const library = await connect({ addresses, id: "lib", secret: lines[2] as string });
+    await library.close();
     // Environment variables do as flags do.
     const env = { RAFTQ_SECRET_FILE: only(2)[1] as string, RAFTQ_ADDR: addr };
     expect(await world.raftq(["client", "enqueue", "9"], { env })).toMatchObject({ code: EXIT.ok });

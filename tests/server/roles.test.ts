@@ -4,6 +4,8 @@ import type { NodeId } from "../../src/raft/types.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { type ClientMessage, type Role, ROLES } from "../../src/wire/protocol.ts";
+import { seededRandom } from "../../src/lib/random.ts";
+import { sharedSecret } from "../sim/network.ts";
 import { member } from "../wire/messages.ts";
 import { createTown, type Guest, type Settled } from "./town.ts";
 
@@ -31,7 +33,8 @@ const MAY: Readonly<Record<Role, readonly ClientMessage["type"][]>> = {
   "read-only": ["ping", "status", "log", "trace"],
   client: ["ping", "status", "log", "trace", "open", "request", "close"],
   admin: ["ping", "status", "log", "trace", "open", "request", "close", "join", "remove", "transfer"],
-  peer: ["ping", "status", "log", "trace", "open", "request", "close", "join", "remove", "transfer"],
+  // With the certificate of a node: members speak in frames of their own.
+  peer: ["ping", "join"],
 };
 
 const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
@@ -86,6 +89,33 @@ test("a node's certificate lets it join as itself, as nobody else", () => {
   guest.send(MESSAGES.join);
   town.until(() => answerOf(guest) !== "nothing");
   expect(answerOf(guest)).toBe("UNAUTHORISED");
+});
+
+test("a secret that allows to be a member allows everything", () => {
+  const secret = sharedSecret(seededRandom(1));
+  const town = createTown(1, 1, () => secret);
+  const node = town.start(3000);
+  town.until(() => isLeader(node));
+  for (const message of Object.values(MESSAGES)) {
+    const guest = town.visit(3000);
+    guest.send(message);
+    town.until(() => answerOf(guest) !== "nothing");
+    expect(answerOf(guest)).not.toBe("UNAUTHORISED");
+  }
+});
+
+test("founders with different secrets found nothing, and each says why", () => {
+  const secrets = [1, 2].map((seed) => sharedSecret(seededRandom(seed)));
+  const town = createTown(1, 1, (self) => secrets[self === "n3002" ? 1 : 0] as Trust);
+  const ports = [3000, 3001, 3002];
+  const nodes = ports.map((port) => town.start(port, ports, 3));
+  const why = "the shared secret is another one here";
+  town.until(() =>
+    nodes.every(({ logged }) => logged.some(({ event, text }) => event === "peer-refused" && text.includes(why))),
+  );
+  town.pass(3_000);
+  expect(nodes.map(({ node }) => node.clusterId())).toEqual([null, null, null]);
+  for (const { logged } of nodes) expect(logged.filter(({ event }) => event === "peer-refused").length).toBeLessThan(4);
 });
 
 test("where nobody has to prove anything, everybody may do everything, as ever", () => {

@@ -245,6 +245,17 @@ test("renewed credentials count for new connections, and the open ones stay", as
   expect([...(await echoed)]).toEqual([1, 2, 3]);
 });
 
+test("two authorities can be trusted at once: the way from one to the other", async () => {
+  const both = `${ours.cert}${foreign.cert}`;
+  const { port, accepted } = await listen(tls({ ...node, ca: both }));
+  for (const authority of [ours, foreign]) {
+    const dialed = await dial(port, tls({ ...materialOf("raftq:role:client", authority), ca: both }));
+    expect(dialed.ok).toBe(true);
+  }
+  await until(() => accepted[1]);
+  expect(accepted.map(({ trust }) => trust.type)).toEqual(["certificate", "certificate"]);
+});
+
 test("no session is resumed: a certificate that was good once would come back with it", async () => {
   const { port, accepted } = await listen(tls(node));
   let session: Buffer | undefined;
