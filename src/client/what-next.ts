@@ -16,6 +16,6 @@ export function whatNext(why: Failure): "leave" | "pause" | "giveUp" {
 }
 
 const knowsNoLeader = (code: ErrorCode): boolean =>
-  code === "NO_LEADER" || code === "STARTING" || code === "LEADER_CHANGED";
+  code === "NO_LEADER" || code === "STARTING" || code === "RECOVERING" || code === "LEADER_CHANGED";
 
 export const isSessionOver = (code: ErrorCode): boolean => code === "SESSION_EXPIRED" || code === "SESSION_FENCED";

@@ -32,6 +32,11 @@ export const ERRORS = {
   NO_LEADER: rule("retry", EXIT.unreachable, "Wait for an election, or start enough nodes for a majority."),
   OVERLOADED: rule("retry", EXIT.refused, "Send the same number again after retryAfterMs."),
   STARTING: rule("retry", EXIT.unreachable, "The node is still recovering its log: ask again, or ask another node."),
+  RECOVERING: rule(
+    "retry",
+    EXIT.unreachable,
+    "It comes back by itself once a majority has let it in again: ask another node meanwhile.",
+  ),
   OUT_OF_ORDER: rule("retry", EXIT.refused, "Send the numbers before this one first."),
   WINDOW_FULL: rule("retry", EXIT.refused, "Tell the node which answers arrived (answeredUpTo), then send again."),
   DISK_FULL: rule("retry", EXIT.refused, "Free space on the disks that are low (see `status`); dequeues still pass."),
@@ -76,7 +81,7 @@ export const ERRORS = {
   CORRUPT: rule(
     "fatal",
     EXIT.unhealthy,
-    "Keep the directory, move it aside, and start the node with --join to fetch everything from the others.",
+    "Start the node with --join and the addresses of other members: it fetches everything from those again.",
   ),
 
   USAGE: rule("local", EXIT.usage, "See --help."),
@@ -90,7 +95,7 @@ export const ERRORS = {
   STALE_DISK: rule(
     "local",
     EXIT.unhealthy,
-    "This disk lost what it had acknowledged: move the directory aside and start the node with --join.",
+    "This disk lost what it had acknowledged: start the node with --join and the addresses of other members.",
   ),
 } as const satisfies Record<string, ErrorRule>;
 

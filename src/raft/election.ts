@@ -186,11 +186,16 @@ export function onLeaderGone(state: RaftState, leader: MemberId): void {
   armHasty(state);
 }
 
-/** A leader that no majority answers, or whose own disk hangs, cannot lead (CheckQuorum; hung fsync). */
-export function tickLeaderDoubts(state: RaftState): void {
+/** A leader that no majority answers, or whose own disk or loop stood still, cannot lead (CheckQuorum; hung fsync; SIGSTOP). */
+export function tickLeaderDoubts(state: RaftState, sinceLastTick: number): void {
   const { leadership, progress, settings, now } = state;
   if (leadership === null) return;
   const limit = settings.electionMaxMs;
+  // Alone there is nobody who could have taken over meanwhile.
+  if (sinceLastTick > limit && !hasQuorum(state.members, (id) => id === state.self)) {
+    stepDown(state, `it stood still for ${formatDuration(sinceLastTick)}, and the others have a leader by now`);
+    return;
+  }
   if (state.inflight !== null && now - state.inflight.since > limit) {
     stepDown(state, `own disk has not answered for ${formatDuration(now - state.inflight.since)}`);
     return;

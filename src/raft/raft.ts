@@ -142,7 +142,7 @@ function tick(state: RaftState, now: number, wall: number): void {
     progress.lastHeard = state.now;
   }
   tickElection(state);
-  tickLeaderDoubts(state);
+  tickLeaderDoubts(state, elapsed);
 }
 
 function onStalled(state: RaftState): void {

@@ -1,6 +1,7 @@
 // How does a node ask another node something, as an administrator? One connection, one question, one answer.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
+import type { ClusterId } from "../raft/types.ts";
 import type { ClientMessage } from "../wire/protocol.ts";
 import { type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
 import type { Network } from "../wire/network.ts";
@@ -14,11 +15,12 @@ export interface DialogueSettings {
 export type Answer =
   { readonly type: "answer"; readonly message: Message } | { readonly type: "failed"; readonly failure: Failure };
 
-/** Calls `done` once, never from inside the call. */
+/** `clusterId`: only a node of this cluster shall answer. Calls `done` once, never from inside the call. */
 export function ask(
   ports: { readonly network: Network; readonly clock: Clock; readonly limits: ConnectionLimits },
   settings: DialogueSettings,
   address: string,
+  clusterId: ClusterId | null,
   question: ClientMessage,
   done: (answer: Answer) => void,
 ): void {
@@ -60,7 +62,7 @@ export function ask(
       connection.close(null);
     });
     const { protocolVersion: version } = settings;
-    connection.send({ type: "hello", version, features: [], role: "admin", clusterId: null, node: null });
+    connection.send({ type: "hello", version, features: [], role: "admin", clusterId, node: null });
     connection.flush();
   });
 }

@@ -25,6 +25,8 @@ export interface DoorPorts {
   readonly self: () => Member | null;
   readonly clusterId: () => ClusterId | null;
   readonly serving: () => { readonly replica: Replica; readonly clients: Clients; readonly peers: Peers } | null;
+  /** What a client is told while there is nothing to serve. */
+  readonly whyNotServing: () => Failure;
   /** A founder asks and tells its own word; this node's word is the answer. */
   readonly onFounder: (from: Member, theirs: FoundingWord) => FoundingWord;
   /** A member of another cluster dialed this address. */
@@ -150,8 +152,7 @@ export function createDoor(ports: DoorPorts): Door {
       }
       const serving = ports.serving();
       if (serving === null) {
-        const why = failure("STARTING", "this node is not a member of a cluster yet");
-        connection.send({ type: "failure", frameId: message.frameId, failure: why });
+        connection.send({ type: "failure", frameId: message.frameId, failure: ports.whyNotServing() });
         return connection.flush();
       }
       const refusal = refusalOf(message, must(connection.who, "who said hello"));

@@ -1,15 +1,15 @@
 // How does a node live? It opens its disk, listens, founds or joins or resumes, serves, and stops: one phase after the other.
 import { DEFAULTS, RAFT, SERVER, WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
-import { type Failure, failure, RaftqError } from "../lib/errors.ts";
+import { failure, RaftqError } from "../lib/errors.ts";
 import { createQueue } from "../queue/queue.ts";
 import type { Input, Refused } from "../raft/effects.ts";
 import type { Entry } from "../raft/entry.ts";
 import { entryAt } from "../raft/log.ts";
-import { createRaft, type Raft } from "../raft/raft.ts";
+import { createRaft } from "../raft/raft.ts";
 import { type ClusterId, isIncarnation, type Incarnation, type Member, memberId } from "../raft/types.ts";
-import { openStorage } from "../storage/storage.ts";
-import type { Storage } from "../storage/types.ts";
+import { openDistrusted, openStorage } from "../storage/storage.ts";
+import type { Damaged, Opened, Storage } from "../storage/types.ts";
 import type { Listener } from "../wire/network.ts";
 import type { NodeStatus } from "../wire/protocol.ts";
 import { type Clients, createClients } from "./clients.ts";
@@ -22,7 +22,11 @@ import { createRefusals } from "./refusals.ts";
 import { createReplica, type Replica } from "./replica.ts";
 import { createRoom, type Room } from "./room.ts";
 import { createSnapshots, restoreFrom } from "./snapshots.ts";
-import { membersOf, type NodeFacts, statusOf } from "./status.ts";
+import { type NodeFacts, statusOf } from "./status.ts";
+import { inLives, type OnEnded } from "./lives.ts";
+import { addressesToAsk, isLoss, nobodyToAsk, sayDamaged, saySetAside } from "./recovering.ts";
+import { stopServing } from "./stopping.ts";
+import { watchMembership } from "./watching.ts";
 import type { NodeSettings, OnStopped, Ports, RunningNode, Started } from "./types.ts";
 
 const DIALOGUE = {
@@ -55,9 +59,26 @@ export function startNode(
   onStarted: (started: Started) => void,
   onStopped: OnStopped,
 ): RunningNode {
+  return inLives(
+    ports.clock,
+    (distrusted, onEnded) => startLife(ports, settings, distrusted, onStarted, onEnded),
+    onStopped,
+  );
+}
+
+/** `distrusted`: why the data cannot be trusted, found by the life before. */
+function startLife(
+  ports: Ports,
+  settings: NodeSettings,
+  distrusted: RaftqError | null,
+  onStarted: (started: Started) => void,
+  onEnded: OnEnded,
+): RunningNode {
   const { clock, disk, network, random, log } = ports;
   const startedAt = clock.now();
   let storage: Storage | null = null;
+  /** What became of the data that were here; asking to be let in again. */
+  let lost: { readonly damaged: Damaged; readonly why: string; replacing: boolean } | null = null;
   let listener: Listener | null = null;
   let self: Member | null = null;
   let clusterId: ClusterId | null = null;
@@ -68,7 +89,6 @@ export function startNode(
   let joining: Joining | null = null;
   /** The founding entry, as soon as it is durable: whoever asks from now on must hear of it, or it would never adopt it. */
   let firstEntry: Entry | null = null;
-  let wasMember = false;
   let stopping = false;
   /** Set as soon as the node is on its way out. */
   let ending: { readonly error: RaftqError | null } | null = null;
@@ -82,6 +102,10 @@ export function startNode(
     self: () => self,
     clusterId: () => clusterId,
     serving: () => serving,
+    whyNotServing: () =>
+      lost === null
+        ? failure("STARTING", "this node is not a member of a cluster yet")
+        : failure("RECOVERING", `${settings.id} has lost its data (${lost.why}); ${joining?.state() ?? "starting"}`),
     onFounder: (from, theirs) => {
       const own = ownWord();
       // Later, so that our word still reaches the other side when theirs makes us refuse.
@@ -110,15 +134,41 @@ export function startNode(
     segmentBytes: settings.segmentBytes,
     onSpaceChanged: () => serving?.room.measure(),
   };
-  openStorage(disk, storageSettings, (opened) => {
-    if (!opened.ok) return finish(opened.error);
-    storage = opened.storage;
+  if (distrusted === null) openStorage(disk, storageSettings, took);
+  else openDistrusted(disk, storageSettings, distrusted, took);
+
+  function took(opened: Opened): void {
+    if (!opened.ok) return opened.damaged === null ? finish(opened.error) : comeBack(opened.error, opened.damaged);
+    const taken = opened.storage;
+    storage = taken;
     if (ending !== null) return closeStorage(ending.error);
-    const { identity, summary } = storage.recovered;
-    self = { id: settings.id, incarnation: identity.incarnation, address: settings.advertise };
+    const { identity, summary } = taken.recovered;
+    const own = { id: settings.id, incarnation: identity.incarnation, address: settings.advertise };
+    self = own;
     log({ level: "info", event: "recovered", text: `recovered ${summary}` });
-    listen();
-  });
+    listen(() => begin(taken, own));
+  }
+
+  /** The others must let this node in again, under a new incarnation, before anything here is touched. */
+  function comeBack(why: RaftqError, damaged: Damaged): void {
+    const addresses = addressesToAsk(settings, damaged.addresses);
+    lost = { damaged, why: why.message, replacing: false };
+    if (ending !== null) return closeStorage(ending.error);
+    if (addresses.length === 0) return fatal(nobodyToAsk(why));
+    lost.replacing = true;
+    damaged.declare((error) => {
+      lost = { damaged, why: why.message, replacing: false };
+      if (ending !== null) return closeStorage(ending.error);
+      if (error !== null) return fatal(new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error));
+      const own = { id: settings.id, incarnation: damaged.incarnation, address: settings.advertise };
+      self = own;
+      sayDamaged(log, why, own, addresses);
+      listen(() => {
+        onStarted({ id: own.id, address: own.address, clusterId: damaged.clusterId, role: "recovering" });
+        askToJoin(own, addresses, damaged.clusterId);
+      });
+    });
+  }
 
   function drawIncarnation(): Incarnation {
     const digits = [0, 1, 2, 3].map(() => random.below(0x1_0000).toString(16).padStart(4, "0")).join("");
@@ -126,41 +176,45 @@ export function startNode(
     return digits;
   }
 
-  function listen(): void {
+  function listen(then: () => void): void {
     network.listen(settings.host, settings.port, door.accept, (error, bound) => {
       if (ending !== null) return bound?.close();
       if (error !== null)
         return fatal(error instanceof RaftqError ? error : new RaftqError("PORT_IN_USE", error.message, error));
       listener = bound;
-      begin(must(storage, "the storage"), must(self, "this node's own name"));
+      try {
+        then();
+      } catch (problem) {
+        if (!(problem instanceof RaftqError)) throw problem;
+        fatal(problem);
+      }
     });
   }
 
   function begin(opened: Storage, own: Member): void {
-    const { identity, entries, hadData } = opened.recovered;
+    const { identity, entries, hadData, contacts } = opened.recovered;
+    const others = addressesToAsk(settings, contacts?.addresses ?? []);
     const started = (role: Started["role"]): void => onStarted({ id: own.id, address: own.address, clusterId, role });
     const first = entries[0];
     if (identity.clusterId !== null) {
       clusterId = identity.clusterId;
       const { replica } = serve(opened, own, opened.recovered.entries);
       started(replica.raft.role);
-      if (replica.raft.configuration.voters.length === 0 && settings.join.length > 0) askToJoin(own, settings.join);
+      if (replica.raft.configuration.voters.length === 0 && others.length > 0) askToJoin(own, others);
     } else if (first !== undefined && first.index === 1 && first.kind === "config") {
       // Killed between the founding entry and the cluster id: the id follows from the entry.
       establish(opened, own, first, ({ raft }) => started(raft.role));
-    } else if (settings.join.length > 0 && (settings.expect === null || hadData)) {
+    } else if (hadData && others.length > 0) {
+      started("joining");
+      askToJoin(own, others, contacts?.clusterId);
+    } else if (settings.join.length > 0 && settings.expect === null) {
       started("joining");
       askToJoin(own, settings.join);
+    } else if (hadData) {
+      fatal(new RaftqError("CORRUPT", "this directory held data of a cluster but names none any more"));
     } else if (settings.join.length > 0) {
       started("founding");
       foundTogether(opened, own);
-    } else if (hadData) {
-      fatal(
-        new RaftqError(
-          "CORRUPT",
-          "this directory held data of a cluster but names none any more; start it with --join",
-        ),
-      );
     } else {
       writeFounding(opened, own, foundingEntry([own]), ({ raft }) => started(raft.role));
     }
@@ -243,15 +297,17 @@ export function startNode(
     });
   }
 
-  function askToJoin(own: Member, addresses: readonly string[]): void {
+  /** `known`: the cluster that it must be. */
+  function askToJoin(own: Member, addresses: readonly string[], known: ClusterId | null = null): void {
     joining?.stop();
     const joinPorts = { network, clock, limits: WIRE, settings: DIALOGUE, log };
     const joined = (id: ClusterId): void => {
       joining = null;
       founders?.stop();
       founders = null;
-      const opened = must(storage, "the storage");
       if (serving !== null || ending !== null) return;
+      if (lost !== null) return beginAnew(lost, own, id);
+      const opened = must(storage, "the storage");
       opened.setCluster(id, () => {
         if (ending !== null) return;
         clusterId = id;
@@ -259,7 +315,26 @@ export function startNode(
         serve(opened, own, []);
       });
     };
-    joining = join(joinPorts, own, addresses, joined, fatal);
+    joining = join(joinPorts, own, addresses, known, joined, fatal);
+  }
+
+  /** A majority has let the new incarnation in: the lost data are not needed here any more. */
+  function beginAnew(from: NonNullable<typeof lost>, own: Member, id: ClusterId): void {
+    from.replacing = true;
+    from.damaged.replace(id, (opened) => {
+      lost = null;
+      if (!opened.ok) {
+        opened.damaged?.release();
+        ending ??= { error: opened.error };
+        quiet();
+        return finish(ending.error, isLoss(ending.error));
+      }
+      storage = opened.storage;
+      if (ending !== null) return closeStorage(ending.error);
+      clusterId = id;
+      saySetAside(log, id);
+      serve(opened.storage, own, []);
+    });
   }
 
   function serve(opened: Storage, own: Member, entries: readonly Entry[]): Serving {
@@ -322,38 +397,18 @@ export function startNode(
     const clients = createClients(replica, facts, SERVER);
     serving = { replica, clients, peers, facts, room };
     peers.start(replica);
-    watchMembership(own, raft);
+    const moved = (addresses: readonly string[]): void => {
+      if (joining === null) askToJoin(own, addresses);
+    };
+    const { membershipCheckMs: intervalMs } = SERVER;
+    watchMembership({ clock, log, storage: opened, intervalMs, over: () => ending !== null, moved }, own, raft);
     return serving;
-  }
-
-  /** The cluster must know where this node is now (a changed address becomes a logged change); a person, that it was removed. */
-  function watchMembership(own: Member, raft: Raft): void {
-    clock.after(SERVER.membershipCheckMs, () => {
-      if (ending !== null) return;
-      const known = membersOf(raft).find(({ member }) => memberId(member) === memberId(own));
-      if (known !== undefined && known.member.address !== own.address && joining === null) {
-        const others = membersOf(raft).filter(({ member }) => memberId(member) !== memberId(own));
-        log({
-          level: "info",
-          event: "moved",
-          text: `telling the cluster the new address ${own.address} (was ${known.member.address})`,
-        });
-        askToJoin(own, [own.address, ...others.map(({ member }) => member.address)]);
-      }
-      if (known !== undefined) wasMember = true;
-      else if (wasMember) {
-        wasMember = false;
-        log({ level: "warn", event: "removed", text: "this node was removed from the cluster; it can be stopped" });
-      }
-      watchMembership(own, raft);
-    });
   }
 
   function fatal(error: RaftqError): void {
     if (ending !== null) return;
     ending = { error };
     quiet();
-    if (storage === null) return finish(error);
     closeStorage(error);
   }
 
@@ -367,36 +422,29 @@ export function startNode(
     door.closeAll(failure("CONNECTION_LOST", "this node is stopping"));
   }
 
+  /** What opens or replaces the directory at this moment looks at `ending` when it is done. */
   function closeStorage(error: RaftqError | null): void {
-    must(storage, "the storage").close(() => finish(error));
+    if (storage !== null) return storage.close(() => finish(error, isLoss(error)));
+    if (lost === null || lost.replacing) return;
+    lost.damaged.release();
+    finish(error);
   }
 
-  function finish(error: RaftqError | null): void {
-    clock.after(0, () => onStopped(error));
+  function finish(error: RaftqError | null, dataLost = false): void {
+    clock.after(0, () => onEnded(error, dataLost));
   }
 
-  /** Hand over leadership, answer what is in flight, then close. */
   function stop(): void {
     if (ending !== null || stopping) return;
     stopping = true;
-    const deadline = clock.now() + SERVER.stopTimeoutMs;
     const close = (): void => {
       if (ending !== null) return;
       ending = { error: null };
       quiet();
-      if (storage !== null) closeStorage(null);
+      closeStorage(null);
     };
-    const drain = (): void => {
-      if (serving === null || serving.clients.waiting() === 0 || clock.now() >= deadline) return close();
-      clock.after(SERVER.drainCheckMs, drain);
-    };
-    const { raft } = serving?.replica ?? {};
-    if (raft?.role !== "leader" || raft.configuration.voters.length < 2) return drain();
-    serving?.replica.transfer(null, (result: number | Failure) => {
-      if (typeof result !== "number")
-        log({ level: "warn", event: "transfer", text: `leadership was not handed over: ${result.message}` });
-      drain();
-    });
+    if (serving === null) close();
+    else stopServing(serving, clock, log, close);
   }
 
   return {

@@ -68,7 +68,7 @@ export interface Started {
   readonly address: string;
   readonly clusterId: ClusterId | null;
   /** What it is about to do, or its role in a cluster it belongs to. */
-  readonly role: "founding" | "joining" | Raft["role"];
+  readonly role: "founding" | "joining" | "recovering" | Raft["role"];
 }
 
 /** Called once: null after `stop`, or the named reason why the node could not start or had to stop. */

@@ -6,6 +6,7 @@ import type { ClusterId, LogIndex } from "../raft/types.ts";
 import type { FrameContent } from "./batch-frame.ts";
 import type { Disk, Done } from "./disk.ts";
 import type { Extents } from "./extents.ts";
+import { writeContacts } from "./contacts.ts";
 import { createGate, type Gate } from "./gate.ts";
 import { batchFrames, type LogWriter } from "./log.ts";
 import type { MetaFile } from "./meta.ts";
@@ -82,6 +83,7 @@ export function createStorage(directory: Directory): Storage {
       return { meta: manifest.meta, bytes: manifestBytes, parts: manifest.parts.length };
     },
     readPart: snapshots.readPart,
+    noteContacts: createContactsKeeper(running),
     logBytes: extents.logBytes,
     lacksSpace: log.lacksSpace,
     snapshotBytes: () => snapshots.counted()?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
@@ -89,6 +91,21 @@ export function createStorage(directory: Directory): Storage {
       quiet.cancel();
       close(running, done);
     },
+  };
+}
+
+/** One write at a time. One that fails is tried again when the addresses are told the next time: nothing hangs on it. */
+function createContactsKeeper({ disk, meta, gate, recovered }: Running): Storage["noteContacts"] {
+  let noted = recovered.contacts?.addresses.join() ?? null;
+  let writing = false;
+  return (addresses) => {
+    const { nodeId, clusterId } = meta.current();
+    if (clusterId === null || writing || addresses.join() === noted || !gate.isOpen()) return;
+    writing = true;
+    writeContacts(disk, { nodeId, clusterId, addresses }, STORAGE.formatVersion, (error) => {
+      writing = false;
+      if (error === null) noted = addresses.join();
+    });
   };
 }
 

@@ -23,10 +23,11 @@ type Named = Pick<SnapshotMeta, "index" | "term">;
 export const directoryOf = ({ index, term }: Named): string => `${SNAPSHOT_DIRECTORY}/${index}-${term}`;
 const SNAPSHOT_NAME = /^\d+-\d+$/;
 
-/** The directories of all snapshots, complete or not. */
-export function snapshotDirectories(disk: Disk): readonly string[] {
-  const names = disk.list(SNAPSHOT_DIRECTORY).filter((name) => SNAPSHOT_NAME.test(name));
-  return names.map((name) => `${SNAPSHOT_DIRECTORY}/${name}`);
+/** The directories of all snapshots, complete or not; of those that were set aside in `directory`, if one is given. */
+export function snapshotDirectories(disk: Disk, directory: string | null = null): readonly string[] {
+  const parent = directory === null ? SNAPSHOT_DIRECTORY : `${directory}/${SNAPSHOT_DIRECTORY}`;
+  const names = disk.list(parent).filter((name) => SNAPSHOT_NAME.test(name));
+  return names.map((name) => `${parent}/${name}`);
 }
 
 /** It was never completed, or its deletion has begun: no state of the disk counts on it. */
@@ -47,13 +48,10 @@ export function recoverSnapshot(disk: Disk, frame: SnapshotFrame, formatVersion:
   if (crc !== frame.manifestCrc) throw corrupt(path, 0, "the manifest is not the one that the log names");
   const manifest = decodeManifest(manifestBytes, formatVersion);
   if (manifest === null) throw corrupt(path, 0, "the manifest is unreadable");
-  manifest.parts.forEach((part, at) => {
-    const size = disk.size(partPath(directory, at));
-    if (size === null) throw missing(`${partPath(directory, at)} is missing; the log counts on this snapshot`);
-    if (size !== part.bytes)
-      throw corrupt(partPath(directory, at), size, `the part has ${size} bytes instead of ${part.bytes}`);
-  });
-  return { directory, manifest, manifestBytes, crc };
+  const snapshot = { directory, manifest, manifestBytes, crc };
+  // All of it, now: a node must know that its state is whole before it votes, not when somebody needs the part.
+  manifest.parts.forEach((_, part) => readPart(disk, snapshot, part));
+  return snapshot;
 }
 
 /** Removes a snapshot; the manifest first, so that what is left of it after a crash is not complete. */
@@ -75,8 +73,10 @@ export function readPart(disk: Disk, { directory, manifest }: CompleteSnapshot, 
   const path = partPath(directory, part);
   const expected = manifest.parts[part];
   const bytes = disk.read(path);
-  if (bytes === null || expected === undefined) throw missing(`${path} is missing`);
-  if (bytes.length === expected.bytes && crc32(bytes) === expected.crc) return bytes;
+  if (bytes === null || expected === undefined) throw missing(`${path} is missing; the log counts on this snapshot`);
+  if (bytes.length !== expected.bytes)
+    throw corrupt(path, bytes.length, `the part has ${bytes.length} bytes instead of ${expected.bytes}`);
+  if (crc32(bytes) === expected.crc) return bytes;
   throw corrupt(path, 0, "the part does not match the manifest's checksum");
 }
 

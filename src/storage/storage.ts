@@ -1,10 +1,12 @@
 // How is a data directory opened? It is read and judged at once; then it is repaired, before anything is acknowledged from it.
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
+import { createDamaged, foreign, moveAside, type Notes, readNotes, requireOwner } from "./damaged.ts";
 import { beginLog, type LogBegun, type LogSettings, type LogWriter } from "./log.ts";
 import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { createExtents, type Extents } from "./extents.ts";
 import { beginMeta, type FoundMeta, type Meta, type MetaFile, readMeta } from "./meta.ts";
+import { removeRejoin, type Rejoin } from "./rejoin.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
 import { replay } from "./replay.ts";
 import { LOG_DIRECTORY } from "./segment.ts";
@@ -18,10 +20,7 @@ import {
   SNAPSHOT_DIRECTORY,
   snapshotDirectories,
 } from "./snapshot-files.ts";
-import type { OpenStorage, Recovered, Storage } from "./types.ts";
-
-export type Opened =
-  { readonly ok: true; readonly storage: Storage } | { readonly ok: false; readonly error: RaftqError };
+import type { Opened, OpenStorage, Recovered } from "./types.ts";
 
 const DIRECTORIES = ["g0", LOG_DIRECTORY, SNAPSHOT_DIRECTORY] as const;
 
@@ -38,28 +37,83 @@ interface Reading {
 
 /** Recovers the directory: reads at once, then repairs, so that nothing is acknowledged that is only in the page cache. */
 export function openStorage(disk: Disk, settings: OpenStorage, done: (opened: Opened) => void): void {
-  const refuse = (error: unknown): void => {
-    settings.after(0, () => done({ ok: false, error: asRaftqError(error) }));
-  };
+  lockAnd(disk, settings, done, () => openLocked(disk, settings, null, done));
+}
+
+/** Something was found while running: however well the data read, they cannot be trusted any more. */
+export function openDistrusted(
+  disk: Disk,
+  settings: OpenStorage,
+  found: RaftqError,
+  done: (opened: Opened) => void,
+): void {
+  lockAnd(disk, settings, done, () => openLocked(disk, settings, found, done));
+}
+
+function lockAnd(disk: Disk, settings: OpenStorage, done: (opened: Opened) => void, open: () => void): void {
   try {
     disk.lock();
   } catch (error) {
-    return refuse(error);
+    settings.after(0, () => done({ ok: false, error: asRaftqError(error), damaged: null }));
+    return;
   }
-  const unlockAndRefuse = (error: unknown): void => {
+  open();
+}
+
+type Judgement =
+  | { readonly type: "whole"; readonly reading: Reading; readonly notes: Notes }
+  | { readonly type: "damaged"; readonly error: RaftqError; readonly notes: Notes }
+  /** It was damaged, and a majority has agreed that its data go. */
+  | { readonly type: "moving"; readonly rejoin: Rejoin };
+
+/** Begins where the notes in the directory say, so it also goes on with what a crash cut short. */
+function openLocked(
+  disk: Disk,
+  settings: OpenStorage,
+  distrusted: RaftqError | null,
+  done: (opened: Opened) => void,
+): void {
+  const refuse = (error: unknown): void => {
     disk.unlock();
-    refuse(error);
+    settings.after(0, () => done({ ok: false, error: asRaftqError(error), damaged: null }));
   };
-  let reading: Reading;
+  const again = (then: (opened: Opened) => void): void => openLocked(disk, settings, null, then);
   try {
-    reading = readDirectory(disk, settings);
+    const found = judge(disk, settings, distrusted);
+    switch (found.type) {
+      case "moving":
+        return moveAside(disk, found.rejoin, (error) => (error === null ? again(done) : refuse(error)));
+      case "damaged": {
+        const damaged = createDamaged(disk, settings, found.notes, found.error.message, again);
+        settings.after(0, () => done({ ok: false, error: found.error, damaged }));
+        return;
+      }
+      case "whole":
+        return repair(disk, settings, found.reading, found.notes, (error, repaired) => {
+          if (error !== null || repaired === null) return refuse(error);
+          done({ ok: true, storage: createStorage({ disk, settings, ...found.reading, ...repaired }) });
+        });
+    }
   } catch (error) {
-    return unlockAndRefuse(error);
+    refuse(error);
   }
-  repair(disk, settings, reading, (error, repaired) => {
-    if (error !== null || repaired === null) return unlockAndRefuse(error);
-    done({ ok: true, storage: createStorage({ disk, settings, ...reading, ...repaired }) });
-  });
+}
+
+/** Writes nothing. Throws whatever is no damage: a foreign directory, a newer format, a disk that cannot be read. */
+function judge(disk: Disk, settings: OpenStorage, distrusted: RaftqError | null): Judgement {
+  const notes = readNotes(disk);
+  const { rejoin } = notes;
+  if (distrusted !== null) return { type: "damaged", error: distrusted, notes };
+  if (rejoin !== null) requireOwner(notes, settings.nodeId);
+  if (rejoin?.stage === "agreed") return { type: "moving", rejoin };
+  if (rejoin?.stage === "asking") return { type: "damaged", error: new RaftqError("CORRUPT", rejoin.why), notes };
+  try {
+    return { type: "whole", reading: readDirectory(disk, settings, notes), notes };
+  } catch (error) {
+    if (!(error instanceof RaftqError) || error.code !== "CORRUPT") throw error;
+    requireOwner(notes, settings.nodeId);
+    return { type: "damaged", error, notes };
+  }
 }
 
 const NOT_ALLOWED: readonly unknown[] = ["EACCES", "EPERM", "EROFS"];
@@ -76,12 +130,11 @@ function asRaftqError(error: unknown): RaftqError {
 }
 
 /** Throws CORRUPT, NEWER_FORMAT, CLUSTER_MISMATCH. Writes nothing. */
-function readDirectory(disk: Disk, settings: OpenStorage): Reading {
+function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, contacts, any }: Notes): Reading {
   const foundMeta = readMeta(disk, STORAGE.formatVersion);
   const meta = foundMeta?.meta ?? null;
-  if (meta !== null && meta.nodeId !== settings.nodeId) {
-    throw new RaftqError("CLUSTER_MISMATCH", `the directory belongs to node ${meta.nodeId}, not to ${settings.nodeId}`);
-  }
+  if (meta === null) requireOwner({ rejoin, contacts, any }, settings.nodeId);
+  else if (meta.nodeId !== settings.nodeId) throw foreign(meta.nodeId, settings.nodeId);
   const log = recoverLog(disk, meta, STORAGE.blockBytes);
   const extents = createExtents();
   let newest = "";
@@ -95,15 +148,17 @@ function readDirectory(disk: Disk, settings: OpenStorage): Reading {
   const snapshot = replayed.snapshot === null ? null : recoverSnapshot(disk, replayed.snapshot, STORAGE.formatVersion);
   const otherSnapshots = snapshotDirectories(disk).filter((directory) => directory !== snapshot?.directory);
   const { entries } = replayed;
-  const clusterId = meta?.clusterId ?? null;
+  const clusterId = meta?.clusterId ?? rejoin?.clusterId ?? null;
+  const incarnation = meta?.incarnation ?? rejoin?.incarnation ?? settings.newIncarnation;
   const torn = log.tornBytes === 0 ? "" : `, torn tail of ${log.tornBytes} bytes cut`;
   const at = snapshot === null ? "" : `, snapshot at ${snapshot.manifest.meta.index}`;
   const recovered: Recovered = {
-    identity: { nodeId: settings.nodeId, incarnation: meta?.incarnation ?? settings.newIncarnation, clusterId },
+    identity: { nodeId: settings.nodeId, incarnation, clusterId },
     hardState: meta?.hardState ?? { currentTerm: 0, votedFor: null },
     snapshot: snapshot?.manifest.meta ?? null,
     entries,
-    hadData: clusterId !== null || entries.length > 0 || snapshot !== null,
+    hadData: clusterId !== null || entries.length > 0 || snapshot !== null || any,
+    contacts,
     summary: meta === null ? "new directory" : `${entries.length} entries${at}${torn}`,
   };
   return { foundMeta, recoveredLog: log, extents, snapshot, otherSnapshots, recovered };
@@ -119,6 +174,7 @@ function repair(
   disk: Disk,
   settings: OpenStorage,
   reading: Reading,
+  notes: Notes,
   done: (error: Error | null, repaired: Repaired | null) => void,
 ): void {
   const directories = [
@@ -128,6 +184,8 @@ function repair(
   // On a full disk some of these went before.
   const there = (directory: string): boolean => snapshotDirectories(disk).includes(directory);
   const removals = [
+    // From now on meta says who this is. Before anything is acknowledged: a later damage must not find an old agreement.
+    ...(notes.any ? [(next: Done) => removeRejoin(disk, next)] : []),
     ...reading.recoveredLog.unused.map(
       (path) => (next: Done) => (disk.size(path) === null ? next(null) : disk.remove(path, next)),
     ),

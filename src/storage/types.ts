@@ -1,6 +1,8 @@
 // What does storage promise to the turn? Opened once, it has recovered everything; then one persist at a time.
+import type { RaftqError } from "../lib/errors.ts";
 import type { Entry } from "../raft/entry.ts";
 import type { Persist } from "../raft/effects.ts";
+import type { Contacts } from "./contacts.ts";
 import type { ClusterId, HardState, Incarnation, LogIndex, NodeId, SnapshotMeta } from "../raft/types.ts";
 
 export interface Identity {
@@ -19,6 +21,8 @@ export interface Recovered {
   readonly entries: readonly Entry[];
   /** The directory held data of a cluster before (so this node never founds). */
   readonly hadData: boolean;
+  /** Which cluster it last was in, and where the others were then: whom to ask when the log does not say. */
+  readonly contacts: Contacts | null;
   /** For the log line at start: "12 entries, torn tail of 512 bytes cut". */
   readonly summary: string;
 }
@@ -77,13 +81,37 @@ export interface Storage {
   /** The next segment could not be made for lack of space: soon a persist will have to wait for some. */
   lacksSpace(): boolean;
 
+  /** Keeps the addresses of the other members for the day when this log cannot be read. Promises nothing and never fails. */
+  noteContacts(addresses: readonly string[]): void;
+
   /** Writes the closing frame, syncs, releases the lock. A persist that waits for space is given up. */
   close(done: () => void): void;
 }
 
+export type Opened =
+  | { readonly ok: true; readonly storage: Storage }
+  /** `damaged` is null unless the error is about the data; otherwise the directory is unlocked again. */
+  | { readonly ok: false; readonly error: RaftqError; readonly damaged: Damaged | null };
+
+/** A directory whose data cannot be trusted. They stay as they are, and it stays locked, until one of these is called. */
+export interface Damaged {
+  /** The one that this node will have when it comes back; only to be told to others once it is declared. */
+  readonly incarnation: Incarnation;
+  /** null: nothing readable says which cluster it belongs to. */
+  readonly clusterId: ClusterId | null;
+  /** Where other members were last known to be. */
+  readonly addresses: readonly string[];
+  /** From here on, also after a crash, this node is on its way back under the new incarnation. */
+  declare(done: (error: Error | null) => void): void;
+  /** A majority of this cluster has let the new incarnation in: moves the data away and opens a fresh directory in their place. */
+  replace(clusterId: ClusterId, done: (opened: Opened) => void): void;
+  /** Unlocks the directory and leaves it as it is. */
+  release(): void;
+}
+
 export interface OpenStorage {
   readonly nodeId: NodeId;
-  /** Used when the directory is new. */
+  /** Used when the directory is new, or when its data turn out to be damaged. */
   readonly newIncarnation: Incarnation;
   /** Draws a segment's random salt: 32 bits. */
   readonly drawSalt: () => number;

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import type { RequestVoteReply } from "../../src/raft/messages.ts";
 import { NO_CONFIGURATION } from "../../src/raft/types.ts";
-import { createCluster, idOf } from "./cluster.ts";
+import { createCluster, idOf, TIMES } from "./cluster.ts";
 import {
   appendEntries,
   configEntry,
@@ -196,6 +196,29 @@ describe("timers", () => {
   });
 });
 
+test("a follower whose disk hangs disturbs nobody, and counts again once it answers", () => {
+  const c = createCluster(["n1", "n2", "n3"]);
+  const leader = c.elect().id;
+  c.run(200);
+  const { currentTerm } = c.raftOf(leader);
+  const [slow, other] = ["n1", "n2", "n3"].filter((name) => idOf(name) !== leader) as [string, string];
+  c.hang(slow);
+  for (let at = 0; at < 10; at++) {
+    c.propose(leader, `${at}`);
+    c.run(500);
+  }
+  expect(c.texts(leader).length).toBe(10);
+  expect([c.raftOf(leader).role, c.raftOf(leader).currentTerm]).toEqual(["leader", currentTerm]);
+  expect(c.raftOf(leader).progress.get(idOf(slow))?.matchIndex).toBeLessThan(c.raftOf(leader).commitIndex);
+  c.hang(slow, false);
+  c.run(500);
+  c.crash(other);
+  c.propose(leader, "with the slow one");
+  c.run(500);
+  expect(c.texts(leader).length).toBe(11);
+  expect(c.raftOf(leader).currentTerm).toBe(currentTerm);
+});
+
 describe("a leader that cannot lead", () => {
   test("steps down when no majority answers, also when only one direction is cut", () => {
     const c = createCluster(["n1", "n2", "n3"]);
@@ -220,6 +243,25 @@ describe("a leader that cannot lead", () => {
     expect(c.leader()?.id).toBe(other.id);
     c.hang(leader, false);
     c.converge();
+  });
+
+  test("steps down when its own loop stood still for longer than an election timeout, before it says anything", () => {
+    for (const [ms, leads] of [
+      [TIMES.electionMaxMs, true],
+      [TIMES.electionMaxMs + 1, false],
+    ] as const) {
+      const node = leading();
+      node.now += ms;
+      const effects = node.turn({ type: "stalled" });
+      expect(node.raft.role === "leader").toBe(leads);
+      if (leads) continue;
+      expect(effects.transitions.at(-1)?.why).toContain("stood still for");
+      expect(effects.send).toEqual([]);
+    }
+    const alone = leading({ entries: [configEntry(1, 1, configuration("n1"))] });
+    alone.now += 3_600_000;
+    alone.turn({ type: "stalled" });
+    expect(alone.raft.role).toBe("leader");
   });
 
   test("whatever single direction between two of 3 or 5 nodes is cut, a leader commits", () => {

@@ -168,6 +168,9 @@ export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: st
   /** The `nth` write of that node's disk from now on fails. */
   const failWrite = (port: number, nth: number): void => disks.get(`n${port}`)?.fail("write", nth);
 
+  /** That node's disk, to be damaged while it is down. */
+  const diskOf = (port: number): SimDisk => must(disks.get(`n${port}`), `a disk of n${port}`);
+
   /** The next file that node makes fails: its quota is used up. */
   const failCreate = (port: number): void => disks.get(`n${port}`)?.fail("create", 1, "EDQUOT");
   /** From now on only so many bytes more fit on that node's disk. */
@@ -177,6 +180,7 @@ export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: st
     start,
     end,
     failWrite,
+    diskOf,
     failCreate,
     leave,
     visit,

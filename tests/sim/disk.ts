@@ -63,9 +63,29 @@ function applyChange(names: Map<string, Entry>, change: DirectoryChange): void {
     const entry = names.get(change.from);
     // The file was never made, as far as the platter knows.
     if (entry === undefined) return;
-    names.delete(change.from);
-    names.set(change.to, entry);
+    // A directory takes along what is in it.
+    const inside = [...names].filter(([path]) => movedPath(path, change.from, change.to) !== null);
+    for (const [path, moved] of inside) {
+      names.delete(path);
+      names.set(movedPath(path, change.from, change.to) ?? path, moved);
+    }
   }
+}
+
+/** Where a path is after `from` was renamed; null: it is not part of what was renamed. */
+function movedPath(path: string, from: string, to: string): string | null {
+  return path === from || path.startsWith(`${from}/`) ? to + path.slice(from.length) : null;
+}
+
+/** A name that was not synced yet belongs to its directory, wherever that is moved: without the move it is lost. */
+function followMove(made: DirectoryChange, from: string, to: string): DirectoryChange {
+  const follow = (path: string): string => (path === from ? path : (movedPath(path, from, to) ?? path));
+  if (made.type === "rename") {
+    const moved = { ...made, from: follow(made.from), to: follow(made.to) };
+    return moved.from === made.from && moved.to === made.to ? made : moved;
+  }
+  const path = follow(made.path);
+  return path === made.path ? made : { ...made, path };
 }
 
 export function createSimDisk(scheduler: Scheduler, random: Random, weather: DiskWeather): SimDisk {
@@ -86,6 +106,8 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     return entry === undefined || entry === "directory" ? null : entry;
   };
   const change = (made: DirectoryChange): void => {
+    if (made.type === "rename" && names.get(made.from) === "directory")
+      unsyncedChanges = unsyncedChanges.map((earlier) => followMove(earlier, made.from, made.to));
     applyChange(names, made);
     unsyncedChanges.push(made);
   };

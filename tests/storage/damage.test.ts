@@ -223,7 +223,7 @@ test("segments swapped against each other are corruption", async () => {
   expect((await refused(swapped)).code).toBe("CORRUPT");
 });
 
-test("a damaged snapshot that counts is corruption: when opening, or when the part is read", async () => {
+test("a damaged snapshot that counts is corruption when opening, and when a part of it is read later", async () => {
   const image = await longLog();
   const directory = "g0/snapshot/20-1";
   const flipped = (file: string): Uint8Array => {
@@ -239,6 +239,7 @@ test("a damaged snapshot that counts is corruption: when opening, or when the pa
     [manifest, image.get(manifest)!.slice(0, 10)],
     [part, null],
     [part, image.get(part)!.slice(1)],
+    [part, flipped(part)],
   ] as const) {
     const error = await refused(await with1(image, file, bytes));
     expect(error.code).toBe("CORRUPT");
@@ -249,7 +250,9 @@ test("a damaged snapshot that counts is corruption: when opening, or when the pa
     1,
   );
   expect((await refused(await with1(image, manifest, another))).message).toContain("not the one that the log names");
-  const storage = await opened(await with1(image, part, flipped(part)));
+  const bench = await with1(image, part, image.get(part)!);
+  const storage = await opened(bench);
+  bench.disk.flipBit(part, 10, 1);
   expect(storage.readPart(20, 0)).toEqual(partsOf(20)[0]!);
   expect(() => storage.readPart(20, 1)).toThrow("does not match");
 });

@@ -10,7 +10,7 @@ import type { HardState, Incarnation, MemberId, NodeId, SnapshotMeta } from "../
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import type { Disk } from "../../src/storage/disk.ts";
 import { openStorage } from "../../src/storage/storage.ts";
-import type { OpenStorage, SnapshotSource, Storage } from "../../src/storage/types.ts";
+import type { Opened, OpenStorage, SnapshotSource, Storage } from "../../src/storage/types.ts";
 import { createSimDisk, type SimDisk } from "../sim/disk.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
 
@@ -106,6 +106,13 @@ export function settings(
   };
 }
 
+/** A damaged directory is left as it is, and unlocked. */
+function storageOrError(result: Opened): Storage | RaftqError {
+  if (result.ok) return result.storage;
+  result.damaged?.release();
+  return result.error;
+}
+
 export async function opened(bench: Bench, overrides: Overrides = {}): Promise<Storage> {
   const result = await bench.open(overrides);
   if (result instanceof RaftqError) throw result;
@@ -176,9 +183,7 @@ export function createSimBench(seed = 1): SimBench {
     salts: seededRandom(7),
     open: (overrides = {}) =>
       bench.call((done) => {
-        openStorage(disk.restart(), settings(bench, after, overrides), (result) =>
-          done(result.ok ? result.storage : result.error),
-        );
+        openStorage(disk.restart(), settings(bench, after, overrides), (result) => done(storageOrError(result)));
       }),
     call: <T>(start: (done: (value: T) => void) => void) => {
       let answer: { value: T } | null = null;
@@ -277,9 +282,7 @@ export function createRealBench(): RealBench {
       await living.settled();
       living = createMortalDisk(createRealDisk(directory));
       return bench.call((done) => {
-        openStorage(living.disk, settings(bench, after, overrides), (result) =>
-          done(result.ok ? result.storage : result.error),
-        );
+        openStorage(living.disk, settings(bench, after, overrides), (result) => done(storageOrError(result)));
       });
     },
     call: (start) => new Promise((resolve) => start(resolve)),

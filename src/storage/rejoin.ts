@@ -1,0 +1,87 @@
+// How far is a node whose data are lost on its way back? One note says it, from the moment before it asks to be let in again until
+// the fresh log that takes the place of the lost one is durable.
+import { RaftqError } from "../lib/errors.ts";
+import { createReader, createWriter, Malformed } from "../lib/msgpack.ts";
+import { type ClusterId, isClusterId, type Incarnation, isIncarnation, isNodeId, type NodeId } from "../raft/types.ts";
+import type { Disk, Done } from "./disk.ts";
+import { readNote, removeNote, writeNote } from "./note.ts";
+
+/**
+ * asking: the data stay where they are. agreed: a majority has let the new incarnation in, so that the data may be moved away, and
+ * are being moved. moved: there is nothing but what the new incarnation has begun.
+ */
+export type Stage = "asking" | "agreed" | "moved";
+
+export interface Rejoin {
+  readonly nodeId: NodeId;
+  readonly incarnation: Incarnation;
+  readonly stage: Stage;
+  /** The cluster that it belongs to; null: unknown, which only asking can be. */
+  readonly clusterId: ClusterId | null;
+  /** The number of the directory that the data are moved to; 0 while asking. */
+  readonly asideNumber: number;
+  /** Why the data cannot be trusted, for people. */
+  readonly why: string;
+}
+
+const FILE = { path: "rejoin", magic: "raftqrej" } as const;
+const STAGES = ["asking", "agreed", "moved"] as const satisfies readonly Stage[];
+const FIELDS = 6;
+const MAX_ID_BYTES = 64;
+const MAX_WHY_BYTES = 2_000;
+const MAX_WHY_CHARACTERS = 500;
+
+/** Throws NEWER_FORMAT. `exists` without `rejoin`: unreadable. What it said is lost, but this directory was in use. */
+export function readRejoin(
+  disk: Disk,
+  formatVersion: number,
+): { readonly exists: boolean; readonly rejoin: Rejoin | null } {
+  const note = readNote(disk, FILE, formatVersion);
+  switch (note.state) {
+    case "none":
+      return { exists: false, rejoin: null };
+    case "bad":
+      return { exists: true, rejoin: null };
+    case "good":
+      return { exists: true, rejoin: decode(note.fields) };
+    case "newer":
+      throw new RaftqError(
+        "NEWER_FORMAT",
+        `${FILE.path} has format version ${note.version}; this raftq knows ${formatVersion}`,
+      );
+  }
+}
+
+function decode(fields: Uint8Array): Rejoin | null {
+  try {
+    const reader = createReader(fields);
+    reader.array(FIELDS, FIELDS);
+    const nodeId = reader.text(MAX_ID_BYTES);
+    const incarnation = reader.text(MAX_ID_BYTES);
+    const stage = STAGES[reader.uint()];
+    const clusterId = reader.nil() ? null : reader.text(MAX_ID_BYTES);
+    const asideNumber = reader.uint();
+    const why = reader.text(MAX_WHY_BYTES);
+    reader.end();
+    if (!isNodeId(nodeId) || !isIncarnation(incarnation) || stage === undefined) return null;
+    if (clusterId !== null && !isClusterId(clusterId)) return null;
+    if (clusterId === null && stage !== "asking") return null;
+    return { nodeId, incarnation, stage, clusterId, asideNumber, why };
+  } catch (error) {
+    if (error instanceof Malformed) return null;
+    throw error;
+  }
+}
+
+export function writeRejoin(disk: Disk, rejoin: Rejoin, formatVersion: number, done: Done): void {
+  const writer = createWriter().array(FIELDS).text(rejoin.nodeId).text(rejoin.incarnation);
+  writer.uint(STAGES.indexOf(rejoin.stage));
+  if (rejoin.clusterId === null) writer.nil();
+  else writer.text(rejoin.clusterId);
+  writer.uint(rejoin.asideNumber).text(rejoin.why.slice(0, MAX_WHY_CHARACTERS));
+  writeNote(disk, FILE, writer.finish(), formatVersion, done);
+}
+
+export function removeRejoin(disk: Disk, done: Done): void {
+  removeNote(disk, FILE, done);
+}
