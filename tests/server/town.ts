@@ -4,7 +4,7 @@ import { must } from "../../src/lib/assert.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import { startNode } from "../../src/server/node.ts";
-import type { LogEvent, OnStopped, RunningNode } from "../../src/server/types.ts";
+import type { LogEvent, NodeSettings, OnStopped, RunningNode } from "../../src/server/types.ts";
 import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
 import type { Hello } from "../../src/wire/protocol.ts";
 import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
@@ -65,7 +65,12 @@ export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: st
     while (scheduler.now() < end && scheduler.step());
   }
 
-  function start(port: number, join: readonly number[] = [], expect: number | null = null): Settled {
+  function start(
+    port: number,
+    join: readonly number[] = [],
+    expect: number | null = null,
+    more: Partial<NodeSettings> = {},
+  ): Settled {
     const name = `n${port}`;
     const disk =
       disks.get(name) ??
@@ -109,6 +114,7 @@ export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: st
       maxAppendBytes: RAFT.maxAppendBytes,
       maxInflightMessages: RAFT.maxInflightMessages,
       queueLimits: QUEUE,
+      ...more,
     };
     const node = startNode(
       ports,
@@ -175,10 +181,25 @@ export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: st
   const failCreate = (port: number): void => disks.get(`n${port}`)?.fail("create", 1, "EDQUOT");
   /** From now on only so many bytes more fit on that node's disk. */
   const leave = (port: number, freeBytes: number): void => disks.get(`n${port}`)?.leave(freeBytes);
+  /** The node's process stands still (SIGSTOP) until the returned function is called. */
+  function pause(port: number): () => void {
+    const life = must(lives.get(`n${port}`), `a life of n${port}`);
+    life.pause();
+    network.pause(`n${port}`);
+    return () => {
+      life.resume();
+      network.resume(`n${port}`);
+    };
+  }
+
+  /** Everything that disk is told to do hangs until the returned function is called. */
+  const hang = (port: number): (() => void) => diskOf(port).hang();
 
   return {
     start,
     end,
+    pause,
+    hang,
     failWrite,
     diskOf,
     failCreate,
@@ -186,6 +207,7 @@ export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: st
     visit,
     until,
     pass,
+    step: () => scheduler.step(),
     network,
     clock,
     events: () => scheduler.executed,

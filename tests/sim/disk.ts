@@ -42,7 +42,13 @@ export interface SimDisk {
   truncate(path: string, size: number): void;
   overwrite(path: string, offset: number, bytes: Uint8Array): void;
   delete(path: string): void;
+  /** A backup of everything that is there, taken while the node is down; null stands for a directory. */
+  backup(): Backup;
+  /** The backup in place of everything, as somebody copies it back. */
+  restore(backup: Backup): void;
 }
+
+export type Backup = ReadonlyMap<string, Uint8Array | null>;
 
 type Entry = FileImage | "directory";
 type DirectoryChange =
@@ -331,6 +337,20 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         all.set(bytes, offset);
         return all;
       }),
+    backup: () =>
+      new Map([...names].map(([path, entry]) => [path, entry === "directory" ? null : entry.cached().slice()])),
+    restore: (backup) => {
+      names = new Map(
+        [...backup].map(([path, bytes]): [string, Entry] => {
+          if (bytes === null) return [path, "directory"];
+          const file = createFileImage(0);
+          file.damage(() => bytes.slice());
+          return [path, file];
+        }),
+      );
+      durableNames = new Map(names);
+      unsyncedChanges = [];
+    },
     delete: (path) => {
       names.delete(path);
       durableNames.delete(path);

@@ -183,7 +183,11 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       network: enterNetwork(network.hostOf(machine.id), process, trace.bytes),
       clock: createSimClock(scheduler, machine.time, random.fork(), plan.roundMs, process.enter),
       random: random.fork(),
-      log: ({ level, text }: LogEvent) => trace.event(machine.id, `${level}: ${text}`),
+      log: ({ level, event, text }: LogEvent) => {
+        trace.event(machine.id, `${level}: ${text}`);
+        // It would come back by itself; but nobody has touched its disk.
+        if (event === "damaged") fail(`${machine.id} does not trust its own data: ${text}`);
+      },
       residentBytes: () => 0,
     };
     process.enter(() => {

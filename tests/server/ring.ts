@@ -1,0 +1,249 @@
+// A cluster that is worked with, broken and made whole again: its jobs, its members, and whether everything is as it should be.
+import { expect } from "bun:test";
+import { encodeCommand } from "../../src/queue/commands.ts";
+import { decodeReply } from "../../src/queue/replies.ts";
+import type { Reply } from "../../src/queue/types.ts";
+import { isVoter } from "../../src/raft/configuration.ts";
+import type { MemberId, NodeId } from "../../src/raft/types.ts";
+import type { NodeSettings } from "../../src/server/types.ts";
+import { digestOf } from "../sim/oracles.ts";
+import type { Message } from "../../src/wire/connection.ts";
+import { createTown, type Guest, type Settled } from "./town.ts";
+
+/** Short election timeouts, so that a silent incarnation may soon be replaced; small files, so that there are many. */
+const SETTINGS: Partial<NodeSettings> = {
+  electionMinMs: 100,
+  electionMaxMs: 150,
+  segmentBytes: 32 * 1024,
+  compactMinBytes: 96 * 1024,
+  keepLogBytes: 8 * 1024,
+};
+
+const FIRST_PORT = 3000;
+const PATIENCE_MS = 30_000;
+const LOOK_MS = 20;
+/** The log is closed behind its last frame by then. */
+const QUIET_MS = 80;
+
+export interface Ring {
+  readonly town: ReturnType<typeof createTown>;
+  readonly ports: readonly number[];
+  at(port: number): Settled;
+  /** With the command it was first started with, or with one that names nobody. */
+  start(port: number, alone?: boolean): Settled;
+  end(port: number, how: "kill" | "powerCut" | "wipe"): void;
+  /** The port of who leads now. */
+  leader(): number;
+  memberAt(port: number): MemberId;
+  roleOf(port: number): string | null;
+  termOf(port: number): number;
+  /** Takes it out of the cluster, which is then one smaller. */
+  remove(port: number): void;
+  /** Hands leadership to it. */
+  lead(port: number): void;
+  /** Gives the leader something to write, and does not wait for the answer. */
+  poke(): void;
+  /** Adds jobs, acknowledged one by one. */
+  enqueue(count: number): void;
+  quiet(): void;
+  /** Looks now and then. */
+  until(what: string, done: () => boolean, limitMs?: number): void;
+  /** All are voters under the incarnations they run as, and have applied everything. */
+  untilWhole(): void;
+  expectEqualStates(): void;
+  /** What the node at `port` says to a person who asks how it is. */
+  askStatus(port: number): Message;
+  /** Takes every job out again. */
+  expectAllThere(): void;
+  /** Directories of data that were set aside. */
+  asides(port: number): readonly string[];
+}
+
+export function createRing(size: number, seed: number, more: Partial<NodeSettings> = {}): Ring {
+  const town = createTown(seed);
+  const ports = Array.from({ length: size }, (_, at) => FIRST_PORT + at);
+  const nodes = new Map<number, Settled>();
+  const alive = new Set<number>();
+  const members = new Set(ports);
+  const acknowledged: string[] = [];
+  let nextClient = 1;
+  let nextJob = 1;
+
+  const at = (port: number): Settled => {
+    const node = nodes.get(port);
+    if (node === undefined) throw new Error(`nobody at ${port}`);
+    return node;
+  };
+  const raftAt = (port: number) => at(port).node.inspect()?.raft ?? null;
+  const running = (): readonly number[] => ports.filter((port) => at(port).stopped() === undefined && alive.has(port));
+  function start(port: number, alone = false): Settled {
+    const settings = { ...SETTINGS, ...more };
+    const node = alone ? town.start(port, [], null, settings) : town.start(port, ports, size, settings);
+    nodes.set(port, node);
+    alive.add(port);
+    return node;
+  }
+
+  function until(what: string, done: () => boolean, limitMs = PATIENCE_MS): void {
+    const end = town.clock.now() + limitMs;
+    while (!done()) {
+      if (town.clock.now() > end) throw new Error(`this did not happen within ${limitMs}ms of virtual time: ${what}`);
+      town.pass(LOOK_MS);
+    }
+  }
+
+  const leaderPort = (): number | undefined =>
+    running()
+      .filter((port) => raftAt(port)?.role === "leader")
+      .sort((a, b) => (raftAt(b)?.currentTerm ?? 0) - (raftAt(a)?.currentTerm ?? 0))[0];
+
+  /** Asks whoever leads, and finds the next one when it leads no more. Gives the reply of each request in order. */
+  function session(commands: readonly Uint8Array[]): Reply[] {
+    const clientId = `c${nextClient++}`;
+    const nonce = new Uint8Array(16).fill(nextClient);
+    const replies: Reply[] = [];
+    let frameId = 0;
+    let guest: Guest | null = null;
+    const ask = (message: object): Reply => {
+      for (let tries = 0; tries < 200; tries++) {
+        if (guest === null || guest.closed.length > 0) {
+          until("a leader", () => leaderPort() !== undefined);
+          guest = town.visit(leaderPort() ?? 0);
+        }
+        const id = ++frameId;
+        const asked = guest;
+        asked.send({ ...message, frameId: id } as never);
+        const answer = () => asked.received.find((one) => "frameId" in one && one.frameId === id);
+        const deadline = town.clock.now() + 1_000;
+        while (answer() === undefined && asked.closed.length === 0 && town.clock.now() < deadline) town.pass(1);
+        const given = answer();
+        if (given?.type === "reply") return decodeReply(given.reply);
+        guest = null;
+        town.pass(LOOK_MS);
+      }
+      throw new Error("nobody answers");
+    };
+    const opened = ask({ type: "open", group: 0, clientId, nonce });
+    if (opened.type !== "opened") throw new Error(opened.type);
+    for (const [at, command] of commands.entries())
+      replies.push(
+        ask({ type: "request", group: 0, session: opened.session, number: at + 1, answeredUpTo: at, command }),
+      );
+    return replies;
+  }
+
+  /** One request of an operator to the leader; waits until it is done. */
+  function administer(message: { type: "remove"; ids: NodeId[] } | { type: "transfer"; to: NodeId }): void {
+    until("an operator is served", () => {
+      const leader = leaderPort();
+      if (leader === undefined) return false;
+      const guest = town.visit(leader);
+      guest.send({ ...message, frameId: 1 });
+      until("an answer", () => guest.received.length > 1 || guest.closed.length > 0);
+      return guest.received[1]?.type === "done";
+    });
+  }
+
+  const ring: Ring = {
+    town,
+    ports,
+    at,
+    start,
+    end: (port, how) => {
+      alive.delete(port);
+      town.end(port, how);
+    },
+    leader: () => {
+      until("a leader", () => leaderPort() !== undefined);
+      return leaderPort() ?? 0;
+    },
+    memberAt: (port) => {
+      const raft = raftAt(port);
+      if (raft === null) throw new Error(`${port} does not serve`);
+      return raft.self;
+    },
+    roleOf: (port) => raftAt(port)?.role ?? null,
+    termOf: (port) => raftAt(port)?.currentTerm ?? 0,
+    remove: (port) => {
+      administer({ type: "remove", ids: [at(port).node.id] });
+      members.delete(port);
+    },
+    lead: (port) => administer({ type: "transfer", to: at(port).node.id }),
+    poke: () => {
+      const nonce = new Uint8Array(16).fill(255);
+      town.visit(leaderPort() ?? 0).send({ type: "open", frameId: 1, group: 0, clientId: "poke", nonce });
+    },
+    enqueue: (count) => {
+      const texts = Array.from({ length: count }, () => `job ${nextJob++} ${"x".repeat(300)}`);
+      const commands = texts.map((text) =>
+        encodeCommand({
+          type: "enqueue",
+          queue: "default",
+          jobs: [{ encoding: 1, payload: new TextEncoder().encode(text) }],
+        }),
+      );
+      for (const reply of session(commands)) expect(reply.type).toBe("enqueued");
+      acknowledged.push(...texts);
+    },
+    quiet: () => town.pass(QUIET_MS),
+    until,
+    untilWhole: () =>
+      until("all are voters that have everything", () => {
+        const leader = leaderPort();
+        const leading = leader === undefined ? null : raftAt(leader);
+        if (leading === null || leading.configuration.voters.length !== members.size) return false;
+        if (leading.configuration.outgoing.length > 0 || leading.configuration.learners.length > 0) return false;
+        return [...members].every((port) => {
+          const inside = at(port).node.inspect();
+          return (
+            inside !== null &&
+            isVoter(leading.members, inside.raft.self) &&
+            inside.raft.configurationIndex === leading.configurationIndex &&
+            inside.queue.appliedIndex === leading.lastIndex
+          );
+        });
+      }),
+    expectEqualStates: () => {
+      const digests = [...members].map((port) => digestOf(at(port).node.inspect()!.queue));
+      expect(new Set(digests).size).toBe(1);
+    },
+    askStatus: (port) => {
+      const guest = town.visit(port);
+      guest.send({ type: "status", frameId: 1, linearizable: false });
+      until("an answer", () => guest.received.length > 1);
+      return guest.received[1]!;
+    },
+    expectAllThere: () => {
+      const command = encodeCommand({
+        type: "dequeue",
+        queues: ["default"],
+        max: 100,
+        maxBytes: 500_000,
+        leaseMs: 0,
+        waitMs: 0,
+      });
+      const out: string[] = [];
+      const rounds = Math.ceil(acknowledged.length / 100) + 1;
+      for (const reply of session(Array.from({ length: rounds }, () => command))) {
+        if (reply.type !== "dequeued") throw new Error(reply.type);
+        for (const job of reply.jobs) out.push(new TextDecoder().decode(job.payload));
+      }
+      expect(out).toEqual(acknowledged);
+      acknowledged.length = 0;
+    },
+    asides: (port) => {
+      const names = town
+        .diskOf(port)
+        .files()
+        .filter((file) => file.startsWith("damaged-"));
+      return [...new Set(names.map((file) => file.slice(0, file.indexOf("/"))))];
+    },
+  };
+  for (const port of ports) start(port);
+  until("a first leader", () => leaderPort() !== undefined);
+  ring.untilWhole();
+  // So much that every disk has a snapshot and more than one segment.
+  ring.enqueue(60);
+  town.pass(1_500);
+  return ring;
+}
