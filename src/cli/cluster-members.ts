@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { askSupervisor, type NodeFacts } from "../cluster/control.ts";
 import { nodeDirectory } from "../cluster/layout.ts";
 import { nameFlag, portOf } from "../cluster/plan.ts";
-import { askStatus, askStatusAt, type ClusterStatus, type NodeAccess } from "../cluster/status.ts";
+import { askStatus, askStatusAt, type ClusterStatus, type NodeAccess, serving } from "../cluster/status.ts";
 import { CLUSTER } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure, RaftqError } from "../lib/errors.ts";
@@ -131,7 +131,7 @@ async function waitForVoter(cluster: Running, id: string, access: NodeAccess): P
     if (node.ended !== null) throw new RaftqError("UNREACHABLE", deathNotice(id, node.ended).trimEnd());
     const status = await askStatus(facts.name, facts.nodes, access);
     const leader = status.nodes.find((one) => one.id === status.leader);
-    const members = leader === undefined ? [] : ((await access.status(leader.address))?.members ?? []);
+    const members = leader === undefined ? [] : (serving(await access.status(leader.address))?.members ?? []);
     if (members.some((member) => member.id === id && member.role === "voter")) return node;
     await sleep(CLUSTER.pollMs);
   }

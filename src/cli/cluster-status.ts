@@ -13,7 +13,7 @@ import {
   NAME,
   tellLeftovers,
 } from "./cluster-arguments.ts";
-import { deathNotice, statusTable } from "./cluster-view.ts";
+import { deathNotice, recoveryNotices, statusTable } from "./cluster-view.ts";
 import { openLiveTable } from "./live-table.ts";
 
 export const statusCommand = strictCommand({
@@ -68,9 +68,10 @@ async function lookAtLocal(name: string, access: NodeAccess): Promise<Look> {
   tellLeftovers(cluster);
   const status = await askStatus(name, cluster.facts.nodes, access);
   const notes = cluster.facts.nodes.map(({ id, ended }) => (ended === null ? "" : deathNotice(id, ended)));
-  return { status, notes: notes.join("") };
+  return { status, notes: notes.join("") + recoveryNotices(status) };
 }
 
 async function lookAt(addresses: readonly string[], access: NodeAccess): Promise<Look> {
-  return { status: await askStatusAt(addresses, access), notes: "" };
+  const status = await askStatusAt(addresses, access);
+  return { status, notes: recoveryNotices(status) };
 }

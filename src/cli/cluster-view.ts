@@ -87,4 +87,9 @@ export function deathNotice(id: string, end: NodeEnd): string {
   return `${id} ended by itself at ${new Date(end.at).toISOString()} (${how}). ${log}`;
 }
 
+/** Why nodes do not serve although they run; nothing when all do. */
+export function recoveryNotices(status: ClusterStatus): string {
+  return status.nodes.map(({ why }) => (why === undefined ? "" : `${escapeText(why)}\n`)).join("");
+}
+
 const shownState = (node: NodeLine): string => (node.state === "leader" ? "leader *" : node.state);

@@ -32,7 +32,9 @@ export function createNodeAccess(given: LinkPorts): NodeAccess {
     refusal: () => refusal,
     status: async (address) => {
       const answer = await ask(ports, peerAt(address), refused, { type: "status", linearizable: false });
-      return answer?.type === "statusAnswer" ? answer.status : null;
+      if (answer?.type === "statusAnswer") return answer.status;
+      const isRecovering = answer?.type === "failure" && answer.failure.code === "RECOVERING";
+      return isRecovering ? { recovering: answer.failure.message } : null;
     },
     serves: async (address) => {
       const answer = await ask(ports, peerAt(address), refused, { type: "status", linearizable: true });

@@ -8,7 +8,7 @@ import type { NodeFacts } from "./control.ts";
 /** What cluster commands ask of nodes, always as a client: there is no private door. */
 export interface NodeAccess {
   /** What the node at this address says of itself; null when it does not answer in time. */
-  status(address: string): Promise<NodeStatus | null>;
+  status(address: string): Promise<NodeStatus | Recovering | null>;
   /** True when this node answers a linearizable read: it leads, and a majority follows it now. */
   serves(address: string): Promise<boolean>;
   /** Null: done. */
@@ -20,12 +20,17 @@ export interface NodeAccess {
   close(): void;
 }
 
+/** A node that has lost its data and waits to be let in again: it serves nothing, but says why. */
+export interface Recovering {
+  readonly recovering: string;
+}
+
 /** One line of `cluster status`. The numbers are null when the node could not be asked. */
 export interface NodeLine {
   readonly id: string;
   readonly address: string;
   readonly pid: number | null;
-  readonly state: NodeState | "paused" | "down";
+  readonly state: NodeState | "recovering" | "paused" | "down";
   readonly term: number | null;
   readonly commitIndex: number | null;
   readonly appliedIndex: number | null;
@@ -33,6 +38,8 @@ export interface NodeLine {
   readonly snapshotIndex: number | null;
   /** By its own word: too little is free on its disk. */
   readonly diskLow: boolean | null;
+  /** Of a node that is recovering: what from, and what it waits for. */
+  readonly why?: string;
 }
 
 export interface ClusterStatus {
@@ -57,7 +64,7 @@ export async function askStatus(name: string, nodes: readonly NodeFacts[], acces
 
 /** The cluster that these addresses lead to, members included that nobody named. Throws when no node answers. */
 export async function askStatusAt(addresses: readonly string[], access: NodeAccess): Promise<ClusterStatus> {
-  const asked = new Map<string, NodeStatus | null>();
+  const asked = new Map<string, Answer>();
   const ask = async (wanted: readonly string[]): Promise<void> => {
     const fresh = wanted.filter((address) => !asked.has(address));
     const answers = await Promise.all(fresh.map((address) => access.status(address)));
@@ -83,12 +90,19 @@ function nobodyAnswers(addresses: readonly string[], access: NodeAccess): RaftqE
   return new RaftqError("UNREACHABLE", `no node answers at ${addresses.join(", ")}.`);
 }
 
-type Asked = Pick<NodeFacts, "id" | "address" | "pid" | "process"> & { readonly answer: NodeStatus | null };
+type Answer = NodeStatus | Recovering | null;
+type Asked = Pick<NodeFacts, "id" | "address" | "pid" | "process"> & { readonly answer: Answer };
+
+/** What a node that serves says of itself. */
+export function serving(answer: Answer): NodeStatus | null {
+  return answer === null || "recovering" in answer ? null : answer;
+}
 
 /** Of two nodes that both say they lead, the one with the higher term does. */
 export function joinStatus(name: string | null, nodes: readonly Asked[]): ClusterStatus {
   const best = newest(nodes.map((node) => node.answer));
-  const leading = newest(nodes.map((node) => (node.answer?.state === "leader" ? node.answer : null)));
+  const answers = nodes.map((node) => serving(node.answer));
+  const leading = newest(answers.map((answer) => (answer?.state === "leader" ? answer : null)));
   return {
     name,
     clusterId: best?.clusterId ?? null,
@@ -114,9 +128,9 @@ export async function waitForLeader(
   return null;
 }
 
-function newest(answers: readonly (NodeStatus | null)[]): NodeStatus | null {
+function newest(answers: readonly Answer[]): NodeStatus | null {
   let best: NodeStatus | null = null;
-  for (const answer of answers) {
+  for (const answer of answers.map(serving)) {
     if (
       answer !== null &&
       (best === null || answer.term > best.term || (answer.term === best.term && answer.state === "leader"))
@@ -128,7 +142,8 @@ function newest(answers: readonly (NodeStatus | null)[]): NodeStatus | null {
 }
 
 function nodeLine(node: Asked, leading: NodeStatus | null): NodeLine {
-  const { id, address, pid, answer } = node;
+  const { id, address, pid } = node;
+  const answer = serving(node.answer);
   return {
     id,
     address,
@@ -140,12 +155,14 @@ function nodeLine(node: Asked, leading: NodeStatus | null): NodeLine {
     lastIndex: answer?.lastIndex ?? null,
     snapshotIndex: answer?.snapshotIndex ?? null,
     diskLow: answer?.members.find((member) => member.id === answer.node.id)?.diskLow ?? null,
+    ...(node.answer !== null && "recovering" in node.answer ? { why: node.answer.recovering } : {}),
   };
 }
 
 function stateOf({ process, answer }: Asked, leading: NodeStatus | null): NodeLine["state"] {
   if (process !== "running") return process;
   if (answer === null) return "starting";
+  if ("recovering" in answer) return "recovering";
   // A leader of an older term has not heard yet that it leads no more.
   return answer.state === "leader" && answer !== leading ? "follower" : answer.state;
 }

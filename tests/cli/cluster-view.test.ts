@@ -1,6 +1,13 @@
 // Does a person see the cluster as it is, and can nothing that a node wrote reach the terminal?
 import { expect, test } from "bun:test";
-import { deathNotice, headline, processTable, statusTable, table } from "../../src/cli/cluster-view.ts";
+import {
+  deathNotice,
+  headline,
+  processTable,
+  recoveryNotices,
+  statusTable,
+  table,
+} from "../../src/cli/cluster-view.ts";
 import { logLine } from "../../src/cli/node-log.ts";
 import type { NodeFacts } from "../../src/cluster/control.ts";
 import { askStatus, askStatusAt, joinStatus, type NodeAccess } from "../../src/cluster/status.ts";
@@ -76,6 +83,20 @@ test("the status has the fields of each node in the promised order, and null whe
       '{"id":"n2","address":"127.0.0.1:3001","pid":100,"state":"leader","term":2,"commitIndex":9,"appliedIndex":8,"lastIndex":10,"snapshotIndex":0,"diskLow":false},' +
       '{"id":"n3","address":"127.0.0.1:3002","pid":null,"state":"down","term":null,"commitIndex":null,"appliedIndex":null,"lastIndex":null,"snapshotIndex":null,"diskLow":null}]}',
   );
+});
+
+test("a node that has lost its data is recovering, and says why, without anything that could move the cursor", async () => {
+  const why = "n3 has lost its data (g0/log/\u001b[2J is damaged); waiting to be let in";
+  const access: NodeAccess = {
+    ...accessTo([answer("n1", "leader", 2)]),
+    status: (address) => Promise.resolve(address === addressOf("n3") ? { recovering: why } : answer("n1", "leader", 2)),
+  };
+  const status = await askStatus("default", [facts("n1", "running"), facts("n3", "running")], access);
+  expect(status.nodes.map(({ state }) => state)).toEqual(["leader", "recovering"]);
+  expect(status.nodes[1]).toMatchObject({ term: null, why });
+  expect(statusTable(status)).toContain("recovering");
+  expect(recoveryNotices(status)).toBe("n3 has lost its data (g0/log/\\u001b[2J is damaged); waiting to be let in\n");
+  expect(status.term).toBe(2);
 });
 
 test("a node that is down or paused is not asked, and one that does not answer is starting", async () => {
