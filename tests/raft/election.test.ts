@@ -219,6 +219,27 @@ test("a follower whose disk hangs disturbs nobody, and counts again once it answ
   expect(c.raftOf(leader).currentTerm).toBe(currentTerm);
 });
 
+test("a follower whose disk hangs does not stand for election, also when the leader is gone", () => {
+  const c = createCluster(["n1", "n2", "n3", "n4", "n5"]);
+  const gone = c.elect().id;
+  c.run(200);
+  const slow = ["n1", "n2", "n3", "n4", "n5"].find((name) => idOf(name) !== gone)!;
+  c.hang(slow);
+  c.propose(gone, "what the slow one is writing");
+  c.run(800);
+  c.crash(gone);
+  const before = c.sent.length;
+  c.run(5_000);
+  expect(c.leader()?.id).not.toBe(idOf(slow));
+  const asked = c.sent
+    .slice(before)
+    .filter(({ from, message }) => from === idOf(slow) && message.type === "RequestVote");
+  expect(asked).toEqual([]);
+  c.hang(slow, false);
+  c.start(gone);
+  c.converge();
+});
+
 describe("a leader that cannot lead", () => {
   test("steps down when no majority answers, also when only one direction is cut", () => {
     const c = createCluster(["n1", "n2", "n3"]);
