@@ -1,4 +1,5 @@
 // How do fresh nodes agree to found one cluster? Each asks all the others, again and again, on connections that stay open.
+import { SERVER, WIRE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Entry } from "../raft/entry.ts";
@@ -14,6 +15,13 @@ import {
   nextFoundingStep,
 } from "./founding.ts";
 import type { LogEvent } from "./types.ts";
+
+export const FOUNDING = {
+  protocolVersion: WIRE.protocolVersion,
+  dialTimeoutMs: WIRE.dialTimeoutMs,
+  foundingRetryMs: SERVER.foundingRetryMs,
+  graceMs: SERVER.foundingGraceMs,
+} as const;
 
 export interface FounderPorts {
   readonly network: Network;

@@ -1,4 +1,5 @@
 // How does a node become a member of an existing cluster? It asks, follows the leader, waits its turn, and asks again.
+import { DEFAULTS, SERVER, WIRE } from "../config.ts";
 import { type Failure, failure, RaftqError } from "../lib/errors.ts";
 import { must } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -7,6 +8,13 @@ import type { ConnectionLimits } from "../wire/connection.ts";
 import type { Network } from "../wire/network.ts";
 import { ask, type DialogueSettings } from "./dialogue.ts";
 import type { LogEvent } from "./types.ts";
+
+export const JOINING = {
+  protocolVersion: WIRE.protocolVersion,
+  dialTimeoutMs: WIRE.dialTimeoutMs,
+  answerTimeoutMs: DEFAULTS.clientTimeoutMs,
+  joinRetryMs: SERVER.joinRetryMs,
+} as const;
 
 export interface JoinPorts {
   readonly network: Network;

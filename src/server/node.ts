@@ -1,5 +1,5 @@
 // How does a node live? It opens its disk, listens, founds or joins or resumes, serves, and stops: one phase after the other.
-import { DEFAULTS, RAFT, SERVER, WIRE } from "../config.ts";
+import { RAFT, SERVER, WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import { failure, RaftqError } from "../lib/errors.ts";
 import { createQueue } from "../queue/queue.ts";
@@ -14,9 +14,9 @@ import type { Listener } from "../wire/network.ts";
 import type { NodeStatus } from "../wire/protocol.ts";
 import { type Clients, createClients } from "./clients.ts";
 import { createDoor, type Door } from "./door.ts";
-import { found, type Founders } from "./founders.ts";
+import { found, FOUNDING, type Founders } from "./founders.ts";
 import { clusterIdOf, foundingEntry, foundingSet, type FoundingWord } from "./founding.ts";
-import { join, type Joining } from "./joining.ts";
+import { join, JOINING, type Joining } from "./joining.ts";
 import { createPeers, type Peers } from "./peers.ts";
 import { createRefusals } from "./refusals.ts";
 import { createReplica, type Replica } from "./replica.ts";
@@ -28,21 +28,6 @@ import { addressesToAsk, isLoss, nobodyToAsk, sayDamaged, saySetAside } from "./
 import { stopServing } from "./stopping.ts";
 import { watchMembership } from "./watching.ts";
 import type { NodeSettings, OnStopped, Ports, RunningNode, Started } from "./types.ts";
-
-const DIALOGUE = {
-  protocolVersion: WIRE.protocolVersion,
-  dialTimeoutMs: WIRE.dialTimeoutMs,
-  answerTimeoutMs: DEFAULTS.clientTimeoutMs,
-  joinRetryMs: SERVER.joinRetryMs,
-} as const;
-
-const { protocolVersion, dialTimeoutMs } = WIRE;
-const FOUNDING = {
-  protocolVersion,
-  dialTimeoutMs,
-  foundingRetryMs: SERVER.foundingRetryMs,
-  graceMs: SERVER.foundingGraceMs,
-} as const;
 
 interface Serving {
   readonly replica: Replica;
@@ -300,7 +285,7 @@ function startLife(
   /** `known`: the cluster that it must be. */
   function askToJoin(own: Member, addresses: readonly string[], known: ClusterId | null = null): void {
     joining?.stop();
-    const joinPorts = { network, clock, limits: WIRE, settings: DIALOGUE, log };
+    const joinPorts = { network, clock, limits: WIRE, settings: JOINING, log };
     const joined = (id: ClusterId): void => {
       joining = null;
       founders?.stop();

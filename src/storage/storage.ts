@@ -5,10 +5,11 @@ import { createDamaged, foreign, moveAside, type Notes, readNotes, requireOwner 
 import { beginLog, type LogBegun, type LogSettings, type LogWriter } from "./log.ts";
 import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { createExtents, type Extents } from "./extents.ts";
-import { beginMeta, type FoundMeta, type Meta, type MetaFile, readMeta } from "./meta.ts";
+import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
 import { removeRejoin, type Rejoin } from "./rejoin.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
-import { replay } from "./replay.ts";
+import { missing } from "./corrupt.ts";
+import { replay, type Replayed } from "./replay.ts";
 import { LOG_DIRECTORY } from "./segment.ts";
 import { inSequence } from "./sequence.ts";
 import { createStorage } from "./running.ts";
@@ -22,6 +23,7 @@ import {
 } from "./snapshot-files.ts";
 import type { Opened, OpenStorage, Recovered } from "./types.ts";
 
+const FOUNDING_TERM = 1;
 const DIRECTORIES = ["g0", LOG_DIRECTORY, SNAPSHOT_DIRECTORY] as const;
 
 /** What reading the directory found, before anything is written. */
@@ -146,6 +148,7 @@ function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, contacts, an
   const contents = [...log.frames.map(({ frame }) => frame.content), ...(log.copied === null ? [] : [log.copied])];
   const replayed = replay(contents);
   const snapshot = replayed.snapshot === null ? null : recoverSnapshot(disk, replayed.snapshot, STORAGE.formatVersion);
+  if (meta !== null) requireNewerThan(meta, replayed);
   const otherSnapshots = snapshotDirectories(disk).filter((directory) => directory !== snapshot?.directory);
   const { entries } = replayed;
   const clusterId = meta?.clusterId ?? rejoin?.clusterId ?? null;
@@ -162,6 +165,15 @@ function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, contacts, an
     summary: meta === null ? "new directory" : `${entries.length} entries${at}${torn}`,
   };
   return { foundMeta, recoveredLog: log, extents, snapshot, otherSnapshots, recovered };
+}
+
+/** A term is in meta before any frame of it is written; only a founder's first entry comes before every election. */
+function requireNewerThan({ hardState }: Meta, { entries, snapshot }: Replayed): void {
+  const written = Math.max(entries.at(-1)?.term ?? 0, snapshot?.term ?? 0);
+  if (written <= Math.max(hardState.currentTerm, FOUNDING_TERM)) return;
+  throw missing(
+    `${META_PATH} is older than the log: it knows term ${hardState.currentTerm}, and the log holds entries of term ${written}`,
+  );
 }
 
 interface Repaired {

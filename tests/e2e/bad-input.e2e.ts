@@ -200,7 +200,7 @@ function overwrite(path: string, at: number, bytes: Uint8Array): void {
 }
 
 inWorld(
-  "damage in the middle of the log, a shortened or deleted segment, two bad meta slots: the node refuses and says so",
+  "damage in the middle of the log, a shortened or deleted segment, two bad meta slots: alone, with nobody to ask, the node refuses",
   async (world) => {
     const node = await withJobs(world);
     const [first = ""] = segments(node.data);

@@ -125,7 +125,7 @@ test("after a torn tail was cut, the log goes on and the torn bytes never come b
   bytes[last.offset + 100]! ^= 1;
   const bench = await with1(image, file, bytes);
   const storage = await opened(bench);
-  await persist(bench, storage, { entries: entries(7, 8, 5) });
+  await persist(bench, storage, { hardState: hardState(5), entries: entries(7, 8, 5) });
   bench.disk.overwrite(file, last.offset, image.get(file)!.slice(last.offset, last.end));
   bench.powerCut();
   expect(shown((await opened(bench)).recovered.entries)).toEqual(shown([...entries(1, 6), ...entries(7, 8, 5)]));
@@ -280,6 +280,24 @@ test("one damaged meta slot is repaired; two are corruption; without meta there 
   }
   expect((await refused(await with1(image, "meta", null))).code).toBe("CORRUPT");
   expect((await refused(await with1(image, "meta", new Uint8Array(0)))).code).toBe("CORRUPT");
+});
+
+test("a meta that is older than the log, put back from a copy, is corruption: its vote may be an older one too", async () => {
+  const bench = createSimBench();
+  let storage = await opened(bench);
+  await persist(bench, storage, { hardState: hardState(2, VOTE), entries: entries(1, 3, 2) });
+  await close(bench, storage);
+  const meta = bench.disk.cached("meta")!.slice();
+  storage = await opened(bench);
+  await persist(bench, storage, { hardState: hardState(3), entries: entries(4, 4, 3) });
+  await close(bench, storage);
+  const later = bench.disk.cached("meta")!.slice();
+  bench.disk.overwrite("meta", 0, meta);
+  const error = await refused(bench);
+  expect(error.code).toBe("CORRUPT");
+  expect(error.message).toContain("older than the log");
+  bench.disk.overwrite("meta", 0, later);
+  expect((await opened(bench)).recovered.hardState.currentTerm).toBe(3);
 });
 
 test("a refused directory is left exactly as it is, and unlocked", async () => {

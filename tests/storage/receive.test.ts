@@ -6,6 +6,7 @@ import {
   close,
   createSimBench,
   entries,
+  hardState,
   opened,
   partsOf,
   persist,
@@ -91,7 +92,10 @@ test("part 0 of a newer snapshot drops what an earlier sender left", async () =>
   expect(snapshotDirectories(bench)).toEqual(["40-2"]);
   expect(await send(bench, storage, older, 1)).toBe(0);
   expect(await send(bench, storage, newer, 1)).toBe(2);
-  await persist(bench, storage, { snapshot: { meta: newer.meta, reset: true, keepFrom: 41 } });
+  await persist(bench, storage, {
+    hardState: hardState(2),
+    snapshot: { meta: newer.meta, reset: true, keepFrom: 41 },
+  });
   bench.powerCut();
   const { recovered } = await opened(bench);
   expect(recovered.snapshot).toEqual(newer.meta);
@@ -112,7 +116,7 @@ test("part 0 sent again starts afresh", async () => {
 test("the snapshot that counts is never overwritten by a received one", async () => {
   const bench = createSimBench();
   const storage = await opened(bench);
-  await persist(bench, storage, { entries: entries(1, 30, 2) });
+  await persist(bench, storage, { hardState: hardState(2), entries: entries(1, 30, 2) });
   await saveAndCount(bench, storage, snapshotMeta(30, 2), 31);
   const other = await sent(30, partsOf(30, 5));
   expect(await send(bench, storage, other, 0)).toBe(5);

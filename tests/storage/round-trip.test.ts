@@ -86,10 +86,10 @@ for (const { disk, make } of DISKS) {
         withBench(async (bench, restart) => {
           let storage = await opened(bench);
           await persist(bench, storage, { entries: entries(1, 20) });
-          await persist(bench, storage, { entries: entries(11, 12, 2) });
+          await persist(bench, storage, { hardState: hardState(2), entries: entries(11, 12, 2) });
           storage = await restart(storage);
           expect(shown(storage.recovered.entries)).toEqual(shown([...entries(1, 10), ...entries(11, 12, 2)]));
-          await persist(bench, storage, { entries: entries(1, 1, 4) });
+          await persist(bench, storage, { hardState: hardState(4), entries: entries(1, 1, 4) });
           storage = await restart(storage);
           expect(shown(storage.recovered.entries)).toEqual(shown(entries(1, 1, 4)));
           await close(bench, storage);

@@ -153,7 +153,7 @@ test("a crash at any event of the way back changes nothing too early, forgets no
 });
 
 test("crashes again and again on the way back never lose the damaged data and never bring back the old log", async () => {
-  for (let round = 0; round < 150; round++) {
+  for (let round = 0; round < 60; round++) {
     const bench = await damagedDirectory(1_000 + round);
     const before = dataOf(bench);
     const chance = seededRandom(round);
