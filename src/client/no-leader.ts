@@ -10,6 +10,8 @@ export function noLeader(finding: Finding): Failure {
     return failure("UNREACHABLE", `cannot reach ${tried.join(", ")}`, { applied: "no" });
   }
   if (finding.status === null) {
+    const [why] = finding.recovering.values();
+    if (why !== undefined) return failure("NO_LEADER", `No Leader: ${why}`);
     const nodes = [...finding.reached.values()].map(({ node }) => node.id);
     return failure("NO_LEADER", `No Leader: ${nodes.join(", ")} answered, but know no leader that can be reached`);
   }
@@ -20,9 +22,14 @@ export function noLeader(finding: Finding): Failure {
 function missingMembers(status: NodeStatus, finding: Finding): string {
   const voters = status.members.filter(({ role }) => role === "voter");
   const missing = voters.filter(({ address, reachable }) => !reachable && !finding.reached.has(address));
-  const reachable = voters.length - missing.length;
+  const lost = voters.filter(({ address }) => finding.recovering.has(address));
+  const reachable = voters.length - missing.length - lost.length;
   const needed = Math.floor(voters.length / 2) + 1;
+  const names = (members: typeof voters, or: string): string =>
+    members.map(({ id, address }) => `${id} (${address})`).join(or);
   const count = `No Leader: ${reachable} of ${voters.length} members reachable, ${needed} needed.`;
   if (reachable >= needed) return `${count} An election is under way: wait a moment, then try again.`;
-  return `${count} Start ${missing.map(({ id, address }) => `${id} (${address})`).join(", or ")}.`;
+  const waiting =
+    lost.length === 0 ? "" : ` ${names(lost, " and ")} lost the data and cannot come back without a majority.`;
+  return `${count}${waiting}${missing.length === 0 ? "" : ` Start ${names(missing, ", or ")}.`}`;
 }

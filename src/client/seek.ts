@@ -10,6 +10,8 @@ export interface Finding {
   readonly unreachable: ReadonlyMap<string, string>;
   /** Addresses that said hello, but knew no leader that could be reached. */
   readonly reached: ReadonlyMap<string, HelloAnswer>;
+  /** Of those, the ones that have lost their data, and what they say. */
+  readonly recovering: ReadonlyMap<string, string>;
   /** What one of those says about the cluster. */
   readonly status: NodeStatus | null;
   /** Another cluster, another version: waiting will not help. */
@@ -109,6 +111,7 @@ function runRound(ports: LinkPorts, order: readonly string[], settings: SeekSett
   const active = new Map<string, () => void>();
   const unreachable = new Map<string, string>();
   const reached = new Map<string, HelloAnswer>();
+  const recovering = new Map<string, string>();
   let status: NodeStatus | null = null;
   let fatal: Failure | null = null;
   let hops = 0;
@@ -126,7 +129,7 @@ function runRound(ports: LinkPorts, order: readonly string[], settings: SeekSett
     if (next !== undefined) return dial(next, null);
     if (active.size > 0) return;
     end();
-    on.roundOver({ unreachable, reached, status, fatal });
+    on.roundOver({ unreachable, reached, recovering, status, fatal });
   }
 
   function dial(address: string, redirectedBy: HelloAnswer | null): void {
@@ -180,6 +183,8 @@ function runRound(ports: LinkPorts, order: readonly string[], settings: SeekSett
     link.onClosed = finish;
     link.onMessage = (message) => {
       if (message.type === "statusAnswer") status = message.status;
+      if (message.type === "failure" && message.failure.code === "RECOVERING")
+        recovering.set(address, message.failure.message);
       finish();
     };
     link.send({ type: "status", frameId: 1, linearizable: false });

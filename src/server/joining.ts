@@ -88,7 +88,9 @@ export function join(
     if (elsewhere && known === null) {
       return refused(new RaftqError(why.code, `${address} refuses to let this node in: ${why.message}`));
     }
-    say(address, `waiting to be let in: ${address} says ${why.code}: ${why.message}`);
+    // Not what it says: it may be quoting us, and we would quote it in turn.
+    const says = why.code === "RECOVERING" ? "it has lost its data too" : `${why.code}: ${why.message}`;
+    say(address, `waiting to be let in: ${address} says ${says}`);
     later();
   }
 

@@ -95,17 +95,21 @@ export function createStorage(directory: Directory): Storage {
 }
 
 /** One write at a time. One that fails is tried again when the addresses are told the next time: nothing hangs on it. */
-function createContactsKeeper({ disk, meta, gate, recovered }: Running): Storage["noteContacts"] {
+function createContactsKeeper({ disk, meta, gate, recovered, deletions }: Running): Storage["noteContacts"] {
   let noted = recovered.contacts?.addresses.join() ?? null;
   let writing = false;
   return (addresses) => {
     const { nodeId, clusterId } = meta.current();
     if (clusterId === null || writing || addresses.join() === noted || !gate.isOpen()) return;
     writing = true;
-    writeContacts(disk, { nodeId, clusterId, addresses }, STORAGE.formatVersion, (error) => {
-      writing = false;
-      if (error === null) noted = addresses.join();
-    });
+    // Beside the log, like the deletions, and like them waited for when the directory is closed.
+    deletions((release) =>
+      writeContacts(disk, { nodeId, clusterId, addresses }, STORAGE.formatVersion, (error) => {
+        writing = false;
+        if (error === null) noted = addresses.join();
+        release();
+      }),
+    );
   };
 }
 

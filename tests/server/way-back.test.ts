@@ -99,6 +99,8 @@ describe("on the way back", () => {
       expect(answer.failure.code).toBe("RECOVERING");
       expect(answer.failure.message).toContain("is damaged at byte");
       expect(answer.failure.message).toContain("waiting to be let in");
+      // Both quote what the other says: that must not grow from answer to answer.
+      expect(answer.failure.message.length).toBeLessThan(400);
       // It says so once per node asked and reason, not at every attempt.
       expect(eventsOf(ring, port).filter((event) => event === "joining").length).toBeLessThan(12);
     }

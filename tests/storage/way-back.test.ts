@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { ClusterId, Incarnation, NodeId } from "../../src/raft/types.ts";
+import { encodeNote } from "../../src/storage/note.ts";
 import { openDistrusted, openStorage } from "../../src/storage/storage.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Damaged, Opened, Storage } from "../../src/storage/types.ts";
@@ -265,6 +266,31 @@ test("an unreadable note on the way back is not believed, and the data are judge
     expectFresh(storage, drawn(2));
     expect(filesUnder(bench, "damaged-1/")).toEqual(before);
   }
+});
+
+test("a note of a newer format is refused on the way back, and contacts of one are left alone", async () => {
+  const bench = await damagedDirectory(1);
+  const first = live(bench, 1);
+  while (first.declared === null) bench.scheduler.step();
+  bench.kill();
+  for (const [file, magic] of [
+    ["rejoin", "raftqrej"],
+    ["contacts", "raftqcon"],
+  ] as const)
+    bench.disk.overwrite(file, 0, encodeNote(magic, bench.disk.cached(file)!.slice(16), 99));
+  expect((await refused(bench)).code).toBe("NEWER_FORMAT");
+  bench.disk.delete("rejoin");
+  expect((await refused(bench)).code).toBe("CORRUPT");
+});
+
+test("closing waits for contacts that are being written", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await bench.call((done) => storage.setCluster(CLUSTER, () => done(undefined)));
+  storage.noteContacts(OTHERS);
+  await close(bench, storage);
+  bench.powerCut();
+  expect((await opened(bench)).recovered.contacts?.addresses).toEqual(OTHERS);
 });
 
 test("unreadable contacts name nobody, and meta still names the cluster", async () => {
