@@ -16,7 +16,7 @@ const RESERVED_SEGMENTS = 2;
 export interface RoomPorts {
   readonly disk: Pick<Disk, "freeBytes">;
   readonly clock: Clock;
-  readonly storage: Pick<Storage, "lacksSpace">;
+  readonly storage: Pick<Storage, "lacksSpace" | "dropSetAside">;
   readonly log: (line: LogEvent) => void;
   readonly input: (input: Input) => void;
   readonly queue: () => Queue;
@@ -78,6 +78,7 @@ export function createRoom(ports: RoomPorts, { segmentBytes }: Pick<NodeSettings
     // A quota is used up although the file system has room: only the failed attempt shows it.
     const low = free < needed || storage.lacksSpace();
     isTight = low || free < needed + TIGHT_SEGMENTS * segmentBytes;
+    if (isTight) storage.dropSetAside();
     if (low === isLow) return;
     isLow = low;
     const fields = { freeBytes: free, neededBytes: needed };

@@ -7,7 +7,7 @@ import { type Contacts, readContacts } from "./contacts.ts";
 import type { Disk, Done } from "./disk.ts";
 import { readMeta } from "./meta.ts";
 import { readRejoin, type Rejoin, writeRejoin } from "./rejoin.ts";
-import { asideNumbers, removeOlder, setAside } from "./set-aside.ts";
+import { asideNumbers, removeAsides, setAside } from "./set-aside.ts";
 import type { Damaged, Opened, OpenStorage } from "./types.ts";
 
 const { formatVersion } = STORAGE;
@@ -90,7 +90,7 @@ export function moveAside(disk: Disk, rejoin: Rejoin, done: Done): void {
     writeRejoin(disk, { ...rejoin, stage: "moved" }, formatVersion, (failed) => {
       if (failed !== null) return done(failed);
       // Room for what is to come. Whoever put files of his own in there keeps them.
-      removeOlder(disk, () => done(null));
+      removeAsides(disk, 1, () => done(null));
     });
   });
 }

@@ -11,6 +11,7 @@ import { createGate, type Gate } from "./gate.ts";
 import { batchFrames, type LogWriter } from "./log.ts";
 import type { MetaFile } from "./meta.ts";
 import { createLane, inSequence, type Lane } from "./sequence.ts";
+import { asideNumbers, removeAsides } from "./set-aside.ts";
 import type { CompleteSnapshot } from "./snapshot-files.ts";
 import { openSnapshots, type Snapshots } from "./snapshots.ts";
 import type { OpenStorage, Recovered, Storage } from "./types.ts";
@@ -84,6 +85,7 @@ export function createStorage(directory: Directory): Storage {
     },
     readPart: snapshots.readPart,
     noteContacts: createContactsKeeper(running),
+    dropSetAside: () => dropSetAside(running),
     logBytes: extents.logBytes,
     lacksSpace: log.lacksSpace,
     snapshotBytes: () => snapshots.counted()?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
@@ -111,6 +113,16 @@ function createContactsKeeper({ disk, meta, gate, recovered, deletions }: Runnin
       }),
     );
   };
+}
+
+function dropSetAside({ disk, settings, deletions, gate }: Running): void {
+  if (asideNumbers(disk).length === 0 || !gate.isOpen()) return;
+  deletions((release) =>
+    removeAsides(disk, 0, () => {
+      release();
+      settings.onSpaceChanged();
+    }),
+  );
 }
 
 interface QuietTimer {

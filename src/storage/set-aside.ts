@@ -38,9 +38,10 @@ export function setAside(disk: Disk, number: number, done: Done): void {
   );
 }
 
-/** Deletes all but the newest. What a person put in there is left alone, and then the error is told. */
-export function removeOlder(disk: Disk, done: Done): void {
-  const older = asideNumbers(disk).slice(0, -1);
+/** Deletes all but the newest `keep`. What a person put in there is left alone, and then the error is told. */
+export function removeAsides(disk: Disk, keep: 0 | 1, done: Done): void {
+  const numbers = asideNumbers(disk);
+  const older = numbers.slice(0, numbers.length - keep);
   inSequence(
     older.map(
       (number): Step =>

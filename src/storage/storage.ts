@@ -9,6 +9,7 @@ import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMet
 import { removeRejoin, type Rejoin } from "./rejoin.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
 import { missing } from "./corrupt.ts";
+import { removeAsides } from "./set-aside.ts";
 import { replay, type Replayed } from "./replay.ts";
 import { LOG_DIRECTORY } from "./segment.ts";
 import { inSequence } from "./sequence.ts";
@@ -241,6 +242,8 @@ function beginWithSpace(disk: Disk, reading: Reading, settings: LogSettings, don
     if (error === null || !isNoSpace(error)) return done(error, log);
     const unfinished = otherSnapshots.filter((directory) => isIncomplete(disk, directory));
     const removals = [
+      // The damaged data were kept for people, as long as there is room for that.
+      (next: Done) => removeAsides(disk, 0, () => next(null)),
       ...recoveredLog.neverBegun.map((path) => (next: Done) => disk.remove(path, next)),
       ...unfinished.map((directory) => (next: Done) => removeSnapshot(disk, directory, next)),
     ];

@@ -81,6 +81,9 @@ export interface Storage {
   /** The next segment could not be made for lack of space: soon a persist will have to wait for some. */
   lacksSpace(): boolean;
 
+  /** Deletes the damaged data that were set aside, if there are any: their room is needed. Never fails. */
+  dropSetAside(): void;
+
   /** Keeps the addresses of the other members for the day when this log cannot be read. Promises nothing and never fails. */
   noteContacts(addresses: readonly string[]): void;
 

@@ -163,6 +163,35 @@ describe("on the way back", () => {
   });
 });
 
+describe("damaged data that were set aside", () => {
+  test("go when their room is needed, and only then", () => {
+    const ring = createRing(3, 29);
+    ring.end(B, "kill");
+    damage(ring.town.diskOf(B));
+    ring.start(B);
+    ring.untilWhole();
+    ring.town.pass(3_000);
+    expect(ring.asides(B)).toEqual(["damaged-1"]);
+    ring.town.leave(B, 40 * 1024);
+    ring.until("there is room again", () => ring.asides(B).length === 0);
+    ring.enqueue(3);
+    ring.untilWhole();
+    ring.expectAllThere();
+  });
+
+  test("do not keep a node on a small disk from coming back", () => {
+    const ring = createRing(3, 30);
+    ring.end(B, "kill");
+    damage(ring.town.diskOf(B));
+    ring.town.leave(B, 8 * 1024);
+    ring.start(B);
+    ring.untilWhole();
+    expect(ring.asides(B)).toEqual([]);
+    ring.expectEqualStates();
+    ring.expectAllThere();
+  });
+});
+
 describe("found while running", () => {
   test("an old but intact copy of a disk: the leader notices, and the node comes back by itself", () => {
     const ring = createRing(3, 31);
