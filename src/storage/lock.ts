@@ -33,7 +33,16 @@ export function takeLock(directory: string, ownPid: number): () => void {
     }
     if (other !== claim) fs.rmSync(join(claims, other), { force: true });
   }
-  return () => fs.rmSync(path, { force: true });
+  return () => leave(path);
+}
+
+/** A claim that a failed disk does not let go of may stay: it counts only as long as its process lives. */
+function leave(path: string): void {
+  try {
+    fs.unlinkSync(path);
+  } catch {
+    // What made the node stop is the news, not this.
+  }
 }
 
 function lockedBy(directory: string, pid: number): RaftqError {

@@ -20,6 +20,22 @@ export function build(): void {
   // directory and a source map beside its output (the binary holds one already); they go with the folder.
   const workshop = mkdtempSync(`${BINARY}-build-`);
   const unfinished = join(workshop, "raftq");
+  const problem = compile(ROOT, workshop, unfinished);
+  if (problem !== null) {
+    rmSync(workshop, { recursive: true });
+    say(problem);
+    say("dist/raftq was not built; the lines above say why.");
+    process.exit(1);
+  }
+  // As old as the moment the sources were read: what was edited during the build counts as newer.
+  utimesSync(unfinished, began / 1_000, began / 1_000);
+  renameSync(unfinished, BINARY);
+  rmSync(workshop, { recursive: true });
+  say(`built dist/raftq in ${((Date.now() - began) / 1_000).toFixed(1)} s`);
+}
+
+/** The project at `root` as one executable at `outfile`; null, or what the compiler said. */
+export function compile(root: string, workshop: string, outfile: string): string | null {
   const done = spawnSync(
     process.execPath,
     [
@@ -30,23 +46,13 @@ export function build(): void {
       // Otherwise a bunfig.toml or .env in the user's directory would run code inside the binary.
       "--no-compile-autoload-bunfig",
       "--no-compile-autoload-dotenv",
-      join(ROOT, "src/main.ts"),
+      join(root, "src/main.ts"),
       "--outfile",
-      unfinished,
+      outfile,
     ],
     { cwd: workshop, encoding: "utf8" },
   );
-  if (done.status !== 0) {
-    rmSync(workshop, { recursive: true });
-    say(done.stdout + done.stderr);
-    say("dist/raftq was not built; the lines above say why.");
-    process.exit(1);
-  }
-  // As old as the moment the sources were read: what was edited during the build counts as newer.
-  utimesSync(unfinished, began / 1_000, began / 1_000);
-  renameSync(unfinished, BINARY);
-  rmSync(workshop, { recursive: true });
-  say(`built dist/raftq in ${((Date.now() - began) / 1_000).toFixed(1)} s`);
+  return done.status === 0 ? null : done.stdout + done.stderr;
 }
 
 function newest(path: string): number {

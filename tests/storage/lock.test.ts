@@ -116,3 +116,15 @@ test("directories are for their owner only, and so are files", async () => {
   expect(modes.filter(({ isFile, mode }) => mode !== (isFile ? 0o600 : 0o700))).toEqual([]);
   await close(bench, storage);
 });
+
+test("a release that the disk refuses is no fault: the claim of an ended process counts for nothing", () => {
+  const bench = createRealBench();
+  const disk = createRealDisk(bench.directory);
+  disk.lock();
+  const claims = path.join(bench.directory, "LOCK");
+  const [claim = ""] = fs.readdirSync(claims);
+  // A directory in its place cannot be unlinked: what a file system that was shut down answers to any removal.
+  fs.rmSync(path.join(claims, claim));
+  fs.mkdirSync(path.join(claims, claim));
+  expect(() => disk.unlock()).not.toThrow();
+});

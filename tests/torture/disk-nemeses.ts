@@ -1,0 +1,147 @@
+// Which harm comes to disks? Slow, full, failing, hanging, without power, damaged.
+import type { Random } from "../../src/lib/random.ts";
+import { damage } from "./damage.ts";
+import { flaw, hold, type Nemesis } from "./nemesis.ts";
+import { inject } from "./tracer.ts";
+import { bringUp, claim, names, recoverFromDamage, release, spareDisks } from "./world.ts";
+
+/** A nemesis that holds the syncs of running nodes. */
+function syncs(
+  name: string,
+  draw: (random: Random) => { readonly inject: string; readonly what: string },
+  mayExit: boolean,
+): Nemesis {
+  return {
+    name,
+    needs: ["strace"],
+    strike: async (world, random) => {
+      const nodes = claim(world, random.between(1, 2), random);
+      if (nodes === null) return null;
+      const drawn = draw(random);
+      flaw(nodes, name);
+      for (const node of nodes) if (mayExit) node.mayExit = name;
+      const undo = await Promise.all(
+        nodes.filter((node) => node.running()).map((node) => inject(node.pid(), drawn.inject)),
+      );
+      return {
+        what: `${names(nodes)}: ${drawn.what}`,
+        holdMs: hold(random, world, 500, 12_000),
+        heal: async () => {
+          await Promise.all(undo.map((one) => one()));
+          // What was under way while it was held may still end it.
+          if (mayExit) await Bun.sleep(300);
+          release(nodes, name);
+          await bringUp(world, nodes);
+        },
+      };
+    },
+  };
+}
+
+const slowDisk = syncs(
+  "slow-disk",
+  (random) => {
+    const ms = random.between(5, 250);
+    return { inject: `delay_enter=${ms}000`, what: `every sync takes ${ms} ms more` };
+  },
+  false,
+);
+
+const hangingSync = syncs(
+  "sync-hangs",
+  (random) => {
+    const ms = random.between(700, 4_000);
+    return { inject: `delay_enter=${ms}000`, what: `every sync hangs for ${ms} ms` };
+  },
+  true,
+);
+
+const failingSync = syncs("sync-fails", () => ({ inject: "error=EIO", what: "every sync answers EIO" }), true);
+
+const fullDisk: Nemesis = {
+  name: "full-disk",
+  needs: ["mounts"],
+  strike: async (world, random) => {
+    const nodes = claim(world, random.between(1, 3), random);
+    if (nodes === null) return null;
+    flaw(nodes, "full-disk");
+    for (const node of nodes) node.mayExit = "full-disk";
+    const left = random.chance(50) ? 0 : random.between(1, 6_000_000);
+    const undo = nodes.map((node) => node.disk.fill(left));
+    return {
+      what: `${names(nodes)}: ${left} bytes left`,
+      holdMs: hold(random, world, 2_000, 25_000),
+      heal: async () => {
+        undo.forEach((one) => one());
+        await Bun.sleep(300);
+        release(nodes, "full-disk");
+        await bringUp(world, nodes);
+      },
+    };
+  },
+};
+
+function power(name: string, count: number): Nemesis {
+  return {
+    name,
+    needs: ["power"],
+    ...(count === 5 ? { all: true } : {}),
+    strike: async (world, random) => {
+      const nodes = claim(world, count, random);
+      if (nodes === null) return null;
+      flaw(nodes, name);
+      for (const node of nodes) node.mayExit = name;
+      // All at the same moment, as near as a loop can come to it.
+      for (const node of nodes) node.disk.cutPower();
+      await Promise.all(nodes.map((node) => node.kill()));
+      return {
+        what: names(nodes),
+        holdMs: hold(random, world, 50, 3_000),
+        heal: async () => {
+          await Promise.all(nodes.map((node) => node.disk.remount()));
+          release(nodes, name);
+          await bringUp(world, nodes);
+        },
+      };
+    },
+  };
+}
+
+const damagedDisk: Nemesis = {
+  name: "damage",
+  needs: [],
+  strike: async (world, random) => {
+    if (world.nodes.some((node) => node.standing === "outside")) return null;
+    const spare = spareDisks(world);
+    const nodes = spare < 1 ? null : claim(world, random.between(1, spare), random);
+    if (nodes === null) return null;
+    flaw(nodes, "damage");
+    await Promise.all(nodes.map((node) => node.kill()));
+    for (const node of nodes) {
+      node.standing = "lost";
+      node.mayExit = "damage";
+    }
+    const done = nodes.map((node) => `${node.id}: ${damage(node.disk.data, random) ?? "nothing to damage"}`);
+    const joinOnly = random.chance(50);
+    return {
+      what: done.join("; "),
+      holdMs: hold(random, world, 100, 5_000),
+      heal: async () => {
+        await Promise.all(nodes.map((node) => recoverFromDamage(world, node, joinOnly)));
+        for (const node of nodes) node.standing = "member";
+        release(nodes, "damage");
+      },
+    };
+  },
+};
+
+export const DISK_NEMESES: readonly Nemesis[] = [
+  slowDisk,
+  hangingSync,
+  failingSync,
+  fullDisk,
+  power("power-one", 1),
+  power("power-two", 2),
+  power("power-all", 5),
+  damagedDisk,
+];

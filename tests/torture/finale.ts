@@ -1,0 +1,56 @@
+// Is everything there in the end? All healed, nothing new asked: every request answered, every node at the same index with the same
+// digest, the queue drained; then the reckoning.
+import { isAnswered } from "./history.ts";
+import { until } from "./shell.ts";
+import { violations } from "./verdict.ts";
+import { bringUp, type World } from "./world.ts";
+
+const ANSWERS_MS = 30_000;
+const DRAIN_MS = 120_000;
+const AGREE_MS = 20_000;
+/** What a node writes when one of its own invariants is broken. */
+const ASSERTION =
+  /this must hold and does not|this must be there and is not|this case cannot occur|stopped by a fault of its own/;
+
+export async function finale(world: World): Promise<void> {
+  const { clients } = world;
+  world.timeline.say("the end: everything is healed, and the queue is drained");
+  await bringUp(world, world.nodes);
+  clients.quiet("all");
+  if (!(await until(ANSWERS_MS, () => clients.waiting().length === 0))) {
+    world.blame(
+      `${clients.waiting().length} requests were not answered ${ANSWERS_MS / 1_000} s after everything was healed`,
+    );
+  }
+  if (!(await clients.drain(DRAIN_MS))) world.blame(`the queue could not be drained within ${DRAIN_MS / 1_000} s`);
+  await until(ANSWERS_MS, () => clients.waiting().length === 0);
+  if (!(await until(AGREE_MS, () => disagreement(world) === null))) world.blame(disagreement(world) ?? "");
+  for (const problem of [...violations(clients.history), ...clients.wrong]) world.blame(problem);
+  for (const node of world.nodes) {
+    const hit = node
+      .log()
+      .split("\n")
+      .find((line) => ASSERTION.test(line));
+    if (hit !== undefined) world.blame(`${node.id} hit an assertion: ${hit}`);
+  }
+}
+
+/** The nodes are not yet where they all must come; null: they are. */
+function disagreement(world: World): string | null {
+  const states = world.nodes.map((node) => {
+    const { status } = node;
+    // A version that shows a digest of its state shows it here.
+    const digest = status !== null && "digest" in status ? ` digest ${String(status.digest)}` : "";
+    return { id: node.id, state: status === null ? "silent" : `applied ${status.appliedIndex}${digest}` };
+  });
+  const wanted = states[0]?.state;
+  if (wanted !== "silent" && states.every(({ state }) => state === wanted)) return null;
+  return `the nodes do not agree: ${states.map(({ id, state }) => `${id} ${state}`).join(", ")}`;
+}
+
+/** For the record of a failure. */
+export function historyText(world: World): string {
+  const line = (operation: World["clients"]["history"][number]): string =>
+    JSON.stringify({ ...operation, returned: isAnswered(operation) ? operation.returned : null });
+  return world.clients.history.map((operation) => `${line(operation)}\n`).join("");
+}

@@ -1,0 +1,33 @@
+// How does one disk become slow, or fail? strace holds the node's own system calls: a sync that is delayed, or answers EIO.
+import { spawn } from "node:child_process";
+
+const SYNCS = "fsync,fdatasync";
+
+/** Attaches to a running process; the undo detaches. */
+export async function inject(pid: number, what: string): Promise<() => Promise<void>> {
+  const args = [
+    "-f",
+    "-q",
+    "-o",
+    "/dev/null",
+    "-p",
+    String(pid),
+    "-e",
+    `trace=${SYNCS}`,
+    "-e",
+    `inject=${SYNCS}:${what}`,
+  ];
+  const tracer = spawn("strace", args, { stdio: "ignore" });
+  const ended = new Promise((done) => {
+    tracer.once("exit", done);
+    tracer.once("error", done);
+  });
+  await Bun.sleep(50);
+  return async () => {
+    tracer.kill("SIGINT");
+    // Killed, it lets go of the node as well: the kernel detaches for it.
+    const timer = setTimeout(() => tracer.kill("SIGKILL"), 3_000);
+    await ended;
+    clearTimeout(timer);
+  };
+}
