@@ -6,17 +6,22 @@ import type { Random } from "../../src/lib/random.ts";
 
 const BLOCK = 4_096;
 const FRAME = Buffer.from("rqF1");
+/** Of a frame: a bit in it is never mere padding. */
+const HEADER = 64;
+const DROP_ALL_PERCENT = 15;
 
-/** Damages the directory of a node that is down. What was done, in words; null: there was nothing to damage. */
-export function damage(data: string, random: Random): string | null {
+/** Damages the directory of a node that is down. What was done, in words. */
+export function damage(data: string, random: Random): string {
   const segments = filesIn(join(data, "g0/log"));
-  const kinds = [() => flipLog(segments, random), () => cutLog(segments, random), () => dropSegment(segments, random)];
-  kinds.push(
+  const kinds = [
+    () => flipLog(segments, random),
+    () => cutLog(segments, random),
+    () => dropSegment(segments, random),
     () => flipSnapshot(data, random),
     () => flipMeta(data, random),
-    () => dropAll(data),
-  );
-  return kinds[random.below(kinds.length)]?.() ?? flipLog(segments, random);
+  ];
+  const [kind] = random.chance(DROP_ALL_PERCENT) ? [] : kinds.splice(random.below(kinds.length), 1);
+  return kind?.() ?? dropAll(data);
 }
 
 const filesIn = (folder: string): readonly string[] =>
@@ -46,9 +51,10 @@ function framesOf(path: string): readonly number[] {
 function flipLog(segments: readonly string[], random: Random): string | null {
   const path = segments[random.below(segments.length || 1)];
   if (path === undefined) return null;
-  const frames = framesOf(path);
-  if (frames.length < 3) return null;
-  const at = frames[random.below(frames.length - 1)]! + random.below(200);
+  // The kill may have cut off the very last write, so that the frame before it is the last whole one.
+  const frames = framesOf(path).slice(0, -2);
+  if (frames.length === 0) return null;
+  const at = frames[random.below(frames.length)]! + random.below(HEADER);
   flip(path, at, random);
   return `a bit of ${path.split("/").at(-1)} at ${at}`;
 }

@@ -2,6 +2,7 @@
 import type { Random } from "../../src/lib/random.ts";
 import { damage } from "./damage.ts";
 import { flaw, hold, type Nemesis } from "./nemesis.ts";
+import type { TortureNode } from "./node.ts";
 import { inject } from "./tracer.ts";
 import { bringUp, claim, names, recoverFromDamage, release, spareDisks } from "./world.ts";
 
@@ -81,6 +82,15 @@ const fullDisk: Nemesis = {
   },
 };
 
+/** A sync on a quick disk is over before the power is gone: only slow ones show who answered too early. */
+const SLOW_BEFORE_CUT_PERCENT = 50;
+const SLOW_MS = 300;
+
+async function makeSlow(nodes: readonly TortureNode[]): Promise<void> {
+  await Promise.all(nodes.map((node) => inject(node.pid(), `delay_enter=${SLOW_MS}000`)));
+  await Bun.sleep(2 * SLOW_MS);
+}
+
 function power(name: string, count: number): Nemesis {
   return {
     name,
@@ -91,11 +101,13 @@ function power(name: string, count: number): Nemesis {
       if (nodes === null) return null;
       flaw(nodes, name);
       for (const node of nodes) node.mayExit = name;
+      const isSlow = world.abilities.has.has("strace") && random.chance(SLOW_BEFORE_CUT_PERCENT);
+      if (isSlow) await makeSlow(nodes);
       // All at the same moment, as near as a loop can come to it.
       for (const node of nodes) node.disk.cutPower();
       await Promise.all(nodes.map((node) => node.kill()));
       return {
-        what: names(nodes),
+        what: `${names(nodes)}${isSlow ? " with slow disks" : ""}`,
         holdMs: hold(random, world, 50, 3_000),
         heal: async () => {
           await Promise.all(nodes.map((node) => node.disk.remount()));
@@ -121,7 +133,7 @@ const damagedDisk: Nemesis = {
       node.standing = "lost";
       node.mayExit = "damage";
     }
-    const done = nodes.map((node) => `${node.id}: ${damage(node.disk.data, random) ?? "nothing to damage"}`);
+    const done = nodes.map((node) => `${node.id}: ${damage(node.disk.data, random)}`);
     const joinOnly = random.chance(50);
     return {
       what: done.join("; "),

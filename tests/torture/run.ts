@@ -63,11 +63,13 @@ export async function torture(setting: Setting): Promise<Outcome> {
   const world = begin(setting, random.fork());
   const service = createService();
   const deck = createDeck(world, nemeses, plan, options.rounds === null ? 3 : 1);
-  const watching = watch(world, service, deck.active);
+  let founded = false;
+  const watching = watch(world, service, () => (founded ? deck.active() : null));
   try {
     if (!(await until(FIRST_LEADER_MS, () => allHealthy(world) && world.clients.acknowledged() > 0)))
       throw new Error("five fresh nodes did not found a cluster");
     world.clients.onAnswer(service.answered);
+    founded = true;
     timeline.say(`founded: ${names(world.nodes)} are up, ${nemeses.length} nemeses wait`);
     await (options.rounds === null ? forMinutes(world, deck, options) : forRounds(world, deck, options.rounds));
     await finale(world);
@@ -133,9 +135,10 @@ function createNodes(setting: Setting, network: Network | null, blame: World["bl
   const logs = join(room.directory, "logs");
   mkdirSync(logs);
   const kind: DiskKind = abilities.has.has("power") ? "ext4" : abilities.has.has("mounts") ? "tmpfs" : "directory";
+  const ports = freePorts(NODES.length);
   const sites = NODES.map((id, i): Site => {
     const disk = createDisk(room.directory, id, kind);
-    if (network === null) return { id, disk, host: "127.0.0.1", port: PORT + i, enter: [] };
+    if (network === null) return { id, disk, host: "127.0.0.1", port: ports[i] ?? PORT, enter: [] };
     return { id, disk, host: network.ip(id), port: PORT, enter: network.enter(id) };
   });
   const onExit = (node: TortureNode, code: number | null, signal: string | null): void => {
@@ -147,4 +150,13 @@ function createNodes(setting: Setting, network: Network | null, blame: World["bl
   const founders = sites.map(({ host, port }) => `${host}:${port}`);
   const plan = { binary, founders, logs, supervised: room.kind === "bare", onExit };
   return sites.map((site) => createTortureNode(site, plan));
+}
+
+/** On the loopback address that all programs share. All are held at once, so that they differ. */
+function freePorts(count: number): readonly number[] {
+  const servers = Array.from({ length: count }, () =>
+    Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } }),
+  );
+  for (const server of servers) server.stop(true);
+  return servers.map(({ port }) => port);
 }

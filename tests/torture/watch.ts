@@ -31,7 +31,8 @@ export interface Watch {
   stop(): void;
 }
 
-export function watch(world: World, service: Service, active: () => string): Watch {
+/** `active` names the nemeses at work; null: there need not be service yet. */
+export function watch(world: World, service: Service, active: () => string | null): Watch {
   const access = createNodeAccess({
     network: createTcpNetwork(WIRE),
     clock: createRealClock(),
@@ -57,7 +58,8 @@ export function watch(world: World, service: Service, active: () => string): Wat
     late = Math.max(late, now - expected);
     expected = now + LOOK_MS;
     for (const node of world.nodes) void ask(node);
-    service.look(now, isCalm(world), active());
+    const during = active();
+    service.look(now, during !== null && isCalm(world), during ?? "");
   }, LOOK_MS);
   const measuring = setInterval(() => {
     for (const node of world.nodes) if (node.running()) measure(node, peaks);
