@@ -6,12 +6,12 @@ import { MEMBER_NEMESES } from "./member-nemeses.ts";
 import type { Nemesis, Strike } from "./nemesis.ts";
 import { NETWORK_NEMESES } from "./network-nemeses.ts";
 import { PROCESS_NEMESES } from "./process-nemeses.ts";
-import { until } from "./shell.ts";
+import { patience, until } from "./shell.ts";
 import { allHealthy, bringUp, type World } from "./world.ts";
 
 export const NEMESES: readonly Nemesis[] = [...PROCESS_NEMESES, ...NETWORK_NEMESES, ...DISK_NEMESES, ...MEMBER_NEMESES];
 
-/** After everything is healed: an answer within this, and everybody a healthy voter within that. */
+/** After everything is healed, on a quiet machine: an answer within this, and everybody a healthy voter within that. */
 const SERVICE_AGAIN_MS = 10_000;
 const HEALTHY_AGAIN_MS = 60_000;
 
@@ -75,10 +75,10 @@ async function recover(world: World): Promise<void> {
     world.nodes.filter((node) => !node.running()),
   );
   const healed = performance.now();
-  if (!(await until(SERVICE_AGAIN_MS, () => world.clients.lastAnswerAt() > healed, 20))) {
+  if (!(await until(patience(SERVICE_AGAIN_MS), () => world.clients.lastAnswerAt() > healed, 20))) {
     world.blame(`no service ${SERVICE_AGAIN_MS / 1_000} s after everything was healed`);
   }
-  if (!(await until(HEALTHY_AGAIN_MS, () => allHealthy(world)))) {
+  if (!(await until(patience(HEALTHY_AGAIN_MS), () => allHealthy(world)))) {
     const sick = world.nodes.map((node) => `${node.id} ${node.running() ? (node.status?.state ?? "silent") : "down"}`);
     world.blame(
       `not all nodes take part ${HEALTHY_AGAIN_MS / 1_000} s after everything was healed: ${sick.join(", ")}`,

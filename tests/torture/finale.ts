@@ -1,7 +1,7 @@
 // Is everything there in the end? All healed, nothing new asked: every request answered, every node at the same index with the same
 // digest, the queue drained; then the reckoning.
 import { isAnswered } from "./history.ts";
-import { until } from "./shell.ts";
+import { patience, until } from "./shell.ts";
 import { violations } from "./verdict.ts";
 import { bringUp, type World } from "./world.ts";
 
@@ -17,14 +17,15 @@ export async function finale(world: World): Promise<void> {
   world.timeline.say("the end: everything is healed, and the queue is drained");
   await bringUp(world, world.nodes);
   clients.quiet("all");
-  if (!(await until(ANSWERS_MS, () => clients.waiting().length === 0))) {
+  if (!(await until(patience(ANSWERS_MS), () => clients.waiting().length === 0))) {
     world.blame(
       `${clients.waiting().length} requests were not answered ${ANSWERS_MS / 1_000} s after everything was healed`,
     );
   }
-  if (!(await clients.drain(DRAIN_MS))) world.blame(`the queue could not be drained within ${DRAIN_MS / 1_000} s`);
-  await until(ANSWERS_MS, () => clients.waiting().length === 0);
-  if (!(await until(AGREE_MS, () => disagreement(world) === null))) world.blame(disagreement(world) ?? "");
+  if (!(await clients.drain(patience(DRAIN_MS))))
+    world.blame(`the queue could not be drained within ${DRAIN_MS / 1_000} s`);
+  await until(patience(ANSWERS_MS), () => clients.waiting().length === 0);
+  if (!(await until(patience(AGREE_MS), () => disagreement(world) === null))) world.blame(disagreement(world) ?? "");
   for (const problem of [...violations(clients.history), ...clients.wrong]) world.blame(problem);
   for (const node of world.nodes) {
     const hit = node

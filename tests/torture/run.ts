@@ -14,7 +14,7 @@ import { createTortureNode, type Site, type TortureNode } from "./node.ts";
 import type { Options } from "./options.ts";
 import type { Room } from "./room.ts";
 import { createService, type Silence } from "./service.ts";
-import { until } from "./shell.ts";
+import { patience, until } from "./shell.ts";
 import type { Timeline } from "./timeline.ts";
 import { type Reckoning, reckon } from "./verdict.ts";
 import { beyondBounds, type Peaks, watch } from "./watch.ts";
@@ -66,7 +66,7 @@ export async function torture(setting: Setting): Promise<Outcome> {
   let founded = false;
   const watching = watch(world, service, () => (founded ? deck.active() : null));
   try {
-    if (!(await until(FIRST_LEADER_MS, () => allHealthy(world) && world.clients.acknowledged() > 0)))
+    if (!(await until(patience(FIRST_LEADER_MS), () => allHealthy(world) && world.clients.acknowledged() > 0)))
       throw new Error("five fresh nodes did not found a cluster");
     world.clients.onAnswer(service.answered);
     founded = true;
@@ -96,7 +96,7 @@ async function forMinutes(world: World, deck: Deck, { minutes }: Options): Promi
 async function forRounds(world: World, deck: Deck, rounds: number): Promise<void> {
   for (let round = 0; round < rounds && world.blamed.length === 0; round++) {
     const before = world.clients.acknowledged();
-    const isBusy = await until(ROUND_MS, () => world.clients.acknowledged() >= before + ANSWERS_A_ROUND);
+    const isBusy = await until(patience(ROUND_MS), () => world.clients.acknowledged() >= before + ANSWERS_A_ROUND);
     if (!isBusy) world.blame(`fewer than ${ANSWERS_A_ROUND} answers in ${ROUND_MS / 1_000} s of peace`);
     await deck.episode();
   }

@@ -1,5 +1,6 @@
-// How does the harness ask the system for something? One command, run to its end; what went wrong is thrown in words.
+// How does the harness ask the system for something, and wait? One command, run to its end; what went wrong is thrown in words.
 import { spawn, spawnSync } from "node:child_process";
+import { availableParallelism, loadavg } from "node:os";
 
 export function sh(args: readonly string[], input = ""): string {
   const [program = "", ...rest] = args;
@@ -52,3 +53,6 @@ export async function until(ms: number, isTrue: () => boolean | Promise<boolean>
     await Bun.sleep(everyMs);
   }
 }
+
+/** A machine that others keep busy gives everybody a share only: limits stretch with the number of those who wait for a core. */
+export const patience = (ms: number): number => ms * Math.max(1, (loadavg()[0] ?? 0) / availableParallelism());

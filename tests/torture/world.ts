@@ -5,7 +5,7 @@ import type { Abilities } from "./abilities.ts";
 import type { Clients } from "./clients.ts";
 import type { Network } from "./network.ts";
 import { isHealthy, type TortureNode } from "./node.ts";
-import { until } from "./shell.ts";
+import { patience, until } from "./shell.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** Where the clients are, on the network. */
@@ -84,7 +84,7 @@ async function serves(world: World, node: TortureNode): Promise<void> {
 export async function recoverFromDamage(world: World, node: TortureNode, joinOnly: boolean): Promise<void> {
   node.start({ joinOnly });
   const isMember = (): boolean => isVoter(world, node);
-  const outcome = await until(MEMBER_AGAIN_MS, () => !node.running() || isMember());
+  const outcome = await until(patience(MEMBER_AGAIN_MS), () => !node.running() || isMember());
   if (!node.running() && node.exitCode() === UNHEALTHY) {
     world.timeline.say(`${node.id} refuses its damaged disk; wiped, it joins again`);
     node.wipe();
@@ -98,7 +98,7 @@ export async function recoverFromDamage(world: World, node: TortureNode, joinOnl
 
 export async function becomesVoter(world: World, node: TortureNode): Promise<void> {
   const done = await until(
-    MEMBER_AGAIN_MS,
+    patience(MEMBER_AGAIN_MS),
     () => {
       // A node that was told that its id is taken by a living one asks again, as its operator would.
       if (!node.running()) node.start({ joinOnly: true });
