@@ -65,6 +65,8 @@ export const STORAGE = {
   /** A snapshot is taken when the log since the last one outgrows max(this, factor x snapshot bytes). */
   compactMinBytes: 8 * MiB,
   compactFactor: 1,
+  /** Segments kept for followers that are a little behind: RAFT.keepLogBytes fits into one or two, unless lives were short. */
+  maxKeptSegments: 6,
 } as const;
 
 export const SERVER = {

@@ -1,4 +1,5 @@
 // Which segments still hold live entries, and how large has the log grown? Kept alike by recovery and by the writer.
+import { STORAGE } from "../config.ts";
 import type { LogIndex } from "../raft/types.ts";
 import type { FrameContent } from "./batch-frame.ts";
 import type { Segment } from "./segment.ts";
@@ -7,33 +8,39 @@ export interface Extents {
   /** The frames noted from now on lie in this segment. */
   readonly begin: (segment: Segment) => void;
   readonly note: (content: FrameContent, bytes: number) => void;
-  /** Bytes of all frames with entries that the snapshot that counts does not cover. */
+  /** What a snapshot would free: frames that the one that counts does not cover, and the empty rest of the segments they ended. */
   readonly logBytes: () => number;
   /**
    * Takes out and gives the segments, oldest first, without an entry at or above `keepFrom`; never the newest one, or the one
-   * with the last snapshot frame. */
+   * with the last snapshot frame. Of very many segments, also those with entries that only the snapshot stands for. */
   readonly dropBelow: (keepFrom: LogIndex) => readonly Segment[];
   readonly oldest: () => Segment | undefined;
 }
 
 export function createExtents(): Extents {
-  const segments: { readonly segment: Segment; lastLive: LogIndex }[] = [];
+  const segments: { readonly segment: Segment; lastLive: LogIndex; used: number }[] = [];
   let sinceSnapshot: { readonly lastIndex: LogIndex; readonly bytes: number }[] = [];
   let snapshotSegment: Segment | undefined;
+  let snapshotIndex = 0;
   let lastIndex = 0;
   let logBytes = 0;
 
   const truncateTo = (index: LogIndex): void => {
     for (const extent of segments) extent.lastLive = Math.min(extent.lastLive, index);
   };
+  const grow = (bytes: number): void => {
+    sinceSnapshot.push({ lastIndex, bytes });
+    logBytes += bytes;
+  };
   const note = (content: FrameContent, bytes: number): void => {
+    const current = segments.at(-1);
+    if (current !== undefined) current.used += bytes;
     switch (content.kind) {
       case "batch": {
         const first = content.entries[0]?.index ?? 0;
         if (first <= lastIndex) truncateTo(first - 1);
         lastIndex = content.entries.at(-1)?.index ?? 0;
-        const extent = segments.at(-1);
-        if (extent !== undefined) extent.lastLive = lastIndex;
+        if (current !== undefined) current.lastLive = lastIndex;
         break;
       }
       case "snapshot":
@@ -41,7 +48,8 @@ export function createExtents(): Extents {
           truncateTo(0);
           lastIndex = content.index;
         }
-        snapshotSegment = segments.at(-1)?.segment;
+        snapshotSegment = current?.segment;
+        snapshotIndex = content.index;
         sinceSnapshot = content.reset ? [] : sinceSnapshot.filter((frame) => frame.lastIndex > content.index);
         logBytes = sinceSnapshot.reduce((sum, frame) => sum + frame.bytes, 0);
         return;
@@ -50,22 +58,27 @@ export function createExtents(): Extents {
       case "continues":
         break;
     }
-    sinceSnapshot.push({ lastIndex, bytes });
-    logBytes += bytes;
+    grow(bytes);
   };
 
   return {
     begin: (segment) => {
-      segments.push({ segment, lastLive: 0 });
+      // Every start begins a segment: short lives leave files behind them that are as large as full ones.
+      const ended = segments.at(-1);
+      if (ended !== undefined) grow(Math.max(0, ended.segment.bytes - ended.used));
+      segments.push({ segment, lastLive: 0, used: segment.blockBytes });
     },
     note,
     logBytes: () => logBytes,
     dropBelow: (keepFrom) => {
       const newest = segments.at(-1)?.segment;
-      const firstKept = segments.findIndex(
-        ({ segment, lastLive }) => lastLive >= keepFrom || segment === snapshotSegment || segment === newest,
-      );
-      return segments.splice(0, Math.max(0, firstKept)).map((extent) => extent.segment);
+      const firstWith = (index: LogIndex): number =>
+        segments.findIndex(
+          ({ segment, lastLive }) => lastLive >= index || segment === snapshotSegment || segment === newest,
+        );
+      const tooMany = Math.min(firstWith(snapshotIndex + 1), segments.length - STORAGE.maxKeptSegments);
+      const firstKept = Math.max(0, firstWith(keepFrom), tooMany);
+      return segments.splice(0, firstKept).map((extent) => extent.segment);
     },
     oldest: () => segments[0]?.segment,
   };

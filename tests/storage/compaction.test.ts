@@ -55,6 +55,22 @@ test("a long life with snapshots keeps the disk bounded", async () => {
   expect(recovered.entries[0]!.index).toBeLessThanOrEqual(995);
 });
 
+test("many short lives, each with a few entries, leave the disk bounded", async () => {
+  const bench = createSimBench();
+  let storage = await opened(bench);
+  for (let life = 1; life <= 30; life++) {
+    await fill(bench, storage, life, life);
+    // As the server does: a snapshot when the log has outgrown its limit, and the last entries kept for followers.
+    if (storage.logBytes() > SMALL_SEGMENT)
+      await saveAndCount(bench, storage, snapshotMeta(life), Math.max(1, life - 25));
+    bench.pass(20);
+    await close(bench, storage);
+    storage = await opened(bench);
+    expect(storage.recovered.entries.at(-1)?.index ?? storage.recovered.snapshot?.index).toBe(life);
+    expect(bench.disk.bytes()).toBeLessThan(12 * SMALL_SEGMENT);
+  }
+});
+
 test("no entry at or above keepFrom, and none above the snapshot, is deleted", async () => {
   const bench = createSimBench();
   const storage = await opened(bench);

@@ -10,7 +10,7 @@ import { seededRandom } from "../../src/lib/random.ts";
 import { createTcpNetwork } from "../../src/wire/tcp.ts";
 import { isHealthy, type TortureNode } from "./node.ts";
 import { hasConnectedMajority, type Service } from "./service.ts";
-import { CLIENT_PLACE, type World } from "./world.ts";
+import { CLIENT_PLACE, leaderOf, type World } from "./world.ts";
 
 const LOOK_MS = 100;
 const MEASURE_MS = 2_000;
@@ -59,7 +59,9 @@ export function watch(world: World, service: Service, active: () => string | nul
     expected = now + LOOK_MS;
     for (const node of world.nodes) void ask(node);
     const during = active();
-    service.look(now, during !== null && isCalm(world), during ?? "");
+    const leader = leaderOf(world);
+    const led = leader === null ? "no leader known" : `${leader.id} led term ${leader.status?.term}`;
+    service.look(now, during !== null && isCalm(world), `${during}; ${led}`);
   }, LOOK_MS);
   const measuring = setInterval(() => {
     for (const node of world.nodes) if (node.running()) measure(node, peaks);
