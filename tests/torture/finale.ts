@@ -27,6 +27,8 @@ export async function finale(world: World): Promise<void> {
   await until(patience(ANSWERS_MS), () => clients.waiting().length === 0);
   if (!(await until(patience(AGREE_MS), () => disagreement(world) === null))) world.blame(disagreement(world) ?? "");
   for (const problem of [...violations(clients.history), ...clients.wrong]) world.blame(problem);
+  const difference = diverged(world);
+  if (difference !== null) world.blame(difference);
   for (const node of world.nodes) {
     const hit = node
       .log()
@@ -38,15 +40,28 @@ export async function finale(world: World): Promise<void> {
 
 /** The nodes are not yet where they all must come; null: they are. */
 function disagreement(world: World): string | null {
-  const states = world.nodes.map((node) => {
-    const { status } = node;
-    // A version that shows a digest of its state shows it here.
-    const digest = status !== null && "digest" in status ? ` digest ${String(status.digest)}` : "";
-    return { id: node.id, state: status === null ? "silent" : `applied ${status.appliedIndex}${digest}` };
-  });
+  const states = world.nodes.map(({ id, status }) => ({
+    id,
+    state: status === null ? "silent" : `applied ${status.appliedIndex}`,
+  }));
   const wanted = states[0]?.state;
   if (wanted !== "silent" && states.every(({ state }) => state === wanted)) return null;
   return `the nodes do not agree: ${states.map(({ id, state }) => `${id} ${state}`).join(", ")}`;
+}
+
+/** Two nodes whose newest checkpoints of the state are at one index and differ, where the version at hand shows checkpoints. */
+function diverged(world: World): string | null {
+  const seen = new Map<number, string>();
+  for (const { id, status } of world.nodes) {
+    const checkpoint = status !== null && "checkpoint" in status ? status.checkpoint : null;
+    if (typeof checkpoint !== "object" || checkpoint === null || !("index" in checkpoint)) continue;
+    const [index, shown] = [Number(checkpoint.index), JSON.stringify(checkpoint)];
+    const other = seen.get(index);
+    if (other !== undefined && other !== shown)
+      return `${id} has another state at index ${index}: ${shown}, not ${other}`;
+    seen.set(index, shown);
+  }
+  return null;
 }
 
 /** For the record of a failure. */
