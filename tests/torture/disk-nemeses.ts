@@ -66,7 +66,6 @@ const fullDisk: Nemesis = {
     const nodes = claim(world, random.between(1, 3), random);
     if (nodes === null) return null;
     flaw(nodes, "full-disk");
-    for (const node of nodes) node.mayExit = "full-disk";
     const left = random.chance(50) ? 0 : random.between(1, 6_000_000);
     const undo = nodes.map((node) => node.disk.fill(left));
     return {
