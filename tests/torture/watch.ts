@@ -49,8 +49,8 @@ export function watch(world: World, service: Service, active: () => string | nul
     const pid = node.pid();
     const status = await access.status(node.address);
     asking.delete(node);
-    // An answer of an earlier life says nothing about this one.
-    if (status !== null && node.running() && node.pid() === pid) node.status = status;
+    // An answer of an earlier life says nothing about this one; a node that asks to be let in again has no state to tell.
+    if (status !== null && !("recovering" in status) && node.running() && node.pid() === pid) node.status = status;
   }
 
   const looking = setInterval(() => {
