@@ -274,7 +274,8 @@ describe("a majority of full disks", () => {
     for (let round = 0; round < 2; round++) {
       for (let count = 0; count < 100 && waiting > 2; count++, waiting--) expect(send(DEQUEUE)).toBe("dequeued");
       town.pass(2_000);
-      expect(fill()).toBeGreaterThan(first / 2);
+      // Not all of it: segments are given back whole, and the one that is being written stays.
+      expect(fill()).toBeGreaterThan(first / 3);
     }
     expect(leader().node.status()?.ready).toBe(waiting);
     for (; waiting > 0; waiting--) expect(send(DEQUEUE)).toBe("dequeued");
