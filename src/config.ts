@@ -107,6 +107,10 @@ export const QUEUE = {
   noncesRemembered: 16,
   maxPayloadBytes: WIRE.maxPayloadBytes,
   maxJobsPerCommand: 1_000,
+  /** Seldom enough to cost nothing (a session that was used meanwhile is hashed anew), often enough to find a difference soon. */
+  checkpointEntries: 4_096,
+  /** A snapshot stands for a checkpoint, so large commands must not put it off: a fraction of STORAGE.compactMinBytes. */
+  checkpointBytes: 1 * MiB,
 } as const;
 
 export const CLIENT = {

@@ -1,5 +1,6 @@
 // Where do the jobs that wait live? In a chain of pages that only ever grow at the end: a frozen view of it needs no copy.
 import { assert, must } from "../lib/assert.ts";
+import { digestOfJob } from "./digest.ts";
 import type { Job } from "./types.ts";
 
 /** Few enough that a page's memory comes back soon after its jobs left, enough that its own cost per job vanishes. */
@@ -27,11 +28,13 @@ export interface WaitingJobs {
   bytes: number;
   /** The id of the next job. Waiting jobs are consecutive, so they need not carry theirs. */
   nextId: number;
+  /** The sum of all waiting jobs' digests. */
+  digest: number;
 }
 
 export function createJobs(nextId: number): WaitingJobs {
   const page = createPage();
-  return { head: page, tail: page, taken: 0, count: 0, bytes: 0, nextId };
+  return { head: page, tail: page, taken: 0, count: 0, bytes: 0, nextId, digest: 0 };
 }
 
 function createPage(): Page {
@@ -63,6 +66,7 @@ export function push(jobs: WaitingJobs, encoding: number, source: Uint8Array, st
   page.ends[page.count] = used + length;
   page.encodings[page.count] = encoding;
   page.count++;
+  jobs.digest = (jobs.digest + digestOfJob(jobs.nextId, encoding, source, start, end)) | 0;
   jobs.count++;
   jobs.bytes += length;
   jobs.nextId++;
@@ -100,9 +104,12 @@ export function first(jobs: WaitingJobs): Job | null {
 /** Removes the job that `first` gave. */
 export function drop(jobs: WaitingJobs, job: Job): void {
   assert(job.id === jobs.nextId - jobs.count, "jobs leave in the order of their ids");
+  const { id, encoding, payload } = job;
   jobs.taken++;
   jobs.count--;
-  jobs.bytes -= job.payload.length;
+  jobs.bytes -= payload.length;
+  // From the bytes as they are now: a job that did not stay what it was leaves a trace in the sum.
+  jobs.digest = (jobs.digest - digestOfJob(id, encoding, payload, 0, payload.length)) | 0;
 }
 
 /** The jobs that wait now; it stays what it is while the queue goes on. */

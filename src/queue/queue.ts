@@ -35,6 +35,10 @@ interface State {
   /** Cluster time of the last entry, milliseconds. */
   time: number;
   version: number;
+  /** The last index at which all members compare their states; a snapshot stands for such an index. */
+  checkpoint: number;
+  /** Bytes of commands since then. */
+  bytesSinceCheckpoint: number;
   readonly jobs: WaitingJobs;
   readonly sessions: Sessions;
   /** Jobs that wait, and their payload bytes. */
@@ -64,6 +68,8 @@ export function assembleQueue(
   return {
     limits,
     ...position,
+    checkpoint: position.appliedIndex,
+    bytesSinceCheckpoint: 0,
     jobs,
     sessions,
     get ready() {
@@ -83,6 +89,7 @@ export function apply(queue: Queue, entry: EntryFields): AppliedEntry {
   assert(entry.index === queue.appliedIndex + 1, `entry ${entry.index} is applied right after ${queue.appliedIndex}`);
   expectKnown(entry);
   advance(queue, entry);
+  countToCheckpoint(queue, entry);
   switch (entry.kind) {
     case "command":
       return applyCommand(queue, entry);
@@ -124,6 +131,20 @@ function advance(state: State, entry: EntryFields): void {
   state.time = Math.max(state.time, entry.time);
   if (entry.kind === "version") state.version = Math.max(state.version, versionOf(entry));
   expire(state.sessions, state.time, state.limits.sessionExpiryMs);
+}
+
+/** By the entry and the replicated limits alone, so that all members compare at the same indexes. */
+function countToCheckpoint(state: State, { index, body }: EntryFields): void {
+  const { checkpointEntries, checkpointBytes } = state.limits;
+  state.bytesSinceCheckpoint += body.length;
+  if (index % checkpointEntries !== 0 && state.bytesSinceCheckpoint < checkpointBytes) return;
+  state.checkpoint = index;
+  state.bytesSinceCheckpoint = 0;
+}
+
+/** Is this state to be compared with the others'? */
+export function isCheckpoint(queue: Queue): boolean {
+  return queue.checkpoint === queue.appliedIndex;
 }
 
 function unanswered({ index }: EntryFields): AppliedEntry {

@@ -10,6 +10,8 @@ export interface Answer {
   readonly commandBytes: number;
   readonly commandCrc: number;
   readonly reply: Uint8Array;
+  /** Once it was asked for (see digest.ts). */
+  digest: number | null;
 }
 
 /** A process of the client (its nonce) and the session that its OPEN began. */
@@ -38,6 +40,8 @@ export interface Session {
   usedAt: number;
   /** Which freeze it was last copied after (see `writable`). */
   readonly generation: number;
+  /** Once it was asked for (see digest.ts), until the next change. */
+  digest: number | null;
 }
 
 export interface Sessions {
@@ -65,9 +69,18 @@ export function createSessions(): Sessions {
 
 /** The session's record, to be changed: a copy if a frozen view still shows the old one. */
 function writable(sessions: Sessions, session: Session): Session {
-  if (session.generation === sessions.generation) return session;
+  if (session.generation === sessions.generation) {
+    session.digest = null;
+    return session;
+  }
   const { generation } = sessions;
-  const copy = { ...session, answers: session.answers.slice(), openings: session.openings.slice(), generation };
+  const copy = {
+    ...session,
+    answers: session.answers.slice(),
+    openings: session.openings.slice(),
+    generation,
+    digest: null,
+  };
   sessions.present.set(copy.id, copy);
   return copy;
 }
@@ -143,7 +156,7 @@ export function isWindowFull(session: Session, limits: QueueLimits): boolean {
 /** Keeps the answer to the session's next number. */
 export function record(session: Session, command: Uint8Array, reply: Uint8Array): void {
   session.lastNumber++;
-  session.answers.push({ commandBytes: command.length, commandCrc: crc32(command), reply });
+  session.answers.push({ commandBytes: command.length, commandCrc: crc32(command), reply, digest: null });
   session.answerBytes += reply.length;
 }
 
@@ -197,6 +210,7 @@ function begin(sessions: Sessions, open: Open, id: number, time: number): Sessio
     openings: [{ nonce: open.nonce.slice(), session: id }],
     usedAt: time,
     generation: sessions.generation,
+    digest: null,
   };
   adopt(sessions, session);
   return session;

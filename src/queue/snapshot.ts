@@ -13,14 +13,18 @@ import {
   pushBlock,
   type WaitingJobs,
 } from "./jobs.ts";
+import { digestOf } from "./digest.ts";
 import { assembleQueue, type Queue, STATE_MACHINE_VERSION } from "./queue.ts";
 import { adopt, createSessions, freezeSessions, type Opening, type Session, type Sessions } from "./sessions.ts";
 import type { QueueLimits } from "./types.ts";
 
-const FORMAT = 1;
+const FORMAT = 2;
+/** It had no limits for checkpoints either: these are meant. They never change, whatever new clusters begin with. */
+const FORMAT_WITHOUT_DIGEST = 1;
+const FIRST_CHECKPOINTS = { entries: 4_096, bytes: 1 << 20 } as const;
 const RECORD = { header: 1, session: 2, answer: 3, jobs: 4 } as const;
-const HEADER_FIELDS = 9;
-const LIMITS_FIELDS = 7;
+const HEADER_FIELDS = 10;
+const LIMITS_FIELDS = 9;
 const SESSION_FIELDS = 8;
 const ANSWER_FIELDS = 4;
 const JOBS_FIELDS = 5;
@@ -42,6 +46,7 @@ interface Frozen {
   readonly version: number;
   readonly appliedIndex: number;
   readonly time: number;
+  readonly digest: number;
   readonly sessions: readonly Session[];
   readonly jobs: FrozenJobs;
 }
@@ -54,8 +59,10 @@ export interface FrozenQueue {
 /** Holds on to the present state without copying it. The queue may be changed while the parts are drawn. */
 export function freeze(queue: Queue, maxPartBytes: number): FrozenQueue {
   const { limits, version, appliedIndex, time } = queue;
+  const digest = digestOf(queue);
   const sessions = freezeSessions(queue.sessions);
-  const parts = partsOf({ limits, version, appliedIndex, time, sessions, jobs: freezeJobs(queue.jobs) }, maxPartBytes);
+  const jobs = freezeJobs(queue.jobs);
+  const parts = partsOf({ limits, version, appliedIndex, time, digest, sessions, jobs }, maxPartBytes);
   return {
     nextPart: () => {
       const next = parts.next();
@@ -110,12 +117,13 @@ function* recordsOf(frozen: Frozen, maxBlockBytes: number): Generator<Uint8Array
   for (const block of blocksOf(frozen.jobs, maxBlockBytes)) yield encodeBlock(block);
 }
 
-function encodeHeader({ limits, version, appliedIndex, time, sessions, jobs }: Frozen): Uint8Array {
+function encodeHeader({ limits, version, appliedIndex, time, digest, sessions, jobs }: Frozen): Uint8Array {
   const writer = createWriter().array(HEADER_FIELDS).uint(RECORD.header).uint(FORMAT).uint(version);
   writer.uint(appliedIndex).uint(time).uint(sessions.length).uint(jobs.firstId).uint(jobs.count);
   writer.array(LIMITS_FIELDS);
   writer.uint(limits.maxSessions).uint(limits.sessionExpiryMs).uint(limits.maxReplies).uint(limits.maxReplyBytes);
   writer.uint(limits.noncesRemembered).uint(limits.maxPayloadBytes).uint(limits.maxJobsPerCommand);
+  writer.uint(limits.checkpointEntries).uint(limits.checkpointBytes).uint(digest);
   return writer.finish();
 }
 
@@ -163,6 +171,8 @@ interface Restoring {
   readonly time: number;
   readonly sessionCount: number;
   readonly jobCount: number;
+  /** null: written before there were digests. */
+  readonly digest: number | null;
   readonly sessions: Sessions;
   readonly jobs: WaitingJobs;
   /** The session whose answers are being read. */
@@ -174,8 +184,7 @@ function restoreRecord(restoring: Restoring | null, reader: Reader): Restoring {
   const kind = reader.uint();
   if (restoring === null) {
     if (kind !== RECORD.header) throw new Malformed("a snapshot begins with its header");
-    expectFields(fields, HEADER_FIELDS);
-    return readHeader(reader);
+    return readHeader(reader, fields);
   }
   switch (kind) {
     case RECORD.session:
@@ -199,16 +208,20 @@ function expectFields(found: number, expected: number): void {
   if (found !== expected) throw new Malformed(`a record has ${found} fields where ${expected} are expected`);
 }
 
-function readHeader(reader: Reader): Restoring {
+function readHeader(reader: Reader, fields: number): Restoring {
   const format = reader.uint();
-  if (format !== FORMAT) throw new Malformed(`snapshot format ${format} is not known to this version of raftq`);
+  if (format !== FORMAT && format !== FORMAT_WITHOUT_DIGEST)
+    throw new Malformed(`snapshot format ${format} is not known to this version of raftq`);
+  const withDigest = format === FORMAT;
+  expectFields(fields, withDigest ? HEADER_FIELDS : HEADER_FIELDS - 1);
   const version = reader.uint(STATE_MACHINE_VERSION);
   const appliedIndex = reader.uint();
   const time = reader.uint();
   const sessionCount = reader.uint();
   const firstId = reader.uint();
   const jobCount = reader.uint();
-  reader.array(LIMITS_FIELDS, LIMITS_FIELDS);
+  const limitsFields = withDigest ? LIMITS_FIELDS : LIMITS_FIELDS - 2;
+  reader.array(limitsFields, limitsFields);
   const limits: QueueLimits = {
     maxSessions: reader.uint(),
     sessionExpiryMs: reader.uint(),
@@ -217,11 +230,15 @@ function readHeader(reader: Reader): Restoring {
     noncesRemembered: reader.uint(),
     maxPayloadBytes: reader.uint(),
     maxJobsPerCommand: reader.uint(),
+    checkpointEntries: withDigest ? reader.uint() : FIRST_CHECKPOINTS.entries,
+    checkpointBytes: withDigest ? reader.uint() : FIRST_CHECKPOINTS.bytes,
   };
+  const digest = withDigest ? reader.uint() : null;
+  if (limits.checkpointEntries < 1 || limits.checkpointBytes < 1) throw new Malformed("a snapshot has no checkpoints");
   if (version < 1 || firstId < 1) throw new Malformed("a snapshot's versions and ids start at 1");
   const sessions = createSessions();
   const jobs = createJobs(firstId);
-  return { limits, version, appliedIndex, time, sessionCount, jobCount, sessions, jobs, session: null };
+  return { limits, version, appliedIndex, time, sessionCount, jobCount, digest, sessions, jobs, session: null };
 }
 
 function readSession(restoring: Restoring, reader: Reader): void {
@@ -239,6 +256,7 @@ function readSession(restoring: Restoring, reader: Reader): void {
     usedAt: reader.uint(restoring.time),
     openings: readOpenings(reader, limits.noncesRemembered),
     generation: sessions.generation,
+    digest: null,
   };
   const { clientId, id, lastNumber } = session;
   const newest = session.openings.at(-1);
@@ -283,7 +301,7 @@ function readAnswer({ session }: Restoring, reader: Reader): void {
   const commandBytes = reader.uint();
   const commandCrc = reader.uint(0xffff_ffff);
   const reply = reader.binary(Number.MAX_SAFE_INTEGER).slice();
-  session.answers.push({ commandBytes, commandCrc, reply });
+  session.answers.push({ commandBytes, commandCrc, reply, digest: null });
   session.answerBytes += reply.length;
 }
 
@@ -309,12 +327,15 @@ function readBlock(restoring: Restoring, reader: Reader): void {
 }
 
 function finished(restoring: Restoring): Queue {
-  const { limits, version, appliedIndex, time, sessions, jobs, sessionCount, jobCount } = restoring;
+  const { limits, version, appliedIndex, time, digest, sessions, jobs, sessionCount, jobCount } = restoring;
   expectAllAnswers(restoring);
   if (sessions.present.size !== sessionCount) {
     throw new Malformed(`a snapshot holds ${sessions.present.size} sessions where its header says ${sessionCount}`);
   }
   if (jobs.count !== jobCount)
     throw new Malformed(`a snapshot holds ${jobs.count} jobs where its header says ${jobCount}`);
-  return assembleQueue(limits, { appliedIndex, time, version }, jobs, sessions);
+  const queue = assembleQueue(limits, { appliedIndex, time, version }, jobs, sessions);
+  if (digest !== null && digest !== digestOf(queue))
+    throw new Malformed(`a snapshot's state has the digest ${digestOf(queue)} where its header says ${digest}`);
+  return queue;
 }

@@ -80,4 +80,7 @@ export interface QueueLimits {
   readonly noncesRemembered: number;
   readonly maxPayloadBytes: number;
   readonly maxJobsPerCommand: number;
+  /** The members compare their states at every index that this divides, and after so many bytes of commands. */
+  readonly checkpointEntries: number;
+  readonly checkpointBytes: number;
 }
