@@ -1,5 +1,6 @@
 // How do a log and a node's state look? A table for people, one JSON object for programs.
 import { Malformed } from "../lib/msgpack.ts";
+import type { Checkpoint } from "../raft/messages.ts";
 import { decodeCommand, decodeOpen } from "../queue/commands.ts";
 import type { LogLine, LogPage, NodeStatus, Trace } from "../wire/protocol.ts";
 import { escapeText } from "./escape.ts";
@@ -158,7 +159,16 @@ function statusJson(status: NodeStatus): string {
     ["uptimeMs", status.uptimeMs],
     ["residentBytes", status.residentBytes],
     ["logBytes", status.logBytes],
+    ["digest", status.checkpoint === null ? null : raw(digestJson(status.checkpoint))],
     ["members", raw(`[${members.join(",")}]`)],
+  ]);
+}
+
+/** Nodes with the same index have the same value, or one of them stops. */
+function digestJson({ index, digest }: Checkpoint): string {
+  return jsonObject([
+    ["index", index],
+    ["value", digest.toString(16).padStart(8, "0")],
   ]);
 }
 

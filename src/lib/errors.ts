@@ -41,6 +41,11 @@ export const ERRORS = {
   WINDOW_FULL: rule("retry", EXIT.refused, "Tell the node which answers arrived (answeredUpTo), then send again."),
   DISK_FULL: rule("retry", EXIT.refused, "Free space on the disks that are low (see `status`); dequeues still pass."),
   SESSIONS_FULL: rule("retry", EXIT.refused, "Close sessions that are no longer used, or wait for old ones to expire."),
+  DIVERGED: rule(
+    "retry",
+    EXIT.unhealthy,
+    "Start the missing nodes, so that a majority of states agrees, or remove those that are wrong.",
+  ),
   CHANGE_IN_PROGRESS: rule("retry", EXIT.refused, "Wait until the present change of membership is over."),
 
   TIMEOUT: rule("unknown", EXIT.unknown, "It may have been executed: send the same number again to learn the truth."),

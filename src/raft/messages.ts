@@ -47,6 +47,12 @@ export interface AppendEntriesReply {
   readonly diskLow: boolean;
 }
 
+/** What the state was after `index`, in one number. Nothing to raft: the server fills it in and reads it. */
+export interface Checkpoint {
+  readonly index: LogIndex;
+  readonly digest: number;
+}
+
 /** Sent every heartbeat interval, ahead of bulk. Never claims or carries log entries. */
 export interface Heartbeat {
   readonly type: "Heartbeat";
@@ -57,6 +63,8 @@ export interface Heartbeat {
   readonly time: number;
   /** A counter of this leadership: a reply with it confirms the leader for every read registered before it was sent. */
   readonly readContext: number;
+  /** The newest checkpoint about which a majority agrees. */
+  readonly agreed?: Checkpoint;
 }
 
 export interface HeartbeatReply {
@@ -64,6 +72,8 @@ export interface HeartbeatReply {
   readonly term: Term;
   readonly readContext: number;
   readonly diskLow: boolean;
+  /** What this member's own apply came to, above what the leader knows to be agreed. */
+  readonly checkpoints?: readonly Checkpoint[];
 }
 
 /** Leadership transfer: campaign at once. */

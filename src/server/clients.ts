@@ -119,6 +119,8 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
 
   function whileLeading(asked: Asked): void {
     const { message } = asked;
+    const dispute = replica.digests.dispute();
+    if (dispute !== null && isWrite(message)) return refuse(asked, dispute);
     switch (message.type) {
       case "request":
         return request(asked, message);
@@ -307,6 +309,11 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
       return sum;
     },
   };
+}
+
+/** Would enter the log, or may be answered by what once entered it. */
+function isWrite({ type }: ClientMessage): boolean {
+  return type === "request" || type === "open" || type === "close";
 }
 
 /** A decoded message's bytes are views of the connection's buffer; it waits for the turn, so it needs its own. */

@@ -2,7 +2,8 @@
 import type { Clock } from "../lib/clock.ts";
 import { type Failure, failure, RaftqError } from "../lib/errors.ts";
 import { assert, must, unreachable } from "../lib/assert.ts";
-import { apply, type Queue } from "../queue/queue.ts";
+import { digestOf } from "../queue/digest.ts";
+import { apply, isCheckpoint, type Queue } from "../queue/queue.ts";
 import type { AppliedEntry } from "../queue/types.ts";
 import type { Effects, Input, Link, MembershipChange, Outgoing, Persist, Refused, Token } from "../raft/effects.ts";
 import { type Draft, type Entry, fieldsOf } from "../raft/entry.ts";
@@ -10,6 +11,7 @@ import type { RaftMessage } from "../raft/messages.ts";
 import { nextTickAt, type Raft, step, takeEffects } from "../raft/raft.ts";
 import type { LogIndex, MemberId, NodeId } from "../raft/types.ts";
 import type { Storage } from "../storage/types.ts";
+import { createDigests, type Digests } from "./digests.ts";
 import type { Snapshots } from "./snapshots.ts";
 import { createTraces, type Traces } from "./traces.ts";
 import type { LogEvent } from "./types.ts";
@@ -58,6 +60,7 @@ export interface ReplicaPorts {
 export interface Replica {
   readonly raft: Raft;
   readonly traces: Traces;
+  readonly digests: Digests;
   queue(): Queue;
   appliedIndex(): LogIndex;
   /** The leader has applied its term's first entry, so what it knows of sessions is complete. */
@@ -83,6 +86,8 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   const { clock, storage, snapshots, links } = ports;
   const traces = createTraces(clock);
   let queue = firstQueue;
+  const tell = (level: LogEvent["level"], text: string): void => ports.log({ level, event: "digest", text });
+  const digests = createDigests(raft, () => queue.appliedIndex, snapshots.confirm, tell);
   let doorway: Doorway | null = null;
   let inbox: Input[] = [];
   let planned = false;
@@ -137,11 +142,19 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     applyCommitted();
     answerReads(effects);
     if (effects.stop !== null) ports.onFatal(effects.stop);
+    judgeState();
     if (halted) return;
-    snapshots.consider(raft, queue);
     links.flush();
     doorway?.flush();
     planTimer();
+  }
+
+  /** A state that is not the majority's is not served any more, and not started from again. */
+  function judgeState(): void {
+    const wrong = digests.judge();
+    if (wrong === null) return;
+    storage.markDamaged(wrong.message);
+    ports.onFatal(wrong);
   }
 
   function takeInbox(): void {
@@ -167,8 +180,8 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     const after = released;
     released = [];
     // A reply that waited for the disk is void when the term moved on meanwhile.
-    for (const outgoing of after) if (outgoing.message.term >= raft.currentTerm) links.send(outgoing);
-    for (const outgoing of effects.send) links.send(outgoing);
+    for (const outgoing of after) if (outgoing.message.term >= raft.currentTerm) links.send(digests.filled(outgoing));
+    for (const outgoing of effects.send) links.send(digests.filled(outgoing));
     for (const wanted of effects.sendParts) {
       const message = snapshots.partToSend(wanted);
       if (message !== null) links.send({ to: wanted.to, link: 0, message });
@@ -244,6 +257,10 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
         `entries are applied one by one: ${entry.index} after ${queue.appliedIndex}`,
       );
       const applied = apply(queue, fieldsOf(entry));
+      if (isCheckpoint(queue)) {
+        digests.reached({ index: entry.index, digest: digestOf(queue) });
+        snapshots.consider(raft, queue);
+      }
       const waiter = waiting.get(entry.index);
       if (waiter === undefined) continue;
       waiting.delete(entry.index);
@@ -279,11 +296,13 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   const replica: Replica = {
     raft,
     traces,
+    digests,
     queue: () => queue,
     appliedIndex: () => queue.appliedIndex,
     isReadyLeader: () => raft.role === "leader" && ledFrom !== null && queue.appliedIndex >= ledFrom,
     receive: (from, link, message) => {
       inbox.push({ type: "message", from, link, message });
+      digests.heard(from, message);
       if (message.type === "AppendEntriesReply" && message.success) traces.durable(from, message.matchIndex);
       wake();
     },

@@ -6,7 +6,7 @@ import { freeze, restore } from "../queue/snapshot.ts";
 import type { Effects, Input } from "../raft/effects.ts";
 import type { InstallSnapshot } from "../raft/messages.ts";
 import { metaAt, type Raft } from "../raft/raft.ts";
-import type { SnapshotMeta } from "../raft/types.ts";
+import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
 import { MAX_PART_BYTES, type Storage } from "../storage/types.ts";
 import type { Room } from "./room.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
@@ -15,8 +15,10 @@ import type { LogEvent, NodeSettings } from "./types.ts";
 const PATIENCE = 4;
 
 export interface Snapshots {
-  /** Starts a snapshot of the applied state when the log has outgrown the last one. Cheap when there is nothing to do. */
+  /** At a checkpoint: starts a snapshot of the applied state when the log has outgrown the last one. */
   consider(raft: Raft, queue: Queue): void;
+  /** A majority has the same state up to here: a snapshot of it may be sent, and take the place of the log. */
+  confirm(index: LogIndex): void;
   partToSend(wanted: Effects["sendParts"][number]): InstallSnapshot | null;
   storePart(part: Effects["storeParts"][number]): void;
   /** The state of a snapshot that counts, in place of the present one. */
@@ -37,6 +39,15 @@ export function createSnapshots(
   let saving = false;
   let writtenBytes = 0;
   let savedIndex = storage.recovered.snapshot?.index ?? 0;
+  /** Saved, and not confirmed yet. */
+  let unconfirmed: SnapshotMeta | null = null;
+  let confirmedIndex: LogIndex = 0;
+
+  const release = (): void => {
+    if (unconfirmed === null || unconfirmed.index > confirmedIndex) return;
+    input({ type: "snapshotSaved", meta: unconfirmed });
+    unconfirmed = null;
+  };
 
   function isDue(raft: Raft): boolean {
     const limit = Math.max(rule.compactMinBytes, rule.compactFactor * storage.snapshotBytes());
@@ -76,11 +87,17 @@ export function createSnapshots(
         }
         savedIndex = meta.index;
         log({ level: "debug", event: "snapshot-saved", text: `saved a snapshot at index ${meta.index}` });
-        input({ type: "snapshotSaved", meta });
+        unconfirmed = meta;
+        release();
       });
     },
 
     writtenBytes: () => writtenBytes,
+
+    confirm: (index) => {
+      confirmedIndex = Math.max(confirmedIndex, index);
+      release();
+    },
 
     partToSend: ({ term, meta, part }) => {
       const stored = storage.manifest(meta.index);

@@ -70,6 +70,7 @@ export function statusOf(replica: Replica, facts: NodeFacts): NodeStatus {
     uptimeMs: Math.round(facts.clock.now() - facts.startedAt),
     residentBytes: facts.residentBytes(),
     logBytes: facts.storage.logBytes(),
+    checkpoint: replica.digests.compared(),
   };
 }
 

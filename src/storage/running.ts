@@ -9,6 +9,7 @@ import type { Extents } from "./extents.ts";
 import { writeContacts } from "./contacts.ts";
 import { createGate, type Gate } from "./gate.ts";
 import { batchFrames, type LogWriter } from "./log.ts";
+import { markDamaged } from "./mark.ts";
 import type { MetaFile } from "./meta.ts";
 import { createLane, inSequence, type Lane } from "./sequence.ts";
 import { asideNumbers, removeAsides } from "./set-aside.ts";
@@ -89,6 +90,7 @@ export function createStorage(directory: Directory): Storage {
     logBytes: extents.logBytes,
     lacksSpace: log.lacksSpace,
     snapshotBytes: () => snapshots.counted()?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
+    markDamaged: (why) => running.lane((release) => markDamaged(disk, why, gate.orFail(release))),
     close: (done) => {
       quiet.cancel();
       close(running, done);

@@ -1,5 +1,6 @@
 // Where do data go that cannot be trusted any more? Into `damaged-<number>` beside their successors: the newest is kept, for people.
 import type { Disk, Done } from "./disk.ts";
+import { MARK_PATH } from "./mark.ts";
 import { META_PATH } from "./meta.ts";
 import { LOG_DIRECTORY } from "./segment.ts";
 import { inSequence, type Step } from "./sequence.ts";
@@ -55,11 +56,12 @@ export function removeAsides(disk: Disk, keep: 0 | 1, done: Done): void {
 function removeAside(disk: Disk, directory: string, done: Done): void {
   const inside = (path: string): string => `${directory}/${path}`;
   const names = new Set(disk.list(directory));
+  const groups = new Set(names.has("g0") ? disk.list(inside("g0")) : []);
   const files = [
     ...(names.has(META_PATH) ? [META_PATH] : []),
+    ...(groups.has(MARK_PATH.slice("g0/".length)) ? [MARK_PATH] : []),
     ...disk.list(inside(LOG_DIRECTORY)).map((name) => `${LOG_DIRECTORY}/${name}`),
   ];
-  const groups = new Set(names.has("g0") ? disk.list(inside("g0")) : []);
   const directories = [LOG_DIRECTORY, SNAPSHOT_DIRECTORY].filter((path) => groups.has(path.slice("g0/".length)));
   inSequence(
     [

@@ -5,6 +5,7 @@ import { createDamaged, foreign, moveAside, type Notes, readNotes, requireOwner 
 import { beginLog, type LogBegun, type LogSettings, type LogWriter } from "./log.ts";
 import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { createExtents, type Extents } from "./extents.ts";
+import { refuseMarked } from "./mark.ts";
 import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
 import { removeRejoin, type Rejoin } from "./rejoin.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
@@ -138,6 +139,7 @@ function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, contacts, an
   const meta = foundMeta?.meta ?? null;
   if (meta === null) requireOwner({ rejoin, contacts, any }, settings.nodeId);
   else if (meta.nodeId !== settings.nodeId) throw foreign(meta.nodeId, settings.nodeId);
+  refuseMarked(disk);
   const log = recoverLog(disk, meta, STORAGE.blockBytes);
   const extents = createExtents();
   let newest = "";

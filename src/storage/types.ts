@@ -78,6 +78,9 @@ export interface Storage {
   logBytes(): number;
   snapshotBytes(): number;
 
+  /** The state that came of these data is wrong: the directory is not to be used again (see mark.ts). Durable before `close` is done. */
+  markDamaged(why: string): void;
+
   /** The next segment could not be made for lack of space: soon a persist will have to wait for some. */
   lacksSpace(): boolean;
 

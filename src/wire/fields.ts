@@ -1,6 +1,7 @@
 // How do the values that several messages share look in bytes? Ids, members, addresses, failures, lists.
 import { type Applied, ERRORS, type Failure, isErrorCode } from "../lib/errors.ts";
 import { Malformed, type Reader, type Writer } from "../lib/msgpack.ts";
+import type { Checkpoint } from "../raft/messages.ts";
 import {
   type ClusterId,
   type Incarnation,
@@ -14,6 +15,8 @@ import { isAddress, MAX_ADDRESS_BYTES } from "./address.ts";
 
 /** Terms, indexes, sessions, request numbers and times have six bytes in a log record. */
 export const MAX_U48 = 0xffff_ffff_ffff;
+/** Checksums and digests. */
+export const MAX_U32 = 0xffff_ffff;
 /** Members, founders, features, ids: far more than a cluster can have. */
 export const MAX_LIST = 64;
 
@@ -99,6 +102,15 @@ export function writeMember(writer: Writer, member: Member): void {
 export function readMember(reader: Reader): Member {
   reader.array(3, 3);
   return { id: readNodeId(reader), incarnation: readIncarnation(reader), address: readAddress(reader) };
+}
+
+export function writeCheckpoint(writer: Writer, { index, digest }: Checkpoint): Writer {
+  return writer.array(2).uint(index).uint(digest);
+}
+
+export function readCheckpoint(reader: Reader): Checkpoint {
+  reader.array(2, 2);
+  return { index: readU48(reader), digest: reader.uint(MAX_U32) };
 }
 
 const APPLIED = ["no", "yes", "unknown"] as const satisfies readonly Applied[];

@@ -5,7 +5,17 @@ import { decodeConfiguration, encodeConfiguration } from "../raft/configuration.
 import { decodeEntry, type Entry } from "../raft/entry.ts";
 import type { AppendEntries, RaftMessage } from "../raft/messages.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
-import { MAX_LIST, readAddress, readList, readReserved, readU48, writeTexts } from "./fields.ts";
+import {
+  MAX_LIST,
+  readAddress,
+  readCheckpoint,
+  readList,
+  readReserved,
+  readU48,
+  writeCheckpoint,
+  writeList,
+  writeTexts,
+} from "./fields.ts";
 import { PEER_TYPE } from "./message-types.ts";
 import type { FoundingMessage } from "./protocol.ts";
 
@@ -61,8 +71,10 @@ function writePeerMessage(writer: Writer, message: PeerMessage): void {
       writer.uint(message.rejectedIndex).uint(message.hintIndex).uint(message.hintTerm).boolean(message.diskLow).nil();
       return;
     case "Heartbeat":
-      writer.array(5).uint(PEER_TYPE.Heartbeat).uint(message.term).uint(message.leaderCommit);
+      writer.array(6).uint(PEER_TYPE.Heartbeat).uint(message.term).uint(message.leaderCommit);
       writer.uint(message.time).uint(message.readContext);
+      if (message.agreed === undefined) writer.nil();
+      else writeCheckpoint(writer, message.agreed);
       return;
     case "HeartbeatReply":
       writer
@@ -70,8 +82,9 @@ function writePeerMessage(writer: Writer, message: PeerMessage): void {
         .uint(PEER_TYPE.HeartbeatReply)
         .uint(message.term)
         .uint(message.readContext)
-        .boolean(message.diskLow)
-        .nil();
+        .boolean(message.diskLow);
+      if (message.checkpoints === undefined) writer.nil();
+      else writeList(writer, message.checkpoints, (checkpoint) => writeCheckpoint(writer, checkpoint));
       return;
     case "TimeoutNow":
       writer.array(2).uint(PEER_TYPE.TimeoutNow).uint(message.term);
@@ -123,7 +136,7 @@ const LENGTHS: Readonly<Record<PeerMessage["type"], number>> = {
   RequestVoteReply: 5,
   AppendEntries: 6,
   AppendEntriesReply: 9,
-  Heartbeat: 5,
+  Heartbeat: 6,
   HeartbeatReply: 5,
   TimeoutNow: 2,
   InstallSnapshot: 7,
@@ -172,20 +185,17 @@ function readRaftMessage(reader: Reader, type: number): RaftMessage | null {
     }
     case PEER_TYPE.Heartbeat: {
       const term = readU48(reader);
-      return {
-        type: "Heartbeat",
-        term,
-        leaderCommit: readU48(reader),
-        time: readU48(reader),
-        readContext: reader.uint(),
-      };
+      const leaderCommit = readU48(reader);
+      const time = readU48(reader);
+      const beat = { type: "Heartbeat", term, leaderCommit, time, readContext: reader.uint() } as const;
+      return reader.nil() ? beat : { ...beat, agreed: readCheckpoint(reader) };
     }
     case PEER_TYPE.HeartbeatReply: {
       const term = readU48(reader);
       const readContext = reader.uint();
-      const diskLow = reader.boolean();
-      readReserved(reader);
-      return { type: "HeartbeatReply", term, readContext, diskLow };
+      const reply = { type: "HeartbeatReply", term, readContext, diskLow: reader.boolean() } as const;
+      if (reader.nil()) return reply;
+      return { ...reply, checkpoints: readList(reader, MAX_LIST, () => readCheckpoint(reader)) };
     }
     case PEER_TYPE.TimeoutNow:
       return { type: "TimeoutNow", term: readU48(reader) };

@@ -1,6 +1,6 @@
 // What can be said on the wire? Every message as a closed union; `codec.ts` turns them into bytes and back; PROTOCOL.md explains them.
 import type { Failure } from "../lib/errors.ts";
-import type { RaftMessage } from "../raft/messages.ts";
+import type { Checkpoint, RaftMessage } from "../raft/messages.ts";
 import type { ClusterId, Incarnation, LogIndex, Member, NodeId, Term } from "../raft/types.ts";
 
 /** What the other side may do, from the least to the most: each role may do all that stands before it. */
@@ -170,6 +170,8 @@ export interface NodeStatus {
   readonly uptimeMs: number;
   readonly residentBytes: number;
   readonly logBytes: number;
+  /** The newest checkpoint where this node's state was found to be a majority's; null: none yet. */
+  readonly checkpoint: Checkpoint | null;
 }
 
 export interface LogLine {

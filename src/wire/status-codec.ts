@@ -4,6 +4,7 @@ import type { Reader, Writer } from "../lib/msgpack.ts";
 import {
   MAX_LIST,
   readAddress,
+  readCheckpoint,
   readClusterId,
   readIncarnation,
   readList,
@@ -13,6 +14,7 @@ import {
   readOneOf,
   readOptionalAddress,
   readU48,
+  writeCheckpoint,
   writeList,
   writeMember,
   writeOptionalText,
@@ -24,7 +26,7 @@ const NODE_STATES = ["leader", "follower", "candidate", "learner", "starting"] a
 const MAX_CLIENT_BYTES = 256;
 
 export function writeStatus(writer: Writer, status: NodeStatus): void {
-  writer.array(18);
+  writer.array(19);
   writeMember(writer, status.node);
   writeOptionalText(writer, status.clusterId);
   writer.text(status.state).uint(status.term);
@@ -42,10 +44,13 @@ export function writeStatus(writer: Writer, status: NodeStatus): void {
   });
   writer.uint(status.ready).uint(status.readyBytes).uint(status.sessions);
   writer.uint(status.uptimeMs).uint(status.residentBytes).uint(status.logBytes);
+  if (status.checkpoint === null) writer.nil();
+  else writeCheckpoint(writer, status.checkpoint);
 }
 
 export function readStatus(reader: Reader): NodeStatus {
-  reader.array(18, 18);
+  // Nodes of early builds leave the checkpoint out.
+  const fields = reader.array(18, 19);
   return {
     node: readMember(reader),
     clusterId: readClusterId(reader),
@@ -65,6 +70,7 @@ export function readStatus(reader: Reader): NodeStatus {
     uptimeMs: reader.uint(),
     residentBytes: reader.uint(),
     logBytes: reader.uint(),
+    checkpoint: fields === 18 || reader.nil() ? null : readCheckpoint(reader),
   };
 }
 

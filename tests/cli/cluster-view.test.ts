@@ -51,6 +51,7 @@ function answer(name: string, state: NodeStatus["state"], term: number, members:
     uptimeMs: 1,
     residentBytes: 1,
     logBytes: 1,
+    checkpoint: null,
   };
 }
 

@@ -329,6 +329,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
       uptimeMs: 1,
       residentBytes: 1,
       logBytes: 1,
+      checkpoint: null,
     };
   }
 

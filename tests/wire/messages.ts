@@ -52,6 +52,7 @@ const status: NodeStatus = {
   uptimeMs: 60_000,
   residentBytes: 100_000_000,
   logBytes: 4_096,
+  checkpoint: { index: 8, digest: 0xdeadbeef },
 };
 
 const line: LogLine = {
@@ -97,8 +98,8 @@ export const PEER_EXAMPLES: readonly PeerMessage[] = [
     hintTerm: 1,
     diskLow: true,
   },
-  { type: "Heartbeat", term: 3, leaderCommit: 11, time: 98_765, readContext: 17 },
-  { type: "HeartbeatReply", term: 3, readContext: 17, diskLow: false },
+  { type: "Heartbeat", term: 3, leaderCommit: 11, time: 98_765, readContext: 17, agreed: { index: 8, digest: 7 } },
+  { type: "HeartbeatReply", term: 3, readContext: 17, diskLow: false, checkpoints: [{ index: 8, digest: 7 }] },
   { type: "TimeoutNow", term: 3 },
   { type: "InstallSnapshot", term: 8, meta, manifest: bytes(5, 1), part: 1, parts: 3, bytes: bytes(7, 2) },
   { type: "InstallSnapshotReply", term: 8, index: 500, nextPart: 2, matchIndex: 0 },
@@ -183,6 +184,7 @@ export function atLimits(): readonly WireMessage[] {
   };
   const many = Array.from({ length: 64 }, () => memberStatus);
   const room = WIRE.maxClientFrameBytes - 64;
+  const checkpoint = { index: MAX_U48, digest: 0xffff_ffff };
   const head = { term: MAX_U48, prevLogIndex: MAX_U48 - 2, prevLogTerm: MAX_U48, leaderCommit: MAX_U48 };
   const peers: PeerMessage[] = [
     { type: "RequestVote", term: MAX_U48, preVote: false, transfer: true, lastLogIndex: MAX_U48, lastLogTerm: MAX_U48 },
@@ -200,7 +202,9 @@ export function atLimits(): readonly WireMessage[] {
       diskLow: false,
     },
     { type: "Heartbeat", term: MAX_U48, leaderCommit: MAX_U48, time: MAX_U48, readContext: MAX },
+    { type: "Heartbeat", term: MAX_U48, leaderCommit: MAX_U48, time: MAX_U48, readContext: MAX, agreed: checkpoint },
     { type: "HeartbeatReply", term: MAX_U48, readContext: MAX, diskLow: true },
+    { type: "HeartbeatReply", term: MAX_U48, readContext: MAX, diskLow: true, checkpoints: Array(64).fill(checkpoint) },
     {
       type: "InstallSnapshot",
       term: MAX_U48,

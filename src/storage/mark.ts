@@ -1,0 +1,30 @@
+// How does a node remember that its data are wrong although every checksum is right? By a file among them that says why.
+import { missing } from "./corrupt.ts";
+import type { Disk, Done } from "./disk.ts";
+import { inSequence } from "./sequence.ts";
+
+/** Beside log and snapshots, so that it goes where they go when they are set aside. */
+export const MARK_PATH = "g0/damaged";
+
+/** Durable when done. The file alone is the mark, so it counts from its first moment. */
+export function markDamaged(disk: Disk, why: string, done: Done): void {
+  if (disk.size(MARK_PATH) !== null) return done(null);
+  const bytes = new TextEncoder().encode(`${why}\n`);
+  disk.create(MARK_PATH, 0, (error, file) => {
+    if (error !== null || file === null) return done(error);
+    const synced = (failed: Error | null): void => {
+      disk.close(file);
+      if (failed !== null) return done(failed);
+      disk.syncDirectory("g0", done);
+    };
+    inSequence([(next) => disk.write(file, 0, bytes, next), (next) => disk.sync(file, next)], synced);
+  });
+}
+
+/** Throws CORRUPT when the directory was marked. */
+export function refuseMarked(disk: Disk): void {
+  const bytes = disk.read(MARK_PATH);
+  if (bytes === null) return;
+  const why = new TextDecoder().decode(bytes).trim();
+  throw missing(why === "" ? "this directory was marked as damaged" : why);
+}

@@ -1,0 +1,252 @@
+// What happens when a node's state is wrong? It is found at the next checkpoint; a majority of equals goes on, everybody else does not.
+import { describe, expect, test } from "bun:test";
+import { QUEUE } from "../../src/config.ts";
+import { encodeCommand } from "../../src/queue/commands.ts";
+import { digestOf } from "../../src/queue/digest.ts";
+import { drop, first } from "../../src/queue/jobs.ts";
+import { decodeReply } from "../../src/queue/replies.ts";
+import type { Message } from "../../src/wire/connection.ts";
+import { createTown, type Guest, type Settled } from "./town.ts";
+
+const EVERY = 8;
+const SETTINGS = { queueLimits: { ...QUEUE, checkpointEntries: EVERY }, compactMinBytes: 1_000 };
+const NONCE = new Uint8Array(16).fill(7);
+
+const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
+const portOf = ({ node }: Settled): number => Number(node.id.slice(1));
+const runs = ({ stopped }: Settled): boolean => stopped() === undefined;
+const comparedAt = ({ node }: Settled): number => node.status()?.checkpoint?.index ?? 0;
+const appliedAt = ({ node }: Settled): number => node.status()?.appliedIndex ?? 0;
+
+/** Memory that went bad: this one job is gone from this one node. */
+function loseJob({ node }: Settled): void {
+  const { jobs } = node.inspect()!.queue;
+  drop(jobs, first(jobs)!);
+}
+
+function founded(count: number) {
+  const town = createTown(count);
+  const ports = Array.from({ length: count }, (_, at) => 3000 + at);
+  const nodes = ports.map((port) => town.start(port, ports, count, SETTINGS));
+  const up = (): readonly Settled[] => nodes.filter(runs);
+  const leader = (): Settled | undefined => up().find(isLeader);
+  town.until(() => leader() !== undefined);
+  let guest: Guest | null = null;
+  let at: Settled | undefined;
+  let session = 0;
+  let number = 0;
+  let frame = 0;
+
+  const answerTo = (frameId: number): Message | undefined =>
+    guest?.received.find((message) => "frameId" in message && message.frameId === frameId);
+
+  /** One try on the present leader, like a client that comes anew. */
+  function ask(message: (frameId: number) => Message): Message | undefined {
+    const present = leader();
+    if (present === undefined) return undefined;
+    if (present !== at || guest === null || guest.closed.length > 0) guest = town.visit(portOf(present));
+    at = present;
+    const frameId = ++frame;
+    guest.send(message(frameId));
+    town.until(() => answerTo(frameId) !== undefined || (guest?.closed.length ?? 1) > 0);
+    return answerTo(frameId);
+  }
+
+  function tryEnqueue(): Message | undefined {
+    const command = encodeCommand({
+      type: "enqueue",
+      queue: "default",
+      jobs: [{ encoding: 1, payload: new TextEncoder().encode(`${number + 1}`) }],
+    });
+    const next = number + 1;
+    const answer = ask((frameId) => ({
+      type: "request",
+      frameId,
+      group: 0,
+      session,
+      number: next,
+      answeredUpTo: number,
+      command,
+    }));
+    if (answer?.type === "reply") number = next;
+    return answer;
+  }
+
+  /** Until it is acknowledged, however often that must be tried. */
+  function enqueue(count: number): void {
+    for (let done = 0; done < count;) {
+      if (tryEnqueue()?.type === "reply") done++;
+      else town.pass(20);
+    }
+  }
+
+  while (session === 0) {
+    const opened = ask((frameId) => ({ type: "open", frameId, group: 0, clientId: "c1", nonce: NONCE }));
+    const reply = opened?.type === "reply" ? decodeReply(opened.reply) : null;
+    if (reply?.type === "opened") session = reply.session;
+    else town.pass(20);
+  }
+  return { town, nodes, up, leader, tryEnqueue, enqueue, acknowledged: () => number };
+}
+
+/** All nodes that run have compared everything. */
+function settle({ town, up }: ReturnType<typeof founded>): void {
+  town.until(() => {
+    const last = Math.max(...up().map(appliedAt));
+    return up().every((node) => appliedAt(node) === last && comparedAt(node) > last - EVERY);
+  });
+}
+
+describe("states are compared", () => {
+  test("at every checkpoint, and all nodes show the same digest for the same index", () => {
+    const cluster = founded(3);
+    cluster.enqueue(30);
+    settle(cluster);
+    const shown = cluster.nodes.map(({ node }) => node.status()?.checkpoint);
+    expect(shown[0]?.index).toBeGreaterThan(3 * EVERY - 1);
+    expect((shown[0]?.index ?? 1) % EVERY).toBe(0);
+    expect(shown).toEqual([shown[0], shown[0], shown[0]]);
+    expect(new Set(cluster.nodes.map(({ node }) => digestOf(node.inspect()!.queue))).size).toBe(1);
+  });
+
+  test("by one node alone as well: it is its own majority", () => {
+    const cluster = founded(1);
+    cluster.enqueue(20);
+    settle(cluster);
+    expect(comparedAt(cluster.nodes[0]!)).toBeGreaterThan(EVERY);
+  });
+
+  test("while a minority is down", () => {
+    const cluster = founded(3);
+    cluster.enqueue(1);
+    const down = cluster.nodes.find((node) => !isLeader(node))!;
+    cluster.town.end(portOf(down), "kill");
+    const since = appliedAt(cluster.leader()!);
+    cluster.enqueue(20);
+    cluster.town.until(() => comparedAt(cluster.leader()!) > since);
+  });
+});
+
+describe("a follower whose state is wrong", () => {
+  function corrupted() {
+    const cluster = founded(3);
+    cluster.enqueue(5);
+    settle(cluster);
+    const victim = cluster.nodes.find((node) => !isLeader(node))!;
+    loseJob(victim);
+    cluster.enqueue(EVERY);
+    cluster.town.until(() => !runs(victim));
+    return { ...cluster, victim };
+  }
+
+  test("stops with a report, and the others go on with every job", () => {
+    const { victim, up, enqueue, acknowledged, town } = corrupted();
+    const error = victim.stopped();
+    expect(error).toMatchObject({ code: "CORRUPT", exitCode: 8 });
+    expect(error?.message).toMatch(/wrong at index \d+: its digest is [0-9a-f]{8}, a majority has [0-9a-f]{8}/);
+    enqueue(20);
+    expect(up()).toHaveLength(2);
+    town.until(() => up().every(({ node }) => node.status()?.ready === acknowledged()));
+  });
+
+  test("does not start again from the data that it stopped with", () => {
+    const { town, victim, nodes } = corrupted();
+    const again = town.start(portOf(victim), nodes.map(portOf), 3, SETTINGS);
+    town.until(() => !runs(again));
+    expect(again.stopped()).toMatchObject({ code: "CORRUPT" });
+    expect(again.stopped()?.message).toBe(victim.stopped()?.message ?? "");
+  });
+});
+
+test("a leader whose state is wrong stops at once; the others elect one of themselves, and nothing acknowledged is lost", () => {
+  const cluster = founded(3);
+  cluster.enqueue(5);
+  settle(cluster);
+  const victim = cluster.leader()!;
+  loseJob(victim);
+  cluster.enqueue(2 * EVERY);
+  cluster.town.until(() => !runs(victim));
+  expect(victim.stopped()).toMatchObject({ code: "CORRUPT" });
+  cluster.enqueue(EVERY);
+  settle(cluster);
+  expect(cluster.up()).toHaveLength(2);
+  for (const { node } of cluster.up()) expect(node.status()?.ready).toBe(cluster.acknowledged());
+});
+
+describe("without a majority of equals", () => {
+  test("nothing is written any more, and the leader says so, until there is one again", () => {
+    const cluster = founded(3);
+    cluster.enqueue(5);
+    settle(cluster);
+    const [victim, witness] = cluster.nodes.filter((node) => !isLeader(node)) as [Settled, Settled];
+    cluster.town.end(portOf(witness), "kill");
+    loseJob(victim);
+    let refused: Message | undefined;
+    for (let tries = 0; tries < 4 * EVERY && refused?.type !== "failure"; tries++) {
+      refused = cluster.tryEnqueue();
+      cluster.town.pass(60);
+    }
+    expect(refused).toMatchObject({ type: "failure", failure: { code: "DIVERGED", applied: "no" } });
+    expect(cluster.up().length).toBe(3);
+    const before = cluster.acknowledged();
+    for (let tries = 0; tries < 20; tries++) {
+      cluster.town.pass(100);
+      expect(cluster.tryEnqueue()).toMatchObject({ type: "failure" });
+    }
+    const leader = cluster.leader()!;
+    const texts = leader.logged.filter(({ level }) => level === "error").map(({ text }) => text);
+    expect(texts.filter((text) => text.startsWith("writes stop: "))).toHaveLength(1);
+    expect(texts.join()).toContain("no majority agrees");
+    const back = cluster.town.start(portOf(witness), cluster.nodes.map(portOf), 3, SETTINGS);
+    cluster.town.until(() => !runs(victim));
+    expect(runs(back) && runs(leader)).toBe(true);
+    cluster.enqueue(EVERY);
+    expect(cluster.acknowledged()).toBe(before + EVERY);
+    cluster.town.until(() => back.node.status()?.ready === cluster.acknowledged());
+  });
+
+  test("three nodes with three states take nothing", () => {
+    const cluster = founded(3);
+    cluster.enqueue(5);
+    settle(cluster);
+    const [one, other] = cluster.nodes.filter((node) => !isLeader(node)) as [Settled, Settled];
+    loseJob(one);
+    loseJob(other);
+    loseJob(other);
+    let last: Message | undefined;
+    for (let tries = 0; tries < 4 * EVERY && last?.type !== "failure"; tries++) {
+      last = cluster.tryEnqueue();
+      cluster.town.pass(60);
+    }
+    expect(last).toMatchObject({ type: "failure", failure: { code: "DIVERGED" } });
+    expect(cluster.up()).toHaveLength(3);
+  });
+});
+
+describe("a snapshot", () => {
+  const snapshots = ({ node }: Settled): number => node.status()?.snapshotIndex ?? 0;
+
+  test("counts only when a majority has its state", () => {
+    const cluster = founded(3);
+    const [one, other] = cluster.nodes.filter((node) => !isLeader(node)) as [Settled, Settled];
+    cluster.enqueue(5);
+    settle(cluster);
+    loseJob(one);
+    cluster.town.end(portOf(other), "kill");
+    const leader = cluster.leader()!;
+    const before = snapshots(leader);
+    for (let tries = 0; tries < 10 * EVERY; tries++) cluster.tryEnqueue();
+    cluster.town.pass(1_000);
+    expect([snapshots(leader), snapshots(one)]).toEqual([before, before]);
+  });
+
+  test("counts on all nodes at checkpoints, while a minority is down", () => {
+    const cluster = founded(3);
+    const down = cluster.nodes.find((node) => !isLeader(node))!;
+    cluster.town.end(portOf(down), "kill");
+    const rest = cluster.nodes.filter((node) => node !== down);
+    cluster.enqueue(6 * EVERY);
+    cluster.town.until(() => rest.every((node) => snapshots(node) > 0));
+    for (const node of rest) expect(snapshots(node) % EVERY).toBe(0);
+  });
+});

@@ -1,0 +1,39 @@
+// Are data that were found to be wrong ever used again? The mark is durable before the directory is let go.
+import { expect, test } from "bun:test";
+import { MARK_PATH } from "../../src/storage/mark.ts";
+import { close, createSimBench, entries, opened, persist, refused } from "./harness.ts";
+
+const WHY = "the state of this node is wrong at index 4096";
+
+test("a directory that was marked as damaged is refused from then on, with the reason, also after a power cut", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  storage.markDamaged(WHY);
+  await close(bench, storage);
+  bench.powerCut();
+  for (let start = 0; start < 2; start++) {
+    const error = await refused(bench);
+    expect([error.code, error.message]).toEqual(["CORRUPT", WHY]);
+  }
+});
+
+test("a mark that was cut short is one all the same", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  await close(bench, storage);
+  const disk = bench.disk.restart();
+  await bench.call<void>((done) => disk.create(MARK_PATH, 0, () => done()));
+  bench.kill();
+  expect((await refused(bench)).message).toBe("this directory was marked as damaged");
+});
+
+test("a second mark leaves the first reason", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  storage.markDamaged(WHY);
+  storage.markDamaged("another reason");
+  await close(bench, storage);
+  expect((await refused(bench)).message).toBe(WHY);
+});
