@@ -80,6 +80,11 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
         world.fillDisk(machine, Math.floor(segments * plan.settings.segmentBytes), chance.below(FULL_MAX_MS));
       }
     },
+    wrongState: (chance) => {
+      const machine = pickUp(chance);
+      if (machine === null || admin.removing() || !world.mayLoseDisk(machine)) return;
+      world.spoilState(machine, () => restartLater(machine, RESTART_MAX_MS, chance));
+    },
     wipe: (chance) => {
       const machine = pickUp(chance);
       if (machine === null || admin.removing() || !world.mayLoseDisk(machine)) return;

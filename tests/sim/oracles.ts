@@ -1,7 +1,7 @@
 // Does every step keep Raft's promises? These watch all nodes from outside, after every callback, and trust none of them.
 import { crc32 } from "../../src/lib/crc32.ts";
 import type { Queue } from "../../src/queue/queue.ts";
-import { freeze } from "../../src/queue/snapshot.ts";
+import { freeze, restore } from "../../src/queue/snapshot.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import type { Configuration, LogIndex, Term } from "../../src/raft/types.ts";
 import type { Ledger } from "./ledger.ts";
@@ -10,6 +10,9 @@ import type { Ledger } from "./ledger.ts";
 export interface Observed {
   readonly name: string;
   readonly inspect: () => { readonly raft: Raft; readonly queue: Queue } | null;
+  /** The index after which its state was spoiled by the world; null: it must be right. */
+  spoiledAt: LogIndex | null;
+  readonly comparedAt: () => LogIndex;
 }
 
 /** What was seen of a life last time. */
@@ -36,6 +39,7 @@ export interface Oracles {
 
 /** Digests are costly: every so many indexes must do. */
 const DIGEST_EVERY = 4;
+const RECOMPUTE_EVERY = 32;
 const PART_BYTES = 64 * 1024;
 
 export function createOracles(ledger: Ledger, fail: (what: string) => void): Oracles {
@@ -64,7 +68,9 @@ export function createOracles(ledger: Ledger, fail: (what: string) => void): Ora
     if (raft.role === "leader" && (seen.role !== "leader" || seen.term !== raft.currentTerm))
       becameLeader(life.name, raft);
     if (raft.commitIndex > seen.commitIndex) committed(life.name, seen, raft);
-    if (queue.appliedIndex > seen.appliedIndex && queue.appliedIndex % DIGEST_EVERY === 0) applied(life.name, queue);
+    if (life.spoiledAt !== null) foundOut(life, life.spoiledAt);
+    else if (queue.appliedIndex > seen.appliedIndex && queue.appliedIndex % DIGEST_EVERY === 0)
+      applied(life.name, queue);
     seen.term = raft.currentTerm;
     seen.role = raft.role;
     seen.commitIndex = raft.commitIndex;
@@ -128,10 +134,18 @@ export function createOracles(ledger: Ledger, fail: (what: string) => void): Ora
 
   function applied(who: string, queue: Queue): void {
     const digest = digestOf(queue);
+    // Restoring holds what was computed step by step against what is computed anew, and throws where they differ.
+    if (queue.appliedIndex % RECOMPUTE_EVERY === 0) restore(partsOf(queue));
     const first = digests.get(queue.appliedIndex);
     if (first === undefined) digests.set(queue.appliedIndex, { digest, who });
     else if (first.digest !== digest)
       fail(`${who} and ${first.who} differ in their state at index ${queue.appliedIndex}`);
+  }
+
+  /** A wrong state may be anything but approved. */
+  function foundOut({ name, comparedAt }: Observed, spoiledAt: LogIndex): void {
+    const found = comparedAt();
+    if (found > spoiledAt) fail(`${name} was found to be right at index ${found}, but is wrong since ${spoiledAt}`);
   }
 
   function observeLog(life: Observed): void {
@@ -163,10 +177,14 @@ export function createOracles(ledger: Ledger, fail: (what: string) => void): Ora
 
 /** One number for the whole replicated state: jobs, sessions, replies, time. */
 export function digestOf(queue: Queue): number {
-  const source = freeze(queue, PART_BYTES);
   let digest = 0;
-  for (let part = source.nextPart(); part !== null; part = source.nextPart()) digest = crc32(part, digest);
+  for (const part of partsOf(queue)) digest = crc32(part, digest);
   return digest;
+}
+
+function* partsOf(queue: Queue): Generator<Uint8Array> {
+  const source = freeze(queue, PART_BYTES);
+  for (let part = source.nextPart(); part !== null; part = source.nextPart()) yield part;
 }
 
 /** Does `members` hold a majority of every half of the configuration? */

@@ -82,7 +82,9 @@ function drawCore({ world, random }: Stage): readonly Machine[] {
 function healMajority(stage: Stage, admin: Admin): void {
   const { world, random, trace, plan } = stage;
   // A removal that is still asked for may shrink the group after the core was drawn, to one that needs the others.
-  const core = admin.removing() ? stage.world.machines : drawCore(stage);
+  // And a wrong state is told from the right one only if all the others may speak.
+  const spoiled = world.machines.some(({ life }) => life !== null && life.spoiledAt !== null);
+  const core = admin.removing() || spoiled ? stage.world.machines : drawCore(stage);
   trace.event("run", `healing ${core.map(({ id }) => id).join(" ")}`);
   world.healCuts();
   world.calm();
@@ -117,6 +119,17 @@ function healAll(stage: Stage, workload: Workload): void {
     () => haveConverged(stage),
     () => positions(stage),
   );
+  stage.until("wrong states to be found out", START_MS, () =>
+    world.machines.every((machine) => isFoundOut(stage, machine)),
+  );
+}
+
+/** It has stopped, or has not come to a checkpoint since its state was spoiled. */
+function isFoundOut({ plan }: Stage, { life, retired }: Machine): boolean {
+  const queue = life?.inspect()?.queue;
+  if (queue === undefined || life === null || life.spoiledAt === null || retired) return true;
+  const { checkpointEntries } = plan.settings.queueLimits;
+  return Math.floor(queue.appliedIndex / checkpointEntries) === Math.floor(life.spoiledAt / checkpointEntries);
 }
 
 function haveConverged({ world, ledger }: Stage): boolean {

@@ -25,6 +25,7 @@ export interface FaultIntervals {
   readonly diskError: number;
   readonly diskHang: number;
   readonly diskFull: number;
+  readonly wrongState: number;
 }
 
 export interface ClientHabits {
@@ -127,6 +128,8 @@ function drawSettings(random: Random, figure8: boolean): SharedSettings {
       maxReplies: random.chance(20) ? random.between(2, 20) : QUEUE.maxReplies,
       maxReplyBytes: random.chance(10) ? random.between(200, 4_000) : QUEUE.maxReplyBytes,
       maxPayloadBytes: 32_768,
+      checkpointEntries: pick(random, 4, 16, 64),
+      checkpointBytes: pick(random, 1_000, 65_536),
     },
   };
 }
@@ -197,5 +200,6 @@ function drawFaults(random: Random, nodes: number, safetyMs: number): FaultInter
     diskError: sometimes(5_000),
     diskHang: sometimes(3_000),
     diskFull: sometimes(3_000),
+    wrongState: nodes > 2 ? sometimes(6_000) : 0,
   };
 }

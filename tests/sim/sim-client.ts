@@ -61,6 +61,7 @@ const LEADERS_REFUSALS: ReadonlySet<ErrorCode> = new Set([
   "OVERLOADED",
   "DISK_FULL",
   "SESSIONS_FULL",
+  "DIVERGED",
 ]);
 
 type Ended = "fenced" | "expired" | "killed" | "closed";

@@ -2,9 +2,17 @@
 // Everything that can happen to them from outside is a function here.
 import { fieldsOf } from "../../src/raft/entry.ts";
 import { decodeConfiguration } from "../../src/raft/configuration.ts";
-import { type Configuration, isNodeId, type Member, type MemberId, type NodeId } from "../../src/raft/types.ts";
+import {
+  type Configuration,
+  isNodeId,
+  type LogIndex,
+  type Member,
+  type MemberId,
+  type NodeId,
+} from "../../src/raft/types.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { startNode } from "../../src/server/node.ts";
+import { MARK_PATH } from "../../src/storage/mark.ts";
 import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types.ts";
 import { createSimDisk, type FailingOperation, type SimDisk } from "./disk.ts";
 import type { Ledger } from "./ledger.ts";
@@ -22,6 +30,8 @@ export interface NodeLife extends Observed {
   readonly process: Life;
   /** Asks for a graceful stop. */
   readonly stop: () => void;
+  /** The index of the newest checkpoint where its state was found to be right. */
+  readonly comparedAt: () => LogIndex;
 }
 
 export interface Machine {
@@ -45,6 +55,8 @@ export interface Machine {
   wasFull: boolean;
   /** Set while an injected disk error is to come: stopping by itself is right then, and this follows. */
   onDiskFailure: (() => void) | null;
+  /** Set while its state is, or was found to be, wrong: stopping by itself is right then, and this follows. */
+  onSpoiled: (() => void) | null;
 }
 
 export interface World {
@@ -68,6 +80,8 @@ export interface World {
   hangDisk(machine: Machine, ms: number): void;
   /** Somebody else takes all but `freeBytes` of its disk, for so long. */
   fillDisk(machine: Machine, freeBytes: number, ms: number): void;
+  /** Its memory goes bad: the node must find out, stop and leave its data alone. They are wiped, then `stopped` is called. */
+  spoilState(machine: Machine, stopped: () => void): void;
   wipe(machine: Machine): void;
   /** A removed node comes back as somebody new. */
   rejoin(machine: Machine): void;
@@ -134,6 +148,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       keepUp: false,
       wasFull: false,
       onDiskFailure: null,
+      onSpoiled: null,
     };
     machines.push(machine);
     byName.set(id, machine);
@@ -176,7 +191,11 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       process,
       stop: () => node?.stop(),
       inspect: () => node?.inspect() ?? null,
+      comparedAt: () => node?.status()?.checkpoint?.index ?? 0,
+      spoiledAt: null,
     };
+    // It begins with what its disk says, which is right, unless it had found out already.
+    if (!machine.disk.files().includes(MARK_PATH)) machine.onSpoiled = null;
     machine.life = life;
     const nodePorts = {
       disk: enterDisk(machine.disk.restart(), process),
@@ -222,6 +241,13 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (machine.life === life) machine.life = null;
     network.kill(machine.id);
     machine.disk.kill();
+    if (error?.code === "CORRUPT" && machine.disk.files().includes(MARK_PATH) && machine.onSpoiled !== null) {
+      const then = machine.onSpoiled;
+      machine.onSpoiled = null;
+      trace.event(machine.id, "stopped because of its wrong state");
+      wipe(machine);
+      return machine.keepUp ? start(machine) : then();
+    }
     const { onDiskFailure } = machine;
     machine.onDiskFailure = null;
     const waiter = stopWaiters.get(machine);
@@ -338,13 +364,26 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       disk.leave(freeBytes);
       scheduler.after(ms, () => disk.leave(Infinity));
     },
+    spoilState: (machine, then) => {
+      const { life } = machine;
+      const inside = life?.inspect() ?? null;
+      if (life === null || inside === null || life.spoiledAt !== null) return;
+      trace.event(machine.id, `state spoiled after ${inside.queue.appliedIndex}`);
+      // Something that no answer shows: a node that answers wrongly until it is found out would be right in doing so.
+      Object.assign(inside.queue, { version: inside.queue.version + 1 });
+      life.spoiledAt = inside.queue.appliedIndex;
+      machine.onSpoiled = then;
+    },
     wipe,
     rejoin: (machine) => {
       machine.retired = false;
       wipe(machine);
       start(machine);
     },
-    mayLoseDisk: (machine) => machine.self !== null && mayBeLost(configurations(), lost, machine.self),
+    mayLoseDisk: (machine) => {
+      const spoiled = machines.filter((other) => other.onSpoiled !== null).flatMap(({ self }) => self ?? []);
+      return machine.self !== null && mayBeLost(configurations(), new Set([...lost, ...spoiled]), machine.self);
+    },
     cut: (what, blocked) => {
       trace.event("net", `cut: ${what}`);
       const heal = network.cut((from, to) => {
