@@ -78,6 +78,8 @@ export const SERVER = {
   /** The same refusal is told again after this; and no more different ones than so many meanwhile. */
   repeatRefusalMs: 60_000,
   maxRefusals: 64,
+  /** How often a leader makes a checkpoint, which a snapshot needs, while a member's disk is nearly full. */
+  lowDiskCheckpointMs: 1_000,
   /** A log page: entries and bytes of one answer. */
   maxLogPageEntries: 1_000,
   maxLogPageBytes: 512 * KiB,

@@ -134,10 +134,12 @@ function advance(state: State, entry: EntryFields): void {
 }
 
 /** By the entry and the replicated limits alone, so that all members compare at the same indexes. */
-function countToCheckpoint(state: State, { index, body }: EntryFields): void {
+function countToCheckpoint(state: State, { index, kind, body }: EntryFields): void {
   const { checkpointEntries, checkpointBytes } = state.limits;
   state.bytesSinceCheckpoint += body.length;
-  if (index % checkpointEntries !== 0 && state.bytesSinceCheckpoint < checkpointBytes) return;
+  // A tick says nothing but that it is one.
+  const isDue = kind === "tick" || index % checkpointEntries === 0 || state.bytesSinceCheckpoint >= checkpointBytes;
+  if (!isDue) return;
   state.checkpoint = index;
   state.bytesSinceCheckpoint = 0;
 }

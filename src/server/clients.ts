@@ -3,7 +3,7 @@ import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { encodeOpen, encodeTouch, isClientId, needsNoRoom } from "../queue/commands.ts";
-import { findOpen, hasSession, lookUp } from "../queue/queue.ts";
+import { findOpen, hasSession, isCheckpoint, lookUp } from "../queue/queue.ts";
 import { hasRoom, votersWithRoom } from "../raft/room.ts";
 import { nodeIdOf } from "../raft/types.ts";
 import type { ClientMessage, Request, ServerMessage } from "../wire/protocol.ts";
@@ -21,6 +21,8 @@ export interface ClientLimits {
   readonly maxInFlightPerConnection: number;
   /** A request waits this long for an election to end before it is answered NO_LEADER. */
   readonly noLeaderWaitMs: number;
+  /** How often a leader makes a checkpoint while a member's disk is nearly full. */
+  readonly lowDiskCheckpointMs: number;
 }
 
 /** One connection of a client: what it asked and is not answered yet. */
@@ -55,6 +57,7 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
   const underWay = createUnderWay<Asked>(OVERLOADED_RETRY_MS, settleOutcome);
   const touched = new Set<Connection>();
   const touchIntervalMs = replica.queue().limits.sessionExpiryMs / TOUCHES_PER_EXPIRY;
+  let nextCheckpointAt = 0;
   let nextTouchAt = facts.clock.now() + touchIntervalMs;
 
   const answer = (visitor: Visitor, message: ServerMessage): void => {
@@ -260,9 +263,21 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     replica.propose({ kind: "touch", session: 0, number: 0, answeredUpTo: 0, body }, { settle: () => {} });
   }
 
+  /** A disk that is nearly full is helped by a snapshot, which stands for a checkpoint: it need not wait for the next one. */
+  function makeCheckpoint(): void {
+    const { raft } = replica;
+    const now = facts.clock.now();
+    const isLow = raft.diskLow || raft.progress.values().some(({ diskLow }) => diskLow);
+    if (!isLow || !replica.isReadyLeader() || isCheckpoint(replica.queue()) || now < nextCheckpointAt) return;
+    nextCheckpointAt = now + limits.lowDiskCheckpointMs;
+    const draft = { kind: "tick", session: 0, number: 0, answeredUpTo: 0, body: NOTHING } as const;
+    replica.propose(draft, { settle: () => {} });
+  }
+
   replica.setDoorway({
     takeRequests: () => {
       touchSessions();
+      makeCheckpoint();
       if (requests.length === 0 && parked.length === 0) return;
       // Those that were parked came first.
       const earlier = parked;

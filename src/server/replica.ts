@@ -144,6 +144,8 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     if (effects.stop !== null) ports.onFatal(effects.stop);
     judgeState();
     if (halted) return;
+    // What could not be begun when a checkpoint was reached may be possible now.
+    snapshots.consider(raft, queue);
     links.flush();
     doorway?.flush();
     planTimer();

@@ -1,7 +1,7 @@
 // When is a snapshot taken, and how do its parts travel between the queue, the disk and the other members?
 import { failure, RaftqError } from "../lib/errors.ts";
 import { assert, must } from "../lib/assert.ts";
-import type { Queue } from "../queue/queue.ts";
+import { isCheckpoint, type Queue } from "../queue/queue.ts";
 import { freeze, restore } from "../queue/snapshot.ts";
 import type { Effects, Input } from "../raft/effects.ts";
 import type { InstallSnapshot } from "../raft/messages.ts";
@@ -15,7 +15,7 @@ import type { LogEvent, NodeSettings } from "./types.ts";
 const PATIENCE = 4;
 
 export interface Snapshots {
-  /** At a checkpoint: starts a snapshot of the applied state when the log has outgrown the last one. */
+  /** Starts a snapshot of the applied state, if that is at a checkpoint, when the log has outgrown the last one. */
   consider(raft: Raft, queue: Queue): void;
   /** A majority has the same state up to here: a snapshot of it may be sent, and take the place of the log. */
   confirm(index: LogIndex): void;
@@ -68,6 +68,7 @@ export function createSnapshots(
       // The last one was saved but does not count yet, so the log has not shrunk yet either.
       if ((raft.snapshot?.index ?? 0) < savedIndex) return;
       writtenBytes = 0;
+      if (!isCheckpoint(queue)) return;
       if (!room().fitsSnapshot() || !(room().isTight() ? givesRoom() : isDue(raft))) return;
       saving = true;
       const meta = metaAt(raft, queue.appliedIndex);

@@ -198,6 +198,12 @@ describe("checkpoints", () => {
     expect(checkpointsOf(log, 14, { body: new Uint8Array(30) })).toEqual([4, 8, 12]);
   });
 
+  test("are where the leader put one", () => {
+    const log = new Log();
+    expect(checkpointsOf(log, 3)).toEqual([]);
+    expect(checkpointsOf(log, 2, { kind: "tick" })).toEqual([4, 5]);
+  });
+
   test("are the same on a node that began with the snapshot of one", () => {
     const log = new Log({ ...LIMITS, checkpointEntries: 100, checkpointBytes: 100 });
     const body = new Uint8Array(30);
