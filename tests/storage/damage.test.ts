@@ -368,3 +368,14 @@ test("a segment without a start is noticed by its other frames, even if the fram
   expect(error.code).toBe("CORRUPT");
   expect(error.message).toContain(last.file);
 });
+
+test("meta that is lost is noticed also when the newest segment says nothing yet", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  await close(bench, storage);
+  await opened(bench);
+  bench.kill();
+  bench.disk.delete("meta");
+  expect((await refused(bench)).code).toBe("CORRUPT");
+});
