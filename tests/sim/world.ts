@@ -205,7 +205,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       log: ({ level, event, text }: LogEvent) => {
         trace.event(machine.id, `${level}: ${text}`);
         // It would come back by itself; but nobody has touched its disk.
-        if (event === "damaged") fail(`${machine.id} does not trust its own data: ${text}`);
+        if (event === "damaged" && !foundOut(machine)) fail(`${machine.id} does not trust its own data: ${text}`);
       },
       residentBytes: () => 0,
     };
@@ -217,6 +217,15 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
         (error) => stopped(machine, life, error),
       );
     });
+  }
+
+  /** Was its state spoiled, and does it say so itself? Then its data are lost from here on, and it comes back without them. */
+  function foundOut(machine: Machine): boolean {
+    if (!machine.disk.files().some((file) => file.endsWith(MARK_PATH))) return false;
+    if (machine.onSpoiled !== null && machine.self !== null) lost.add(machine.self);
+    machine.onSpoiled = null;
+    if (machine.life !== null) machine.life.spoiledAt = null;
+    return true;
   }
 
   function observe(machine: Machine): void {
