@@ -128,10 +128,7 @@ const damagedDisk: Nemesis = {
     if (nodes === null) return null;
     flaw(nodes, "damage");
     await Promise.all(nodes.map((node) => node.kill()));
-    for (const node of nodes) {
-      node.standing = "lost";
-      node.mayExit = "damage";
-    }
+    for (const node of nodes) node.standing = "lost";
     const done = nodes.map((node) => `${node.id}: ${damage(node.disk.data, random)}`);
     const joinOnly = random.chance(50);
     return {

@@ -89,7 +89,8 @@ function measure(node: TortureNode, peaks: Peaks): void {
     const resident = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${node.pid()}/status`, "utf8"));
     peaks.residentMiB = Math.max(peaks.residentMiB, Math.round(Number(resident?.[1] ?? 0) / 1_024));
     peaks.descriptors = Math.max(peaks.descriptors, readdirSync(`/proc/${node.pid()}/fd`).length);
-    const used = spawnSync("du", ["-sm", node.disk.data], { encoding: "utf8" }).stdout;
+    // Damaged data that were set aside stay until their room is needed.
+    const used = spawnSync("du", ["-sm", "--exclude=damaged-*", node.disk.data], { encoding: "utf8" }).stdout;
     peaks.diskMiB = Math.max(peaks.diskMiB, Number.parseInt(used, 10) || 0);
   } catch {
     // It ended while we looked.

@@ -13,7 +13,6 @@ export const CLIENT_PLACE = "clients";
 const SERVES_MS = 60_000;
 /** A damaged node must be known to be silent, copy everything, and be swapped in: on a busy machine, while other things break. */
 const MEMBER_AGAIN_MS = 90_000;
-const UNHEALTHY = 8;
 
 export interface World {
   readonly nodes: readonly TortureNode[];
@@ -80,20 +79,11 @@ async function serves(world: World, node: TortureNode): Promise<void> {
   if (!isUp) world.blame(`${node.id} runs and does not serve after ${SERVES_MS / 1_000} s`);
 }
 
-/** What an operator does with a node whose disk was damaged: start it; when it refuses, set the data aside and let it join again. */
+/** A node whose disk was damaged is only started: it finds the damage and comes back by itself, as a new incarnation. */
 export async function recoverFromDamage(world: World, node: TortureNode, joinOnly: boolean): Promise<void> {
   node.start({ joinOnly });
-  const isMember = (): boolean => isVoter(world, node);
-  const outcome = await until(patience(MEMBER_AGAIN_MS), () => !node.running() || isMember());
-  if (!node.running() && node.exitCode() === UNHEALTHY) {
-    world.timeline.say(`${node.id} refuses its damaged disk; wiped, it joins again`);
-    node.wipe();
-    node.start({ joinOnly: true });
-    await becomesVoter(world, node);
-    return;
-  }
-  if (!outcome || !node.running())
-    world.blame(`${node.id} did not come back from damage (exit code ${node.exitCode()})`);
+  if (await until(patience(MEMBER_AGAIN_MS), () => !node.running() || isVoter(world, node))) return;
+  world.blame(`${node.id} is no voter ${MEMBER_AGAIN_MS / 1_000} s after its disk was damaged`);
 }
 
 export async function becomesVoter(world: World, node: TortureNode): Promise<void> {
