@@ -169,7 +169,7 @@ describe("three nodes", () => {
     town.pass(500);
     const guest = town.visit(portOf(leader));
     const inside = new Set([leader.node.id as string, "guest"]);
-    town.network.cut((from, to) => inside.has(from) !== inside.has(to));
+    town.network.cut((from, to) => inside.has(from) !== inside.has(to), false);
     guest.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce: NONCE });
     town.until(() => answerTo(guest, 1) !== undefined);
     expect(answerTo(guest, 1)).toMatchObject({
@@ -243,8 +243,8 @@ describe("three nodes", () => {
     const between = (a: Settled, b: Settled) => (from: string, to: string) =>
       (from === a.node.id && to === b.node.id) || (from === b.node.id && to === a.node.id);
     town.until(() => first.node.clusterId() !== null);
-    const healFirst = town.network.cut(between(first, late));
-    const healQuick = town.network.cut(between(quick, late));
+    const healFirst = town.network.cut(between(first, late), false);
+    const healQuick = town.network.cut(between(quick, late), false);
     town.until(() => quick.node.clusterId() !== null);
     expect(late.node.clusterId()).toBeNull();
     town.end(3000, "wipe");

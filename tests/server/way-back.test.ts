@@ -306,7 +306,7 @@ describe("what stands still", () => {
   test("a leader that stood still over an election timeout gives up by itself, also when nobody tells it of another", () => {
     const ring = createRing(3, 43);
     const leader = ring.leader();
-    const heal = ring.town.network.cut((from, to) => from === `n${leader}` || to === `n${leader}`);
+    const heal = ring.town.network.cut((from, to) => from === `n${leader}` || to === `n${leader}`, false);
     const wake = ring.town.pause(leader);
     ring.town.pass(2_000);
     wake();

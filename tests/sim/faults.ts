@@ -1,6 +1,7 @@
 // Which misfortunes strike, and when? Each class of fault that the seed's plan names comes at random times of its own stream, so
 // that switching one class off does not move the others.
 import type { Random } from "../../src/lib/random.ts";
+import type { Term } from "../../src/raft/types.ts";
 import type { Admin } from "./admin.ts";
 import type { FaultIntervals, Plan } from "./plan.ts";
 import type { Machine, World } from "./world.ts";
@@ -12,8 +13,9 @@ export interface Faults {
 
 const PAUSE_MAX_MS = 3_000;
 const CUT_MAX_MS = 3_000;
-/** How closely a series of short leaderships is watched, and how long one may last. */
-const LOOK_MS = 2;
+/** How long a series of short leaderships goes on, and how long one may last. */
+const DEPOSE_MIN_MS = 2_000;
+const DEPOSE_MAX_MS = 8_000;
 const STORED_MAX_MS = 200;
 const HANG_MAX_MS = 2_000;
 const FULL_MAX_MS = 5_000;
@@ -46,7 +48,7 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
     },
     partition: (chance) => {
       const cut = drawCut(chance);
-      const heal = world.cut(cut.what, cut.blocked);
+      const heal = world.cut(cut.what, cut.blocked, chance.chance(50));
       world.after(chance.below(CUT_MAX_MS), heal);
     },
     figure8: (chance) => deposeForAWhile(chance),
@@ -61,6 +63,7 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
     },
     transfer: (chance) => admin.transfer(chance.chance(50) ? null : (pickUp(chance)?.id ?? null)),
     membership: (chance) => changeMembership(chance),
+    midChange: (chance) => strikeMidChange(chance),
     diskError: (chance) => {
       const machine = pickUp(chance);
       const operation = (["write", "sync", "create"] as const)[chance.below(3)]!;
@@ -158,37 +161,46 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
   }
 
   /**
-   * The paper's Figure 8, again and again: whoever comes to lead is cut off at once, with whatever its clients still give it, and
-   * the one cut off before comes back.
+   * The paper's Figure 8, again and again: whoever comes to lead is cut off at once, with whatever is on its way and whatever its
+   * clients still give it, and the one cut off before comes back.
    */
   function deposeForAWhile(chance: Random): void {
     const cutOff = new Map<Machine, () => void>();
+    const met = new Set<Term>();
     const most = Math.max(1, Math.floor((world.presentVoters().length - 1) / 2));
-    let looks = chance.between(1_000, 4_000);
-    const isolate = (leader: Machine): void => {
-      const cut = world.cut(`${leader.id} leads and is isolated`, (from, to) => from === leader || to === leader);
-      cutOff.set(leader, cut);
-    };
-    const look = (): void => {
-      const over = ceased || looks-- === 0;
-      for (const [machine, heal] of cutOff) {
-        if (!over && cutOff.size <= most) break;
+    let over = false;
+    const heal = (count: number): void => {
+      for (const [machine, reconnect] of [...cutOff].slice(0, count)) {
         cutOff.delete(machine);
-        heal();
+        reconnect();
       }
-      if (over) return;
-      const leader = world.machines.find((machine) => !cutOff.has(machine) && leads(machine));
-      const goOn = (): void => {
-        if (leader !== undefined && leads(leader)) isolate(leader);
-        world.after(LOOK_MS, look);
-      };
+    };
+    const isolate = (leader: Machine): void => {
+      if (over || ceased || cutOff.has(leader) || !leads(leader)) return;
+      const reconnect = world.cut(
+        `${leader.id} leads and is isolated`,
+        (from, to) => from === leader || to === leader,
+        true,
+      );
+      cutOff.set(leader, reconnect);
+      heal(cutOff.size - most);
+    };
+    world.watch((machine) => {
+      if (over || ceased) return true;
+      const raft = machine.life?.inspect()?.raft;
+      if (raft?.role !== "leader" || met.has(raft.currentTerm)) return false;
+      met.add(raft.currentTerm);
       // Now and then it gets the time to send some of its log, but not all: for a while, or until the others hold a little more.
       const patience = chance.below(10);
-      if (leader === undefined || patience < 3) goOn();
-      else if (patience < 5) world.after(chance.below(50), goOn);
-      else whenStored(leader, chance.between(1, 3), goOn);
-    };
-    look();
+      if (patience < 4) isolate(machine);
+      else if (patience < 5) world.after(chance.below(50), () => isolate(machine));
+      else whenStored(machine, chance.between(1, 2), () => isolate(machine));
+      return false;
+    });
+    world.after(chance.between(DEPOSE_MIN_MS, DEPOSE_MAX_MS), () => {
+      over = true;
+      heal(cutOff.size);
+    });
   }
 
   /** When the leader has learned so many times that a follower holds more than before; or soon, if it never does. */
@@ -213,6 +225,33 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
       return over;
     });
     world.after(STORED_MAX_MS, finish);
+  }
+
+  /** The next leader that changes the members is struck in the middle of it: at once, or when some have learned of the change. */
+  function strikeMidChange(chance: Random): void {
+    let over = false;
+    const hit = (leader: Machine): void => {
+      if (ceased || !leads(leader)) return;
+      if (chance.chance(30)) world.kill(leader);
+      else if (chance.chance(40)) world.powerCut(leader);
+      else {
+        const side = new Set(world.machines.filter((other) => other !== leader && chance.chance(40)));
+        const apart = (machine: Machine): boolean => machine === leader || side.has(machine);
+        const heal = world.cut(`${leader.id} changes the members`, (from, to) => apart(from) !== apart(to), true);
+        return world.after(chance.below(CUT_MAX_MS), heal);
+      }
+      restartLater(leader, RESTART_MAX_MS, chance);
+    };
+    world.watch((machine) => {
+      if (over || ceased) return true;
+      const raft = machine.life?.inspect()?.raft;
+      if (raft?.role !== "leader" || raft.configuration.outgoing.length === 0) return false;
+      over = true;
+      if (chance.chance(30)) hit(machine);
+      else if (chance.chance(50)) world.after(chance.below(20), () => hit(machine));
+      else whenStored(machine, chance.between(1, 3), () => hit(machine));
+      return true;
+    });
   }
 
   function changeMembership(chance: Random): void {

@@ -20,6 +20,8 @@ export interface Ledger {
   at(index: LogIndex): Milestone | undefined;
   /** The newest committed configuration. */
   readonly lastConfiguration: Entry | null;
+  /** All of them, in order. */
+  readonly configurations: readonly Entry[];
   /** The answer that this number of this session got when it was executed; null if no log holds it. */
   replyTo(session: number, number: number): Reply | null;
   /** A node says that `entry` is committed. Names the difference if another record was committed there before. */
@@ -29,15 +31,16 @@ export interface Ledger {
 export function createLedger(limits: QueueLimits = QUEUE): Ledger {
   const milestones: Milestone[] = [];
   const executedAt = new Map<string, LogIndex>();
-  let lastConfiguration: Entry | null = null;
+  const configurations: Entry[] = [];
   const reference = createQueue(limits);
   return {
     get lastIndex() {
       return milestones.length;
     },
     get lastConfiguration() {
-      return lastConfiguration;
+      return configurations.at(-1) ?? null;
     },
+    configurations,
     replyTo: (session, number) => {
       const index = executedAt.get(`${session}#${number}`);
       return index === undefined ? null : (milestones[index - 1]?.reply ?? null);
@@ -58,7 +61,7 @@ export function createLedger(limits: QueueLimits = QUEUE): Ledger {
       const executed =
         entry.kind === "command" && decoded !== null && decoded.type !== "refused" && decoded.index === entry.index;
       if (executed) executedAt.set(`${fields.session}#${fields.number}`, entry.index);
-      if (entry.kind === "config") lastConfiguration = entry;
+      if (entry.kind === "config") configurations.push(entry);
       milestones.push({ entry, reply: decoded, ready: reference.ready });
       return null;
     },

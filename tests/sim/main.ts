@@ -2,15 +2,19 @@
 //   --seed N       the first seed (default 1)       --seeds N   how many (default 1 with --seed, else 100)
 //   --nodes N      every world has N nodes          --verbose   the timeline of the run
 //   --short        the short worlds of the smoke test
-//   --mutant NAME  plants that bug; succeeds when a seed catches it ("all": each mutant in turn)
+//   --mutant NAME  plants that bug; succeeds when a seed catches it within the mutant's own number of seeds
+//   --mutants      each mutant in turn
 import { parseArgs } from "node:util";
 import { findMutant, MUTANTS, plant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
+import { createTally, LONG_RUN_SEEDS } from "./tally.ts";
 
-/** Seeds that one worker process runs before the next one takes over. */
-const SEEDS_PER_WORKER = 20;
-/** Seeds within which every mutant must be caught. */
-const MUTANT_BUDGET = 200;
+/** Seeds that one worker process runs before the next one takes over: a fresh one has to warm up first. */
+const SEEDS_PER_WORKER = 100;
+/** Where the first catch ends the run, or the run is short. */
+const SEEDS_PER_SHORT_WORKER = 20;
+/** One in so many seeds runs twice: the same seed must be the same run. */
+const TWICE_EVERY = 100;
 
 interface Wanted {
   readonly seed: number;
@@ -36,14 +40,16 @@ const { values } = parseArgs({
     short: { type: "boolean", default: false },
     verbose: { type: "boolean", default: false },
     mutant: { type: "string" },
+    mutants: { type: "boolean", default: false },
     /** For the workers only: one line of JSON per seed. */
     worker: { type: "boolean", default: false },
   },
 });
 const mutantGiven = values.mutant ?? null;
+const seedsWithout = mutantGiven !== null ? findMutant(mutantGiven).within : values.seed === undefined ? 100 : 1;
 const wanted: Wanted = {
   seed: wholeNumber("seed", values.seed, 1),
-  seeds: wholeNumber("seeds", values.seeds, mutantGiven !== null ? MUTANT_BUDGET : values.seed === undefined ? 100 : 1),
+  seeds: wholeNumber("seeds", values.seeds, seedsWithout),
   nodes: values.nodes === undefined ? null : wholeNumber("nodes", values.nodes, 0),
   short: values.short,
   verbose: values.verbose,
@@ -51,17 +57,19 @@ const wanted: Wanted = {
 };
 
 if (values.worker) await runHere(wanted, (result) => console.log(JSON.stringify(result)));
-else if (wanted.mutant === "all") process.exitCode = await huntAll();
+else if (values.mutants) process.exitCode = await huntAll();
 else if (wanted.mutant !== null) process.exitCode = (await hunt(wanted, wanted.mutant)) ? 0 : 1;
 else process.exitCode = await runAll();
 
 /** The product is loaded here and not before, so that a mutant can be planted first. */
 async function runHere(range: Wanted, report: (result: SeedResult) => boolean | void): Promise<void> {
   if (range.mutant !== null) await plant(findMutant(range.mutant));
-  const { runSeed } = await import("./run.ts");
+  const { runSeed, runTwice } = await import("./run.ts");
   const wishes = { short: range.short, ...(range.nodes === null ? {} : { nodes: range.nodes }) };
   for (let seed = range.seed; seed < range.seed + range.seeds; seed++) {
-    const stop = report(runSeed(seed, wishes, range.verbose ? (line) => console.log(line) : null));
+    const again = range.mutant === null && seed % TWICE_EVERY === 0;
+    const print = range.verbose ? (line: string) => console.log(line) : null;
+    const stop = report(again ? runTwice(seed, wishes, print) : runSeed(seed, wishes, print));
     if (stop === true) return;
   }
 }
@@ -69,21 +77,27 @@ async function runHere(range: Wanted, report: (result: SeedResult) => boolean | 
 async function runAll(): Promise<number> {
   const began = performance.now();
   const failures: SeedResult[] = [];
-  let events = 0;
+  const tally = createTally();
   const note = (result: SeedResult): void => {
-    events += result.events;
+    tally.add(result);
     if (result.failure === null) return;
     failures.push(result);
     console.log(`FAILED ${replayLine(result)}\n       ${result.failure}`);
   };
-  if (wanted.seeds <= SEEDS_PER_WORKER || wanted.verbose) await runHere(wanted, note);
+  if (wanted.seeds <= SEEDS_PER_SHORT_WORKER || wanted.verbose) await runHere(wanted, note);
   else await inWorkers(wanted, note);
   if (wanted.seeds === 1 && failures.length === 0) console.log(`seed ${wanted.seed} passed`);
+  const isLong = wanted.seeds >= LONG_RUN_SEEDS;
+  if (isLong) console.log(["times seen", ...tally.all()].join("\n"));
+  const missing = tally.neverHit();
+  if (isLong || wanted.verbose) for (const mark of missing) console.log(`never seen: ${mark}`);
   const seconds = (performance.now() - began) / 1_000;
+  const { events, virtualMs } = tally;
+  const hours = (virtualMs / 3_600_000).toFixed(1);
   console.log(
-    `${wanted.seeds} seeds, ${events} events, ${Math.round(events / seconds)} events per second, ${failures.length} failures`,
+    `${wanted.seeds} seeds, ${hours} simulated hours, ${events} events, ${Math.round(events / seconds)} events per second, ${failures.length} failures`,
   );
-  return failures.length === 0 ? 0 : 1;
+  return failures.length === 0 && !(isLong && missing.length > 0) ? 0 : 1;
 }
 
 function replayLine({ seed }: SeedResult): string {
@@ -98,10 +112,12 @@ async function inWorkers(range: Wanted, report: (result: SeedResult) => boolean 
   let next = range.seed;
   let stopped = false;
   const end = range.seed + range.seeds;
+  const isShort = range.mutant !== null || range.seeds < LONG_RUN_SEEDS;
+  const share = isShort ? SEEDS_PER_SHORT_WORKER : SEEDS_PER_WORKER;
   const work = async (): Promise<void> => {
     while (next < end && !stopped) {
       const seed = next;
-      next = Math.min(end, seed + SEEDS_PER_WORKER);
+      next = Math.min(end, seed + share);
       for await (const result of worker({ ...range, seed, seeds: next - seed })) {
         if (stopped) return;
         stopped = report(result) === true;
@@ -152,7 +168,8 @@ async function hunt(range: Wanted, name: string): Promise<boolean> {
 
 async function huntAll(): Promise<number> {
   let survived = 0;
-  for (const { name } of MUTANTS) if (!(await hunt(wanted, name))) survived++;
+  for (const { name, within } of MUTANTS)
+    if (!(await hunt({ ...wanted, seeds: values.seeds === undefined ? within : wanted.seeds }, name))) survived++;
   console.log(`${MUTANTS.length} mutants, ${MUTANTS.length - survived} caught, ${survived} survived`);
   return survived === 0 ? 0 : 1;
 }

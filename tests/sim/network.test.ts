@@ -136,8 +136,8 @@ test("a dial to a process that does not live is refused at once, one over a cut 
   listen(world);
   world.run(1);
   const heals = [
-    world.network.cut((from, to) => from === "n2" && to === "n1"),
-    world.network.cut((from, to) => from === "n1" && to === "n2"),
+    world.network.cut((from, to) => from === "n2" && to === "n1", false),
+    world.network.cut((from, to) => from === "n1" && to === "n2", false),
   ];
   for (const heal of heals) {
     expect(dial(world).result).toMatchObject({ ok: false, refused: false });
@@ -182,7 +182,7 @@ test("an address is taken by one process at a time", () => {
 test("over a one-way cut, bytes pass in one direction and wait in the other until it is healed", () => {
   const world = createWorld();
   const { near, far } = connected(world);
-  const heal = world.network.cut((from, to) => from === "n2" && to === "n1");
+  const heal = world.network.cut((from, to) => from === "n2" && to === "n1", false);
   near.stream.write(Uint8Array.of(1));
   far.stream.write(Uint8Array.of(2));
   world.run(5_000);
@@ -196,7 +196,7 @@ test("over a one-way cut, bytes pass in one direction and wait in the other unti
 test("without acknowledgements the window fills and pending grows", () => {
   const world = createWorld({ windowBytes: 10_000 });
   const { near, far } = connected(world);
-  const heal = world.network.cut((from, to) => from === "n1" && to === "n2");
+  const heal = world.network.cut((from, to) => from === "n1" && to === "n2", false);
   near.stream.write(counted(9_000));
   world.run(1_000);
   expect(far.bytes.length).toBe(9_000);
@@ -309,4 +309,22 @@ test("links have delays of their own within the settings", () => {
   expect(Math.min(...times)).toBeGreaterThanOrEqual(10);
   expect(Math.max(...times)).toBeLessThanOrEqual(100);
   expect(new Set(times).size).toBeGreaterThan(10);
+});
+
+test("a cut that loses what is on its way lets it arrive after the healing, in order and once", () => {
+  const arrivedWhileCut = (losesFlight: boolean): readonly number[] => {
+    const world = createWorld();
+    const { near, far } = connected(world);
+    near.stream.write(Uint8Array.of(1, 2));
+    near.stream.write(Uint8Array.of(3));
+    const heal = world.network.cut(() => true, losesFlight);
+    world.run(1_000);
+    const early = [...far.bytes];
+    heal();
+    world.run(5_000);
+    expect(far.bytes).toEqual([1, 2, 3]);
+    return early;
+  };
+  expect(arrivedWhileCut(false)).toEqual([1, 2, 3]);
+  expect(arrivedWhileCut(true)).toEqual([]);
 });

@@ -35,8 +35,11 @@ export type Blocked = (from: string, to: string) => boolean;
 export interface SimNetwork {
   /** The Network port of the process `name`. What it does belongs to its present life: `kill` and `powerCut` end that. */
   hostOf(name: string): Network;
-  /** Cuts every directed pair for which `blocked` holds (one way, both ways, a bridge…), besides other cuts; the answer heals it. */
-  cut(blocked: Blocked): () => void;
+  /**
+   * Cuts every directed pair for which `blocked` holds (one way, both ways, a bridge…), besides other cuts; the answer heals it.
+   * `losesFlight`: what is on its way is lost as well, and sent again some time after the healing.
+   */
+  cut(blocked: Blocked, losesFlight: boolean): () => void;
   /** The process is gone, its system lives: dials are refused, the other sides of its connections learn of it. */
   kill(name: string): void;
   /** The whole machine falls silent; its next life answers what still comes for the old one with resets. */
@@ -212,6 +215,23 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
       pipe.stuck = false;
       pump(from, to);
     });
+  }
+
+  /** What is in the network does not arrive. The sender's system still holds it, and tries again later. */
+  function loseFlight(from: End, to: End): void {
+    const pipe = from.out;
+    // What a dead process has sent is nobody's any more: it arrives, or the other side's silence ends the connection.
+    if (pipe.flight.length === 0 || from.host.life !== from.life) return;
+    const lost = pipe.flight.splice(0).flatMap(({ bytes }) => {
+      if (bytes !== "end") return [bytes];
+      pipe.ending = true;
+      return [];
+    });
+    const size = lost.reduce((sum, bytes) => sum + bytes.length, 0);
+    pipe.waiting.unshift(...lost);
+    pipe.waitingBytes += size;
+    pipe.window -= size;
+    if (!pipe.stuck) retransmitLater(from, to);
   }
 
   /** Everything that is due by now comes as one piece, as a system hands over what it has. */
@@ -472,9 +492,13 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
         dial: (address, timeoutMs, done) => dial(host, address, timeoutMs, done),
       };
     },
-    cut: (blocked) => {
+    cut: (blocked, losesFlight) => {
       const own: Blocked = (from, to) => blocked(from, to);
       cuts.add(own);
+      for (const [a, b] of losesFlight ? connections : []) {
+        if (blocked(a.host.name, b.host.name)) loseFlight(a, b);
+        if (blocked(b.host.name, a.host.name)) loseFlight(b, a);
+      }
       return () => void cuts.delete(own);
     },
     kill,

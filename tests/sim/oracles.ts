@@ -2,9 +2,11 @@
 import { crc32 } from "../../src/lib/crc32.ts";
 import type { Queue } from "../../src/queue/queue.ts";
 import { freeze, restore } from "../../src/queue/snapshot.ts";
+import { checkCluster, checkDeep } from "../../src/raft/invariants.ts";
 import type { Raft } from "../../src/raft/raft.ts";
-import type { Configuration, LogIndex, Term } from "../../src/raft/types.ts";
+import type { Configuration, LogIndex, MemberId, Term } from "../../src/raft/types.ts";
 import type { Ledger } from "./ledger.ts";
+import { createQuorums, type DurableVote } from "./quorums.ts";
 
 /** One life of one node, as the oracles see it. */
 export interface Observed {
@@ -19,21 +21,21 @@ export interface Observed {
 interface Seen {
   term: Term;
   role: string;
+  votedFor: MemberId | null;
+  /** The configuration in force, and the newest snapshot's index. */
+  configuration: { readonly configuration: Configuration; readonly index: LogIndex } | null;
+  snapshotIndex: LogIndex;
+  durableIndex: LogIndex;
   commitIndex: LogIndex;
   appliedIndex: LogIndex;
   lastIndex: LogIndex;
-  lastTerm: Term;
-  /** The log is known to match the others' up to here. */
-  matchedTo: LogIndex;
 }
 
 export interface Oracles {
-  /** After every callback into this life. */
-  observe(life: Observed): void;
-  /** Compares the whole log of a life with all others. */
-  observeLog(life: Observed): void;
-  /** The term of every leader ever seen, in order. */
-  readonly leaderTerms: readonly Term[];
+  /** After every callback into this life. True when something has changed. */
+  observe(life: Observed): boolean;
+  /** Compares the whole logs of these lives with all others. */
+  observeLogs(lives: readonly Observed[]): void;
   readonly highestTerm: Term;
 }
 
@@ -42,28 +44,35 @@ const DIGEST_EVERY = 4;
 const RECOMPUTE_EVERY = 32;
 const PART_BYTES = 64 * 1024;
 
-export function createOracles(ledger: Ledger, fail: (what: string) => void): Oracles {
+export function createOracles(ledger: Ledger, durableVote: DurableVote, fail: (what: string) => void): Oracles {
   const lives = new Map<Observed, Seen>();
   const leaders = new Map<Term, string>();
   const records = new Map<LogIndex, Map<Term, number>>();
   const digests = new Map<LogIndex, { readonly digest: number; readonly who: string }>();
-  const leaderTerms: Term[] = [];
+  const quorums = createQuorums(ledger, durableVote, fail);
   let highestTerm: Term = 0;
 
-  function observe(life: Observed): void {
+  function observe(life: Observed): boolean {
     const inside = life.inspect();
-    if (inside === null) return;
+    if (inside === null) return false;
     const { raft, queue } = inside;
-    const seen = lives.get(life) ?? firstSight(life);
+    const known = lives.get(life);
+    const seen = known ?? firstSight(life);
     if (
+      known !== undefined &&
       seen.term === raft.currentTerm &&
       seen.role === raft.role &&
+      seen.votedFor === raft.votedFor &&
       seen.commitIndex === raft.commitIndex &&
       seen.appliedIndex === queue.appliedIndex &&
-      seen.lastIndex === raft.lastIndex
+      seen.lastIndex === raft.lastIndex &&
+      seen.durableIndex === raft.durableIndex &&
+      seen.configuration?.configuration === raft.configuration
     ) {
-      return;
+      return false;
     }
+    quorums.saw(raft);
+    if (known === undefined) quorums.began(raft);
     onlyForward(life.name, seen, raft, queue);
     if (raft.role === "leader" && (seen.role !== "leader" || seen.term !== raft.currentTerm))
       becameLeader(life.name, raft);
@@ -71,16 +80,46 @@ export function createOracles(ledger: Ledger, fail: (what: string) => void): Ora
     if (life.spoiledAt !== null) foundOut(life, life.spoiledAt);
     else if (queue.appliedIndex > seen.appliedIndex && queue.appliedIndex % DIGEST_EVERY === 0)
       applied(life.name, queue);
+    const configured = seen.configuration?.configuration !== raft.configuration;
+    if (configured || raft.commitIndex > seen.commitIndex) {
+      const sameLeadership = seen.role === "leader" && seen.term === raft.currentTerm;
+      quorums.configured(raft, sameLeadership ? seen.configuration : null);
+    }
+    const snapshotIndex = raft.snapshot?.index ?? 0;
+    if (known === undefined || snapshotIndex > seen.snapshotIndex) deep(life.name, raft);
     seen.term = raft.currentTerm;
     seen.role = raft.role;
+    seen.votedFor = raft.votedFor;
     seen.commitIndex = raft.commitIndex;
     seen.appliedIndex = queue.appliedIndex;
     seen.lastIndex = raft.lastIndex;
+    seen.durableIndex = raft.durableIndex;
+    seen.snapshotIndex = snapshotIndex;
+    if (configured) seen.configuration = { configuration: raft.configuration, index: raft.configurationIndex };
     highestTerm = Math.max(highestTerm, raft.currentTerm);
+    return true;
+  }
+
+  function deep(who: string, raft: Raft): void {
+    try {
+      checkDeep(raft);
+    } catch (error) {
+      fail(`${who}: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
 
   function firstSight(life: Observed): Seen {
-    const seen: Seen = { term: 0, role: "", commitIndex: 0, appliedIndex: 0, lastIndex: 0, lastTerm: 0, matchedTo: 0 };
+    const seen: Seen = {
+      term: 0,
+      role: "",
+      votedFor: null,
+      configuration: null,
+      snapshotIndex: 0,
+      durableIndex: 0,
+      commitIndex: 0,
+      appliedIndex: 0,
+      lastIndex: 0,
+    };
     lives.set(life, seen);
     return seen;
   }
@@ -109,7 +148,7 @@ export function createOracles(ledger: Ledger, fail: (what: string) => void): Ora
     if (other !== undefined && other !== raft.self)
       fail(`term ${raft.currentTerm} has two leaders: ${other} and ${raft.self}`);
     leaders.set(raft.currentTerm, raft.self);
-    leaderTerms.push(raft.currentTerm);
+    quorums.becameLeader(raft);
     if (raft.lastIndex < ledger.lastIndex)
       fail(`${who} leads term ${raft.currentTerm} with ${raft.lastIndex} entries; ${ledger.lastIndex} are committed`);
     for (let index = raft.firstIndex; index <= Math.min(raft.lastIndex, ledger.lastIndex); index++) {
@@ -130,6 +169,10 @@ export function createOracles(ledger: Ledger, fail: (what: string) => void): Ora
       const problem = ledger.commit(who, entry);
       if (problem !== null) fail(problem);
     }
+    if (raft.role !== "leader") return;
+    const { commitIndex, configuration, role, term } = seen;
+    const configurationIndex = role === "leader" && term === raft.currentTerm ? (configuration?.index ?? 0) : 0;
+    quorums.committed(raft, { commitIndex, configurationIndex });
   }
 
   function applied(who: string, queue: Queue): void {
@@ -148,10 +191,21 @@ export function createOracles(ledger: Ledger, fail: (what: string) => void): Ora
     if (found > spoiledAt) fail(`${name} was found to be right at index ${found}, but is wrong since ${spoiledAt}`);
   }
 
+  function observeLogs(observed: readonly Observed[]): void {
+    const rafts = observed.flatMap((life) => life.inspect()?.raft ?? []);
+    try {
+      checkCluster(rafts);
+    } catch (error) {
+      fail(error instanceof Error ? error.message : String(error));
+    }
+    for (const life of observed) observeLog(life);
+  }
+
   function observeLog(life: Observed): void {
     const inside = life.inspect();
     if (inside === null) return;
     const { raft } = inside;
+    deep(life.name, raft);
     for (let index = raft.firstIndex; index <= raft.lastIndex; index++) {
       const entry = raft.entryAt(index);
       if (entry === undefined) continue;
@@ -167,8 +221,7 @@ export function createOracles(ledger: Ledger, fail: (what: string) => void): Ora
 
   return {
     observe,
-    observeLog,
-    leaderTerms,
+    observeLogs,
     get highestTerm() {
       return highestTerm;
     },
@@ -185,14 +238,4 @@ export function digestOf(queue: Queue): number {
 function* partsOf(queue: Queue): Generator<Uint8Array> {
   const source = freeze(queue, PART_BYTES);
   for (let part = source.nextPart(); part !== null; part = source.nextPart()) yield part;
-}
-
-/** Does `members` hold a majority of every half of the configuration? */
-export function isQuorum(
-  configuration: Configuration,
-  holds: (member: Configuration["voters"][number]) => boolean,
-): boolean {
-  return [configuration.voters, configuration.outgoing].every(
-    (half) => half.length === 0 || half.filter(holds).length > half.length / 2,
-  );
 }

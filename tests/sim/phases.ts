@@ -28,9 +28,9 @@ export function play(stage: Stage): void {
   const { queueLimits: _, ...settings } = plan.settings;
   trace.event("run", JSON.stringify({ ...plan, settings }));
   found(stage);
-  const { clientPorts, history, after, reads, addresses } = stage;
+  const { clientPorts, history, after, reads, addresses, marks } = stage;
   const workload = startWorkload(plan.clients, { clientPorts, random: random.fork(), history, after, reads });
-  const admin = createAdmin({ caller: stage.newCaller(), random: random.fork(), trace, addresses, after });
+  const admin = createAdmin({ caller: stage.newCaller(), random: random.fork(), trace, marks, addresses, after });
   const faults = startFaults(world, plan, admin, random.fork());
   stage.wait(plan.safetyMs, ENOUGH_EVENTS);
   faults.cease();
@@ -92,7 +92,7 @@ function healMajority(stage: Stage, admin: Admin): void {
   for (const machine of world.machines) {
     if (!core.includes(machine) && random.chance(50)) world.kill(machine);
   }
-  world.cut("all but the healed majority", (from, to) => core.includes(from) !== core.includes(to));
+  world.cut("all but the healed majority", (from, to) => core.includes(from) !== core.includes(to), random.chance(50));
   for (const machine of core) world.keepUp(machine);
   const withinMs = ELECTION_TIMEOUTS_TO_LEADER * plan.settings.electionMaxMs + START_MS;
   stage.until("a leader of the healed majority", withinMs, () => leaderAmong(stage, core) !== undefined);
@@ -157,7 +157,7 @@ function mustBeStable(stage: Stage): void {
 }
 
 function judge({ world, oracles, ledger, history, sessionsExpire, fail, wait }: Stage): void {
-  for (const { life } of world.machines) if (life !== null) oracles.observeLog(life);
+  oracles.observeLogs(world.machines.flatMap(({ life }) => life ?? []));
   const problem =
     witnessAgainst(ledger, history, sessionsExpire) ??
     fifoViolation(fifoHistory(history, ({ session, number }) => ledger.replyTo(session, number)));

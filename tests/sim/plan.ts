@@ -5,6 +5,7 @@ import type { NodeSettings } from "../../src/server/types.ts";
 import type { DiskWeather } from "./disk.ts";
 import type { Trust } from "../../src/wire/network.ts";
 import { sharedSecret, type SimNetworkSettings } from "./network.ts";
+import { themed } from "./themes.ts";
 
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
 
@@ -21,6 +22,7 @@ export interface FaultIntervals {
   readonly clock: number;
   readonly transfer: number;
   readonly membership: number;
+  readonly midChange: number;
   readonly wipe: number;
   readonly diskError: number;
   readonly diskHang: number;
@@ -81,7 +83,7 @@ export function drawPlan(seed: number, wishes: PlanWishes = {}): Plan {
   const safetyMs = drawSafetyMs(random, wishes.short === true);
   const faults = drawFaults(random.fork(), nodes, safetyMs);
   const settings = drawSettings(random.fork(), faults.figure8 > 0);
-  return {
+  const plan: Plan = {
     seed,
     nodes,
     founding,
@@ -95,6 +97,7 @@ export function drawPlan(seed: number, wishes: PlanWishes = {}): Plan {
     faults,
     safetyMs,
   };
+  return wishes.short === true ? plan : themed(plan, wishes.nodes !== undefined);
 }
 
 /** Many short worlds find more than few long ones, but some bugs need a long history. */
@@ -201,5 +204,6 @@ function drawFaults(random: Random, nodes: number, safetyMs: number): FaultInter
     diskHang: sometimes(3_000),
     diskFull: sometimes(3_000),
     wrongState: nodes > 2 ? sometimes(6_000) : 0,
+    midChange: nodes > 1 ? sometimes(3_000) : 0,
   };
 }

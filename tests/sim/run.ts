@@ -16,6 +16,17 @@ export interface SeedResult {
   readonly virtualMs: number;
   readonly operations: number;
   readonly entries: number;
+  /** How often each named event was seen. */
+  readonly marks: Readonly<Record<string, number>>;
+}
+
+/** The same seed must be the same run, event for event. */
+export function runTwice(seed: number, wishes: PlanWishes, print: ((line: string) => void) | null): SeedResult {
+  const first = runSeed(seed, wishes, print);
+  const again = runSeed(seed, wishes);
+  if (first.hash === again.hash && first.events === again.events) return first;
+  const runs = `${first.events} events with hash ${first.hash}, then ${again.events} with ${again.hash}`;
+  return { ...first, failure: first.failure ?? `the seed is not one run: ${runs}` };
 }
 
 export function runSeed(
@@ -29,6 +40,7 @@ export function runSeed(
   let failure: string | null = null;
   let operations = 0;
   let entries = 0;
+  let marks: SeedResult["marks"] = {};
   try {
     const stage = createStage(drawPlan(seed, wishes), scheduler, trace);
     try {
@@ -36,6 +48,7 @@ export function runSeed(
     } finally {
       operations = stage.history.operations.length;
       entries = stage.ledger.lastIndex;
+      marks = stage.marks.counts();
     }
   } catch (error) {
     const thrown = error instanceof Error ? error.stack : String(error);
@@ -52,5 +65,6 @@ export function runSeed(
     virtualMs: scheduler.now(),
     operations,
     entries,
+    marks,
   };
 }

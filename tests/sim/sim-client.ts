@@ -6,6 +6,7 @@ import { type ErrorCode, ERRORS, type Failure } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import type { ServerMessage } from "../../src/wire/protocol.ts";
 import { type Call, equalBytes, type History, type Operation } from "./history.ts";
+import type { Marks } from "./marks.ts";
 import type { ClientHabits } from "./plan.ts";
 import type { Caller, Question } from "./sim-caller.ts";
 import type { Trace } from "./trace.ts";
@@ -24,6 +25,7 @@ export interface ClientPorts {
   readonly random: Random;
   readonly history: History;
   readonly trace: Trace;
+  readonly marks: Marks;
   readonly caller: Caller;
   readonly addresses: () => readonly string[];
   readonly after: (ms: number, run: () => void) => void;
@@ -67,7 +69,7 @@ const LEADERS_REFUSALS: ReadonlySet<ErrorCode> = new Set([
 type Ended = "fenced" | "expired" | "killed" | "closed";
 
 export function startClient(identity: Identity, habits: ClientHabits, ports: ClientPorts): SimClient {
-  const { random, history, trace, caller, fail } = ports;
+  const { random, history, trace, marks, caller, fail } = ports;
   const nonce = new Uint8Array(Array.from({ length: 16 }, () => random.below(256)));
   const lag = random.below(habits.answeredLag + 1);
   let lagging = lag > 0;
@@ -89,7 +91,9 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     ended = why;
     trace.event(identity.id, `process ended: ${why}`);
     caller.close();
+    if (why === "fenced" && open.size > 0) marks.hit("a session was fenced with numbers in flight");
     if (why !== "expired") return;
+    marks.hit("a session expired");
     for (const operation of open.values()) operation.fate = "unclear";
   };
   const later = (ms: number, run: () => void): void =>
@@ -103,6 +107,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   /** Where to try next, and after how long. */
   const elsewhere = (why: Failure | null, run: () => void): void => {
     if (ended !== null) return;
+    if (why !== null) marks.refused(why.code);
     const follow = why?.leader !== undefined && !random.chance(10);
     // Refusals that only a leader gives are no reason to leave it.
     const stay = why !== null && LEADERS_REFUSALS.has(why.code) && !random.chance(10);
@@ -130,6 +135,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
 
   function openRefused(code: ErrorCode, why: string): void {
     if (code === "SESSION_FENCED") return end("fenced");
+    marks.refused(code);
     if (code === "SESSIONS_FULL") return later(50 + random.below(200), openSession);
     fail(`${identity.id}: open refused with ${code}: ${why}`);
   }
@@ -141,12 +147,17 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     nextNumber = lastNumber + 1;
     // Another process may have opened a later session meanwhile: this late answer knows nothing of its numbers.
     const earlier = identity.operations.filter((operation) => operation.session < opened);
-    if (earlier.some((operation) => operation.fate === "answered" && operation.number > lastNumber)) startAfresh();
+    const known = identity.openings.filter((opening) => opening.session < opened);
+    const forgotten =
+      earlier.some((operation) => operation.fate === "answered" && operation.number > lastNumber) ||
+      known.some((opening) => opening.lastNumber > lastNumber);
+    if (forgotten) startAfresh();
     identity.openings.push({ session: opened, lastNumber });
     answeredTo = identity.acknowledgedUpTo;
     for (const operation of identity.operations) {
       if (operation.session >= opened) continue;
       giveUpIfFenced(operation);
+      askAgainIfKept(operation);
       if (operation.fate === "pending") open.set(operation.number, operation);
       else if (operation.fate === "answered") markAnswered(operation.number);
     }
@@ -156,10 +167,21 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   /** What the next OPEN after an operation's session did not count will never be executed. */
   function giveUpIfFenced(operation: Operation): void {
     if (operation.fate !== "pending") return;
-    const later = identity.openings.filter((opening) => opening.session > operation.session);
-    const fence = later.toSorted((a, b) => a.session - b.session)[0];
+    const fence = fenceOf(operation);
     if (fence === undefined || operation.number <= fence.lastNumber) return;
     operation.fate = ports.sessionsExpire ? "unclear" : "never";
+  }
+
+  /** Its process was told that the session is gone, and yet the numbers live on: it was fenced so long ago that nobody remembers. */
+  function askAgainIfKept(operation: Operation): void {
+    if (operation.fate === "unclear" && operation.number <= (fenceOf(operation)?.lastNumber ?? 0))
+      operation.fate = "pending";
+  }
+
+  /** The opening that fenced the session of this operation. */
+  function fenceOf(operation: Operation): Identity["openings"][number] | undefined {
+    const later = identity.openings.filter((opening) => opening.session > operation.session);
+    return later.toSorted((a, b) => a.session - b.session)[0];
   }
 
   /** The cluster knows fewer numbers than this client: its session expired meanwhile, and what was unclear stays so. */
@@ -190,6 +212,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
       const again = (): void => {
         // One that a later process has fenced off goes on too, until the cluster itself says so.
         if (operation.fate === "pending" || operation.fate === "never") attempt(operation, target);
+        else learnedElsewhere(operation);
       };
       // After a time-out the same number is under way elsewhere; of a late answer only a definite one counts.
       if (movedOn && message?.type !== "reply") return;
@@ -207,6 +230,12 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     });
   }
 
+  /** Another process of this client was told the answer meanwhile, and shares what it knows. */
+  function learnedElsewhere(operation: Operation): void {
+    if (operation.fate !== "answered" || !open.delete(operation.number)) return;
+    markAnswered(operation.number);
+  }
+
   function attemptFailed(operation: Operation, why: Failure, again: () => void): void {
     if (why.code === "SESSION_FENCED") return end("fenced");
     if (why.code === "SESSION_EXPIRED") return end("expired");
@@ -219,7 +248,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   function mustBeForgotten(operation: Operation, why: Failure): void {
     const kind = ERRORS[why.code].class;
     if (kind === "retry" || kind === "redirect" || kind === "unknown") return;
-    if (why.code === "FORGOTTEN" && operation.number <= identity.acknowledgedUpTo) return;
+    if (why.code === "FORGOTTEN" && operation.number <= identity.acknowledgedUpTo) return marks.refused(why.code);
     fail(`${nameOf(operation)} was answered before, and then refused with ${why.code}: ${why.message}`);
   }
 
@@ -246,6 +275,8 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     const fits = operation.call.type === "enqueue" ? reply.type === "enqueued" : reply.type === "dequeued";
     if (!fits) return fail(`${nameOf(operation)} was answered by ${reply.type}`);
     history.answer(operation, reply, bytes);
+    if (duplicate) marks.hit("a retry was answered with the stored answer");
+    if (reply.type === "dequeued" && reply.jobs.length === 0) marks.hit("a queue was found empty");
     trace.event(identity.id, `#${operation.number} ${describe(operation, history)}${duplicate ? " (duplicate)" : ""}`);
     ports.onAnswer(reply);
   }

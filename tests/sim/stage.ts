@@ -1,9 +1,10 @@
 // What does one seed's run consist of? The world, its clients and all who watch them, wired together; and the clock that drives them.
 import { type Random, seededRandom } from "../../src/lib/random.ts";
-import type { LogIndex } from "../../src/raft/types.ts";
+import type { HardState, LogIndex, MemberId } from "../../src/raft/types.ts";
 import { durableHolds, recoverDurable } from "./durable.ts";
 import { createHistory, type History } from "./history.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
+import { createMarks, type Marks } from "./marks.ts";
 import { holdsQuorum } from "./members.ts";
 import { createOracles, type Oracles } from "./oracles.ts";
 import type { Plan } from "./plan.ts";
@@ -27,6 +28,7 @@ export interface Stage {
   readonly oracles: Oracles;
   readonly history: History;
   readonly reads: Reads;
+  readonly marks: Marks;
   /** Sessions of this world are short-lived. */
   readonly sessionsExpire: boolean;
   after(ms: number, run: () => void): void;
@@ -59,9 +61,10 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
     failure ??= what;
   };
   const ledger = createLedger(queueLimits);
-  const oracles = createOracles(ledger, fail);
+  const oracles = createOracles(ledger, (member) => voteOnDisk(plan, world, member), fail);
   const history = createHistory();
-  const world = createWorld(plan, { scheduler, random: random.fork(), trace, ledger, oracles, fail });
+  const marks = createMarks();
+  const world = createWorld(plan, { scheduler, random: random.fork(), trace, ledger, oracles, marks, fail });
   const after = (ms: number, run: () => void): void => void scheduler.after(ms, run);
   const addresses = (): readonly string[] => world.machines.map((machine) => machine.address);
   const clientRandom = random.fork();
@@ -100,6 +103,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
     oracles,
     history,
     reads,
+    marks,
     sessionsExpire,
     after,
     addresses,
@@ -108,6 +112,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
       random: clientRandom.fork(),
       history,
       trace,
+      marks,
       caller: newCaller(),
       addresses,
       after,
@@ -141,4 +146,12 @@ function notDurable(plan: Plan, world: World, ledger: Ledger, index: LogIndex): 
     .some((configuration) => holdsQuorum([configuration], (member) => holders.has(member)));
   if (enough) return null;
   return `index ${index} was answered, but only ${[...holders].join(" ") || "nobody"} would keep it in a power cut`;
+}
+
+/** A vote that was counted must be on the voter's disk, whatever the voter says. */
+function voteOnDisk(plan: Plan, world: World, member: MemberId): HardState | null {
+  const machine = world.machines.find(({ self }) => self === member);
+  if (machine === undefined) return null;
+  const recovered = recoverDurable(machine.id, plan.settings.segmentBytes, machine.disk);
+  return typeof recovered === "string" ? null : recovered.hardState;
 }

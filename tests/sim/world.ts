@@ -17,6 +17,7 @@ import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types
 import { createSimDisk, type FailingOperation, type SimDisk } from "./disk.ts";
 import type { Ledger } from "./ledger.ts";
 import { createLife, enterDisk, enterNetwork, type Life } from "./life.ts";
+import type { Marks } from "./marks.ts";
 import { type ConfigurationSeen, inForce, mayBeLost } from "./members.ts";
 import { createSimNetwork, type SimNetwork } from "./network.ts";
 import type { Observed, Oracles } from "./oracles.ts";
@@ -86,7 +87,8 @@ export interface World {
   /** A removed node comes back as somebody new. */
   rejoin(machine: Machine): void;
   mayLoseDisk(machine: Machine): boolean;
-  cut(what: string, blocked: (from: Machine, to: Machine) => boolean): () => void;
+  /** `losesFlight`: with what is on its way. */
+  cut(what: string, blocked: (from: Machine, to: Machine) => boolean, losesFlight: boolean): () => void;
   healCuts(): void;
   /** Nothing is lost, slow or about to fail any more, and no clock runs far off. */
   calm(): void;
@@ -105,6 +107,7 @@ export interface WorldPorts {
   readonly trace: Trace;
   readonly ledger: Ledger;
   readonly oracles: Oracles;
+  readonly marks: Marks;
   readonly fail: (what: string) => void;
 }
 
@@ -114,7 +117,7 @@ const CALM_RATE = 1.1;
 const FULL_RETRY_MS = 300;
 
 export function createWorld(plan: Plan, ports: WorldPorts): World {
-  const { scheduler, random, trace, ledger, oracles, fail } = ports;
+  const { scheduler, random, trace, ledger, oracles, marks, fail } = ports;
   const machines: Machine[] = [];
   const byName = new Map<string, Machine>();
   const cuts = new Set<() => void>();
@@ -206,6 +209,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
         trace.event(machine.id, `${level}: ${text}`);
         // It would come back by itself; but nobody has touched its disk.
         if (event === "damaged" && !foundOut(machine)) fail(`${machine.id} does not trust its own data: ${text}`);
+        marks.told(text);
       },
       residentBytes: () => 0,
     };
@@ -236,7 +240,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const { configuration, configurationIndex } = inside.raft;
     if (machine.configuration?.configuration !== configuration)
       machine.configuration = { index: configurationIndex, configuration };
-    oracles.observe(life);
+    if (oracles.observe(life)) marks.saw(inside.raft);
     for (const look of watchers) if (look(machine)) watchers.delete(look);
   }
 
@@ -269,6 +273,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       });
       return;
     }
+    if (expected) marks.hit("a failing disk stopped a node");
     if (error !== null && !expected) return fail(`${machine.id} stopped by itself: ${error.code} ${error.message}`);
     if (machine.keepUp) return start(machine);
     if (expected) onDiskFailure();
@@ -282,6 +287,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     stopWaiters.delete(machine);
     network[how](machine.id);
     machine.disk[how]();
+    if (machines.every(({ life }) => life === null)) marks.hit("no machine was running");
   }
 
   function resume(machine: Machine, life: NodeLife): void {
@@ -393,12 +399,12 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       const spoiled = machines.filter((other) => other.onSpoiled !== null).flatMap(({ self }) => self ?? []);
       return machine.self !== null && mayBeLost(configurations(), new Set([...lost, ...spoiled]), machine.self);
     },
-    cut: (what, blocked) => {
+    cut: (what, blocked, losesFlight) => {
       trace.event("net", `cut: ${what}`);
       const heal = network.cut((from, to) => {
         const [a, b] = [byName.get(from), byName.get(to)];
         return a !== undefined && b !== undefined && blocked(a, b);
-      });
+      }, losesFlight);
       const healOnce = (): void => {
         if (!cuts.delete(healOnce)) return;
         trace.event("net", `healed: ${what}`);

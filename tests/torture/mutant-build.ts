@@ -12,7 +12,7 @@ export async function buildMutant(mutant: Mutant, directory: string): Promise<st
   for (const name of ["src", "package.json", "tsconfig.json"])
     cpSync(join(ROOT, name), join(copy, name), { recursive: true });
   symlinkSync(join(ROOT, "node_modules"), join(copy, "node_modules"));
-  await Bun.write(join(copy, mutant.file), await mutated(mutant));
+  for (const [file, text] of await mutated(mutant)) await Bun.write(join(copy, file), text);
   const binary = join(copy, "raftq");
   const problem = compile(copy, copy, binary);
   if (problem !== null) throw new Error(`the mutant ${mutant.name} does not build: ${problem}`);

@@ -1,0 +1,133 @@
+// Which bugs of sessions and queues did others ship? Each with who did, and how many seeds the simulator may need to catch it.
+import type { Mutant } from "../mutants.ts";
+
+export const QUEUE_MUTANTS: readonly Mutant[] = [
+  {
+    name: "snapshot-without-sessions",
+    what: "a snapshot holds the jobs and forgets the sessions",
+    within: 40,
+    edits: [
+      {
+        file: "src/queue/snapshot.ts",
+        find: "  const sessions = freezeSessions(queue.sessions);",
+        replace: "  const sessions: readonly Session[] = [];",
+      },
+    ],
+  },
+  {
+    name: "execute-out-of-order",
+    what: "a session executes a number although the one before it has not come",
+    within: 40,
+    edits: [
+      {
+        file: "src/queue/sessions.ts",
+        find: '  if (number === lastNumber + 1) return { type: "next" };',
+        replace: '  if (number > lastNumber) return { type: "next" };',
+      },
+    ],
+  },
+  {
+    name: "drop-unacknowledged-replies",
+    what: "the answer to the last number only is kept for a retry",
+    within: 40,
+    edits: [
+      {
+        file: "src/queue/sessions.ts",
+        find: "  session.lastNumber++;",
+        replace: `  session.lastNumber++;
+  session.answers.length = 0;
+  session.answeredUpTo = session.lastNumber - 1;`,
+      },
+    ],
+  },
+  {
+    name: "duplicates-in-leaders-memory",
+    what: "a number that was executed is executed again when it comes to another leader (redpanda#3039)",
+    within: 40,
+    edits: [
+      {
+        file: "src/queue/queue.ts",
+        find: `    case "answered":
+      return { index: entry.index, reply: standing.reply, duplicate: true };
+    case "refused":
+      return refuse(entry, standing.refusal);
+    case "ahead"`,
+        replace: `    case "answered":
+      return { index: entry.index, reply: encodeReply(executeBytes(queue, entry)), duplicate: true };
+    case "refused":
+      return refuse(entry, standing.refusal);
+    case "ahead"`,
+      },
+      {
+        file: "src/queue/queue.ts",
+        find: `      return { type: "answered", reply: standing.reply };
+    case "next":
+    case "ahead":`,
+        replace: `    case "next":
+    case "ahead":`,
+      },
+      {
+        file: "src/server/under-way.ts",
+        find: "      if (number !== expected) {",
+        replace: "      if (number > expected) {",
+      },
+    ],
+  },
+  {
+    name: "no-fencing",
+    what: "an older process of a client id goes on beside the newer one",
+    within: 40,
+    edits: [
+      {
+        file: "src/queue/sessions.ts",
+        find: `  const session = writable(sessions, found);
+  sessions.present.delete(session.id);
+  session.openings`,
+        replace: `  const session = writable(sessions, found);
+  sessions.present.set(session.id, { ...session });
+  session.openings`,
+      },
+    ],
+  },
+  {
+    name: "dequeue-drops-what-does-not-fit",
+    what: "a job that does not fit the answer any more is gone all the same",
+    within: 40,
+    edits: [
+      {
+        file: "src/queue/queue.ts",
+        find: `    if (job === null || (jobs.length > 0 && job.payload.length > room)) break;
+    drop(queue.jobs, job);`,
+        replace: `    if (job === null) break;
+    drop(queue.jobs, job);
+    if (jobs.length > 0 && job.payload.length > room) break;`,
+      },
+    ],
+  },
+  {
+    name: "numbers-forgotten-by-open",
+    what: "a client that opens again starts with number 1, and its retries run twice",
+    within: 40,
+    edits: [
+      {
+        file: "src/queue/sessions.ts",
+        find: "  session.numberAtOpen = session.lastNumber;",
+        replace: `  session.numberAtOpen = session.lastNumber;
+  session.lastNumber = session.answeredUpTo;
+  session.answers.length = 0;`,
+      },
+    ],
+  },
+  {
+    name: "acknowledged-too-much",
+    what: "an acknowledgement of some answers drops all of them (Raft section 6.3)",
+    within: 400,
+    edits: [
+      {
+        file: "src/queue/sessions.ts",
+        find: "  const until = Math.min(answeredUpTo, session.lastNumber);",
+        replace: "  const until = answeredUpTo > session.answeredUpTo ? session.lastNumber : session.answeredUpTo;",
+      },
+    ],
+  },
+];

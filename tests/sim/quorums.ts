@@ -1,0 +1,153 @@
+// Does a majority stand behind every leader, every commit and every change of members? Counted from outside, over what each member
+// itself holds; a leader's own count is not believed.
+import { encodeConfiguration } from "../../src/raft/configuration.ts";
+import { fieldsOf } from "../../src/raft/entry.ts";
+import type { Raft } from "../../src/raft/raft.ts";
+import {
+  type Configuration,
+  type HardState,
+  type LogIndex,
+  type Member,
+  type MemberId,
+  memberId,
+  type Term,
+} from "../../src/raft/types.ts";
+import { equalBytes } from "./history.ts";
+import type { Ledger } from "./ledger.ts";
+
+export interface Quorums {
+  /** Before the others: what this member is and holds now. */
+  saw(raft: Raft): void;
+  /** A life that was not seen before: what must it still know? */
+  began(raft: Raft): void;
+  becameLeader(raft: Raft): void;
+  /** A leader's commit index moved; `before` is what was seen last of this leadership. */
+  committed(raft: Raft, before: { readonly commitIndex: LogIndex; readonly configurationIndex: LogIndex }): void;
+  /** A node's configuration or commit index moved; `before` is what was seen last of this life. */
+  configured(raft: Raft, before: { readonly configuration: Configuration; readonly index: LogIndex } | null): void;
+}
+
+interface Vote {
+  readonly term: Term;
+  readonly candidate: MemberId;
+}
+
+/** What a power cut would leave of a member's term and vote; null: its disk is gone, or not readable now. */
+export type DurableVote = (member: MemberId) => HardState | null;
+
+export function createQuorums(ledger: Ledger, durableVote: DurableVote, fail: (what: string) => void): Quorums {
+  /** The newest life of each member; a dead one keeps what it had confirmed. */
+  const members = new Map<MemberId, Raft>();
+  const votes = new Map<Term, Map<MemberId, MemberId>>();
+  /** The newest vote of each member without which there would be no leader: it was surely given, so it must not be forgotten. */
+  const proven = new Map<MemberId, Vote>();
+
+  function saw(raft: Raft): void {
+    const { self, currentTerm, votedFor } = raft;
+    members.set(self, raft);
+    if (raft.campaign?.transfer === true) tookOver(raft);
+    if (votedFor === null) return;
+    const inTerm = votes.get(currentTerm) ?? new Map<MemberId, MemberId>();
+    if (inTerm.size === 0) votes.set(currentTerm, inTerm);
+    inTerm.set(self, votedFor);
+    const given = proven.get(self);
+    if (given !== undefined && given.term === currentTerm && given.candidate !== votedFor)
+      fail(`${self} voted for ${given.candidate} in term ${given.term}, and then for ${votedFor}`);
+  }
+
+  /** Who is told to take over has everything that the leader has: it takes nothing new while it hands over. */
+  function tookOver({ self, currentTerm, lastIndex }: Raft): void {
+    for (const giver of members.values()) {
+      const handsOver = giver.role === "leader" && giver.currentTerm === currentTerm - 1 && giver.transfer?.to === self;
+      // Except the end of a joint configuration.
+      if (handsOver && giver.lastIndex > lastIndex && giver.configurationIndex <= lastIndex)
+        fail(`${giver.self} handed over to ${self}, which has ${lastIndex} entries of ${giver.lastIndex}`);
+    }
+  }
+
+  function began({ self, currentTerm, votedFor }: Raft): void {
+    const given = proven.get(self);
+    if (given === undefined || currentTerm > given.term) return;
+    if (currentTerm < given.term) fail(`${self} forgot term ${given.term}, in which it voted`);
+    else if (votedFor !== given.candidate) fail(`${self} forgot its vote for ${given.candidate} in term ${given.term}`);
+  }
+
+  function becameLeader(raft: Raft): void {
+    const { self, currentTerm: term, configuration } = raft;
+    const inTerm = votes.get(term) ?? new Map<MemberId, MemberId>();
+    const given = [...inTerm].filter(([, candidate]) => candidate === self).map(([voter]) => voter);
+    if (!hasMajorities(configuration, (id) => given.includes(id)))
+      fail(`${self} leads term ${term} with the votes of ${given.join(" ")} only`);
+    for (const voter of given) {
+      const needed = voter !== self && !hasMajorities(configuration, (id) => id !== voter && given.includes(id));
+      if (!needed || (proven.get(voter)?.term ?? 0) >= term) continue;
+      proven.set(voter, { term, candidate: self });
+      const left = durableVote(voter);
+      const kept = left === null || left.currentTerm > term || (left.currentTerm === term && left.votedFor === self);
+      if (!kept) fail(`${voter} voted for ${self} in term ${term}, and a power cut would make it forget that`);
+    }
+  }
+
+  function committed(
+    raft: Raft,
+    before: { readonly commitIndex: LogIndex; readonly configurationIndex: LogIndex },
+  ): void {
+    const { commitIndex: index, configurations } = raft;
+    const term = raft.termAt(index);
+    if (term === undefined) return;
+    const holders = [...members].filter(([, other]) => holdsDurably(other, index, term)).map(([id]) => id);
+    // What was in force when it counted: the configuration seen before or a later one, but not the end of a joint one that this
+    // very step has committed.
+    const enough = configurations.some(({ index: at, configuration }, place) => {
+      if (at < before.configurationIndex) return false;
+      const previous = configurations[place - 1];
+      const endsJoint = at > before.configurationIndex && (previous?.configuration.outgoing.length ?? 0) > 0;
+      if (endsJoint && (previous?.index ?? 0) > before.commitIndex) return false;
+      return hasMajorities(configuration, (id) => holders.includes(id));
+    });
+    if (!enough)
+      fail(`${raft.self} commits index ${index} of term ${term}, durable on ${holders.join(" ") || "nobody"} only`);
+  }
+
+  function configured(
+    raft: Raft,
+    before: { readonly configuration: Configuration; readonly index: LogIndex } | null,
+  ): void {
+    const { self, configuration, configurationIndex, commitIndex } = raft;
+    const agreed = ledger.configurations.findLast((entry) => entry.index <= commitIndex);
+    if (agreed !== undefined && configurationIndex < agreed.index)
+      fail(`${self} has committed ${commitIndex} and does not know the members that index ${agreed.index} says`);
+    const committedHere = agreed?.index === configurationIndex ? agreed : null;
+    if (committedHere !== null && !equalBytes(fieldsOf(committedHere).body, encodeConfiguration(configuration)))
+      fail(`${self} has other members than the committed index ${configurationIndex} says`);
+    if (raft.role !== "leader" || before === null || before.index === 0 || configurationIndex <= before.index) return;
+    if (before.index > commitIndex)
+      fail(`${self} changes the members at ${configurationIndex} before the change at ${before.index} is committed`);
+    if (!mayFollow(before.configuration, configuration))
+      fail(
+        `${self}: the members at ${before.index} and at ${configurationIndex} have majorities without a common member`,
+      );
+  }
+
+  return { saw, began, becameLeader, committed, configured };
+}
+
+function holdsDurably(raft: Raft, index: LogIndex, term: Term): boolean {
+  if (raft.snapshot !== null && raft.snapshot.index >= index) return true;
+  return raft.durableIndex >= index && raft.termAt(index) === term;
+}
+
+/** Counted here and not by the product's own function. */
+function hasMajorities({ voters, outgoing }: Configuration, holds: (member: MemberId) => boolean): boolean {
+  const has = (half: readonly Member[]): boolean =>
+    half.length === 0 || 2 * half.filter((member) => holds(memberId(member))).length > half.length;
+  return voters.length > 0 && has(voters) && has(outgoing);
+}
+
+/** Equal voters, or a step into or out of joint consensus: any two majorities have a member in common. */
+function mayFollow(before: Configuration, after: Configuration): boolean {
+  const same = (a: readonly Member[], b: readonly Member[]): boolean =>
+    a.length === b.length && a.every((member) => b.some((other) => memberId(other) === memberId(member)));
+  if (before.outgoing.length > 0) return after.outgoing.length === 0 && same(before.voters, after.voters);
+  return same(before.voters, after.outgoing.length > 0 ? after.outgoing : after.voters);
+}
