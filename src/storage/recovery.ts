@@ -61,7 +61,7 @@ export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): R
   }
   const chain = meta === null ? [] : followChain(found, headOf(head, found, meta), meta.floorSegment);
   const frames = chain.flatMap((link, at) => readFrames(link, chain[at + 1]?.first.previous ?? null));
-  if (meta === null) for (const begun of found) if (begun.first !== null) refuseDataWithoutMeta(begun);
+  if (meta === null) refuseDataWithoutMeta(found);
 
   const last = chain.at(-1);
   const tornBytes = last === undefined ? 0 : judgeTail(last, frames);
@@ -207,12 +207,18 @@ function refuseFramesWithoutStart(found: FoundSegment, blockBytes: number): void
   throw corrupt(found.path, 0, `its header or first frame is unreadable, but a whole frame follows at byte ${frame}`);
 }
 
-/** Before the first meta is durable, a log holds at most opening frames that continue nothing. */
-function refuseDataWithoutMeta(head: FoundSegment): void {
-  const link = asLink(head);
-  const isFirst = link.first.previous.segment === NO_FRAME.segment;
-  if (isFirst && readFrames(link, null).every(({ frame }) => frame.content.kind === "opening")) return;
-  throw missing(`${META_PATH} is missing, but ${head.path} holds a log: the term and vote of this node are lost`);
+/**
+ * Before the first meta is durable, no segment holds more than an opening frame that follows nothing. Every segment is looked at:
+ * the newest one is as empty after a start that wrote nothing, and names the frame before it.
+ */
+function refuseDataWithoutMeta(found: readonly FoundSegment[]): void {
+  for (const segment of found) {
+    if (segment.first === null) continue;
+    const link = asLink(segment);
+    const isFirst = samePointer(link.first.previous, NO_FRAME);
+    if (isFirst && readFrames(link, null).every(({ frame }) => frame.content.kind === "opening")) continue;
+    throw missing(`${META_PATH} is missing, but ${segment.path} holds a log: the term and vote of this node are lost`);
+  }
 }
 
 const isEmpty = ({ frame }: PlacedFrame): boolean =>

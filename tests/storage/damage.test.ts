@@ -282,6 +282,32 @@ test("one damaged meta slot is repaired; two are corruption; without meta there 
   expect((await refused(await with1(image, "meta", new Uint8Array(0)))).code).toBe("CORRUPT");
 });
 
+test("without meta an old log is corruption also when its newest segment is still empty, after a start that wrote nothing", async () => {
+  for (const starts of [1, 2, 3]) {
+    const bench = createSimBench();
+    let storage = await opened(bench);
+    await persist(bench, storage, { hardState: hardState(2, VOTE), entries: entries(1, 3) });
+    for (let at = 0; at < starts; at++) {
+      await close(bench, storage);
+      storage = await opened(bench);
+    }
+    bench.kill();
+    const image = imageOf(bench);
+    expect(
+      framesIn(image)
+        .at(-1)!
+        .frames.map((frame) => frame.content.kind),
+    ).toEqual(["opening"]);
+    const error = await refused(await with1(image, "meta", null));
+    expect(error.code).toBe("CORRUPT");
+    expect(error.message).toContain("meta is missing");
+    // Also when nothing but that newest segment is left: it names a frame before it.
+    const older = framesIn(image).slice(0, -1);
+    const gone = new Map<string, Uint8Array | null>(older.map(({ file }) => [file, null]));
+    expect((await refused(await benchWith(image, gone.set("meta", null)))).code).toBe("CORRUPT");
+  }
+});
+
 test("a meta that is older than the log, put back from a copy, is corruption: its vote may be an older one too", async () => {
   const bench = createSimBench();
   let storage = await opened(bench);
