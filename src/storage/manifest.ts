@@ -73,6 +73,7 @@ function readFields(bytes: Uint8Array): Manifest {
   const time = reader.uint();
   const configuration = decodeConfiguration(reader.binary(bytes.length));
   const numbers = reader.array(2, bytes.length);
+  if (numbers % 2 !== 0) throw new Malformed("a part has a length and a checksum");
   const parts: Part[] = [];
   for (let at = 0; at < numbers; at += 2) parts.push({ bytes: reader.uint(U32), crc: reader.uint(U32) });
   reader.end();

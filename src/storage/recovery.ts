@@ -61,7 +61,7 @@ export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): R
   }
   const chain = meta === null ? [] : followChain(found, headOf(head, found, meta), meta.floorSegment);
   const frames = chain.flatMap((link, at) => readFrames(link, chain[at + 1]?.first.previous ?? null));
-  if (meta === null) refuseDataWithoutMeta(found);
+  if (meta === null) refuseDataWithoutMeta(found, blockBytes);
 
   const last = chain.at(-1);
   const tornBytes = last === undefined ? 0 : judgeTail(last, frames);
@@ -208,16 +208,14 @@ function refuseFramesWithoutStart(found: FoundSegment, blockBytes: number): void
 }
 
 /**
- * Before the first meta is durable, no segment holds more than an opening frame that follows nothing. Every segment is looked at:
- * the newest one is as empty after a start that wrote nothing, and names the frame before it.
+ * Before the first meta is durable, a segment holds at most its header and an opening frame, which fills one block and follows
+ * nothing. Every segment is looked at: the newest one is as empty after a start that wrote nothing, and names the frame before it.
  */
-function refuseDataWithoutMeta(found: readonly FoundSegment[]): void {
-  for (const segment of found) {
-    if (segment.first === null) continue;
-    const link = asLink(segment);
-    const isFirst = samePointer(link.first.previous, NO_FRAME);
-    if (isFirst && readFrames(link, null).every(({ frame }) => frame.content.kind === "opening")) continue;
-    throw missing(`${META_PATH} is missing, but ${segment.path} holds a log: the term and vote of this node are lost`);
+function refuseDataWithoutMeta(found: readonly FoundSegment[], blockBytes: number): void {
+  for (const { path, bytes, first } of found) {
+    const opensOnly = first === null || (first.content.kind === "opening" && samePointer(first.previous, NO_FRAME));
+    if (opensOnly && bytes.subarray(2 * blockBytes).every((byte) => byte === 0)) continue;
+    throw missing(`${META_PATH} is missing, but ${path} holds a log: the term and vote of this node are lost`);
   }
 }
 

@@ -57,6 +57,7 @@ export function decodeSegmentHeader(
   if (crc32(header.subarray(0, AT_CRC), named.salt) !== view.getUint32(AT_CRC)) return null;
   if (view.getUint32(AT_SEGMENT) !== named.segment || view.getUint32(AT_SALT) !== named.salt) return null;
   const blockBytes = view.getUint32(AT_BLOCK_BYTES);
-  if (blockBytes < MIN_BLOCK_BYTES) return null;
-  return { path, segment: named.segment, salt: named.salt, blockBytes, bytes: view.getUint32(AT_BYTES) };
+  const bytes = view.getUint32(AT_BYTES);
+  if (blockBytes < MIN_BLOCK_BYTES || blockBytes >= bytes) return null;
+  return { path, segment: named.segment, salt: named.salt, blockBytes, bytes };
 }

@@ -405,3 +405,29 @@ test("meta that is lost is noticed also when the newest segment says nothing yet
   bench.disk.delete("meta");
   expect((await refused(bench)).code).toBe("CORRUPT");
 });
+
+test("without meta, a log is not taken for an unfinished first start because its frames cannot be read any more", async () => {
+  const { image, file } = await threeBatches();
+  const bytes = image.get(file)!.slice();
+  // Every frame behind the opening one is damaged: as bytes they are there.
+  for (let offset = 2 * BLOCK; offset < bytes.length; offset += BLOCK) bytes[offset]! ^= 1;
+  const error = await refused(
+    await benchWith(
+      image,
+      new Map([
+        ["meta", null],
+        [file, bytes],
+      ]),
+    ),
+  );
+  expect(error.code).toBe("CORRUPT");
+  expect(error.message).toContain("meta is missing");
+});
+
+test("without meta and log, a snapshot that is left is not deleted by a new start", async () => {
+  const image = await longLog();
+  const lost = [...image.keys()].filter((file) => !file.startsWith("g0/snapshot/"));
+  const error = await refused(await benchWith(image, new Map(lost.map((file) => [file, null]))));
+  expect(error.code).toBe("CORRUPT");
+  expect(error.message).toContain("g0/snapshot/20-1");
+});

@@ -4,6 +4,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { encodeMetaSlot } from "../../src/storage/meta.ts";
+import { decodeManifest, encodeManifest } from "../../src/storage/manifest.ts";
+import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/storage/segment.ts";
 import { MAX_PART_BYTES } from "../../src/storage/types.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
 import {
@@ -138,6 +140,34 @@ test("a manifest is laid out as FORMAT.md says", () => {
   expect(bytes.readUInt32BE(8)).toBe(1);
   expect(bytes.readUInt32BE(12)).toBe(crc32(bytes.subarray(16), crc32(bytes.subarray(0, 12))));
   expect([...bytes.subarray(16, 20)]).toEqual([0x96, 12, 2, 1]);
+});
+
+test("a manifest whose list of parts is not made of pairs is refused, although its checksum is right", () => {
+  const whole = encodeManifest({ meta: snapshotMeta(20), parts: [{ bytes: 1, crc: 2 }] }, 1);
+  expect(decodeManifest(whole, 1)?.parts).toEqual([{ bytes: 1, crc: 2 }]);
+  // As an array of 1 or 3 values, followed by two or four: another reader would find other values.
+  for (const [count, values] of [
+    [1, [1, 2]],
+    [3, [1, 2, 3, 4]],
+  ] as const) {
+    const forged = new Uint8Array([...whole.subarray(0, -3), 0x90 | count, ...values]);
+    new DataView(forged.buffer).setUint32(12, crc32(forged.subarray(16), crc32(forged.subarray(0, 12))));
+    expect(decodeManifest(forged, 1)).toBeNull();
+  }
+});
+
+test("a segment whose header names blocks larger than the file is no segment", () => {
+  const segment = {
+    path: "g0/log/0000000007-9af3c2d1.seg",
+    segment: 7,
+    salt: 0x9af3c2d1,
+    blockBytes: BLOCK,
+    bytes: 8 * BLOCK,
+  };
+  const read = (given: typeof segment) => decodeSegmentHeader(segment.path, segment, encodeSegmentHeader(given, 1));
+  expect(read(segment)).toEqual(segment);
+  expect(read({ ...segment, bytes: BLOCK })).toBeNull();
+  expect(read({ ...segment, bytes: 0 })).toBeNull();
 });
 
 test("an entry's record lies in the log as it is", async () => {

@@ -1,0 +1,310 @@
+// Can a body in the log, a stored reply or a snapshot make the queue do anything but execute, refuse, or say Malformed?
+import { QUEUE } from "../../src/config.ts";
+import { RaftqError } from "../../src/lib/errors.ts";
+import { Malformed } from "../../src/lib/msgpack.ts";
+import type { Random } from "../../src/lib/random.ts";
+import {
+  decodeCommand,
+  decodeOpen,
+  decodeTouch,
+  decodeVersion,
+  encodeCommand,
+  encodeOpen,
+  encodeTouch,
+  encodeVersion,
+} from "../../src/queue/commands.ts";
+import { apply, createQueue, lookUp, type Queue } from "../../src/queue/queue.ts";
+import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
+import { freeze, restore } from "../../src/queue/snapshot.ts";
+import type { Command, EntryFields, QueueLimits, Reply } from "../../src/queue/types.ts";
+import { KIND_NAMES } from "../../src/raft/entry.ts";
+import { expectSameValues } from "./compare.ts";
+import { mutate } from "./mutate.ts";
+import { about, choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
+
+const LIMITS: QueueLimits = {
+  ...QUEUE,
+  maxSessions: 3,
+  sessionExpiryMs: 500,
+  maxReplies: 4,
+  maxReplyBytes: 300,
+  noncesRemembered: 2,
+  maxPayloadBytes: 200,
+  maxJobsPerCommand: 5,
+};
+
+function randomCommand(random: Random): Command {
+  const queue = pick(random, ["default", "default", "default", "other", ""]);
+  switch (random.below(5)) {
+    case 0:
+    case 1: {
+      const jobs = Array.from({ length: random.between(1, 6) }, () => ({
+        encoding: random.below(3),
+        payload: randomBytes(random, random.chance(90) ? random.below(30) : random.below(300)),
+      }));
+      return { type: "enqueue", queue, jobs };
+    }
+    case 2:
+    case 3: {
+      const maxBytes = pick(random, [0, 1, 100, 2 ** 40]);
+      return { type: "dequeue", queues: [queue], max: random.between(1, 9), maxBytes, leaseMs: 0, waitMs: 0 };
+    }
+    default:
+      return { type: "settle" };
+  }
+}
+
+const nonce = (random: Random): Uint8Array => new Uint8Array(16).fill(random.below(4));
+
+/** One decoder on `input`: what it accepts is the same to msgpackr, and comes back from its own encoding. */
+function runDecoder<T>(input: Uint8Array, decode: (bytes: Uint8Array) => T, encode: (value: T) => Uint8Array): boolean {
+  let value: T;
+  try {
+    value = decode(input);
+  } catch (error) {
+    if (error instanceof Malformed) return false;
+    throw error;
+  }
+  const encoded = encode(value);
+  expectThat(Bun.deepEquals(decode(encoded), value, true), "it comes back as another value");
+  expectSameValues(input, encoded);
+  return true;
+}
+
+/** Which of the decoders take it: they are fed the same bytes, since only the kind of an entry tells them apart. */
+export const commands: FuzzTarget = {
+  name: "commands",
+  maxMs: 50,
+  generate: (random) => {
+    switch (random.below(4)) {
+      case 0:
+        return encodeOpen({ clientId: pick(random, ["c1", "ü", "x".repeat(64)]), nonce: nonce(random) });
+      case 1:
+        return encodeTouch(Array.from({ length: random.below(5) }, () => random.below(2 ** 32)));
+      case 2:
+        return encodeVersion(random.below(3));
+      default:
+        return encodeCommand(randomCommand(random));
+    }
+  },
+  run: (input) => {
+    const taken = [
+      runDecoder(input, (bytes) => decodeCommand(bytes, QUEUE), encodeCommand),
+      runDecoder(input, decodeOpen, encodeOpen),
+      runDecoder(input, decodeTouch, encodeTouch),
+      runDecoder(input, decodeVersion, encodeVersion),
+    ];
+    if (taken[0] === true) return decodeCommand(input, QUEUE).type;
+    return taken.some(Boolean) ? taken.join() : refusalOf(() => decodeCommand(input, QUEUE));
+  },
+};
+
+function refusalOf(decode: () => unknown): string {
+  try {
+    decode();
+    return "taken";
+  } catch (error) {
+    if (error instanceof Malformed) return gist(error.message);
+    throw error;
+  }
+}
+
+function randomReply(random: Random): Reply {
+  const index = random.below(2 ** 32);
+  switch (random.below(6)) {
+    case 0:
+      return { type: "enqueued", index, firstId: random.below(99), count: random.below(9) };
+    case 1: {
+      const job = () => ({
+        id: random.below(2 ** 32),
+        encoding: random.below(256),
+        payload: randomBytes(random, random.below(40)),
+      });
+      return { type: "dequeued", index, jobs: Array.from({ length: random.below(5) }, job) };
+    }
+    case 2:
+      return { type: "void", index };
+    case 3:
+      return { type: "opened", index, session: index, lastNumber: random.below(9), expiresMs: 1 };
+    case 4:
+      return { type: "closed", index };
+    default:
+      return { type: "refused", index, code: "NO_QUEUE", message: "there is none" };
+  }
+}
+
+export const replies: FuzzTarget = {
+  name: "replies",
+  maxMs: 50,
+  generate: (random) => encodeReply(randomReply(random)),
+  run: (input) => {
+    if (!runDecoder(input, decodeReply, encodeReply)) return refusalOf(() => decodeReply(input));
+    return decodeReply(input).type;
+  },
+};
+
+/** A log of entries read from choices: some as clients write them, some with hostile bodies. */
+export const log: FuzzTarget = {
+  name: "log",
+  maxMs: 200,
+  generate: (random) => randomBytes(random, random.between(20, 700)),
+  run: (input) => {
+    const choices = choicesOf(input);
+    let queue = createQueue(LIMITS);
+    const words = new Set<string>();
+    let time = 0;
+    for (let index = 1; choices.left() > 0 && index <= 200; index++) {
+      time += choices.chance(10) ? choices.below(1_000) : choices.below(20);
+      const entry = drawEntry(queue, index, time, choices);
+      words.add(`${entry.kind} ${applyOne(queue, entry)}`);
+      if (queue.appliedIndex < index) break;
+      expectSound(queue);
+      if (choices.chance(5)) queue = thawed(queue);
+    }
+    thawed(queue);
+    return [...words].join("\n");
+  },
+};
+
+function drawEntry(queue: Queue, index: number, time: number, choices: Random): EntryFields {
+  const kind = choices.chance(70) ? "command" : choices.chance(50) ? "open" : pick(choices, KIND_NAMES);
+  const sessions = [...queue.sessions.present.values()];
+  const session = sessions.length === 0 || choices.chance(10) ? null : pick(choices, sessions);
+  const number = Math.max(0, (session?.lastNumber ?? 0) + (choices.chance(80) ? 1 : choices.between(-3, 3)));
+  const answeredUpTo = choices.chance(60) ? (session?.answeredUpTo ?? 0) : choices.below(2 ** 32);
+  const body = choices.chance(80) ? validBody(kind, choices, sessions) : randomBytes(choices, choices.below(40));
+  const flags = choices.chance(1) ? 1 : 0;
+  return {
+    index,
+    term: 1,
+    kind,
+    flags,
+    time,
+    wall: 0,
+    session: session?.id ?? choices.below(300),
+    number,
+    answeredUpTo,
+    body,
+  };
+}
+
+function validBody(
+  kind: EntryFields["kind"],
+  choices: Random,
+  sessions: readonly { readonly id: number }[],
+): Uint8Array {
+  if (kind === "command") return encodeCommand(randomCommand(choices));
+  if (kind === "open") return encodeOpen({ clientId: pick(choices, ["a", "b", "c", "d"]), nonce: nonce(choices) });
+  if (kind === "touch") return encodeTouch(sessions.map(({ id }) => id));
+  return kind === "version" ? encodeVersion(1) : new Uint8Array(0);
+}
+
+/** What the entry's reply says; an entry from a newer raftq must stop the node before anything has changed. */
+function applyOne(queue: Queue, entry: EntryFields): string {
+  try {
+    const { reply, duplicate } = apply(queue, entry);
+    if (reply === null) return "unanswered";
+    const said = decodeReply(reply);
+    if (entry.kind === "command") expectAnswered(queue, entry);
+    return `${said.type === "refused" ? said.code : said.type} ${duplicate}`;
+  } catch (error) {
+    if (!(error instanceof RaftqError) || error.code !== "VERSION") throw error;
+    expectThat(queue.appliedIndex === entry.index - 1, "an entry that stops the node has changed something");
+    return "VERSION";
+  }
+}
+
+/** Whatever the number was, asking again never throws and never executes a second time. */
+function expectAnswered(queue: Queue, { session, number, body }: EntryFields): void {
+  const found = lookUp(queue, session, number, body);
+  if (found.type === "answered") decodeReply(found.reply);
+}
+
+function expectSound(queue: Queue): void {
+  const { jobs, sessions, limits } = queue;
+  expectThat(jobs.count >= 0 && jobs.bytes >= 0, "there are fewer jobs than none");
+  expectThat(sessions.present.size <= limits.maxSessions, "there are more sessions than the limit");
+  for (const session of sessions.present.values()) {
+    expectThat(session.answers.length === session.lastNumber - session.answeredUpTo, "answers are missing");
+    expectThat(session.answers.length <= limits.maxReplies, "more answers are kept than the limit");
+    const bytes = session.answers.reduce((sum, { reply }) => sum + reply.length, 0);
+    expectThat(bytes === session.answerBytes, "the answers are miscounted");
+    expectThat(session.openings.length <= limits.noncesRemembered, "more nonces are remembered than the limit");
+  }
+}
+
+const PART_BYTES = 200;
+
+function partsOf(queue: Queue): Uint8Array[] {
+  const frozen = freeze(queue, PART_BYTES);
+  const parts: Uint8Array[] = [];
+  for (let part = frozen.nextPart(); part !== null; part = frozen.nextPart()) parts.push(part);
+  return parts;
+}
+
+/** Through bytes and back: the same state has the same bytes. */
+function thawed(queue: Queue): Queue {
+  const parts = partsOf(queue);
+  const back = restore(parts);
+  const again = partsOf(back);
+  expectThat(
+    parts.length === again.length && parts.every((part, at) => sameBytes(part, again[at]!)),
+    "a restored state has other bytes",
+  );
+  expectSound(back);
+  return back;
+}
+
+/** Parts that say of themselves where they end: two bytes of length each. */
+const LENGTH_BYTES = 2;
+
+export const state: FuzzTarget = {
+  name: "state",
+  maxMs: 200,
+  generate: (random) => {
+    const queue = createQueue(LIMITS);
+    let time = 0;
+    for (let index = 1; index <= random.between(0, 60); index++) {
+      time += random.below(20);
+      const entry = drawEntry(queue, index, time, random);
+      if (entry.flags === 0 && entry.kind !== "batch" && entry.kind !== "version") apply(queue, entry);
+      if (queue.appliedIndex < index) break;
+    }
+    return packed(partsOf(queue));
+  },
+  mutate: (input, random) => {
+    const parts = unpacked(input);
+    const at = random.below(parts.length + 1);
+    if (random.chance(5)) parts.splice(at, 1);
+    else if (at < parts.length) parts[at] = mutate(parts[at]!, random);
+    return packed(parts);
+  },
+  run: (input) => {
+    let queue: Queue;
+    try {
+      queue = restore(unpacked(input));
+    } catch (error) {
+      if (error instanceof Malformed) return gist(error.message);
+      throw error;
+    }
+    thawed(queue);
+    return `restored ${about(queue.ready)} ${queue.sessionCount}`;
+  },
+};
+
+function packed(parts: readonly Uint8Array[]): Uint8Array {
+  return new Uint8Array(
+    Buffer.concat(parts.flatMap((part) => [Uint8Array.of(part.length >> 8, part.length & 0xff), part])),
+  );
+}
+
+function unpacked(input: Uint8Array): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  for (let at = 0; at + LENGTH_BYTES <= input.length;) {
+    const length = (input[at] ?? 0) * 256 + (input[at + 1] ?? 0);
+    at += LENGTH_BYTES;
+    parts.push(input.slice(at, at + length));
+    at += length;
+  }
+  return parts;
+}
