@@ -70,9 +70,33 @@ export const STORAGE = {
 } as const;
 
 export const SERVER = {
-  maxConnections: 4_096,
-  /** Requests of one connection that wait for their answer. */
+  /** Connections by kind; an idle one costs some 10 KiB. A process that may open fewer files has fewer (`placesWithin`). */
+  places: {
+    /** Who has not said hello yet. A member or client says it within a round trip. */
+    maxStrangers: 1_024,
+    maxClients: 16_384,
+    /** One address, however many programs are behind it, leaves places for others. */
+    maxClientsPerAddress: 4_096,
+    /** Four for each member of the largest configuration there can be. */
+    maxPeers: 256,
+    maxPeersPerMember: 4,
+  },
+  /** Sockets that are closing still say their last words, for `closeTimeoutMs`. */
+  maxClosing: 512,
+  /** Files of the log and of snapshots, links to members, what the runtime itself has open. */
+  otherFiles: 128,
+  /** What all connections hold together: frames that are not whole yet, and answers that were not read yet. */
+  maxHeldBytes: 256 * MiB,
+  /** Requests that wait for their answer, and the bytes of their commands: of one connection, and of all. */
   maxInFlightPerConnection: 4_096,
+  maxInFlight: 65_536,
+  /** A client's whole window of the largest commands. */
+  maxInFlightBytesPerConnection: 72 * MiB,
+  maxInFlightBytes: 256 * MiB,
+  /** Making one takes a millisecond or more; heartbeats must not wait for many. */
+  maxLogPagesPerTurn: 8,
+  /** Sessions of one connection that are kept alive while it is idle. */
+  maxSessionsPerConnection: 1_024,
   /** An election takes about this long: a request that waits for it is spared a retry and its back-off. */
   noLeaderWaitMs: 100,
   /** The same refusal is told again after this; and no more different ones than so many meanwhile. */
@@ -113,6 +137,10 @@ export const QUEUE = {
   checkpointEntries: 4_096,
   /** A snapshot stands for a checkpoint, so large commands must not put it off: a fraction of STORAGE.compactMinBytes. */
   checkpointBytes: 1 * MiB,
+  /** Memory of the jobs that wait, on every node. Beyond it: QUEUE_FULL. */
+  maxReadyBytes: 1_024 * MiB,
+  /** Memory of all sessions' answers. Beyond it sessions that keep more than an equal share get WINDOW_FULL. */
+  maxAnswerBytes: 256 * MiB,
 } as const;
 
 export const CLIENT = {
@@ -178,6 +206,23 @@ export const CLUSTER = {
   lastLogBytes: 4 * KiB,
 } as const;
 
+/** The places of a node whose process may open `files` files: the defaults, or fewer of each kind. */
+export function placesWithin(files: number): {
+  readonly places: { readonly [K in keyof typeof SERVER.places]: number };
+  /** Accepted sockets, those that are closing included. */
+  readonly maxSockets: number;
+} {
+  const { places, maxClosing, otherFiles } = SERVER;
+  const free = Math.max(32, files - otherFiles);
+  const maxPeers = Math.min(places.maxPeers, Math.floor(free / 8));
+  const maxStrangers = Math.min(places.maxStrangers, Math.floor(free / 4));
+  const closing = Math.min(maxClosing, Math.floor(free / 8));
+  const maxClients = Math.min(places.maxClients, free - maxPeers - maxStrangers - closing);
+  const maxClientsPerAddress = Math.min(places.maxClientsPerAddress, maxClients);
+  const maxSockets = maxClients + maxStrangers + maxPeers + closing;
+  return { places: { ...places, maxPeers, maxStrangers, maxClients, maxClientsPerAddress }, maxSockets };
+}
+
 /** Why the flags of a node cannot work together, or null. `heartbeat` must fit several times into `election`. */
 export function timingProblem(heartbeatMs: number, electionMinMs: number, electionMaxMs: number): string | null {
   if (heartbeatMs < 1) return "--heartbeat must be at least 1ms";
@@ -197,6 +242,10 @@ assert(
 );
 assert(WIRE.maxClientFrameBytes + 64 * KiB < RAFT.maxAppendBytes, "every client command fits one append");
 assert(STORAGE.segmentBytes > 2 * WIRE.maxPeerFrameBytes - 1, "a batch frame of one append fits a segment");
+assert(
+  CLIENT.limits.window * WIRE.maxClientFrameBytes <= SERVER.maxInFlightBytesPerConnection,
+  "a client's window fits its connection",
+);
 assert(CLIENT.limits.window < QUEUE.maxReplies, "a client never fills its session's window");
 assert(
   timingProblem(DEFAULTS.heartbeatMs, DEFAULTS.electionMinMs, DEFAULTS.electionMaxMs) === null,

@@ -1,6 +1,6 @@
 // Which node do these flags describe? Flags and `RAFTQ_*` variables in; settings, or a refusal that says what to type, out.
 import { isIPv4 } from "node:net";
-import { CLUSTER, DEFAULTS, QUEUE, RAFT, STORAGE, timingProblem } from "../config.ts";
+import { CLUSTER, DEFAULTS, QUEUE, RAFT, SERVER, STORAGE, timingProblem } from "../config.ts";
 import { formatDuration, parseDuration } from "../lib/durations.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { isNodeId } from "../raft/types.ts";
@@ -146,6 +146,8 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>): NodeStart {
     maxAppendBytes: RAFT.maxAppendBytes,
     maxInflightMessages: RAFT.maxInflightMessages,
     queueLimits: QUEUE,
+    places: SERVER.places,
+    maxHeldBytes: SERVER.maxHeldBytes,
   };
   const dataDirectory = values.data ?? `.raftq/nodes/${port}`;
   return { settings, dataDirectory, credentials, logLevel: values["log-level"], logFormat: values["log-format"] };

@@ -1,9 +1,10 @@
 // How does `raftq node` run? From its flags to its last line: until a signal, its supervisor's end, or an error that it cannot
 // survive.
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { CommandDef } from "citty";
 import { SUPERVISED } from "../cluster/program.ts";
-import { SERVER, WIRE } from "../config.ts";
+import { placesWithin, SERVER, WIRE } from "../config.ts";
 import { BrokenInvariant } from "../lib/assert.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
@@ -37,8 +38,12 @@ export const nodeCommand: CommandDef = {
 };
 
 function runNode(start: NodeStart): Promise<ExitCode> {
-  const { settings, dataDirectory } = start;
+  const { dataDirectory } = start;
   const log = createNodeLog(start.logLevel, start.logFormat);
+  const { places, maxSockets } = placesWithin(openFiles());
+  const settings = { ...start.settings, places };
+  if (places.maxClients < SERVER.places.maxClients)
+    log({ level: "warn", event: "few-files", text: fewFiles(places.maxClients) });
   const { promise, resolve, reject } = Promise.withResolvers<ExitCode>();
   stopOnFault(log);
   const clock = createRealClock();
@@ -46,7 +51,9 @@ function runNode(start: NodeStart): Promise<ExitCode> {
   const refused = createRefusals(clock, SERVER, log);
   const ports = {
     disk: createRealDisk(dataDirectory),
-    network: createTcpNetwork(WIRE, opened?.credentials ?? null, (remote, why) => refused(`${remote}: ${why}`)),
+    network: createTcpNetwork({ ...WIRE, maxSockets }, opened?.credentials ?? null, (remote, why) =>
+      refused(`${remote}: ${why}`),
+    ),
     clock,
     random: seededRandom(systemSeed()),
     log,
@@ -79,6 +86,19 @@ function runNode(start: NodeStart): Promise<ExitCode> {
   stopWhenTold(node, log, opened);
   return promise;
 }
+
+/** How many files this process may open; the runtime has raised the limit as far as it may. Unknown: enough. */
+function openFiles(): number {
+  try {
+    const line = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"));
+    return line === null ? Number.MAX_SAFE_INTEGER : Number(line[1]);
+  } catch {
+    return Number.MAX_SAFE_INTEGER;
+  }
+}
+
+const fewFiles = (clients: number): string =>
+  `this process may open few files (ulimit -Hn), so it takes ${clients} clients instead of ${SERVER.places.maxClients}`;
 
 function stopWhenTold(node: RunningNode, log: Log, opened: OpenedCredentials | null): void {
   const stop = (why: string): void => {

@@ -74,7 +74,7 @@ export const ERRORS = {
   UNKNOWN_NODE: rule("final", EXIT.usage, "Name a member of this cluster (see `status`)."),
   NO_QUORUM_LEFT: rule("final", EXIT.unhealthy, "This change would leave no majority: start the missing nodes first."),
   NO_QUEUE: rule("final", EXIT.refused, "Use the queue named `default`."),
-  QUEUE_FULL: rule("final", EXIT.refused, "Dequeue first, or raise the queue's limit."),
+  QUEUE_FULL: rule("final", EXIT.refused, "Dequeue first; the jobs that wait have all the memory they may have."),
   STALE_LEASE: rule("final", EXIT.refused, "The lease ran out; the job was given to somebody else."),
 
   CLUSTER_MISMATCH: rule(

@@ -22,7 +22,15 @@ import {
   standingOf,
   use,
 } from "./sessions.ts";
-import type { AppliedEntry, Command, EntryFields, Job, QueueLimits, Reply } from "./types.ts";
+import {
+  type AppliedEntry,
+  type Command,
+  type EntryFields,
+  type Job,
+  JOB_BYTES,
+  type QueueLimits,
+  type Reply,
+} from "./types.ts";
 
 /** The rules of this file. A node that does not know the rules of an entry must not apply it. */
 export const STATE_MACHINE_VERSION = 1;
@@ -171,7 +179,7 @@ function applyCommand(queue: Queue, entry: EntryFields): AppliedEntry {
   if (isRefusal(found)) return refuse(entry, found);
   const session = use(queue.sessions, found, queue.time);
   const standing = standingOf(session, entry.number, entry.body);
-  acknowledge(session, entry.answeredUpTo);
+  acknowledge(queue.sessions, session, entry.answeredUpTo);
   switch (standing.type) {
     case "answered":
       return { index: entry.index, reply: standing.reply, duplicate: true };
@@ -188,12 +196,12 @@ function applyCommand(queue: Queue, entry: EntryFields): AppliedEntry {
 }
 
 function applyNext(queue: Queue, session: Session, entry: EntryFields): AppliedEntry {
-  if (isWindowFull(session, queue.limits)) {
+  if (isWindowFull(queue.sessions, session, queue.limits)) {
     const message = `${session.answers.length} answers (${session.answerBytes} bytes) of this session wait to be acknowledged`;
     return refuse(entry, { code: "WINDOW_FULL", message });
   }
   const reply = encodeReply(executeBytes(queue, entry));
-  record(session, entry.body, reply);
+  record(queue.sessions, session, entry.body, reply);
   return { index: entry.index, reply, duplicate: false };
 }
 
@@ -230,13 +238,18 @@ function noQueue(index: number, name: string): Reply {
 }
 
 function enqueue(queue: Queue, index: number, { jobs }: Extract<Command, { type: "enqueue" }>): Reply {
-  const { maxPayloadBytes } = queue.limits;
+  const { maxPayloadBytes, maxReadyBytes } = queue.limits;
   for (const { payload } of jobs) {
     if (payload.length <= maxPayloadBytes) continue;
     const message = `a payload of ${payload.length} bytes is longer than the ${maxPayloadBytes} allowed`;
     return { type: "refused", index, code: "TOO_LARGE", message };
   }
-  const firstId = queue.jobs.nextId;
+  const { count, bytes, nextId: firstId } = queue.jobs;
+  const more = jobs.reduce((sum, { payload }) => sum + payload.length + JOB_BYTES, 0);
+  if (bytes + count * JOB_BYTES + more > maxReadyBytes) {
+    const message = `${count} jobs wait, and with these their memory would exceed the ${maxReadyBytes} bytes allowed`;
+    return { type: "refused", index, code: "QUEUE_FULL", message };
+  }
   for (const { encoding, payload } of jobs) push(queue.jobs, encoding, payload);
   return { type: "enqueued", index, firstId, count: jobs.length };
 }

@@ -3,7 +3,7 @@ import { must } from "../lib/assert.ts";
 import { crc32 } from "../lib/crc32.ts";
 import type { ErrorCode } from "../lib/errors.ts";
 import { isSettle, type Open } from "./commands.ts";
-import type { QueueLimits } from "./types.ts";
+import { ANSWER_BYTES, type QueueLimits } from "./types.ts";
 
 /** The stored answer to one number, and enough of its command to recognise another one. */
 export interface Answer {
@@ -51,6 +51,8 @@ export interface Sessions {
   readonly idOf: Map<string, number>;
   /** Sessions that a newer OPEN of their client id has fenced, as far as their nonces are remembered. */
   readonly fenced: Map<number, string>;
+  /** Memory of all answers of the present sessions, by the rules. Derived. */
+  answerMemory: number;
   /** Rises with every freeze: records of an earlier generation are shared with a frozen view. */
   generation: number;
   /** No session expires before this cluster time. Derived; spares looking on every entry. */
@@ -64,7 +66,7 @@ export interface Refusal {
 }
 
 export function createSessions(): Sessions {
-  return { present: new Map(), idOf: new Map(), fenced: new Map(), generation: 0, noExpiryBefore: 0 };
+  return { present: new Map(), idOf: new Map(), fenced: new Map(), answerMemory: 0, generation: 0, noExpiryBefore: 0 };
 }
 
 /** The session's record, to be changed: a copy if a frozen view still shows the old one. */
@@ -141,23 +143,39 @@ function refused(code: ErrorCode, message: string): Standing {
 }
 
 /** Drops the answers that the client says it has. */
-export function acknowledge(session: Session, answeredUpTo: number): void {
+export function acknowledge(sessions: Sessions, session: Session, answeredUpTo: number): void {
   const until = Math.min(answeredUpTo, session.lastNumber);
   if (until <= session.answeredUpTo) return;
+  const before = memoryOf(session);
   for (const answer of session.answers.splice(0, until - session.answeredUpTo))
     session.answerBytes -= answer.reply.length;
   session.answeredUpTo = until;
+  sessions.answerMemory -= before - memoryOf(session);
 }
 
-export function isWindowFull(session: Session, limits: QueueLimits): boolean {
-  return session.answers.length >= limits.maxReplies || session.answerBytes >= limits.maxReplyBytes;
+function memoryOf(session: Session): number {
+  return session.answerBytes + session.answers.length * ANSWER_BYTES;
+}
+
+/** With too many answers of all sessions together, only those that keep more than an equal share have to acknowledge first. */
+export function isWindowFull(sessions: Sessions, session: Session, limits: QueueLimits): boolean {
+  if (session.answers.length >= limits.maxReplies || session.answerBytes >= limits.maxReplyBytes) return true;
+  return (
+    sessions.answerMemory >= limits.maxAnswerBytes && memoryOf(session) * limits.maxSessions >= limits.maxAnswerBytes
+  );
 }
 
 /** Keeps the answer to the session's next number. */
-export function record(session: Session, command: Uint8Array, reply: Uint8Array): void {
+export function record(sessions: Sessions, session: Session, command: Uint8Array, reply: Uint8Array): void {
   session.lastNumber++;
-  session.answers.push({ commandBytes: command.length, commandCrc: crc32(command), reply, digest: null });
-  session.answerBytes += reply.length;
+  keepAnswer(sessions, session, { commandBytes: command.length, commandCrc: crc32(command), reply, digest: null });
+}
+
+/** Appends the stored answer to the next number that lacks one. */
+export function keepAnswer(sessions: Sessions, session: Session, answer: Answer): void {
+  session.answers.push(answer);
+  session.answerBytes += answer.reply.length;
+  sessions.answerMemory += answer.reply.length + ANSWER_BYTES;
 }
 
 /** The present session that this very process of the client opened. */
@@ -247,6 +265,7 @@ export function adopt(sessions: Sessions, session: Session): void {
 
 /** Forgets a client id and everything it asked. */
 export function remove(sessions: Sessions, session: Session): void {
+  sessions.answerMemory -= memoryOf(session);
   sessions.present.delete(session.id);
   sessions.idOf.delete(session.clientId);
   for (const { session: id } of session.openings) sessions.fenced.delete(id);

@@ -15,16 +15,30 @@ import {
 } from "./jobs.ts";
 import { digestOf } from "./digest.ts";
 import { assembleQueue, type Queue, STATE_MACHINE_VERSION } from "./queue.ts";
-import { adopt, createSessions, freezeSessions, type Opening, type Session, type Sessions } from "./sessions.ts";
+import {
+  adopt,
+  createSessions,
+  freezeSessions,
+  keepAnswer,
+  type Opening,
+  type Session,
+  type Sessions,
+} from "./sessions.ts";
 import type { QueueLimits } from "./types.ts";
 
 const FORMAT = 2;
-/** It had no limits for checkpoints either: these are meant. They never change, whatever new clusters begin with. */
+/** It had fewer limits, too: these are meant where it names none. They never change, whatever new clusters begin with. */
 const FORMAT_WITHOUT_DIGEST = 1;
-const FIRST_CHECKPOINTS = { entries: 4_096, bytes: 1 << 20 } as const;
+export const LATER_LIMITS = {
+  checkpointEntries: 4_096,
+  checkpointBytes: 2 ** 20,
+  maxReadyBytes: 2 ** 30,
+  maxAnswerBytes: 2 ** 28,
+} as const satisfies Partial<QueueLimits>;
 const RECORD = { header: 1, session: 2, answer: 3, jobs: 4 } as const;
 const HEADER_FIELDS = 10;
-const LIMITS_FIELDS = 9;
+const LIMITS_FIELDS = 11;
+const FIRST_LIMITS_FIELDS = 7;
 const SESSION_FIELDS = 8;
 const ANSWER_FIELDS = 4;
 const JOBS_FIELDS = 5;
@@ -123,7 +137,8 @@ function encodeHeader({ limits, version, appliedIndex, time, digest, sessions, j
   writer.array(LIMITS_FIELDS);
   writer.uint(limits.maxSessions).uint(limits.sessionExpiryMs).uint(limits.maxReplies).uint(limits.maxReplyBytes);
   writer.uint(limits.noncesRemembered).uint(limits.maxPayloadBytes).uint(limits.maxJobsPerCommand);
-  writer.uint(limits.checkpointEntries).uint(limits.checkpointBytes).uint(digest);
+  writer.uint(limits.checkpointEntries).uint(limits.checkpointBytes);
+  writer.uint(limits.maxReadyBytes).uint(limits.maxAnswerBytes).uint(digest);
   return writer.finish();
 }
 
@@ -220,9 +235,19 @@ function readHeader(reader: Reader, fields: number): Restoring {
   const sessionCount = reader.uint();
   const firstId = reader.uint();
   const jobCount = reader.uint();
-  const limitsFields = withDigest ? LIMITS_FIELDS : LIMITS_FIELDS - 2;
-  reader.array(limitsFields, limitsFields);
-  const limits: QueueLimits = {
+  const limits = readLimits(reader, withDigest);
+  const digest = withDigest ? reader.uint() : null;
+  if (limits.checkpointEntries < 1 || limits.checkpointBytes < 1) throw new Malformed("a snapshot has no checkpoints");
+  if (version < 1 || firstId < 1) throw new Malformed("a snapshot's versions and ids start at 1");
+  const sessions = createSessions();
+  const jobs = createJobs(firstId);
+  return { limits, version, appliedIndex, time, sessionCount, jobCount, digest, sessions, jobs, session: null };
+}
+
+function readLimits(reader: Reader, complete: boolean): QueueLimits {
+  const fields = complete ? LIMITS_FIELDS : FIRST_LIMITS_FIELDS;
+  reader.array(fields, fields);
+  const first = {
     maxSessions: reader.uint(),
     sessionExpiryMs: reader.uint(),
     maxReplies: reader.uint(),
@@ -230,15 +255,15 @@ function readHeader(reader: Reader, fields: number): Restoring {
     noncesRemembered: reader.uint(),
     maxPayloadBytes: reader.uint(),
     maxJobsPerCommand: reader.uint(),
-    checkpointEntries: withDigest ? reader.uint() : FIRST_CHECKPOINTS.entries,
-    checkpointBytes: withDigest ? reader.uint() : FIRST_CHECKPOINTS.bytes,
   };
-  const digest = withDigest ? reader.uint() : null;
-  if (limits.checkpointEntries < 1 || limits.checkpointBytes < 1) throw new Malformed("a snapshot has no checkpoints");
-  if (version < 1 || firstId < 1) throw new Malformed("a snapshot's versions and ids start at 1");
-  const sessions = createSessions();
-  const jobs = createJobs(firstId);
-  return { limits, version, appliedIndex, time, sessionCount, jobCount, digest, sessions, jobs, session: null };
+  if (!complete) return { ...first, ...LATER_LIMITS };
+  return {
+    ...first,
+    checkpointEntries: reader.uint(),
+    checkpointBytes: reader.uint(),
+    maxReadyBytes: reader.uint(),
+    maxAnswerBytes: reader.uint(),
+  };
 }
 
 function readSession(restoring: Restoring, reader: Reader): void {
@@ -296,13 +321,12 @@ function readOpenings(reader: Reader, max: number): Opening[] {
   return openings;
 }
 
-function readAnswer({ session }: Restoring, reader: Reader): void {
+function readAnswer({ sessions, session }: Restoring, reader: Reader): void {
   if (session === null || missingAnswers(session) === 0) throw new Malformed("an answer belongs to no number");
   const commandBytes = reader.uint();
   const commandCrc = reader.uint(0xffff_ffff);
   const reply = reader.binary(Number.MAX_SAFE_INTEGER).slice();
-  session.answers.push({ commandBytes, commandCrc, reply, digest: null });
-  session.answerBytes += reply.length;
+  keepAnswer(sessions, session, { commandBytes, commandCrc, reply, digest: null });
 }
 
 function missingAnswers({ lastNumber, answeredUpTo, answers }: Session): number {

@@ -83,4 +83,12 @@ export interface QueueLimits {
   /** The members compare their states at every index that this divides, and after so many bytes of commands. */
   readonly checkpointEntries: number;
   readonly checkpointBytes: number;
+  /** Memory of the jobs that wait: each counts as its payload and JOB_BYTES. */
+  readonly maxReadyBytes: number;
+  /** Memory of the answers of all sessions: each counts as its reply and ANSWER_BYTES. */
+  readonly maxAnswerBytes: number;
 }
+
+/** What keeping a job, or an answer, costs beside its bytes: part of the rules, so it is the same everywhere. */
+export const JOB_BYTES = 8;
+export const ANSWER_BYTES = 128;

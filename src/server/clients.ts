@@ -8,6 +8,7 @@ import { hasRoom, votersWithRoom } from "../raft/room.ts";
 import { nodeIdOf } from "../raft/types.ts";
 import type { ClientMessage, Request, ServerMessage } from "../wire/protocol.ts";
 import type { Connection } from "../wire/connection.ts";
+import { createInFlight, type InFlightLimits, type Waiting } from "./in-flight.ts";
 import { isFailure, type Outcome, type Replica } from "./replica.ts";
 import { createUnderWay } from "./under-way.ts";
 import { type NodeFacts, leaderAddressOf, logPageOf, statusOf } from "./status.ts";
@@ -17,8 +18,9 @@ const OVERLOADED_RETRY_MS = 10;
 /** A change of leader restarts the interval, so several must fit into one expiry. */
 const TOUCHES_PER_EXPIRY = 8;
 
-export interface ClientLimits {
-  readonly maxInFlightPerConnection: number;
+export interface ClientLimits extends InFlightLimits {
+  readonly maxLogPagesPerTurn: number;
+  readonly maxSessionsPerConnection: number;
   /** A request waits this long for an election to end before it is answered NO_LEADER. */
   readonly noLeaderWaitMs: number;
   /** How often a leader makes a checkpoint while a member's disk is nearly full. */
@@ -30,7 +32,7 @@ interface Visitor {
   readonly connection: Connection;
   /** Sessions that used this connection: while it lives they are not idle. */
   readonly sessions: Set<number>;
-  inFlight: number;
+  readonly waiting: Waiting;
   gone: boolean;
 }
 
@@ -38,6 +40,7 @@ interface Asked {
   readonly visitor: Visitor;
   readonly arrivedAt: number;
   readonly message: ClientMessage;
+  readonly bytes: number;
 }
 
 export interface Clients {
@@ -54,21 +57,26 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
   /** Requests that wait for this node to be ready to lead, or for an election to end. */
   let parked: Asked[] = [];
   let parkedTimer = false;
+  /** Log pages that wait for the next turn, and those made in this one. */
+  let laterPages: Asked[] = [];
+  let pages = 0;
+  const inFlight = createInFlight(limits);
   const underWay = createUnderWay<Asked>(OVERLOADED_RETRY_MS, settleOutcome);
   const touched = new Set<Connection>();
   const touchIntervalMs = replica.queue().limits.sessionExpiryMs / TOUCHES_PER_EXPIRY;
   let nextCheckpointAt = 0;
   let nextTouchAt = facts.clock.now() + touchIntervalMs;
 
-  const answer = (visitor: Visitor, message: ServerMessage): void => {
-    visitor.inFlight--;
-    assert(visitor.inFlight >= 0, "every request is answered once");
+  const release = ({ visitor, bytes }: Asked): void => inFlight.leave(visitor.waiting, bytes);
+  const answer = (asked: Asked, message: ServerMessage): void => {
+    const { visitor } = asked;
+    release(asked);
     if (visitor.gone) return;
     visitor.connection.send(message);
     touched.add(visitor.connection);
   };
-  const refuse = ({ visitor, message }: Pick<Asked, "visitor" | "message">, why: Failure): void => {
-    answer(visitor, { type: "failure", frameId: message.frameId, failure: why });
+  const refuse = (asked: Asked, why: Failure): void => {
+    answer(asked, { type: "failure", frameId: asked.message.frameId, failure: why });
   };
   const notLeading = (): Failure => {
     const { raft } = replica;
@@ -91,20 +99,29 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     if (outcome.type === "failed") return refuse(asked, withRetry(outcome.failure));
     const { reply, duplicate } = outcome.applied;
     assert(reply !== null, "a client's entry has a reply");
-    answer(asked.visitor, { type: "reply", frameId, duplicate, reply });
+    answer(asked, { type: "reply", frameId, duplicate, reply });
   }
 
   function request(asked: Asked, message: Request): void {
-    asked.visitor.sessions.add(message.session);
     const found = lookUp(replica.queue(), message.session, message.number, message.command);
+    // Numbers that are no sessions could be any number of them.
+    if (found.type !== "refused") keepAlive(asked.visitor, message.session);
     switch (found.type) {
       case "answered":
-        return answer(asked.visitor, { type: "reply", frameId: message.frameId, duplicate: true, reply: found.reply });
+        return answer(asked, { type: "reply", frameId: message.frameId, duplicate: true, reply: found.reply });
       case "refused":
         return refuse(asked, found.failure);
       case "next":
         return proposeNext(asked, message, found.lastNumber);
     }
+  }
+
+  /** The sessions used last; more than the limit are kept alive by their own requests only. */
+  function keepAlive({ sessions }: Visitor, session: number): void {
+    if (sessions.has(session)) return;
+    const [first] = sessions;
+    if (first !== undefined && sessions.size >= limits.maxSessionsPerConnection) sessions.delete(first);
+    sessions.add(session);
   }
 
   function proposeNext(asked: Asked, message: Request, lastNumber: number): void {
@@ -132,7 +149,7 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
           return refuse(asked, failure("BAD_REQUEST", "a client id is 1 to 64 printable characters"));
         const known = findOpen(replica.queue(), message.clientId, message.nonce);
         if (known !== null)
-          return answer(asked.visitor, { type: "reply", frameId: message.frameId, duplicate: true, reply: known });
+          return answer(asked, { type: "reply", frameId: message.frameId, duplicate: true, reply: known });
         if (!hasRoom(replica.raft) && !hasSession(replica.queue(), message.clientId)) {
           const who =
             "no new client is let in until space is freed there; clients with a session, by their id, can dequeue";
@@ -164,7 +181,7 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
 
   function done(asked: Asked, result: number | Failure): void {
     if (isFailure(result)) return refuse(asked, withRetry(result));
-    answer(asked.visitor, { type: "done", frameId: asked.message.frameId, index: result, clusterId: facts.clusterId });
+    answer(asked, { type: "done", frameId: asked.message.frameId, index: result, clusterId: facts.clusterId });
   }
 
   /** What a refusal of raft leaves open: who to ask instead. */
@@ -175,24 +192,24 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
   }
 
   /** Answers from this node's present state. */
-  function show({ visitor, message }: Asked): void {
+  function show(asked: Asked): void {
+    const { visitor, message } = asked;
     const { frameId } = message;
     switch (message.type) {
       case "status":
-        return answer(visitor, { type: "statusAnswer", frameId, status: statusOf(replica, facts) });
-      case "log":
-        return answer(visitor, {
-          type: "logAnswer",
-          frameId,
-          page: logPageOf(replica, facts, message.from, message.to),
-        });
+        return answer(asked, { type: "statusAnswer", frameId, status: statusOf(replica, facts) });
+      case "log": {
+        // Making a page for nobody, or many at once, would hold up everybody else.
+        if (visitor.gone) return release(asked);
+        if (pages >= limits.maxLogPagesPerTurn) return void laterPages.push(asked);
+        pages++;
+        const page = logPageOf(replica, facts, message.from, message.to);
+        return answer(asked, { type: "logAnswer", frameId, page });
+      }
       case "trace": {
         const times = replica.traces.timesOf(message.index);
         if (times === null)
-          return refuse(
-            { visitor, message },
-            failure("FORGOTTEN", `the path of index ${message.index} is no longer known`),
-          );
+          return refuse(asked, failure("FORGOTTEN", `the path of index ${message.index} is no longer known`));
         const durable = times.durable.map(({ member, microseconds }) => ({ id: nodeIdOf(member), microseconds }));
         const { raft } = replica;
         const { committedMicroseconds } = times;
@@ -205,10 +222,10 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
           committedMicroseconds,
           voters,
         };
-        return answer(visitor, { type: "traceAnswer", frameId, trace });
+        return answer(asked, { type: "traceAnswer", frameId, trace });
       }
       case "ping":
-        return answer(visitor, { type: "pong", frameId });
+        return answer(asked, { type: "pong", frameId });
       case "request":
       case "open":
       case "close":
@@ -278,6 +295,10 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     takeRequests: () => {
       touchSessions();
       makeCheckpoint();
+      pages = 0;
+      const late = laterPages;
+      laterPages = [];
+      for (const asked of late) show(asked);
       if (requests.length === 0 && parked.length === 0) return;
       // Those that were parked came first.
       const earlier = parked;
@@ -293,22 +314,20 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     flush: () => {
       for (const connection of touched) connection.flush();
       touched.clear();
-      if (parked.length > 0 && leadsNow()) replica.wake();
+      if (laterPages.length > 0 || (parked.length > 0 && leadsNow())) replica.wake();
     },
   });
 
   return {
     accept: (connection) => {
-      const visitor: Visitor = { connection, sessions: new Set(), inFlight: 0, gone: false };
+      const visitor: Visitor = { connection, sessions: new Set(), waiting: { requests: 0, bytes: 0 }, gone: false };
       visitors.set(connection, visitor);
       return (message) => {
-        visitor.inFlight++;
-        const asked = { visitor, arrivedAt: facts.clock.now(), message: kept(message) };
+        const bytes = message.type === "request" ? message.command.length : 0;
+        const why = inFlight.enter(visitor.waiting, bytes);
+        const asked = { visitor, arrivedAt: facts.clock.now(), message: why === null ? kept(message) : message, bytes };
         replica.wake();
-        if (visitor.inFlight > limits.maxInFlightPerConnection) {
-          const why = `more than ${limits.maxInFlightPerConnection} requests are under way on this connection`;
-          return refuse(asked, failure("OVERLOADED", why, { retryAfterMs: OVERLOADED_RETRY_MS }));
-        }
+        if (why !== null) return refuse(asked, failure("OVERLOADED", why, { retryAfterMs: OVERLOADED_RETRY_MS }));
         requests.push(asked);
       };
     },
@@ -320,7 +339,7 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     },
     waiting: () => {
       let sum = 0;
-      for (const visitor of visitors.values()) sum += visitor.inFlight;
+      for (const visitor of visitors.values()) sum += visitor.waiting.requests;
       return sum;
     },
   };

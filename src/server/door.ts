@@ -9,7 +9,9 @@ import type { ByteStream } from "../wire/network.ts";
 import type { ClientMessage, Hello } from "../wire/protocol.ts";
 import type { Clients } from "./clients.ts";
 import type { FoundingWord } from "./founding.ts";
+import { createHeld } from "./held.ts";
 import type { Peers } from "./peers.ts";
+import { createPlaces, type Leaving, type PlaceLimits } from "./places.ts";
 import type { Replica } from "./replica.ts";
 import { isClientMessage, refusalOf } from "./roles.ts";
 import { leaderAddressOf, membersOf } from "./status.ts";
@@ -18,7 +20,9 @@ import type { LogEvent } from "./types.ts";
 export interface DoorPorts {
   readonly clock: Clock;
   readonly limits: ConnectionLimits & { readonly protocolVersion: number; readonly maxPayloadBytes: number };
-  readonly maxConnections: number;
+  readonly places: PlaceLimits;
+  /** Of all connections together. */
+  readonly maxHeldBytes: number;
   readonly log: (line: LogEvent) => void;
   /** Somebody was not let in: who, and why. */
   readonly refused: (text: string) => void;
@@ -40,6 +44,10 @@ export interface Door {
 
 export function createDoor(ports: DoorPorts): Door {
   const open = new Map<Connection, { closed: () => void }>();
+  const places = createPlaces<Connection>(ports.places);
+  const held = createHeld<Connection>(ports.maxHeldBytes);
+
+  const expel = (leaving: Leaving<Connection> | null): void => leaving?.connection.abandon(leaving.why);
 
   function accept(stream: ByteStream): void {
     let receive: ((message: Message) => void) | null = null;
@@ -60,17 +68,25 @@ export function createDoor(ports: DoorPorts): Door {
         open.get(connection)?.closed();
         open.delete(connection);
         if (why?.code === "UNAUTHORISED") ports.refused(`${hostOf(stream.remote)}: ${why.message}`);
+        places.leave(connection);
+        held.leave(connection);
+      },
+      onHeld: (bytes) => {
+        for (const slow of held.note(connection, stream.remote, bytes)) slow.abandon(tooMuchHeld);
       },
     });
     open.set(connection, { closed: () => {} });
-    if (open.size > ports.maxConnections) {
-      connection.close(failure("OVERLOADED", `this node has its ${ports.maxConnections} connections; try again later`));
-    }
+    expel(places.enter(connection, stream.remote));
   }
+
+  const tooMuchHeld = failure(
+    "OVERLOADED",
+    `all connections together hold more than ${ports.maxHeldBytes} bytes, and this one made no progress for the longest`,
+  );
 
   /** Answers a hello and tells what becomes of the messages behind it; null when the connection is refused. */
   function welcome(connection: Connection, hello: Hello): ((message: Message) => void) | null {
-    const refused = problemWith(hello);
+    const refused = problemWith(hello) ?? placeFor(connection, hello);
     if (refused !== null) {
       connection.close(refused);
       return null;
@@ -92,6 +108,15 @@ export function createDoor(ports: DoorPorts): Door {
     const why = `this node belongs to cluster ${own}, not to ${clusterId}`;
     ports.refused(`${node?.id ?? "a client"}: ${why}`);
     return failure("CLUSTER_MISMATCH", why);
+  }
+
+  function placeFor(connection: Connection, { node }: Hello): Failure | null {
+    if (node === null) return places.becomeClient(connection);
+    const raft = ports.serving()?.replica.raft;
+    const members = raft === undefined ? [] : membersOf(raft).map(({ member }) => memberId(member));
+    const { refused, leaving } = places.becomePeer(connection, memberId(node), (id) => members.includes(id));
+    expel(leaving);
+    return refused;
   }
 
   function sayHello(connection: Connection): void {

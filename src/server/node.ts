@@ -81,7 +81,8 @@ function startLife(
   const door: Door = createDoor({
     clock,
     limits: WIRE,
-    maxConnections: SERVER.maxConnections,
+    places: settings.places,
+    maxHeldBytes: settings.maxHeldBytes,
     log,
     refused: createRefusals(clock, SERVER, log),
     self: () => self,

@@ -9,6 +9,7 @@ import type { QueueLimits } from "../queue/types.ts";
 import type { Disk } from "../storage/disk.ts";
 import type { Network } from "../wire/network.ts";
 import type { NodeStatus } from "../wire/protocol.ts";
+import type { PlaceLimits } from "./places.ts";
 
 export interface Ports {
   readonly disk: Disk;
@@ -50,6 +51,9 @@ export interface NodeSettings {
   readonly maxAppendBytes: number;
   readonly maxInflightMessages: number;
   readonly queueLimits: QueueLimits;
+  readonly places: PlaceLimits;
+  /** Memory of all connections together. */
+  readonly maxHeldBytes: number;
 }
 
 export interface RunningNode {

@@ -30,7 +30,8 @@ class NumberUnderWay<Asker> implements Waiter {
   readonly number: number;
   readonly command: Uint8Array;
   readonly asker: Asker;
-  others: readonly Asker[] = [];
+  /** Null while nobody else waits, as for almost every number. */
+  others: Asker[] | null = null;
   readonly #left: (number: NumberUnderWay<Asker>, outcome: Outcome) => void;
 
   constructor(
@@ -64,7 +65,7 @@ export function createUnderWay<Asker>(
     if (outcome.type === "failed" && line.lastNumber === number) line.lastNumber--;
     if (line.numbers.size === 0) lines.delete(session);
     answer(asker, outcome);
-    for (const other of others) answer(other, outcome);
+    for (const other of others ?? []) answer(other, outcome);
   }
 
   return {
@@ -80,7 +81,8 @@ export function createUnderWay<Asker>(
             failure: failure("CONFLICT", `number ${number} is under way with another command`),
           };
         }
-        same.others = [...same.others, asker];
+        same.others ??= [];
+        same.others.push(asker);
         return { type: "waits" };
       }
       const expected = Math.max(lastNumber, line.lastNumber) + 1;

@@ -42,6 +42,8 @@ export interface OpenConnection {
   readonly introduce?: () => Introduction | null;
   /** Called once, never from inside `send`, `flush` or `close`. Null: this side closed without a failure. */
   readonly onClosed: (why: Failure | null) => void;
+  /** The connection now holds so many bytes: of a frame that is not whole yet, and sent but not taken. Not after it has ended. */
+  readonly onHeld?: (bytes: number) => void;
 }
 
 export interface Connection {
@@ -60,6 +62,8 @@ export interface Connection {
   pending(): number;
   /** Says goodbye with that reason (null: in silence), then closes. What was sent before still leaves. */
   close(why: Failure | null): void;
+  /** As `close`, but what was sent before is dropped: its memory is needed. */
+  abandon(why: Failure): void;
 }
 
 export function openConnection(open: OpenConnection): Connection {
@@ -123,8 +127,28 @@ export function openConnection(open: OpenConnection): Connection {
     const cap = peer ? limits.maxPeerSendBytes : limits.maxClientSendBytes;
     const waiting = queue.pending();
     if (waiting <= cap) return;
+    abandon(failure("OVERLOADED", `${waiting} bytes wait for a reader that does not read; at most ${cap} may`));
+  }
+
+  function abandon(why: Failure): void {
+    if (ending !== undefined) return;
     queue.discard();
-    close(failure("OVERLOADED", `${waiting} bytes wait for a reader that does not read; at most ${cap} may`));
+    close(why);
+  }
+
+  let held = 0;
+  function noteHeld(): void {
+    if (open.onHeld === undefined || ending !== undefined) return;
+    const bytes = deframer.buffered() + queue.pending();
+    if (bytes === held) return;
+    held = bytes;
+    open.onHeld(bytes);
+  }
+
+  function flush(): void {
+    if (ending !== undefined) return;
+    queue.flush();
+    noteHeld();
   }
 
   function receive(body: Uint8Array): void {
@@ -187,9 +211,12 @@ export function openConnection(open: OpenConnection): Connection {
       return ending === undefined;
     });
     if (failed !== null) close(failed);
-    else if (ending === undefined) watch.heard();
+    else if (ending === undefined) {
+      watch.heard();
+      noteHeld();
+    }
   };
-  stream.onDrain = () => queue.flush();
+  stream.onDrain = flush;
   stream.onClose = (why) => {
     watch.stop();
     open.onClosed(ending === undefined ? failure("CONNECTION_LOST", why) : ending);
@@ -213,11 +240,10 @@ export function openConnection(open: OpenConnection): Connection {
       queue.add(frame);
       checkPending();
     },
-    flush: () => {
-      if (ending === undefined) queue.flush();
-    },
+    flush,
     pending: () => queue.pending(),
     close,
+    abandon,
   };
 }
 

@@ -22,6 +22,8 @@ export type Credentials =
 export interface TcpLimits extends TlsLimits {
   /** How long a closed stream may still deliver what was written before. */
   readonly closeTimeoutMs: number;
+  /** Accepted sockets, those that are closing included. Beyond it a new one is closed without a word: the last resort. */
+  readonly maxSockets?: number;
 }
 
 /** Somebody was refused before there was a stream. */
@@ -60,13 +62,19 @@ function createAnyServer(
   accept: (stream: ByteStream) => void,
   onRefused: OnRefused,
 ): Server {
+  const { maxSockets = Number.POSITIVE_INFINITY } = limits;
+  let sockets = 0;
+  const admit = (socket: Socket, trust: Trust): void => {
+    // At the system's own limit the runtime would try to accept again and again, and the log could not open its next file.
+    if (sockets >= maxSockets) return void socket.on("error", () => {}).destroy();
+    sockets++;
+    socket.once("close", () => sockets--);
+    accept(createStream(socket, limits, trust));
+  };
   if (credentials?.type !== "tls")
-    return createServer({ noDelay: true }, (socket) => accept(createStream(socket, limits, plainTrust(credentials))));
-  const { server, renew } = createTlsServer(
-    credentials.material(),
-    limits,
-    (socket, trust) => accept(createStream(socket, limits, trust)),
-    (socket, why) => onRefused(socket.remoteAddress ?? "?", why),
+    return createServer({ noDelay: true }, (socket) => admit(socket, plainTrust(credentials)));
+  const { server, renew } = createTlsServer(credentials.material(), limits, admit, (socket, why) =>
+    onRefused(socket.remoteAddress ?? "?", why),
   );
   credentials.onRenewed(renew);
   return server;

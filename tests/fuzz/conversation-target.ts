@@ -357,7 +357,10 @@ function askToLetIn(scene: Scene): void {
 function expectGoodEnd(scene: Scene, end: RaftqError | null | undefined): void {
   if (end === undefined) return;
   const said = end === null ? "nothing" : `${end.code}: ${end.message}`;
-  expectThat(scene.trusted || (end !== null && scene.endings.has(end.code)), `a node stopped: ${said}`);
+  expectThat(
+    scene.trusted || (end !== null && (scene.endings.has(end.code) || !scene.serves)),
+    `a node stopped: ${said}`,
+  );
 }
 
 /** A client of the cluster, one that knows the way, gets its job in and out again. */

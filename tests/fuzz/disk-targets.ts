@@ -270,6 +270,8 @@ interface PlacedFrame {
   readonly path: string;
   readonly offset: number;
   readonly length: number;
+  /** The next segment names the end of this one, so what leads there may be unreadable; without both, nobody misses the next. */
+  readonly leadsOn: boolean;
   readonly before: readonly string[] | null;
 }
 
@@ -304,9 +306,8 @@ async function framesOf(files: ReadonlyMap<string, Uint8Array>): Promise<readonl
     for (let offset = BLOCK; ;) {
       const decoded = decodeFrame(bytes, place, offset);
       if (!decoded.ok) break;
-      // The next segment names the end of this one, so the frame that leads there may be unreadable.
-      if (decoded.frame.content.kind !== "continues")
-        frames.push({ path, offset, length: view(bytes).getUint32(offset + 8) });
+      const leadsOn = decoded.frame.content.kind === "continues";
+      frames.push({ path, offset, length: view(bytes).getUint32(offset + 8), leadsOn });
       offset = decoded.frame.end;
     }
   }
@@ -474,10 +475,13 @@ function promisedLog(
 ): readonly string[] | null {
   const partOf = (all: ReadonlyMap<string, Uint8Array>, { path, offset, length }: PlacedFrame): Uint8Array =>
     all.get(path)?.subarray(offset, offset + length) ?? new Uint8Array(0);
-  const damaged = frames.map((frame) => !sameBytes(partOf(whole, frame), partOf(files, frame)));
-  const first = damaged.indexOf(true);
+  const isDamaged = (frame: PlacedFrame): boolean => !sameBytes(partOf(whole, frame), partOf(files, frame));
+  const first = frames.findIndex((frame) => !frame.leadsOn && isDamaged(frame));
   if (first < 0) return log;
-  return damaged.slice(first).every(Boolean) ? frames[first]!.before : null;
+  if (!frames.slice(first).every((frame) => frame.leadsOn || isDamaged(frame))) return null;
+  const lead = frames[first - 1];
+  if (lead?.leadsOn === true) return isDamaged(lead) ? lead.before : null;
+  return frames[first]!.before;
 }
 
 /** What was opened takes new entries, and a restart finds what it said, with them. */

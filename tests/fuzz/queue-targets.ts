@@ -16,7 +16,14 @@ import {
 import { apply, createQueue, lookUp, type Queue } from "../../src/queue/queue.ts";
 import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
 import { freeze, restore } from "../../src/queue/snapshot.ts";
-import type { Command, EntryFields, QueueLimits, Reply } from "../../src/queue/types.ts";
+import {
+  ANSWER_BYTES,
+  type Command,
+  type EntryFields,
+  JOB_BYTES,
+  type QueueLimits,
+  type Reply,
+} from "../../src/queue/types.ts";
 import { KIND_NAMES } from "../../src/raft/entry.ts";
 import { expectSameValues } from "./compare.ts";
 import { mutate } from "./mutate.ts";
@@ -31,6 +38,8 @@ const LIMITS: QueueLimits = {
   noncesRemembered: 2,
   maxPayloadBytes: 200,
   maxJobsPerCommand: 5,
+  maxReadyBytes: 600,
+  maxAnswerBytes: 1_200,
 };
 
 function randomCommand(random: Random): Command {
@@ -223,14 +232,18 @@ function expectAnswered(queue: Queue, { session, number, body }: EntryFields): v
 function expectSound(queue: Queue): void {
   const { jobs, sessions, limits } = queue;
   expectThat(jobs.count >= 0 && jobs.bytes >= 0, "there are fewer jobs than none");
+  expectThat(jobs.bytes + jobs.count * JOB_BYTES <= limits.maxReadyBytes, "the jobs have more memory than the limit");
+  let memory = 0;
   expectThat(sessions.present.size <= limits.maxSessions, "there are more sessions than the limit");
   for (const session of sessions.present.values()) {
     expectThat(session.answers.length === session.lastNumber - session.answeredUpTo, "answers are missing");
     expectThat(session.answers.length <= limits.maxReplies, "more answers are kept than the limit");
     const bytes = session.answers.reduce((sum, { reply }) => sum + reply.length, 0);
     expectThat(bytes === session.answerBytes, "the answers are miscounted");
+    memory += bytes + session.answers.length * ANSWER_BYTES;
     expectThat(session.openings.length <= limits.noncesRemembered, "more nonces are remembered than the limit");
   }
+  expectThat(memory === sessions.answerMemory, "the memory of all answers is miscounted");
 }
 
 const PART_BYTES = 200;

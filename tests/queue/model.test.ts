@@ -14,12 +14,14 @@ const MODEL_LIMITS: QueueLimits = {
   maxReplies: 6,
   noncesRemembered: 3,
   maxPayloadBytes: 20,
+  maxReadyBytes: 150,
+  maxAnswerBytes: 1_200,
 };
 
 interface Client {
   readonly processes: { nonce: number; session: number }[];
   /** By number: what was sent and what came back. */
-  readonly done: { command: string; answer: string }[];
+  readonly done: { command: string; answer: string; bytes: number }[];
   answeredUpTo: number;
   numberAtOpen: number;
   usedAt: number;
@@ -89,15 +91,25 @@ class Model {
     }
     if (number !== client.done.length + 1) return "OUT_OF_ORDER";
     if (client.done.length - client.answeredUpTo >= MODEL_LIMITS.maxReplies) return "WINDOW_FULL";
+    const all = [...this.clients.values()].reduce((sum, one) => sum + this.answerMemory(one), 0);
+    const share = MODEL_LIMITS.maxAnswerBytes / MODEL_LIMITS.maxSessions;
+    if (all >= MODEL_LIMITS.maxAnswerBytes && this.answerMemory(client) >= share) return "WINDOW_FULL";
     const answer = this.execute(command);
-    client.done.push({ command: bytes, answer });
+    client.done.push({ command: bytes, answer, bytes: 0 });
     return answer;
+  }
+
+  answerMemory({ done, answeredUpTo }: Client): number {
+    return done.slice(answeredUpTo).reduce((sum, { bytes }) => sum + bytes + 128, 0);
   }
 
   execute(command: Command): string {
     if (command.type === "settle") return "void";
     if (command.type === "enqueue") {
       if (command.jobs.some((job) => job.payload.length > MODEL_LIMITS.maxPayloadBytes)) return "TOO_LARGE";
+      const more = command.jobs.map((job) => job.payload.length);
+      const wait = [...this.jobs.map((job) => job.length), ...more];
+      if (wait.reduce((sum, length) => sum + length + 8, 0) > MODEL_LIMITS.maxReadyBytes) return "QUEUE_FULL";
       this.jobs.push(...command.jobs.map((job) => new TextDecoder().decode(job.payload)));
       return "enqueued";
     }
@@ -166,10 +178,11 @@ function step(log: Log, model: Model, random: Random, sessions: number[]): [stri
   const number = random.chance(75) ? last + 1 : random.between(1, last + 3);
   const command = randomCommand(random);
   const answeredUpTo = random.chance(40) ? Math.max(0, last - random.below(4)) : 0;
-  return [
-    shown(log.send(session, number, command, answeredUpTo)),
-    model.send(session, number, command, answeredUpTo, log.time),
-  ];
+  const sent = log.send(session, number, command, answeredUpTo);
+  const expected = model.send(session, number, command, answeredUpTo, log.time);
+  // The model has no bytes of its own to weigh.
+  if (typeof client !== "string" && client.done.length > last) client.done.at(-1)!.bytes = sent.bytes.length;
+  return [shown(sent), expected];
 }
 
 test("random entries give the replies and the jobs of the plain model, also after a restored snapshot", () => {
@@ -206,7 +219,7 @@ test("random entries give the replies and the jobs of the plain model, also afte
     "OUT_OF_ORDER",
     "WINDOW_FULL",
   ];
-  every.push("SESSIONS_FULL", "SESSION_EXPIRED", "SESSION_FENCED", "TOO_LARGE");
+  every.push("SESSIONS_FULL", "SESSION_EXPIRED", "SESSION_FENCED", "TOO_LARGE", "QUEUE_FULL");
   // Every rule was met often, else the comparison says little.
   for (const kind of every) expect([kind, (seen.get(kind) ?? 0) >= 50]).toEqual([kind, true]);
 });

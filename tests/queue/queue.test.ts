@@ -19,6 +19,23 @@ describe("jobs", () => {
     expect(reply).toMatchObject({ index: 5, jobs: [{ id: 1, encoding: 1 }, { id: 2 }, { id: 3 }] });
   });
 
+  test("that would need more memory than the limit are refused as their number's answer, all of a command or none", () => {
+    // Each counts its payload and eight bytes.
+    const log = new Log({ ...LIMITS, maxReadyBytes: 40 });
+    const session = log.session("c1");
+    expect(refusal(log.send(session, 1, enqueue("12", "12", "12")))).toBe("enqueued");
+    expect(refusal(log.send(session, 2, enqueue("123")))).toBe("QUEUE_FULL");
+    expect(refusal(log.send(session, 3, enqueue("1", "")))).toBe("QUEUE_FULL");
+    expect(log.queue.ready).toBe(3);
+    expect(refusal(log.send(session, 4, enqueue("12")))).toBe("enqueued");
+    expect(refusal(log.send(session, 5, enqueue("")))).toBe("QUEUE_FULL");
+    expect(values(log.send(session, 6, dequeue()).reply)).toEqual(["12"]);
+    expect(refusal(log.send(session, 7, enqueue("")))).toBe("enqueued");
+    // A retry gets the refusal that was recorded, though there is room by now.
+    log.send(session, 8, dequeue(9));
+    expect(refusal(log.send(session, 2, enqueue("123")))).toBe("QUEUE_FULL");
+  });
+
   test("an empty queue is an answer without jobs, and ids go on after it", () => {
     const log = new Log();
     const session = log.session("c1");

@@ -3,7 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { clientOf, findOpen, lookUp } from "../../src/queue/queue.ts";
-import { dequeue, enqueue, LIMITS, Log, nonce, refusal, settle, stateOf, values } from "./log.ts";
+import { restore } from "../../src/queue/snapshot.ts";
+import { dequeue, enqueue, LIMITS, Log, nonce, partsOf, refusal, settle, stateOf, values } from "./log.ts";
 
 const day = 24 * 3_600_000;
 
@@ -288,6 +289,42 @@ describe("acknowledged answers", () => {
     expect(values(log.send(session, 2, dequeue()).reply)).toEqual(["x".repeat(100)]);
     expect(refusal(log.send(session, 3, enqueue("y")))).toBe("WINDOW_FULL");
     expect(refusal(log.send(session, 3, enqueue("y"), 2))).toBe("enqueued");
+  });
+
+  test("too many answers of all sessions stop those that keep more than an equal share, and no others", () => {
+    // An answer counts its bytes and 128: about 135 here; an equal share is 300.
+    const log = new Log({ ...LIMITS, maxSessions: 3, maxAnswerBytes: 900 });
+    const hoarder = log.session("c1");
+    const modest = log.session("c2");
+    let kept = 0;
+    while (refusal(log.send(hoarder, kept + 1, settle)) === "void") kept++;
+    expect(kept).toBe(7);
+    expect(refusal(log.send(hoarder, 8, settle))).toBe("WINDOW_FULL");
+    expect(refusal(log.send(modest, 1, settle))).toBe("void");
+    expect(refusal(log.send(modest, 2, settle, 1))).toBe("void");
+    expect(refusal(log.send(modest, 3, settle, 2))).toBe("void");
+    expect(refusal(log.send(modest, 4, settle, 2))).toBe("void");
+    expect(refusal(log.send(modest, 5, settle, 2))).toBe("void");
+    expect(refusal(log.send(modest, 6, settle, 2))).toBe("WINDOW_FULL");
+    // The same after a snapshot, since the sum is not in it.
+    log.queue = restore(partsOf(log.queue));
+    expect(refusal(log.send(hoarder, 8, settle))).toBe("WINDOW_FULL");
+    expect(refusal(log.send(hoarder, 8, settle, 7))).toBe("void");
+    expect(refusal(log.send(modest, 6, settle, 2))).toBe("void");
+  });
+
+  test("the answers of a session that is closed, expired or acknowledged count no more", () => {
+    const log = new Log({ ...LIMITS, sessionExpiryMs: 100, maxSessions: 3 });
+    const [one, two, three] = [log.session("c1"), log.session("c2"), log.session("c3")];
+    for (const session of [one, two, three])
+      for (let number = 1; number <= 5; number++) log.send(session, number, settle);
+    const before = log.queue.sessions.answerMemory;
+    log.close(one);
+    expect(log.queue.sessions.answerMemory).toBe((before * 2) / 3);
+    log.send(two, 5, settle, 5);
+    expect(log.queue.sessions.answerMemory).toBe(before / 3);
+    log.pass(200);
+    expect(log.queue.sessions.answerMemory).toBe(0);
   });
 
   test("another session's window is its own", () => {

@@ -1,9 +1,10 @@
 // Is a restored queue the same queue? Same bytes, same future; frozen while it goes on; damaged bytes refused.
 import { describe, expect, test } from "bun:test";
+import { QUEUE } from "../../src/config.ts";
 import { createReader, Malformed } from "../../src/lib/msgpack.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { apply } from "../../src/queue/queue.ts";
-import { freeze, restore, snapshotBytes } from "../../src/queue/snapshot.ts";
+import { freeze, LATER_LIMITS, restore, snapshotBytes } from "../../src/queue/snapshot.ts";
 import type { EntryFields } from "../../src/queue/types.ts";
 import { clientOf } from "../../src/queue/queue.ts";
 import { dequeue, drawAll, enqueue, hex, LIMITS, Log, partsOf, refusal, settle, stateOf, values } from "./log.ts";
@@ -214,12 +215,12 @@ describe("a frozen queue", () => {
     const golden = [
       "92 00 95",
       // header: format, version, appliedIndex, time, sessions, first id, jobs, limits, digest
-      "9a 01 02 01 03 cd03e8 01 02 01 99 cd2710 cdea60 cd0400 ce00400000 10 ce00100000 cd03e8 cd1000 ce00100000 ceb2d1f704",
+      "9a 01 02 01 03 cd03e8 01 02 01 9b cd2710 cdea60 cd0400 ce00400000 10 ce00100000 cd03e8 cd1000 ce00100000 ce40000000 ce10000000 ceb2d1f704",
       ...records,
     ];
     const older = [
       "92 00 95",
-      // format 1 had neither a digest nor the limits of checkpoints
+      // format 1 had neither a digest nor the later limits
       "99 01 01 01 03 cd03e8 01 02 01 97 cd2710 cdea60 cd0400 ce00400000 10 ce00100000 cd03e8",
       ...records,
     ];
@@ -228,6 +229,15 @@ describe("a frozen queue", () => {
     expect(stateOf(restore([Uint8Array.fromHex(bytesOf(older))]))).toBe(stateOf(log.queue));
     expect(stateOf(restore(partsOf(log.queue)))).toBe(stateOf(log.queue));
   });
+});
+
+test("limits that came later come back from a snapshot; where one names none, today's are meant", () => {
+  const { checkpointEntries, checkpointBytes, maxReadyBytes, maxAnswerBytes } = QUEUE;
+  expect(LATER_LIMITS as unknown).toEqual({ checkpointEntries, checkpointBytes, maxReadyBytes, maxAnswerBytes });
+  for (const other of [{ maxReadyBytes: 5 }, { maxAnswerBytes: 6 }, { checkpointEntries: 7 }, { checkpointBytes: 8 }]) {
+    const log = new Log({ ...LIMITS, ...other });
+    expect(restore(partsOf(log.queue)).limits).toEqual({ ...LIMITS, ...other });
+  }
 });
 
 describe("damaged snapshots", () => {

@@ -57,7 +57,7 @@ function answerOf(guest: Guest): string {
 const CASES = ROLES.flatMap((role) => Object.values(MESSAGES).map((message) => [role, message.type, message] as const));
 
 test.each(CASES)("%s, sending %s, is %#", (role, type, message) => {
-  const town = createTown(1, 1, certified(role, role === "peer" ? "n4" : null));
+  const town = createTown(1, 1, { trust: certified(role, role === "peer" ? "n4" : null) });
   const node = town.start(3000);
   town.until(() => isLeader(node));
   const guest = town.visit(3000, { role: role === "peer" ? "admin" : role, node: null, clusterId: null });
@@ -68,7 +68,7 @@ test.each(CASES)("%s, sending %s, is %#", (role, type, message) => {
 });
 
 test("a refused message changes nothing and is told once in the node's log", () => {
-  const town = createTown(1, 1, certified("read-only"));
+  const town = createTown(1, 1, { trust: certified("read-only") });
   const node = town.start(3000);
   town.until(() => isLeader(node));
   const before = node.node.status()?.lastIndex;
@@ -82,7 +82,7 @@ test("a refused message changes nothing and is told once in the node's log", () 
 });
 
 test("a node's certificate lets it join as itself, as nobody else", () => {
-  const town = createTown(1, 1, certified("peer", "n3"));
+  const town = createTown(1, 1, { trust: certified("peer", "n3") });
   const node = town.start(3000);
   town.until(() => isLeader(node));
   const guest = town.visit(3000);
@@ -93,7 +93,7 @@ test("a node's certificate lets it join as itself, as nobody else", () => {
 
 test("a secret that allows to be a member allows everything", () => {
   const secret = sharedSecret(seededRandom(1));
-  const town = createTown(1, 1, () => secret);
+  const town = createTown(1, 1, { trust: () => secret });
   const node = town.start(3000);
   town.until(() => isLeader(node));
   for (const message of Object.values(MESSAGES)) {
@@ -106,7 +106,7 @@ test("a secret that allows to be a member allows everything", () => {
 
 test("founders with different secrets found nothing, and each says why", () => {
   const secrets = [1, 2].map((seed) => sharedSecret(seededRandom(seed)));
-  const town = createTown(1, 1, (self) => secrets[self === "n3002" ? 1 : 0] as Trust);
+  const town = createTown(1, 1, { trust: (self) => secrets[self === "n3002" ? 1 : 0] as Trust });
   const ports = [3000, 3001, 3002];
   const nodes = ports.map((port) => town.start(port, ports, 3));
   const why = "the shared secret is another one here";

@@ -1,9 +1,11 @@
 // A few real nodes on simulated ports, and a client that says exactly what it is told: for tests of what a node answers.
-import { QUEUE, RAFT, WIRE } from "../../src/config.ts";
+import { QUEUE, RAFT, SERVER, WIRE } from "../../src/config.ts";
 import { must } from "../../src/lib/assert.ts";
 import { seededRandom } from "../../src/lib/random.ts";
+import type { QueueLimits } from "../../src/queue/types.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import { startNode } from "../../src/server/node.ts";
+import type { PlaceLimits } from "../../src/server/places.ts";
 import type { LogEvent, NodeSettings, OnStopped, RunningNode } from "../../src/server/types.ts";
 import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
 import type { Hello } from "../../src/wire/protocol.ts";
@@ -31,7 +33,24 @@ export interface Guest {
 
 const ADMIN = { role: "admin", node: null, clusterId: null } as const;
 
-export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: string) => Trust = () => EVERYBODY) {
+/** Where these nodes differ from real ones. */
+interface Lacking {
+  readonly trust?: (self: string, other: string) => Trust;
+  readonly places?: PlaceLimits;
+  readonly maxHeldBytes?: number;
+  readonly queueLimits?: QueueLimits;
+}
+
+export function createTown(
+  seed = 1,
+  diskMs = 1,
+  {
+    trust = () => EVERYBODY,
+    places = SERVER.places,
+    maxHeldBytes = SERVER.maxHeldBytes,
+    queueLimits = QUEUE,
+  }: Lacking = {},
+) {
   const scheduler = createScheduler();
   const random = seededRandom(seed);
   const network = createSimNetwork(scheduler, random.fork(), {
@@ -113,7 +132,9 @@ export function createTown(seed = 1, diskMs = 1, trust: (self: string, other: st
       keepLogBytes: 64 * 1024,
       maxAppendBytes: RAFT.maxAppendBytes,
       maxInflightMessages: RAFT.maxInflightMessages,
-      queueLimits: QUEUE,
+      queueLimits,
+      places,
+      maxHeldBytes,
       ...more,
     };
     const node = startNode(

@@ -1,5 +1,5 @@
 // What kind of world does a seed draw? Its size, its settings, its load, and which faults happen how often: every seed its own mix.
-import { QUEUE } from "../../src/config.ts";
+import { QUEUE, SERVER } from "../../src/config.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import type { DiskWeather } from "./disk.ts";
@@ -123,6 +123,8 @@ function drawSettings(random: Random, figure8: boolean): SharedSettings {
     keepLogBytes: pick(random, 0, 512, 8_192, 1 << 20),
     maxAppendBytes: single ? 1 : tiny ? pick(random, 1, 200, 2_000) : 1 << 20,
     maxInflightMessages: tiny ? pick(random, 1, 2, 4) : 64,
+    places: SERVER.places,
+    maxHeldBytes: SERVER.maxHeldBytes,
     queueLimits: {
       ...QUEUE,
       // A table that is full of dead sessions heals by their expiry only, so few places go with short lives.

@@ -2,7 +2,8 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { QUEUE, SERVER, WIRE } from "../../src/config.ts";
+import { QUEUE, RAFT, SERVER, WIRE } from "../../src/config.ts";
+import { ANSWER_BYTES, JOB_BYTES } from "../../src/queue/types.ts";
 import { ERRORS, failure } from "../../src/lib/errors.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { encodeReply } from "../../src/queue/replies.ts";
@@ -148,6 +149,8 @@ test("the limits on the page are those of config.ts", () => {
     pingIntervalMs,
     idleTimeoutMs,
   } = WIRE;
+  const { places } = SERVER;
+  const mebibytes = (bytes: number): string => (bytes < 2 ** 30 ? `${bytes / 2 ** 20} MiB` : `${bytes / 2 ** 30} GiB`);
   const facts = [
     `# The raftq protocol, version ${WIRE.protocolVersion}`,
     `at most ${maxClientFrameBytes} (1 MiB + 64 KiB) from and to clients, ${maxPeerFrameBytes} (4 MiB) between members`,
@@ -158,6 +161,21 @@ test("the limits on the page are those of config.ts", () => {
     `After ${idleTimeoutMs / 1000} s of silence it closes`,
     `a node takes ${SERVER.maxInFlightPerConnection}; beyond it`,
     `up to ${SERVER.maxLogPageEntries} entries`,
+    `| ${places.maxStrangers} connections that have not said hello`,
+    `| ${places.maxClients} clients`,
+    `| ${places.maxClientsPerAddress} of them from one`,
+    `| ${places.maxPeers} connections of members, ${places.maxPeersPerMember} of each`,
+    `| hello within ${helloTimeoutMs / 1000} s`,
+    `| a whole frame within ${frameTimeoutMs / 1000} s`,
+    `| ${mebibytes(WIRE.maxClientSendBytes)} of answers not read by one client, ${mebibytes(WIRE.maxPeerSendBytes)} by`,
+    `| ${mebibytes(SERVER.maxHeldBytes)} held for all connections`,
+    `| ${SERVER.maxInFlightPerConnection} requests, or ${mebibytes(SERVER.maxInFlightBytesPerConnection)} of their`,
+    `| ${SERVER.maxInFlight} requests, or ${mebibytes(SERVER.maxInFlightBytes)} of their`,
+    `| ${mebibytes(RAFT.maxUncommittedBytes)} of commands that are not committed yet`,
+    `| ${QUEUE.maxSessions} sessions`,
+    `| ${QUEUE.maxReplies} answers, or ${mebibytes(QUEUE.maxReplyBytes)} of them`,
+    `| ${mebibytes(QUEUE.maxAnswerBytes)} of answers not acknowledged by all sessions (each counts ${ANSWER_BYTES} bytes`,
+    `| ${mebibytes(QUEUE.maxReadyBytes)} of waiting jobs (each counts ${JOB_BYTES} bytes`,
     `At ${QUEUE.maxReplies} unacknowledged replies or ${QUEUE.maxReplyBytes / 1024 / 1024} MiB`,
     `cluster's time (${QUEUE.sessionExpiryMs / 24 / 3_600_000} days)`,
     `A payload has at most ${maxPayloadBytes} bytes`,

@@ -1,0 +1,271 @@
+// What does a node say at each of its limits? Real nodes on simulated ports, with few places.
+import { expect, test } from "bun:test";
+import { QUEUE, SERVER, WIRE } from "../../src/config.ts";
+import type { Failure } from "../../src/lib/errors.ts";
+import { encodeCommand } from "../../src/queue/commands.ts";
+import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
+import { encodeMessage } from "../../src/wire/codec.ts";
+import type { ByteStream } from "../../src/wire/network.ts";
+import type { Hello } from "../../src/wire/protocol.ts";
+import { createTown, type Settled } from "./town.ts";
+
+const FEW = { ...SERVER.places, maxStrangers: 4, maxClients: 6, maxClientsPerAddress: 3 };
+type Town = ReturnType<typeof createTown>;
+
+const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
+
+function alone(): { readonly town: Town; readonly one: Settled } {
+  const town = createTown(1, 1, { places: FEW });
+  const one = town.start(3000);
+  town.until(() => isLeader(one));
+  return { town, one };
+}
+
+const HELLO: Hello = { type: "hello", version: 1, features: [], role: "client", clusterId: null, node: null };
+
+interface Caller {
+  readonly received: Message[];
+  /** Undefined while it is open. */
+  readonly end: () => Failure | null | undefined;
+  readonly connection: Connection;
+  readonly stream: ByteStream;
+}
+
+/** Somebody at the address `host` connects; without `hello` it stays silent. */
+function call(town: Town, host: string, hello: Hello | null = HELLO, port = 3000): Caller {
+  const received: Message[] = [];
+  let end: Failure | null | undefined;
+  let caller: Caller | null = null;
+  town.network.hostOf(host).dial(`127.0.0.1:${port}`, 1_000, (result) => {
+    if (!result.ok) throw new Error(result.why);
+    const { stream } = result;
+    const connection = openConnection({
+      stream,
+      clock: town.clock,
+      limits: { ...WIRE, helloTimeoutMs: 1_000_000 },
+      side: "dialed",
+      onMessage: (message) => received.push(structuredClone(message)),
+      onClosed: (why) => {
+        end = why;
+      },
+    });
+    caller = { received, end: () => end, connection, stream };
+    if (hello === null) return;
+    connection.send(hello);
+    connection.flush();
+  });
+  town.pass(10);
+  if (caller === null) throw new Error("the call was not taken");
+  return caller;
+}
+
+const isIn = ({ received, end }: Caller): boolean => received[0]?.type === "helloAnswer" && end() === undefined;
+
+test("clients beyond the places of their address, and beyond all places, are told so before the end; then places are free again", () => {
+  const { town } = alone();
+  const first = [1, 2, 3].map(() => call(town, "a"));
+  expect(first.every(isIn)).toBe(true);
+  expect(call(town, "a").end()).toMatchObject({
+    code: "OVERLOADED",
+    message: expect.stringContaining("of the address a"),
+  });
+  expect([1, 2, 3].map(() => call(town, "b")).every(isIn)).toBe(true);
+  expect(call(town, "c").end()).toMatchObject({
+    code: "OVERLOADED",
+    message: expect.stringContaining("its 6 clients"),
+  });
+  first[0]?.connection.close(null);
+  town.pass(10);
+  expect(isIn(call(town, "c"))).toBe(true);
+});
+
+test("silent connections go, the longest silent first, so that clients and members get in", () => {
+  const { town } = alone();
+  const silent = Array.from({ length: 10 }, () => call(town, "a", null));
+  expect(silent.map((caller) => caller.end()?.code)).toEqual([
+    ...Array<"OVERLOADED">(6).fill("OVERLOADED"),
+    ...Array<undefined>(4),
+  ]);
+  expect(isIn(call(town, "a"))).toBe(true);
+});
+
+/** Connects and says nothing, or hello; whoever listens or not. */
+function flood(town: Town, host: string, port: number, hello: Hello | null): void {
+  town.network.hostOf(host).dial(`127.0.0.1:${port}`, 1_000, (result) => {
+    if (result.ok && hello !== null) result.stream.write(encodeMessage(hello));
+  });
+}
+
+test("a flood of clients and of silence keeps no member from connecting: one that was killed is back in time", () => {
+  const town = createTown(3, 1, { places: FEW });
+  const ports = [3000, 3001, 3002];
+  const nodes = ports.map((port) => town.start(port, ports, 3));
+  town.until(() => nodes.some(isLeader));
+  town.pass(500);
+  const floodAll = (): void => {
+    for (const port of ports) {
+      for (const host of ["a", "b", "c"]) flood(town, host, port, HELLO);
+      for (let at = 0; at < 3; at++) flood(town, "d", port, null);
+    }
+  };
+  for (let round = 0; round < 10; round++) floodAll();
+  const victim = nodes.find((node) => !isLeader(node)) as Settled;
+  const port = Number(victim.node.id.slice(1));
+  town.end(port, "kill");
+  const back = town.start(port, ports, 3);
+  const began = town.clock.now();
+  const isFollowing = (): boolean => {
+    floodAll();
+    town.pass(5);
+    const status = back.node.status();
+    return (
+      status?.leader !== null && status?.members.every((other) => other.reachable || other.id === back.node.id) === true
+    );
+  };
+  town.until(isFollowing, 5_000);
+  expect(town.clock.now() - began).toBeLessThan(3_000);
+});
+
+test("a member's fifth connection takes the place of its oldest", () => {
+  const town = createTown(1);
+  const ports = [3000, 3001, 3002];
+  const nodes = ports.map((port) => town.start(port, ports, 3));
+  town.until(() => nodes.some(isLeader));
+  town.pass(500);
+  const node = nodes[1]?.node.status()?.node ?? null;
+  const hello: Hello = { ...HELLO, role: "peer", clusterId: nodes[0]?.node.clusterId() ?? null, node };
+  const peers = Array.from({ length: 8 }, () => call(town, "x", hello));
+  // The member itself has one more, and dials again when it has lost it.
+  const ends = peers.map((peer) => peer.end()?.code);
+  expect(ends.slice(0, 4)).toEqual(Array<"OVERLOADED">(4).fill("OVERLOADED"));
+  expect(peers.at(-1)?.end()).toBeUndefined();
+  expect(ends.filter((end) => end === undefined).length).toBeLessThanOrEqual(SERVER.places.maxPeersPerMember);
+});
+
+test("one byte a second: the connection ends when the frame is due, whatever comes meanwhile", () => {
+  const { town } = alone();
+  const caller = call(town, "a");
+  const frame = encodeMessage({ type: "log", frameId: 1, from: 1, to: 0, local: true });
+  const began = town.clock.now();
+  const long = new Uint8Array(1_000);
+  long.set([0, 0, 3, 200]);
+  for (let at = 0; at < 60 && caller.end() === undefined; at++) {
+    caller.stream.write(long.slice(at, at + 1));
+    town.pass(1_000);
+  }
+  expect(caller.end()).toMatchObject({ code: "TIMEOUT", message: expect.stringContaining("not complete within 10s") });
+  expect(town.clock.now() - began).toBeLessThan(WIRE.frameTimeoutMs + 2_000);
+  expect(frame.length).toBeGreaterThan(4);
+});
+
+test("one byte a second before the hello: the connection ends when the hello is due", () => {
+  const { town } = alone();
+  const caller = call(town, "a", null);
+  const frame = encodeMessage(HELLO);
+  const began = town.clock.now();
+  for (let at = 0; at < frame.length - 1 && caller.end() === undefined; at++) {
+    caller.stream.write(frame.slice(at, at + 1));
+    town.pass(1_000);
+  }
+  expect(caller.end()).toMatchObject({ code: "TIMEOUT", message: expect.stringContaining("no hello came within 5s") });
+  expect(town.clock.now() - began).toBeLessThan(WIRE.helloTimeoutMs + 2_000);
+});
+
+test("frames that are never whole cost no more than the limit for all: the slow go, a steady client is served", () => {
+  const town = createTown(1, 1, { places: SERVER.places, maxHeldBytes: 1_000_000 });
+  const one = town.start(3000);
+  town.until(() => isLeader(one));
+  const slow = Array.from({ length: 8 }, (_, at) => call(town, at < 6 ? "a" : "b"));
+  const half = new Uint8Array(200_000);
+  half.set([0, 0x10, 0, 0]);
+  for (const { stream } of slow) {
+    stream.write(half.slice());
+    town.pass(20);
+  }
+  const ends = slow.map((caller) => caller.end()?.code);
+  expect(ends.slice(0, 4)).toContain("OVERLOADED");
+  expect(ends.slice(6)).toEqual([undefined, undefined]);
+  const steady = call(town, "a");
+  const jobs = [{ encoding: 0, payload: new Uint8Array(300_000) }];
+  const command = encodeCommand({ type: "enqueue", queue: "default", jobs });
+  for (let frameId = 1; frameId <= 20; frameId++) {
+    steady.connection.send({
+      type: "request",
+      frameId,
+      group: 0,
+      session: 1,
+      number: frameId,
+      answeredUpTo: 0,
+      command,
+    });
+    steady.connection.flush();
+    town.pass(5);
+  }
+  town.pass(100);
+  expect(steady.end()).toBeUndefined();
+  // Each was answered: there is no such session.
+  expect(steady.received.filter(({ type }) => type === "failure").length).toBe(20);
+});
+
+test("many log pages asked at once are made a few in a turn, and all are answered", () => {
+  const { town } = alone();
+  const caller = call(town, "a");
+  const before = town.events();
+  for (let frameId = 1; frameId <= 200; frameId++)
+    caller.connection.send({ type: "log", frameId, from: 1, to: 0, local: true });
+  caller.connection.send({ type: "ping", frameId: 1_000 });
+  caller.connection.flush();
+  town.until(() => caller.received.length === 202);
+  const order = caller.received.slice(1).map((message) => ("frameId" in message ? message.frameId : 0));
+  // The ping does not wait for the pages.
+  expect(order.indexOf(1_000)).toBeLessThan(2 * SERVER.maxLogPagesPerTurn);
+  expect(town.events() - before).toBeGreaterThan(200 / SERVER.maxLogPagesPerTurn);
+});
+
+test("requests beyond those that may wait on one connection are refused by name, the others are answered", () => {
+  const { town } = alone();
+  const caller = call(town, "a");
+  const most = SERVER.maxInFlightPerConnection;
+  // All in one piece, so that no turn comes between them.
+  const frames = Array.from({ length: most + 50 }, (_, at) =>
+    encodeMessage({ type: "status", frameId: at + 1, linearizable: true }),
+  );
+  caller.stream.write(new Uint8Array(Buffer.concat(frames)));
+  town.until(() => caller.received.length === most + 51, 60_000);
+  const refused = caller.received.flatMap((message) => (message.type === "failure" ? [message.failure] : []));
+  for (const why of refused) expect(why).toMatchObject({ code: "OVERLOADED", applied: "no", retryAfterMs: 10 });
+  expect(caller.received.filter(({ type }) => type === "statusAnswer").length).toBe(most + 50 - refused.length);
+});
+
+test("a client that names sessions which are none keeps none of them alive", () => {
+  const queueLimits = { ...QUEUE, sessionExpiryMs: 8_000 };
+  const town = createTown(1, 1, { queueLimits });
+  const one = town.start(3000);
+  town.until(() => isLeader(one));
+  const caller = call(town, "a");
+  const command = encodeCommand({ type: "settle" });
+  const before = one.node.status()?.lastIndex;
+  const ask = (session: number): void =>
+    caller.connection.send({
+      type: "request",
+      frameId: session,
+      group: 0,
+      session,
+      number: 1,
+      answeredUpTo: 0,
+      command,
+    });
+  for (let session = 1_000; session < 3_000; session++) ask(session);
+  caller.connection.flush();
+  town.until(() => caller.received.length === 2_001);
+  // Connected sessions are touched every second by an entry for all of them: here there is none to be touched.
+  town.pass(5_000);
+  expect(one.node.status()?.lastIndex).toBe(before ?? -1);
+  caller.connection.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce: new Uint8Array(16) });
+  caller.connection.flush();
+  town.until(() => caller.received.length === 2_002);
+  ask((before ?? 0) + 1);
+  caller.connection.flush();
+  town.pass(20_000);
+  expect(one.node.status()?.sessions).toBe(1);
+});
