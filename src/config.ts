@@ -73,7 +73,7 @@ export const SERVER = {
   /** Connections by kind; an idle one costs some 10 KiB. A process that may open fewer files has fewer (`placesWithin`). */
   places: {
     /** Who has not said hello yet. A member or client says it within a round trip. */
-    maxStrangers: 1_024,
+    maxStrangers: 2_048,
     maxClients: 16_384,
     /** One address, however many programs are behind it, leaves places for others. */
     maxClientsPerAddress: 4_096,

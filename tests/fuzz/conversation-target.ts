@@ -395,6 +395,9 @@ function expectServes(scene: Scene): void {
       guest.send({ type: "request", frameId: 2 + at, group: 0, session, number, answeredUpTo: lastNumber, command });
       return answer(2 + at);
     });
+    // Only what the election or the transfer of a moment ago leaves open is asked again.
+    for (const reply of replies)
+      expectThat(reply?.type !== "refused", `a client was refused: ${JSON.stringify(reply)}`);
     const dequeued = replies[1];
     if (replies[0]?.type !== "enqueued" || dequeued?.type !== "dequeued") continue;
     return expectThat(

@@ -89,7 +89,11 @@ type Value =
 function mutateValues(bytes: Uint8Array, random: Random): Uint8Array | null {
   const found = parse(bytes, 0, 0);
   if (found === null) return null;
-  const value = random.chance(90) ? mutateOne(found.value, random) : wrap(found.value, random);
+  const value = random.chance(50)
+    ? mutateNth(found.value, { left: random.below(nodes(found.value)) }, random)
+    : random.chance(90)
+      ? mutateOne(found.value, random)
+      : wrap(found.value, random);
   const written: number[] = [];
   write(value, written, random);
   return joined(Uint8Array.from(written), bytes.subarray(found.end));
@@ -158,6 +162,17 @@ function wrap(value: Value, random: Random): Value {
   for (let left = random.between(1, random.chance(95) ? 3 : 500); left > 0; left--)
     deep = { type: "array", items: [deep] };
   return deep;
+}
+
+function nodes(value: Value): number {
+  return value.type === "array" ? value.items.reduce((sum, item) => sum + nodes(item), 1) : 1;
+}
+
+/** Each value alike, so that one deep in a long list is met as often as one near the top. */
+function mutateNth(value: Value, at: { left: number }, random: Random): Value {
+  if (at.left-- === 0) return replaced(value, random);
+  if (value.type !== "array") return value;
+  return { type: "array", items: value.items.map((item) => (at.left < 0 ? item : mutateNth(item, at, random))) };
 }
 
 /** Changes one value, found by walking down at random. */

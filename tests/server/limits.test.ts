@@ -222,19 +222,31 @@ test("many log pages asked at once are made a few in a turn, and all are answere
   expect(town.events() - before).toBeGreaterThan(200 / SERVER.maxLogPagesPerTurn);
 });
 
-test("requests beyond those that may wait on one connection are refused by name, the others are answered", () => {
-  const { town } = alone();
-  const caller = call(town, "a");
+test("requests beyond those that may wait on one connection are refused by name, the others wait and are answered", () => {
+  const town = createTown(1);
+  const ports = [3000, 3001, 3002];
+  const nodes = ports.map((port) => town.start(port, ports, 3));
+  town.until(() => nodes.some(isLeader));
+  const [one, ...others] = nodes.toSorted((a, b) => Number(isLeader(a)) - Number(isLeader(b)));
+  // Without its majority a node knows no leader, and requests wait a moment for one.
+  for (const { node } of others) town.end(Number(node.id.slice(1)), "kill");
+  town.until(() => one?.node.status()?.leader === null);
+  const caller = call(town, "a", HELLO, Number(one?.node.id.slice(1)));
   const most = SERVER.maxInFlightPerConnection;
-  // All in one piece, so that no turn comes between them.
   const frames = Array.from({ length: most + 50 }, (_, at) =>
-    encodeMessage({ type: "status", frameId: at + 1, linearizable: true }),
+    encodeMessage({ type: "close", frameId: at + 1, group: 0, session: 1 }),
   );
   caller.stream.write(new Uint8Array(Buffer.concat(frames)));
-  town.until(() => caller.received.length === most + 51, 60_000);
-  const refused = caller.received.flatMap((message) => (message.type === "failure" ? [message.failure] : []));
-  for (const why of refused) expect(why).toMatchObject({ code: "OVERLOADED", applied: "no", retryAfterMs: 10 });
-  expect(caller.received.filter(({ type }) => type === "statusAnswer").length).toBe(most + 50 - refused.length);
+  town.until(() => caller.received.length === most + 51);
+  const failures = caller.received.flatMap((message) => (message.type === "failure" ? [message.failure] : []));
+  const refused = failures.filter(({ code }) => code === "OVERLOADED");
+  expect(refused.length).toBe(50);
+  expect(refused[0]).toMatchObject({
+    applied: "no",
+    retryAfterMs: 10,
+    message: expect.stringContaining("this connection"),
+  });
+  expect(failures.filter(({ code }) => code === "NO_LEADER").length).toBe(most);
 });
 
 test("a client that names sessions which are none keeps none of them alive", () => {
