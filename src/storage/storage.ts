@@ -152,7 +152,8 @@ function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, contacts, an
   const replayed = replay(contents);
   const snapshot = replayed.snapshot === null ? null : recoverSnapshot(disk, replayed.snapshot, STORAGE.formatVersion);
   if (meta !== null) requireNewerThan(meta, replayed);
-  const [strayed] = meta === null ? snapshotDirectories(disk) : [];
+  const strayed =
+    meta === null ? snapshotDirectories(disk).find((directory) => disk.list(directory).length > 0) : undefined;
   if (strayed !== undefined) throw missing(`${META_PATH} is missing, but ${strayed} holds a snapshot`);
   const otherSnapshots = snapshotDirectories(disk).filter((directory) => directory !== snapshot?.directory);
   const { entries } = replayed;

@@ -488,7 +488,7 @@ function promisedLog(
 async function expectGoesOn(bench: SimBench, storage: Storage): Promise<void> {
   const { recovered } = storage;
   const last = recovered.entries.at(-1)?.index ?? recovered.snapshot?.index ?? 0;
-  const more = entries(last + 1, last + 2, 1_000_000);
+  const more = entries(last + 1, last + 2, Math.max(1, recovered.hardState.currentTerm));
   await persist(bench, storage, { entries: more });
   bench.kill();
   const again = (await opened(bench)).recovered;
