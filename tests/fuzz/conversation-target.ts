@@ -77,7 +77,7 @@ function build(name: SceneName, choices: Random): Scene {
       if (name === "learner") {
         const learner = town.start(3003, PORTS);
         town.until(() => learner.node.clusterId() !== null);
-        town.network.cut((from, to) => [from, to].includes("n3003") && ![from, to].includes("guest"));
+        town.network.cut((from, to) => [from, to].includes("n3003") && ![from, to].includes("guest"), false);
         return scene([...nodes, learner], true);
       }
       return scene(nodes, true);

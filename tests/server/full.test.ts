@@ -1,5 +1,6 @@
 // What do nodes do when their disks are full? Real nodes on small simulated disks: one, the leader's, a majority's.
 import { describe, expect, test } from "bun:test";
+import { QUEUE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
@@ -24,7 +25,8 @@ type Answer = Extract<Message, { type: "reply" | "failure" | "done" }>;
 
 /** Three founders, who leads them, and a client that finds the leader by itself. */
 function three() {
-  const town = createTown(3);
+  // Snapshots, which give space back, stand for checkpoints.
+  const town = createTown(3, 1, { queueLimits: { ...QUEUE, checkpointEntries: 8 } });
   const nodes = PORTS.map((port) => town.start(port, PORTS, 3));
   const leader = (): Settled => {
     const found = (): Settled | undefined =>
