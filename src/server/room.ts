@@ -20,7 +20,7 @@ export interface RoomPorts {
   readonly log: (line: LogEvent) => void;
   readonly input: (input: Input) => void;
   readonly queue: () => Queue;
-  /** Bytes of the snapshot that is being written: part of the reserve is in use. */
+  /** Bytes of the snapshot that is being written or does not count yet: part of the reserve is in use. */
   readonly writtenBytes: () => number;
 }
 
@@ -76,7 +76,8 @@ export function createRoom(ports: RoomPorts, { segmentBytes }: Pick<NodeSettings
     const segments = isLow ? RESERVED_SEGMENTS + 1 : RESERVED_SEGMENTS;
     const needed = Math.max(0, snapshot - ports.writtenBytes()) + segments * segmentBytes;
     // A quota is used up although the file system has room: only the failed attempt shows it.
-    const low = free < needed || storage.lacksSpace();
+    // A snapshot that does not count yet has used its part of the reserve, and what it will free is still taken.
+    const low = free < needed || storage.lacksSpace() || (isLow && ports.writtenBytes() > 0);
     isTight = low || free < needed + TIGHT_SEGMENTS * segmentBytes;
     if (isTight) storage.dropSetAside();
     if (low === isLow) return;

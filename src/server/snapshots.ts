@@ -64,11 +64,10 @@ export function createSnapshots(
 
   return {
     consider: (raft, queue) => {
-      if (saving || queue.appliedIndex <= savedIndex) return;
-      // The last one was saved but does not count yet, so the log has not shrunk yet either.
-      if ((raft.snapshot?.index ?? 0) < savedIndex) return;
+      // The last one is not written, or does not count yet, so the log has not shrunk yet either.
+      if (saving || (raft.snapshot?.index ?? 0) < savedIndex) return;
       writtenBytes = 0;
-      if (!isCheckpoint(queue)) return;
+      if (queue.appliedIndex <= savedIndex || !isCheckpoint(queue)) return;
       if (!room().fitsSnapshot() || !(room().isTight() ? givesRoom() : isDue(raft))) return;
       saving = true;
       const meta = metaAt(raft, queue.appliedIndex);
