@@ -49,7 +49,7 @@ function shortLeaderships(plan: Plan, random: Random): Plan {
     // A write that ends only when another leader has replaced what it wrote.
     disk: { ...plan.disk, slowSyncPercent: slow ? 20 : 0, slowSyncMaxMs: slow ? plan.settings.electionMaxMs : 0 },
     settings: { ...plan.settings, maxAppendBytes: 1, maxInflightMessages: random.between(1, 4) },
-    faults: only(plan, { figure8: 500, kill: random.chance(30) ? 3_000 : 0 }),
+    faults: only(plan, { figure8: 3_000, kill: random.chance(30) ? 3_000 : 0 }),
   };
 }
 
