@@ -1,7 +1,7 @@
 // What does a node's disk survive? A file system of its own on a loop device, whose power can be cut: what the journal and the
 // page cache still hold is gone, as after pulling the plug.
 import { dlopen, FFIType } from "bun:ffi";
-import { closeSync, mkdirSync, openSync, rmSync, statfsSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { sh, works } from "./shell.ts";
 
@@ -55,9 +55,19 @@ export function createDisk(directory: string, id: string, kind: DiskKind): NodeD
       const { bavail, bsize } = statfsSync(point);
       const size = bavail * bsize - bytes;
       if (size > 0) sh(["fallocate", "-l", String(size), ballast]);
-      return () => rmSync(ballast, { force: true });
+      return () => {
+        rmSync(ballast, { force: true });
+        // Or the next power cut brings it back.
+        syncDirectory(point);
+      };
     },
   };
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, "r");
+  fsyncSync(fd);
+  closeSync(fd);
 }
 
 let libc: { readonly ioctl: (fd: number, request: bigint, argument: Uint32Array) => number } | null = null;
