@@ -16,6 +16,8 @@ export function works(args: readonly string[], input = ""): boolean {
   return spawnSync(program, rest, { input, timeout: 10_000 }).status === 0;
 }
 
+const MOST_PATIENT = 6;
+
 export interface Ran {
   readonly code: number | null;
   readonly text: string;
@@ -55,4 +57,7 @@ export async function until(ms: number, isTrue: () => boolean | Promise<boolean>
 }
 
 /** A machine that others keep busy gives everybody a share only: limits stretch with the number of those who wait for a core. */
-export const patience = (ms: number): number => ms * Math.max(1, (loadavg()[0] ?? 0) / availableParallelism());
+export function patience(ms: number): number {
+  const waiting = (loadavg()[0] ?? 0) / availableParallelism();
+  return ms * Math.min(MOST_PATIENT, Math.max(1, waiting));
+}
