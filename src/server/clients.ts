@@ -280,11 +280,11 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     replica.propose({ kind: "touch", session: 0, number: 0, answeredUpTo: 0, body }, { settle: () => {} });
   }
 
-  /** A disk that is nearly full is helped by a snapshot, which stands for a checkpoint: it need not wait for the next one. */
+  /** A disk that has little room is helped by a snapshot, which stands for a checkpoint: it need not wait for the next one. */
   function makeCheckpoint(): void {
     const { raft } = replica;
     const now = facts.clock.now();
-    const isLow = raft.diskLow || raft.progress.values().some(({ diskLow }) => diskLow);
+    const isLow = facts.isTight() || raft.progress.values().some(({ diskLow }) => diskLow);
     if (!isLow || !replica.isReadyLeader() || isCheckpoint(replica.queue()) || now < nextCheckpointAt) return;
     nextCheckpointAt = now + limits.lowDiskCheckpointMs;
     const draft = { kind: "tick", session: 0, number: 0, answeredUpTo: 0, body: NOTHING } as const;

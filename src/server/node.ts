@@ -377,6 +377,7 @@ function startLife(
       storage: opened,
       isReachable: (member) => peers.isReachable(member),
       residentBytes: () => ports.residentBytes(),
+      isTight: () => room.isTight(),
       maxLogPageEntries: SERVER.maxLogPageEntries,
       maxLogPageBytes: SERVER.maxLogPageBytes,
     };

@@ -18,6 +18,8 @@ export interface NodeFacts {
   readonly storage: Storage;
   readonly isReachable: (member: MemberId) => boolean;
   readonly residentBytes: () => number;
+  /** There is little room on the disk: a snapshot should give some back. */
+  readonly isTight: () => boolean;
   readonly maxLogPageEntries: number;
   readonly maxLogPageBytes: number;
 }

@@ -19,6 +19,7 @@ export interface Observed {
 
 /** What was seen of a life last time. */
 interface Seen {
+  readonly self: MemberId;
   term: Term;
   role: string;
   votedFor: MemberId | null;
@@ -56,8 +57,10 @@ export function createOracles(ledger: Ledger, durableVote: DurableVote, fail: (w
     const inside = life.inspect();
     if (inside === null) return false;
     const { raft, queue } = inside;
-    const known = lives.get(life);
-    const seen = known ?? firstSight(life);
+    const last = lives.get(life);
+    // A node that has set its data aside is somebody new in the same process.
+    const known = last?.self === raft.self ? last : undefined;
+    const seen = known ?? firstSight(life, raft.self);
     if (
       known !== undefined &&
       seen.term === raft.currentTerm &&
@@ -108,8 +111,9 @@ export function createOracles(ledger: Ledger, durableVote: DurableVote, fail: (w
     }
   }
 
-  function firstSight(life: Observed): Seen {
+  function firstSight(life: Observed, self: MemberId): Seen {
     const seen: Seen = {
+      self,
       term: 0,
       role: "",
       votedFor: null,

@@ -105,11 +105,18 @@ function healAll(stage: Stage, workload: Workload): void {
   for (const machine of world.machines) if (!machine.retired) world.keepUp(machine);
   workload.drain();
   stage.until("an empty queue", DRAIN_MS, workload.drained);
+  // A wrong state that no checkpoint has shown yet must not be found out in the quiet at the end.
+  for (const machine of world.machines) {
+    if (machine.life === null || machine.life.spoiledAt === null || machine.retired || !isFoundOut(machine)) continue;
+    world.kill(machine);
+    world.start(machine);
+  }
   // Nobody is on the way in or out, and everybody has had the time to reconnect.
   let known = ledger.lastConfiguration;
   let since = scheduler.now();
   stage.until("an end of membership changes", SETTLING_MS, () => {
-    if (ledger.lastConfiguration !== known) since = scheduler.now();
+    const wrong = !world.machines.every(isFoundOut);
+    if (ledger.lastConfiguration !== known || wrong) since = scheduler.now();
     known = ledger.lastConfiguration;
     return scheduler.now() - since > QUIET_MS && world.configurations().every(({ outgoing }) => outgoing.length === 0);
   });
@@ -119,17 +126,13 @@ function healAll(stage: Stage, workload: Workload): void {
     () => haveConverged(stage),
     () => positions(stage),
   );
-  stage.until("wrong states to be found out", START_MS, () =>
-    world.machines.every((machine) => isFoundOut(stage, machine)),
-  );
 }
 
 /** It has stopped, or has not come to a checkpoint since its state was spoiled. */
-function isFoundOut({ plan }: Stage, { life, retired }: Machine): boolean {
+function isFoundOut({ life, retired }: Machine): boolean {
   const queue = life?.inspect()?.queue;
   if (queue === undefined || life === null || life.spoiledAt === null || retired) return true;
-  const { checkpointEntries } = plan.settings.queueLimits;
-  return Math.floor(queue.appliedIndex / checkpointEntries) === Math.floor(life.spoiledAt / checkpointEntries);
+  return queue.checkpoint <= life.spoiledAt;
 }
 
 function haveConverged({ world, ledger }: Stage): boolean {
