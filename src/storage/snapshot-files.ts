@@ -1,5 +1,6 @@
 // Which files is a snapshot? Numbered parts and a manifest in a directory of its own; complete once the manifest is there.
 import { crc32 } from "../lib/crc32.ts";
+import { RaftqError } from "../lib/errors.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
 import { corrupt, missing } from "./corrupt.ts";
 import type { Disk, Done } from "./disk.ts";
@@ -68,16 +69,25 @@ export function removeSnapshot(disk: Disk, directory: string, done: Done): void 
   );
 }
 
-/** One part, its checksum verified. Throws CORRUPT. */
+/** One part, its checksum verified. Throws CORRUPT, and DISK_FAILED when it cannot be read. */
 export function readPart(disk: Disk, { directory, manifest }: CompleteSnapshot, part: number): Uint8Array {
   const path = partPath(directory, part);
   const expected = manifest.parts[part];
-  const bytes = disk.read(path);
+  const bytes = readWhole(disk, path);
   if (bytes === null || expected === undefined) throw missing(`${path} is missing; the log counts on this snapshot`);
   if (bytes.length !== expected.bytes)
     throw corrupt(path, bytes.length, `the part has ${bytes.length} bytes instead of ${expected.bytes}`);
   if (crc32(bytes) === expected.crc) return bytes;
   throw corrupt(path, 0, "the part does not match the manifest's checksum");
+}
+
+function readWhole(disk: Disk, path: string): Uint8Array | null {
+  try {
+    return disk.read(path);
+  } catch (error) {
+    const what = error instanceof Error ? error.message : String(error);
+    throw new RaftqError("DISK_FAILED", `${path} cannot be read: ${what}`, error);
+  }
 }
 
 /**

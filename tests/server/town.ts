@@ -194,6 +194,7 @@ export function createTown(
 
   /** The `nth` write of that node's disk from now on fails. */
   const failWrite = (port: number, nth: number): void => disks.get(`n${port}`)?.fail("write", nth);
+  const failRead = (port: number, nth: number): void => disks.get(`n${port}`)?.fail("read", nth);
 
   /** That node's disk, to be damaged while it is down. */
   const diskOf = (port: number): SimDisk => must(disks.get(`n${port}`), `a disk of n${port}`);
@@ -223,6 +224,7 @@ export function createTown(
     hang,
     failWrite,
     diskOf,
+    failRead,
     failCreate,
     leave,
     visit,

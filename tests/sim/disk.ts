@@ -13,7 +13,7 @@ export interface DiskWeather {
   readonly slowSyncMaxMs: number;
 }
 
-export type FailingOperation = "write" | "sync" | "create";
+export type FailingOperation = "write" | "sync" | "create" | "read";
 
 export interface SimDisk {
   /** The port for the next life of the process. */
@@ -22,12 +22,17 @@ export interface SimDisk {
   kill(): void;
   /** Everything that was not synced is kept, lost or torn, piece by piece. */
   powerCut(): void;
-  /** The `nth` operation of that kind from now on fails (1: the next one), with EIO unless told otherwise. */
+  /**
+   * The `nth` operation of that kind from now on fails (1: the next one), with EIO unless told otherwise. A write that fails may
+   * have written some of its bytes.
+   */
   fail(operation: FailingOperation, nth: number, code?: string): void;
   /** What has not failed yet will not. */
   forgive(): void;
   /** Only so many bytes more fit on it; Infinity: as many as you like, the state at first. */
   leave(freeBytes: number): void;
+  /** Calls `run` as the `nth` operation from now on that changes the disk begins. */
+  whenBegun(nth: number, run: () => void): void;
   /** Operations begun from now on do not end before the returned function is called. */
   hang(): () => void;
   /** What a power cut surely leaves of a file; null: nothing. */
@@ -36,6 +41,8 @@ export interface SimDisk {
   cached(path: string): Uint8Array | null;
   /** Paths of all files there are, sorted. */
   files(): readonly string[];
+  /** How many files the process has open. */
+  openFiles(): number;
   /** Sizes of all files together. */
   bytes(): number;
   flipBit(path: string, byte: number, bit: number): void;
@@ -103,6 +110,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
   const open = new Map<DiskFile, FileImage>();
   const failing = new Map<FailingOperation, { left: number; readonly code: string }>();
   let held: (() => void)[] | null = null;
+  let begun: { left: number; readonly run: () => void } | null = null;
   let life = 0;
   let lockedBy = 0;
   let capacity = Infinity;
@@ -124,6 +132,16 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     if (planned.left > 0) return null;
     failing.delete(operation);
     return Object.assign(new Error(`injected: this ${operation} failed`), { code: planned.code });
+  };
+  const readable = (path: string): void => {
+    const failure = fails("read");
+    if (failure !== null) throw Object.assign(failure, { message: `${failure.message}: ${path}` });
+  };
+  const begin = (): void => {
+    if (begun === null || --begun.left > 0) return;
+    const { run } = begun;
+    begun = null;
+    run();
   };
   const settleNames = (): void => {
     const survived = new Map(durableNames);
@@ -147,6 +165,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     life++;
     lockedBy = 0;
     held = null;
+    begun = null;
     failing.clear();
     open.clear();
   };
@@ -176,21 +195,27 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     const problem = (code: string, path: string): Error => Object.assign(new Error(`${code}: ${path}`), { code });
     const tooFull = (growth: number, path: string): Error | null =>
       growth > freeBytes() ? problem("ENOSPC", path) : null;
-    const changing = (done: Done, obstacle: () => Error | null, made: () => DirectoryChange | null): void =>
+    const changing = (done: Done, obstacle: () => Error | null, made: () => DirectoryChange | null): void => {
+      begin();
       later(false, () => {
         const error = obstacle();
         const next = error === null ? made() : null;
         if (next !== null) change(next);
         done(error);
       });
+    };
 
     return {
       list: (directory) => {
         const inside = [...names.keys()].filter((path) => parentOf(path) === directory);
         return inside.map(nameOf).sort();
       },
-      read: (path) => image(path)?.cached().slice() ?? null,
+      read: (path) => {
+        readable(path);
+        return image(path)?.cached().slice() ?? null;
+      },
       readAt: (path, offset, length) => {
+        readable(path);
         const found = image(path);
         if (found === null) throw problem("ENOENT", path);
         return found.cached().slice(offset, offset + length);
@@ -203,6 +228,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
           () => (names.has(path) ? null : { type: "link", path, entry: "directory" }),
         ),
       create: (path, size, done) => {
+        begin();
         later(true, () => {
           const parentMissing = parentOf(path) !== "." && names.get(parentOf(path)) !== "directory";
           const error =
@@ -222,15 +248,20 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         });
       },
       write: (file, offset, bytes, done) => {
-        const growth = Math.max(0, offset + bytes.length - imageOf(file).cached().length);
+        begin();
+        const target = imageOf(file);
+        const growth = Math.max(0, offset + bytes.length - target.cached().length);
         const failure = fails("write") ?? tooFull(growth, file.path);
-        const write = failure === null ? imageOf(file).begin(offset, bytes) : null;
+        // The system takes what it can before it reports the error.
+        const taken = bytes.length - Math.max(0, growth - freeBytes());
+        const write = target.begin(offset, failure === null ? bytes : bytes.subarray(0, fate.below(taken + 1)));
         later(false, () => {
-          write?.apply();
+          write.apply();
           done(failure);
         });
       },
       sync: (file, done) => {
+        begin();
         const failure = fails("sync");
         const sync = imageOf(file).beginSync();
         later(true, () => {
@@ -244,6 +275,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         open.delete(file);
       },
       syncDirectory: (path, done) => {
+        begin();
         const failure = fails("sync");
         const covered = new Set(unsyncedChanges.filter((made) => parentOfChange(made) === path));
         later(true, () => {
@@ -307,6 +339,9 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     leave: (freeBytesNow) => {
       capacity = used() + freeBytesNow;
     },
+    whenBegun: (nth, run) => {
+      begun = { left: nth, run };
+    },
     hang: () => {
       held ??= [];
       return () => {
@@ -325,6 +360,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         .filter(([, entry]) => entry !== "directory")
         .map(([path]) => path)
         .sort(),
+    openFiles: () => open.size,
     bytes: used,
     flipBit: (path, byte, bit) =>
       damage(path, (bytes) => {
