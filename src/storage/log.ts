@@ -118,7 +118,11 @@ function segmentMaker(disk: Disk, settings: LogSettings, firstNumber: number): S
             (step) => writeSynced(disk, file, 0, encodeSegmentHeader(segment, settings.formatVersion), step),
             (step) => disk.syncDirectory(LOG_DIRECTORY, step),
           ],
-          (failed) => (failed === null ? done(null, { segment, file }) : done(failed, null)),
+          (failed) => {
+            if (failed === null) return done(null, { segment, file });
+            disk.close(file);
+            done(failed, null);
+          },
         );
       });
     // Asked first: to write until nothing fits any more would take the last room from everybody on this file system.

@@ -166,3 +166,15 @@ test("closing is answered and unlocks, also when something failed before it or f
     expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 3)));
   }
 });
+
+for (const nth of [1, 2]) {
+  test(`a segment ahead that cannot be made (sync ${nth}) leaves no file open`, async () => {
+    const bench = createSimBench();
+    await opened(bench);
+    // Its header, its name.
+    bench.disk.fail("sync", nth);
+    settle(bench);
+    expect(bench.failures).toEqual([]);
+    expect(bench.disk.openFiles()).toBe(2);
+  });
+}
