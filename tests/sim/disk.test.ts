@@ -167,3 +167,69 @@ test("one seed is one run", () => {
   expect(trace(11)).toBe(trace(11));
   expect(trace(11)).not.toBe(trace(12));
 });
+
+test("a write that fails may have written some of its bytes, from the first one on", () => {
+  const lengths = new Set<number>();
+  for (let seed = 0; seed < 50; seed++) {
+    const world = createWorld(seed);
+    const file = created(world, "f", 4_096);
+    world.disk.fail("write", 1);
+    const errors: (Error | null)[] = [];
+    world.port.write(file, 0, NEW, (error) => errors.push(error));
+    world.run();
+    expect(errors.map((error) => error?.message)).toEqual(["injected: this write failed"]);
+    const bytes = world.disk.cached("f") ?? OLD;
+    const written = bytes.indexOf(0) === -1 ? bytes.length : bytes.indexOf(0);
+    expect(bytes.subarray(written).every((byte) => byte === 0)).toBe(true);
+    lengths.add(written);
+  }
+  expect(lengths.size).toBeGreaterThan(10);
+});
+
+test("a full disk refuses what needs room, may take some of its bytes, and goes on when there is room again", () => {
+  const taken = new Set<number>();
+  for (let seed = 0; seed < 30; seed++) {
+    const world = createWorld(seed);
+    const file = created(world, "f", 1_000);
+    world.disk.leave(500);
+    const codes: (string | undefined)[] = [];
+    const note = (error: Error | null): void =>
+      void codes.push(error === null ? "ok" : (error as Error & { code?: string }).code);
+    world.port.write(file, 0, OLD.subarray(0, 1_000), note);
+    world.run();
+    world.port.create("g", 600, note);
+    world.run();
+    world.port.write(file, 900, NEW.subarray(0, 700), note);
+    world.run();
+    taken.add(world.disk.cached("f")?.length ?? 0);
+    world.disk.leave(Infinity);
+    world.port.create("h", 600, note);
+    world.run();
+    expect(codes).toEqual(["ok", "ENOSPC", "ENOSPC", "ok"]);
+  }
+  expect(Math.max(...taken)).toBeLessThanOrEqual(1_500);
+  expect(taken.size).toBeGreaterThan(5);
+});
+
+test("the read that is told to fail throws EIO, and no other", () => {
+  const world = createWorld(6);
+  created(world, "f", 10);
+  world.disk.fail("read", 2);
+  expect(world.port.read("f")).toHaveLength(10);
+  expect(() => world.port.readAt("f", 0, 1)).toThrow("injected: this read failed: f");
+  expect(world.port.read("f")).toHaveLength(10);
+});
+
+test("who waits for the third change of the disk is called as it begins", () => {
+  const world = createWorld(7);
+  const file = created(world, "f", 10);
+  let called = 0;
+  world.disk.whenBegun(3, () => called++);
+  world.port.write(file, 0, NEW.subarray(0, 1), ignore);
+  world.port.sync(file, ignore);
+  expect(called).toBe(0);
+  world.port.rename("f", "g", ignore);
+  expect(called).toBe(1);
+  world.port.remove("g", ignore);
+  expect(called).toBe(1);
+});

@@ -4,7 +4,7 @@ import type { NodeId } from "../../src/raft/types.ts";
 import { isIncarnation } from "../../src/raft/types.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { openStorage } from "../../src/storage/storage.ts";
-import type { Recovered } from "../../src/storage/types.ts";
+import type { Recovered, Storage } from "../../src/storage/types.ts";
 import type { Disk, Done } from "../../src/storage/disk.ts";
 import { createSimDisk, type SimDisk } from "./disk.ts";
 import { createScheduler, type Scheduler } from "./scheduler.ts";
@@ -12,12 +12,23 @@ import { createScheduler, type Scheduler } from "./scheduler.ts";
 const CALM = { operationMaxMs: 0, slowSyncPercent: 0, slowSyncMaxMs: 0 };
 const SPARE_INCARNATION = "0".repeat(16);
 
-/** null: the directory is refused, with the reason. */
+/** A text: the directory is refused, with the reason. */
 export function recoverDurable(nodeId: NodeId, segmentBytes: number, disk: SimDisk): Recovered | string {
+  const opened = openCopy(nodeId, segmentBytes, disk, disk.durable);
+  return typeof opened === "string" ? opened : opened.recovered;
+}
+
+/** Opens a copy of the disk as `bytesOf` gives its files. A text: the directory is refused, with the reason. */
+export function openCopy(
+  nodeId: NodeId,
+  segmentBytes: number,
+  disk: SimDisk,
+  bytesOf: (path: string) => Uint8Array | null,
+): Storage | string {
   const scheduler = createScheduler();
-  const copy = copyOf(scheduler, disk);
+  const copy = copyOf(scheduler, disk, bytesOf);
   if (!isIncarnation(SPARE_INCARNATION)) throw new Error("no incarnation");
-  let result: Recovered | string = "it never opened";
+  let result: Storage | string = "it never opened";
   openStorage(
     copy,
     {
@@ -32,7 +43,7 @@ export function recoverDurable(nodeId: NodeId, segmentBytes: number, disk: SimDi
       segmentBytes,
     },
     (opened) => {
-      result = opened.ok ? opened.storage.recovered : `${opened.error.code}: ${opened.error.message}`;
+      result = opened.ok ? opened.storage : `${opened.error.code}: ${opened.error.message}`;
     },
   );
   while (scheduler.step());
@@ -50,7 +61,7 @@ export function durableHolds({ entries, snapshot }: Recovered, index: LogIndex, 
   );
 }
 
-function copyOf(scheduler: Scheduler, disk: SimDisk): Disk {
+function copyOf(scheduler: Scheduler, disk: SimDisk, bytesOf: (path: string) => Uint8Array | null): Disk {
   const copy = createSimDisk(scheduler, seededRandom(1), CALM).restart();
   const must: Done = (error) => {
     if (error !== null) throw error;
@@ -60,7 +71,7 @@ function copyOf(scheduler: Scheduler, disk: SimDisk): Disk {
   };
   const made = new Set<string>();
   for (const path of disk.files()) {
-    const bytes = disk.durable(path);
+    const bytes = bytesOf(path);
     if (bytes === null) continue;
     const steps = path.split("/").slice(0, -1);
     steps.forEach((_, at) => {

@@ -3,8 +3,26 @@
 import type { Random } from "../../src/lib/random.ts";
 import type { Term } from "../../src/raft/types.ts";
 import type { Admin } from "./admin.ts";
+import { diskFaults } from "./disk-faults.ts";
+import { type Cut, drawOddCut, networkFaults } from "./network-faults.ts";
 import type { FaultIntervals, Plan } from "./plan.ts";
+import { processFaults } from "./process-faults.ts";
 import type { Machine, World } from "./world.ts";
+
+/** One fault of a class. */
+export type Strike = (chance: Random) => void;
+
+/** What a class of faults is made from. */
+export interface FaultTools {
+  readonly world: World;
+  readonly plan: Plan;
+  /** A machine that is up, rather often the leader's. */
+  readonly pickUp: (chance: Random) => Machine | null;
+  readonly restartLater: (machine: Machine, chance: Random) => void;
+  /** A removal may begin at any moment: no disk may be lost that it would count on. */
+  readonly mayRemove: () => boolean;
+  readonly ceased: () => boolean;
+}
 
 export interface Faults {
   /** No new faults. What is down or cut off stays so: healing is the world's business. */
@@ -17,15 +35,21 @@ const CUT_MAX_MS = 3_000;
 const DEPOSE_MIN_MS = 2_000;
 const DEPOSE_MAX_MS = 8_000;
 const STORED_MAX_MS = 200;
-const HANG_MAX_MS = 2_000;
-const FULL_MAX_MS = 5_000;
 const RESTART_MAX_MS = 2_000;
 const WALL_JUMP_MS = 86_400_000;
 const MOST_MACHINES = 9;
 
 export function startFaults(world: World, plan: Plan, admin: Admin, random: Random): Faults {
   let ceased = false;
-  const classes: Record<keyof FaultIntervals, (chance: Random) => void> = {
+  const tools: FaultTools = {
+    world,
+    plan,
+    pickUp,
+    restartLater: (machine, chance) => restartLater(machine, RESTART_MAX_MS, chance),
+    mayRemove: admin.removing,
+    ceased: () => ceased,
+  };
+  const classes: Record<keyof FaultIntervals, Strike> = {
     kill: (chance) => strike(chance, (machine) => world.kill(machine)),
     powerCut: (chance) => strike(chance, (machine) => world.powerCut(machine)),
     powerCutAll: (chance) => {
@@ -64,37 +88,14 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
     transfer: (chance) => admin.transfer(chance.chance(50) ? null : (pickUp(chance)?.id ?? null)),
     membership: (chance) => changeMembership(chance),
     midChange: (chance) => strikeMidChange(chance),
-    diskError: (chance) => {
-      const machine = pickUp(chance);
-      const operation = (["write", "sync", "create"] as const)[chance.below(3)]!;
-      if (machine !== null)
-        world.failDisk(machine, operation, chance.between(1, 5), () => restartLater(machine, RESTART_MAX_MS, chance));
-    },
-    diskHang: (chance) => {
-      const machine = pickUp(chance);
-      if (machine !== null) world.hangDisk(machine, chance.below(HANG_MAX_MS));
-    },
-    diskFull: (chance) => {
-      const victims = chance.chance(30) ? world.machines.filter(() => chance.chance(60)) : [pickUp(chance)];
-      for (const machine of victims) {
-        if (machine === null) continue;
-        // To the last byte, or so that one or two segments fit, or just below the reserve.
-        const segments = chance.chance(30) ? 0 : chance.below(400) / 100;
-        world.fillDisk(machine, Math.floor(segments * plan.settings.segmentBytes), chance.below(FULL_MAX_MS));
-      }
-    },
     wrongState: (chance) => {
       const machine = pickUp(chance);
       if (machine === null || admin.removing() || !world.mayLoseDisk(machine)) return;
       world.spoilState(machine, () => restartLater(machine, RESTART_MAX_MS, chance));
     },
-    wipe: (chance) => {
-      const machine = pickUp(chance);
-      if (machine === null || admin.removing() || !world.mayLoseDisk(machine)) return;
-      world.kill(machine);
-      world.wipe(machine);
-      restartLater(machine, RESTART_MAX_MS, chance);
-    },
+    ...diskFaults(tools),
+    ...networkFaults(tools),
+    ...processFaults(tools),
   };
 
   const leads = (machine: Machine): boolean => machine.life?.inspect()?.raft.role === "leader";
@@ -126,10 +127,8 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
   };
 
   /** Who cannot reach whom; every shape of partition that others met in production. */
-  function drawCut(chance: Random): {
-    readonly what: string;
-    readonly blocked: (from: Machine, to: Machine) => boolean;
-  } {
+  function drawCut(chance: Random): Cut {
+    if (chance.chance(20)) return drawOddCut(world.machines, chance);
     const victim = pickUp(chance);
     const side = new Set(world.machines.filter(() => chance.chance(50)));
     switch (chance.below(5)) {

@@ -2,9 +2,12 @@
 //   --seed N       the first seed (default 1)       --seeds N   how many (default 1 with --seed, else 100)
 //   --nodes N      every world has N nodes          --verbose   the timeline of the run
 //   --short        the short worlds of the smoke test
+//   --shrink       finds the smallest world in which a failing seed still fails, and the line that replays it
+//   --plan JSON    what is to be otherwise than the seed drew it (such a line names it)
 //   --mutant NAME  plants that bug; succeeds when a seed catches it within the mutant's own number of seeds
 //   --mutants      each mutant in turn
 import { parseArgs } from "node:util";
+import type { Plan, PlanOverrides, PlanWishes } from "./plan.ts";
 import { findMutant, MUTANTS, plant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
 import { createTally, LONG_RUN_SEEDS } from "./tally.ts";
@@ -23,6 +26,8 @@ interface Wanted {
   readonly short: boolean;
   readonly verbose: boolean;
   readonly mutant: string | null;
+  /** JSON of PlanOverrides. */
+  readonly plan: string | null;
 }
 
 function wholeNumber(name: string, text: string | undefined, otherwise: number): number {
@@ -41,6 +46,8 @@ const { values } = parseArgs({
     verbose: { type: "boolean", default: false },
     mutant: { type: "string" },
     mutants: { type: "boolean", default: false },
+    plan: { type: "string" },
+    shrink: { type: "boolean", default: false },
     /** For the workers only: one line of JSON per seed. */
     worker: { type: "boolean", default: false },
   },
@@ -54,9 +61,11 @@ const wanted: Wanted = {
   short: values.short,
   verbose: values.verbose,
   mutant: mutantGiven,
+  plan: values.plan ?? null,
 };
 
 if (values.worker) await runHere(wanted, (result) => console.log(JSON.stringify(result)));
+else if (values.shrink) process.exitCode = await shrinkOne(wanted);
 else if (values.mutants) process.exitCode = await huntAll();
 else if (wanted.mutant !== null) process.exitCode = (await hunt(wanted, wanted.mutant)) ? 0 : 1;
 else process.exitCode = await runAll();
@@ -65,13 +74,44 @@ else process.exitCode = await runAll();
 async function runHere(range: Wanted, report: (result: SeedResult) => boolean | void): Promise<void> {
   if (range.mutant !== null) await plant(findMutant(range.mutant));
   const { runSeed, runTwice } = await import("./run.ts");
-  const wishes = { short: range.short, ...(range.nodes === null ? {} : { nodes: range.nodes }) };
+  const wishes = wishesOf(range);
   for (let seed = range.seed; seed < range.seed + range.seeds; seed++) {
     const again = range.mutant === null && seed % TWICE_EVERY === 0;
     const print = range.verbose ? (line: string) => console.log(line) : null;
     const stop = report(again ? runTwice(seed, wishes, print) : runSeed(seed, wishes, print));
     if (stop === true) return;
   }
+}
+
+function wishesOf({ short, nodes, plan }: Wanted): PlanWishes {
+  return {
+    short,
+    ...(nodes === null ? {} : { nodes }),
+    ...(plan === null ? {} : { overrides: JSON.parse(plan) as PlanOverrides }),
+  };
+}
+
+async function shrinkOne(range: Wanted): Promise<number> {
+  if (range.mutant !== null) await plant(findMutant(range.mutant));
+  const { runSeed } = await import("./run.ts");
+  const { drawPlan } = await import("./plan.ts");
+  const { shrink, mergeOverrides } = await import("./shrink.ts");
+  const { overrides: given = {}, ...wishes } = wishesOf(range);
+  const end = range.mutant === null ? range.seed + 1 : range.seed + Math.max(range.seeds, 1);
+  for (let seed = range.seed; seed < end; seed++) {
+    const whole = (more: PlanOverrides): PlanWishes => ({ ...wishes, overrides: mergeOverrides(given, more) });
+    const first = runSeed(seed, whole({}));
+    if (first.failure === null) continue;
+    console.log(`seed ${seed} fails after ${first.events} events: ${first.failure}`);
+    const planOf = (more: PlanOverrides): Plan => drawPlan(seed, whole(more));
+    const shrunk = shrink(planOf, (more) => runSeed(seed, whole(more)), first, console.log);
+    const { events, virtualMs, failure } = shrunk.result;
+    console.log(`after ${shrunk.runs} runs: ${events} events in ${Math.round(virtualMs)}ms instead of ${first.events}`);
+    console.log(`${replayLine(first, mergeOverrides(given, shrunk.overrides))}\n       ${failure}`);
+    return 1;
+  }
+  console.log("nothing failed, so there is nothing to shrink");
+  return 0;
 }
 
 async function runAll(): Promise<number> {
@@ -100,11 +140,13 @@ async function runAll(): Promise<number> {
   return failures.length === 0 && !(isLong && missing.length > 0) ? 0 : 1;
 }
 
-function replayLine({ seed }: SeedResult): string {
+function replayLine({ seed }: SeedResult, overrides: PlanOverrides = wishesOf(wanted).overrides ?? {}): string {
+  const json = JSON.stringify(overrides);
+  const plan = json === "{}" ? "" : ` --plan '${json}'`;
   const short = wanted.short ? " --short" : "";
   const nodes = wanted.nodes === null ? "" : ` --nodes ${wanted.nodes}`;
   const mutant = wanted.mutant === null ? "" : ` --mutant ${wanted.mutant}`;
-  return `bun run sim --seed ${seed}${short}${nodes}${mutant}`;
+  return `bun run sim --seed ${seed}${short}${nodes}${mutant}${plan}`;
 }
 
 /** Two processes (or as many as there are cores) share the range; each result is reported as it comes; true stops all. */
@@ -131,6 +173,7 @@ async function* worker(range: Wanted): AsyncGenerator<SeedResult> {
   const flags = ["--worker", "--seed", `${range.seed}`, "--seeds", `${range.seeds}`];
   if (range.nodes !== null) flags.push("--nodes", `${range.nodes}`);
   if (range.short) flags.push("--short");
+  if (range.plan !== null) flags.push("--plan", range.plan);
   if (range.mutant !== null) flags.push("--mutant", range.mutant);
   const child = Bun.spawn([process.execPath, import.meta.path, ...flags], { stdout: "pipe", stderr: "inherit" });
   let rest = "";

@@ -1,4 +1,4 @@
-// Which configurations may be in force anywhere, and how many disks may be lost before they cannot be served any more?
+// Which configurations may be in force anywhere, and who must be there to serve them?
 import { type Configuration, type LogIndex, type Member, type MemberId, memberId } from "../../src/raft/types.ts";
 
 export interface ConfigurationSeen {
@@ -31,11 +31,14 @@ export function holdsQuorum(configurations: readonly Configuration[], holds: (me
   );
 }
 
-/** May this disk be wiped as well? Beyond a minority of lost disks, nothing promises anything (and tests must not ask for it). */
-export function mayBeLost(
-  configurations: readonly Configuration[],
-  lost: ReadonlySet<MemberId>,
-  victim: MemberId,
-): boolean {
-  return configurations.length > 0 && holdsQuorum(configurations, (member) => member !== victim && !lost.has(member));
+/**
+ * May `next` follow `before` in the log? One change at a time: into a joint configuration of both, out of it to the new one, and
+ * beside that only learners and addresses change. So the majorities of neighbours always intersect.
+ */
+export function mayFollow(before: Configuration, next: Configuration): boolean {
+  const same = (one: readonly Member[], other: readonly Member[]): boolean =>
+    one.length === other.length && one.every((member) => other.some((known) => memberId(known) === memberId(member)));
+  if (before.outgoing.length > 0)
+    return same(before.voters, next.voters) && (next.outgoing.length === 0 || same(before.outgoing, next.outgoing));
+  return next.outgoing.length === 0 ? same(before.voters, next.voters) : same(before.voters, next.outgoing);
 }

@@ -328,3 +328,23 @@ test("a cut that loses what is on its way lets it arrive after the healing, in o
   expect(arrivedWhileCut(false)).toEqual([1, 2, 3]);
   expect(arrivedWhileCut(true)).toEqual([]);
 });
+
+test("a slow link carries no more than its bytes per millisecond, over all its connections, until it is calm", () => {
+  const world = createWorld();
+  const { near, far } = connected(world);
+  const end = world.network.slow("n2", "n1", 10);
+  near.stream.write(counted(10_000));
+  world.run(500);
+  expect(far.bytes.length).toBeLessThan(10 * 500);
+  world.run(700);
+  expect(far.bytes.length).toBe(10_000);
+  near.stream.write(counted(1_000));
+  far.stream.write(counted(1_000));
+  world.run(20);
+  expect(near.bytes.length).toBe(1_000);
+  world.run(200);
+  end();
+  near.stream.write(counted(10_000));
+  world.run(20);
+  expect(far.bytes.length).toBe(21_000);
+});

@@ -49,10 +49,14 @@ export interface SimNetwork {
   resume(name: string): void;
   /** Breaks every connection between the two. One side may learn of it long before the other, and have a new one by then. */
   reset(a: string, b: string): void;
-  /** From now on nothing is lost, and nothing takes longer than `delayMaxMs`. */
+  /** No more than so many bytes per millisecond get from `from` to `to`, over all their connections; the answer ends it. */
+  slow(from: string, to: string, bytesPerMs: number): () => void;
+  /** From now on nothing is lost, no link is slow, and nothing takes longer than `delayMaxMs`. */
   calm(delayMaxMs: number): void;
   /** Connections of which at least one side is open. */
   connections(): number;
+  /** The most bytes that ever waited for room in one connection. */
+  mostWaiting(): number;
 }
 
 const RETRANSMIT_MIN_MS = 200;
@@ -119,10 +123,13 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
   /** Whose address it is, also while nobody listens there. */
   const owners = new Map<string, Host>();
   const slowest = new Map<string, number>();
+  /** Links of low bandwidth: what they carry, and until when they are busy with what was sent. */
+  const narrow = new Map<string, { readonly bytesPerMs: number; freeAt: number }>();
   const cuts = new Set<Blocked>();
   const connections = new Set<readonly [End, End]>();
   let nextPort = 40_000;
   const { trust = () => EVERYBODY } = settings;
+  let mostWaiting = 0;
 
   const hostNamed = (name: string): Host => {
     const known = hosts.get(name);
@@ -200,6 +207,11 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
     pipe.tries = 0;
     let delay = drawDelay(from.host, to.host);
     while (random.chance(lossPercent)) delay += RETRANSMIT_MIN_MS;
+    const link = narrow.get(`${from.host.name}>${to.host.name}`);
+    if (link !== undefined) {
+      link.freeAt = Math.max(link.freeAt, scheduler.now()) + bytes.length / link.bytesPerMs;
+      delay += link.freeAt - scheduler.now();
+    }
     pipe.lastArrival = Math.max(pipe.lastArrival, scheduler.now() + delay);
     pipe.flight.push({ at: pipe.lastArrival, bytes });
     scheduler.after(pipe.lastArrival - scheduler.now(), () => arrive(from, to));
@@ -354,6 +366,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
       if (!end.open || end.closing || bytes.length === 0) return;
       end.out.waiting.push(bytes);
       end.out.waitingBytes += bytes.length;
+      mostWaiting = Math.max(mostWaiting, end.out.waitingBytes);
       pump(end, other);
     };
     end.stream.close = () => {
@@ -513,12 +526,22 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
       for (const run of held) run();
     },
     reset,
+    slow: (from, to, bytesPerMs) => {
+      const name = `${from}>${to}`;
+      const link = { bytesPerMs, freeAt: scheduler.now() };
+      narrow.set(name, link);
+      return () => {
+        if (narrow.get(name) === link) narrow.delete(name);
+      };
+    },
     calm: (longestMs) => {
+      narrow.clear();
       delayMaxMs = Math.max(delayMinMs, Math.min(delayMaxMs, longestMs));
       dialLossPercent = 0;
       lossPercent = 0;
       slowest.clear();
     },
     connections: () => connections.size,
+    mostWaiting: () => mostWaiting,
   };
 }

@@ -137,6 +137,9 @@ export function createOracles(ledger: Ledger, durableVote: DurableVote, fail: (w
     if (queue.appliedIndex > raft.commitIndex)
       fail(`${who}: applied ${queue.appliedIndex}, committed only ${raft.commitIndex}`);
     if (raft.commitIndex > raft.lastIndex) fail(`${who}: committed ${raft.commitIndex}, has only ${raft.lastIndex}`);
+    const leadsOn = seen.role === "leader" && raft.role === "leader" && seen.term === raft.currentTerm;
+    if (leadsOn && raft.commitIndex > seen.commitIndex && raft.termAt(raft.commitIndex) !== raft.currentTerm)
+      fail(`${who} leads term ${raft.currentTerm} and commits up to index ${raft.commitIndex} of another term`);
     if (
       raft.lastIndex < seen.lastIndex &&
       seen.role === "leader" &&

@@ -1,9 +1,14 @@
 // What must a run go through? Founding, misfortune, the healing of a random majority, the healing of all, and judgement.
+import { decodeConfiguration } from "../../src/raft/configuration.ts";
+import { fieldsOf } from "../../src/raft/entry.ts";
+import type { Configuration } from "../../src/raft/types.ts";
 import { startFaults } from "./faults.ts";
 import { type Admin, createAdmin } from "./admin.ts";
 import { fifoViolation } from "./fifo-checker.ts";
 import { fifoHistory } from "./history.ts";
-import { holdsQuorum, isVoterOf } from "./members.ts";
+import { HOSTILE, settleHostile, startHostile } from "./hostile.ts";
+import type { Ledger } from "./ledger.ts";
+import { holdsQuorum, isVoterOf, mayFollow } from "./members.ts";
 import type { Stage } from "./stage.ts";
 import { startWorkload, type Workload } from "./workload.ts";
 import { witnessAgainst } from "./witness.ts";
@@ -21,6 +26,13 @@ const SETTLING_MS = 60_000;
 /** More than a reconnection takes. */
 const QUIET_MS = 3_000;
 const STABLE_MS = 2_000;
+/** Share of the worlds that lose all power before the last dequeues. */
+const POWER_CUT_SHARE = 40;
+/** A heartbeat and its answer, as the network, the timers and the turns of two machines see them; and what comes seldom. */
+const IDLE_EVENTS_PER_HEARTBEAT = 12;
+const IDLE_EVENTS = 1_000;
+/** Leaders that lost their quorum have stepped down by then, and whoever could serve does. */
+const REFUSAL_MS = 8_000;
 const ELECTION_TIMEOUTS_TO_LEADER = 10;
 
 export function play(stage: Stage): void {
@@ -30,11 +42,16 @@ export function play(stage: Stage): void {
   found(stage);
   const { clientPorts, history, after, reads, addresses, marks } = stage;
   const workload = startWorkload(plan.clients, { clientPorts, random: random.fork(), history, after, reads });
+  const hostile = Array.from({ length: plan.clients.hostile }, (_, at) =>
+    startHostile(`${HOSTILE}${at + 1}`, clientPorts()),
+  );
   const admin = createAdmin({ caller: stage.newCaller(), random: random.fork(), trace, marks, addresses, after });
   const faults = startFaults(world, plan, admin, random.fork());
   stage.wait(plan.safetyMs, ENOUGH_EVENTS);
   faults.cease();
   admin.cease();
+  for (const client of hostile) client.cease();
+  if (plan.beyond && world.atlas.standing() !== "whole") return refuse(stage, workload);
   healMajority(stage, admin);
   workload.finish();
   stage.until("definite answers", ANSWERS_MS, workload.finished, () => workload.pending().slice(0, 5).join(", "));
@@ -99,10 +116,12 @@ function healMajority(stage: Stage, admin: Admin): void {
 }
 
 function healAll(stage: Stage, workload: Workload): void {
-  const { world, trace, ledger, scheduler } = stage;
+  const { world, trace, ledger, scheduler, random } = stage;
   trace.event("run", "healing everything");
   world.healCuts();
-  for (const machine of world.machines) if (!machine.retired) world.keepUp(machine);
+  // Whatever was acknowledged must be on disks, and not only in the memory of those that live on.
+  if (random.chance(POWER_CUT_SHARE)) for (const machine of world.machines) world.powerCut(machine);
+  keepAllUp(stage);
   workload.drain();
   stage.until("an empty queue", DRAIN_MS, workload.drained);
   // A wrong state that no checkpoint has shown yet must not be found out in the quiet at the end.
@@ -135,6 +154,26 @@ function isFoundOut({ life, retired }: Machine): boolean {
   return queue.checkpoint <= life.spoiledAt;
 }
 
+function keepAllUp({ world }: Stage): void {
+  for (const machine of world.machines) if (!machine.retired) world.keepUp(machine);
+}
+
+/** Too many disks are damaged: what is left may serve nothing, or what is right. */
+function refuse(stage: Stage, workload: Workload): void {
+  const { world, trace, fail } = stage;
+  trace.event("run", `beyond what is survivable: ${[...world.atlas.lost].join(" ")} are lost`);
+  world.healCuts();
+  world.calm();
+  world.resumeAll();
+  keepAllUp(stage);
+  workload.finish();
+  stage.wait(REFUSAL_MS);
+  const leader = world.machines.find(({ life }) => life?.inspect()?.raft.role === "leader");
+  if (leader !== undefined && world.atlas.standing() === "broken")
+    fail(`${leader.id} leads although no configuration has a quorum of sound disks`);
+  judge(stage);
+}
+
 function haveConverged({ world, ledger }: Stage): boolean {
   const configurations = world.configurations();
   const voters = world.machines.filter(
@@ -149,18 +188,42 @@ function positions({ world, ledger }: Stage): string {
 }
 
 function mustBeStable(stage: Stage): void {
-  const { oracles, world, fail } = stage;
+  const { oracles, bounds, world, fail } = stage;
   const { highestTerm } = oracles;
   const leader = leaderAmong(stage, world.machines);
+  const eventsBefore = stage.scheduler.executed;
   stage.wait(STABLE_MS);
+  const heartbeats = (STABLE_MS / stage.plan.settings.heartbeatMs) * world.machines.length ** 2;
+  const events = stage.scheduler.executed - eventsBefore;
+  if (events > IDLE_EVENTS_PER_HEARTBEAT * heartbeats + IDLE_EVENTS)
+    fail(`an idle group of ${world.machines.length} machines made ${events} events in ${STABLE_MS}ms`);
   if (oracles.highestTerm !== highestTerm)
     fail(`terms rose from ${highestTerm} to ${oracles.highestTerm} in a stable network`);
   if (leaderAmong(stage, world.machines) !== leader) fail("the leader changed in a stable network");
+  for (const { id, life, disk, starts } of world.machines) {
+    const raft = life?.inspect()?.raft;
+    if (raft !== undefined && raft.leader !== null) bounds.observeAtRest(id, raft, disk, starts);
+  }
+  bounds.observeConnections(world.network.mostWaiting());
   stage.wait(0);
+}
+
+function changesOneByOne(ledger: Ledger, fail: (what: string) => void): void {
+  let before: Configuration | null = null;
+  for (let index = 1; index <= ledger.lastIndex; index++) {
+    const entry = ledger.at(index)?.entry;
+    if (entry?.kind !== "config") continue;
+    const next = decodeConfiguration(fieldsOf(entry).body);
+    if (before !== null && !mayFollow(before, next))
+      fail(`the configuration at ${index} does not follow the one before`);
+    before = next;
+  }
 }
 
 function judge({ world, oracles, ledger, history, sessionsExpire, fail, wait }: Stage): void {
   oracles.observeLogs(world.machines.flatMap(({ life }) => life ?? []));
+  settleHostile(history, ledger);
+  changesOneByOne(ledger, fail);
   const problem =
     witnessAgainst(ledger, history, sessionsExpire) ??
     fifoViolation(fifoHistory(history, ({ session, number }) => ledger.replyTo(session, number)));

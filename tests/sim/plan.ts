@@ -1,16 +1,24 @@
 // What kind of world does a seed draw? Its size, its settings, its load, and which faults happen how often: every seed its own mix.
 import { QUEUE, SERVER } from "../../src/config.ts";
+import type { QueueLimits } from "../../src/queue/types.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import type { DiskWeather } from "./disk.ts";
 import type { Trust } from "../../src/wire/network.ts";
 import { sharedSecret, type SimNetworkSettings } from "./network.ts";
 import { themed } from "./themes.ts";
+import { merged } from "./shrink.ts";
 
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
 
+export type DiskFaultClass = "diskError" | "readError" | "diskHang" | "diskFull" | "wipe" | "damage" | "swapDisks";
+export type NetworkFaultClass = "flap" | "slowLink" | "resetStorm" | "swizzle";
+export type ProcessFaultClass = "crashLoop" | "crashPoint" | "killReceiver";
+
 /** Mean virtual milliseconds between two faults of a class, over the whole group; 0: never. */
-export interface FaultIntervals {
+export interface FaultIntervals extends Readonly<
+  Record<DiskFaultClass | NetworkFaultClass | ProcessFaultClass, number>
+> {
   readonly kill: number;
   readonly powerCut: number;
   readonly powerCutAll: number;
@@ -23,10 +31,6 @@ export interface FaultIntervals {
   readonly transfer: number;
   readonly membership: number;
   readonly midChange: number;
-  readonly wipe: number;
-  readonly diskError: number;
-  readonly diskHang: number;
-  readonly diskFull: number;
   readonly wrongState: number;
 }
 
@@ -48,6 +52,10 @@ export interface ClientHabits {
   readonly readPercent: number;
   /** A process dies and the next one of the same client id takes its session over. */
   readonly takeoverEveryMs: number;
+  /** Share of moments in which a process closes its session, to the good of those that found no place. */
+  readonly leavePercent: number;
+  /** Clients that break the rules of sessions. */
+  readonly hostile: number;
 }
 
 export interface Plan {
@@ -63,10 +71,18 @@ export interface Plan {
   readonly disk: DiskWeather;
   readonly clients: ClientHabits;
   readonly faults: FaultIntervals;
+  /** More disks are damaged than can be survived: then the group may refuse to serve, but never serve what is wrong. */
+  readonly beyond: boolean;
   readonly safetyMs: number;
 }
 
+type Overrides<T> = { readonly [Name in keyof T]?: T[Name] extends object ? Overrides<T[Name]> : T[Name] };
+
+/** What is to be otherwise than the seed drew it: how a shrunk run is replayed. */
+export type PlanOverrides = Overrides<Plan>;
+
 export interface PlanWishes {
+  readonly overrides?: PlanOverrides;
   readonly nodes?: number;
   /** Short runs for the smoke test. */
   readonly short?: boolean;
@@ -77,6 +93,11 @@ function pick<T>(random: Random, ...choices: readonly T[]): T {
 }
 
 export function drawPlan(seed: number, wishes: PlanWishes = {}): Plan {
+  const plan = draw(seed, wishes);
+  return wishes.overrides === undefined ? plan : (merged(plan, wishes.overrides) as Plan);
+}
+
+function draw(seed: number, wishes: PlanWishes): Plan {
   const random = seededRandom(seed);
   const nodes = wishes.nodes ?? pick(random, 1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7);
   const founding = nodes === 1 || random.chance(20) ? "growing" : "together";
@@ -93,8 +114,9 @@ export function drawPlan(seed: number, wishes: PlanWishes = {}): Plan {
     roundMs: pick(random, 0, 0.2, 1, 5),
     network: drawNetwork(random.fork()),
     disk: drawDisk(random.fork()),
-    clients: drawClients(random.fork(), settings.queueLimits.maxSessions),
+    clients: drawClients(random.fork(), settings.queueLimits),
     faults,
+    beyond: random.chance(8),
     safetyMs,
   };
   return wishes.short === true ? plan : themed(plan, wishes.nodes !== undefined);
@@ -162,15 +184,22 @@ function drawDisk(random: Random): DiskWeather {
   return {
     operationMaxMs: pick(random, 0.1, 0.5, 2, 10),
     slowSyncPercent: slow ? random.between(1, 10) : 0,
-    slowSyncMaxMs: slow ? pick(random, 50, 200, 1_000) : 0,
+    slowSyncMaxMs: slow ? pick(random, 50, 200, 1_000, 3_000) : 0,
   };
 }
 
-function drawClients(random: Random, maxSessions: number): ClientHabits {
+function drawClients(random: Random, { maxSessions, maxReplies }: QueueLimits): ClientHabits {
+  const few = maxSessions < QUEUE.maxSessions;
+  // More clients than places: they have to leave now and then, and what the dead leave behind expires.
+  const crowded = few && random.chance(50);
+  const processes = pick(random, 1, 2, 3, 4, 6, 10);
+  // Otherwise one place is left for the client that drains the queue.
+  const fitting = few ? Math.min(maxSessions - 1, processes) : processes;
   return {
-    // One place is left for the client that drains the queue.
-    processes: Math.min(maxSessions - 1, pick(random, 1, 2, 3, 4, 6, 10)),
-    window: pick(random, 1, 1, 4, 16),
+    processes: crowded ? maxSessions + random.between(0, 4) : fitting,
+    leavePercent: crowded ? random.between(2, 20) : 0,
+    hostile: random.chance(25) ? random.between(1, 3) : 0,
+    window: maxReplies < 100 && random.chance(50) ? 2 * maxReplies : pick(random, 1, 1, 4, 16, 64),
     thinkMaxMs: pick(random, 5, 20, 50, 200),
     enqueuePercent: pick(random, 30, 50, 55, 80),
     maxJobs: pick(random, 1, 1, 1, 4, 20),
@@ -204,8 +233,18 @@ function drawFaults(random: Random, nodes: number, safetyMs: number): FaultInter
     wipe: nodes > 2 ? sometimes(8_000) : 0,
     diskError: sometimes(5_000),
     diskHang: sometimes(3_000),
+    readError: sometimes(3_000),
     diskFull: sometimes(3_000),
     wrongState: nodes > 2 ? sometimes(6_000) : 0,
     midChange: nodes > 1 ? sometimes(3_000) : 0,
+    damage: sometimes(2_000),
+    swapDisks: nodes > 1 ? sometimes(5_000) : 0,
+    flap: sometimes(4_000),
+    slowLink: sometimes(3_000),
+    resetStorm: sometimes(6_000),
+    swizzle: nodes > 2 ? sometimes(8_000) : 0,
+    crashLoop: sometimes(6_000),
+    crashPoint: sometimes(2_000),
+    killReceiver: nodes > 1 ? sometimes(5_000) : 0,
   };
 }

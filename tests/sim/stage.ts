@@ -1,6 +1,7 @@
 // What does one seed's run consist of? The world, its clients and all who watch them, wired together; and the clock that drives them.
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { HardState, LogIndex, MemberId } from "../../src/raft/types.ts";
+import { type Bounds, createBounds } from "./bounds.ts";
 import { durableHolds, recoverDurable } from "./durable.ts";
 import { createHistory, type History } from "./history.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
@@ -26,6 +27,7 @@ export interface Stage {
   readonly world: World;
   readonly ledger: Ledger;
   readonly oracles: Oracles;
+  readonly bounds: Bounds;
   readonly history: History;
   readonly reads: Reads;
   readonly marks: Marks;
@@ -64,7 +66,8 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
   const oracles = createOracles(ledger, (member) => voteOnDisk(plan, world, member), fail);
   const history = createHistory();
   const marks = createMarks();
-  const world = createWorld(plan, { scheduler, random: random.fork(), trace, ledger, oracles, marks, fail });
+  const bounds = createBounds(plan.settings, fail);
+  const world = createWorld(plan, { scheduler, random: random.fork(), trace, ledger, oracles, bounds, marks, fail });
   const after = (ms: number, run: () => void): void => void scheduler.after(ms, run);
   const addresses = (): readonly string[] => world.machines.map((machine) => machine.address);
   const clientRandom = random.fork();
@@ -101,6 +104,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
     world,
     ledger,
     oracles,
+    bounds,
     history,
     reads,
     marks,
@@ -134,7 +138,7 @@ function notDurable(plan: Plan, world: World, ledger: Ledger, index: LogIndex): 
   const entry = ledger.at(index)?.entry;
   if (entry === undefined) return `index ${index} was answered, and no node has committed it`;
   // A disk that was lost counts: it may have held the entry when it was acknowledged, and the world loses no more than it may.
-  const holders = new Set<string>(world.lost);
+  const holders = new Set<string>(world.atlas.lost);
   for (const { id, self, disk } of world.machines) {
     if (self === null) continue;
     const recovered = recoverDurable(id, plan.settings.segmentBytes, disk);

@@ -42,7 +42,8 @@ export function witnessAgainst(ledger: Ledger, history: History, sessionsExpire:
 }
 
 function replayOne(replay: Replay, fields: RecordFields, reply: Reply | null, sessionsExpire: boolean): string | null {
-  if (reply === null || reply.type === "refused") return null;
+  if (reply === null) return null;
+  if (reply.type === "refused") return replayRefusal(replay, fields, reply);
   if (reply.type === "opened") return replayOpen(replay, fields, reply, sessionsExpire);
   if (fields.kind === "close") forget(replay, replay.clientOf.get(fields.session) ?? "");
   if (fields.kind !== "command") return null;
@@ -56,6 +57,19 @@ function replayOne(replay: Replay, fields: RecordFields, reply: Reply | null, se
   replay.lastNumberOf.set(client, fields.number);
   replay.executed.set(fields.index, { client, number: fields.number, fields, reply });
   return execute(replay, fields.body, reply);
+}
+
+/** Refusals that are the number's answer for ever: the numbers behind it go on. Any other leaves the number free. */
+const RECORDED: ReadonlySet<string> = new Set(["BAD_REQUEST", "NO_QUEUE", "TOO_LARGE"]);
+
+function replayRefusal(replay: Replay, fields: RecordFields, reply: Reply & { type: "refused" }): string | null {
+  const client = replay.clientOf.get(fields.session);
+  const isAnswer = fields.kind === "command" && fields.number > 0 && reply.index === fields.index;
+  if (client === undefined || !isAnswer || !RECORDED.has(reply.code)) return null;
+  const last = replay.lastNumberOf.get(client) ?? 0;
+  if (fields.number !== last + 1) return `${client} got number ${fields.number} refused for ever after ${last}`;
+  replay.lastNumberOf.set(client, fields.number);
+  return null;
 }
 
 /** CLOSE ends a client id's numbers: the next OPEN starts at 1 again. */

@@ -60,7 +60,8 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
         else process.close();
       }
     } else if (process.ready()) {
-      act(process);
+      if (process.pending() === 0 && random.chance(habits.leavePercent)) process.close();
+      else act(process);
     }
     after(think(), () => work(station));
   }

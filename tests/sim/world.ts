@@ -10,6 +10,7 @@ import {
   type MemberId,
   type NodeId,
 } from "../../src/raft/types.ts";
+import type { ErrorCode } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { startNode } from "../../src/server/node.ts";
 import { MARK_PATH } from "../../src/storage/mark.ts";
@@ -18,13 +19,17 @@ import { createSimDisk, type FailingOperation, type SimDisk } from "./disk.ts";
 import type { Ledger } from "./ledger.ts";
 import { createLife, enterDisk, enterNetwork, type Life } from "./life.ts";
 import type { Marks } from "./marks.ts";
-import { type ConfigurationSeen, inForce, mayBeLost } from "./members.ts";
+import { type Atlas, createAtlas } from "./atlas.ts";
+import type { Bounds } from "./bounds.ts";
+import { damageSomewhere } from "./damage.ts";
+import { type ConfigurationSeen, inForce } from "./members.ts";
 import { createSimNetwork, type SimNetwork } from "./network.ts";
 import type { Observed, Oracles } from "./oracles.ts";
 import type { Plan } from "./plan.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { createSimClock, createSimTime, type SimTime } from "./sim-clock.ts";
 import type { Trace } from "./trace.ts";
+import { createVotes } from "./votes.ts";
 
 /** One run of a node's process. */
 export interface NodeLife extends Observed {
@@ -42,6 +47,8 @@ export interface Machine {
   readonly time: SimTime;
   disk: SimDisk;
   life: NodeLife | null;
+  /** From its present disk. */
+  starts: number;
   /** Removed from the group; comes back, if ever, with an empty disk. */
   retired: boolean;
   /** The member that its disk stands for. */
@@ -50,6 +57,10 @@ export interface Machine {
   configuration: ConfigurationSeen | null;
   readonly founder: boolean;
   wiped: boolean;
+  /** Something in its directory rotted: it must come back as somebody new, or not at all. */
+  damaged: boolean;
+  /** The disk of another machine that this one was started with by mistake. */
+  foreignDisk: SimDisk | null;
   /** From now on it is started again whenever it stops by itself. */
   keepUp: boolean;
   /** Its disk was full before: that it cannot start for lack of space may be right. */
@@ -84,9 +95,17 @@ export interface World {
   /** Its memory goes bad: the node must find out, stop and leave its data alone. They are wiped, then `stopped` is called. */
   spoilState(machine: Machine, stopped: () => void): void;
   wipe(machine: Machine): void;
+  /** Something in the directory of a machine that is down rots. */
+  damage(machine: Machine, chance: Random): void;
+  /** Starts a machine that is down with the data directory of another one: it must refuse it. */
+  startWithDiskOf(machine: Machine, other: Machine): void;
   /** A removed node comes back as somebody new. */
   rejoin(machine: Machine): void;
   mayLoseDisk(machine: Machine): boolean;
+  /** Calls `run` as the `nth` disk operation from now on has begun. */
+  whenWriting(machine: Machine, nth: number, run: () => void): void;
+  /** `from` sends no more than so many bytes per millisecond to `to`. */
+  slowLink(from: Machine, to: Machine, bytesPerMs: number): () => void;
   /** `losesFlight`: with what is on its way. */
   cut(what: string, blocked: (from: Machine, to: Machine) => boolean, losesFlight: boolean): () => void;
   healCuts(): void;
@@ -98,7 +117,7 @@ export interface World {
   /** Every configuration that may be in force anywhere. */
   configurations(): readonly Configuration[];
   presentVoters(): readonly Member[];
-  readonly lost: ReadonlySet<MemberId>;
+  readonly atlas: Atlas;
 }
 
 export interface WorldPorts {
@@ -108,24 +127,28 @@ export interface WorldPorts {
   readonly ledger: Ledger;
   readonly oracles: Oracles;
   readonly marks: Marks;
+  readonly bounds: Bounds;
   readonly fail: (what: string) => void;
 }
 
 const FIRST_PORT = 3001;
 const HOST = "127.0.0.1";
 const CALM_RATE = 1.1;
-const FULL_RETRY_MS = 300;
+const AGAIN_AFTER_MS = 300;
 
 export function createWorld(plan: Plan, ports: WorldPorts): World {
-  const { scheduler, random, trace, ledger, oracles, marks, fail } = ports;
+  const { scheduler, random, trace, ledger, oracles, bounds, marks, fail } = ports;
   const machines: Machine[] = [];
   const byName = new Map<string, Machine>();
   const cuts = new Set<() => void>();
-  const lost = new Set<MemberId>();
+  const hangs = new Map<Machine, () => void>();
   const stopWaiters = new Map<Machine, () => void>();
   const watchers = new Set<(machine: Machine) => boolean>();
   // The disks read it anew each time, so that the weather can calm down.
   const diskWeather = { ...plan.disk };
+  const atlas = createAtlas(configurations);
+  const diskOf = (member: MemberId): SimDisk | null => machines.find(({ self }) => self === member)?.disk ?? null;
+  const votes = createVotes({ diskOf, fail });
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
 
   const drawRate = (): number => {
@@ -143,11 +166,14 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       time: createSimTime(scheduler, random.fork(), drawRate()),
       disk: createSimDisk(scheduler, random.fork(), diskWeather),
       life: null,
+      starts: 0,
       retired: false,
       self: null,
       configuration: null,
       founder,
       wiped: false,
+      damaged: false,
+      foreignDisk: null,
       keepUp: false,
       wasFull: false,
       onDiskFailure: null,
@@ -182,8 +208,10 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   }
 
   function start(machine: Machine): void {
-    if (machine.life !== null) return;
-    trace.event(machine.id, "started");
+    const isElsewhere = machines.some(({ foreignDisk }) => foreignDisk === machine.disk);
+    if (machine.life !== null || isElsewhere) return;
+    machine.starts++;
+    trace.event(machine.id, machine.foreignDisk === null ? "started" : "started with another machine's disk");
     const process = createLife({
       afterEach: () => observe(machine),
       threw: (error) => fail(`${machine.id} threw: ${error instanceof Error ? error.stack : String(error)}`),
@@ -201,14 +229,15 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (!machine.disk.files().includes(MARK_PATH)) machine.onSpoiled = null;
     machine.life = life;
     const nodePorts = {
-      disk: enterDisk(machine.disk.restart(), process),
+      disk: enterDisk((machine.foreignDisk ?? machine.disk).restart(), process),
       network: enterNetwork(network.hostOf(machine.id), process, trace.bytes),
       clock: createSimClock(scheduler, machine.time, random.fork(), plan.roundMs, process.enter),
       random: random.fork(),
       log: ({ level, event, text }: LogEvent) => {
         trace.event(machine.id, `${level}: ${text}`);
-        // It would come back by itself; but nobody has touched its disk.
-        if (event === "damaged" && !foundOut(machine)) fail(`${machine.id} does not trust its own data: ${text}`);
+        // It comes back by itself; but somebody must have touched its disk.
+        if (event === "damaged" && !machine.damaged && !foundOut(machine))
+          fail(`${machine.id} does not trust its own data: ${text}`);
         marks.told(text);
       },
       residentBytes: () => 0,
@@ -226,7 +255,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   /** Was its state spoiled, and does it say so itself? Then its data are lost from here on, and it comes back without them. */
   function foundOut(machine: Machine): boolean {
     if (!machine.disk.files().some((file) => file.endsWith(MARK_PATH))) return false;
-    if (machine.onSpoiled !== null && machine.self !== null) lost.add(machine.self);
+    if (machine.onSpoiled !== null && machine.self !== null) atlas.lose(machine.self);
     machine.onSpoiled = null;
     if (machine.life !== null) machine.life.spoiledAt = null;
     return true;
@@ -237,23 +266,27 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const inside = life?.inspect() ?? null;
     if (life === null || inside === null) return;
     machine.self = inside.raft.self;
+    // Whoever serves from a directory that was damaged does so as somebody new.
+    machine.damaged = false;
     const { configuration, configurationIndex } = inside.raft;
     if (machine.configuration?.configuration !== configuration)
       machine.configuration = { index: configurationIndex, configuration };
     if (oracles.observe(life)) marks.saw(inside.raft);
+    bounds.observe(machine.id, inside);
+    votes.observe(machine.id, inside.raft);
     for (const look of watchers) if (look(machine)) watchers.delete(look);
   }
 
   function stopped(
     machine: Machine,
     life: NodeLife,
-    error: { readonly code: string; readonly message: string } | null,
+    error: { readonly code: ErrorCode; readonly message: string } | null,
   ): void {
     trace.event(machine.id, `stopped: ${error === null ? "as asked" : `${error.code} ${error.message}`}`);
     life.process.end();
     if (machine.life === life) machine.life = null;
     network.kill(machine.id);
-    machine.disk.kill();
+    (machine.foreignDisk ?? machine.disk).kill();
     if (error?.code === "CORRUPT" && machine.disk.files().includes(MARK_PATH) && machine.onSpoiled !== null) {
       const then = machine.onSpoiled;
       machine.onSpoiled = null;
@@ -265,19 +298,32 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     machine.onDiskFailure = null;
     const waiter = stopWaiters.get(machine);
     stopWaiters.delete(machine);
-    const expected = onDiskFailure !== null && (error?.code === "DISK_FAILED" || error?.code === "UNWRITABLE");
-    if (error?.code === "DISK_FULL" && machine.wasFull) {
-      // Whoever watches over it tries again.
-      scheduler.after(FULL_RETRY_MS, () => {
+    if (error !== null && !mayStopWith(machine, error.code, onDiskFailure !== null))
+      return fail(`${machine.id} stopped by itself: ${error.code} ${error.message}`);
+    if (error?.code === "DISK_FAILED") marks.hit("a failing disk stopped a node");
+    if (machine.foreignDisk !== null) return giveBack(machine);
+    // Whoever watches over a node that finds no room, or nobody to give it its data, tries again.
+    if (error !== null && onDiskFailure === null) {
+      scheduler.after(AGAIN_AFTER_MS, () => {
         if (!machine.retired) start(machine);
       });
-      return;
-    }
-    if (expected) marks.hit("a failing disk stopped a node");
-    if (error !== null && !expected) return fail(`${machine.id} stopped by itself: ${error.code} ${error.message}`);
-    if (machine.keepUp) return start(machine);
-    if (expected) onDiskFailure();
+    } else if (machine.keepUp) start(machine);
+    else if (error !== null) onDiskFailure?.();
     else waiter?.();
+  }
+
+  /** A node may stop by itself only with the name of what was done to it. */
+  function mayStopWith(machine: Machine, code: ErrorCode, diskFailing: boolean): boolean {
+    if (machine.foreignDisk !== null) return code === "CLUSTER_MISMATCH";
+    if (code === "CORRUPT") return machine.damaged;
+    if (code === "DISK_FULL") return machine.wasFull;
+    return diskFailing && (code === "DISK_FAILED" || code === "UNWRITABLE");
+  }
+
+  function giveBack(machine: Machine): void {
+    const owner = machines.find(({ disk }) => disk === machine.foreignDisk);
+    machine.foreignDisk = null;
+    for (const one of [machine, owner]) if (one !== undefined && !one.retired) start(one);
   }
 
   function endLife(machine: Machine, how: "kill" | "powerCut"): void {
@@ -286,7 +332,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     machine.onDiskFailure = null;
     stopWaiters.delete(machine);
     network[how](machine.id);
-    machine.disk[how]();
+    (machine.foreignDisk ?? machine.disk)[how]();
+    if (machine.foreignDisk !== null) giveBack(machine);
     if (machines.every(({ life }) => life === null)) marks.hit("no machine was running");
   }
 
@@ -297,13 +344,36 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (machine.life === life) network.resume(machine.id);
   }
 
-  function wipe(machine: Machine): void {
-    trace.event(machine.id, "disk wiped");
-    if (machine.self !== null) lost.add(machine.self);
-    machine.disk = createSimDisk(scheduler, random.fork(), diskWeather);
+  function loseDisk(machine: Machine): void {
+    if (machine.self !== null) atlas.lose(machine.self);
     machine.self = null;
     machine.configuration = null;
     machine.wiped = true;
+  }
+
+  function emptyDisk(machine: Machine): void {
+    trace.event(machine.id, "disk wiped");
+    machine.disk = createSimDisk(scheduler, random.fork(), diskWeather);
+    machine.starts = 0;
+    machine.wasFull = false;
+    machine.damaged = false;
+  }
+
+  function wipe(machine: Machine): void {
+    loseDisk(machine);
+    emptyDisk(machine);
+  }
+
+  function damage(machine: Machine, chance: Random): void {
+    const { id, disk } = machine;
+    if (machine.life !== null || machine.damaged) return;
+    const done = damageSomewhere({ id, disk, segmentBytes: plan.settings.segmentBytes }, chance);
+    if (done === null) return;
+    trace.event(id, `damage, ${done.verdict}: ${done.what}`);
+    if (done.verdict === "harmless") return;
+    loseDisk(machine);
+    machine.damaged = true;
+    if (done.verdict === "unnoticed") fail(`${id} would start from a damaged directory: ${done.what}`);
   }
 
   function committedConfiguration(): ConfigurationSeen | null {
@@ -311,19 +381,19 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     return entry === null ? null : { index: entry.index, configuration: decodeConfiguration(fieldsOf(entry).body) };
   }
 
-  const configurations = (): readonly Configuration[] => {
+  function configurations(): readonly Configuration[] {
     const seen = machines.flatMap(({ configuration }) =>
       configuration === null || configuration.index === 0 ? [] : [configuration],
     );
     return inForce(seen, committedConfiguration());
-  };
+  }
 
   for (let count = plan.founding === "together" ? plan.nodes : 1; count > 0; count--) addMachine(true);
 
   return {
     machines,
     network,
-    lost,
+    atlas,
     configurations,
     after: (ms, run) => void scheduler.after(ms, run),
     watch: (look) => void watchers.add(look),
@@ -363,14 +433,19 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       for (const machine of machines) if (machine.life !== null) resume(machine, machine.life);
     },
     failDisk: (machine, operation, nth, then) => {
-      if (machine.life === null) return;
       trace.event(machine.id, `${operation} number ${nth} from now will fail`);
       machine.onDiskFailure = then;
       machine.disk.fail(operation, nth);
     },
     hangDisk: (machine, ms) => {
       trace.event(machine.id, `disk hangs for ${ms}ms`);
-      scheduler.after(ms, machine.disk.hang());
+      const goOn = machine.disk.hang();
+      hangs.set(machine, goOn);
+      scheduler.after(ms, () => {
+        if (hangs.get(machine) !== goOn) return;
+        hangs.delete(machine);
+        goOn();
+      });
     },
     fillDisk: (machine, freeBytes, ms) => {
       trace.event(machine.id, `only ${freeBytes} bytes are free on its disk for ${ms}ms`);
@@ -390,6 +465,11 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       machine.onSpoiled = then;
     },
     wipe,
+    damage,
+    startWithDiskOf: (machine, other) => {
+      machine.foreignDisk = other.disk;
+      start(machine);
+    },
     rejoin: (machine) => {
       machine.retired = false;
       wipe(machine);
@@ -397,7 +477,12 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     },
     mayLoseDisk: (machine) => {
       const spoiled = machines.filter((other) => other.onSpoiled !== null).flatMap(({ self }) => self ?? []);
-      return machine.self !== null && mayBeLost(configurations(), new Set([...lost, ...spoiled]), machine.self);
+      return machine.self !== null && atlas.mayLose(machine.self, spoiled);
+    },
+    whenWriting: (machine, nth, run) => machine.disk.whenBegun(nth, () => void scheduler.after(0, run)),
+    slowLink: (from, to, bytesPerMs) => {
+      trace.event("net", `${from.id} to ${to.id}: ${bytesPerMs} bytes per millisecond`);
+      return network.slow(from.id, to.id, bytesPerMs);
     },
     cut: (what, blocked, losesFlight) => {
       trace.event("net", `cut: ${what}`);
@@ -421,6 +506,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       Object.assign(diskWeather, { operationMaxMs: Math.min(1, plan.disk.operationMaxMs), slowSyncPercent: 0 });
       network.calm(plan.settings.heartbeatMs / 4);
       for (const { disk } of machines) disk.forgive();
+      for (const goOn of hangs.values()) goOn();
+      hangs.clear();
       for (const { time } of machines) time.setRate(Math.min(CALM_RATE, Math.max(1 / CALM_RATE, time.rate)));
     },
     reset: (a, b) => {

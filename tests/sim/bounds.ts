@@ -1,0 +1,104 @@
+// Does everything that grows stay under its stated limit? What is on its way to a member, what waits for a majority or for the disk,
+// sessions and their answers, bytes that wait in a connection; and, once all is quiet, the log in memory and on disk.
+import { QUEUE, RAFT, STORAGE, WIRE } from "../../src/config.ts";
+import type { Queue } from "../../src/queue/queue.ts";
+import type { Raft } from "../../src/raft/raft.ts";
+import type { SharedSettings } from "./plan.ts";
+import type { SimDisk } from "./disk.ts";
+
+export interface Bounds {
+  /** Cheap enough to be asked often; looks once in a while. */
+  observe(who: string, inside: { readonly raft: Raft; readonly queue: Queue }): void;
+  /** Nothing has been asked of the node for a while. */
+  observeAtRest(who: string, raft: Raft, disk: SimDisk, starts: number): void;
+  /** The most that ever waited in one connection. */
+  observeConnections(mostWaitingBytes: number): void;
+}
+
+/** One in so many calls looks. */
+const LOOK_EVERY = 16;
+/** One message, or one entry, may go beyond a limit in bytes: the limit is asked before it is made. */
+const LARGEST_RECORD_BYTES = WIRE.maxClientFrameBytes;
+/** Answers and votes of one member that wait for the disk at once, besides what a window of appends brings. */
+const WAITING_PER_MEMBER = 64;
+/** Meta, the segment being written, the one ahead of it, and a part of a snapshot. */
+const OPEN_FILES = 4;
+/** How far the log may outgrow its limit while a snapshot is sent (server/snapshots.ts). */
+const PATIENCE = 4;
+/** The entry that makes a limit overrun is kept too; those of the simulated clients are seldom larger. */
+const LAST_ENTRY_BYTES = 64 * 1024;
+/** The checkpoint that is being reported, and the one on its way. */
+const CHECKPOINTS = 2;
+/**
+ * Segments besides those that hold live entries: the one being written, the one ahead of it, and the floor's own. Every start
+ * begins one more, and leaves the rest of the last one empty.
+ */
+const SPARE_SEGMENTS = 3;
+
+export function createBounds(settings: SharedSettings, fail: (what: string) => void): Bounds {
+  const { queueLimits, maxInflightMessages, maxAppendBytes } = settings;
+  const largestMessage = maxAppendBytes + LARGEST_RECORD_BYTES;
+  let calls = 0;
+
+  function atMost(who: string, what: string, found: number, limit: number): void {
+    if (found > limit) fail(`${who}: ${what}: ${found}, and ${limit} is the limit`);
+  }
+
+  function observeRaft(who: string, { progress, leadership, waiting, snapshotsToPersist }: Raft): void {
+    for (const { id, inflightLast, inflightBytes, inflightTotalBytes } of progress.values()) {
+      atMost(who, `messages on their way to ${id}`, inflightLast.length, maxInflightMessages);
+      atMost(who, `bytes on their way to ${id}`, inflightTotalBytes, RAFT.maxInflightBytes + largestMessage);
+      const sum = inflightBytes.reduce((bytes, one) => bytes + one, 0);
+      if (sum !== inflightTotalBytes) fail(`${who}: ${sum} bytes are on their way to ${id}, not ${inflightTotalBytes}`);
+    }
+    const uncommitted = leadership?.uncommittedBytes ?? 0;
+    atMost(who, "uncommitted bytes", uncommitted, RAFT.maxUncommittedBytes + LARGEST_RECORD_BYTES);
+    const members = progress.size + 1;
+    const mostWaiting = Math.max(members, 10) * (maxInflightMessages + WAITING_PER_MEMBER);
+    atMost(who, "messages that wait for the disk", waiting.length, mostWaiting);
+    atMost(who, "snapshots that wait to count", snapshotsToPersist.length, 2);
+  }
+
+  function observeSessions(who: string, { sessions }: Queue): void {
+    const { present, idOf, fenced } = sessions;
+    atMost(who, "sessions", present.size, queueLimits.maxSessions);
+    if (idOf.size !== present.size) fail(`${who}: ${present.size} sessions of ${idOf.size} client ids`);
+    atMost(who, "fenced sessions", fenced.size, present.size * QUEUE.noncesRemembered);
+    for (const { clientId, answers, answerBytes, openings, lastNumber, answeredUpTo } of present.values()) {
+      atMost(who, `answers kept for ${clientId}`, answers.length, queueLimits.maxReplies);
+      atMost(who, `bytes of answers for ${clientId}`, answerBytes, queueLimits.maxReplyBytes + LARGEST_RECORD_BYTES);
+      atMost(who, `nonces kept for ${clientId}`, openings.length, QUEUE.noncesRemembered);
+      if (answers.length !== lastNumber - answeredUpTo)
+        fail(`${who}: ${answers.length} answers for numbers ${answeredUpTo + 1} to ${lastNumber} of ${clientId}`);
+    }
+  }
+
+  return {
+    observe: (who, { raft, queue }) => {
+      if (calls++ % LOOK_EVERY > 0) return;
+      observeRaft(who, raft);
+      observeSessions(who, queue);
+    },
+    observeAtRest: (who, raft, disk, starts) => {
+      const bytesUnder = (folder: string): number =>
+        disk
+          .files()
+          .filter((path) => path.startsWith(folder))
+          .reduce((sum, path) => sum + (disk.cached(path)?.length ?? 0), 0);
+      atMost(who, "open files", disk.openFiles(), OPEN_FILES);
+      const limit = PATIENCE * Math.max(settings.compactMinBytes, settings.compactFactor * bytesUnder("g0/snapshot"));
+      const inMemory = raft.log.entries.reduce((sum, { record }) => sum + record.length, 0);
+      // Nothing is dropped before a majority has reported the digest of a checkpoint behind it.
+      const largest = raft.log.entries.reduce((most, { record }) => Math.max(most, record.length), 0);
+      const unreported = CHECKPOINTS * queueLimits.checkpointEntries * largest;
+      const kept = settings.keepLogBytes + limit + unreported + LAST_ENTRY_BYTES;
+      atMost(who, "bytes of the log in memory", inMemory, kept);
+      // Each entry may have a frame of its own.
+      const frames = inMemory + raft.log.entries.length * 2 * STORAGE.blockBytes;
+      const onDisk = frames + limit + (SPARE_SEGMENTS + starts) * settings.segmentBytes;
+      atMost(who, "bytes of the log on disk", bytesUnder("g0/log"), onDisk);
+    },
+    observeConnections: (mostWaitingBytes) =>
+      atMost("network", "bytes that wait in a connection", mostWaitingBytes, WIRE.maxPeerSendBytes + largestMessage),
+  };
+}

@@ -1,0 +1,59 @@
+// Is damage judged by what a start would really find?
+import { expect, test } from "bun:test";
+import { seededRandom } from "../../src/lib/random.ts";
+import {
+  close,
+  createSimBench,
+  entries,
+  hardState,
+  N1,
+  opened,
+  persist,
+  refused,
+  saveAndCount,
+  type SimBench,
+  SMALL_SEGMENT,
+  snapshotMeta,
+} from "../storage/harness.ts";
+import { damageSomewhere } from "./damage.ts";
+
+/** A directory with a snapshot, several segments and a term, closed as it should be. */
+async function filled(seed: number): Promise<SimBench> {
+  const bench = createSimBench(seed);
+  const storage = await opened(bench);
+  await persist(bench, storage, { hardState: hardState(2), entries: entries(1, 20, 1, 2_000) });
+  await saveAndCount(bench, storage, snapshotMeta(10), 5);
+  await persist(bench, storage, { entries: entries(21, 40, 2, 2_000) });
+  await close(bench, storage);
+  bench.kill();
+  return bench;
+}
+
+test("after damage in one spot a closed directory is refused, or opens with all that it held", async () => {
+  const verdicts = new Map<string, number>();
+  const hit = new Set<string>();
+  for (let seed = 1; seed <= 20; seed++) {
+    const bench = await filled(seed);
+    const damage = damageSomewhere({ id: N1, disk: bench.disk, segmentBytes: SMALL_SEGMENT }, seededRandom(seed));
+    if (damage === null) throw new Error(`seed ${seed} hit nothing`);
+    verdicts.set(damage.verdict, (verdicts.get(damage.verdict) ?? 0) + 1);
+    if (damage.verdict === "refused") hit.add(/log|snapshot|meta/.exec(damage.what)?.[0] ?? "?");
+    // Damage in a part of a snapshot is found when the part is read.
+    if (damage.verdict === "harmless") await opened(bench);
+    else if (!damage.what.includes("part-")) expect((await refused(bench)).code).toBe("CORRUPT");
+  }
+  expect([...verdicts.keys()].toSorted()).toEqual(["harmless", "refused"]);
+  expect([...hit].toSorted()).toEqual(["log", "meta", "snapshot"]);
+  expect(verdicts.get("refused")).toBeGreaterThan(3);
+});
+
+test("a last frame that no closing frame follows is left alone: damage there looks like a torn write", async () => {
+  for (let seed = 1; seed <= 6; seed++) {
+    const bench = await filled(seed);
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(41, 41, 2, 100) });
+    bench.kill();
+    const damage = damageSomewhere({ id: N1, disk: bench.disk, segmentBytes: SMALL_SEGMENT }, seededRandom(seed));
+    expect(damage?.verdict).not.toBe("unnoticed");
+  }
+});

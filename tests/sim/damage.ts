@@ -1,0 +1,140 @@
+// What may rot on the disk of a node that is down, and would its next start notice? Bits flip, a block turns to zeros, a file ends
+// too early or is gone. The only damage left out is the one that nothing can notice: in a last frame that no closing frame follows.
+import { STORAGE } from "../../src/config.ts";
+import { crc32 } from "../../src/lib/crc32.ts";
+import type { Random } from "../../src/lib/random.ts";
+import type { NodeId } from "../../src/raft/types.ts";
+import { META_PATH, META_SLOT_BYTES, readMeta } from "../../src/storage/meta.ts";
+import { recoverLog } from "../../src/storage/recovery.ts";
+import { LOG_DIRECTORY, parseSegmentName } from "../../src/storage/segment.ts";
+import type { Storage } from "../../src/storage/types.ts";
+import type { SimDisk } from "./disk.ts";
+import { openCopy } from "./durable.ts";
+
+export interface Damage {
+  readonly what: string;
+  /** harmless: the node starts with all it knew. refused: it names the damage instead. unnoticed: neither, which breaks a promise. */
+  readonly verdict: "harmless" | "refused" | "unnoticed";
+}
+
+export interface Patient {
+  readonly id: NodeId;
+  readonly disk: SimDisk;
+  readonly segmentBytes: number;
+}
+
+const BLOCK_BYTES = STORAGE.blockBytes;
+const ATTEMPTS = 5;
+
+/** Damages one spot. null: nothing was done, there is no spot that a start could judge. */
+export function damageSomewhere(patient: Patient, random: Random): Damage | null {
+  const { disk } = patient;
+  const before = knownBy(patient, disk.cached);
+  const paths = disk.files();
+  if (before.startsWith(REFUSED) || paths.length === 0) return null;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const path = drawFile(paths, random);
+    const blow = drawBlow(path, disk.cached(path)?.length ?? 0, random);
+    if (blow.at !== null && isUnproven(disk, path, blow.at)) continue;
+    const allowed = path === META_PATH ? [before, ...knownByOneSlot(patient)] : [before];
+    blow.strike(disk);
+    const after = knownBy(patient, disk.cached);
+    const harmless = allowed.includes(after);
+    const verdict = harmless ? "harmless" : after.startsWith(REFUSED) ? "refused" : "unnoticed";
+    return { what: `${path}: ${blow.what}`, verdict };
+  }
+  return null;
+}
+
+/** Log, snapshot and meta in equal shares, whatever the number of their files. */
+function drawFile(paths: readonly string[], random: Random): string {
+  const log = paths.filter((path) => path.startsWith(LOG_DIRECTORY));
+  const meta: readonly string[] = paths.filter((path) => path === META_PATH);
+  const snapshots = paths.filter((path) => !log.includes(path) && !meta.includes(path));
+  const groups = [log, log, meta, snapshots].filter((group) => group.length > 0);
+  const group = groups[random.below(groups.length)]!;
+  return group[random.below(group.length)]!;
+}
+
+interface Blow {
+  readonly what: string;
+  /** The block that is hit; null: the file as a whole. */
+  readonly at: number | null;
+  readonly strike: (disk: SimDisk) => void;
+}
+
+function drawBlow(path: string, size: number, random: Random): Blow {
+  const kind = size === 0 ? 9 : random.below(10);
+  if (kind === 9) return { what: "deleted", at: null, strike: (disk) => disk.delete(path) };
+  if (kind === 8) {
+    const left = random.below(size);
+    return { what: `cut to ${left} bytes`, at: null, strike: (disk) => disk.truncate(path, left) };
+  }
+  // Half of the blows fall into the first blocks, where something is for sure.
+  const blocks = Math.ceil(size / BLOCK_BYTES);
+  const at = BLOCK_BYTES * random.below(random.chance(50) ? Math.min(4, blocks) : blocks);
+  const length = Math.min(BLOCK_BYTES, size - at);
+  if (kind === 7) {
+    return { what: `zeros at ${at}`, at, strike: (disk) => disk.overwrite(path, at, new Uint8Array(length)) };
+  }
+  // Headers are at the beginning of a block, and most frames are short.
+  const reach = random.chance(60) ? Math.min(64, length) : length;
+  const flips = Array.from({ length: random.chance(70) ? 1 : random.between(2, 8) }, () => ({
+    byte: at + random.below(reach),
+    bit: random.below(8),
+  }));
+  return {
+    what: `bits flipped in bytes ${flips.map(({ byte }) => byte).join(" ")}`,
+    at,
+    strike: (disk) => {
+      for (const { byte, bit } of flips) disk.flipBit(path, byte, bit);
+    },
+  };
+}
+
+/** Is this block part of a last frame that nothing proves, or behind it? Damage there looks like a torn write. */
+function isUnproven(disk: SimDisk, path: string, at: number): boolean {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  const segment = path.startsWith(LOG_DIRECTORY) ? parseSegmentName(name)?.segment : undefined;
+  if (segment === undefined) return false;
+  const port = disk.restart();
+  const log = recoverLog(port, readMeta(port, STORAGE.formatVersion)?.meta ?? null, BLOCK_BYTES);
+  if (log.copied === null) return false;
+  const { previous } = log;
+  return segment > previous.segment || (segment === previous.segment && at >= previous.end);
+}
+
+const REFUSED = "refused: ";
+
+/** All that a start would find, in one text. */
+function knownBy({ id, disk, segmentBytes }: Patient, bytesOf: (path: string) => Uint8Array | null): string {
+  const opened = openCopy(id, segmentBytes, disk, bytesOf);
+  if (typeof opened === "string") return `${REFUSED}${opened}`;
+  const { identity, hardState, snapshot, entries } = opened.recovered;
+  const log = entries.map(({ record }) => crc32(record));
+  try {
+    return JSON.stringify({ identity, hardState, snapshot, log, parts: partsOf(opened) });
+  } catch (error) {
+    return `${REFUSED}${String(error)}`;
+  }
+}
+
+function partsOf({ recovered, manifest, readPart }: Storage): readonly number[] {
+  const { snapshot } = recovered;
+  if (snapshot === null) return [];
+  const { parts = 0 } = manifest(snapshot.index) ?? {};
+  return Array.from({ length: parts }, (_, part) => crc32(readPart(snapshot.index, part)));
+}
+
+/** A kill between the two slots leaves them different: then the newer one was never acted on, and either will do. */
+function knownByOneSlot(patient: Patient): readonly string[] {
+  return [0, 1].map((slot) =>
+    knownBy(patient, (path) => {
+      const bytes = patient.disk.cached(path);
+      if (path !== META_PATH || bytes === null) return bytes;
+      const other = bytes.slice();
+      other.fill(0, slot * META_SLOT_BYTES, (slot + 1) * META_SLOT_BYTES);
+      return other;
+    }),
+  );
+}
