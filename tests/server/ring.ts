@@ -1,5 +1,4 @@
 // A cluster that is worked with, broken and made whole again: its jobs, its members, and whether everything is as it should be.
-import { QUEUE } from "../../src/config.ts";
 import { expect } from "bun:test";
 import { QUEUE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
@@ -18,8 +17,6 @@ const SETTINGS: Partial<NodeSettings> = {
   electionMaxMs: 150,
   segmentBytes: 32 * 1024,
   compactMinBytes: 96 * 1024,
-  // Snapshots are taken at checkpoints.
-  queueLimits: { ...QUEUE, checkpointEntries: 4 },
   keepLogBytes: 8 * 1024,
   // A snapshot stands for a checkpoint: without many of these there would be none in so short a log.
   queueLimits: { ...QUEUE, checkpointEntries: 8, checkpointBytes: 4 * 1024 },

@@ -139,11 +139,15 @@ function notDurable(plan: Plan, world: World, ledger: Ledger, index: LogIndex): 
   if (entry === undefined) return `index ${index} was answered, and no node has committed it`;
   // A disk that was lost counts: it may have held the entry when it was acknowledged, and the world loses no more than it may.
   const holders = new Set<string>(world.atlas.lost);
-  for (const { id, self, disk } of world.machines) {
+  for (const { id, self, disk, onSpoiled } of world.machines) {
     if (self === null) continue;
     const recovered = recoverDurable(id, plan.settings.segmentBytes, disk);
-    if (typeof recovered === "string") return `${id} would not start after a power cut: ${recovered}`;
-    if (durableHolds(recovered, index, entry.record)) holders.add(self);
+    if (typeof recovered === "string") {
+      // Who has just found its state to be wrong trusts its own data no more: they are as lost as they will be in a moment.
+      if (onSpoiled === null && !world.atlas.lost.has(self))
+        return `${id} would not start after a power cut: ${recovered}`;
+      holders.add(self);
+    } else if (durableHolds(recovered, index, entry.record)) holders.add(self);
   }
   const enough = world
     .configurations()
