@@ -140,6 +140,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const { scheduler, random, trace, ledger, oracles, bounds, marks, fail } = ports;
   const machines: Machine[] = [];
   const byName = new Map<string, Machine>();
+  const spoiledStates = new Map<Machine, object>();
   const cuts = new Set<() => void>();
   const hangs = new Map<Machine, () => void>();
   const stopWaiters = new Map<Machine, () => void>();
@@ -255,10 +256,18 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   /** Was its state spoiled, and does it say so itself? Then its data are lost from here on, and it comes back without them. */
   function foundOut(machine: Machine): boolean {
     if (!machine.disk.files().some((file) => file.endsWith(MARK_PATH))) return false;
-    if (machine.onSpoiled !== null && machine.self !== null) atlas.lose(machine.self);
-    machine.onSpoiled = null;
-    if (machine.life !== null) machine.life.spoiledAt = null;
+    if (machine.onSpoiled !== null) {
+      if (machine.self !== null) atlas.lose(machine.self);
+      Object.assign(machine, { self: null, configuration: null, wiped: true });
+    }
+    forgetSpoiled(machine);
     return true;
+  }
+
+  function forgetSpoiled(machine: Machine): void {
+    machine.onSpoiled = null;
+    spoiledStates.delete(machine);
+    if (machine.life !== null) machine.life.spoiledAt = null;
   }
 
   function observe(machine: Machine): void {
@@ -266,6 +275,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const inside = life?.inspect() ?? null;
     if (life === null || inside === null) return;
     machine.self = inside.raft.self;
+    // A snapshot has taken the place of the wrong state.
+    if (life.spoiledAt !== null && spoiledStates.get(machine) !== inside.queue) forgetSpoiled(machine);
     // Whoever serves from a directory that was damaged does so as somebody new.
     machine.damaged = false;
     const { configuration, configurationIndex } = inside.raft;
@@ -462,6 +473,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       // Something that no answer shows: a node that answers wrongly until it is found out would be right in doing so.
       Object.assign(inside.queue, { version: inside.queue.version + 1 });
       life.spoiledAt = inside.queue.appliedIndex;
+      spoiledStates.set(machine, inside.queue);
       machine.onSpoiled = then;
     },
     wipe,
