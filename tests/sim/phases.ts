@@ -1,7 +1,7 @@
 // What must a run go through? Founding, misfortune, the healing of a random majority, the healing of all, and judgement.
 import { decodeConfiguration } from "../../src/raft/configuration.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
-import type { Configuration } from "../../src/raft/types.ts";
+import type { Configuration, MemberId } from "../../src/raft/types.ts";
 import { startFaults } from "./faults.ts";
 import { type Admin, createAdmin } from "./admin.ts";
 import { fifoViolation } from "./fifo-checker.ts";
@@ -86,8 +86,11 @@ function drawCore({ world, random }: Stage): readonly Machine[] {
     .sort((a, b) => a.at - b.at);
   const configurations = world.configurations();
   const core: Machine[] = [];
+  // Who has found its own state wrong, or will, is there but serves nobody before the others have let it in again.
+  const serves = ({ self, onSpoiled }: Machine, member: MemberId): boolean =>
+    self === member && onSpoiled === null && !world.atlas.lost.has(member);
   const canServe = (): boolean =>
-    configurations.length > 0 && holdsQuorum(configurations, (member) => core.some((other) => other.self === member));
+    configurations.length > 0 && holdsQuorum(configurations, (member) => core.some((one) => serves(one, member)));
   for (const { machine } of shuffled) {
     if (canServe()) return core;
     if (machine.self !== null) core.push(machine);
