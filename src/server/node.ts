@@ -1,41 +1,27 @@
 // How does a node live? It opens its disk, listens, founds or joins or resumes, serves, and stops: one phase after the other.
-import { RAFT, SERVER, WIRE } from "../config.ts";
+import { SERVER, WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import { failure, RaftqError } from "../lib/errors.ts";
-import { createQueue } from "../queue/queue.ts";
-import type { Input, Refused } from "../raft/effects.ts";
 import type { Entry } from "../raft/entry.ts";
 import { entryAt } from "../raft/log.ts";
-import { createRaft } from "../raft/raft.ts";
-import { type ClusterId, isIncarnation, type Incarnation, type Member, memberId } from "../raft/types.ts";
+import { type ClusterId, isIncarnation, type Incarnation, type Member } from "../raft/types.ts";
 import { openDistrusted, openStorage } from "../storage/storage.ts";
 import type { Damaged, Opened, Storage } from "../storage/types.ts";
 import type { Listener } from "../wire/network.ts";
 import type { NodeStatus } from "../wire/protocol.ts";
-import { type Clients, createClients } from "./clients.ts";
 import { createDoor, type Door } from "./door.ts";
 import { found, FOUNDING, type Founders } from "./founders.ts";
 import { clusterIdOf, foundingEntry, foundingSet, type FoundingWord } from "./founding.ts";
 import { join, JOINING, type Joining } from "./joining.ts";
-import { createPeers, type Peers } from "./peers.ts";
 import { createRefusals } from "./refusals.ts";
-import { createReplica, type Replica } from "./replica.ts";
-import { createRoom, type Room } from "./room.ts";
-import { createSnapshots, restoreFrom } from "./snapshots.ts";
-import { type NodeFacts, statusOf } from "./status.ts";
+import type { Replica } from "./replica.ts";
+import { createServing, type Serving } from "./serving.ts";
+import { statusOf } from "./status.ts";
 import { inLives, type OnEnded } from "./lives.ts";
 import { addressesToAsk, isLoss, nobodyToAsk, sayDamaged, saySetAside } from "./recovering.ts";
 import { stopServing } from "./stopping.ts";
 import { watchMembership } from "./watching.ts";
 import type { NodeSettings, OnStopped, Ports, RunningNode, Started } from "./types.ts";
-
-interface Serving {
-  readonly replica: Replica;
-  readonly clients: Clients;
-  readonly peers: Peers;
-  readonly facts: NodeFacts;
-  readonly room: Room;
-}
 
 /** Starts a node; `onStarted` is called once it listens, `onStopped` once, at its end. Neither from inside the call. */
 export function startNode(
@@ -324,72 +310,17 @@ function startLife(
   }
 
   function serve(opened: Storage, own: Member, entries: readonly Entry[]): Serving {
-    const { hardState, snapshot } = opened.recovered;
-    const id = must(clusterId, "the cluster id");
-    const raft = createRaft({
-      self: memberId(own),
-      random: random.fork(),
-      heartbeatMs: settings.heartbeatMs,
-      electionMinMs: settings.electionMinMs,
-      electionMaxMs: settings.electionMaxMs,
-      maxAppendBytes: settings.maxAppendBytes,
-      maxInflightMessages: settings.maxInflightMessages,
-      maxInflightBytes: RAFT.maxInflightBytes,
-      maxUncommittedBytes: RAFT.maxUncommittedBytes,
-      keepLogBytes: settings.keepLogBytes,
-      recovered: { hardState, snapshot, entries },
-      now: clock.now(),
-      wall: clock.wall(),
-    });
-    const limits = settings.queueLimits;
-    const queue = snapshot === null ? createQueue(limits) : restoreFrom(opened, snapshot);
-    const peers = createPeers({
-      self: own,
-      clusterId: id,
-      network,
-      clock,
-      random: random.fork(),
-      limits: WIRE,
-      settings: WIRE,
-      log,
-    });
-    const input = (given: Input): void => replica.input(given);
-    const snapshots = createSnapshots(opened, settings, () => room, input, log);
-    const replica = createReplica(raft, queue, {
-      clock,
-      storage: opened,
-      snapshots,
-      links: peers,
-      log,
-      onFatal: (refused: Refused) => fatal(new RaftqError(refused.code, refused.message)),
-      heartbeatMs: settings.heartbeatMs,
-    });
-    const { writtenBytes } = snapshots;
-    const room = createRoom(
-      { disk, clock, storage: opened, log, input, queue: () => replica.queue(), writtenBytes },
-      settings,
-    );
-    const facts: NodeFacts = {
-      self: own,
-      clusterId: id,
-      clock,
-      startedAt,
-      storage: opened,
-      isReachable: (member) => peers.isReachable(member),
-      residentBytes: () => ports.residentBytes(),
-      isTight: () => room.isTight(),
-      maxLogPageEntries: SERVER.maxLogPageEntries,
-      maxLogPageBytes: SERVER.maxLogPageBytes,
-    };
-    const clients = createClients(replica, facts, SERVER);
-    serving = { replica, clients, peers, facts, room };
-    peers.start(replica);
+    const name = { own, clusterId: must(clusterId, "the cluster id"), startedAt };
+    const begun = createServing(ports, settings, opened, name, entries, fatal);
+    serving = begun;
+    const { raft } = begun.replica;
+    begun.peers.start(begun.replica);
     const moved = (addresses: readonly string[]): void => {
       if (joining === null) askToJoin(own, addresses);
     };
     const { membershipCheckMs: intervalMs } = SERVER;
     watchMembership({ clock, log, storage: opened, intervalMs, over: () => ending !== null, moved }, own, raft);
-    return serving;
+    return begun;
   }
 
   function fatal(error: RaftqError): void {

@@ -1,0 +1,88 @@
+// What does a member consist of? Raft, the queue, its links, its clients and an eye on the disk, over an open directory.
+import { RAFT, SERVER, WIRE } from "../config.ts";
+import { RaftqError } from "../lib/errors.ts";
+import { createQueue } from "../queue/queue.ts";
+import type { Input } from "../raft/effects.ts";
+import type { Entry } from "../raft/entry.ts";
+import { createRaft } from "../raft/raft.ts";
+import { type ClusterId, type Member, memberId } from "../raft/types.ts";
+import type { Storage } from "../storage/types.ts";
+import { type Clients, createClients } from "./clients.ts";
+import { createPeers, type Peers } from "./peers.ts";
+import { createReplica, type Replica } from "./replica.ts";
+import { createRoom, type Room } from "./room.ts";
+import { createSnapshots, restoreFrom } from "./snapshots.ts";
+import type { NodeFacts } from "./status.ts";
+import type { NodeSettings, Ports } from "./types.ts";
+
+export interface Serving {
+  readonly replica: Replica;
+  readonly clients: Clients;
+  readonly peers: Peers;
+  readonly facts: NodeFacts;
+  readonly room: Room;
+}
+
+export interface Name {
+  readonly own: Member;
+  readonly clusterId: ClusterId;
+  /** Of the node's life, by its clock. */
+  readonly startedAt: number;
+}
+
+/** `entries`: what the log holds behind the snapshot. Throws CORRUPT when the snapshot is damaged. Its links are not started. */
+export function createServing(
+  ports: Ports,
+  settings: NodeSettings,
+  storage: Storage,
+  { own, clusterId, startedAt }: Name,
+  entries: readonly Entry[],
+  onFatal: (error: RaftqError) => void,
+): Serving {
+  const { clock, disk, network, random, log } = ports;
+  const { hardState, snapshot } = storage.recovered;
+  const raft = createRaft({
+    self: memberId(own),
+    random: random.fork(),
+    heartbeatMs: settings.heartbeatMs,
+    electionMinMs: settings.electionMinMs,
+    electionMaxMs: settings.electionMaxMs,
+    maxAppendBytes: settings.maxAppendBytes,
+    maxInflightMessages: settings.maxInflightMessages,
+    maxInflightBytes: RAFT.maxInflightBytes,
+    maxUncommittedBytes: RAFT.maxUncommittedBytes,
+    keepLogBytes: settings.keepLogBytes,
+    recovered: { hardState, snapshot, entries },
+    now: clock.now(),
+    wall: clock.wall(),
+  });
+  const queue = snapshot === null ? createQueue(settings.queueLimits) : restoreFrom(storage, snapshot);
+  const limits = { limits: WIRE, settings: WIRE };
+  const peers = createPeers({ self: own, clusterId, network, clock, random: random.fork(), log, ...limits });
+  const input = (given: Input): void => replica.input(given);
+  const snapshots = createSnapshots(storage, settings, () => room, input, log);
+  const replica = createReplica(raft, queue, {
+    clock,
+    storage,
+    snapshots,
+    links: peers,
+    log,
+    onFatal: ({ code, message }) => onFatal(new RaftqError(code, message)),
+    heartbeatMs: settings.heartbeatMs,
+  });
+  const { writtenBytes } = snapshots;
+  const room = createRoom({ disk, clock, storage, log, input, queue: () => replica.queue(), writtenBytes }, settings);
+  const facts: NodeFacts = {
+    self: own,
+    clusterId,
+    clock,
+    startedAt,
+    storage,
+    isReachable: (member) => peers.isReachable(member),
+    residentBytes: () => ports.residentBytes(),
+    isTight: () => room.isTight(),
+    maxLogPageEntries: SERVER.maxLogPageEntries,
+    maxLogPageBytes: SERVER.maxLogPageBytes,
+  };
+  return { replica, clients: createClients(replica, facts, SERVER), peers, facts, room };
+}
