@@ -131,7 +131,7 @@ function startLife(
     damaged.declare((error) => {
       lost = { damaged, why: why.message, replacing: false };
       if (ending !== null) return closeStorage(ending.error);
-      if (error !== null) return fatal(new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error));
+      if (error !== null) return fatal(error);
       const own = { id: settings.id, incarnation: damaged.incarnation, address: settings.advertise };
       self = own;
       sayDamaged(log, why, own, addresses);

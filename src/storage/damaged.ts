@@ -4,7 +4,7 @@ import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { ClusterId, NodeId } from "../raft/types.ts";
 import { type Contacts, readContacts } from "./contacts.ts";
-import type { Disk, Done } from "./disk.ts";
+import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { readMeta } from "./meta.ts";
 import { readRejoin, type Rejoin, writeRejoin } from "./rejoin.ts";
 import { asideNumbers, removeAsides, setAside } from "./set-aside.ts";
@@ -55,7 +55,8 @@ export function createDamaged(
     clusterId,
     addresses: notes.contacts?.addresses ?? [],
     declare: (done) => {
-      if (earlier === null) writeRejoin(disk, asking, formatVersion, done);
+      if (earlier === null)
+        writeRejoin(disk, asking, formatVersion, (error) => done(error === null ? null : noteFailed(error)));
       else settings.after(0, () => done(null));
     },
     replace: (cluster, done) => {
@@ -64,12 +65,17 @@ export function createDamaged(
       writeRejoin(disk, agreed, formatVersion, (error) => {
         if (error === null) return open(done);
         disk.unlock();
-        const failed = new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error);
-        done({ ok: false, error: failed, damaged: null });
+        done({ ok: false, error: noteFailed(error), damaged: null });
       });
     },
     release: () => disk.unlock(),
   };
+}
+
+/** Lack of space is no failure of the disk: the data are as they were, and the next start goes on from there. */
+function noteFailed(error: Error): RaftqError {
+  if (!isNoSpace(error)) return new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error);
+  return new RaftqError("DISK_FULL", `the disk is too full to come back from damaged data: ${error.message}`, error);
 }
 
 /** What is known for sure; null: nothing readable names it. */

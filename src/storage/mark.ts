@@ -1,6 +1,6 @@
 // How does a node remember that its data are wrong although every checksum is right? By a file among them that says why.
 import { missing } from "./corrupt.ts";
-import type { Disk, Done } from "./disk.ts";
+import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { inSequence } from "./sequence.ts";
 
 /** Beside log and snapshots, so that it goes where they go when they are set aside. */
@@ -17,7 +17,10 @@ export function markDamaged(disk: Disk, why: string, done: Done): void {
       if (failed !== null) return done(failed);
       disk.syncDirectory("g0", done);
     };
-    inSequence([(next) => disk.write(file, 0, bytes, next), (next) => disk.sync(file, next)], synced);
+    // On a full disk the mark does without its reason.
+    const write = (next: Done): void =>
+      disk.write(file, 0, bytes, (failed) => next(failed !== null && isNoSpace(failed) ? null : failed));
+    inSequence([write, (next) => disk.sync(file, next)], synced);
   });
 }
 

@@ -108,7 +108,7 @@ export interface Damaged {
   /** Where other members were last known to be. */
   readonly addresses: readonly string[];
   /** From here on, also after a crash, this node is on its way back under the new incarnation. */
-  declare(done: (error: Error | null) => void): void;
+  declare(done: (error: RaftqError | null) => void): void;
   /** A majority of this cluster has let the new incarnation in: moves the data away and opens a fresh directory in their place. */
   replace(clusterId: ClusterId, done: (opened: Opened) => void): void;
   /** Unlocks the directory and leaves it as it is. */

@@ -201,6 +201,23 @@ describe("damaged data that were set aside", () => {
   });
 });
 
+test("damaged data on a disk without any room: it stops with DISK_FULL, changes nothing, and comes back when there is some", () => {
+  const ring = createRing(3, 34);
+  ring.end(B, "kill");
+  damage(ring.town.diskOf(B));
+  const before = ring.town.diskOf(B).backup();
+  ring.town.leave(B, 0);
+  const first = ring.start(B);
+  ring.until("it ends", () => first.stopped() !== undefined);
+  expect([first.stopped()?.code, first.stopped()?.exitCode]).toEqual(["DISK_FULL", 6]);
+  ring.end(B, "kill");
+  expectSame(dataOf(ring.town.diskOf(B).backup()), dataOf(before));
+  ring.town.leave(B, Infinity);
+  ring.start(B);
+  ring.untilWhole();
+  ring.expectAllThere();
+});
+
 describe("found while running", () => {
   test("an old but intact copy of a disk: the leader notices, and the node comes back by itself", () => {
     const ring = createRing(3, 31);

@@ -37,3 +37,18 @@ test("a second mark leaves the first reason", async () => {
   await close(bench, storage);
   expect((await refused(bench)).message).toBe(WHY);
 });
+
+test("without room for its reason the mark counts all the same, also after a power cut, and nothing is a failure", async () => {
+  for (let bytes = 0; bytes < WHY.length; bytes += 13) {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 3) });
+    bench.pass(100);
+    bench.disk.leave(bytes);
+    storage.markDamaged(WHY);
+    await close(bench, storage);
+    bench.powerCut();
+    expect((await refused(bench)).code).toBe("CORRUPT");
+    expect(bench.failures).toEqual([]);
+  }
+});

@@ -323,3 +323,30 @@ test("the directory of another node is refused, not repaired: also when only a n
   bench.kill();
   expect((await refused(bench, foreign)).code).toBe("CLUSTER_MISMATCH");
 });
+
+test("without room for its notes it ends with DISK_FULL, whenever that is, and goes on from there when there is room", async () => {
+  for (const stage of ["declare", "replace"] as const) {
+    const bench = await damagedDirectory(1);
+    const before = dataOf(bench);
+    const result = await bench.call<Opened>((done) =>
+      openStorage(bench.disk.restart(), { ...settings(bench, bench.after, {}), newIncarnation: drawn(1) }, done),
+    );
+    if (result.ok || result.damaged === null) throw new Error("it was trusted");
+    const { damaged } = result;
+    if (stage === "replace") await bench.call((done) => damaged.declare(() => done(undefined)));
+    bench.disk.leave(0);
+    const error =
+      stage === "declare"
+        ? await bench.call<RaftqError | null>((done) => damaged.declare(done))
+        : await bench.call<RaftqError | null>((done) =>
+            damaged.replace(CLUSTER, (opening) => done(opening.ok ? null : opening.error)),
+          );
+    expect([error?.code, error?.message]).toEqual(["DISK_FULL", expect.stringContaining("ENOSPC: rejoin.new")]);
+    if (stage === "declare") damaged.release();
+    expect(dataOf(bench)).toEqual(before);
+    bench.kill();
+    bench.disk.leave(Infinity);
+    expectFresh(settle(bench, live(bench, 2)), stage === "declare" ? drawn(2) : drawn(1));
+    expect(filesUnder(bench, "damaged-1/")).toEqual(before);
+  }
+});
