@@ -220,6 +220,19 @@ test("the read that is told to fail throws EIO, and no other", () => {
   expect(world.port.read("f")).toHaveLength(10);
 });
 
+test("damage behind the end of what is durable changes what a read gives, and nothing else", () => {
+  const world = createWorld(8);
+  const file = created(world, "f", 10);
+  world.port.syncDirectory(".", () => world.port.write(file, 0, NEW.subarray(0, 30), ignore));
+  world.run();
+  world.disk.kill();
+  world.disk.overwrite("f", 20, OLD.subarray(0, 10));
+  world.disk.overwrite("f", 5, OLD.subarray(0, 10));
+  const read = [...(world.disk.cached("f") ?? [])].map(String).join("");
+  expect(read).toBe("222221111111111222221111111111");
+  expect([...(world.disk.durable("f") ?? [])].map(String).join("")).toBe("0000011111");
+});
+
 test("who waits for the third change of the disk is called as it begins", () => {
   const world = createWorld(7);
   const file = created(world, "f", 10);

@@ -370,7 +370,8 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     truncate: (path, size) => damage(path, (bytes) => bytes.slice(0, size)),
     overwrite: (path, offset, bytes) =>
       damage(path, (all) => {
-        all.set(bytes, offset);
+        // What was not synced may reach further than what is durable.
+        all.set(bytes.subarray(0, Math.max(0, all.length - offset)), Math.min(offset, all.length));
         return all;
       }),
     backup: () =>

@@ -104,25 +104,27 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     caller.ask(address, question, habits.attemptTimeoutMs, (message) => {
       if (ended === null) answer(message);
     });
-  /** Where to try next, and after how long. */
-  const elsewhere = (why: Failure | null, run: () => void): void => {
+  /** Where to try next, and after how long: `run` is told the address. */
+  const elsewhere = (asked: string, why: Failure | null, run: (address: string) => void): void => {
     if (ended !== null) return;
     if (why !== null) marks.refused(why.code);
-    const follow = why?.leader !== undefined && !random.chance(10);
-    // Refusals that only a leader gives are no reason to leave it.
-    const stay = why !== null && LEADERS_REFUSALS.has(why.code) && !random.chance(10);
+    const stray = random.chance(10) ? pickAddress() : null;
+    const follow = why?.leader !== undefined && stray === null;
+    // Refusals that only a leader gives are no reason to leave it. And an attempt that fails elsewhere tells nothing about the
+    // node that the others go to: many under way would keep a process from ever staying with a leader.
+    const stay = target !== asked || (why !== null && LEADERS_REFUSALS.has(why.code));
     if (follow && why?.leader !== undefined) target = why.leader;
     else if (!stay) target = pickAddress();
-    later(follow ? 0 : (why?.retryAfterMs ?? 1) + random.below(20), run);
+    later(follow ? 0 : (why?.retryAfterMs ?? 1) + random.below(20), () => run(stray ?? target));
   };
 
-  function openSession(): void {
+  function openSession(address = target): void {
     let movedOn = false;
-    ask(target, { type: "open", group: 0, clientId: identity.id, nonce }, (message) => {
+    ask(address, { type: "open", group: 0, clientId: identity.id, nonce }, (message) => {
       if (movedOn) return;
       movedOn = true;
-      if (message === null) return elsewhere(null, openSession);
-      if (message.type === "failure") return elsewhere(notFinal("open", message.failure), openSession);
+      if (message === null) return elsewhere(address, null, openSession);
+      if (message.type === "failure") return elsewhere(address, notFinal("open", message.failure), openSession);
       if (message.type !== "reply") return fail(`${identity.id}: an open was answered by ${message.type}`);
       const reply = decodeReply(message.reply);
       if (reply.type === "refused") return openRefused(reply.code, reply.message);
@@ -136,7 +138,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   function openRefused(code: ErrorCode, why: string): void {
     if (code === "SESSION_FENCED") return end("fenced");
     marks.refused(code);
-    if (code === "SESSIONS_FULL") return later(50 + random.below(200), openSession);
+    if (code === "SESSIONS_FULL") return later(50 + random.below(200), () => openSession());
     fail(`${identity.id}: open refused with ${code}: ${why}`);
   }
 
@@ -209,16 +211,16 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   function attempt(operation: Operation, address: string): void {
     let movedOn = false;
     ask(address, questionFor(operation), (message) => {
-      const again = (): void => {
+      const again = (next: string): void => {
         // One that a later process has fenced off goes on too, until the cluster itself says so.
-        if (operation.fate === "pending" || operation.fate === "never") attempt(operation, target);
+        if (operation.fate === "pending" || operation.fate === "never") attempt(operation, next);
         else learnedElsewhere(operation);
       };
       // After a time-out the same number is under way elsewhere; of a late answer only a definite one counts.
       if (movedOn && message?.type !== "reply") return;
       if (message?.type !== "reply") movedOn = true;
-      if (message === null) return elsewhere(null, again);
-      if (message.type === "failure") return attemptFailed(operation, message.failure, again);
+      if (message === null) return elsewhere(address, null, again);
+      if (message.type === "failure") return attemptFailed(operation, address, message.failure, again);
       if (message.type !== "reply") return fail(`${nameOf(operation)} was answered by ${message.type}`);
       // The message is a view of the connection's buffer; what is kept needs bytes of its own.
       const bytes = message.reply.slice();
@@ -226,7 +228,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
       if (reply.type !== "refused") return definite(operation, reply, bytes, message.duplicate);
       if (movedOn) return;
       movedOn = true;
-      attemptFailed(operation, { code: reply.code, applied: "no", message: reply.message }, again);
+      attemptFailed(operation, address, { code: reply.code, applied: "no", message: reply.message }, again);
     });
   }
 
@@ -236,12 +238,12 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     markAnswered(operation.number);
   }
 
-  function attemptFailed(operation: Operation, why: Failure, again: () => void): void {
+  function attemptFailed(operation: Operation, asked: string, why: Failure, again: (address: string) => void): void {
     if (why.code === "SESSION_FENCED") return end("fenced");
     if (why.code === "SESSION_EXPIRED") return end("expired");
     if (why.code === "WINDOW_FULL") lagging = false;
     if (operation.fate === "answered") return mustBeForgotten(operation, why);
-    elsewhere(notFinal(nameOf(operation), why), again);
+    elsewhere(asked, notFinal(nameOf(operation), why), again);
   }
 
   /** FORGOTTEN is the only final word on a number that was answered, and only after the client had said so. */
