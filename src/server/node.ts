@@ -58,6 +58,8 @@ function startLife(
   /** Still one of those who could found: what "fresh" tells the other founders. Once false, it stays so. */
   let mayFound = false;
   let joining: Joining | null = null;
+  /** It writes a first entry, or was let in: the other way to a cluster is closed, though the disk may need a while. */
+  let settled = false;
   /** The founding entry, as soon as it is durable: whoever asks from now on must hear of it, or it would never adopt it. */
   let firstEntry: Entry | null = null;
   let stopping = false;
@@ -212,6 +214,7 @@ function startLife(
     founders = found({ network, clock, limits: WIRE, settings: FOUNDING, log }, own, word, (result) => {
       switch (result.type) {
         case "founded":
+          settled = true;
           joining?.stop();
           joining = null;
           return writeFounding(opened, own, result.entry, () => {});
@@ -231,7 +234,7 @@ function startLife(
   /** A member of a living cluster knows this address: this directory was wiped, so it must be let in again (DESIGN section 4). */
   function abandonFounding(from: Member): void {
     // A founder of our own set that was quicker: asked, it gives us its first entry.
-    if (ownWord().set.includes(from.address)) return;
+    if (settled || ownWord().set.includes(from.address)) return;
     founders?.stop();
     founders = null;
     mayFound = false;
@@ -277,7 +280,8 @@ function startLife(
       joining = null;
       founders?.stop();
       founders = null;
-      if (serving !== null || ending !== null) return;
+      if (serving !== null || ending !== null || settled) return;
+      settled = true;
       if (lost !== null) return beginAnew(lost, own, id);
       const opened = must(storage, "the storage");
       opened.setCluster(id, () => {
