@@ -40,6 +40,9 @@ export const WIRE = {
   closeTimeoutMs: 1_000,
   dialTimeoutMs: 1_000,
   reconnectMinMs: 20,
+  /** A member that owes an answer for so long is dialed anew, later by what the bulk on its way takes a link this slow. */
+  peerSilenceMs: 1_000,
+  slowestBytesPerMs: 40,
   /** Low, because a fresh founder waits this long for members of an older cluster to dial it (SERVER.foundingGraceMs). */
   reconnectMaxMs: 250,
 } as const;
@@ -64,7 +67,9 @@ export const STORAGE = {
   spaceRetryMs: 250,
   /** A snapshot is taken when the log since the last one outgrows max(this, factor x snapshot bytes). */
   compactMinBytes: 8 * MiB,
-  compactFactor: 1,
+  compactFactor: 2,
+  /** Files of segments that the log needs no more, kept to be used again: what a log needs between two snapshots of a small state. */
+  maxReusedSegments: 8,
   /** Segments kept for followers that are a little behind: RAFT.keepLogBytes fits into one or two, unless lives were short. */
   maxKeptSegments: 6,
 } as const;
@@ -77,6 +82,8 @@ export const SERVER = {
     maxClients: 16_384,
     /** One address, however many programs are behind it, leaves places for others. */
     maxClientsPerAddress: 4_096,
+    /** Operators, nodes that ask to be let in, a supervisor's look at its nodes: never shut out by clients. */
+    maxAdmins: 64,
     /** Four for each member of the largest configuration there can be. */
     maxPeers: 256,
     maxPeersPerMember: 4,
@@ -93,8 +100,15 @@ export const SERVER = {
   /** A client's whole window of the largest commands. */
   maxInFlightBytesPerConnection: 72 * MiB,
   maxInFlightBytes: 256 * MiB,
-  /** Making one takes a millisecond or more; heartbeats must not wait for many. */
+  /** Making one, or copying a job as large that is peeked at, takes a millisecond or more; heartbeats must not wait for many. */
   maxLogPagesPerTurn: 8,
+  /** A larger job that is peeked at costs as much as a log page, or several. */
+  largePeekBytes: 64 * KiB,
+  /**
+   * Unread answers of a connection beyond which no more such jobs are shown on it: nothing bounds how often one may peek at once, and
+   * a reader that is slower than that is not one that does not read.
+   */
+  maxUnreadPeekBytes: WIRE.maxClientSendBytes / 2,
   /** Sessions of one connection that are kept alive while it is idle. */
   maxSessionsPerConnection: 1_024,
   /** An election takes about this long: a request that waits for it is spared a retry and its back-off. */
@@ -102,8 +116,10 @@ export const SERVER = {
   /** The same refusal is told again after this; and no more different ones than so many meanwhile. */
   repeatRefusalMs: 60_000,
   maxRefusals: 64,
-  /** How often a leader makes a checkpoint, which a snapshot needs, while a member's disk is nearly full. */
-  lowDiskCheckpointMs: 1_000,
+  /** How often a leader makes a checkpoint, which a snapshot needs, while its log is due for one or a member's disk is low. */
+  neededCheckpointMs: 1_000,
+  /** How often otherwise, if anything happened: entries may be too few to bring one, and a follower's log may be due for it. */
+  checkpointMs: 10_000,
   /** A log page: entries and bytes of one answer. */
   maxLogPageEntries: 1_000,
   maxLogPageBytes: 512 * KiB,
@@ -153,9 +169,16 @@ export const CLIENT = {
   /** What `log` shows on a terminal, and to a program, unless told otherwise. */
   logLines: 20,
   logEntries: 1_000,
+  /** Of a logged command, on a terminal: longer values are cut, so that one of them does not fill the screen. */
+  logCommandColumns: 160,
   limits: {
     /** Requests of one session that are under way at once. */
     window: 64,
+    /** And the bytes of their commands, unless one alone is larger: what is not read yet must fit the connection. */
+    windowBytes: 4 * MiB,
+    /** Enqueues of one round that travel in one request: enough that its own cost does not matter. */
+    gatherJobs: 256,
+    gatherBytes: 64 * KiB,
     dialTimeoutMs: WIRE.dialTimeoutMs,
     /** While one address is silent, the next one is tried after this. */
     staggerMs: 100,
@@ -163,8 +186,11 @@ export const CLIENT = {
     maxHops: 3,
     retryMinMs: 20,
     retryMaxMs: 500,
-    /** A node that owes an answer and says nothing for so long is left for another; a slow disk answers within this. */
-    silenceMs: 1_000,
+    /**
+     * A node that owes an answer and says nothing for so long is left for another: longer than the others take to elect one when it
+     * stands still, so that the client is not sent back. A disk that is slower than this costs a new connection, nothing else.
+     */
+    silenceMs: 750,
     /** Nobody was ever reached: the addresses are probably wrong. A node that has just been started listens within this. */
     unreachableMs: 1_000,
     /** `--timeout 0`: how long the one attempt may take. */
@@ -189,6 +215,8 @@ export const CLUSTER = {
   /** One node's status; a node that needs longer is shown as starting. */
   statusTimeoutMs: 1_000,
   pollMs: 50,
+  /** How long the port of a process that has just ended may stay taken. */
+  portPatienceMs: 500,
   watchMs: 500,
   /** `kill leader` asks this often who serves: the error of the time it tells. */
   probeMs: 5,
@@ -217,10 +245,11 @@ export function placesWithin(files: number): {
   const maxPeers = Math.min(places.maxPeers, Math.floor(free / 8));
   const maxStrangers = Math.min(places.maxStrangers, Math.floor(free / 4));
   const closing = Math.min(maxClosing, Math.floor(free / 8));
-  const maxClients = Math.min(places.maxClients, free - maxPeers - maxStrangers - closing);
+  const maxAdmins = Math.min(places.maxAdmins, Math.floor(free / 16));
+  const maxClients = Math.min(places.maxClients, free - maxPeers - maxStrangers - maxAdmins - closing);
   const maxClientsPerAddress = Math.min(places.maxClientsPerAddress, maxClients);
-  const maxSockets = maxClients + maxStrangers + maxPeers + closing;
-  return { places: { ...places, maxPeers, maxStrangers, maxClients, maxClientsPerAddress }, maxSockets };
+  const maxSockets = maxClients + maxAdmins + maxStrangers + maxPeers + closing;
+  return { places: { ...places, maxPeers, maxStrangers, maxAdmins, maxClients, maxClientsPerAddress }, maxSockets };
 }
 
 /** Why the flags of a node cannot work together, or null. `heartbeat` must fit several times into `election`. */
@@ -243,8 +272,17 @@ assert(
 assert(WIRE.maxClientFrameBytes + 64 * KiB < RAFT.maxAppendBytes, "every client command fits one append");
 assert(STORAGE.segmentBytes > 2 * WIRE.maxPeerFrameBytes - 1, "a batch frame of one append fits a segment");
 assert(
-  CLIENT.limits.window * WIRE.maxClientFrameBytes <= SERVER.maxInFlightBytesPerConnection,
-  "a client's window fits its connection",
+  CLIENT.limits.windowBytes + WIRE.maxClientFrameBytes <= WIRE.maxClientSendBytes,
+  "a client's window fits its connection, whoever reads slowly",
+);
+assert(
+  CLIENT.limits.gatherJobs <= QUEUE.maxJobsPerCommand && CLIENT.limits.gatherBytes <= QUEUE.maxPayloadBytes,
+  "what a client gathers is never refused for its size",
+);
+assert(CLIENT.limits.windowBytes <= SERVER.maxInFlightBytesPerConnection, "a node takes a client's whole window");
+assert(
+  WIRE.maxPayloadBytes + QUEUE.maxJobsPerCommand * 32 + KiB <= WIRE.maxClientFrameBytes,
+  "as many jobs as one command or answer may hold fit a frame, with their heads",
 );
 assert(CLIENT.limits.window < QUEUE.maxReplies, "a client never fills its session's window");
 assert(

@@ -4,6 +4,7 @@ export {
   type ConnectOptions,
   type Dequeued,
   type Enqueued,
+  type Peeked,
   type RaftqClient,
   RequestFailed,
 } from "./client/connect.ts";

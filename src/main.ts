@@ -64,7 +64,14 @@ async function showHelp(found: Found): Promise<void> {
   process.stdout.write(`${coloured ? text : Bun.stripANSI(text)}\n`);
 }
 
-async function run(argv: readonly string[]): Promise<ExitCode> {
+/** `raftq help cluster up`, `raftq cluster help up`: as if `--help` stood at the end. No command is called help, and no value. */
+function withHelpFlag(argv: readonly string[]): readonly string[] {
+  const at = argv.slice(0, 2).indexOf("help");
+  return at < 0 ? argv : [...argv.toSpliced(at, 1), "--help"];
+}
+
+async function run(words: readonly string[]): Promise<ExitCode> {
+  const argv = withHelpFlag(words);
   const found = await findCommand(argv);
   const flags = beforeDashes(found.rest);
   if (asksForHelp(flags)) {

@@ -33,7 +33,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   server: ["node:"],
   client: ["node:"],
   wire: ["node:net", "node:crypto", "node:tls"],
-  storage: ["node:fs", "node:path"],
+  storage: ["node:fs", "node:path", "bun:ffi"],
 };
 
 /** The real sides of the ports: only they may touch the clock, the disk, the network and the process. */

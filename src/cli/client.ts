@@ -12,7 +12,7 @@ import { type Client, type ClientEvent, type ClientSettings, createClient } from
 import { resolveAddresses } from "./addresses.ts";
 import { createAnswers } from "./answers.ts";
 import { type Arguments, strictCommand, type Values } from "./arguments.ts";
-import { type LogRange, parseEnqueue, parseLine } from "./commands.ts";
+import { type BadLine, type LogRange, parseEnqueue, parseLine } from "./commands.ts";
 import { CREDENTIAL_ARGUMENTS, credentialFiles, localCredentials, openCredentials } from "./credentials.ts";
 import { escapeText } from "./escape.ts";
 import { createLines } from "./lines.ts";
@@ -24,8 +24,16 @@ import { runShell } from "./shell.ts";
 import { nearest } from "./suggest.ts";
 
 const CLIENT_ARGUMENTS = {
-  verb: { type: "text", positional: true, description: "enqueue, dequeue, log or status; none: a shell, or a pipe" },
-  value: { type: "text", positional: true, description: "What to enqueue: an integer or any JSON" },
+  verb: {
+    type: "text",
+    positional: true,
+    description: "enqueue, dequeue, peek, log or status; none: a shell, or a pipe",
+  },
+  value: {
+    type: "text",
+    positional: true,
+    description: "enqueue: an integer or any JSON, or several between commas; dequeue: up to how many",
+  },
   id: {
     type: "text",
     valueHint: "c1",
@@ -49,7 +57,8 @@ const CLIENT_ARGUMENTS = {
   "no-follow": { type: "boolean", description: "Print a redirect instead of following it" },
   numbered: {
     type: "boolean",
-    description: "In a pipe: the line number is the request number, so a file may be sent again",
+    description:
+      "In a pipe: the line number is the request number, so the same file may be sent again; another needs another --id",
   },
   from: {
     type: "integer",
@@ -79,7 +88,7 @@ export const clientCommand: CommandDef = {
   },
 };
 
-const ONE_SHOT_VERBS = ["enqueue", "dequeue", "log", "status"];
+const ONE_SHOT_VERBS = ["enqueue", "dequeue", "peek", "log", "status"];
 
 /** `localhost 3000 client01`: the course project's way to start a client. */
 function refuseCourseForm(argv: readonly string[]): void {
@@ -124,7 +133,7 @@ async function runClient(values: ClientValues): Promise<ExitCode> {
   );
   try {
     if (command !== null) return await runOnce(client, ask, command, style);
-    if (!interactive) return await pipe(client, ask, values, style, tell);
+    if (!interactive) return await pipe(client, ask, { ...values, clientId }, style, tell);
     return await runShell(client, ask, { clientId, style, listen: (listener) => (listen = listener) });
   } finally {
     await new Promise<void>((resolve) => client.close(resolve));
@@ -139,6 +148,7 @@ function clientSettings(values: ClientValues, addresses: readonly string[], clie
     timeoutMs: values.timeout,
     follow: !values["no-follow"],
     numbered: values.numbered,
+    gather: false,
     closeOnLeave: values.id === undefined,
     limits: CLIENT.limits,
   };
@@ -163,16 +173,12 @@ function commandOf(values: ClientValues): OneCommand | null {
   switch (command.type) {
     case "enqueue":
     case "dequeue":
+    case "peek":
     case "log":
     case "status":
       return command;
-    case "bad": {
-      const near = command.verb === null ? nearest(verb, ONE_SHOT_VERBS) : undefined;
-      throw new RaftqError(
-        "USAGE",
-        near === undefined ? command.message : `unknown command "${verb}". Did you mean raftq client ${near}?`,
-      );
-    }
+    case "bad":
+      throw new RaftqError("USAGE", usageOf(verb, command));
     case "nothing":
     case "leave":
     case "retry":
@@ -182,10 +188,20 @@ function commandOf(values: ClientValues): OneCommand | null {
   }
 }
 
+function usageOf(verb: string, bad: BadLine): string {
+  const near = bad.verb === null ? nearest(verb, ONE_SHOT_VERBS) : undefined;
+  if (near !== undefined) return `unknown command "${verb}". Did you mean raftq client ${near}?`;
+  const { unquoted } = bad;
+  if (unquoted === undefined) return bad.message;
+  // What a person must type so that the quotes of a JSON text come through the shell.
+  const quoted = `'${JSON.stringify(unquoted).replaceAll("'", String.raw`'\''`)}'`;
+  return `not an integer or JSON; did you mean raftq client enqueue ${quoted}?`;
+}
+
 function pipe(
   client: Client,
   ask: AskText,
-  values: ClientValues,
+  values: ClientValues & { readonly clientId: string },
   style: OutputStyle,
   tell: (text: string) => void,
 ): Promise<ExitCode> {
@@ -199,10 +215,10 @@ function pipe(
     tell,
   };
   const settings = {
+    clientId: values.clientId,
     style,
     numbered: values.numbered,
     inFlight: CLIENT.pipeInFlight,
-    maxPayloadBytes: WIRE.maxPayloadBytes,
   };
   return runPipe(client, ask, ends, settings);
 }

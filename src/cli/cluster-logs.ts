@@ -3,7 +3,8 @@ import { closeSync, existsSync, fstatSync, openSync, readSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeLog } from "../cluster/layout.ts";
 import { CLUSTER } from "../config.ts";
-import { EXIT, RaftqError } from "../lib/errors.ts";
+import { unknownNode } from "../cluster/unknown-node.ts";
+import { EXIT } from "../lib/errors.ts";
 import { strictCommand } from "./arguments.ts";
 import { JSON_FLAG, localCluster, NAME, tellLeftovers } from "./cluster-arguments.ts";
 import { escapeText } from "./escape.ts";
@@ -28,7 +29,7 @@ export const logsCommand = strictCommand({
       !known.includes(node) &&
       !(/^n\d+$/.test(node) && existsSync(nodeLog(cluster.layout, node)))
     ) {
-      throw new RaftqError("UNKNOWN_NODE", `cluster "${name}" has no node "${node}"; it has ${known.join(", ")}.`);
+      throw unknownNode(cluster.layout, node, known);
     }
     const show = (id: string, line: string): string => {
       if (json) return escapeText(JSON.stringify({ node: id, line }));

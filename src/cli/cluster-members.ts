@@ -4,6 +4,7 @@ import { askSupervisor, type NodeFacts } from "../cluster/control.ts";
 import { nodeDirectory } from "../cluster/layout.ts";
 import { nameFlag, portOf } from "../cluster/plan.ts";
 import { askStatus, askStatusAt, type ClusterStatus, type NodeAccess, serving } from "../cluster/status.ts";
+import { unknownNode } from "../cluster/unknown-node.ts";
 import { CLUSTER } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure, RaftqError } from "../lib/errors.ts";
@@ -44,6 +45,7 @@ export const removeCommand = strictCommand({
       const cluster = addr === undefined ? await runningCluster(name) : null;
       const status = cluster === null ? await askStatusAt(addr ?? [], access) : await localStatus(cluster, access);
       const id = node === "leader" ? leaderOf(status) : node;
+      requireMember(status, id, cluster);
       await removeMember(status, id, access);
       const isLocal = cluster?.facts.nodes.some((one) => one.id === id) === true;
       if (cluster !== null && isLocal) {
@@ -74,11 +76,20 @@ export const transferCommand = strictCommand({
   run: (values) =>
     withAccess(values, async (access) => {
       const { node, name, addr, json } = values;
+      const cluster = addr === undefined ? await runningCluster(name) : null;
       const look = async (): Promise<ClusterStatus> =>
-        addr === undefined ? localStatus(await runningCluster(name), access) : askStatusAt(addr, access);
+        cluster === null ? askStatusAt(addr ?? [], access) : localStatus(await runningCluster(name), access);
       const before = await look();
       const from = leaderOf(before);
+      if (node === "leader") {
+        const way = `raftq cluster transfer${cluster === null ? "" : nameFlag(name)}`;
+        throw new RaftqError(
+          "USAGE",
+          `${from} is the leader: name the node that shall lead next, or none for the one whose log is farthest (${way}).`,
+        );
+      }
       if (node === from) return tell(json, { from, leader: from }, `${from} leads already.`);
+      if (node !== undefined) requireMember(before, node, cluster);
       refuse(await access.transfer(addressesOf(before), node ?? null));
       const leader = await waitForNewLeader(look, from);
       return tell(json, { from, leader }, `${leader} leads now; ${from} handed over.`);
@@ -150,12 +161,13 @@ function tellJoinLine(status: ClusterStatus, json: boolean): ExitCode {
   return tell(json, { id, port, line }, line);
 }
 
+function requireMember(status: ClusterStatus, id: string, local: LocalCluster | null): void {
+  const known = status.nodes.map((node) => node.id);
+  if (!known.includes(id)) throw unknownNode(local?.layout ?? null, id, known);
+}
+
 /** Repeats what may be repeated: removing a node twice removes it once. */
 async function removeMember(status: ClusterStatus, id: string, access: NodeAccess): Promise<void> {
-  if (!status.nodes.some((node) => node.id === id)) {
-    const known = status.nodes.map((node) => node.id).join(", ");
-    throw new RaftqError("UNKNOWN_NODE", `the cluster has no node "${id}"; it has ${known}.`);
-  }
   const deadline = performance.now() + CLUSTER.membershipTimeoutMs;
   for (;;) {
     const failure = await access.remove(addressesOf(status), id);
@@ -169,7 +181,7 @@ async function removeMember(status: ClusterStatus, id: string, access: NodeAcces
 }
 
 function refuse(failure: Failure | null): void {
-  if (failure !== null) throw new RaftqError(failure.code, `${failure.message}.`);
+  if (failure !== null) throw new RaftqError(failure.code, failure.message);
 }
 
 async function waitForNewLeader(look: () => Promise<ClusterStatus>, from: string): Promise<string> {

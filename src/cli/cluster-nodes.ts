@@ -83,7 +83,7 @@ async function changeNode(
 /** The node that leads now; throws when none does. */
 export function leaderOf(status: ClusterStatus): string {
   if (status.leader !== null) return status.leader;
-  throw new RaftqError("NO_LEADER", "no node leads now, so `leader` names nobody.");
+  throw new RaftqError("NO_LEADER", "no node leads now.");
 }
 
 interface Outage {

@@ -1,21 +1,36 @@
 // What does one line say? `enqueue(x)`, `dequeue`, `log`, `-1` and their company: spaces and letter case forgiven, values kept
 // as typed.
+import { QUEUE } from "../config.ts";
 import { nearest } from "./suggest.ts";
+import { INTEGER, isJson, splitAtCommas } from "./values.ts";
+
+/** What becomes a numbered request. */
+export type NumberedCommand =
+  /** `values`: JSON texts as typed; several are one request, executed whole or not at all. */
+  | { readonly type: "enqueue"; readonly values: readonly string[] }
+  /** `max` null: one job, shown by itself; else up to so many, shown as a list. */
+  | { readonly type: "dequeue"; readonly max: number | null };
 
 export type LineCommand =
+  | NumberedCommand
   /** Blank, or a comment. */
   | { readonly type: "nothing" }
   | { readonly type: "leave" }
-  /** `json`: the text as typed, and valid. */
-  | { readonly type: "enqueue"; readonly json: string }
-  | { readonly type: "dequeue" }
   | { readonly type: "log"; readonly range: LogRange }
   | { readonly type: "status" }
+  | { readonly type: "peek" }
   | { readonly type: "retry" }
   | { readonly type: "explain"; readonly on: boolean }
   | { readonly type: "help" }
-  /** `verb`: the command that was meant, if that much is clear. */
-  | { readonly type: "bad"; readonly verb: "enqueue" | "dequeue" | "log" | null; readonly message: string };
+  | BadLine;
+
+/** `verb`: the command that was meant, if that much is clear. `unquoted`: what would be a JSON text if it had quotes. */
+export interface BadLine {
+  readonly type: "bad";
+  readonly verb: "enqueue" | "dequeue" | "log" | null;
+  readonly message: string;
+  readonly unquoted?: string;
+}
 
 /** null: not given. */
 export interface LogRange {
@@ -27,22 +42,10 @@ export interface LogRange {
 
 export const WHOLE_LOG: LogRange = { from: null, to: null, node: null };
 
-export const VERBS = ["enqueue", "dequeue", "log", "status", "retry", "explain", "help", "-1"] as const;
+export const VERBS = ["enqueue", "dequeue", "peek", "log", "status", "retry", "explain", "help", "-1"] as const;
 
-const INTEGER = /^-?(?:0|[1-9]\d*)$/;
 /** A word, then the rest: `enqueue (42)`, `enqueue 42`, `ENQUEUE(42)`. */
 const LINE = /^([A-Za-z]+)\s*([^]*)$/;
-
-/** Is `text` one JSON value, with nothing behind it? */
-export function isJson(text: string): boolean {
-  if (INTEGER.test(text)) return true;
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 export function parseLine(line: string): LineCommand {
   const text = line.trim();
@@ -53,9 +56,11 @@ export function parseLine(line: string): LineCommand {
     case "enqueue":
       return parseEnqueue(rest.trim());
     case "dequeue":
-      return withoutArgument("dequeue", rest, { type: "dequeue" });
+      return parseDequeue(rest.trim());
     case "status":
       return withoutArgument("status", rest, { type: "status" });
+    case "peek":
+      return withoutArgument("peek", rest, { type: "peek" });
     case "retry":
       return withoutArgument("retry", rest, { type: "retry" });
     case "help":
@@ -69,7 +74,7 @@ export function parseLine(line: string): LineCommand {
   }
 }
 
-/** The command for a value given by itself: `raftq client enqueue 42`. */
+/** The command for values given by themselves: `raftq client enqueue 42`. */
 export function parseEnqueue(argument: string): LineCommand {
   const opened = argument.startsWith("(");
   if (opened && !argument.endsWith(")")) {
@@ -80,13 +85,38 @@ export function parseEnqueue(argument: string): LineCommand {
   const json = opened ? argument.slice(1, -1).trim() : argument;
   if (json === "")
     return bad("enqueue", 'enqueue needs a value: enqueue(42), enqueue("text") or enqueue({"any":"JSON"})');
-  if (isJson(json)) return { type: "enqueue", json };
-  return bad("enqueue", `not an integer or JSON; did you mean enqueue(${JSON.stringify(json)})?`);
+  return isJson(json) ? { type: "enqueue", values: [json] } : parseValues(json);
 }
 
-function withoutArgument(verb: "dequeue" | "status" | "retry", rest: string, command: LineCommand): LineCommand {
+const { maxJobsPerCommand } = QUEUE;
+
+function parseValues(text: string): LineCommand {
+  const values = splitAtCommas(text);
+  if (values.length > maxJobsPerCommand)
+    return bad("enqueue", `one command enqueues at most ${maxJobsPerCommand} values; these are ${values.length}`);
+  const wrong = values.findIndex((value) => !isJson(value));
+  if (wrong < 0) return { type: "enqueue", values };
+  // A text that lacks its quotes, commas and all.
+  if (!values.some(isJson)) {
+    const message = `not an integer or JSON; did you mean enqueue(${JSON.stringify(text)})?`;
+    return { type: "bad", verb: "enqueue", message, unquoted: text };
+  }
+  const value = values[wrong] ?? "";
+  if (value === "") return bad("enqueue", `value ${wrong + 1} is missing: write one comma between two values`);
+  return bad("enqueue", `value ${wrong + 1} is not an integer or JSON; did you mean ${JSON.stringify(value)}?`);
+}
+
+function parseDequeue(argument: string): LineCommand {
+  const asked = argument.startsWith("(") && argument.endsWith(")") ? argument.slice(1, -1).trim() : argument;
+  if (asked === "") return { type: "dequeue", max: null };
+  const max = INTEGER.test(asked) ? Number(asked) : 0;
+  if (max >= 1 && max <= maxJobsPerCommand) return { type: "dequeue", max };
+  return bad("dequeue", `dequeue takes how many jobs, 1 to ${maxJobsPerCommand}, or nothing for one: dequeue(10)`);
+}
+
+function withoutArgument(verb: "status" | "peek" | "retry", rest: string, command: LineCommand): LineCommand {
   if (/^(\(\s*\))?$/.test(rest.trim())) return command;
-  return bad(verb === "dequeue" ? verb : null, `${verb} takes no value: write ${verb} alone`);
+  return bad(null, `${verb} takes no value: write ${verb} alone`);
 }
 
 /** `--from 3 --to 9 --node n2`, in any order. */
@@ -113,15 +143,21 @@ function parseExplain(word: string): LineCommand {
   return bad(null, "explain is on or off: explain on");
 }
 
+/** How other shells are left and asked. */
+const TO_LEAVE = "to leave, type -1 (or Ctrl-D)";
+const OTHER_SHELLS = new Map([
+  ["exit", TO_LEAVE],
+  ["quit", TO_LEAVE],
+  ["?", "to see all commands, type help"],
+]);
+
 function unknownCommand(text: string, word: string): string {
+  const known = OTHER_SHELLS.get(text.toLowerCase().replace(/[();]+$/, ""));
+  if (known !== undefined) return known;
   const near = nearest(word, VERBS);
   if (near !== undefined) return `unknown command "${word}"; did you mean ${near}?`;
   if (isJson(text)) return `a value alone is no command; did you mean enqueue(${text})?`;
   return `unknown command; there is ${VERBS.join(", ")}`;
 }
 
-const bad = (verb: "enqueue" | "dequeue" | "log" | null, message: string): LineCommand => ({
-  type: "bad",
-  verb,
-  message,
-});
+const bad = (verb: BadLine["verb"], message: string): BadLine => ({ type: "bad", verb, message });

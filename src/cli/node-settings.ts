@@ -145,6 +145,7 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>): NodeStart {
     keepLogBytes: RAFT.keepLogBytes,
     maxAppendBytes: RAFT.maxAppendBytes,
     maxInflightMessages: RAFT.maxInflightMessages,
+    maxUncommittedBytes: RAFT.maxUncommittedBytes,
     queueLimits: QUEUE,
     places: SERVER.places,
     maxHeldBytes: SERVER.maxHeldBytes,

@@ -2,12 +2,12 @@
 import type { Client } from "../client/client.ts";
 import type { Outcome } from "../client/line.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
-import type { LineCommand } from "./commands.ts";
+import type { NumberedCommand } from "./commands.ts";
 import { formatFailure, formatOutcome, type OutputStyle, tellPerson } from "./output.ts";
-import type { AskText } from "./pipe.ts";
-import { DEQUEUE_ONE, enqueueJson } from "./requests.ts";
+import type { AskText, Question } from "./pipe.ts";
+import { requestOf, tooLarge } from "./requests.ts";
 
-export type OneCommand = Extract<LineCommand, { readonly type: "enqueue" | "dequeue" | "log" | "status" }>;
+export type OneCommand = NumberedCommand | Question;
 
 export async function runOnce(
   client: Client,
@@ -15,18 +15,19 @@ export async function runOnce(
   command: OneCommand,
   style: OutputStyle,
 ): Promise<ExitCode> {
-  if (command.type === "log" || command.type === "status") {
+  if (command.type !== "enqueue" && command.type !== "dequeue") {
     const answer = await ask(command);
     if (answer.ok) {
       process.stdout.write(`${answer.text}\n`);
-      return EXIT.ok;
+      return answer.isEmpty ? EXIT.empty : EXIT.ok;
     }
     return tell(command.type, null, answer.failure, style);
   }
-  const request = command.type === "enqueue" ? enqueueJson(command.json) : DEQUEUE_ONE;
-  const outcome = await new Promise<Outcome>((resolve) => client.submit(request, resolve));
+  const problem = tooLarge(command);
+  if (problem !== null) return tell(command.type, null, problem, style);
+  const outcome = await new Promise<Outcome>((resolve) => client.submit(requestOf(command), resolve));
   if (!outcome.ok) return tell(command.type, outcome.number, outcome.failure, style);
-  process.stdout.write(`${formatOutcome(command.type, outcome, style)}\n`);
+  process.stdout.write(`${formatOutcome(command, outcome, style)}\n`);
   return outcome.reply.type === "dequeued" && outcome.reply.jobs.length === 0 ? EXIT.empty : EXIT.ok;
 }
 

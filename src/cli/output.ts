@@ -2,10 +2,9 @@
 import { ERRORS, type Failure } from "../lib/errors.ts";
 import type { Outcome } from "../client/line.ts";
 import { ENCODING, type Job, type NewJob } from "../queue/types.ts";
-import { isJson } from "./commands.ts";
+import type { NumberedCommand } from "./commands.ts";
 import { escapeText, onOneLine } from "./escape.ts";
-
-export type NumberedVerb = "enqueue" | "dequeue";
+import { isJson } from "./values.ts";
 
 export interface OutputStyle {
   readonly json: boolean;
@@ -46,14 +45,18 @@ export interface Raw {
 export const raw = (text: string): Raw => ({ raw: text });
 
 /** One line for one answer of a numbered request. */
-export function formatOutcome(verb: NumberedVerb, outcome: Outcome, style: OutputStyle): string {
+export function formatOutcome(asked: NumberedCommand, outcome: Outcome, style: OutputStyle): string {
+  const { type: verb } = asked;
   if (!outcome.ok) return formatFailure(verb, outcome.failure, style, { requestNumber: outcome.number ?? undefined });
   const { number, reply, duplicate } = outcome;
+  const answer = { number, index: reply.index, duplicate };
   switch (reply.type) {
     case "enqueued":
-      return formatEnqueued(number, reply.firstId, reply.index, duplicate, style);
+      return formatEnqueued(answer, reply.firstId, reply.count, style);
     case "dequeued":
-      return formatDequeued(number, reply.jobs[0], reply.index, duplicate, style);
+      return asked.type === "dequeue" && asked.max !== null
+        ? formatSeveral(answer, reply.jobs, style)
+        : formatDequeued(answer, reply.jobs[0], style);
     case "void":
       return formatFailure(verb, VOID, style, { requestNumber: number });
     case "opened":
@@ -69,40 +72,50 @@ const VOID: Failure = {
   message: "this number was settled without its command: the command was not executed; give it a new number",
 };
 
-function formatEnqueued(
-  number: number,
-  id: number | undefined,
-  index: number | undefined,
-  duplicate: boolean,
-  style: OutputStyle,
-): string {
-  // A retry prints the same answer; only where nothing else is known any more, that it was executed before.
-  if (!style.json) return id === undefined ? "ok duplicate" : `ok id=${id} index=${index}`;
-  const known = id === undefined ? "" : `,"id":${id},"index":${index}`;
-  return `{"command":"enqueue","status":"ok","requestNumber":${number}${known}${duplicate ? ',"duplicate":true' : ""}}`;
+interface Answer {
+  readonly number: number;
+  readonly index: number;
+  readonly duplicate: boolean;
 }
 
-/** `--numbered`: this number was executed and acknowledged so long ago that its answer is gone; only the fact is left. */
-export function formatForgotten(number: number, style: OutputStyle): string {
-  return formatEnqueued(number, undefined, undefined, true, style);
-}
-
-function formatDequeued(
-  number: number,
-  job: Job | undefined,
-  index: number,
-  duplicate: boolean,
-  style: OutputStyle,
-): string {
+/** `members`: JSON text between the request's number and the log's index. */
+function answerJson(verb: string, status: string, members: string, { number, index, duplicate }: Answer): string {
   const again = duplicate ? ',"duplicate":true' : "";
-  if (job === undefined) {
-    return style.json
-      ? `{"command":"dequeue","status":"empty","requestNumber":${number},"index":${index}${again}}`
-      : "(empty)";
-  }
-  const value = style.terminal ? escapeText(valueText(job)) : valueText(job);
-  if (!style.json) return value;
-  return `{"command":"dequeue","status":"ok","requestNumber":${number},"id":${job.id},"value":${value},"index":${index}${again}}`;
+  return `{"command":"${verb}","status":"${status}","requestNumber":${number},${members}"index":${index}${again}}`;
+}
+
+function formatEnqueued(answer: Answer, firstId: number, count: number, style: OutputStyle): string {
+  // A retry prints the same answer.
+  if (!style.json) return `ok ${count === 1 ? "id" : "ids"}=${idRange(firstId, count)} index=${answer.index}`;
+  const ids = count === 1 ? `"id":${firstId},` : `"firstId":${firstId},"count":${count},`;
+  return answerJson("enqueue", "ok", ids, answer);
+}
+
+/** Jobs of one request have consecutive ids, when they come and when they go. */
+export const idRange = (firstId: number, count: number): string =>
+  count === 1 ? String(firstId) : `${firstId}-${firstId + count - 1}`;
+
+/** `--numbered`: an earlier run had this number's answer, and nobody knows any more which command it stood for. */
+export function formatSkipped(number: number, style: OutputStyle): string {
+  if (!style.json) return `skipped number=${number}`;
+  return `{"command":"enqueue","status":"skipped","requestNumber":${number},"code":"FORGOTTEN"}`;
+}
+
+export const EMPTY = "(empty)";
+
+export const shownValue = (job: NewJob, style: OutputStyle): string =>
+  style.terminal ? escapeText(valueText(job)) : valueText(job);
+
+function formatDequeued(answer: Answer, job: Job | undefined, style: OutputStyle): string {
+  if (job === undefined) return style.json ? answerJson("dequeue", "empty", "", answer) : EMPTY;
+  const value = shownValue(job, style);
+  return style.json ? answerJson("dequeue", "ok", `"id":${job.id},"value":${value},`, answer) : value;
+}
+
+function formatSeveral(answer: Answer, jobs: readonly Job[], style: OutputStyle): string {
+  if (!style.json) return jobs.length === 0 ? EMPTY : `[${jobs.map((job) => shownValue(job, style)).join(",")}]`;
+  const shown = jobs.map((job) => `{"id":${job.id},"value":${shownValue(job, style)}}`);
+  return answerJson("dequeue", jobs.length === 0 ? "empty" : "ok", `"jobs":[${shown.join(",")}],`, answer);
 }
 
 export interface FailureContext {

@@ -1,26 +1,29 @@
 // How does raftq work in a pipe? One command a line, a window of them in flight, one answer a line in the order of the lines.
-// Commands execute in that order too; `log` and `status` wait until every earlier line is answered.
+// Commands execute in that order too; `peek`, `log` and `status` wait until every earlier line is answered.
 import type { Client } from "../client/client.ts";
 import type { Outcome } from "../client/line.ts";
 import { ERRORS, type ErrorCode, EXIT, type ExitCode, type Failure, failure } from "../lib/errors.ts";
 import type { Answers, Place } from "./answers.ts";
-import { type LineCommand, parseLine } from "./commands.ts";
+import { type BadLine, type LineCommand, type NumberedCommand, parseLine } from "./commands.ts";
 import type { Line, Lines } from "./lines.ts";
-import { formatFailure, formatForgotten, formatOutcome, type NumberedVerb, type OutputStyle } from "./output.ts";
-import { DEQUEUE_ONE, enqueueJson } from "./requests.ts";
+import { createNumberedLines, type NumberedLines } from "./numbered.ts";
+import { formatFailure, formatOutcome, formatSkipped, type OutputStyle } from "./output.ts";
+import { requestOf, TOO_LARGE, tooLarge } from "./requests.ts";
 
 /** What has no number: asked when every earlier line has its answer. */
-export type Question = Extract<LineCommand, { readonly type: "log" | "status" }>;
-export type AskText = (
-  question: Question,
-) => Promise<{ readonly ok: true; readonly text: string } | { readonly ok: false; readonly failure: Failure }>;
+export type Question = Extract<LineCommand, { readonly type: "peek" | "log" | "status" }>;
+export type AskText = (question: Question) => Promise<Told>;
+export type Told =
+  /** `isEmpty`: it shows that no job waits, where one was asked for. */
+  | { readonly ok: true; readonly text: string; readonly isEmpty: boolean }
+  | { readonly ok: false; readonly failure: Failure };
 
 export interface PipeSettings {
+  readonly clientId: string;
   readonly style: OutputStyle;
   /** The number of a line is the number of its request. */
   readonly numbered: boolean;
   readonly inFlight: number;
-  readonly maxPayloadBytes: number;
 }
 
 export interface PipeEnds {
@@ -56,6 +59,9 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   let isLeft = false;
   let notSent = 0;
   const errors: { first: ErrorCode | null; stopping: ErrorCode | null } = { first: null, stopping: null };
+  /** With `--numbered`, once the session is open; or why it could not be opened. */
+  let earlier: NumberedLines | null = null;
+  let unopened: Failure | null = null;
   let wake: (() => void) | null = null;
 
   const nextAnswer = (): Promise<void> => new Promise((resolve) => (wake = resolve));
@@ -66,28 +72,48 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   }
   function note(why: Failure): void {
     errors.first ??= why.code;
-    if (errors.stopping !== null || !stopsPipe(why.code)) return;
-    errors.stopping = why.code;
+    if (stopsPipe(why.code)) stop(why.code);
+  }
+  function stop(code: ErrorCode): void {
+    if (errors.stopping !== null) return;
+    errors.stopping = code;
     ends.endInput();
   }
 
-  function outcomeText(verb: NumberedVerb, outcome: Outcome): string {
-    if (outcome.ok) {
-      if (outcome.reply.type === "void") errors.first ??= "CONFLICT";
-    } else if (numbered && verb === "enqueue" && outcome.failure.code === "FORGOTTEN" && outcome.number !== null) {
-      return formatForgotten(outcome.number, style);
-    } else {
-      note(outcome.failure);
-    }
-    return formatOutcome(verb, outcome, style);
+  /** Only then is it known which numbers earlier runs have used. */
+  async function openNumbered(): Promise<void> {
+    unopened = await new Promise<Failure | null>((resolve) => client.open(resolve));
+    if (unopened !== null) return;
+    earlier = createNumberedLines(settings.clientId, client.numberAtOpen());
+    const beginning = earlier.beginning();
+    if (beginning !== null) ends.tell(beginning);
   }
 
-  function submit(verb: NumberedVerb, json: string | null, line: number, place: Place): void {
+  /** The numbers that were used before are behind us: nothing new is sent for a file that is another one. */
+  async function passUsedNumbers(lines: NumberedLines): Promise<void> {
+    while (inFlight > 0) await nextAnswer();
+    if (lines.isOtherFile()) stop("CONFLICT");
+  }
+
+  function outcomeText(command: NumberedCommand, outcome: Outcome, line: number): string {
+    earlier?.answered(line, outcome, true);
+    if (outcome.ok) {
+      if (outcome.reply.type === "void") errors.first ??= "CONFLICT";
+      return formatOutcome(command, outcome, style);
+    }
+    const isForgotten = earlier !== null && outcome.failure.code === "FORGOTTEN" && outcome.number !== null;
+    if (isForgotten && command.type === "enqueue") return formatSkipped(outcome.number, style);
+    note(outcome.failure);
+    const told = isForgotten ? { ...outcome, failure: { ...outcome.failure, message: ANSWER_GONE } } : outcome;
+    return formatOutcome(command, told, style);
+  }
+
+  function submit(command: NumberedCommand, line: number, place: Place): void {
     inFlight++;
     client.submit(
-      json === null ? DEQUEUE_ONE : enqueueJson(json),
+      requestOf(command),
       (outcome) => {
-        answers.answer(place, outcomeText(verb, outcome));
+        answers.answer(place, outcomeText(command, outcome, line));
         landed();
       },
       numbered ? line : undefined,
@@ -101,6 +127,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     client.submit(
       { type: "settle" },
       (outcome) => {
+        earlier?.answered(line, outcome, false);
         if (!outcome.ok && outcome.failure.code !== "FORGOTTEN") note(outcome.failure);
         landed();
       },
@@ -111,7 +138,24 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   function refuse(verb: string | null, why: Failure, line: number, place: Place): void {
     note(why);
     answers.answer(place, formatFailure(verb, why, style, { line }));
+    earlier?.refused(line);
     voidNumber(line);
+  }
+
+  /** Without a session no number is given: the first command has the reason for all. */
+  function failAll(command: LineCommand | UnreadableLine, why: Failure): void {
+    errors.first ??= why.code;
+    stop(why.code);
+    const verb = command.type === "bad" || command.type === "too long" ? null : command.type;
+    answers.answer(answers.place(), formatFailure(verb, why, style));
+  }
+
+  function tellEnd(lines: NumberedLines): void {
+    for (const text of lines.end()) ends.tell(text);
+    const problem = lines.problem();
+    if (problem === null || (errors.stopping !== null && errors.stopping !== problem.code)) return;
+    errors.first ??= problem.code;
+    ends.tell(problem.message);
   }
 
   async function askInOrder(question: Question, place: Place): Promise<void> {
@@ -130,6 +174,10 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     lineNumber++;
     const line = lineNumber;
     const command = typeof text === "string" ? parseLine(text) : unreadable(text.unreadable);
+    if (unopened !== null && command.type !== "leave") {
+      if (command.type !== "nothing") failAll(command, unopened);
+      return null;
+    }
     if (command.type === "nothing") {
       voidNumber(line);
       return null;
@@ -141,19 +189,19 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     const place = answers.place();
     switch (command.type) {
       case "enqueue":
-        if (Buffer.byteLength(command.json) > settings.maxPayloadBytes)
-          refuse("enqueue", tooLarge(settings), line, place);
-        else submit("enqueue", command.json, line, place);
+      case "dequeue": {
+        const problem = tooLarge(command);
+        if (problem === null) submit(command, line, place);
+        else refuse(command.type, problem, line, place);
         return null;
-      case "dequeue":
-        submit("dequeue", null, line, place);
-        return null;
+      }
+      case "peek":
       case "log":
       case "status":
         voidNumber(line);
         return askInOrder(command, place);
       case "too long":
-        refuse(null, tooLarge(settings), line, place);
+        refuse(null, TOO_LARGE, line, place);
         return null;
       case "bad":
         refuse(command.verb, failure("BAD_REQUEST", command.message), line, place);
@@ -172,8 +220,10 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   }
 
   async function takeAll(batch: readonly Line[]): Promise<void> {
+    if (numbered && earlier === null && unopened === null && batch.length > 0) await openNumbered();
     for (const text of batch) {
       if (isLeft) return;
+      if (earlier !== null && lineNumber > 0 && lineNumber === earlier.lastUsed) await passUsedNumbers(earlier);
       if (errors.stopping !== null) {
         if (typeof text !== "string" || isCommand(text)) notSent++;
         continue;
@@ -198,19 +248,20 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   while (inFlight > 0) await nextAnswer();
   await answers.written();
   if (notSent > 0) ends.tell(`${notSent} ${notSent === 1 ? "line" : "lines"} not sent`);
+  if (earlier !== null) tellEnd(earlier);
   const cause = errors.stopping ?? errors.first;
   return cause === null ? EXIT.ok : ERRORS[cause].exit;
 }
 
-type UnreadableLine = { readonly type: "too long" } | Extract<LineCommand, { type: "bad" }>;
+const ANSWER_GONE =
+  "an earlier run had the answer to this number, and it is no longer kept: if a job was taken, only that run's output has it";
 
-/** The longest line is a little longer than the largest value, so a line that is too long holds one that is too large. */
+type UnreadableLine = { readonly type: "too long" } | BadLine;
+
+/** The longest line is a little longer than the values of one command may be, so a line that is too long holds too much. */
 function unreadable(why: "too long" | "not UTF-8"): UnreadableLine {
   return why === "too long" ? { type: why } : { type: "bad", verb: null, message: `the line is ${why}` };
 }
-
-const tooLarge = (settings: PipeSettings): Failure =>
-  failure("TOO_LARGE", `a value has at most ${settings.maxPayloadBytes} bytes`);
 
 function isCommand(text: string): boolean {
   const { type } = parseLine(text);

@@ -1,4 +1,4 @@
-// How are `log` and `status` asked? The leader's view, or with --node one node's own; a long log comes in pages.
+// How are `peek`, `log` and `status` asked? The leader's view, or with --node one node's own; a long log comes in pages.
 import { askNode } from "../client/ask.ts";
 import type { Client, Query, QueryAnswer } from "../client/client.ts";
 import type { LinkPorts } from "../client/link.ts";
@@ -7,8 +7,8 @@ import { type Failure, failure } from "../lib/errors.ts";
 import type { LogPage } from "../wire/protocol.ts";
 import type { LogRange } from "./commands.ts";
 import type { OutputStyle } from "./output.ts";
-import type { AskText } from "./pipe.ts";
-import { formatLog, formatStatus } from "./show.ts";
+import type { AskText, Told } from "./pipe.ts";
+import { formatLog, formatPeeked, formatStatus } from "./show.ts";
 
 type Answered<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly failure: Failure };
 type Ask = (query: Query) => Promise<QueryAnswer | Failure>;
@@ -29,14 +29,18 @@ export function createQuestions(client: Client, ports: LinkPorts, style: OutputS
   return async (question) => {
     if (question.type === "log") {
       const log = await askLog(question.range);
-      return log.ok ? { ok: true, text: formatLog(log.value, style) } : log;
+      return log.ok ? told(formatLog(log.value, question.range, style)) : log;
     }
-    const answer = await askLeader({ type: "status", linearizable: true });
+    const query: Query = question.type === "peek" ? { type: "peek" } : { type: "status", linearizable: true };
+    const answer = await askLeader(query);
     if (!("type" in answer)) return { ok: false, failure: answer };
-    if (answer.type !== "statusAnswer") return { ok: false, failure: surprise(answer) };
-    return { ok: true, text: formatStatus(answer.status, style) };
+    if (answer.type === "peekAnswer") return told(formatPeeked(answer.peeked, style), answer.peeked.job === null);
+    if (answer.type === "statusAnswer") return told(formatStatus(answer.status, style));
+    return { ok: false, failure: surprise(answer) };
   };
 }
+
+const told = (text: string, isEmpty = false): Told => ({ ok: true, text, isEmpty });
 
 const surprise = (answer: QueryAnswer): Failure =>
   answer.type === "failure" ? answer.failure : failure("VERSION", `the node answered with "${answer.type}"`);

@@ -1,22 +1,32 @@
 // What does a typed command ask of the queue? A value's JSON text is stored as typed.
 import { QUEUE, WIRE } from "../config.ts";
+import { type Failure, failure } from "../lib/errors.ts";
 import { type Command, ENCODING } from "../queue/types.ts";
+import type { NumberedCommand } from "./commands.ts";
 
 const DEFAULT_QUEUE = "default";
 const utf8 = new TextEncoder();
 
-export function enqueueJson(json: string): Command {
-  return { type: "enqueue", queue: DEFAULT_QUEUE, jobs: [{ encoding: ENCODING.json, payload: utf8.encode(json) }] };
+export function requestOf(asked: NumberedCommand): Command {
+  if (asked.type === "dequeue") {
+    const max = asked.max ?? 1;
+    return { type: "dequeue", queues: [DEFAULT_QUEUE], max, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
+  }
+  const jobs = asked.values.map((json) => ({ encoding: ENCODING.json, payload: utf8.encode(json) }));
+  return { type: "enqueue", queue: DEFAULT_QUEUE, jobs };
 }
 
-export const DEQUEUE_ONE: Command = {
-  type: "dequeue",
-  queues: [DEFAULT_QUEUE],
-  max: 1,
-  maxBytes: WIRE.maxPayloadBytes,
-  leaseMs: 0,
-  waitMs: 0,
-};
+/** A node would hang up on a frame that is too large; this says it before anything is sent. Null: it fits. */
+export function tooLarge(asked: NumberedCommand): Failure | null {
+  if (asked.type === "dequeue") return null;
+  const bytes = asked.values.reduce((sum, json) => sum + Buffer.byteLength(json), 0);
+  return bytes > WIRE.maxPayloadBytes ? TOO_LARGE : null;
+}
+
+export const TOO_LARGE: Failure = failure(
+  "TOO_LARGE",
+  `the values of one command have at most ${WIRE.maxPayloadBytes} bytes together`,
+);
 
 /** What decoding a logged command may meet. */
 export const LOGGED_COMMAND_LIMITS = { maxJobsPerCommand: QUEUE.maxJobsPerCommand };

@@ -3,12 +3,14 @@ import { clearLine, createInterface, cursorTo, type Interface } from "node:readl
 import type { Client, ClientEvent } from "../client/client.ts";
 import type { Outcome } from "../client/line.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
+import type { Reply } from "../queue/types.ts";
+import { shownProgram } from "../cluster/program.ts";
 import type { HelloAnswer } from "../wire/protocol.ts";
-import { type LineCommand, parseLine } from "./commands.ts";
+import { type LineCommand, type NumberedCommand, parseLine } from "./commands.ts";
 import { escapeText } from "./escape.ts";
-import { formatFailure, formatOutcome, type NumberedVerb, type OutputStyle, tellPerson } from "./output.ts";
+import { formatFailure, formatOutcome, idRange, type OutputStyle, tellPerson } from "./output.ts";
 import type { AskText } from "./pipe.ts";
-import { DEQUEUE_ONE, enqueueJson } from "./requests.ts";
+import { requestOf, tooLarge } from "./requests.ts";
 import { formatTrace } from "./show.ts";
 
 export interface ShellSettings {
@@ -19,8 +21,11 @@ export interface ShellSettings {
 }
 
 const HELP = `enqueue(42)             put a value in: an integer or any JSON, such as enqueue({"job":1})
+enqueue(1, 2, "three")  put several in at once: all or none, one behind the other
 dequeue                 take the oldest value out
+dequeue(10)             take up to 10 of the oldest out at once
 log                     the leader's log; log --from 3 --to 9; log --node n2
+peek                    look at the oldest value, and leave it there
 status                  the cluster as its leader sees it
 retry                   send the last request again, with the same number, through another node
 explain on|off          tell the way of each answer
@@ -29,6 +34,8 @@ explain on|off          tell the way of each answer
 const COMPLETIONS = [
   "enqueue(",
   "dequeue",
+  "dequeue(",
+  "peek",
   "log",
   "log --from ",
   "log --to ",
@@ -52,6 +59,21 @@ export function promptText(clientId: string, node: HelloAnswer | null): string {
   return escapeText(`${clientId}@${node.node.id}${leads} t${node.term}> `);
 }
 
+/** What ended the session, and how to go on. */
+function sessionOver(clientId: string, { code, message }: Failure): string {
+  const again = `${shownProgram()} client --id ${clientId}`;
+  if (code !== "SESSION_FENCED") return `${message}; this shell is closed. Start another one: ${again}`;
+  return `${clientId} was opened elsewhere; this shell is closed. Use another --id, or take this one back: ${again}`;
+}
+
+/** `id 7, ` or `ids 7-9, `. */
+function idsOf(reply: Reply): string {
+  if (reply.type === "enqueued") return `${reply.count === 1 ? "id" : "ids"} ${idRange(reply.firstId, reply.count)}, `;
+  const first = reply.type === "dequeued" ? reply.jobs[0] : undefined;
+  if (reply.type !== "dequeued" || first === undefined) return "";
+  return `${reply.jobs.length === 1 ? "id" : "ids"} ${idRange(first.id, reply.jobs.length)}, `;
+}
+
 export async function runShell(client: Client, ask: AskText, settings: ShellSettings): Promise<ExitCode> {
   const shell = createShell(client, ask, settings);
   settings.listen(shell.heard);
@@ -67,11 +89,17 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
   let explains = false;
   /** Nodes that sent us on since the last answer. */
   let route: string[] = [];
-  let last: NumberedVerb | null = null;
+  let last: NumberedCommand | null = null;
   let reader: Interface | null = null;
   let isPrompting = false;
   let isOver = false;
+  /** Ctrl-C: nothing is waited for any more. */
+  let isAbandoned = false;
+  /** -1: what was typed behind it is not done. */
+  let wantsOut = false;
   let exit: ExitCode = EXIT.ok;
+
+  const isLeft = (): boolean => isOver || isAbandoned || wantsOut;
 
   /** Above the prompt, if there is one. */
   function print(text: string): void {
@@ -83,10 +111,9 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
     if (isPrompting) reader?.prompt(true);
   }
 
-  function fail(why: Failure): void {
-    // Told when the session ended.
-    if (isOver) return;
-    print(style.json || why.code === "NOT_LEADER" ? formatFailure(last, why, style) : tellPerson(why));
+  function fail(why: Failure, verb = last?.type ?? null): void {
+    if (isAbandoned) return;
+    print(style.json || why.code === "NOT_LEADER" ? formatFailure(verb, why, style) : tellPerson(why));
   }
 
   function heard(event: ClientEvent): void {
@@ -96,10 +123,7 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
         print(escapeText(`Redirect: ${event.from} is not the leader, going to ${event.to} ${event.address}`));
         return;
       case "sessionOver": {
-        const fenced = event.failure.code === "SESSION_FENCED";
-        print(
-          escapeText(fenced ? `${clientId} was opened elsewhere; this shell is closed` : tellPerson(event.failure)),
-        );
+        print(escapeText(sessionOver(clientId, event.failure)));
         isOver = true;
         exit = ERRORS[event.failure.code].exit;
         reader?.close();
@@ -113,22 +137,27 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
   }
 
   async function numbered(
-    verb: NumberedVerb,
+    command: NumberedCommand,
     start: (done: (outcome: Outcome) => void) => void,
     isRetry: boolean,
   ): Promise<void> {
-    last = verb;
+    last = command;
     const outcome = await new Promise<Outcome>(start);
-    if (!outcome.ok) return fail(outcome.failure);
+    if (!outcome.ok)
+      return (isOver || isAbandoned) && !style.json ? tellLast(command.type, outcome.failure) : fail(outcome.failure);
     const { reply, number } = outcome;
     const already = isRetry && outcome.duplicate && !style.json;
-    const id = reply.type === "enqueued" ? reply.firstId : reply.type === "dequeued" ? reply.jobs[0]?.id : undefined;
-    const which = id === undefined ? "" : `id ${id}, `;
-    if (already) print(`request ${number} was already executed: same answer, ${which}index ${reply.index}`);
-    if (!already || verb === "dequeue") print(formatOutcome(verb, outcome, style));
+    if (already) print(`request ${number} was already executed: same answer, ${idsOf(reply)}index ${reply.index}`);
+    if (!already || command.type === "dequeue") print(formatOutcome(command, outcome, style));
     const hops = route;
     route = [];
     if (explains) await explain(hops, reply.index);
+  }
+
+  /** Why there is no answer is known: what is left to say is what became of the command. */
+  function tellLast(verb: NumberedCommand["type"], { applied }: Failure): void {
+    const became = applied === "no" ? "was not executed" : `may have been executed: look for it in \`log\``;
+    print(`This ${verb} ${became}.`);
   }
 
   async function explain(hops: readonly string[], index: number): Promise<void> {
@@ -145,6 +174,7 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
       case "nothing":
         return;
       case "leave":
+        wantsOut = true;
         return reader?.close();
       case "help":
         return print(HELP);
@@ -154,11 +184,14 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
         explains = command.on;
         return print(`explain is ${command.on ? "on" : "off"}`);
       case "enqueue":
-        return numbered("enqueue", (done) => client.submit(enqueueJson(command.json), done), false);
-      case "dequeue":
-        return numbered("dequeue", (done) => client.submit(DEQUEUE_ONE, done), false);
+      case "dequeue": {
+        const problem = tooLarge(command);
+        if (problem !== null) return fail(problem, command.type);
+        return numbered(command, (done) => client.submit(requestOf(command), done), false);
+      }
       case "retry":
         return retry();
+      case "peek":
       case "log":
       case "status": {
         const answer = await ask(command);
@@ -170,9 +203,8 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
   }
 
   async function retry(): Promise<void> {
-    const verb = last;
-    if (verb === null) return print("nothing to retry yet: enqueue or dequeue first");
-    await numbered(verb, (done) => void client.again(done), true);
+    if (last === null) return print("nothing to retry yet: enqueue or dequeue first");
+    await numbered(last, (done) => void client.again(done), true);
   }
 
   function run(): Promise<ExitCode> {
@@ -195,9 +227,11 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
       if (isBusy) return;
       isBusy = true;
       isPrompting = false;
-      for (let line = lines.shift(); line !== undefined; line = lines.shift()) await execute(parseLine(line));
+      for (let line = lines.shift(); line !== undefined && !isLeft(); line = lines.shift())
+        await execute(parseLine(line));
       isBusy = false;
-      if (reader !== null) prompt();
+      if (reader === null) resolve(exit);
+      else prompt();
     };
     shown.on("line", (line) => {
       lines.push(line);
@@ -206,14 +240,16 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
       });
     });
     shown.on("SIGINT", () => {
-      if (shown.line === "") shown.close();
-      else shown.write(null, { ctrl: true, name: "u" });
+      if (shown.line !== "") return shown.write(null, { ctrl: true, name: "u" });
+      isAbandoned = true;
+      shown.close();
     });
     shown.on("close", () => {
       if (isPrompting && exit === EXIT.ok) process.stdout.write("\n");
       isPrompting = false;
       reader = null;
-      resolve(exit);
+      // Ctrl-D: what was typed before it is still done.
+      if (!isBusy || isAbandoned) resolve(exit);
     });
     prompt();
     return promise;

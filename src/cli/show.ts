@@ -1,10 +1,12 @@
 // How do a log and a node's state look? A table for people, one JSON object for programs.
+import { CLIENT } from "../config.ts";
 import { Malformed } from "../lib/msgpack.ts";
 import type { Checkpoint } from "../raft/messages.ts";
 import { decodeCommand, decodeOpen } from "../queue/commands.ts";
-import type { LogLine, LogPage, NodeStatus, Trace } from "../wire/protocol.ts";
+import type { LogLine, LogPage, NodeStatus, Peeked, StageTimes, Trace } from "../wire/protocol.ts";
+import type { LogRange } from "./commands.ts";
 import { escapeText } from "./escape.ts";
-import { jsonObject, type OutputStyle, type Raw, raw, valueText } from "./output.ts";
+import { EMPTY, jsonObject, type OutputStyle, type Raw, raw, shownValue, valueText } from "./output.ts";
 import { LOGGED_COMMAND_LIMITS } from "./requests.ts";
 
 /** What a logged entry did, as `log` tells it. */
@@ -14,6 +16,8 @@ interface Told {
   readonly command?: string;
   /** JSON text of each value. */
   readonly values: readonly string[];
+  /** Of a dequeue that may give more than one job. */
+  readonly max?: number;
   /** When the record itself names the client. */
   readonly client?: string;
 }
@@ -27,11 +31,9 @@ function tell(line: LogLine): Told {
         return { kind: "session", command: "close", values: [] };
       case "command": {
         const command = decodeCommand(line.body, LOGGED_COMMAND_LIMITS);
-        return {
-          kind: "command",
-          command: command.type,
-          values: command.type === "enqueue" ? command.jobs.map(valueText) : [],
-        };
+        const told = { kind: "command", command: command.type, values: [] };
+        if (command.type === "enqueue") return { ...told, values: command.jobs.map(valueText) };
+        return command.type === "dequeue" && command.max > 1 ? { ...told, max: command.max } : told;
       }
       default:
         return { kind: line.kind, values: [] };
@@ -61,11 +63,12 @@ function entryJson(line: LogLine): string {
     ["command", told.command],
     ["value", only],
     ["values", several],
+    ["max", told.max],
   ]);
 }
 
-export function formatLog(page: LogPage, style: OutputStyle): string {
-  if (!style.json) return logTable(page);
+export function formatLog(page: LogPage, range: LogRange, style: OutputStyle): string {
+  if (!style.json) return logTable(page, range, style.terminal ? CLIENT.logCommandColumns : Infinity);
   const text = jsonObject([
     ["command", "log"],
     ["status", "ok"],
@@ -82,10 +85,18 @@ export function formatLog(page: LogPage, style: OutputStyle): string {
   return style.terminal ? escapeText(text) : text;
 }
 
-function logTable(page: LogPage): string {
+/** Values are whole in a pipe, and with `--json`. */
+function callOf({ command, values, max }: Told, columns: number): string {
+  if (command !== "enqueue") return max === undefined ? (command ?? "") : `${command}(${max})`;
+  const call = `enqueue(${values.join(", ")})`;
+  if (call.length <= columns) return call;
+  return `${call.slice(0, columns)} …${values.length === 1 ? "" : ` (${values.length} values)`}`;
+}
+
+function logTable(page: LogPage, range: LogRange, columns: number): string {
   const rows = page.entries.map((line) => {
-    const { kind, command, values, client } = tell(line);
-    const call = command === "enqueue" ? `enqueue(${values.join(", ")})` : (command ?? "");
+    const told = tell(line);
+    const { kind, client } = told;
     const number = line.requestNumber === 0 ? "" : String(line.requestNumber);
     const state = line.index > page.commitIndex ? "not committed" : line.index > page.appliedIndex ? "committed" : "";
     return [
@@ -93,17 +104,24 @@ function logTable(page: LogPage): string {
       String(line.term),
       timeOf(line) ?? "-",
       kind,
-      client ?? line.client,
+      client ?? (line.client === "" && line.requestNumber !== 0 ? "(closed)" : line.client),
       number,
-      call,
+      callOf(told, columns),
       state,
     ];
   });
   const head = ["INDEX", "TERM", "TIME", "KIND", "CLIENT", "NUMBER", "COMMAND", ""];
   const { node, term, commitIndex, appliedIndex, snapshotIndex, firstIndex, lastIndex } = page;
   const foot = `${node}, term ${term}: entries ${firstIndex} to ${lastIndex}, committed ${commitIndex}, applied ${appliedIndex}, snapshot ${snapshotIndex}`;
-  const more = page.more ? "There are earlier entries: log --from <index> --to <index>\n" : "";
-  return `${table([head, ...rows])}\n${more}${foot}`;
+  return [...(rows.length === 0 ? [] : [table([head, ...rows])]), ...notShown(page, range), foot].join("\n");
+}
+
+/** Why there is not everything that was asked for. */
+function notShown({ entries, firstIndex, more }: LogPage, { from, to }: LogRange): string[] {
+  const first = entries[0]?.index;
+  if (first === undefined) return [`no entries from ${from ?? firstIndex} ${to === null ? "on" : `to ${to}`}`];
+  if (more) return [`the newest ${entries.length}; those before: log --from ${firstIndex} --to ${first - 1}`];
+  return (from ?? firstIndex) < first ? [`entries before ${first} are no longer in the log`] : [];
 }
 
 /** Columns as wide as their longest cell; the last ones are not padded. Every cell is made safe for a terminal. */
@@ -121,6 +139,20 @@ export function table(rows: readonly (readonly string[])[]): string {
         .trimEnd(),
     )
     .join("\n");
+}
+
+/** As `dequeue` would show the job. */
+export function formatPeeked({ job, ready, appliedIndex }: Peeked, style: OutputStyle): string {
+  const value = job === null ? EMPTY : shownValue(job, style);
+  if (!style.json) return value;
+  return jsonObject([
+    ["command", "peek"],
+    ["status", job === null ? "empty" : "ok"],
+    ["id", job?.id],
+    ["value", job === null ? undefined : raw(value)],
+    ["ready", ready],
+    ["index", appliedIndex],
+  ]);
 }
 
 export function formatStatus(status: NodeStatus, style: OutputStyle): string {
@@ -159,6 +191,7 @@ function statusJson(status: NodeStatus): string {
     ["uptimeMs", status.uptimeMs],
     ["residentBytes", status.residentBytes],
     ["logBytes", status.logBytes],
+    ["times", status.times === null ? undefined : raw(timesJson(status.times))],
     ["digest", status.checkpoint === null ? null : raw(digestJson(status.checkpoint))],
     ["members", raw(`[${members.join(",")}]`)],
   ]);
@@ -171,6 +204,42 @@ function digestJson({ index, digest }: Checkpoint): string {
     ["value", digest.toString(16).padStart(8, "0")],
   ]);
 }
+
+function timesJson({ windowMs, stages }: StageTimes): string {
+  const each = stages.map(({ name, count, microseconds, longestMicroseconds }): [string, Raw] => [
+    name,
+    raw(
+      jsonObject([
+        ["count", count],
+        ["microseconds", microseconds],
+        ["longestMicroseconds", longestMicroseconds],
+      ]),
+    ),
+  ]);
+  return jsonObject([["windowMs", windowMs], ...each]);
+}
+
+/** `last 14s: busy 43 % (decode 6, propose 9, …), longest turn 6.1ms, disk 0.31ms a write, majority 0.52ms` */
+function timesText({ windowMs, stages }: StageTimes): string {
+  const turn = stages.find(({ name }) => name === "turn");
+  const percent = (microseconds: number): number => microseconds / 10 / Math.max(1, windowMs);
+  const own = stages.filter(({ name }) => !WAITS.includes(name) && name !== "turn");
+  const busy = own.reduce((sum, { microseconds }) => sum + microseconds, 0);
+  const shares = own.map(({ name, microseconds }) => `${name} ${percent(microseconds).toFixed(0)}`);
+  const waits = stages
+    .filter(({ name, count }) => WAITS.includes(name) && count > 0)
+    .map(
+      (stage) =>
+        `, ${stage.name} ${shownMs(stage.microseconds / stage.count)} (longest ${shownMs(stage.longestMicroseconds)})`,
+    );
+  const longest = turn === undefined ? "" : `, longest turn ${shownMs(turn.longestMicroseconds)}`;
+  return `last ${Math.round(windowMs / 1_000)}s: busy ${percent(busy).toFixed(0)} % (${shares.join(", ")})${longest}${waits.join("")}`;
+}
+
+/** What a node waits for, as opposed to what it does. */
+const WAITS: readonly string[] = ["disk", "majority"];
+
+const shownMs = (microseconds: number): string => `${(microseconds / 1_000).toFixed(2)}ms`;
 
 function statusText(status: NodeStatus): string {
   const leader =
@@ -188,9 +257,10 @@ function statusText(status: NodeStatus): string {
   return [
     `cluster ${status.clusterId ?? "none yet"}, ${leader}, term ${status.term}`,
     `${status.ready} waiting (${status.readyBytes} bytes), ${status.sessions} sessions, committed ${status.commitIndex}, applied ${status.appliedIndex}, snapshot ${status.snapshotIndex}`,
+    ...(status.times === null ? [] : [timesText(status.times)]),
     table([["NODE", "ADDRESS", "ROLE", "MATCH", ""], ...rows]),
   ]
-    .map((text, at) => (at < 2 ? escapeText(text) : text))
+    .map((text, at, all) => (at < all.length - 1 ? escapeText(text) : text))
     .join("\n");
 }
 

@@ -2,7 +2,6 @@
 import { type Failure, failure } from "../lib/errors.ts";
 import type { ServerMessage } from "../wire/protocol.ts";
 import { type Query, type QueryAnswer, type QueryDone } from "./client.ts";
-import { kept } from "./kept.ts";
 import { dialNode, type LinkPorts } from "./link.ts";
 
 export interface AskLimits {
@@ -26,8 +25,9 @@ export function askNode(ports: LinkPorts, address: string, query: Query, limits:
     link.onClosed = (why) => finish(failure("UNREACHABLE", `${address}: ${why}`));
     link.onMessage = (message: ServerMessage) => {
       if (message.type === "reply" || message.type === "pong") return;
-      finish(message.type === "failure" ? message.failure : kept(message));
+      finish(message.type === "failure" ? message.failure : message);
     };
     link.send({ ...query, frameId: 1 });
+    link.flush();
   });
 }

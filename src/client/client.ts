@@ -6,23 +6,19 @@ import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts"
 import { Malformed } from "../lib/msgpack.ts";
 import { encodeCommand } from "../queue/commands.ts";
 import { decodeReply } from "../queue/replies.ts";
+import type { Command } from "../queue/types.ts";
 import type { HelloAnswer, ServerMessage } from "../wire/protocol.ts";
-import { kept } from "./kept.ts";
-import { createLine, type Line, type Verdict } from "./line.ts";
+import { type Asked, createAsking } from "./asking.ts";
+import { createGathering } from "./gathering.ts";
+import { createLine, type Done, type Line, type Verdict } from "./line.ts";
 import type { Link } from "./link.ts";
 import { noLeader } from "./no-leader.ts";
 import { createSeeker, type Finding } from "./seek.ts";
-import type { Client, ClientEvent, ClientPorts, ClientSettings, Query, QueryAnswer } from "./types.ts";
+import type { Client, ClientEvent, ClientPorts, ClientSettings, QueryAnswer } from "./types.ts";
 import { createWaiting, type Waiter } from "./waiting.ts";
 import { whatNext } from "./what-next.ts";
 
 export type * from "./types.ts";
-
-interface Asking extends Waiter<QueryAnswer | Failure> {
-  readonly query: Query;
-  /** null: not on the present connection. */
-  frameId: number | null;
-}
 
 export function createClient(
   ports: ClientPorts,
@@ -37,12 +33,14 @@ export function createClient(
     return (!settings.follow && errorClass === "redirect") || (askOnce && errorClass !== "redirect");
   };
 
-  const line: Line = createLine({ numbered: settings.numbered, window: limits.window, isFinal });
+  const line: Line = createLine({ numbered: settings.numbered, ...limits, isFinal });
+  const gathering = createGathering(limits, (command, done) => push(command, done, null));
   let link: Link | null = null;
   let session: number | null = null;
+  let numberAtOpen = 0;
   let openFrame: number | null = null;
   const openings = createWaiting<Failure | null, Waiter<Failure | null>>();
-  const asking = createWaiting<QueryAnswer | Failure, Asking>();
+  const asking = createAsking<QueryAnswer | Failure>();
   let over: Failure | null = null;
   let closing: (() => void) | null = null;
   let closeFrame: number | null = null;
@@ -64,8 +62,8 @@ export function createClient(
   const deadlineOfNow = (): number => clock.now() + (askOnce ? limits.onceMs : settings.timeoutMs);
   const isWanted = (): boolean =>
     line.waiting() > 0 ||
-    asking.all().length > 0 ||
-    openings.all().length > 0 ||
+    asking.count > 0 ||
+    openings.count > 0 ||
     (session !== null && over === null) ||
     closing !== null;
 
@@ -117,7 +115,7 @@ export function createClient(
     openFrame = null;
     cancelPause?.();
     cancelPause = null;
-    for (const ask of asking.all()) ask.frameId = null;
+    asking.connectionLost();
     obstacle = why.code === "CONNECTION_LOST" ? failure("UNREACHABLE", why.message) : why;
     listen({ type: "disconnected", why: why.message });
     if (closing !== null) return finishClosing();
@@ -136,6 +134,7 @@ export function createClient(
   function pumpNow(): void {
     isPumpPlanned = false;
     if (closed) return;
+    gathering.flush();
     if (link === null) {
       if (isWanted()) seek(null, null);
       return;
@@ -146,12 +145,23 @@ export function createClient(
       closeFrame = ++lastFrameId;
       link.send({ type: "close", frameId: closeFrame, group: 0, session });
     }
-    for (const ask of asking.all()) {
-      if (ask.frameId !== null) continue;
-      ask.frameId = ++lastFrameId;
-      link.send({ ...ask.query, frameId: ask.frameId });
+    for (const asked of asking.takeUnsent()) {
+      asking.sent(asked, ++lastFrameId);
+      link.send({ ...asked.query, frameId: lastFrameId });
     }
-    if (line.waiting() > 0 || openings.all().length > 0) sendNumbered(link);
+    if (line.waiting() > 0 || openings.count > 0) sendNumbered(link);
+    link.flush();
+    watch();
+  }
+
+  /** Why nothing new is taken. */
+  const refusal = (): Failure | null =>
+    over ?? (closing !== null || closed ? failure("BAD_REQUEST", "this client was closed") : null);
+
+  function push(command: Command, done: Done, number: number | null): void {
+    const why = refusal();
+    if (why !== null) return done({ ok: false, number, failure: why });
+    line.push(encodeCommand(command), deadlineOfNow(), done, number);
     watch();
   }
 
@@ -201,8 +211,8 @@ export function createClient(
     if (frameId === openFrame) return opened(message);
     if (frameId === closeFrame) return finishClosing();
     if (message.type === "reply") return obey(line.replied(frameId, message.reply, message.duplicate));
-    const ask = asking.all().find((one) => one.frameId === frameId);
-    if (ask !== undefined) return answered(ask, message);
+    const asked = asking.answered(frameId);
+    if (asked !== undefined) return answered(asked, message);
     if (message.type === "failure") obey(line.refused(frameId, message.failure));
   }
 
@@ -230,6 +240,7 @@ export function createClient(
     if (reply.type === "refused") return openRefused(failure(reply.code, reply.message));
     if (reply.type !== "opened") throw new Malformed(`OPEN was answered with "${reply.type}"`);
     session = reply.session;
+    numberAtOpen = reply.lastNumber;
     line.opened(reply.lastNumber);
     for (const opening of openings.takeAll()) opening.done(null);
     obey({ type: "goOn" });
@@ -249,25 +260,28 @@ export function createClient(
     }
   }
 
-  function answered(ask: Asking, message: ServerMessage): void {
-    ask.frameId = null;
+  function answered(asked: Asked<QueryAnswer | Failure>, message: ServerMessage): void {
     if (message.type === "reply" || message.type === "pong")
-      throw new Malformed(`"${ask.query.type}" was answered with "${message.type}"`);
+      throw new Malformed(`"${asked.query.type}" was answered with "${message.type}"`);
     if (message.type === "failure" && !isFinal(message.failure.code)) {
       const why = message.failure;
       const next = why.code === "CHANGE_IN_PROGRESS" ? "giveUp" : whatNext(why);
       if (next === "leave") return dropLink(why, why.leader ?? null);
-      if (next === "pause") return pause(why.retryAfterMs);
+      if (next === "pause") {
+        asking.again(asked);
+        return pause(why.retryAfterMs);
+      }
     }
-    asking.remove(ask);
+    asking.remove(asked);
     seeker.succeeded();
     obstacle = null;
-    ask.done(message.type === "failure" ? message.failure : kept(message));
+    asked.done(message.type === "failure" ? message.failure : message);
   }
 
   // ---- Final words
 
   function endSession(why: Failure): void {
+    gathering.flush();
     over = why;
     listen({ type: "sessionOver", failure: why });
     line.failAll(why);
@@ -276,6 +290,7 @@ export function createClient(
   }
 
   function failEverything(why: Failure): void {
+    gathering.flush();
     line.failAll(why);
     for (const opening of openings.takeAll()) opening.done(why);
     for (const ask of asking.takeAll()) ask.done(why);
@@ -294,8 +309,7 @@ export function createClient(
     }
   }
 
-  const owesAnswer = (): boolean =>
-    openFrame !== null || line.underWay() > 0 || asking.all().some(({ frameId }) => frameId !== null);
+  const owesAnswer = (): boolean => openFrame !== null || line.underWay() > 0 || asking.underWay > 0;
 
   function deadlinePassed(): void {
     cancelDeadline = null;
@@ -329,18 +343,12 @@ export function createClient(
 
   return {
     submit: (command, done, number) => {
-      if (over !== null || closing !== null || closed) {
-        return done({
-          ok: false,
-          number: number ?? null,
-          failure: over ?? failure("BAD_REQUEST", "this client was closed"),
-        });
-      }
-      line.push(encodeCommand(command), deadlineOfNow(), done, number ?? null);
+      if (settings.gather && number === undefined && refusal() === null) gathering.submit(command, done);
+      else push(command, done, number ?? null);
       pump();
-      watch();
     },
     again: (done) => {
+      gathering.flush();
       if (over !== null || !line.again(deadlineOfNow(), done)) return false;
       if (link !== null) dropLink(failure("CONNECTION_LOST", "asking another node"), null);
       pump();
@@ -358,6 +366,7 @@ export function createClient(
       pump();
       watch();
     },
+    numberAtOpen: () => numberAtOpen,
     node: () => link?.hello ?? null,
     addresses: () => seeker.addresses(),
     close: (done) => {

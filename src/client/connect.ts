@@ -2,11 +2,12 @@
 import { randomBytes } from "node:crypto";
 import { type Client, createClient, type Query, type QueryAnswer } from "./client.ts";
 import type { Outcome } from "./line.ts";
-import { CLIENT, DEFAULTS, WIRE } from "../config.ts";
-import { type Applied, type Failure, RaftqError } from "../lib/errors.ts";
+import { CLIENT, DEFAULTS, QUEUE, WIRE } from "../config.ts";
+import { must } from "../lib/assert.ts";
+import { type Applied, type Failure, failure, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
 import { isClientId } from "../queue/commands.ts";
-import { type Command, ENCODING, type Reply } from "../queue/types.ts";
+import { type Command, ENCODING, type Job, type Reply } from "../queue/types.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import type { LogPage, NodeStatus } from "../wire/protocol.ts";
 import { NONCE_BYTES, parseSecrets } from "../wire/secret.ts";
@@ -28,16 +29,25 @@ export interface ConnectOptions {
 
 export interface Enqueued {
   readonly id: number;
+  /** Of the entry in the log. Enqueues that were made at the same moment share it, and the number of their request. */
   readonly index: number;
   readonly requestNumber: number;
 }
 
-export interface Dequeued extends Enqueued {
-  /** The value, if its producer said that it is JSON. Integers beyond 2^53 lose digits here: see `text`. */
+interface Content {
+  /** The value, if it is JSON and its producer said so. Integers beyond 2^53 lose digits here: see `text`. */
   readonly value: unknown;
   /** The JSON text as it was enqueued; null if the payload is not JSON. */
   readonly text: string | null;
   readonly bytes: Uint8Array;
+}
+
+export interface Dequeued extends Enqueued, Content {}
+
+/** The oldest job as of the entry at `index`. */
+export interface Peeked extends Content {
+  readonly id: number;
+  readonly index: number;
 }
 
 export interface RaftqClient {
@@ -45,8 +55,14 @@ export interface RaftqClient {
   enqueue(value: unknown): Promise<Enqueued>;
   /** A JSON text, stored as it is: for integers of any size. */
   enqueueText(json: string): Promise<Enqueued>;
+  /** Up to 1,000 values by one request, all of them or none; together at most 1 MiB of JSON text. */
+  enqueueAll(values: readonly unknown[]): Promise<readonly Enqueued[]>;
   /** The oldest value, removed; null when the queue is empty. */
   dequeue(): Promise<Dequeued | null>;
+  /** Up to `max` of the oldest values, at most 1,000 and about 1 MiB, removed; none when the queue is empty. */
+  dequeueUpTo(max: number): Promise<readonly Dequeued[]>;
+  /** The oldest value, which stays where it is; null when the queue is empty. */
+  peek(): Promise<Peeked | null>;
   status(): Promise<NodeStatus>;
   /** The newest entries from `from` to `to` that fit into one answer. */
   log(range?: { readonly from?: number; readonly to?: number }): Promise<LogPage>;
@@ -82,6 +98,7 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
     timeoutMs: options.timeoutMs ?? DEFAULTS.clientTimeoutMs,
     follow: true,
     numbered: false,
+    gather: true,
     closeOnLeave: false,
     limits: CLIENT.limits,
   };
@@ -107,31 +124,46 @@ function credentialsOf({ tls, secret }: ConnectOptions): Credentials | null {
 }
 
 const QUEUE_NAME = "default";
+const utf8 = new TextEncoder();
 
 function withPromises(client: Client): RaftqClient {
-  const enqueueText = async (json: string): Promise<Enqueued> => {
-    JSON.parse(json);
-    const job = { encoding: ENCODING.json, payload: new TextEncoder().encode(json) };
-    const { reply, number } = await request(client, { type: "enqueue", queue: QUEUE_NAME, jobs: [job] });
+  const enqueueTexts = async (texts: readonly string[]): Promise<readonly Enqueued[]> => {
+    expectCount(texts.length);
+    const jobs = texts.map((json) => ({ encoding: ENCODING.json, payload: utf8.encode(json) }));
+    const bytes = jobs.reduce((sum, { payload }) => sum + payload.length, 0);
+    // A node would hang up on a frame that is too large.
+    if (bytes > WIRE.maxPayloadBytes)
+      throw new RequestFailed(failure("TOO_LARGE", `one request has at most ${WIRE.maxPayloadBytes} bytes of values`));
+    const { reply, number } = await request(client, { type: "enqueue", queue: QUEUE_NAME, jobs });
     if (reply.type !== "enqueued") throw surprise(reply.type, number);
-    return { id: reply.firstId, index: reply.index, requestNumber: number };
+    return jobs.map((_, at) => ({ id: reply.firstId + at, index: reply.index, requestNumber: number }));
+  };
+  const dequeueUpTo = async (max: number): Promise<readonly Dequeued[]> => {
+    expectCount(max);
+    const limits = { max, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
+    const { reply, number } = await request(client, { type: "dequeue", queues: [QUEUE_NAME], ...limits });
+    if (reply.type !== "dequeued") throw surprise(reply.type, number);
+    return reply.jobs.map((job) => ({
+      id: job.id,
+      index: reply.index,
+      requestNumber: number,
+      ...contentOf(job),
+    }));
   };
   return {
-    enqueueText,
-    enqueue: async (value) => {
-      const json: string | undefined = JSON.stringify(value);
-      if (json === undefined) throw new RaftqError("USAGE", `${typeof value} has no JSON text`);
-      return enqueueText(json);
+    enqueueText: async (json) => {
+      JSON.parse(json);
+      return theOne(await enqueueTexts([json]));
     },
-    dequeue: async () => {
-      const one = { max: 1, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
-      const { reply, number } = await request(client, { type: "dequeue", queues: [QUEUE_NAME], ...one });
-      if (reply.type !== "dequeued") throw surprise(reply.type, number);
-      const [job] = reply.jobs;
-      if (job === undefined) return null;
-      const text = job.encoding === ENCODING.json ? new TextDecoder().decode(job.payload) : null;
-      const value: unknown = text === null ? undefined : JSON.parse(text);
-      return { id: job.id, index: reply.index, requestNumber: number, value, text, bytes: job.payload };
+    enqueue: async (value) => theOne(await enqueueTexts([textOf(value)])),
+    enqueueAll: async (values) => enqueueTexts(values.map(textOf)),
+    dequeue: async () => (await dequeueUpTo(1))[0] ?? null,
+    dequeueUpTo,
+    peek: async () => {
+      const answer = await ask(client, { type: "peek" });
+      if (answer.type !== "peekAnswer") throw surprise(answer.type, null);
+      const { job, appliedIndex } = answer.peeked;
+      return job === null ? null : { id: job.id, index: appliedIndex, ...contentOf(job) };
     },
     status: async () => {
       const answer = await ask(client, { type: "status", linearizable: true });
@@ -147,10 +179,41 @@ function withPromises(client: Client): RaftqClient {
   };
 }
 
-async function request(client: Client, command: Command): Promise<{ readonly reply: Reply; readonly number: number }> {
-  const outcome = await new Promise<Outcome>((resolve) => client.submit(command, resolve));
-  if (outcome.ok) return outcome;
-  throw new RequestFailed(outcome.failure, outcome.number);
+const theOne = ([enqueued]: readonly Enqueued[]): Enqueued => must(enqueued, "the one value of the request");
+
+function expectCount(jobs: number): void {
+  const most = QUEUE.maxJobsPerCommand;
+  if (Number.isInteger(jobs) && jobs >= 1 && jobs <= most) return;
+  throw new RaftqError("USAGE", `one request is about 1 to ${most} jobs, not ${jobs}`);
+}
+
+function textOf(value: unknown): string {
+  const json: string | undefined = JSON.stringify(value);
+  if (json === undefined) throw new RaftqError("USAGE", `${typeof value} has no JSON text`);
+  return json;
+}
+
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Never throws: a job that was taken must reach the program, whatever its producer made of it. */
+function contentOf({ encoding, payload: bytes }: Job): Content {
+  const none = { value: undefined, text: null, bytes };
+  if (encoding !== ENCODING.json) return none;
+  try {
+    const text = strictUtf8.decode(bytes);
+    return { value: JSON.parse(text), text, bytes };
+  } catch {
+    return none;
+  }
+}
+
+function request(client: Client, command: Command): Promise<{ readonly reply: Reply; readonly number: number }> {
+  return new Promise((resolve, reject) =>
+    client.submit(command, (outcome: Outcome) => {
+      if (outcome.ok) resolve(outcome);
+      else reject(new RequestFailed(outcome.failure, outcome.number));
+    }),
+  );
 }
 
 async function ask(client: Client, query: Query): Promise<QueryAnswer> {

@@ -6,6 +6,7 @@ import { encodeCommand } from "../queue/commands.ts";
 import { decodeReply } from "../queue/replies.ts";
 import type { Reply } from "../queue/types.ts";
 import type { Request } from "../wire/protocol.ts";
+import { createRow } from "./row.ts";
 import { isSessionOver, whatNext } from "./what-next.ts";
 
 /** The final word on one request. `number` is null when it never got one: no session was open. */
@@ -28,8 +29,9 @@ export interface Line {
   again(deadline: number, done: Done): boolean;
   /** From the session's applied answer: numbers go on behind `lastNumber`, and whoever gave those has no more use for them. */
   opened(lastNumber: number): void;
-  /** The next request to send on the present connection, or null when all are sent or the window is full. */
+  /** The next request to send on the present connection, or null when all are sent or a window is full. */
   next(session: number, frameId: number): Request | null;
+  /** Payloads may be views of `reply`. */
   replied(frameId: number, reply: Uint8Array, duplicate: boolean): Verdict;
   refused(frameId: number, why: Failure): Verdict;
   /** What is unanswered on the connection is unclear now; all of it will be sent again. */
@@ -50,6 +52,8 @@ export interface LineSettings {
   readonly numbered: boolean;
   /** Requests between the first unanswered and the last one sent. */
   readonly window: number;
+  /** Bytes of the commands that are sent and not answered; one alone may be larger. */
+  readonly windowBytes: number;
   /** Error codes that are the final word here although a retry might help (`--timeout 0`, `--no-follow`). */
   readonly isFinal: (code: ErrorCode) => boolean;
 }
@@ -73,31 +77,29 @@ interface Slot {
 const SETTLE = encodeCommand({ type: "settle" });
 const NOT_SENT = failure("TIMEOUT", "its time was over before it could be sent", { applied: "no" });
 const GO_ON: Verdict = { type: "goOn" };
-/** Answered slots are dropped from the front of the array only once in a while. */
-const COMPACT_AT = 1_024;
-
 /** These say for sure that the number stands for something that was executed before. */
 const isNumberSpent = (code: ErrorCode): boolean => code === "CONFLICT" || code === "FORGOTTEN";
 
 export function createLine(settings: LineSettings): Line {
-  let slots: Slot[] = [];
-  /** Positions count all slots ever pushed; `slots[0]` has position `base`. */
-  let base = 0;
-  let head = 0;
+  /** From the first one that is unanswered, by position: the count of all that were pushed before. */
+  const slots = createRow<Slot>();
+  /** What was sent on the present connection and has no answer yet, by frame. */
+  const frames = createRow<Slot>();
+  /** Of their commands. */
+  let bytesUnderWay = 0;
   let cursor = 0;
   let nextNumber: number | null = null;
   let answeredUpTo = 0;
   let live = 0;
   let lastTold: Slot | null = null;
-  const frames = new Map<number, Slot>();
 
-  const end = (): number => base + slots.length;
-  const at = (position: number): Slot => must(slots[position - base], "a slot of the line");
+  const at = (position: number): Slot => must(slots.at(position), "a slot of the line");
 
   function append(command: Uint8Array, deadline: number, done: Done, number: number | null): void {
-    slots.push({
+    const position = slots.end();
+    slots.put(position, {
       command,
-      position: end(),
+      position,
       number,
       deadline,
       done,
@@ -113,14 +115,11 @@ export function createLine(settings: LineSettings): Line {
   /** The slot's number is done with. */
   function leaveLine(slot: Slot): void {
     slot.answered = true;
-    while (head < end() && at(head).answered) {
-      answeredUpTo = Math.max(answeredUpTo, at(head).number ?? 0);
-      head++;
+    for (let first = slots.at(slots.first()); first?.answered === true; first = slots.at(slots.first())) {
+      answeredUpTo = Math.max(answeredUpTo, first.number ?? 0);
+      slots.take(first.position);
     }
-    cursor = Math.max(cursor, head);
-    if (head - base < COMPACT_AT) return;
-    slots = slots.slice(head - base);
-    base = head;
+    cursor = Math.max(cursor, slots.first());
   }
 
   function tell(slot: Slot, outcome: Outcome): void {
@@ -153,7 +152,13 @@ export function createLine(settings: LineSettings): Line {
   /** `applied` of the final word speaks of all attempts: one unclear attempt makes it unknown. */
   function finalWord(slot: Slot, why: Failure): Failure {
     if (!slot.unclear && slot.open === 0) return why;
-    if (isSessionOver(why.code)) return { ...why, applied: "unknown" };
+    if (isSessionOver(why.code)) {
+      return {
+        ...why,
+        applied: "unknown",
+        message: `${why.message}; request ${slot.number ?? "?"} may have been executed before`,
+      };
+    }
     if (ERRORS[why.code].class === "final") return why;
     return failure("TIMEOUT", `no answer to request ${slot.number ?? "?"} in time`);
   }
@@ -165,11 +170,17 @@ export function createLine(settings: LineSettings): Line {
     return settings.numbered && !isRefused ? slot.command : SETTLE;
   }
 
+  /** Does a request behind `position` wait for its final word? */
+  function isAwaitedBehind(position: number): boolean {
+    for (let later = position + 1; later < slots.end(); later++) if (at(later).done !== null) return true;
+    return false;
+  }
+
   function take(frameId: number): Slot | null {
-    const slot = frames.get(frameId);
-    if (slot === undefined) return null;
-    frames.delete(frameId);
+    const slot = frames.take(frameId);
+    if (slot === null) return null;
     slot.open--;
+    bytesUnderWay -= slot.command.length;
     return slot;
   }
 
@@ -229,10 +240,11 @@ export function createLine(settings: LineSettings): Line {
       answeredUpTo = lastNumber;
     },
     next: (session, frameId) => {
-      while (cursor < end() && at(cursor).answered) cursor++;
-      if (cursor >= end() || cursor - head >= settings.window) return null;
+      while (cursor < slots.end() && at(cursor).answered) cursor++;
+      if (cursor >= slots.end() || cursor - slots.first() >= settings.window) return null;
       const slot = at(cursor);
-      if (slot.done === null && !slots.slice(cursor - base).some((later) => later.done !== null)) return null;
+      if (slot.done === null && !isAwaitedBehind(cursor)) return null;
+      if (bytesUnderWay > 0 && bytesUnderWay + slot.command.length > settings.windowBytes) return null;
       if (slot.number === null) {
         const number = must(nextNumber, "the last number of an open session");
         slot.number = number;
@@ -241,7 +253,8 @@ export function createLine(settings: LineSettings): Line {
       cursor++;
       slot.open++;
       slot.lastFrame = frameId;
-      frames.set(frameId, slot);
+      bytesUnderWay += slot.command.length;
+      frames.put(frameId, slot);
       const { number } = slot;
       const acknowledged = Math.min(answeredUpTo, number - 1);
       return {
@@ -257,8 +270,7 @@ export function createLine(settings: LineSettings): Line {
     replied: (frameId, bytes, duplicate) => {
       const slot = take(frameId);
       if (slot === null || slot.answered) return GO_ON;
-      // A copy: the payloads of a reply are views of its bytes, and these of the connection's buffer.
-      const reply = decodeReply(bytes.slice());
+      const reply = decodeReply(bytes);
       if (reply.type === "refused" && ERRORS[reply.code].class !== "final") {
         return refused(slot, frameId, failure(reply.code, reply.message));
       }
@@ -275,27 +287,27 @@ export function createLine(settings: LineSettings): Line {
       return slot === null ? GO_ON : refused(slot, frameId, why);
     },
     connectionLost: () => {
-      for (const slot of frames.values()) {
+      for (const slot of frames.takeAll()) {
         slot.unclear = true;
         slot.open = 0;
       }
-      frames.clear();
-      cursor = head;
+      bytesUnderWay = 0;
+      cursor = slots.first();
     },
     expire: (now, why) => {
-      for (const slot of slots.slice(head - base)) {
+      for (const slot of slots.all()) {
         if (slot.done !== null && slot.deadline <= now) giveUp(slot, why ?? slot.lastFailure ?? NOT_SENT);
       }
     },
     failAll: (why) => {
       // A copy: whoever is told may push again.
-      for (const slot of slots.slice(head - base)) if (slot.done !== null) giveUp(slot, why);
+      for (const slot of slots.all()) if (slot.done !== null) giveUp(slot, why);
     },
     waiting: () => live,
-    underWay: () => frames.size,
+    underWay: () => frames.size(),
     nextDeadline: () => {
       // All requests of a client have the same time-out, so the first one that waits is the first to run out.
-      for (let position = head; live > 0 && position < end(); position++) {
+      for (let position = slots.first(); live > 0 && position < slots.end(); position++) {
         if (at(position).done !== null) return at(position).deadline;
       }
       return null;

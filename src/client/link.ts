@@ -17,10 +17,10 @@ export interface LinkPorts {
 
 export interface Link {
   readonly hello: HelloAnswer;
-  /** What is sent in one round of the event loop leaves in one write. */
+  /** Waits until `flush`, so that many leave in one write. */
   send(message: ClientMessage): void;
+  flush(): void;
   close(): void;
-  /** Bytes inside a message are views that are valid during the call only. */
   onMessage: (message: ServerMessage) => void;
   /** Not called after `close`. */
   onClosed: (why: string) => void;
@@ -76,7 +76,7 @@ function sayHello(
   const onMessage = (message: Message): void => {
     if (closed) return;
     if (message.type === "helloAnswer" && link === null) {
-      link = createLink(ports.clock, connection, message, () => (closed = true));
+      link = createLink(connection, message, () => (closed = true));
       done({ ok: true, link });
     } else if (link !== null && isForClients(message)) {
       link.onMessage(message);
@@ -112,19 +112,11 @@ function fatalFor(why: Failure | null, address: string): Failure | null {
   return why !== null && ERRORS[why.code].class === "fatal" ? why : null;
 }
 
-function createLink(clock: Clock, connection: Connection, hello: HelloAnswer, onClose: () => void): Link {
-  let isFlushPlanned = false;
+function createLink(connection: Connection, hello: HelloAnswer, onClose: () => void): Link {
   return {
     hello,
-    send: (message) => {
-      connection.send(message);
-      if (isFlushPlanned) return;
-      isFlushPlanned = true;
-      clock.soon(() => {
-        isFlushPlanned = false;
-        connection.flush();
-      });
-    },
+    send: (message) => connection.send(message),
+    flush: () => connection.flush(),
     close: () => {
       onClose();
       connection.close(null);
@@ -140,6 +132,7 @@ const FOR_CLIENTS: Readonly<Record<ServerMessage["type"], true>> = {
   failure: true,
   statusAnswer: true,
   logAnswer: true,
+  peekAnswer: true,
   traceAnswer: true,
   done: true,
   pong: true,

@@ -188,12 +188,10 @@ function runRound(ports: LinkPorts, order: readonly string[], settings: SeekSett
       finish();
     };
     link.send({ type: "status", frameId: 1, linearizable: false });
+    link.flush();
   }
 
-  // Not inside the caller's call: whoever starts a round gets its stop first.
-  const cancelStart = ports.clock.after(0, goOn);
-  return () => {
-    cancelStart();
-    end();
-  };
+  // Not inside the caller's call: whoever starts a round gets its stop first. No timer: clients that are sent on wait for this.
+  ports.clock.soon(goOn);
+  return end;
 }

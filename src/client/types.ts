@@ -24,6 +24,8 @@ export interface ClientSettings {
   readonly follow: boolean;
   /** The caller numbers its requests itself (`submit` with a number), from 1 on, in every run alike. */
   readonly numbered: boolean;
+  /** Enqueues, or dequeues, of one round of the event loop may share a number: each still gets its own answer. */
+  readonly gather: boolean;
   /** Nobody will use this id again, so leaving closes the session. */
   readonly closeOnLeave: boolean;
   readonly limits: ClientLimits;
@@ -32,6 +34,9 @@ export interface ClientSettings {
 /** `config.ts` CLIENT.limits fits. */
 export interface ClientLimits {
   readonly window: number;
+  readonly windowBytes: number;
+  readonly gatherJobs: number;
+  readonly gatherBytes: number;
   readonly dialTimeoutMs: number;
   readonly staggerMs: number;
   readonly maxHops: number;
@@ -52,7 +57,7 @@ export type ClientEvent =
 
 export type QueryMessage = Extract<
   ClientMessage,
-  { readonly type: "status" | "log" | "trace" | "join" | "remove" | "transfer" }
+  { readonly type: "status" | "peek" | "log" | "trace" | "join" | "remove" | "transfer" }
 >;
 type WithoutFrame<M> = M extends QueryMessage ? Omit<M, "frameId"> : never;
 /** What has no number, without the frame id, which the client gives. */
@@ -69,6 +74,8 @@ export interface Client {
   ask(query: Query, done: QueryDone): void;
   /** Opens the session now rather than with the first request. Null: it is open. */
   open(done: (failure: Failure | null) => void): void;
+  /** The last number of the client id when this session was opened; 0 before that. */
+  numberAtOpen(): number;
   /** The node this client talks to at present. */
   node(): HelloAnswer | null;
   /** All addresses given or learned. */

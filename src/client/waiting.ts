@@ -5,9 +5,12 @@ export interface Waiter<T> {
   readonly done: (answer: T) => void;
 }
 
+/** Whoever comes later has no earlier deadline: all of one client have the same time. */
 export interface Waiting<W> {
   add(waiter: W): void;
-  all(): readonly W[];
+  /** In the order they came. */
+  all(): Iterable<W>;
+  readonly count: number;
   remove(waiter: W): void;
   /** Removes and returns those whose time is over. */
   expired(now: number): readonly W[];
@@ -18,20 +21,31 @@ export interface Waiting<W> {
 }
 
 export function createWaiting<T, W extends Waiter<T>>(): Waiting<W> {
-  let waiters: readonly W[] = [];
-  const take = (which: (waiter: W) => boolean): readonly W[] => {
-    const taken = waiters.filter(which);
-    waiters = waiters.filter((waiter) => !taken.includes(waiter));
-    return taken;
-  };
+  const waiters = new Set<W>();
   return {
-    add: (waiter) => {
-      waiters = [...waiters, waiter];
-    },
+    add: (waiter) => void waiters.add(waiter),
     all: () => waiters,
-    remove: (waiter) => void take((other) => other === waiter),
-    expired: (now) => take(({ deadline }) => deadline <= now),
-    takeAll: () => take(() => true),
-    nextDeadline: () => waiters.reduce((least, { deadline }) => Math.min(least, deadline), Infinity),
+    get count() {
+      return waiters.size;
+    },
+    remove: (waiter) => void waiters.delete(waiter),
+    expired: (now) => {
+      const taken: W[] = [];
+      for (const waiter of waiters) {
+        if (waiter.deadline > now) break;
+        waiters.delete(waiter);
+        taken.push(waiter);
+      }
+      return taken;
+    },
+    takeAll: () => {
+      const taken = [...waiters];
+      waiters.clear();
+      return taken;
+    },
+    nextDeadline: () => {
+      for (const { deadline } of waiters) return deadline;
+      return Infinity;
+    },
   };
 }

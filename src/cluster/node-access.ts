@@ -72,6 +72,7 @@ async function ask(
       resolve(answer);
     });
     link.send({ ...query, frameId });
+    link.flush();
   });
 }
 
@@ -102,6 +103,7 @@ function askLeader(ports: LinkPorts, addresses: readonly string[], query: Query)
     timeoutMs: CLUSTER.membershipTimeoutMs,
     follow: true,
     numbered: false,
+    gather: false,
     closeOnLeave: false,
     limits: CLIENT.limits,
   };

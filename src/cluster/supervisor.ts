@@ -14,10 +14,11 @@ import {
 } from "./control.ts";
 import { type Layout, nodeDirectory, nodeLog } from "./layout.ts";
 import { launchNode, type NodeEnd, type NodeProcess } from "./node-process.ts";
-import { planAdd, portOf } from "./plan.ts";
+import { nameFlag, planAdd, portOf } from "./plan.ts";
 import { requireFreePorts } from "./ports.ts";
 import { identify, type ProcessIdentity } from "./processes.ts";
 import { type ClusterState, type NodeRecord, writeClusterState } from "./state.ts";
+import { unknownNode } from "./unknown-node.ts";
 
 export interface SupervisorSettings {
   readonly layout: Layout;
@@ -118,9 +119,9 @@ async function changeNode(supervision: Supervision, node: Supervised, verb: Node
     case "start":
       return startNode(supervision, node);
     case "pause":
-      return signalNode(node, "SIGSTOP", "running");
+      return signalNode(supervision, node, "SIGSTOP", "running");
     case "resume":
-      return signalNode(node, "SIGCONT", "paused");
+      return signalNode(supervision, node, "SIGCONT", "paused");
     case "retire":
       return retire(supervision, node);
   }
@@ -147,9 +148,17 @@ async function startNode(supervision: Supervision, node: Supervised): Promise<bo
   return true;
 }
 
-function signalNode(node: Supervised, signal: "SIGSTOP" | "SIGCONT", from: "running" | "paused"): boolean {
-  if (node.process === null)
-    throw new RaftqError("USAGE", `${node.record.id} is down: start it with \`raftq cluster start\``);
+function signalNode(
+  { settings }: Supervision,
+  node: Supervised,
+  signal: "SIGSTOP" | "SIGCONT",
+  from: "running" | "paused",
+): boolean {
+  if (node.process === null) {
+    const { id } = node.record;
+    const start = `raftq cluster start ${id}${nameFlag(settings.layout.name)}`;
+    throw new RaftqError("USAGE", `${id} is down. Start it: ${start}.`);
+  }
   if (node.process.state() !== from) return false;
   node.process.signal(signal);
   return true;
@@ -223,11 +232,8 @@ function remember(supervision: Supervision, supervisor: ProcessIdentity | null =
 function find(supervision: Supervision, id: string): Supervised {
   const node = supervision.nodes.find((candidate) => candidate.record.id === id);
   if (node !== undefined) return node;
-  const known = supervision.nodes.map((candidate) => candidate.record.id).join(", ");
-  throw new RaftqError(
-    "UNKNOWN_NODE",
-    `cluster "${supervision.settings.layout.name}" has no node "${id}"; it has ${known}.`,
-  );
+  const known = supervision.nodes.map((candidate) => candidate.record.id);
+  throw unknownNode(supervision.settings.layout, id, known);
 }
 
 function facts(supervision: Supervision): ClusterFacts {

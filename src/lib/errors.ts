@@ -71,6 +71,11 @@ export const ERRORS = {
     "Another process opened this client id later: use another --id for each process.",
   ),
   UNAUTHORISED: rule("final", EXIT.unauthorised, "Use a credential that allows this."),
+  REMOVED: rule(
+    "final",
+    EXIT.refused,
+    "To let this node in as a new one, start it with an empty --data and with --join.",
+  ),
   UNKNOWN_NODE: rule("final", EXIT.usage, "Name a member of this cluster (see `status`)."),
   NO_QUORUM_LEFT: rule("final", EXIT.unhealthy, "This change would leave no majority: start the missing nodes first."),
   NO_QUEUE: rule("final", EXIT.refused, "Use the queue named `default`."),
@@ -91,7 +96,7 @@ export const ERRORS = {
 
   USAGE: rule("local", EXIT.usage, "See --help."),
   UNREACHABLE: rule("local", EXIT.unreachable, "Start the cluster, or give its addresses with --addr."),
-  PORT_IN_USE: rule("local", EXIT.failed, "Choose another --port, or stop the program that uses it."),
+  PORT_IN_USE: rule("local", EXIT.failed, "Choose another port, or stop the program that uses it."),
   NOT_PRIVATE: rule("local", EXIT.refused, "Give it a directory of its own user, or choose another place."),
   UNWRITABLE: rule("local", EXIT.failed, "Give the directory write permission, or choose another --data."),
   DISK_FAILED: rule("local", EXIT.failed, "Check the disk; the node stopped so that nothing unsafe was acknowledged."),

@@ -25,13 +25,30 @@ export interface Writer {
   array(length: number): Writer;
   /** Bytes that are MessagePack already, or those a `binaryHead` announced. */
   raw(value: Uint8Array): Writer;
-  /** The bytes written so far, in memory of their own. */
+  /** Bytes written so far, headroom included. */
+  length(): number;
+  /** Four bytes, not MessagePack: `value`, big-endian, at `at` of what was written; where that ends, behind it. */
+  u32(value: number, at: number): Writer;
+  /** The bytes written so far, in memory of their own. The writer is not used any more. */
   finish(): Uint8Array;
 }
 
-/** `headroom` zero bytes come first: room for a length prefix. */
-export function createWriter(headroom = 0, expectedBytes = 64): Writer {
-  return new GrowingWriter(headroom, expectedBytes);
+/**
+ * `headroom` zero bytes come first: room for a length prefix. One writer at a time writes small messages into memory that all
+ * share; so whoever keeps one open while others write (`isLong`) has memory of its own.
+ */
+export function createWriter(headroom = 0, expectedBytes = 64, isLong = false): Writer {
+  return new GrowingWriter(headroom, expectedBytes, isLong);
+}
+
+const NOTHING = new Uint8Array(0);
+const shared = { bytes: new Uint8Array(4 * 1024), isFree: true };
+/** Above it a copy costs more than a view; below it a view costs more, because its array needs an ArrayBuffer first. */
+const LARGEST_COPY_BYTES = 1_024;
+
+/** `bytes` from `start` to `end`: a view of them, or, where that costs less, a copy. For who only reads it. */
+export function part(bytes: Uint8Array, start: number, end = bytes.length): Uint8Array {
+  return end - start > LARGEST_COPY_BYTES ? bytes.subarray(start, end) : bytes.slice(start, end);
 }
 
 // Classes with plain byte access, because one is made for every message: a set of closures and a DataView for each would be
@@ -40,8 +57,13 @@ class GrowingWriter implements Writer {
   #bytes: Uint8Array;
   #at: number;
 
-  constructor(headroom: number, expectedBytes: number) {
-    this.#bytes = new Uint8Array(headroom + expectedBytes);
+  constructor(headroom: number, expectedBytes: number, isLong: boolean) {
+    const isSmall = headroom + expectedBytes <= shared.bytes.length;
+    if (isSmall && shared.isFree && !isLong) {
+      shared.isFree = false;
+      this.#bytes = shared.bytes;
+      for (let at = 0; at < headroom; at++) this.#bytes[at] = 0;
+    } else this.#bytes = new Uint8Array(headroom + expectedBytes);
     this.#at = headroom;
   }
 
@@ -49,7 +71,14 @@ class GrowingWriter implements Writer {
     if (this.#at + more <= this.#bytes.length) return;
     const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#at + more));
     larger.set(this.#bytes.subarray(0, this.#at));
+    this.#leaveShared();
     this.#bytes = larger;
+  }
+
+  #leaveShared(): boolean {
+    if (this.#bytes !== shared.bytes) return false;
+    shared.isFree = true;
+    return true;
   }
 
   #byte(value: number): void {
@@ -81,7 +110,9 @@ class GrowingWriter implements Writer {
   }
 
   uint(value: number): Writer {
-    assert(Number.isSafeInteger(value) && value >= 0, `a number on the wire is from 0 to 2^53-1, not ${value}`);
+    // Not as an argument: its text would be made for every number that is written.
+    if (!Number.isSafeInteger(value) || value < 0)
+      assert(false, `a number on the wire is from 0 to 2^53-1, not ${value}`);
     if (value < 0x80) this.#byte(value);
     else if (value < 0x100) this.#head(0xcc, value, 1);
     else if (value < 0x1_0000) this.#head(0xcd, value, 2);
@@ -95,7 +126,17 @@ class GrowingWriter implements Writer {
   }
 
   text(value: string): Writer {
-    const encoded = utf8.encode(value);
+    const { length } = value;
+    if (length < 32 && isAscii(value)) {
+      this.#room(1 + length);
+      this.#bytes[this.#at++] = 0xa0 | length;
+      for (let at = 0; at < length; at++) this.#bytes[this.#at++] = value.charCodeAt(at);
+      return this;
+    }
+    return this.#encodedText(utf8.encode(value));
+  }
+
+  #encodedText(encoded: Uint8Array): Writer {
     const { length } = encoded;
     if (length < 32) this.#byte(0xa0 | length);
     else if (length < 0x100) this.#head(0xd9, length, 1);
@@ -130,9 +171,33 @@ class GrowingWriter implements Writer {
     return this;
   }
 
-  finish(): Uint8Array {
-    return this.#bytes.slice(0, this.#at);
+  length(): number {
+    return this.#at;
   }
+
+  u32(value: number, at: number): Writer {
+    assert(at <= this.#at, "a number is written into what is there, or behind it");
+    if (at + 4 > this.#at) {
+      this.#room(4);
+      this.#at = at + 4;
+    }
+    for (let byte = 0; byte < 4; byte++) this.#bytes[at + byte] = value >>> (24 - 8 * byte);
+    return this;
+  }
+
+  finish(): Uint8Array {
+    const isShared = this.#leaveShared();
+    const [bytes, end] = [this.#bytes, this.#at];
+    this.#bytes = NOTHING;
+    // Little would be wasted: no need to copy much.
+    const isTight = !isShared && end > LARGEST_COPY_BYTES && bytes.length - end < end / 8;
+    return isTight ? bytes.subarray(0, end) : bytes.slice(0, end);
+  }
+}
+
+function isAscii(text: string): boolean {
+  for (let at = 0; at < text.length; at++) if (text.charCodeAt(at) >= 0x80) return false;
+  return true;
 }
 
 export interface Reader {
@@ -143,8 +208,10 @@ export interface Reader {
   uint(max?: number): number;
   /** At most `maxBytes` of UTF-8. */
   text(maxBytes: number): string;
-  /** A view of the input, at most `maxBytes`. */
+  /** At most `maxBytes`; good for as long as the input is: a view of it, or a copy where that costs less. */
   binary(maxBytes: number): Uint8Array;
+  /** As `binary`, but always memory of its own. */
+  ownBinary(maxBytes: number): Uint8Array;
   /** The length of an array, from `min` to `max`. */
   array(min: number, max: number): number;
   /** Refuses bytes that were not read. */
@@ -154,6 +221,14 @@ export interface Reader {
 export function createReader(bytes: Uint8Array): Reader {
   return new StrictReader(bytes);
 }
+
+function holdsAt(bytes: Uint8Array, start: number, expected: Uint8Array): boolean {
+  for (let at = 0; at < expected.length; at++) if (bytes[start + at] !== expected[at]) return false;
+  return true;
+}
+
+const LONGEST_NAME_BYTES = 64;
+let lastName = { bytes: NOTHING, text: "" };
 
 class StrictReader implements Reader {
   readonly #bytes: Uint8Array;
@@ -176,10 +251,10 @@ class StrictReader implements Reader {
     throw new Malformed(`expected ${expected}, found type byte ${type} at byte ${this.#at - 1}`);
   }
 
-  #span(length: number, maxBytes: number, what: string): Uint8Array {
+  /** Where it starts. */
+  #span(length: number, maxBytes: number, what: string): number {
     if (length > maxBytes) throw new Malformed(`${what} of ${length} bytes is longer than the ${maxBytes} allowed`);
-    const start = this.#take(length);
-    return this.#bytes.subarray(start, start + length);
+    return this.#take(length);
   }
 
   /** `width` bytes, big-endian. */
@@ -223,9 +298,16 @@ class StrictReader implements Reader {
   }
 
   text(maxBytes: number): string {
-    const raw = this.#span(this.#textLength(), maxBytes, "a text");
+    const start = this.#span(this.#textLength(), maxBytes, "a text");
+    const end = this.#at;
+    const bytes = this.#bytes;
+    // Most texts are the name of one queue, again and again.
+    if (end - start === lastName.bytes.length && holdsAt(bytes, start, lastName.bytes)) return lastName.text;
+    const raw = bytes.slice(start, end);
     try {
-      return strictUtf8.decode(raw);
+      const text = strictUtf8.decode(raw);
+      if (raw.length <= LONGEST_NAME_BYTES) lastName = { bytes: raw, text };
+      return text;
     } catch {
       throw new Malformed("a text is not valid UTF-8");
     }
@@ -241,7 +323,13 @@ class StrictReader implements Reader {
   }
 
   binary(maxBytes: number): Uint8Array {
-    return this.#span(this.#binaryLength(), maxBytes, "a binary");
+    const start = this.#span(this.#binaryLength(), maxBytes, "a binary");
+    return part(this.#bytes, start, this.#at);
+  }
+
+  ownBinary(maxBytes: number): Uint8Array {
+    const start = this.#span(this.#binaryLength(), maxBytes, "a binary");
+    return this.#bytes.slice(start, this.#at);
   }
 
   #binaryLength(): number {

@@ -16,6 +16,7 @@ export function digestOf({ limits, version, appliedIndex, time, jobs, sessions }
   hash = mix(mix(mix(hash, limits.maxSessions), limits.sessionExpiryMs), limits.maxReplies);
   hash = mix(mix(mix(hash, limits.maxReplyBytes), limits.noncesRemembered), limits.maxPayloadBytes);
   hash = mix(mix(mix(hash, limits.maxJobsPerCommand), limits.checkpointEntries), limits.checkpointBytes);
+  hash = mix(mix(hash, limits.maxReadyBytes), limits.maxAnswerBytes);
   return finish(hash) >>> 0;
 }
 

@@ -1,5 +1,6 @@
 // Where do the jobs that wait live? In a chain of pages that only ever grow at the end: a frozen view of it needs no copy.
 import { assert, must } from "../lib/assert.ts";
+import { part } from "../lib/msgpack.ts";
 import { digestOfJob } from "./digest.ts";
 import type { Job } from "./types.ts";
 
@@ -8,6 +9,7 @@ const JOBS_PER_PAGE = 1_024;
 /** Payload bytes after which a page is full as well; a larger job has a page of its own. */
 const BYTES_PER_PAGE = 64 * 1_024;
 const FIRST_PAYLOAD_BYTES = 1_024;
+const SHORT_PAYLOAD_BYTES = 64;
 
 interface Page {
   count: number;
@@ -62,7 +64,10 @@ export function push(jobs: WaitingJobs, encoding: number, source: Uint8Array, st
     larger.set(page.payloads.subarray(0, used));
     page.payloads = larger;
   }
-  page.payloads.set(source.subarray(start, end), used);
+  const { payloads } = page;
+  // A view of a few bytes costs more than they do.
+  if (length <= SHORT_PAYLOAD_BYTES) for (let at = 0; at < length; at++) payloads[used + at] = source[start + at] ?? 0;
+  else payloads.set(source.subarray(start, end), used);
   page.ends[page.count] = used + length;
   page.encodings[page.count] = encoding;
   page.count++;
@@ -86,7 +91,7 @@ function pageWithRoom(jobs: WaitingJobs, length: number): Page {
   return page;
 }
 
-/** The first job, without taking it; null when none waits. Its payload is a view that stays true. */
+/** The first job, without taking it; null when none waits. Its payload stays true. */
 export function first(jobs: WaitingJobs): Job | null {
   if (jobs.count === 0) return null;
   if (jobs.taken === jobs.head.count) {
@@ -97,7 +102,7 @@ export function first(jobs: WaitingJobs): Job | null {
   return {
     id: jobs.nextId - jobs.count,
     encoding: must(head.encodings[taken], "the encoding of a job that waits"),
-    payload: head.payloads.subarray(startOf(head, taken), startOf(head, taken + 1)),
+    payload: part(head.payloads, startOf(head, taken), startOf(head, taken + 1)),
   };
 }
 

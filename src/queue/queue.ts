@@ -269,6 +269,11 @@ function dequeue(queue: Queue, index: number, asked: Extract<Command, { type: "d
   return { type: "dequeued", index, jobs };
 }
 
+/** The oldest job that waits, as the next dequeue will find it; null: there is none. Its payload stays true. */
+export function peek(queue: Queue): Job | null {
+  return first(queue.jobs);
+}
+
 function applyOpen(queue: Queue, entry: EntryFields): AppliedEntry {
   try {
     const result = openSession(queue.sessions, decodeOpen(entry.body), entry.index, queue.time, queue.limits);
@@ -285,6 +290,11 @@ function openedReply(queue: Queue, { id, numberAtOpen }: Session): Uint8Array {
   return encodeReply({ type: "opened", index: id, session: id, lastNumber: numberAtOpen, expiresMs });
 }
 
+/**
+ * Nothing is remembered of a closed session, nor its nonces: clients with generated ids come and go without end, and their number in
+ * the state must not grow with them. So an OPEN of the same process that lay somewhere and comes into the log behind the CLOSE begins
+ * a session once more. Nobody uses that one: it takes one of the places until it expires.
+ */
 function applyClose(queue: Queue, entry: EntryFields): AppliedEntry {
   const found = findSession(queue.sessions, entry.session);
   if (isRefusal(found)) return refuse(entry, found);

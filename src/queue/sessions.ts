@@ -121,11 +121,14 @@ export type Standing =
   | { readonly type: "ahead" }
   | { readonly type: "refused"; readonly refusal: Refusal };
 
+const NEXT: Standing = { type: "next" };
+const AHEAD: Standing = { type: "ahead" };
+
 export function standingOf(session: Session, number: number, command: Uint8Array): Standing {
   const { lastNumber, answeredUpTo } = session;
   if (number < 1) return refused("BAD_REQUEST", "the numbers of a session start at 1");
-  if (number === lastNumber + 1) return { type: "next" };
-  if (number > lastNumber) return { type: "ahead" };
+  if (number === lastNumber + 1) return NEXT;
+  if (number > lastNumber) return AHEAD;
   if (number <= answeredUpTo) {
     return refused(
       "FORGOTTEN",

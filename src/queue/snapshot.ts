@@ -3,6 +3,7 @@
 // A part is [part number, [record…]]. The records of all parts in a row: one header, the sessions in the order of their last
 // use, each followed by its answers, then the jobs in blocks. Nothing in them depends on how the state lies in memory.
 import { createReader, createWriter, Malformed, type Reader } from "../lib/msgpack.ts";
+import { MAX_U48 } from "../lib/u48.ts";
 import { isClientId, MAX_NAME_BYTES, NONCE_BYTES } from "./commands.ts";
 import {
   blocksOf,
@@ -42,6 +43,8 @@ const FIRST_LIMITS_FIELDS = 7;
 const SESSION_FIELDS = 8;
 const ANSWER_FIELDS = 4;
 const JOBS_FIELDS = 5;
+/** Nobody counts so far; from here the counter goes on for centuries before it is no safe integer any more. */
+const MAX_JOB_ID = 2 ** 52;
 /** More than the part's own head, or the heads of a record of jobs, ever need. */
 const HEAD_BYTES = 32;
 
@@ -230,21 +233,32 @@ function readHeader(reader: Reader, fields: number): Restoring {
   const withDigest = format === FORMAT;
   expectFields(fields, withDigest ? HEADER_FIELDS : HEADER_FIELDS - 1);
   const version = reader.uint(STATE_MACHINE_VERSION);
-  const appliedIndex = reader.uint();
-  const time = reader.uint();
+  const appliedIndex = reader.uint(MAX_U48);
+  const time = reader.uint(MAX_U48);
   const sessionCount = reader.uint();
-  const firstId = reader.uint();
-  const jobCount = reader.uint();
+  const firstId = reader.uint(MAX_JOB_ID);
+  const jobCount = reader.uint(MAX_U48);
   const limits = readLimits(reader, withDigest);
   const digest = withDigest ? reader.uint() : null;
-  if (limits.checkpointEntries < 1 || limits.checkpointBytes < 1) throw new Malformed("a snapshot has no checkpoints");
   if (version < 1 || firstId < 1) throw new Malformed("a snapshot's versions and ids start at 1");
+  if (sessionCount > limits.maxSessions)
+    throw new Malformed(
+      `a snapshot says that it holds ${sessionCount} sessions; its own limit is ${limits.maxSessions}`,
+    );
   const sessions = createSessions();
   const jobs = createJobs(firstId);
   return { limits, version, appliedIndex, time, sessionCount, jobCount, digest, sessions, jobs, session: null };
 }
 
+/** Without any of them nothing could ever be executed, or a state would come about that cannot be written. */
 function readLimits(reader: Reader, complete: boolean): QueueLimits {
+  const limits = readLimitFields(reader, complete);
+  for (const [name, limit] of Object.entries(limits))
+    if (limit < 1) throw new Malformed(`a snapshot has the limit ${name} 0`);
+  return limits;
+}
+
+function readLimitFields(reader: Reader, complete: boolean): QueueLimits {
   const fields = complete ? LIMITS_FIELDS : FIRST_LIMITS_FIELDS;
   reader.array(fields, fields);
   const first = {
@@ -267,15 +281,18 @@ function readLimits(reader: Reader, complete: boolean): QueueLimits {
 }
 
 function readSession(restoring: Restoring, reader: Reader): void {
-  const { sessions, limits } = restoring;
+  const { sessions, limits, sessionCount } = restoring;
   expectAllAnswers(restoring);
+  // At once, not at the end: what a snapshot may make us hold is what its header says.
+  if (sessions.present.size >= sessionCount)
+    throw new Malformed(`a snapshot holds more than the ${sessionCount} sessions that its header says`);
   if (restoring.jobs.count > 0) throw new Malformed("a session stands behind the jobs");
   const session: Session = {
     clientId: reader.text(MAX_NAME_BYTES),
     id: reader.uint(restoring.appliedIndex),
-    numberAtOpen: reader.uint(),
-    lastNumber: reader.uint(),
-    answeredUpTo: reader.uint(),
+    numberAtOpen: reader.uint(MAX_U48),
+    lastNumber: reader.uint(MAX_U48),
+    answeredUpTo: reader.uint(MAX_U48),
     answers: [],
     answerBytes: 0,
     usedAt: reader.uint(restoring.time),
@@ -321,8 +338,11 @@ function readOpenings(reader: Reader, max: number): Opening[] {
   return openings;
 }
 
-function readAnswer({ sessions, session }: Restoring, reader: Reader): void {
+function readAnswer({ limits, sessions, session }: Restoring, reader: Reader): void {
   if (session === null || missingAnswers(session) === 0) throw new Malformed("an answer belongs to no number");
+  // As `isWindowFull`: the answer that reaches the limit is still kept, none behind it.
+  if (session.answerBytes >= limits.maxReplyBytes)
+    throw new Malformed(`session ${session.id} keeps more bytes of answers than the limit of ${limits.maxReplyBytes}`);
   const commandBytes = reader.uint();
   const commandCrc = reader.uint(0xffff_ffff);
   const reply = reader.binary(Number.MAX_SAFE_INTEGER).slice();
@@ -346,7 +366,10 @@ function readBlock(restoring: Restoring, reader: Reader): void {
     lengths: reader.binary(Number.MAX_SAFE_INTEGER),
     payloads: reader.binary(Number.MAX_SAFE_INTEGER),
   };
-  const problem = pushBlock(restoring.jobs, block, restoring.limits.maxPayloadBytes);
+  const { jobs, jobCount } = restoring;
+  if (block.encodings.length > jobCount - jobs.count)
+    throw new Malformed(`a snapshot holds more than the ${jobCount} jobs that its header says`);
+  const problem = pushBlock(jobs, block, restoring.limits.maxPayloadBytes);
   if (problem !== null) throw new Malformed(problem);
 }
 

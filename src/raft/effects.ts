@@ -4,7 +4,8 @@
 //   1. step every waiting input, then one `tick`; then `takeEffects` once.
 //   2. `send` may leave at once. `persist` goes to storage; everything in `persist.sendAfter` leaves only when storage
 //      reports that persist durable, and is dropped when its link is gone by then. Then step `persisted` with its seq.
-//   3. at most one persist is in flight: `takeEffects` gives none while one is, and gathers what arrives meanwhile.
+//   3. at most one persist is in flight: `takeEffects` gives none while one is, and gathers what arrives meanwhile. One that
+//      has no space for all of its frames does not wait: step `unwritten`, drop its `sendAfter`, and step `spaceFound` later.
 //   4. `installSnapshot` (replace the applied state by the received snapshot) comes before `committed` (apply in order).
 import type { ErrorCode } from "../lib/errors.ts";
 import type { Draft, Entry } from "./entry.ts";
@@ -20,8 +21,12 @@ export type Outgoing = MessageTo & { readonly link: Link };
 export type Token = number;
 
 export type MembershipChange =
-  /** Let `member` in as a learner; it is promoted to voter when it has caught up. Another incarnation of a known id is swapped in. */
-  { readonly type: "join"; readonly member: Member } | { readonly type: "remove"; readonly ids: readonly NodeId[] };
+  /**
+   * Let `member` in as a learner; it is promoted to voter when it has caught up. Another incarnation of a known id is swapped in.
+   * `comesBack`: it was let in before, so its id is known, or it was removed.
+   */
+  | { readonly type: "join"; readonly member: Member; readonly comesBack: boolean }
+  | { readonly type: "remove"; readonly ids: readonly NodeId[] };
 
 export type Input =
   /** `now`: monotonic milliseconds; `wall`: Unix milliseconds, for people. The inbox is drained before a tick judges timers. */
@@ -29,9 +34,18 @@ export type Input =
   | { readonly type: "message"; readonly from: MemberId; readonly link: Link; readonly message: RaftMessage }
   | { readonly type: "propose"; readonly token: Token; readonly draft: Draft }
   | { readonly type: "persisted"; readonly seq: number }
-  /** The snapshot of our own state at `meta.index` has its parts, manifest and directory synced; it does not count yet. */
+  /** That persist ended without space: all of it is durable but the entries from `entriesFrom` on, and, if so said, its snapshot. */
+  | {
+      readonly type: "unwritten";
+      readonly seq: number;
+      readonly entriesFrom: LogIndex | null;
+      readonly snapshot: boolean;
+    }
+  /** There is space again for what was not written. */
+  | { readonly type: "spaceFound" }
+  /** The snapshot of our own state at `meta.index` has its parts, manifest and directory durable; it does not count yet. */
   | { readonly type: "snapshotSaved"; readonly meta: SnapshotMeta }
-  /** One received part was stored and synced (asked for by `storePart`). */
+  /** One received part is durable (asked for by `storePart`). */
   | {
       readonly type: "partStored";
       readonly from: MemberId;
@@ -106,7 +120,7 @@ export interface Effects {
     readonly meta: SnapshotMeta;
     readonly part: number;
   }[];
-  /** Received parts to store; `partStored` follows when they are synced. */
+  /** Received parts to store; `partStored` follows when they are durable. */
   readonly storeParts: readonly {
     readonly from: MemberId;
     readonly link: Link;

@@ -15,6 +15,18 @@ function armHasty(state: RaftState): void {
   state.electionWait = state.settings.random.between(0, state.settings.heartbeatMs);
 }
 
+/**
+ * At a start. Where no leader can live there is no silence to wait for: a sole voter is its own majority, and in a cluster that was
+ * just founded nobody has ever led, so the first of its voters asks at once, for all.
+ */
+export function armFirstElection(state: RaftState): void {
+  const [first, ...others] = state.members.voters;
+  const isSole = others.length === 0 && state.members.outgoing.length === 0;
+  const isFresh = state.log.lastIndex === 1 && state.currentTerm === 1 && state.votedFor === null;
+  if (first === state.self && (isSole || isFresh)) armHasty(state);
+  else armElection(state);
+}
+
 /** The leader of this term spoke, whatever it said: also an AppendEntries that is refused shows that it lives. */
 export function hearLeader(state: RaftState): void {
   state.leaderHeard = true;
@@ -27,10 +39,15 @@ function leaderLives(state: RaftState): boolean {
   return state.leaderHeard || state.now - state.leaderHeardAt < state.settings.electionMinMs;
 }
 
-/** May it stand for election? A node without a configuration, a learner, or one whose disk hangs may not. */
+/** May it stand for election? A node without a configuration, a learner, or one whose disk hangs or has been full for long may not. */
 function promotable(state: RaftState): boolean {
   if (state.role === "leader" || !standsForElection(state)) return false;
-  return state.inflight === null || state.now - state.inflight.since < state.settings.electionMaxMs;
+  return logStandsStillFor(state) < state.settings.electionMaxMs;
+}
+
+/** Milliseconds for which the disk has not answered, or has had no space. */
+function logStandsStillFor({ now, inflight, noSpace }: RaftState): number {
+  return Math.max(0, now - Math.min(inflight?.since ?? Infinity, noSpace?.since ?? Infinity));
 }
 
 export function tickElection(state: RaftState): void {
@@ -186,7 +203,7 @@ export function onLeaderGone(state: RaftState, leader: MemberId): void {
   armHasty(state);
 }
 
-/** A leader that no majority answers, or whose own disk or loop stood still, cannot lead (CheckQuorum; hung fsync; SIGSTOP). */
+/** A leader that no majority answers, or whose own disk or loop stood still, cannot lead (CheckQuorum; hung write; SIGSTOP). */
 export function tickLeaderDoubts(state: RaftState, sinceLastTick: number): void {
   const { leadership, progress, settings, now } = state;
   if (leadership === null) return;
@@ -196,8 +213,10 @@ export function tickLeaderDoubts(state: RaftState, sinceLastTick: number): void 
     stepDown(state, `it stood still for ${formatDuration(sinceLastTick)}, and the others have a leader by now`);
     return;
   }
-  if (state.inflight !== null && now - state.inflight.since > limit) {
-    stepDown(state, `own disk has not answered for ${formatDuration(now - state.inflight.since)}`);
+  const stillFor = logStandsStillFor(state);
+  if (stillFor > limit) {
+    const why = state.noSpace === null ? "has not answered" : "has had no space for the log";
+    stepDown(state, `own disk ${why} for ${formatDuration(stillFor)}`);
     return;
   }
   let heard = 0;

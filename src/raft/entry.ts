@@ -1,6 +1,8 @@
 // What is one log entry, byte for byte? A portable record, identical on every node, encoded once and carried everywhere.
 import { assert } from "../lib/assert.ts";
-import { crc32 } from "../lib/crc32.ts";
+import { crc32Behind } from "../lib/crc32.ts";
+import { part } from "../lib/msgpack.ts";
+import { MAX_U48 } from "../lib/u48.ts";
 import type { LogIndex, Term } from "./types.ts";
 
 /** Record kinds. All are reserved from the first format version; a kind this build does not know stops the node. */
@@ -52,7 +54,6 @@ const AT_ANSWERED = 46; // u48
 export const RECORD_HEADER_BYTES = 52;
 
 const TWO_32 = 0x1_0000_0000;
-const MAX_U48 = 0xffff_ffff_ffff;
 
 // Plain byte access instead of a DataView: a view would give every record of the log an ArrayBuffer object of its own.
 
@@ -99,22 +100,22 @@ export function encodeEntry(stamp: Stamp, draft: Draft): Entry {
   writeU48(record, AT_NUMBER, draft.number);
   writeU48(record, AT_ANSWERED, draft.answeredUpTo);
   record.set(draft.body, RECORD_HEADER_BYTES);
-  writeU32(record, AT_CRC, crc32(record.subarray(AT_INDEX)));
+  writeU32(record, AT_CRC, crc32Behind(record, AT_INDEX));
   return { index: stamp.index, term: stamp.term, kind: draft.kind, record };
 }
 
 export type DecodedEntry =
   { readonly ok: true; readonly entry: Entry; readonly end: number } | { readonly ok: false; readonly why: string };
 
-/** The record that starts at `at`; `entry.record` is a view of `bytes`. Checks length, checksum and kind; never throws. */
+/** The record that starts at `at`, in memory of its own. Checks length, checksum and kind; never throws. */
 export function decodeEntry(bytes: Uint8Array, at: number): DecodedEntry {
   if (bytes.length - at < RECORD_HEADER_BYTES) return { ok: false, why: "a record is cut off inside its header" };
   const length = readU32(bytes, at + AT_LENGTH);
   if (length < RECORD_HEADER_BYTES || length > bytes.length - at) {
     return { ok: false, why: `a record claims ${length} bytes where ${bytes.length - at} are left` };
   }
-  const record = bytes.subarray(at, at + length);
-  if (crc32(record.subarray(AT_INDEX)) !== readU32(record, AT_CRC)) {
+  const record = bytes.slice(at, at + length);
+  if (crc32Behind(record, AT_INDEX) !== readU32(record, AT_CRC)) {
     return { ok: false, why: "a record's checksum does not match its bytes" };
   }
   const kindByte = byteAt(record, AT_KIND);
@@ -127,7 +128,7 @@ export function decodeEntry(bytes: Uint8Array, at: number): DecodedEntry {
   };
 }
 
-/** All fields of an entry whose record was checked by `decodeEntry` or made by `encodeEntry`. `body` is a view. */
+/** All fields of an entry whose record was checked by `decodeEntry` or made by `encodeEntry`. `body` may be a view. */
 export function fieldsOf(entry: Entry): RecordFields {
   const { record } = entry;
   return {
@@ -140,7 +141,7 @@ export function fieldsOf(entry: Entry): RecordFields {
     session: readU48(record, AT_SESSION),
     number: readU48(record, AT_NUMBER),
     answeredUpTo: readU48(record, AT_ANSWERED),
-    body: record.subarray(RECORD_HEADER_BYTES),
+    body: part(record, RECORD_HEADER_BYTES),
   };
 }
 

@@ -14,6 +14,8 @@ import type { Leadership, RaftState } from "./state.ts";
 import { bestFollower } from "./transfer.ts";
 import { memberId, type Configuration, type Member, type MemberId, type NodeId } from "./types.ts";
 
+type Join = Extract<MembershipChange, { readonly type: "join" }>;
+
 /** An earlier incarnation must have been silent for this many election timeouts before another may take its place. */
 const SILENT_TIMEOUTS = 10;
 
@@ -30,7 +32,7 @@ export function onChange(state: RaftState, token: Token, change: MembershipChang
   }
   switch (change.type) {
     case "join":
-      return join(state, leadership, token, change.member);
+      return join(state, leadership, token, change);
     case "remove":
       return remove(state, leadership, token, change.ids);
     default:
@@ -58,7 +60,7 @@ function change(state: RaftState, configuration: Configuration): void {
   addProgress(state);
 }
 
-function join(state: RaftState, leadership: Leadership, token: Token, member: Member): void {
+function join(state: RaftState, leadership: Leadership, token: Token, { member, comesBack }: Join): void {
   const { configuration } = state;
   const id = memberId(member);
   const present = [...configuration.voters, ...configuration.learners].find((other) => memberId(other) === id);
@@ -69,6 +71,10 @@ function join(state: RaftState, leadership: Leadership, token: Token, member: Me
   if (present !== undefined) {
     leadership.changeToken = token;
     change(state, withAddress(configuration, id, member.address));
+    return;
+  }
+  if (comesBack && !names(configuration, member.id)) {
+    refuse(state, token, "REMOVED", `${member.id} is no member of this cluster any more: it was removed`);
     return;
   }
   const earlier = configuration.voters.find((voter) => voter.id === member.id);
@@ -135,11 +141,15 @@ function withLearner(configuration: Configuration, member: Member, replaces: Mem
 
 function remove(state: RaftState, leadership: Leadership, token: Token, ids: readonly NodeId[]): void {
   const { configuration } = state;
-  const known = [...configuration.voters, ...configuration.learners].map((member) => member.id);
-  const unknown = ids.filter((id) => !known.includes(id));
+  const unknown = ids.filter((id) => !state.configurations.some((earlier) => names(earlier.configuration, id)));
   if (unknown.length > 0 || ids.length === 0) {
     const message = ids.length === 0 ? "no node is named" : `${unknown.join(", ")}: no member of this cluster`;
     refuse(state, token, "UNKNOWN_NODE", message);
+    return;
+  }
+  if (!ids.some((id) => names(configuration, id))) {
+    // Asked for again, because the first answer was lost.
+    state.gathered.changed.push({ token, ok: true, index: state.configurationIndex });
     return;
   }
   const voters = configuration.voters.filter((voter) => !ids.includes(voter.id));
@@ -164,6 +174,10 @@ function remove(state: RaftState, leadership: Leadership, token: Token, ids: rea
   leadership.changeToken = token;
   const outgoing = voters.length === configuration.voters.length ? [] : configuration.voters;
   change(state, { voters, outgoing, learners });
+}
+
+function names({ voters, outgoing, learners }: Configuration, id: NodeId): boolean {
+  return [voters, outgoing, learners].some((members) => members.some((member) => member.id === id));
 }
 
 function answersLately(state: RaftState, id: MemberId): boolean {

@@ -1,10 +1,10 @@
 // When may a message leave, and what goes to disk next? Nothing that claims a term, a vote or an entry leaves before it is durable.
 import { assert } from "../lib/assert.ts";
-import type { Link, Outgoing, Persist } from "./effects.ts";
+import type { Input, Link, Persist } from "./effects.ts";
 import type { Entry } from "./entry.ts";
 import { compact, slice } from "./log.ts";
 import type { RaftMessage } from "./messages.ts";
-import type { RaftState, SnapshotToPersist, Waiting } from "./state.ts";
+import type { InflightPersist, RaftState, SnapshotToPersist, Waiting } from "./state.ts";
 import type { LogIndex, MemberId } from "./types.ts";
 
 /** Our own link to a member, as opposed to the connection a request came on. */
@@ -49,32 +49,43 @@ export function takePersist(state: RaftState): Persist | null {
   const hardState = hardStatePending(state) ? { currentTerm: state.currentTerm, votedFor: state.votedFor } : null;
   const snapshot = nextSnapshot(state);
   const { log } = state;
+  const isReset = snapshot !== null && snapshot.reset;
   // A reset kills everything earlier in the log: entries behind it go with the next write, so their order is never in doubt.
-  const withEntries = snapshot === null || !snapshot.reset;
+  if (isReset) log.handedIndex = Math.max(log.handedIndex, snapshot.meta.index);
+  const withEntries = state.noSpace === null && !isReset;
   const hasEntries = withEntries && log.handedIndex < log.lastIndex;
   if (hardState === null && snapshot === null && !hasEntries) return null;
   const entries = hasEntries ? slice(log, log.handedIndex + 1, log.lastIndex) : NO_ENTRIES;
-  const upTo = withEntries ? log.lastIndex : log.handedIndex;
-  log.handedIndex = upTo;
+  if (withEntries) log.handedIndex = log.lastIndex;
+  // A write without either vouches for nothing new: an installed snapshot that had no space is still to be written.
+  const upTo = withEntries || isReset ? log.handedIndex : log.durableIndex;
   const seq = state.nextSeq++;
-  state.inflight = { seq, since: state.now, upTo, hardState, snapshot };
-  return { seq, hardState, entries, snapshot, sendAfter: takeWaiting(state, upTo) };
+  const waiting = takeWaiting(state, upTo);
+  state.inflight = { seq, since: state.now, upTo, hardState, snapshot, waiting };
+  return { seq, hardState, entries, snapshot, sendAfter: waiting.map(({ out }) => out) };
 }
 
-/** An own snapshot counts only when the log it stands for is durable: recovery never finds a log that ends below it. */
+/**
+ * An own snapshot counts only when the log it stands for is durable: recovery never finds a log that ends below it. A log without
+ * space does not get there: then the snapshot takes its place, as one from the leader does, and what it frees lets the log go on.
+ */
 function nextSnapshot(state: RaftState): SnapshotToPersist | null {
+  const { log, noSpace } = state;
   const next = state.snapshotsToPersist[0];
-  if (next === undefined || (!next.reset && next.meta.index > state.log.durableIndex)) return null;
+  if (next === undefined || noSpace?.snapshots === true) return null;
+  const isAhead = next.meta.index > log.durableIndex;
+  if (!next.reset && isAhead && noSpace === null) return null;
   state.snapshotsToPersist.shift();
-  return next;
+  if (next.reset || noSpace === null) return next;
+  return { meta: next.meta, reset: isAhead, keepFrom: next.meta.index + 1 };
 }
 
 /** What may leave together with a write that makes everything up to `upTo` durable. */
-function takeWaiting(state: RaftState, upTo: LogIndex): Outgoing[] {
-  const after: Outgoing[] = [];
+function takeWaiting(state: RaftState, upTo: LogIndex): readonly Waiting[] {
+  const after: Waiting[] = [];
   const kept: Waiting[] = [];
   for (const waiting of state.waiting) {
-    if (waiting.needIndex <= upTo) after.push(waiting.out);
+    if (waiting.needIndex <= upTo) after.push(waiting);
     else kept.push(waiting);
   }
   state.waiting = kept;
@@ -85,10 +96,38 @@ function takeWaiting(state: RaftState, upTo: LogIndex): Outgoing[] {
 export function releaseWaiting(state: RaftState): void {
   if (state.waiting.length === 0 || hardStatePending(state)) return;
   const ready = takeWaiting(state, state.log.durableIndex);
-  for (const out of ready) state.gathered.send.push(out);
+  for (const { out } of ready) state.gathered.send.push(out);
 }
 
 export function persisted(state: RaftState, seq: number): void {
+  const { snapshot } = endPersist(state, seq);
+  if (snapshot !== null) count(state, snapshot);
+}
+
+/**
+ * The disk is full. What was not written waits here, not in storage: terms and votes go on without it, and so does a snapshot,
+ * which may be what gives space back.
+ */
+export function unwritten(state: RaftState, ended: Extract<Input, { type: "unwritten" }>): void {
+  const { inflight, log } = state;
+  const { seq, entriesFrom } = ended;
+  assert(inflight !== null && inflight.seq === seq, `persist ${seq} is the one in flight`);
+  // A snapshot's frame comes first: without it nothing was written.
+  if (ended.snapshot) inflight.upTo = log.durableIndex;
+  else if (entriesFrom !== null) inflight.upTo = Math.min(inflight.upTo, entriesFrom - 1);
+  const { snapshot, waiting } = endPersist(state, seq);
+  log.handedIndex = Math.max(log.durableIndex, log.firstIndex - 1);
+  // What was said in an earlier term is void.
+  state.waiting.unshift(...waiting.filter(({ out }) => out.message.term >= state.currentTerm));
+  state.noSpace = { since: state.noSpace?.since ?? state.now, snapshots: ended.snapshot };
+  if (snapshot === null) return;
+  if (!ended.snapshot) return count(state, snapshot);
+  // A later one stands for it as well; but only a reset leads to a log that begins behind it.
+  const [next] = state.snapshotsToPersist;
+  if (next === undefined || (snapshot.reset && !next.reset)) state.snapshotsToPersist.unshift(snapshot);
+}
+
+function endPersist(state: RaftState, seq: number): InflightPersist {
   const { inflight, log } = state;
   assert(inflight !== null && inflight.seq === seq, `persist ${seq} is the one in flight`);
   state.inflight = null;
@@ -97,8 +136,12 @@ export function persisted(state: RaftState, seq: number): void {
     log.durableIndex = inflight.upTo;
     if (state.leadership !== null) state.leadership.matchMoved = true;
   }
-  const { snapshot } = inflight;
-  if (snapshot === null) return;
+  return inflight;
+}
+
+/** It is durable, and stands for the entries up to its index. */
+function count(state: RaftState, snapshot: SnapshotToPersist): void {
+  const { log } = state;
   if (state.snapshot === null || snapshot.meta.index > state.snapshot.index) {
     state.snapshot = snapshot.meta;
     // Only the last configuration at or below the snapshot still matters.

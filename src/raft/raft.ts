@@ -3,6 +3,7 @@ import { assert, must, unreachable } from "../lib/assert.ts";
 import { appendDraft, nameOf, standsForElection, useLatestConfiguration } from "./append.ts";
 import type { Effects, Input, Token } from "./effects.ts";
 import {
+  armFirstElection,
   askForVote,
   onLeaderGone,
   onRequestVote,
@@ -18,7 +19,7 @@ import { checkStep } from "./invariants.ts";
 import { entryAt, termAt } from "./log.ts";
 import { driveMembership, onChange, onProbe, onProbeReply } from "./membership.ts";
 import type { RaftMessage } from "./messages.ts";
-import { persisted, releaseWaiting, takePersist } from "./outbox.ts";
+import { persisted, releaseWaiting, takePersist, unwritten } from "./outbox.ts";
 import { loseLink, type Progress } from "./progress.ts";
 import { onRead, serveReads } from "./reads.ts";
 import { recoverState } from "./recovery.ts";
@@ -69,7 +70,7 @@ export function createRaft(settings: RaftSettings): Raft {
   };
   useLatestConfiguration(raft);
   raft.gathered = nothingGathered();
-  armElection(raft);
+  armFirstElection(raft);
   startElectionTimer(raft);
   checkStep(raft);
   return raft;
@@ -89,6 +90,12 @@ export function step(raft: Raft, input: Input): void {
       break;
     case "persisted":
       persisted(state, input.seq);
+      break;
+    case "unwritten":
+      unwritten(state, input);
+      break;
+    case "spaceFound":
+      state.noSpace = null;
       break;
     case "snapshotSaved":
       onSnapshotSaved(state, input.meta);

@@ -43,6 +43,7 @@ export function recoverState(settings: RaftSettings): RaftState {
     linksDown: new Set(),
     durable: hardState,
     inflight: null,
+    noSpace: null,
     nextSeq: 1,
     snapshotsToPersist: [],
     waiting: [],

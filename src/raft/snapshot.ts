@@ -53,8 +53,13 @@ export function onInstallSnapshot(state: RaftState, from: MemberId, link: Link, 
     state.verifiedIndex = Math.max(state.verifiedIndex, meta.index);
     commitTo(state, meta.index);
   }
-  if (meta.index <= state.commitIndex) acknowledge(state, from, link, meta, parts, state.commitIndex);
+  if (!isWanted(state, meta)) acknowledge(state, from, link, meta, parts, state.commitIndex);
   else state.gathered.storeParts.push({ from, link, meta, manifest, part, parts, bytes });
+}
+
+/** It leads further; or the disk has no space for the entries that it stands for, which then need none. */
+function isWanted({ commitIndex, noSpace, log }: RaftState, meta: SnapshotMeta): boolean {
+  return meta.index > commitIndex || (noSpace !== null && meta.index > log.durableIndex);
 }
 
 /** The position: everything up to `matchIndex` is here, and durable before this leaves. */
@@ -81,7 +86,7 @@ export function onPartStored(state: RaftState, stored: Extract<Input, { type: "p
   const { from, link, meta, nextPart, parts } = stored;
   // The leadership that sent it may be over; the next leader starts its own transfer.
   if (state.leader !== from || state.role === "leader") return;
-  if (meta.index > state.commitIndex) {
+  if (isWanted(state, meta)) {
     if (nextPart < parts) {
       send(state, from, link, {
         type: "InstallSnapshotReply",
@@ -92,7 +97,8 @@ export function onPartStored(state: RaftState, stored: Extract<Input, { type: "p
       });
       return;
     }
-    install(state, meta);
+    if (meta.index > state.commitIndex) install(state, meta);
+    else onSnapshotSaved(state, meta);
   }
   acknowledge(state, from, link, meta, parts, state.commitIndex);
 }

@@ -87,6 +87,8 @@ export interface RaftState {
   /** The hard state that storage has confirmed. */
   durable: HardState;
   inflight: InflightPersist | null;
+  /** Storage had no space for entries, and has not said yet that there is some. */
+  noSpace: NoSpace | null;
   nextSeq: number;
   /** Stored snapshots that do not count yet, oldest first. */
   snapshotsToPersist: SnapshotToPersist[];
@@ -160,6 +162,14 @@ export interface InflightPersist {
   upTo: LogIndex;
   readonly hardState: HardState | null;
   readonly snapshot: SnapshotToPersist | null;
+  /** What leaves when it is durable; what comes back when it was not written. */
+  readonly waiting: readonly Waiting[];
+}
+
+export interface NoSpace {
+  readonly since: number;
+  /** Not even for the frame of a snapshot. */
+  readonly snapshots: boolean;
 }
 
 export type SnapshotToPersist = NonNullable<Persist["snapshot"]>;

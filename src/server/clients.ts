@@ -3,7 +3,7 @@ import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { encodeOpen, encodeTouch, isClientId, needsNoRoom } from "../queue/commands.ts";
-import { findOpen, hasSession, isCheckpoint, lookUp } from "../queue/queue.ts";
+import { findOpen, hasSession, isCheckpoint, lookUp, peek } from "../queue/queue.ts";
 import { hasRoom, votersWithRoom } from "../raft/room.ts";
 import { nodeIdOf } from "../raft/types.ts";
 import type { ClientMessage, Request, ServerMessage } from "../wire/protocol.ts";
@@ -15,6 +15,9 @@ import { type NodeFacts, leaderAddressOf, logPageOf, statusOf } from "./status.t
 
 const NOTHING = new Uint8Array(0);
 const OVERLOADED_RETRY_MS = 10;
+const UNREAD = failure("OVERLOADED", "earlier answers on this connection wait to be read", {
+  retryAfterMs: OVERLOADED_RETRY_MS,
+});
 /** A change of leader restarts the interval, so several must fit into one expiry. */
 const TOUCHES_PER_EXPIRY = 8;
 
@@ -23,8 +26,9 @@ export interface ClientLimits extends InFlightLimits {
   readonly maxSessionsPerConnection: number;
   /** A request waits this long for an election to end before it is answered NO_LEADER. */
   readonly noLeaderWaitMs: number;
-  /** How often a leader makes a checkpoint while a member's disk is nearly full. */
-  readonly lowDiskCheckpointMs: number;
+  /** How often a leader makes a checkpoint when a snapshot needs one, and otherwise. */
+  readonly neededCheckpointMs: number;
+  readonly checkpointMs: number;
 }
 
 /** One connection of a client: what it asked and is not answered yet. */
@@ -51,20 +55,29 @@ export interface Clients {
   waiting(): number;
 }
 
-export function createClients(replica: Replica, facts: NodeFacts, limits: ClientLimits): Clients {
+/** `refused`: for the node's log. */
+export function createClients(
+  replica: Replica,
+  facts: NodeFacts,
+  limits: ClientLimits,
+  refused: (text: string) => void,
+): Clients {
   const visitors = new Map<Connection, Visitor>();
   let requests: Asked[] = [];
   /** Requests that wait for this node to be ready to lead, or for an election to end. */
   let parked: Asked[] = [];
   let parkedTimer = false;
-  /** Log pages that wait for the next turn, and those made in this one. */
+  /** Log pages and large jobs that wait for the next turn, and those made in this one. */
   let laterPages: Asked[] = [];
   let pages = 0;
+  /** As of this turn: raft learns of room by messages only. */
+  let isRoom = true;
   const inFlight = createInFlight(limits);
   const underWay = createUnderWay<Asked>(OVERLOADED_RETRY_MS, settleOutcome);
   const touched = new Set<Connection>();
   const touchIntervalMs = replica.queue().limits.sessionExpiryMs / TOUCHES_PER_EXPIRY;
-  let nextCheckpointAt = 0;
+  let neededCheckpointFrom = 0;
+  let checkpointFrom = facts.clock.now() + limits.checkpointMs;
   let nextTouchAt = facts.clock.now() + touchIntervalMs;
 
   const release = ({ visitor, bytes }: Asked): void => inFlight.leave(visitor.waiting, bytes);
@@ -103,6 +116,7 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
   }
 
   function request(asked: Asked, message: Request): void {
+    if (message.session > replica.appliedIndex()) return requestOfUnknown(asked, message);
     const found = lookUp(replica.queue(), message.session, message.number, message.command);
     // Numbers that are no sessions could be any number of them.
     if (found.type !== "refused") keepAlive(asked.visitor, message.session);
@@ -114,6 +128,20 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
       case "next":
         return proposeNext(asked, message, found.lastNumber);
     }
+  }
+
+  /**
+   * A session is the index of its OPEN, and this node has not applied so far: nobody opened it, or the next leader did, which this
+   * one has not heard of yet. To say that it is over would end a client for good, so a majority is asked first.
+   */
+  function requestOfUnknown(asked: Asked, { session, number, command }: Request): void {
+    replica.read((why) => {
+      if (why !== null) return refuse(asked, withRetry(why));
+      const found = lookUp(replica.queue(), session, number, command);
+      if (found.type === "refused") return refuse(asked, found.failure);
+      parked.push(asked);
+      replica.wake();
+    });
   }
 
   /** The sessions used last; more than the limit are kept alive by their own requests only. */
@@ -128,7 +156,7 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     const place = underWay.enter(asked, message, lastNumber);
     if (place.type === "refused") return refuse(asked, place.failure);
     if (place.type === "waits") return;
-    if (!hasRoom(replica.raft) && !needsNoRoom(message.command)) {
+    if (!isRoom && !needsNoRoom(message.command)) {
       const why = diskFull("enqueues are refused until space is freed there or jobs are taken out; dequeues pass");
       return place.waiter.settle({ type: "failed", failure: why });
     }
@@ -150,7 +178,7 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
         const known = findOpen(replica.queue(), message.clientId, message.nonce);
         if (known !== null)
           return answer(asked, { type: "reply", frameId: message.frameId, duplicate: true, reply: known });
-        if (!hasRoom(replica.raft) && !hasSession(replica.queue(), message.clientId)) {
+        if (!isRoom && !hasSession(replica.queue(), message.clientId)) {
           const who =
             "no new client is let in until space is freed there; clients with a session, by their id, can dequeue";
           return refuse(asked, diskFull(who));
@@ -164,12 +192,13 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
         return replica.propose(draft, { settle: (outcome) => settleOutcome(asked, outcome) });
       }
       case "status":
+      case "peek":
       case "log":
         return replica.read((why) => (why === null ? show(asked) : refuse(asked, withRetry(why))));
       case "trace":
         return show(asked);
       case "join":
-        return replica.change({ type: "join", member: message.member }, (result) => done(asked, result));
+        return join(asked, message);
       case "remove":
         return replica.change({ type: "remove", ids: message.ids }, (result) => done(asked, result));
       case "transfer":
@@ -179,8 +208,18 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     }
   }
 
+  function join(asked: Asked, { member, comesBack }: Extract<ClientMessage, { readonly type: "join" }>): void {
+    const change = (): void => replica.change({ type: "join", member, comesBack }, (result) => done(asked, result));
+    if (!comesBack) return change();
+    // Somebody who was let in by the next leader must not hear REMOVED from one that is not known to be deposed yet.
+    replica.read((why) => (why === null ? change() : refuse(asked, withRetry(why))));
+  }
+
   function done(asked: Asked, result: number | Failure): void {
-    if (isFailure(result)) return refuse(asked, withRetry(result));
+    if (isFailure(result)) {
+      if (result.code === "REMOVED") refused(result.message);
+      return refuse(asked, withRetry(result));
+    }
     answer(asked, { type: "done", frameId: asked.message.frameId, index: result, clusterId: facts.clusterId });
   }
 
@@ -191,18 +230,40 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     return why;
   }
 
+  /** Making a page for nobody, or many at once, would hold up everybody else. */
+  function isTooMuchNow(asked: Asked, cost: number): boolean {
+    if (asked.visitor.gone) release(asked);
+    else if (pages >= limits.maxLogPagesPerTurn) laterPages.push(asked);
+    else {
+      pages += cost;
+      return false;
+    }
+    return true;
+  }
+
   /** Answers from this node's present state. */
   function show(asked: Asked): void {
-    const { visitor, message } = asked;
+    const { message } = asked;
     const { frameId } = message;
     switch (message.type) {
       case "status":
         return answer(asked, { type: "statusAnswer", frameId, status: statusOf(replica, facts) });
+      case "peek": {
+        // A job is shown as it would be taken: from a state that may be wrong neither.
+        const dispute = replica.digests.dispute();
+        if (dispute !== null) return refuse(asked, dispute);
+        const queue = replica.queue();
+        const job = peek(queue);
+        const bytes = job?.payload.length ?? 0;
+        if (bytes > SERVER.largePeekBytes) {
+          if (isTooMuchNow(asked, Math.ceil(bytes / facts.maxLogPageBytes))) return;
+          if (asked.visitor.connection.pending() > SERVER.maxUnreadPeekBytes) return refuse(asked, UNREAD);
+        }
+        const peeked = { job, ready: queue.ready, appliedIndex: replica.appliedIndex() };
+        return answer(asked, { type: "peekAnswer", frameId, peeked });
+      }
       case "log": {
-        // Making a page for nobody, or many at once, would hold up everybody else.
-        if (visitor.gone) return release(asked);
-        if (pages >= limits.maxLogPagesPerTurn) return void laterPages.push(asked);
-        pages++;
+        if (isTooMuchNow(asked, 1)) return;
         const page = logPageOf(replica, facts, message.from, message.to);
         return answer(asked, { type: "logAnswer", frameId, page });
       }
@@ -245,16 +306,17 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
   function route(asked: Asked): void {
     if (isLocal(asked.message)) return show(asked);
     const { raft } = replica;
-    if (raft.role === "leader") {
-      if (leadsNow()) whileLeading(asked);
-      else parked.push(asked);
-    } else if (raft.leader !== null || facts.clock.now() >= asked.arrivedAt + limits.noLeaderWaitMs) {
-      refuse(asked, notLeading());
-    } else {
+    if (leadsNow()) whileLeading(asked);
+    else if (raft.role === "leader") parked.push(asked);
+    else if (raft.leader === null ? isLate(asked) : raft.transfer === null) refuse(asked, notLeading());
+    else {
+      // After a handover whoever asked for it hears first that it is done: refused before, it would ask the next leader again.
       parked.push(asked);
       wakeForParked();
     }
   }
+
+  const isLate = ({ arrivedAt }: Asked): boolean => facts.clock.now() >= arrivedAt + limits.noLeaderWaitMs;
 
   /** One timer for all: they are looked at again in every turn anyway. */
   function wakeForParked(): void {
@@ -280,13 +342,16 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
     replica.propose({ kind: "touch", session: 0, number: 0, answeredUpTo: 0, body }, { settle: () => {} });
   }
 
-  /** A disk that has little room is helped by a snapshot, which stands for a checkpoint: it need not wait for the next one. */
+  /** A snapshot, which shortens the log, stands for a checkpoint: it need not wait for the next one that the entries bring. */
   function makeCheckpoint(): void {
     const { raft } = replica;
+    if (!replica.isReadyLeader() || isCheckpoint(replica.queue())) return;
     const now = facts.clock.now();
-    const isLow = facts.isTight() || raft.progress.values().some(({ diskLow }) => diskLow);
-    if (!isLow || !replica.isReadyLeader() || isCheckpoint(replica.queue()) || now < nextCheckpointAt) return;
-    nextCheckpointAt = now + limits.lowDiskCheckpointMs;
+    if (now < neededCheckpointFrom) return;
+    const isNeeded = facts.needsCheckpoint() || raft.progress.values().some(({ diskLow }) => diskLow);
+    if (!isNeeded && now < checkpointFrom) return;
+    neededCheckpointFrom = now + limits.neededCheckpointMs;
+    checkpointFrom = now + limits.checkpointMs;
     const draft = { kind: "tick", session: 0, number: 0, answeredUpTo: 0, body: NOTHING } as const;
     replica.propose(draft, { settle: () => {} });
   }
@@ -300,6 +365,7 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
       laterPages = [];
       for (const asked of late) show(asked);
       if (requests.length === 0 && parked.length === 0) return;
+      isRoom = hasRoom(replica.raft);
       // Those that were parked came first.
       const earlier = parked;
       const fresh = requests;
@@ -325,7 +391,7 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
       return (message) => {
         const bytes = message.type === "request" ? message.command.length : 0;
         const why = inFlight.enter(visitor.waiting, bytes);
-        const asked = { visitor, arrivedAt: facts.clock.now(), message: why === null ? kept(message) : message, bytes };
+        const asked = { visitor, arrivedAt: facts.clock.now(), message, bytes };
         replica.wake();
         if (why !== null) return refuse(asked, failure("OVERLOADED", why, { retryAfterMs: OVERLOADED_RETRY_MS }));
         requests.push(asked);
@@ -348,11 +414,4 @@ export function createClients(replica: Replica, facts: NodeFacts, limits: Client
 /** Would enter the log, or may be answered by what once entered it. */
 function isWrite({ type }: ClientMessage): boolean {
   return type === "request" || type === "open" || type === "close";
-}
-
-/** A decoded message's bytes are views of the connection's buffer; it waits for the turn, so it needs its own. */
-function kept(message: ClientMessage): ClientMessage {
-  if (message.type === "request") return { ...message, command: message.command.slice() };
-  if (message.type === "open") return { ...message, nonce: message.nonce.slice() };
-  return message;
 }

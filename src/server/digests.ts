@@ -17,9 +17,14 @@ type DigestAt = Map<LogIndex, number>;
 export interface Digests {
   /** This node's own apply came to a checkpoint. Nothing else may say what its state is: a received snapshot is another's work. */
   reached(checkpoint: Checkpoint): void;
+  /** After raft has taken the message. What a majority has is learned from the present leader alone. */
   heard(from: MemberId, message: RaftMessage): void;
+  /** What this node's own apply came to at that checkpoint, if it did. */
+  ownAt(index: LogIndex): number | null;
   /** The message, with what this node has to say about states. */
   filled(outgoing: Outgoing): Outgoing;
+  /** The leader's snapshot has taken the place of the state: what that was before is of no consequence any more. */
+  replaced(index: LogIndex): void;
   /** Once per turn: why this node must stop, or null. */
   judge(): Refused | null;
   /** The newest checkpoint where this node's state was found to be a majority's. */
@@ -42,6 +47,8 @@ export function createDigests(
   let agreed: Checkpoint | null = null;
   let compared: Checkpoint | null = null;
   let diverged: Refused | null = null;
+  /** Up to here this node's states are gone. */
+  let replacedTo: LogIndex = 0;
   let dispute: Failure | null = null;
   /** Our leader knows what is right up to here. */
   let leaderKnowsTo: LogIndex = 0;
@@ -57,7 +64,14 @@ export function createDigests(
   }
 
   function compare(index: LogIndex, ours: number, right: number, saidBy: string): void {
-    if (ours !== right) {
+    if (ours !== right && index <= replacedTo) {
+      own.delete(index);
+      const was = `was wrong at index ${index}, by its digest ${hex(ours)}: a majority has ${hex(right)} (${saidBy})`;
+      tell(
+        "error",
+        `the state of this node ${was}; a snapshot has taken its place since. Its memory or disk may be bad`,
+      );
+    } else if (ours !== right) {
       const message = `the state of this node is wrong at index ${index}: its digest is ${hex(ours)}, a majority has ${hex(right)} (${saidBy}); its data are not used again`;
       diverged ??= { code: "CORRUPT", message };
     } else if (index > (compared?.index ?? 0)) {
@@ -102,6 +116,7 @@ export function createDigests(
     },
     heard: (from, message) => {
       if (message.type === "Heartbeat") {
+        if (raft.leader !== from || raft.currentTerm !== message.term) return;
         leaderKnowsTo = message.agreed?.index ?? 0;
         if (message.agreed !== undefined) learn(message.agreed, "as the leader says");
       } else if (message.type === "HeartbeatReply" && message.checkpoints !== undefined) {
@@ -111,12 +126,16 @@ export function createDigests(
         news = true;
       }
     },
+    ownAt: (index) => own.get(index) ?? null,
     filled: (outgoing) => {
       const { message } = outgoing;
       if (message.type === "Heartbeat" && agreed !== null) return { ...outgoing, message: { ...message, agreed } };
       if (message.type !== "HeartbeatReply") return outgoing;
       const checkpoints = newestAbove(own, leaderKnowsTo);
       return checkpoints.length === 0 ? outgoing : { ...outgoing, message: { ...message, checkpoints } };
+    },
+    replaced: (index) => {
+      replacedTo = index;
     },
     judge: () => {
       if (raft.role !== "leader") dispute = null;

@@ -6,7 +6,8 @@ import type { Raft } from "../raft/raft.ts";
 import { type ClusterId, type Configuration, type Member, memberId } from "../raft/types.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
 import type { ByteStream } from "../wire/network.ts";
-import type { ClientMessage, Hello } from "../wire/protocol.ts";
+import { type ClientMessage, dialsNode, type Hello } from "../wire/protocol.ts";
+import { allows } from "../wire/secret.ts";
 import type { Clients } from "./clients.ts";
 import type { FoundingWord } from "./founding.ts";
 import { createHeld } from "./held.ts";
@@ -33,7 +34,7 @@ export interface DoorPorts {
   readonly whyNotServing: () => Failure;
   /** A founder asks and tells its own word; this node's word is the answer. */
   readonly onFounder: (from: Member, theirs: FoundingWord) => FoundingWord;
-  /** A member of another cluster dialed this address. */
+  /** A member of another cluster dialed this address, and takes this very node for a member of that cluster. */
   readonly onForeignMember: (theirs: ClusterId, from: Member) => void;
 }
 
@@ -71,6 +72,7 @@ export function createDoor(ports: DoorPorts): Door {
         places.leave(connection);
         held.leave(connection);
       },
+      onRead: (milliseconds) => ports.serving()?.replica.stages.add("decode", milliseconds),
       onHeld: (bytes) => {
         for (const slow of held.note(connection, stream.remote, bytes)) slow.abandon(tooMuchHeld);
       },
@@ -97,21 +99,28 @@ export function createDoor(ports: DoorPorts): Door {
       : admitClient(connection);
   }
 
-  function problemWith({ role, node, clusterId }: Hello): Failure | null {
+  function problemWith({ role, node, clusterId, features }: Hello): Failure | null {
     const own = ports.clusterId();
-    if (ports.self() === null) return failure("STARTING", "this node is still recovering its log");
+    const self = ports.self();
+    if (self === null) return failure("STARTING", "this node is still recovering its log");
     if (role === "peer" && node === null) return failure("BAD_REQUEST", "a peer's hello names its node");
     if (clusterId === null) return null;
     if (clusterId === own) return node === null ? null : outsiderProblem(ports.serving()?.replica.raft, node);
-    if (node !== null) ports.onForeignMember(clusterId, node);
+    if (node !== null && features.includes(dialsNode(self.id))) ports.onForeignMember(clusterId, node);
     if (own === null) return null;
     const why = `this node belongs to cluster ${own}, not to ${clusterId}`;
     ports.refused(`${node?.id ?? "a client"}: ${why}`);
     return failure("CLUSTER_MISMATCH", why);
   }
 
-  function placeFor(connection: Connection, { node }: Hello): Failure | null {
-    if (node === null) return places.becomeClient(connection);
+  function placeFor(connection: Connection, { node, role }: Hello): Failure | null {
+    if (node === null) {
+      // Where nobody has to prove anything, the hello says what the dialer wants to do.
+      const isAdmin = role === "admin" && allows(must(connection.who, "who said hello").role, role);
+      if (!isAdmin) return places.becomeClient(connection);
+      expel(places.becomeAdmin(connection));
+      return null;
+    }
     const raft = ports.serving()?.replica.raft;
     const members = raft === undefined ? [] : membersOf(raft).map(({ member }) => memberId(member));
     const { refused, leaving } = places.becomePeer(connection, memberId(node), (id) => members.includes(id));

@@ -1,7 +1,9 @@
 // May this fresh node found a cluster, and with whom? Pure rules (DESIGN section 4, Founding); `founders.ts` carries the messages.
+import { Malformed } from "../lib/msgpack.ts";
 import { encodeConfiguration, decodeConfiguration } from "../raft/configuration.ts";
 import { decodeEntry, encodeEntry, type Entry, fieldsOf } from "../raft/entry.ts";
-import { type ClusterId, isClusterId, type Member, memberId } from "../raft/types.ts";
+import type { Raft } from "../raft/raft.ts";
+import { type ClusterId, type Configuration, isClusterId, type Member, memberId } from "../raft/types.ts";
 
 /** What one node told another about founding. */
 export interface FoundingWord {
@@ -71,18 +73,45 @@ export function foundingEntry(members: readonly Member[]): Entry {
   return encodeEntry({ index: 1, term: 1, time: 0, wall: 0 }, draft);
 }
 
-/** The entry inside a record another founder sent; null when it is no index-1 configuration. */
+/**
+ * The index-1 entry of a cluster of this id, where the log does not hold it any more: as long as the members are the founders it
+ * follows from them, and the id, which is its hash, proves it. null: the members have changed since.
+ */
+export function foundingEntryFrom({ voters }: Configuration, clusterId: ClusterId): Entry | null {
+  const entry = foundingEntry(voters);
+  return clusterIdOf(entry) === clusterId ? entry : null;
+}
+
+/** The entry inside a record that another founder sent; null when it is not, byte for byte, what founders write. */
 export function foundingEntryOf(record: Uint8Array): Entry | null {
   const decoded = decodeEntry(record, 0);
-  if (!decoded.ok || decoded.end !== record.length) return null;
-  const { entry } = decoded;
-  return entry.index === 1 && entry.kind === "config" ? entry : null;
+  if (!decoded.ok || decoded.entry.kind !== "config") return null;
+  const voters = votersOf(decoded.entry);
+  if (voters === null) return null;
+  const entry = foundingEntry(voters);
+  return Buffer.compare(entry.record, record) === 0 ? entry : null;
+}
+
+/** null: its body is no configuration. Whoever sends a record may have put anything under its checksum. */
+function votersOf(entry: Entry): readonly Member[] | null {
+  try {
+    return decodeConfiguration(fieldsOf(entry).body).voters;
+  } catch (error) {
+    if (error instanceof Malformed) return null;
+    throw error;
+  }
 }
 
 export function namesMember(record: Uint8Array, self: Member): boolean {
   const entry = foundingEntryOf(record);
   if (entry === null) return false;
-  return decodeConfiguration(fieldsOf(entry).body).voters.some((voter) => memberId(voter) === memberId(self));
+  return votersOf(entry)?.some((voter) => memberId(voter) === memberId(self)) === true;
+}
+
+/** It founded alone, and nothing was done here since: there is the founding entry, and what a leader appends by itself. */
+export function isLonely({ configuration, snapshot, log }: Pick<Raft, "configuration" | "snapshot" | "log">): boolean {
+  if (configuration.voters.length !== 1 || snapshot !== null) return false;
+  return log.entries.every(({ index, kind }) => index === 1 || kind === "noop" || kind === "tick");
 }
 
 export function clusterIdOf(entry: Entry): ClusterId {

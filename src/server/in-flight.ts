@@ -24,16 +24,15 @@ export interface InFlight {
 export function createInFlight(limits: InFlightLimits): InFlight {
   const all: Waiting = { requests: 0, bytes: 0 };
 
-  const count = (own: Waiting, requests: number, bytes: number): void => {
-    for (const waiting of [own, all]) {
-      waiting.requests += requests;
-      waiting.bytes += bytes;
-    }
+  const count = (waiting: Waiting, requests: number, bytes: number): void => {
+    waiting.requests += requests;
+    waiting.bytes += bytes;
   };
 
   return {
     enter: (own, bytes) => {
       count(own, 1, bytes);
+      count(all, 1, bytes);
       const { maxInFlightPerConnection, maxInFlightBytesPerConnection, maxInFlight, maxInFlightBytes } = limits;
       if (own.requests > maxInFlightPerConnection)
         return `more than ${maxInFlightPerConnection} requests are under way on this connection`;
@@ -46,6 +45,7 @@ export function createInFlight(limits: InFlightLimits): InFlight {
     },
     leave: (own, bytes) => {
       count(own, -1, -bytes);
+      count(all, -1, -bytes);
       assert(own.requests >= 0 && own.bytes >= 0, "every request is answered once");
     },
   };

@@ -32,8 +32,9 @@ export interface Joining {
 
 /**
  * Asks the nodes at `addresses`, one after the other and again, to let `self` in (or to note its new address), until one says
- * done. `refused` is for final answers: the id is taken by a living node, or the address belongs to another cluster. With a
- * `known` cluster, an address that leads elsewhere is only passed over.
+ * done. `refused` is for final answers: the id is taken by a living node, or the address belongs to another cluster. A `known`
+ * cluster has let this node in before: then an address that leads elsewhere is only passed over, and the cluster says whether it
+ * has removed this node since.
  */
 export function join(
   ports: JoinPorts,
@@ -60,30 +61,35 @@ export function join(
   };
   const nextAddress = (): string => must(addresses[turn++ % addresses.length], "an address to ask");
 
-  function attempt(address: string): void {
+  /** `sent`: another node has just named this address. */
+  function attempt(address: string, sent = false): void {
     if (stopped) return;
-    ask(ports, ports.settings, address, known, { type: "join", frameId: 1, member: self }, (answer) => {
+    const question = { type: "join", frameId: 1, member: self, comesBack: known !== null } as const;
+    ask(ports, ports.settings, address, known, question, (answer) => {
       if (stopped) return;
-      if (answer.type === "failed") return react(address, answer.failure);
+      if (answer.type === "failed") return react(address, answer.failure, sent);
       const { message } = answer;
       const cluster = message.type === "done" ? message.clusterId : null;
       if (cluster === null) return later();
       if (known === null || known === cluster) return joined(cluster);
-      react(address, failure("CLUSTER_MISMATCH", `this is cluster ${cluster}, not ${known}`));
+      react(address, failure("CLUSTER_MISMATCH", `this is cluster ${cluster}, not ${known}`), sent);
     });
   }
 
-  function react(address: string, why: Failure): void {
-    if (why.code === "NOT_LEADER" && why.leader !== undefined && why.leader !== address) {
-      say(address, `${address} sends us to the leader at ${why.leader}`);
-      // At most one hop a round: a wrong hint must not become a tight loop.
-      cancel = ports.clock.after(0, () => attempt(why.leader ?? address));
+  function react(address: string, why: Failure, sent: boolean): void {
+    const { leader } = why;
+    if (why.code === "NOT_LEADER" && leader !== undefined && leader !== address) {
+      say(address, `${address} sends us to the leader at ${leader}`);
+      // At most one hop a round: two that name each other must not become a tight loop.
+      if (sent) return later();
+      cancel = ports.clock.after(0, () => attempt(leader, true));
       return;
     }
     if (why.code === "CONFLICT") {
       const message = `the id ${self.id} is taken: ${why.message}. Choose another --id, or stop the other node first`;
       return refused(new RaftqError("CONFLICT", message));
     }
+    if (why.code === "REMOVED") return refused(new RaftqError("REMOVED", `${address} refuses: ${why.message}`));
     const elsewhere = why.code === "CLUSTER_MISMATCH" || why.code === "VERSION" || why.code === "UNAUTHORISED";
     if (elsewhere && known === null) {
       return refused(new RaftqError(why.code, `${address} refuses to let this node in: ${why.message}`));

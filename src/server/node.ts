@@ -4,6 +4,7 @@ import { must } from "../lib/assert.ts";
 import { failure, RaftqError } from "../lib/errors.ts";
 import type { Entry } from "../raft/entry.ts";
 import { entryAt } from "../raft/log.ts";
+import type { Raft } from "../raft/raft.ts";
 import { type ClusterId, isIncarnation, type Incarnation, type Member } from "../raft/types.ts";
 import { openDistrusted, openStorage } from "../storage/storage.ts";
 import type { Damaged, Opened, Storage } from "../storage/types.ts";
@@ -11,7 +12,7 @@ import type { Listener } from "../wire/network.ts";
 import type { NodeStatus } from "../wire/protocol.ts";
 import { createDoor, type Door } from "./door.ts";
 import { found, FOUNDING, type Founders } from "./founders.ts";
-import { clusterIdOf, foundingEntry, foundingSet, type FoundingWord } from "./founding.ts";
+import { clusterIdOf, foundingEntry, foundingEntryFrom, foundingSet, type FoundingWord, isLonely } from "./founding.ts";
 import { join, JOINING, type Joining } from "./joining.ts";
 import { createRefusals } from "./refusals.ts";
 import type { Replica } from "./replica.ts";
@@ -88,16 +89,15 @@ function startLife(
     },
     onForeignMember: (theirs, from) => {
       if (founders !== null) return abandonFounding(from);
-      const loner = serving?.replica.raft.configuration.voters.length === 1 && settings.join.length === 0;
-      if (loner)
-        fatal(
-          new RaftqError(
-            "CLUSTER_MISMATCH",
-            `a member of cluster ${theirs} knows this address, but this node founded ${clusterId}`,
-          ),
-        );
+      if (serving !== null && settings.join.length === 0 && isLonely(serving.replica.raft))
+        fatal(givesWay(theirs, from));
     },
   });
+
+  const givesWay = (theirs: ClusterId, from: Member): RaftqError => {
+    const why = `cluster ${theirs}, of ${from.id} at ${from.address}, has ${settings.id} as a member, but this node founded ${clusterId} alone`;
+    return new RaftqError("CLUSTER_MISMATCH", `${why}; start it with an empty --data and --join ${from.address}`);
+  };
 
   const storageSettings = {
     nodeId: settings.id,
@@ -106,6 +106,7 @@ function startLife(
     onFailure: (error: Error) => fatal(new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error)),
     after: (ms: number, callback: () => void) => clock.after(ms, callback),
     segmentBytes: settings.segmentBytes,
+    bytesKept: (free: number) => serving?.room.bytesKept(free) ?? 0,
     onSpaceChanged: () => serving?.room.measure(),
   };
   if (distrusted === null) openStorage(disk, storageSettings, took);
@@ -174,7 +175,8 @@ function startLife(
       clusterId = identity.clusterId;
       const { replica } = serve(opened, own, opened.recovered.entries);
       started(replica.raft.role);
-      if (replica.raft.configuration.voters.length === 0 && others.length > 0) askToJoin(own, others);
+      if (replica.raft.configuration.voters.length === 0 && others.length > 0)
+        askToJoin(own, others, identity.clusterId);
     } else if (first !== undefined && first.index === 1 && first.kind === "config") {
       // Killed between the founding entry and the cluster id: the id follows from the entry.
       establish(opened, own, first, ({ raft }) => started(raft.role));
@@ -194,11 +196,24 @@ function startLife(
     }
   }
 
+  /**
+   * "Fresh" until its first entry is durable, also while it takes over another founder's. Only the lowest id concludes anything from
+   * that, and it has written this very entry, unless its disk was lost meanwhile: then it may found once more with those that are
+   * fresh. Both clusters have the same places, and each node belongs to one of them for good: only one ever has a majority, so
+   * nothing acknowledged is lost; the nodes of the other one log CLUSTER_MISMATCH until a person wipes them. "Not fresh" without an
+   * entry would be worse: whoever hears it asks to be let into a cluster that may never begin.
+   */
   function ownWord(): FoundingWord {
     const set = foundingSet(settings.join, settings.advertise);
-    const first = serving === null ? firstEntry : (entryAt(serving.replica.raft.log, 1) ?? null);
-    const record = first?.kind === "config" ? first.record : null;
+    const record = (serving === null ? firstEntry : firstEntryOf(serving.replica.raft))?.record ?? null;
     return { expect: settings.expect ?? set.length, set, fresh: mayFound, record };
+  }
+
+  /** A founder that missed the founding needs it to vote: it may be the one that makes a majority when others have lost their disks. */
+  function firstEntryOf(raft: Raft): Entry | null {
+    const first = entryAt(raft.log, 1);
+    if (first !== undefined) return first.kind === "config" ? first : null;
+    return clusterId === null ? null : foundingEntryFrom(raft.configuration, clusterId);
   }
 
   function foundTogether(opened: Storage, own: Member): void {
@@ -247,11 +262,20 @@ function startLife(
     askToJoin(own, [from.address, ...settings.join.filter((address) => address !== own.address)]);
   }
 
-  /** The entry first, the cluster id second: a crash between the two leaves a log from which the id follows. */
+  /**
+   * The entry first, the cluster id second: a crash between the two leaves a log from which the id follows. On a full disk the entry
+   * waits for space, and the id for the entry: a directory that names a cluster and holds nothing of it could never go on.
+   */
   function writeFounding(opened: Storage, own: Member, entry: Entry, served: (replica: Replica) => void): void {
-    opened.persist({ seq: 0, hardState: null, entries: [entry], snapshot: null, sendAfter: [] }, () =>
-      establish(opened, own, entry, served),
-    );
+    opened.persist({ seq: 0, hardState: null, entries: [entry], snapshot: null, sendAfter: [] }, (unwritten) => {
+      if (ending !== null) return;
+      if (unwritten === null) return establish(opened, own, entry, served);
+      const text = "the disk is too full for the first entry of the log: this node founds when there is space";
+      log({ level: "warn", event: "disk-low", text });
+      opened.whenSpace(() => {
+        if (ending === null) writeFounding(opened, own, entry, served);
+      });
+    });
   }
 
   function establish(opened: Storage, own: Member, entry: Entry, served: (replica: Replica) => void): void {
@@ -320,7 +344,7 @@ function startLife(
     const { raft } = begun.replica;
     begun.peers.start(begun.replica);
     const moved = (addresses: readonly string[]): void => {
-      if (joining === null) askToJoin(own, addresses);
+      if (joining === null) askToJoin(own, addresses, clusterId);
     };
     const { membershipCheckMs: intervalMs } = SERVER;
     watchMembership({ clock, log, storage: opened, intervalMs, over: () => ending !== null, moved }, own, raft);

@@ -3,13 +3,14 @@ import { type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Random } from "../lib/random.ts";
 import type { Link, Outgoing } from "../raft/effects.ts";
-import type { Entry } from "../raft/entry.ts";
 import type { RaftMessage } from "../raft/messages.ts";
 import { type ClusterId, type Member, type MemberId, memberId } from "../raft/types.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
 import type { Network } from "../wire/network.ts";
+import { dialsNode } from "../wire/protocol.ts";
 import { membersOf } from "./status.ts";
 import type { Links, Replica } from "./replica.ts";
+import type { Stages } from "./stages.ts";
 import type { LogEvent } from "./types.ts";
 
 export interface PeerSettings {
@@ -17,6 +18,10 @@ export interface PeerSettings {
   readonly dialTimeoutMs: number;
   readonly reconnectMinMs: number;
   readonly reconnectMaxMs: number;
+  /** A member that owes an answer and says nothing for so long, and what its bytes take, is dialed anew. */
+  readonly silenceMs: number;
+  /** The slowest link that is worth waiting for. */
+  readonly slowestBytesPerMs: number;
 }
 
 export interface PeerPorts {
@@ -25,6 +30,7 @@ export interface PeerPorts {
   readonly network: Network;
   readonly clock: Clock;
   readonly random: Random;
+  readonly stages: Pick<Stages, "add">;
   readonly limits: ConnectionLimits;
   readonly settings: PeerSettings;
   readonly log: (line: LogEvent) => void;
@@ -52,6 +58,8 @@ interface Dialed {
   refusal: string | null;
   waitMs: number;
   cancelRetry: (() => void) | null;
+  /** When the first message left that nothing was heard after, and how much bulk since then; null: nothing is owed. */
+  owed: { readonly sinceMs: number; bytes: number } | null;
   /** The member left the configuration, or its address changed: this link is not used again. */
   dropped: boolean;
 }
@@ -88,6 +96,7 @@ export function createPeers(ports: PeerPorts): Peers {
         refusal: null,
         waitMs: 0,
         cancelRetry: null,
+        owed: null,
         dropped: false,
       };
       links.set(id, link);
@@ -120,15 +129,34 @@ export function createPeers(ports: PeerPorts): Peers {
         side: "dialed",
         onMessage: (message) => receive(link, connection, message),
         onClosed: (why) => lost(link, connection, why),
+        onRead: (milliseconds) => ports.stages.add("decode", milliseconds),
       });
       link.connection = connection;
       const { protocolVersion: version } = settings;
-      connection.send({ type: "hello", version, features: [], role: "peer", clusterId: ports.clusterId, node: self });
+      const features = [dialsNode(link.member.id)];
+      connection.send({ type: "hello", version, features, role: "peer", clusterId: ports.clusterId, node: self });
       connection.flush();
     });
   }
 
+  /**
+   * A system that sends lost bytes again waits longer each time, for seconds after the network works again: a new connection does
+   * not. Whatever is sent is answered at once, but for what waits for a hung disk, which a new connection does not hurt.
+   */
+  function isStalled({ owed }: Dialed): boolean {
+    if (owed === null) return false;
+    return clock.now() - owed.sinceMs > settings.silenceMs + owed.bytes / settings.slowestBytesPerMs;
+  }
+
+  function sendOn(link: Dialed, connection: Connection, message: RaftMessage): void {
+    if (isStalled(link)) return connection.close(failure("TIMEOUT", "this member has said nothing for too long"));
+    link.owed ??= { sinceMs: clock.now(), bytes: 0 };
+    link.owed.bytes += bulkOf(message);
+    connection.send(message);
+  }
+
   function receive(link: Dialed, connection: Connection, message: Message): void {
+    link.owed = null;
     if (message.type !== "helloAnswer") {
       if (isReply(message) && link.up) replica?.receive(link.id, 0, message);
       return;
@@ -160,6 +188,7 @@ export function createPeers(ports: PeerPorts): Peers {
     touched.delete(connection);
     if (link.connection !== connection) return;
     link.connection = null;
+    link.owed = null;
     const wasUp = link.up;
     link.up = false;
     if (link.dropped || stopped) return;
@@ -191,10 +220,18 @@ export function createPeers(ports: PeerPorts): Peers {
     link.cancelRetry = clock.after(ports.random.between(Math.ceil(waitMs / 2), waitMs), () => dial(link));
   }
 
-  function connectionFor(outgoing: Outgoing): Connection | undefined {
-    if (outgoing.link !== 0) return accepted.get(outgoing.link);
-    const link = links.get(outgoing.to);
-    return link?.up === true ? (link.connection ?? undefined) : undefined;
+  /** The connection that it was given to; null: there is none, and it is lost. */
+  function give({ to, link: answered, message }: Outgoing): Connection | null {
+    if (answered !== 0) {
+      const connection = accepted.get(answered);
+      connection?.send(message);
+      return connection ?? null;
+    }
+    const link = links.get(to);
+    if (link === undefined || !link.up || link.connection === null) return null;
+    const { connection } = link;
+    sendOn(link, connection, message);
+    return connection;
   }
 
   return {
@@ -203,10 +240,8 @@ export function createPeers(ports: PeerPorts): Peers {
       follow();
     },
     send: (outgoing) => {
-      const connection = connectionFor(outgoing);
-      if (connection === undefined) return;
-      connection.send(outgoing.message);
-      touched.add(connection);
+      const connection = give(outgoing);
+      if (connection !== null) touched.add(connection);
     },
     flush: () => {
       follow();
@@ -219,7 +254,7 @@ export function createPeers(ports: PeerPorts): Peers {
       accepted.set(link, connection);
       linkOf.set(connection, link);
       return (message) => {
-        if (isRequest(message)) replica?.receive(fromId, link, kept(message));
+        if (isRequest(message)) replica?.receive(fromId, link, message);
         else connection.close(failure("BAD_REQUEST", `a ${message.type} has no place on this connection`));
       };
     },
@@ -240,6 +275,13 @@ export function createPeers(ports: PeerPorts): Peers {
       links.clear();
     },
   };
+}
+
+/** Bytes that may take a slow link long. */
+function bulkOf(message: RaftMessage): number {
+  if (message.type === "InstallSnapshot") return message.bytes.length + message.manifest.length;
+  if (message.type !== "AppendEntries") return 0;
+  return message.entries.reduce((sum, { record }) => sum + record.length, 0);
 }
 
 type RaftReply = Extract<RaftMessage, { type: `${string}Reply` }>;
@@ -268,25 +310,4 @@ function isReply(message: Message): message is RaftReply {
 
 function isRequest(message: Message): message is RaftRequest {
   return REQUESTS.has(message.type);
-}
-
-/** The bytes of a message are views of the connection's buffer; in the inbox, and in the log, it needs its own: one copy. */
-function kept(message: RaftRequest): RaftRequest {
-  if (message.type === "InstallSnapshot")
-    return { ...message, manifest: message.manifest.slice(), bytes: message.bytes.slice() };
-  if (message.type === "AppendEntries" && message.entries.length > 0)
-    return { ...message, entries: keptEntries(message.entries) };
-  return message;
-}
-
-function keptEntries(entries: readonly Entry[]): Entry[] {
-  const total = entries.reduce((sum, entry) => sum + entry.record.length, 0);
-  const buffer = new Uint8Array(total);
-  let at = 0;
-  return entries.map(({ index, term, kind, record }) => {
-    buffer.set(record, at);
-    const own = buffer.subarray(at, at + record.length);
-    at += record.length;
-    return { index, term, kind, record: own };
-  });
 }

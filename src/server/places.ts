@@ -2,7 +2,8 @@
 //
 // Whoever connects is a stranger until it has said hello. When no place for strangers is left, the one that has been silent the
 // longest goes, of the address that has the most: a member or client says hello at once, so it gets through a flood of silence.
-// Clients that are too many are refused. Places of members are theirs alone.
+// Clients that are too many are refused. Places of members are theirs alone, and those of administrators: they always get in, since
+// what they ask takes a moment, and the one that has been there the longest goes.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { MemberId } from "../raft/types.ts";
 
@@ -10,6 +11,7 @@ export interface PlaceLimits {
   readonly maxStrangers: number;
   readonly maxClients: number;
   readonly maxClientsPerAddress: number;
+  readonly maxAdmins: number;
   readonly maxPeers: number;
   /** A member has one connection to us; more are left over from a moment ago. */
   readonly maxPeersPerMember: number;
@@ -26,6 +28,8 @@ export interface Places<C> {
   enter(connection: C, remote: string): Leaving<C> | null;
   /** It said hello as a client: null, or why there is no place. */
   becomeClient(connection: C): Failure | null;
+  /** It said hello as an administrator, and may be one. */
+  becomeAdmin(connection: C): Leaving<C> | null;
   /** It said hello as a member. `isKnown`: who is in the configuration; those go first when places are few. */
   becomePeer(
     connection: C,
@@ -36,7 +40,7 @@ export interface Places<C> {
 }
 
 type Place =
-  | { readonly kind: "stranger" | "client"; readonly address: string }
+  | { readonly kind: "stranger" | "client" | "admin"; readonly address: string }
   | { readonly kind: "peer"; readonly address: string; readonly member: MemberId };
 
 /** Connections by something they share, each set in the order of arrival. */
@@ -60,17 +64,21 @@ function createGroups<K, C>() {
 
 export function createPlaces<C>(limits: PlaceLimits): Places<C> {
   const places = new Map<C, Place>();
-  const strangers = createGroups<string, C>();
-  const clients = createGroups<string, C>();
+  /** By address. */
+  const those = {
+    stranger: createGroups<string, C>(),
+    client: createGroups<string, C>(),
+    admin: createGroups<string, C>(),
+  } as const;
   const peers = createGroups<MemberId, C>();
-  const count = { stranger: 0, client: 0, peer: 0 };
+  const count = { stranger: 0, client: 0, admin: 0, peer: 0 };
 
   function take(connection: C, place: Place): void {
     leave(connection);
     places.set(connection, place);
     count[place.kind]++;
     if (place.kind === "peer") peers.add(place.member, connection);
-    else (place.kind === "client" ? clients : strangers).add(place.address, connection);
+    else those[place.kind].add(place.address, connection);
   }
 
   function leave(connection: C): void {
@@ -79,13 +87,14 @@ export function createPlaces<C>(limits: PlaceLimits): Places<C> {
     places.delete(connection);
     count[place.kind]--;
     if (place.kind === "peer") peers.remove(place.member, connection);
-    else (place.kind === "client" ? clients : strangers).remove(place.address, connection);
+    else those[place.kind].remove(place.address, connection);
   }
 
-  function mostSilent(): C | undefined {
+  /** Of the address that has the most of that kind. */
+  function oldestOf(kind: "stranger" | "admin"): C | undefined {
     let most: { readonly address: string; readonly size: number } | null = null;
-    for (const [address, { size }] of strangers.groups) if (size > (most?.size ?? 0)) most = { address, size };
-    return most === null ? undefined : strangers.oldest(most.address);
+    for (const [address, { size }] of those[kind].groups) if (size > (most?.size ?? 0)) most = { address, size };
+    return most === null ? undefined : those[kind].oldest(most.address);
   }
 
   function oldestUnknown(isKnown: (member: MemberId) => boolean): C | undefined {
@@ -104,7 +113,7 @@ export function createPlaces<C>(limits: PlaceLimits): Places<C> {
     enter: (connection, remote) => {
       const full = count.stranger >= limits.maxStrangers;
       const why = `${limits.maxStrangers} connections wait with their hello, this one the longest`;
-      const leaving = full ? expel(mostSilent(), why) : null;
+      const leaving = full ? expel(oldestOf("stranger"), why) : null;
       take(connection, { kind: "stranger", address: addressOf(remote) });
       return leaving;
     },
@@ -113,12 +122,19 @@ export function createPlaces<C>(limits: PlaceLimits): Places<C> {
       if (count.client >= limits.maxClients) {
         return failure("OVERLOADED", `this node has its ${limits.maxClients} clients; try again later or another node`);
       }
-      if (clients.size(address) >= limits.maxClientsPerAddress) {
+      if (those.client.size(address) >= limits.maxClientsPerAddress) {
         const why = `this node has ${limits.maxClientsPerAddress} clients of the address ${address}, as many as one may have`;
         return failure("OVERLOADED", why);
       }
       take(connection, { kind: "client", address });
       return null;
+    },
+    becomeAdmin: (connection) => {
+      const full = count.admin >= limits.maxAdmins;
+      const why = `${limits.maxAdmins} administrators are connected, and this one has been the longest`;
+      const leaving = full ? expel(oldestOf("admin"), why) : null;
+      take(connection, { kind: "admin", address: places.get(connection)?.address ?? "" });
+      return leaving;
     },
     becomePeer: (connection, member, isKnown) => {
       let leaving: Leaving<C> | null = null;

@@ -7,7 +7,7 @@ import type { LogEvent, NodeSettings } from "./types.ts";
 /** Errors after which the data on this disk are not to be trusted, however well they read. */
 const LOSSES: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["CORRUPT", "STALE_DISK"]);
 
-export function isLoss(error: RaftqError | null): boolean {
+export function isLoss(error: { readonly code: ErrorCode } | null): boolean {
   return error !== null && LOSSES.has(error.code);
 }
 

@@ -12,7 +12,9 @@ import { nextTickAt, type Raft, step, takeEffects } from "../raft/raft.ts";
 import type { LogIndex, MemberId, NodeId } from "../raft/types.ts";
 import type { Storage } from "../storage/types.ts";
 import { createDigests, type Digests } from "./digests.ts";
+import { isLoss } from "./recovering.ts";
 import type { Snapshots } from "./snapshots.ts";
+import type { Stages } from "./stages.ts";
 import { createTraces, type Traces } from "./traces.ts";
 import type { LogEvent } from "./types.ts";
 
@@ -51,6 +53,7 @@ export interface ReplicaPorts {
   readonly storage: Storage;
   readonly snapshots: Snapshots;
   readonly links: Links;
+  readonly stages: Stages;
   readonly log: (line: LogEvent) => void;
   /** raft or the queue found that this node must stop. */
   readonly onFatal: (refused: Refused) => void;
@@ -60,6 +63,7 @@ export interface ReplicaPorts {
 export interface Replica {
   readonly raft: Raft;
   readonly traces: Traces;
+  readonly stages: Stages;
   readonly digests: Digests;
   queue(): Queue;
   appliedIndex(): LogIndex;
@@ -83,7 +87,7 @@ export interface Replica {
 const asFailure = (refused: Refused): Failure => failure(refused.code, refused.message);
 
 export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts): Replica {
-  const { clock, storage, snapshots, links } = ports;
+  const { clock, storage, snapshots, links, stages } = ports;
   const traces = createTraces(clock);
   let queue = firstQueue;
   const tell = (level: LogEvent["level"], text: string): void => ports.log({ level, event: "digest", text });
@@ -94,13 +98,18 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   let halted = false;
   let cancelTimer: (() => void) | null = null;
   let timerDueAt = Number.POSITIVE_INFINITY;
+  /** When the timer that is set will fire: not later than what is due. */
+  let timerSetFor = Number.POSITIVE_INFINITY;
   let nextToken: Token = 1;
   /** Those whose proposals raft answers in this turn, in their order. */
   let proposing: Waiter[] = [];
   const changes = new Map<Token, Finished<LogIndex | Failure>>();
-  const reads = new Map<Token, Finished<Failure | null>>();
+  /** To raft all reads that come between two turns are one. */
+  const reads = new Map<Token, readonly Finished<Failure | null>[]>();
+  /** Those that the next turn takes; null: none so far. */
+  let newReads: Finished<Failure | null>[] | null = null;
   /** Confirmed reads that wait until their index is applied, in order of index. */
-  let confirmedReads: { readonly index: LogIndex; readonly finished: Finished<Failure | null> }[] = [];
+  let confirmedReads: { readonly index: LogIndex; readonly readers: readonly Finished<Failure | null>[] }[] = [];
   /** Empty unless this node leads: then the entries are of its own term. */
   const waiting = new Map<LogIndex, Waiter>();
   /** Committed entries that are not applied yet, oldest first, from `toApplyAt` on. */
@@ -122,55 +131,74 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       turn();
     } catch (error) {
       if (!(error instanceof RaftqError)) throw error;
-      ports.onFatal({ code: error.code, message: error.message });
+      stopFor({ code: error.code, message: error.message });
     }
   }
 
   function turn(): void {
     planned = false;
     if (halted) return;
+    stages.beginTurn();
     takeInbox();
+    stages.lap("raft");
     doorway?.takeRequests();
+    stages.lap("propose");
     step(raft, { type: "tick", now: clock.now(), wall: clock.wall() });
     const effects = takeEffects(raft);
+    stages.lap("raft");
     persist(effects.persist);
+    stages.lap("persist");
     send(effects);
+    stages.lap("send");
     if (effects.installSnapshot !== null) install(effects);
     for (const entry of effects.committed) toApply.push(entry);
     answerProposals(effects);
     noteTransitions(effects);
     applyCommitted();
     answerReads(effects);
-    if (effects.stop !== null) ports.onFatal(effects.stop);
-    judgeState();
+    const stop = effects.stop ?? digests.judge();
+    if (stop !== null) stopFor(stop);
     if (halted) return;
     // What could not be begun when a checkpoint was reached may be possible now.
-    snapshots.consider(raft, queue);
+    snapshots.consider(raft, queue, digests.ownAt(queue.appliedIndex));
+    stages.lap("apply");
     links.flush();
+    stages.lap("send");
     doorway?.flush();
+    stages.lap("reply");
     planTimer();
+    stages.endTurn();
   }
 
-  /** A state that is not the majority's is not served any more, and not started from again. */
-  function judgeState(): void {
-    const wrong = digests.judge();
-    if (wrong === null) return;
-    storage.markDamaged(wrong.message);
-    ports.onFatal(wrong);
+  /** Data that are wrong are not served any more, and not started from again, also if this process is killed now. */
+  function stopFor(refused: Refused): void {
+    if (isLoss(refused)) storage.markDamaged(refused.message);
+    ports.onFatal(refused);
   }
 
   function takeInbox(): void {
     const inputs = inbox;
     inbox = [];
+    newReads = null;
     // The silence was our own if the timer that should have woken us is long overdue.
     if (clock.now() - timerDueAt > ports.heartbeatMs) step(raft, { type: "stalled" });
-    for (const input of inputs) step(raft, input);
+    for (const input of inputs) {
+      step(raft, input);
+      // Not before: raft judges whether it comes from the leader.
+      if (input.type === "message") digests.heard(input.from, input.message);
+    }
   }
 
   function persist(batch: Persist | null): void {
     if (batch === null) return;
-    storage.persist(batch, () => {
+    const began = clock.now();
+    storage.persist(batch, (unwritten) => {
       if (halted) return;
+      stages.add("disk", clock.now() - began);
+      if (unwritten !== null) {
+        storage.whenSpace(() => replica.input({ type: "spaceFound" }));
+        return replica.input({ type: "unwritten", seq: batch.seq, ...unwritten });
+      }
       for (const outgoing of batch.sendAfter) released.push(outgoing);
       inbox.push({ type: "persisted", seq: batch.seq });
       traces.durable(raft.self, batch.entries.at(-1)?.index ?? 0);
@@ -194,6 +222,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   function install(effects: Effects): void {
     const meta = must(effects.installSnapshot, "the snapshot to install");
     queue = snapshots.restore(meta);
+    digests.replaced(meta.index);
     toApply = [];
     toApplyAt = 0;
     ports.log({
@@ -215,7 +244,10 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
         last = result.index;
       } else waiter.settle({ type: "failed", failure: asFailure(result.refused) });
     }
-    if (last > 0) traces.taken(last);
+    if (last > 0) {
+      traces.taken(last);
+      stages.proposed(last);
+    }
     for (const result of effects.changed) {
       const finished = must(changes.get(result.token), "who asked for this change");
       changes.delete(result.token);
@@ -240,6 +272,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   /** Whoever waits cannot know any more whether the next leader keeps the entry. */
   function loseLeadership(why: string): void {
     ledFrom = null;
+    stages.forget();
     const outcome: Outcome = {
       type: "failed",
       failure: failure("LEADER_CHANGED", `this node stopped leading before the entry was committed (${why})`),
@@ -251,7 +284,10 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
 
   function applyCommitted(): void {
     const until = Math.min(toApply.length, toApplyAt + MAX_APPLIED_PER_TURN);
-    if (toApplyAt < until) traces.committed(raft.commitIndex);
+    if (toApplyAt < until) {
+      traces.committed(raft.commitIndex);
+      stages.committed(raft.commitIndex);
+    }
     while (toApplyAt < until) {
       const entry = must(toApply[toApplyAt++], "a committed entry");
       assert(
@@ -260,8 +296,9 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       );
       const applied = apply(queue, fieldsOf(entry));
       if (isCheckpoint(queue)) {
-        digests.reached({ index: entry.index, digest: digestOf(queue) });
-        snapshots.consider(raft, queue);
+        const digest = digestOf(queue);
+        digests.reached({ index: entry.index, digest });
+        snapshots.consider(raft, queue, digest);
       }
       const waiter = waiting.get(entry.index);
       if (waiter === undefined) continue;
@@ -276,45 +313,56 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
 
   function answerReads(effects: Effects): void {
     for (const result of effects.read) {
-      const finished = must(reads.get(result.token), "who asked for this read");
+      const readers = must(reads.get(result.token), "who asked for this read");
       reads.delete(result.token);
-      if (result.ok) confirmedReads.push({ index: result.index, finished });
-      else finished(asFailure(result.refused));
+      if (result.ok) confirmedReads.push({ index: result.index, readers });
+      else for (const finished of readers) finished(asFailure(result.refused));
     }
     if (confirmedReads.length === 0) return;
     const ready = confirmedReads.filter((read) => read.index <= queue.appliedIndex);
     if (ready.length === 0) return;
     confirmedReads = confirmedReads.filter((read) => read.index > queue.appliedIndex);
-    for (const read of ready) read.finished(null);
+    for (const { readers } of ready) for (const finished of readers) finished(null);
   }
 
+  /** One that is set early enough stays: a busy follower's election moves away with every message, a turn too early is cheap. */
   function planTimer(): void {
-    cancelTimer?.();
     timerDueAt = nextTickAt(raft);
-    if (timerDueAt === Number.POSITIVE_INFINITY) cancelTimer = null;
-    else cancelTimer = clock.after(Math.max(0, timerDueAt - clock.now()), wake);
+    if (timerSetFor <= timerDueAt) return;
+    cancelTimer?.();
+    timerSetFor = timerDueAt;
+    cancelTimer = clock.after(Math.max(0, timerDueAt - clock.now()), timerFired);
+  }
+
+  function timerFired(): void {
+    timerSetFor = Number.POSITIVE_INFINITY;
+    cancelTimer = null;
+    if (clock.now() < timerDueAt) planTimer();
+    else wake();
   }
 
   const replica: Replica = {
     raft,
     traces,
+    stages,
     digests,
     queue: () => queue,
     appliedIndex: () => queue.appliedIndex,
     isReadyLeader: () => raft.role === "leader" && ledFrom !== null && queue.appliedIndex >= ledFrom,
     receive: (from, link, message) => {
       inbox.push({ type: "message", from, link, message });
-      digests.heard(from, message);
       if (message.type === "AppendEntriesReply" && message.success) traces.durable(from, message.matchIndex);
-      wake();
+      if (!canWait(raft, from, message)) wake();
     },
     propose: (draft, waiter) => {
       proposing.push(waiter);
       step(raft, { type: "propose", token: nextToken++, draft });
     },
     read: (finished) => {
+      if (newReads !== null) return void newReads.push(finished);
       const token = nextToken++;
-      reads.set(token, finished);
+      newReads = [finished];
+      reads.set(token, newReads);
       replica.input({ type: "read", token });
     },
     change: (change, finished) => {
@@ -349,4 +397,17 @@ export function isFailure(result: LogIndex | Failure): result is Failure {
   if (typeof result === "number") return false;
   if (typeof result === "object") return true;
   return unreachable(result);
+}
+
+/**
+ * The last ones to acknowledge what has committed already change nothing that is urgent: a busy leader is spared a turn for each of
+ * them, and an idle one hears them at its next heartbeat.
+ */
+function canWait(raft: Raft, from: MemberId, message: RaftMessage): boolean {
+  if (message.type !== "AppendEntriesReply" || !message.success || message.term !== raft.currentTerm) return false;
+  const progress = raft.progress.get(from);
+  if (progress === undefined || progress.state !== "replicate" || progress.diskLow !== message.diskLow) return false;
+  if (raft.transfer !== null || raft.configuration.learners.length > 0) return false;
+  const hasAll = progress.nextIndex > raft.lastIndex;
+  return hasAll && message.matchIndex <= raft.commitIndex && raft.configurationIndex <= message.matchIndex;
 }

@@ -7,6 +7,7 @@ import { allows } from "../wire/secret.ts";
 const LEAST_ROLE: Readonly<Record<ClientMessage["type"], Role>> = {
   ping: "read-only",
   status: "read-only",
+  peek: "read-only",
   log: "read-only",
   trace: "read-only",
   open: "client",

@@ -16,7 +16,7 @@ const RESERVED_SEGMENTS = 2;
 export interface RoomPorts {
   readonly disk: Pick<Disk, "freeBytes">;
   readonly clock: Clock;
-  readonly storage: Pick<Storage, "lacksSpace" | "dropSetAside">;
+  readonly storage: Pick<Storage, "lacksSpace" | "giveRoom">;
   readonly log: (line: LogEvent) => void;
   readonly input: (input: Input) => void;
   readonly queue: () => Queue;
@@ -33,6 +33,8 @@ export interface Room {
   /** By the last measure: a snapshot of the state at that time would take so much, and it fits. */
   snapshotBytes(): number;
   fitsSnapshot(): boolean;
+  /** How many of so many free bytes the log leaves alone: a snapshot of the present state; when that does not fit anyway, what one of a smaller state may need. */
+  bytesKept(freeBytes: number): number;
   /** There was no space for a snapshot, whatever the file system says: none is tried for a while. */
   ranOut(): void;
   stop(): void;
@@ -79,7 +81,7 @@ export function createRoom(ports: RoomPorts, { segmentBytes }: Pick<NodeSettings
     // A snapshot that does not count yet has used its part of the reserve, and what it will free is still taken.
     const low = free < needed || storage.lacksSpace() || (isLow && ports.writtenBytes() > 0);
     isTight = low || free < needed + TIGHT_SEGMENTS * segmentBytes;
-    if (isTight) storage.dropSetAside();
+    if (isTight) storage.giveRoom();
     if (low === isLow) return;
     isLow = low;
     const fields = { freeBytes: free, neededBytes: needed };
@@ -107,6 +109,10 @@ export function createRoom(ports: RoomPorts, { segmentBytes }: Pick<NodeSettings
     isTight: () => isTight,
     snapshotBytes: () => snapshot,
     fitsSnapshot: () => snapshot <= free && clock.now() >= noSnapshotBefore,
+    bytesKept: (freeBytes) => {
+      const rest = Math.max(0, snapshotBytes(ports.queue()) - ports.writtenBytes());
+      return rest <= freeBytes ? rest : segmentBytes;
+    },
     ranOut: () => {
       noSnapshotBefore = clock.now() + SERVER.roomCheckMs;
       ask();

@@ -9,9 +9,11 @@ import { type ClusterId, type Member, memberId } from "../raft/types.ts";
 import type { Storage } from "../storage/types.ts";
 import { type Clients, createClients } from "./clients.ts";
 import { createPeers, type Peers } from "./peers.ts";
+import { createRefusals } from "./refusals.ts";
 import { createReplica, type Replica } from "./replica.ts";
 import { createRoom, type Room } from "./room.ts";
 import { createSnapshots, restoreFrom } from "./snapshots.ts";
+import { createStages } from "./stages.ts";
 import type { NodeFacts } from "./status.ts";
 import type { NodeSettings, Ports } from "./types.ts";
 
@@ -50,22 +52,25 @@ export function createServing(
     maxAppendBytes: settings.maxAppendBytes,
     maxInflightMessages: settings.maxInflightMessages,
     maxInflightBytes: RAFT.maxInflightBytes,
-    maxUncommittedBytes: RAFT.maxUncommittedBytes,
+    maxUncommittedBytes: settings.maxUncommittedBytes,
     keepLogBytes: settings.keepLogBytes,
     recovered: { hardState, snapshot, entries },
     now: clock.now(),
     wall: clock.wall(),
   });
   const queue = snapshot === null ? createQueue(settings.queueLimits) : restoreFrom(storage, snapshot);
-  const limits = { limits: WIRE, settings: WIRE };
-  const peers = createPeers({ self: own, clusterId, network, clock, random: random.fork(), log, ...limits });
+  const silenceMs = Math.max(WIRE.peerSilenceMs, settings.electionMaxMs);
+  const limits = { limits: WIRE, settings: { ...WIRE, silenceMs } };
+  const stages = createStages(clock);
+  const peers = createPeers({ self: own, clusterId, network, clock, random: random.fork(), stages, log, ...limits });
   const input = (given: Input): void => replica.input(given);
-  const snapshots = createSnapshots(storage, settings, () => room, input, log);
+  const snapshots = createSnapshots(storage, settings, () => room, input, { clock, stages, log });
   const replica = createReplica(raft, queue, {
     clock,
     storage,
     snapshots,
     links: peers,
+    stages,
     log,
     onFatal: ({ code, message }) => onFatal(new RaftqError(code, message)),
     heartbeatMs: settings.heartbeatMs,
@@ -80,9 +85,10 @@ export function createServing(
     storage,
     isReachable: (member) => peers.isReachable(member),
     residentBytes: () => ports.residentBytes(),
-    isTight: () => room.isTight(),
+    needsCheckpoint: () => snapshots.isDue(raft),
     maxLogPageEntries: SERVER.maxLogPageEntries,
     maxLogPageBytes: SERVER.maxLogPageBytes,
   };
-  return { replica, clients: createClients(replica, facts, SERVER), peers, facts, room };
+  const clients = createClients(replica, facts, SERVER, createRefusals(clock, SERVER, log));
+  return { replica, clients, peers, facts, room };
 }

@@ -1,23 +1,35 @@
 // When is a snapshot taken, and how do its parts travel between the queue, the disk and the other members?
 import { failure, RaftqError } from "../lib/errors.ts";
+import type { Clock } from "../lib/clock.ts";
 import { assert, must } from "../lib/assert.ts";
+import { digestOf } from "../queue/digest.ts";
 import { isCheckpoint, type Queue } from "../queue/queue.ts";
 import { freeze, restore } from "../queue/snapshot.ts";
 import type { Effects, Input } from "../raft/effects.ts";
 import type { InstallSnapshot } from "../raft/messages.ts";
+import type { Progress } from "../raft/progress.ts";
 import { metaAt, type Raft } from "../raft/raft.ts";
 import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
 import { MAX_PART_BYTES, type Storage } from "../storage/types.ts";
 import type { Room } from "./room.ts";
+import type { Stages } from "./stages.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
 
 /** How far the log may outgrow its limit while a member still receives the last snapshot. */
 const PATIENCE = 4;
 
 export interface Snapshots {
-  /** Starts a snapshot of the applied state, if that is at a checkpoint, when the log has outgrown the last one. */
-  consider(raft: Raft, queue: Queue): void;
-  /** A majority has the same state up to here: a snapshot of it may be sent, and take the place of the log. */
+  /** The log has outgrown the last snapshot, or the disk is nearly full and one would give space back; and there is room for it. */
+  isDue(raft: Raft): boolean;
+  /**
+   * Starts a snapshot of the applied state when one is due, if that is at a checkpoint. `digest`: what the
+   * members compare there; null: this node has not come there by itself. Throws CORRUPT when the state is another one by now.
+   */
+  consider(raft: Raft, queue: Queue, digest: number | null): void;
+  /**
+   * A majority has the same state up to here: a snapshot of it may be sent, and take the place of the log. So may one of an earlier
+   * checkpoint that was passed over: the entries behind it lead from its state to this one, here and wherever it is restored.
+   */
   confirm(index: LogIndex): void;
   partToSend(wanted: Effects["sendParts"][number]): InstallSnapshot | null;
   storePart(part: Effects["storeParts"][number]): void;
@@ -27,6 +39,12 @@ export interface Snapshots {
   writtenBytes(): number;
 }
 
+export interface SnapshotPorts {
+  readonly clock: Clock;
+  readonly stages: Pick<Stages, "add">;
+  readonly log: (line: LogEvent) => void;
+}
+
 type Rule = Pick<NodeSettings, "compactMinBytes" | "compactFactor" | "segmentBytes">;
 
 export function createSnapshots(
@@ -34,7 +52,7 @@ export function createSnapshots(
   rule: Rule,
   room: () => Room,
   input: (input: Input) => void,
-  log: (line: LogEvent) => void,
+  { clock, stages, log }: SnapshotPorts,
 ): Snapshots {
   let saving = false;
   let writtenBytes = 0;
@@ -49,33 +67,53 @@ export function createSnapshots(
     unconfirmed = null;
   };
 
+  /** The last one is not written, or does not count yet, so the log has not shrunk yet either. */
+  const isUnderWay = (raft: Raft): boolean => saving || (raft.snapshot?.index ?? 0) < savedIndex;
+
   function isDue(raft: Raft): boolean {
+    if (isUnderWay(raft) || !room().fitsSnapshot()) return false;
+    return room().isTight() ? givesRoom() : hasOutgrown(raft) || fitsBetter(raft);
+  }
+
+  function hasOutgrown(raft: Raft): boolean {
     const limit = Math.max(rule.compactMinBytes, rule.compactFactor * storage.snapshotBytes());
     const bytes = storage.logBytes();
     // A newer snapshot makes a transfer that is under way start again: wait for it, but not for ever.
-    return bytes > limit && (bytes > PATIENCE * limit || !isSendingSnapshot(raft));
+    return bytes > limit && (bytes > PATIENCE * limit || sendingTo(raft).length === 0);
   }
+
+  /** Less waits now than in the last snapshot. */
+  const shrunkBy = (): number => Math.max(0, storage.snapshotBytes() - room().snapshotBytes());
 
   /** On a disk that is nearly full: is there a segment's worth to win, from the log or because less waits than in the last snapshot? */
-  function givesRoom(): boolean {
-    const won = storage.logBytes() + Math.max(0, storage.snapshotBytes() - room().snapshotBytes());
-    return won > rule.segmentBytes;
-  }
+  const givesRoom = (): boolean => storage.logBytes() + shrunkBy() > rule.segmentBytes;
+
+  /** A member whose disk is low may have no room for the last snapshot, and then waits for one that is smaller. */
+  const fitsBetter = (raft: Raft): boolean =>
+    shrunkBy() > rule.segmentBytes && sendingTo(raft).some(({ diskLow }) => diskLow);
 
   return {
-    consider: (raft, queue) => {
-      // The last one is not written, or does not count yet, so the log has not shrunk yet either.
-      if (saving || (raft.snapshot?.index ?? 0) < savedIndex) return;
+    isDue,
+    consider: (raft, queue, digest) => {
+      if (isUnderWay(raft)) return;
       writtenBytes = 0;
-      if (queue.appliedIndex <= savedIndex || !isCheckpoint(queue)) return;
-      if (!room().fitsSnapshot() || !(room().isTight() ? givesRoom() : isDue(raft))) return;
+      // The leader's may count for what is here and not applied yet: the log does not reach back to this state any more.
+      const newest = Math.max(savedIndex, raft.snapshot?.index ?? 0);
+      if (queue.appliedIndex <= newest || !isCheckpoint(queue) || !isDue(raft)) return;
+      assert(digest !== null, "a checkpoint behind the last snapshot was reached by apply");
+      if (digestOf(queue) !== digest) {
+        const why = `the state of this node has changed since its checkpoint at index ${queue.appliedIndex}, and no entry has done it; its data are not used again`;
+        throw new RaftqError("CORRUPT", why);
+      }
       saving = true;
       const meta = metaAt(raft, queue.appliedIndex);
       assert(meta.index === queue.appliedIndex, "a snapshot stands for what is applied");
       const state = freeze(queue, MAX_PART_BYTES);
       const nextPart = (): Uint8Array | null => {
+        const began = clock.now();
         const part = state.nextPart();
         writtenBytes += part?.length ?? 0;
+        stages.add("snapshot", clock.now() - began);
         return part;
       };
       storage.saveSnapshot(meta, { nextPart }, (isSaved) => {
@@ -85,7 +123,8 @@ export function createSnapshots(
           const text = `there is no room for a snapshot at index ${meta.index}; trying again later`;
           return log({ level: "debug", event: "snapshot-failed", text });
         }
-        savedIndex = meta.index;
+        // The leader's snapshot may have been installed meanwhile.
+        savedIndex = Math.max(savedIndex, meta.index);
         log({ level: "debug", event: "snapshot-saved", text: `saved a snapshot at index ${meta.index}` });
         unconfirmed = meta;
         release();
@@ -129,10 +168,9 @@ export function createSnapshots(
   };
 }
 
-function isSendingSnapshot(raft: Raft): boolean {
-  for (const progress of raft.progress.values())
-    if (progress.state === "snapshot" && !raft.linksDown.has(progress.id)) return true;
-  return false;
+/** Who receives a snapshot, or cannot for lack of room. */
+function sendingTo({ progress, linksDown }: Raft): readonly Progress[] {
+  return [...progress.values()].filter(({ state, id }) => state === "snapshot" && !linksDown.has(id));
 }
 
 /** Reads every part of a complete snapshot. Throws RaftqError CORRUPT when a part is damaged. */

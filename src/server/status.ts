@@ -1,5 +1,7 @@
 // What does a node say about itself? Read-only pictures of raft, queue and storage for `status` and `log`.
 import type { Clock } from "../lib/clock.ts";
+import { Malformed } from "../lib/msgpack.ts";
+import { decodeOpen } from "../queue/commands.ts";
 import { clientOf } from "../queue/queue.ts";
 import { fieldsOf } from "../raft/entry.ts";
 import { entryAt } from "../raft/log.ts";
@@ -18,8 +20,8 @@ export interface NodeFacts {
   readonly storage: Storage;
   readonly isReachable: (member: MemberId) => boolean;
   readonly residentBytes: () => number;
-  /** There is little room on the disk: a snapshot should give some back. */
-  readonly isTight: () => boolean;
+  /** The log should be shortened: all that a snapshot lacks is a checkpoint. */
+  readonly needsCheckpoint: () => boolean;
   readonly maxLogPageEntries: number;
   readonly maxLogPageBytes: number;
 }
@@ -73,12 +75,27 @@ export function statusOf(replica: Replica, facts: NodeFacts): NodeStatus {
     residentBytes: facts.residentBytes(),
     logBytes: facts.storage.logBytes(),
     checkpoint: replica.digests.compared(),
+    times: replica.stages.times(),
   };
 }
 
 /** The leader's own match is what its own disk has confirmed. */
 function matchOf(raft: Raft, member: MemberId): LogIndex {
   return member === raft.self ? raft.log.durableIndex : (raft.progress.get(member)?.matchIndex ?? 0);
+}
+
+/** Whose session it was, when it is closed: its OPEN has the session's id as its index. "": the log no longer holds that. */
+function openerOf(raft: Raft, session: number): string {
+  const opening = entryAt(raft.log, session);
+  if (opening === undefined) return "";
+  const { kind, body } = fieldsOf(opening);
+  if (kind !== "open") return "";
+  try {
+    return decodeOpen(body).clientId;
+  } catch (error) {
+    if (error instanceof Malformed) return "";
+    throw error;
+  }
 }
 
 /** Entries from..to (`to` 0: the last), the newest that fit into one answer, oldest first. */
@@ -95,7 +112,7 @@ export function logPageOf(replica: Replica, facts: NodeFacts, from: LogIndex, to
     bytes += entry.record.length;
     if (bytes > facts.maxLogPageBytes && entries.length > 0) break;
     const { term, kind, wall, session, number, body } = fieldsOf(entry);
-    const client = session === 0 ? "" : (clientOf(replica.queue(), session) ?? "");
+    const client = session === 0 ? "" : (clientOf(replica.queue(), session) ?? openerOf(raft, session));
     entries.push({ index, term, kind, wall, client, requestNumber: number, body });
   }
   return {

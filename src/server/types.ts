@@ -50,6 +50,8 @@ export interface NodeSettings {
   readonly keepLogBytes: number;
   readonly maxAppendBytes: number;
   readonly maxInflightMessages: number;
+  /** Proposals that are not committed yet. */
+  readonly maxUncommittedBytes: number;
   readonly queueLimits: QueueLimits;
   readonly places: PlaceLimits;
   /** Memory of all connections together. */

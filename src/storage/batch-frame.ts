@@ -154,14 +154,13 @@ export function decodeFrame(bytes: Uint8Array, place: FramePlace, offset: number
   if (length < FRAME_HEADER_BYTES || length > bytes.length - offset) {
     return { ok: false, why: `a frame claims ${length} bytes where ${bytes.length - offset} are left` };
   }
+  // Before the checksum: a file that is used again is full of frames of its earlier life.
+  if (!isPlacedAt(view, place, offset)) return { ok: false, why: "a frame belongs to another place" };
   const covered = bytes.subarray(offset + AT_LENGTH, offset + length);
   if (crc32(covered, place.salt) !== view.getUint32(AT_CRC)) {
     return { ok: false, why: "a frame's checksum does not match its bytes" };
   }
-  if (view.getUint32(AT_SEGMENT) !== place.segment || view.getUint32(AT_OFFSET) !== offset) {
-    return { ok: false, why: "a frame belongs to another place" };
-  }
-  const content = readContent(bytes.slice(offset, offset + length));
+  const content = readContent(bytes.subarray(offset, offset + length));
   if (typeof content === "string") return { ok: false, why: content };
   return {
     ok: true,
@@ -177,6 +176,18 @@ export function decodeFrame(bytes: Uint8Array, place: FramePlace, offset: number
       content,
     },
   };
+}
+
+function isPlacedAt(view: DataView, { segment }: FramePlace, offset: number): boolean {
+  return view.getUint32(AT_SEGMENT) === segment && view.getUint32(AT_OFFSET) === offset;
+}
+
+/** Bytes of a frame that was begun at `offset` and cannot be read; 0: nothing there says that one was. */
+export function tornBytes(bytes: Uint8Array, place: FramePlace, offset: number): number {
+  if (bytes.length - offset < FRAME_HEADER_BYTES) return 0;
+  const view = viewOf(bytes.subarray(offset));
+  if (view.getUint32(0) !== MAGIC || !isPlacedAt(view, place, offset)) return 0;
+  return Math.min(bytes.length - offset, aligned(view.getUint32(AT_LENGTH), place.blockBytes));
 }
 
 /** The content, or why it cannot be read although the checksum matches. */

@@ -1,8 +1,8 @@
 // How are numbers laid out in our files? Big-endian; indexes, terms and frame numbers in 48 bits.
 import { assert } from "../lib/assert.ts";
+import { MAX_U48 } from "../lib/u48.ts";
 
 const TWO_32 = 0x1_0000_0000;
-const MAX_U48 = 0xffff_ffff_ffff;
 export const U48_BYTES = 6;
 
 export function viewOf(bytes: Uint8Array): DataView {

@@ -7,7 +7,7 @@ import { type Contacts, readContacts } from "./contacts.ts";
 import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { readMeta } from "./meta.ts";
 import { readRejoin, type Rejoin, writeRejoin } from "./rejoin.ts";
-import { asideNumbers, removeAsides, setAside } from "./set-aside.ts";
+import { asideNumbers, removeAsides, setAside, sparingAsides } from "./set-aside.ts";
 import type { Damaged, Opened, OpenStorage } from "./types.ts";
 
 const { formatVersion } = STORAGE;
@@ -55,14 +55,13 @@ export function createDamaged(
     clusterId,
     addresses: notes.contacts?.addresses ?? [],
     declare: (done) => {
-      if (earlier === null)
-        writeRejoin(disk, asking, formatVersion, (error) => done(error === null ? null : noteFailed(error)));
+      if (earlier === null) note(disk, asking, (error) => done(error === null ? null : noteFailed(error)));
       else settings.after(0, () => done(null));
     },
     replace: (cluster, done) => {
       const asideNumber = (asideNumbers(disk).at(-1) ?? 0) + 1;
       const agreed: Rejoin = { ...asking, stage: "agreed", clusterId: cluster, asideNumber };
-      writeRejoin(disk, agreed, formatVersion, (error) => {
+      note(disk, agreed, (error) => {
         if (error === null) return open(done);
         disk.unlock();
         done({ ok: false, error: noteFailed(error), damaged: null });
@@ -70,6 +69,10 @@ export function createDamaged(
     },
     release: () => disk.unlock(),
   };
+}
+
+function note(disk: Disk, rejoin: Rejoin, done: Done): void {
+  sparingAsides(disk, (next) => writeRejoin(disk, rejoin, formatVersion, next), done);
 }
 
 /** Lack of space is no failure of the disk: the data are as they were, and the next start goes on from there. */
@@ -91,9 +94,10 @@ function clusterOf(disk: Disk, { rejoin, contacts }: Notes): ClusterId | null {
 
 /** The majority has agreed, perhaps before a crash: the data go, and only then the note says that they are gone. */
 export function moveAside(disk: Disk, rejoin: Rejoin, done: Done): void {
-  setAside(disk, rejoin.asideNumber, (error) => {
+  const set = (next: Done): void => setAside(disk, rejoin.asideNumber, next);
+  sparingAsides(disk, set, (error) => {
     if (error !== null) return done(error);
-    writeRejoin(disk, { ...rejoin, stage: "moved" }, formatVersion, (failed) => {
+    note(disk, { ...rejoin, stage: "moved" }, (failed) => {
       if (failed !== null) return done(failed);
       // Room for what is to come. Whoever put files of his own in there keeps them.
       removeAsides(disk, 1, () => done(null));

@@ -2,7 +2,7 @@
 //
 // Paths are relative to the node's data directory. Reads answer at once (they happen at recovery and for snapshot parts);
 // everything that changes the disk answers by callback, from a later event, never from inside the call.
-// A callback gets null, or the error; after the first failed write or sync the caller must not use that file again.
+// A callback gets null, or the error; after the first failed write the caller must not use that file again.
 
 export type Done = (error: Error | null) => void;
 
@@ -21,17 +21,19 @@ export interface Disk {
   size(path: string): number | null;
   makeDirectory(path: string, done: Done): void;
   /**
-   * Creates a file that must not exist, `size` bytes of zeros, its content and size synced (not its directory). The zeros are
+   * Creates a file that must not exist, `size` bytes of zeros, its content and size durable (not its name). The zeros are
    * written, so that later writes inside the file need no more room. Nothing is left of a file that could not be made.
    */
   create(path: string, size: number, done: (error: Error | null, file: DiskFile | null) => void): void;
   /** Opens an existing file for writing. */
   open(path: string, done: (error: Error | null, file: DiskFile | null) => void): void;
-  /** Writes all of `bytes` at `offset` (loops on short counts). `bytes` must not change until done. */
+  /**
+   * Writes all of `bytes` at `offset`: they are durable when done reports no error, and nothing else that the file holds is.
+   * After an error some of them may be there, durable or not. `bytes` must not change until done.
+   */
   write(file: DiskFile, offset: number, bytes: Uint8Array, done: Done): void;
-  /** fdatasync: what was written to this file before the call is durable when done reports no error. */
-  sync(file: DiskFile, done: Done): void;
   close(file: DiskFile): void;
+  /** The names in the directory are durable when done reports no error. */
   syncDirectory(path: string, done: Done): void;
   rename(from: string, to: string, done: Done): void;
   remove(path: string, done: Done): void;

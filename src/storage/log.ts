@@ -1,4 +1,4 @@
-// How do frames reach the disk? One at a time, each synced before the next, in segments that are made ahead of their need.
+// How do frames reach the disk? One at a time, each durable before the next, in segments that are made ahead of their need.
 import { assert } from "../lib/assert.ts";
 import type { Entry } from "../raft/entry.ts";
 import { encodeFrame, FRAME_HEADER_BYTES, frameBytes, type FrameContent, type FramePointer } from "./batch-frame.ts";
@@ -17,6 +17,7 @@ export interface LogSettings {
   readonly drawSalt: () => number;
   readonly extents: Extents;
   readonly after: OpenStorage["after"];
+  readonly bytesKept: OpenStorage["bytesKept"];
   /** A segment was made, or could not be made. */
   readonly onSpaceChanged: () => void;
 }
@@ -24,18 +25,25 @@ export interface LogSettings {
 export interface LogWriter {
   /** The segment begun by this writer. */
   readonly startSegment: number;
-  /** Written and synced one after the other; done when all are durable. One call at a time. */
-  readonly append: (contents: readonly FrameContent[], done: Done) => void;
+  /**
+   * Made durable one after the other, until there is no space for the next one: `written` of them are durable then. The
+   * frame of a snapshot has a place where others have none. One call at a time.
+   */
+  readonly append: (contents: readonly FrameContent[], done: (error: Error | null, written: number) => void) => void;
   /** Writes an empty frame, unless the last one is: it proves that the frame before it is whole. */
   readonly appendClosing: (done: Done) => void;
+  /** Keeps files of these, of which the log needs nothing any more, for segments to come; gives back those that it does not keep. */
+  readonly reuse: (segments: readonly Segment[]) => readonly Segment[];
+  /** Gives back what `reuse` kept. */
+  readonly giveUp: () => readonly Segment[];
   /** Makes the next segment ahead of its need; tries at once when it waits for space. */
   readonly prepare: () => void;
   /** The next segment could not be made for lack of space. It is tried again and again. */
   readonly lacksSpace: () => boolean;
-  /** An append waits for the next segment. */
-  readonly awaitsSegment: () => boolean;
-  /** From now on an append that would have to wait for space calls this instead, and nothing is tried any more. */
-  readonly waitNoMore: (stuck: () => void) => void;
+  /** After an append without space: calls back, once, when there is some. */
+  readonly whenSpace: (callback: () => void) => void;
+  /** The frame of a snapshot has a place, whether there is space or not. */
+  readonly canCount: () => boolean;
   /** Waits for a segment that is being made, and closes the files. */
   readonly close: (done: () => void) => void;
 }
@@ -47,13 +55,21 @@ export interface OpenSegment {
 
 export type Opened = (error: Error | null, opened: OpenSegment | null) => void;
 
-/** Entries of one persist in as few frames as fit a segment, which also holds a header, an opening and a continuing frame. */
+/**
+ * Places that every segment keeps for frames of snapshots, while the next segment cannot be made: what they free is the space for
+ * it. Two: a snapshot that was under way when the disk became full may free nothing; the next one stands for all there is.
+ */
+const SNAPSHOT_PLACES = 2;
+/** What a segment holds beside other frames, in blocks: header, opening, continuing frame, and those places. */
+const OWN_BLOCKS = 3 + SNAPSHOT_PLACES;
+
+/** Entries of one persist in as few frames as fit a segment. */
 export function batchFrames(
   entries: readonly Entry[],
   segmentBytes: number,
   blockBytes: number,
 ): readonly FrameContent[] {
-  const limit = segmentBytes - 3 * blockBytes - FRAME_HEADER_BYTES;
+  const limit = segmentBytes - OWN_BLOCKS * blockBytes - FRAME_HEADER_BYTES;
   const frames: FrameContent[] = [];
   let from = 0;
   let bytes = 0;
@@ -76,57 +92,86 @@ export function beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSetti
   const content = recovered.copied ?? { kind: "opening" };
   const { blockBytes, extents } = settings;
   const make = segmentMaker(disk, settings, recovered.nextSegment);
-  make(roomFor(content, settings), (error, current) => {
+  const begun: Opened = (error, current) => {
     if (error !== null || current === null) return done(error, null);
     const number = recovered.nextNumber;
     const { segment } = current;
     const bytes = encodeFrame(segment, blockBytes, number, recovered.previous, content);
-    writeSynced(disk, current.file, blockBytes, bytes, (failed) => {
+    disk.write(current.file, blockBytes, bytes, (failed) => {
       if (failed !== null) return done(failed, null);
       extents.begin(segment);
       extents.note(content, bytes.length);
       const last = { segment: segment.segment, number, end: blockBytes + bytes.length };
       done(null, createWriter(disk, settings, make, { current, last, isEmpty: content.kind === "opening" }));
     });
-  });
+  };
+  disk.freeBytes((free) => make(firstBytes(content, settings, free), null, begun));
+}
+
+/** The segment that a start begins is smaller than others by this factor, but has at least so many blocks for other frames. */
+const FIRST_SHARE = 32;
+const FIRST_BLOCKS = 8;
+
+/**
+ * The size of the segment that a start begins. Lives may be short, and each keeps its segment: on a disk that is nearly full many
+ * starts must not use up what is kept for a snapshot. Where the next segment does not fit beside it, it takes half of what is free:
+ * the log goes on in it, and the other half is for the snapshot that makes the log shorter. The least holds the frame to copy.
+ */
+function firstBytes(content: FrameContent, { segmentBytes, blockBytes }: LogSettings, free: number): number {
+  const least = frameBytes(content, blockBytes) + (OWN_BLOCKS - 1) * blockBytes;
+  const most = Math.max(segmentBytes, least);
+  const usual = Math.min(most, Math.max(segmentBytes / FIRST_SHARE, least + FIRST_BLOCKS * blockBytes));
+  if (free >= usual + segmentBytes) return usual;
+  const half = Math.floor(free / 2 / blockBytes) * blockBytes;
+  return Math.min(most, Math.max(free < usual ? least : usual, half));
 }
 
 /** The size of a segment in which `content` fits between the other frames that a segment needs. */
 function roomFor(content: FrameContent, { segmentBytes, blockBytes }: LogSettings): number {
-  return Math.max(segmentBytes, frameBytes(content, blockBytes) + 3 * blockBytes);
+  return Math.max(segmentBytes, frameBytes(content, blockBytes) + OWN_BLOCKS * blockBytes);
 }
 
-function writeSynced(disk: Disk, file: DiskFile, offset: number, bytes: Uint8Array, done: Done): void {
-  disk.write(file, offset, bytes, (error) => (error === null ? disk.sync(file, done) : done(error)));
-}
+/** Whether there was space for it. */
+type Placed = (error: Error | null, isPlaced: boolean) => void;
 
-export type SegmentMaker = (bytes: number, done: Opened) => void;
+/** `old`: a file of that size to be used again; null: a new one. */
+export type SegmentMaker = (bytes: number, old: Segment | null, done: Opened) => void;
 
-/** Creates segments under rising numbers: sized, with a header, and durable together with their name. */
+/** Makes segments under rising numbers: sized, with a header, and durable together with their name. */
 function segmentMaker(disk: Disk, settings: LogSettings, firstNumber: number): SegmentMaker {
   let next = firstNumber;
-  return (bytes, done) => {
+  return (bytes, old, done) => {
     const number = next++;
     const salt = settings.drawSalt();
     const path = segmentPath(number, salt);
     const segment: Segment = { path, segment: number, salt, blockBytes: settings.blockBytes, bytes };
-    const create = (): void =>
-      disk.create(path, bytes, (error, file) => {
-        if (error !== null || file === null) return done(error, null);
-        inSequence(
-          [
-            (step) => writeSynced(disk, file, 0, encodeSegmentHeader(segment, settings.formatVersion), step),
-            (step) => disk.syncDirectory(LOG_DIRECTORY, step),
-          ],
-          (failed) => {
-            if (failed === null) return done(null, { segment, file });
-            disk.close(file);
-            done(failed, null);
-          },
-        );
-      });
+    const begin = (error: Error | null, file: DiskFile | null): void => {
+      if (error !== null || file === null) return done(error, null);
+      inSequence(
+        [
+          (step) => disk.write(file, 0, encodeSegmentHeader(segment, settings.formatVersion), step),
+          (step) => disk.syncDirectory(LOG_DIRECTORY, step),
+        ],
+        (failed) => {
+          if (failed === null) return done(null, { segment, file });
+          disk.close(file);
+          // Without its name or header it only takes space, of which there may be none.
+          disk.remove(path, () => done(failed, null));
+        },
+      );
+    };
+    // Its earlier frames say where they belong, and their checksums begin with another salt: none of them can be read here.
+    if (old !== null) {
+      disk.rename(old.path, path, (error) => (error === null ? disk.open(path, begin) : done(error, null)));
+      return;
+    }
+    const create = (): void => disk.create(path, bytes, begin);
     // Asked first: to write until nothing fits any more would take the last room from everybody on this file system.
-    disk.freeBytes((free) => (free < bytes ? done(noSpace(bytes, free), null) : create()));
+    disk.freeBytes((free) => {
+      const needed = bytes + settings.bytesKept(free);
+      if (free < needed) done(noSpace(needed, free), null);
+      else create();
+    });
   };
 }
 
@@ -152,19 +197,19 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
     const number = nextNumber++;
     const bytes = encodeFrame(target.segment, offset, number, state.last, content);
     const pointer = { segment: target.segment.segment, number, end: offset + bytes.length };
-    writeSynced(disk, target.file, offset, bytes, (error) => done(error, pointer));
+    disk.write(target.file, offset, bytes, (error) => done(error, pointer));
   };
 
-  // The next segment's opening frame is synced before this one says that it continues there, and that before any other frame:
+  // The next segment's opening frame is durable before this one says that it continues there, and that before any other frame:
   // so whatever is acknowledged from the next segment, both ends of the link are durable.
-  const rotate = (bytes: number, done: Done): void => {
+  const rotate = (bytes: number, done: Placed): void => {
     spare.take(bytes, (error, next) => {
-      if (error !== null || next === null) return done(error);
+      if (error !== null || next === null) return done(error, false);
       put(next, blockBytes, { kind: "opening" }, (failed, opening) => {
-        if (failed !== null) return done(failed);
+        if (failed !== null) return done(failed, false);
         const full = state.current;
         put(full, state.last.end, { kind: "continues", nextSegment: next.segment.segment }, (cut) => {
-          if (cut !== null) return done(cut);
+          if (cut !== null) return done(cut, false);
           disk.close(full.file);
           state.current = next;
           state.last = opening;
@@ -172,53 +217,65 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
           extents.begin(next.segment);
           extents.note({ kind: "opening" }, blockBytes);
           spare.prepare();
-          done(null);
+          done(null, true);
         });
       });
     });
   };
 
-  const appendOne = (content: FrameContent, done: Done): void => {
-    const bytes = frameBytes(content, blockBytes);
-    const fits = state.last.end + bytes + blockBytes <= state.current.segment.bytes;
-    if (!fits) {
-      return rotate(roomFor(content, settings), (error) => {
-        if (error !== null) return done(error);
-        assert(
-          state.last.end + bytes + blockBytes <= state.current.segment.bytes,
-          "a new segment holds the frame it was made for",
-        );
-        appendOne(content, done);
-      });
-    }
+  /** Behind it, `blocks` remain. */
+  const fits = (bytes: number, blocks: number): boolean =>
+    state.last.end + bytes + blocks * blockBytes <= state.current.segment.bytes;
+
+  const appendHere = (content: FrameContent, bytes: number, done: Placed): void =>
     put(state.current, state.last.end, content, (error, pointer) => {
-      if (error !== null) return done(error);
+      if (error !== null) return done(error, false);
       state.last = pointer;
       state.isEmpty = content.kind === "closing";
       extents.note(content, bytes);
-      done(null);
+      done(null, true);
     });
+
+  const appendOne = (content: FrameContent, done: Placed): void => {
+    const bytes = frameBytes(content, blockBytes);
+    if (fits(bytes, 1 + SNAPSHOT_PLACES)) return appendHere(content, bytes, done);
+    rotate(roomFor(content, settings), (error, isRotated) => {
+      if (error !== null) return done(error, false);
+      if (isRotated) {
+        assert(fits(bytes, 1 + SNAPSHOT_PLACES), "a new segment holds the frame it was made for");
+        appendHere(content, bytes, done);
+      } else if (content.kind === "snapshot" && fits(bytes, 1)) appendHere(content, bytes, done);
+      else done(null, false);
+    });
+  };
+
+  const append: LogWriter["append"] = (contents, done) => {
+    const next = (at: number): void => {
+      const content = contents[at];
+      if (content === undefined) return done(null, at);
+      appendOne(content, (error, isPlaced) => {
+        if (error !== null || !isPlaced) done(error, at);
+        else next(at + 1);
+      });
+    };
+    next(0);
   };
 
   return {
     startSegment,
-    append: (contents, done) =>
-      inSequence(
-        contents.map((content) => (next: Done) => appendOne(content, next)),
-        done,
-      ),
+    append,
+    // Without space there is none: what is written next proves the frame as well.
     appendClosing: (done) => {
-      if (state.isEmpty) return done(null);
-      const fits = state.last.end + 2 * blockBytes <= state.current.segment.bytes;
-      if (fits) appendOne({ kind: "closing" }, done);
-      // Not worth waiting for: what is written next proves the frame as well.
-      else if (spare.lacksSpace()) done(null);
+      if (state.isEmpty) done(null);
+      else if (fits(blockBytes, 1 + SNAPSHOT_PLACES)) appendOne({ kind: "closing" }, done);
       else rotate(segmentBytes, done);
     },
+    reuse: spare.reuse,
+    giveUp: spare.giveUp,
     prepare: spare.prepare,
     lacksSpace: spare.lacksSpace,
-    awaitsSegment: spare.isAwaited,
-    waitNoMore: spare.waitNoMore,
+    whenSpace: spare.whenSpace,
+    canCount: () => fits(blockBytes, 1) || spare.isReady(),
     close: (done) => {
       disk.close(state.current.file);
       spare.close(done);

@@ -1,6 +1,7 @@
 // What does a snapshot consist of? The manifest says it: which log it stands for, and length and checksum of every part.
 import { crc32 } from "../lib/crc32.ts";
 import { createReader, createWriter, Malformed } from "../lib/msgpack.ts";
+import { MAX_U48 } from "../lib/u48.ts";
 import { decodeConfiguration, encodeConfiguration } from "../raft/configuration.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
 import { ascii, startsWith, viewOf } from "./bytes.ts";
@@ -67,10 +68,10 @@ export function decodeManifest(bytes: Uint8Array, formatVersion: number): Manife
 function readFields(bytes: Uint8Array): Manifest {
   const reader = createReader(bytes);
   reader.array(FIELDS, FIELDS);
-  const index = reader.uint();
-  const term = reader.uint();
-  const configurationIndex = reader.uint();
-  const time = reader.uint();
+  const index = reader.uint(MAX_U48);
+  const term = reader.uint(MAX_U48);
+  const configurationIndex = reader.uint(index);
+  const time = reader.uint(MAX_U48);
   const configuration = decodeConfiguration(reader.binary(bytes.length));
   const numbers = reader.array(2, bytes.length);
   if (numbers % 2 !== 0) throw new Malformed("a part has a length and a checksum");

@@ -1,7 +1,6 @@
 // How does a node remember that its data are wrong although every checksum is right? By a file among them that says why.
 import { missing } from "./corrupt.ts";
 import { type Disk, type Done, isNoSpace } from "./disk.ts";
-import { inSequence } from "./sequence.ts";
 
 /** Beside log and snapshots, so that it goes where they go when they are set aside. */
 export const MARK_PATH = "g0/damaged";
@@ -12,15 +11,12 @@ export function markDamaged(disk: Disk, why: string, done: Done): void {
   const bytes = new TextEncoder().encode(`${why}\n`);
   disk.create(MARK_PATH, 0, (error, file) => {
     if (error !== null || file === null) return done(error);
-    const synced = (failed: Error | null): void => {
+    disk.write(file, 0, bytes, (failed) => {
       disk.close(file);
-      if (failed !== null) return done(failed);
+      // On a full disk the mark does without its reason.
+      if (failed !== null && !isNoSpace(failed)) return done(failed);
       disk.syncDirectory("g0", done);
-    };
-    // On a full disk the mark does without its reason.
-    const write = (next: Done): void =>
-      disk.write(file, 0, bytes, (failed) => next(failed !== null && isNoSpace(failed) ? null : failed));
-    inSequence([write, (next) => disk.sync(file, next)], synced);
+    });
   });
 }
 

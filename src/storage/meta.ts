@@ -12,9 +12,11 @@ import {
   type NodeId,
 } from "../raft/types.ts";
 import { createReader, createWriter, Malformed } from "../lib/msgpack.ts";
+import { MAX_U48 } from "../lib/u48.ts";
 import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
 import { missing } from "./corrupt.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
+import { MAX_SEGMENT_NUMBER } from "./segment.ts";
 import { inSequence } from "./sequence.ts";
 
 export interface Meta {
@@ -93,10 +95,10 @@ function decodeFields(bytes: Uint8Array): Meta | null {
     const nodeId = reader.text(MAX_ID_BYTES);
     const incarnation = reader.text(MAX_ID_BYTES);
     const clusterId = reader.nil() ? null : reader.text(MAX_ID_BYTES);
-    const currentTerm = reader.uint();
+    const currentTerm = reader.uint(MAX_U48);
     const votedFor = reader.nil() ? null : reader.text(MAX_ID_BYTES);
-    const startSegment = reader.uint();
-    const floorSegment = reader.uint();
+    const startSegment = reader.uint(MAX_SEGMENT_NUMBER);
+    const floorSegment = reader.uint(MAX_SEGMENT_NUMBER);
     reader.end();
     if (!isNodeId(nodeId) || !isIncarnation(incarnation)) return null;
     if (clusterId !== null && !isClusterId(clusterId)) return null;
@@ -113,13 +115,13 @@ export interface FoundMeta {
   readonly sequence: number;
   /**
    * The slot to write first at recovery: the damaged one, else the one written last. That one may be only in the page cache,
-   * while the other is durable for sure (it was synced before), so a torn write never leaves both bad.
+   * while the other is durable for sure (it was written before), so a torn write never leaves both bad.
    */
   readonly firstSlot: Slot;
 }
 
 /** The newest meta; null when there is none. Throws CORRUPT and NEWER_FORMAT. */
-export function readMeta(disk: Disk, formatVersion: number): FoundMeta | null {
+export function readMeta(disk: Pick<Disk, "read">, formatVersion: number): FoundMeta | null {
   const file = disk.read(META_PATH);
   if (file === null) return null;
   const a = decodeSlot(file, 0, formatVersion);
@@ -141,7 +143,7 @@ export function readMeta(disk: Disk, formatVersion: number): FoundMeta | null {
   throw missing(`both slots of ${META_PATH} are damaged: the term and vote of this node are lost`);
 }
 
-/** Writes and syncs one slot, then the other. */
+/** Makes one slot durable, then the other. */
 function writeSlots(
   disk: Disk,
   file: DiskFile,
@@ -151,10 +153,7 @@ function writeSlots(
   done: Done,
 ): void {
   inSequence(
-    order.flatMap((slot, at) => [
-      (next: Done) => disk.write(file, slot * META_SLOT_BYTES, encode(from + at), next),
-      (next: Done) => disk.sync(file, next),
-    ]),
+    order.map((slot, at) => (next: Done) => disk.write(file, slot * META_SLOT_BYTES, encode(from + at), next)),
     done,
   );
 }

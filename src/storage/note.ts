@@ -1,4 +1,4 @@
-// How are a few facts kept in a file of their own? Whole or not at all: written beside, synced, then renamed over the earlier one.
+// How are a few facts kept in a file of their own? Whole or not at all: durable beside the earlier one, then renamed over it.
 import { crc32 } from "../lib/crc32.ts";
 import { ascii, startsWith, viewOf } from "./bytes.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
@@ -65,7 +65,7 @@ export function writeNote(
     });
   };
   const fill = (file: DiskFile): void =>
-    inSequence([(next) => disk.write(file, 0, bytes, next), (next) => disk.sync(file, next)], (error) => {
+    disk.write(file, 0, bytes, (error) => {
       disk.close(file);
       if (error !== null) return done(error);
       inSequence([(next) => disk.rename(newPath, path, next), (next) => disk.syncDirectory(".", next)], done);

@@ -1,30 +1,53 @@
-// How do the file operations of `Disk` reach a real file system? Explicit positions, fdatasync, on the thread pool, by callback.
+// How do the file operations of `Disk` reach a real file system? Explicit positions, durable when written (O_DSYNC), past the page
+// cache where that is possible (O_DIRECT), on the thread pool, by callback.
+import { ptr } from "bun:ffi";
 import fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { must } from "../lib/assert.ts";
+import { assert, must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 import { takeLock } from "./lock.ts";
 import { PRIVATE_DIRECTORY_MODE, requirePrivate } from "./private-directory.ts";
 
 const FILE_MODE = 0o600;
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_DSYNC, O_DIRECT } = fs.constants;
+const CREATE_FLAGS = O_CREAT | O_EXCL | O_RDWR | O_DSYNC;
 /** In a directory that is ours alone nobody else can place a link; a restored backup might hold one. */
-const { O_RDONLY, O_RDWR, O_NOFOLLOW } = fs.constants;
+const OPEN_FLAGS = O_RDWR | O_NOFOLLOW | O_DSYNC;
 /** Any of these in it, and the directory holds a node's data. */
 const OUR_NAMES = ["meta", "g0"] as const;
-/** A new file is filled and synced in slices: one big sync would stall the log's. */
+/**
+ * Past the page cache: what it would keep is never read while the node runs, and the copy into it costs up to a third of a write's
+ * CPU and time (src/README.md, Decisions).
+ */
+const DIRECT_FLAGS = O_RDWR | O_NOFOLLOW | O_DSYNC | O_DIRECT;
+/** Such a write begins and ends at multiples of this, in the file and in memory: enough for every disk that people have. */
+const DIRECT_BYTES = 4_096;
+/** What ends elsewhere is written in two steps, if it is so much that this is worth it. */
+const LARGE_BYTES = 256 * 1024;
+/** A new file is filled in slices, each durable before the next: one big write would stall the log's. */
 const ZEROS = new Uint8Array(1024 * 1024);
+
+/** One file, open once or twice. */
+interface Descriptors {
+  readonly cached: number;
+  /** null: its file system, or this system, has no such writes. */
+  readonly direct: number | null;
+  /** Such a write was refused. */
+  refused: boolean;
+}
 
 /** `directory` is created when it is locked. */
 export function createRealDisk(directory: string): Disk {
-  const descriptors = new Map<DiskFile, number>();
+  assert(O_DSYNC > 0, "this system has O_DSYNC: without it no write would be durable");
+  const opened = new Map<DiskFile, Descriptors>();
   const full = (path: string): string => join(directory, path);
-  const descriptorOf = (file: DiskFile): number => must(descriptors.get(file), `${file.path} is open`);
+  const descriptorsOf = (file: DiskFile): Descriptors => must(opened.get(file), `${file.path} is open`);
   let release: (() => void) | null = null;
 
-  const opened = (path: string, descriptor: number): DiskFile => {
+  const remember = (path: string, descriptors: Descriptors): DiskFile => {
     const file: DiskFile = { path };
-    descriptors.set(file, descriptor);
+    opened.set(file, descriptors);
     return file;
   };
 
@@ -38,27 +61,27 @@ export function createRealDisk(directory: string): Disk {
       fs.mkdir(full(path), { recursive: true, mode: PRIVATE_DIRECTORY_MODE }, (error) => done(error));
     },
     create: (path, size, done) => {
-      fs.open(full(path), "wx", FILE_MODE, (error, descriptor) => {
-        if (error !== null) return done(error, null);
-        fillWithZeros(descriptor, 0, size, (failed) => {
-          if (failed === null) return done(null, opened(path, descriptor));
+      openTwice(full(path), CREATE_FLAGS, (error, descriptors) => {
+        if (error !== null || descriptors === null) return done(error, null);
+        fillWithZeros(descriptors, 0, size, (failed) => {
+          if (failed === null) return done(null, remember(path, descriptors));
+          closeBoth(descriptors);
           // Half a file would hold the very room that is missing.
-          fs.close(descriptor, () => fs.unlink(full(path), () => done(failed, null)));
+          fs.unlink(full(path), () => done(failed, null));
         });
       });
     },
     open: (path, done) => {
-      fs.open(full(path), O_RDWR | O_NOFOLLOW, (error, descriptor) => {
-        if (error !== null) return done(error, null);
-        done(null, opened(path, descriptor));
+      openTwice(full(path), OPEN_FLAGS, (error, descriptors) => {
+        if (error !== null || descriptors === null) return done(error, null);
+        done(null, remember(path, descriptors));
       });
     },
-    write: (file, offset, bytes, done) => writeAll(descriptorOf(file), offset, bytes, done),
-    sync: (file, done) => fs.fdatasync(descriptorOf(file), (error) => done(error)),
+    write: (file, offset, bytes, done) => writeFile(descriptorsOf(file), offset, bytes, done),
     close: (file) => {
-      const descriptor = descriptorOf(file);
-      descriptors.delete(file);
-      fs.close(descriptor);
+      const descriptors = descriptorsOf(file);
+      opened.delete(file);
+      closeBoth(descriptors);
     },
     syncDirectory: (path, done) => syncDirectory(full(path), done),
     rename: (from, to, done) => fs.rename(full(from), full(to), (error) => done(error)),
@@ -110,6 +133,47 @@ function readAt(path: string, offset: number, length: number): Uint8Array {
   }
 }
 
+type OpenedTwice = (error: Error | null, descriptors: Descriptors | null) => void;
+
+function openTwice(path: string, flags: number, done: OpenedTwice): void {
+  fs.open(path, flags, FILE_MODE, (error, cached) => {
+    if (error !== null) return done(error, null);
+    // Not in one step: a file system without such writes refuses, and may have made the file all the same.
+    fs.open(path, DIRECT_FLAGS, (refused, direct) => {
+      done(null, { cached, direct: refused === null ? direct : null, refused: false });
+    });
+  });
+}
+
+function closeBoth({ cached, direct }: Descriptors): void {
+  if (direct !== null) fs.close(direct);
+  fs.close(cached);
+}
+
+/** How many of `bytes`, from the first on, can be written past the page cache. */
+function directBytes(offset: number, bytes: Uint8Array): number {
+  const rest = bytes.length % DIRECT_BYTES;
+  if (bytes.length < DIRECT_BYTES || (rest > 0 && bytes.length < LARGE_BYTES)) return 0;
+  // The runtime gives large arrays memory that begins at a page, but does not promise it.
+  return offset % DIRECT_BYTES === 0 && ptr(bytes) % DIRECT_BYTES === 0 ? bytes.length - rest : 0;
+}
+
+function writeFile(descriptors: Descriptors, offset: number, bytes: Uint8Array, done: Done): void {
+  const { cached, direct, refused } = descriptors;
+  const head = direct === null || refused ? 0 : directBytes(offset, bytes);
+  if (direct === null || head === 0) return writeAll(cached, offset, bytes, done);
+  writeAll(direct, offset, head === bytes.length ? bytes : bytes.subarray(0, head), (error) => {
+    if (error === null) {
+      if (head === bytes.length) done(null);
+      else writeAll(cached, offset + head, bytes.subarray(head), done);
+    } else if (codeOf(error) === "EINVAL") {
+      // Its sectors are larger than any we know of.
+      descriptors.refused = true;
+      writeAll(cached, offset, bytes, done);
+    } else done(error);
+  });
+}
+
 /** The kernel may take fewer bytes than it is given: near a full disk it does, before it reports the error. */
 function writeAll(descriptor: number, offset: number, bytes: Uint8Array, done: Done): void {
   fs.write(descriptor, bytes, 0, bytes.length, offset, (error, count) => {
@@ -120,14 +184,11 @@ function writeAll(descriptor: number, offset: number, bytes: Uint8Array, done: D
   });
 }
 
-function fillWithZeros(descriptor: number, from: number, size: number, done: Done): void {
+function fillWithZeros(descriptors: Descriptors, from: number, size: number, done: Done): void {
   const slice = ZEROS.subarray(0, Math.min(ZEROS.length, size - from));
-  writeAll(descriptor, from, slice, (error) => {
-    if (error !== null) return done(error);
-    fs.fsync(descriptor, (failed) => {
-      if (failed !== null || from + slice.length >= size) return done(failed);
-      fillWithZeros(descriptor, from + slice.length, size, done);
-    });
+  writeFile(descriptors, from, slice, (error) => {
+    if (error !== null || from + slice.length >= size) return done(error);
+    fillWithZeros(descriptors, from + slice.length, size, done);
   });
 }
 

@@ -8,11 +8,12 @@ import {
   type FramePlace,
   type FramePointer,
   NO_FRAME,
+  tornBytes,
 } from "./batch-frame.ts";
 import { corrupt, missing } from "./corrupt.ts";
 import type { Disk } from "./disk.ts";
 import { META_PATH, type Meta } from "./meta.ts";
-import { decodeSegmentHeader, LOG_DIRECTORY, parseSegmentName, type Segment } from "./segment.ts";
+import { decodeSegmentHeader, LOG_DIRECTORY, MAX_SEGMENT_NUMBER, parseSegmentName, type Segment } from "./segment.ts";
 
 export interface PlacedFrame {
   readonly segment: Segment;
@@ -54,7 +55,7 @@ interface Link {
 
 /** Reads the whole log directory. Throws CORRUPT. `meta` null: nothing was ever acknowledged from this directory. */
 export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): RecoveredLog {
-  const found = findSegments(disk);
+  const { found, stale } = findSegments(disk, meta?.floorSegment ?? 0);
   const head = found.findLast((candidate) => candidate.first !== null);
   for (const later of found) {
     if (head === undefined || later.number > head.number) refuseFramesWithoutStart(later, blockBytes);
@@ -64,27 +65,38 @@ export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): R
   if (meta === null) refuseDataWithoutMeta(found, blockBytes);
 
   const last = chain.at(-1);
-  const tornBytes = last === undefined ? 0 : judgeTail(last, frames);
+  const torn = last === undefined ? 0 : judgeTail(last, frames);
   const split = splitLast(frames);
+  const newest = Math.max(meta?.startSegment ?? 0, meta?.floorSegment ?? 0, ...found.map(({ number }) => number));
+  if (newest === MAX_SEGMENT_NUMBER)
+    throw missing(`${LOG_DIRECTORY} or ${META_PATH} has the last number there is for a segment, which no log reaches`);
   const inChain = new Set(split.frames.map(({ segment }) => segment.path));
   return {
     ...split,
     // At most one frame was under way behind the last one, so skipping one number never repeats any.
     nextNumber: (frames.at(-1)?.frame.number ?? 0) + 2,
-    nextSegment: Math.max(meta?.startSegment ?? 0, meta?.floorSegment ?? 0, ...found.map(({ number }) => number)) + 1,
-    unused: found.filter(({ path }) => !inChain.has(path)).map(({ path }) => path),
+    nextSegment: newest + 1,
+    unused: [...stale, ...found.map(({ path }) => path).filter((path) => !inChain.has(path))],
     neverBegun: found.filter(({ number }) => head === undefined || number > head.number).map(({ path }) => path),
-    tornBytes,
+    tornBytes: torn,
   };
 }
 
-/** In the order of their numbers. */
-function findSegments(disk: Disk): readonly FoundSegment[] {
+/** In the order of their numbers. `stale`: below the floor; what is in them is log no more, whatever it is, and is not read. */
+function findSegments(
+  disk: Disk,
+  floorSegment: number,
+): { readonly found: readonly FoundSegment[]; readonly stale: readonly string[] } {
   const found: FoundSegment[] = [];
+  const stale: string[] = [];
   for (const name of disk.list(LOG_DIRECTORY)) {
     const named = parseSegmentName(name);
     if (named === null) continue;
     const path = `${LOG_DIRECTORY}/${name}`;
+    if (named.segment < floorSegment) {
+      stale.push(path);
+      continue;
+    }
     const bytes = disk.read(path) ?? new Uint8Array(0);
     const header = decodeSegmentHeader(path, named, bytes);
     const first = header === null ? null : decodeFrame(bytes, header, header.blockBytes);
@@ -97,7 +109,7 @@ function findSegments(disk: Disk): readonly FoundSegment[] {
       first: first?.ok === true ? first.frame : null,
     });
   }
-  return found.sort((a, b) => a.number - b.number);
+  return { found: found.sort((a, b) => a.number - b.number), stale };
 }
 
 /** The newest segment with a readable first frame, unless one that must be there is newer. */
@@ -186,9 +198,7 @@ function judgeTail(link: Link, frames: readonly PlacedFrame[]): number {
   if (follower !== null) {
     throw corrupt(segment.path, last.end, `no frame can be read here, but a whole one follows at byte ${follower}`);
   }
-  let end = bytes.length;
-  while (end > last.end && bytes[end - 1] === 0) end--;
-  return end - last.end;
+  return tornBytes(bytes, segment, last.end);
 }
 
 /** The offset of the first whole frame at or behind `from`. */

@@ -24,7 +24,8 @@ export interface Rejoin {
   readonly why: string;
 }
 
-const FILE = { path: "rejoin", magic: "raftqrej" } as const;
+export const REJOIN_PATH = "rejoin";
+const FILE = { path: REJOIN_PATH, magic: "raftqrej" } as const;
 const STAGES = ["asking", "agreed", "moved"] as const satisfies readonly Stage[];
 const FIELDS = 6;
 const MAX_ID_BYTES = 64;

@@ -11,11 +11,12 @@ import { createGate, type Gate } from "./gate.ts";
 import { batchFrames, type LogWriter } from "./log.ts";
 import { markDamaged } from "./mark.ts";
 import type { MetaFile } from "./meta.ts";
+import type { Segment } from "./segment.ts";
 import { createLane, inSequence, type Lane } from "./sequence.ts";
 import { asideNumbers, removeAsides } from "./set-aside.ts";
 import type { CompleteSnapshot } from "./snapshot-files.ts";
 import { openSnapshots, type Snapshots } from "./snapshots.ts";
-import type { OpenStorage, Recovered, Storage } from "./types.ts";
+import type { OpenStorage, Recovered, Storage, Unwritten } from "./types.ts";
 
 /** A recovered and repaired directory. */
 export interface Directory {
@@ -66,7 +67,7 @@ export function createStorage(directory: Directory): Storage {
       gate,
       soon,
       onFreed,
-      neededByLog: () => (log.awaitsSegment() ? settings.segmentBytes : 0),
+      neededByLog: () => (log.canCount() ? 0 : settings.segmentBytes),
     }),
   };
   const { snapshots } = running;
@@ -76,6 +77,7 @@ export function createStorage(directory: Directory): Storage {
     recovered,
     setCluster: (clusterId, done) => setCluster(running, clusterId, done),
     persist: createPersist(running, quiet),
+    whenSpace: log.whenSpace,
     saveSnapshot: snapshots.save,
     storePart: snapshots.receive,
     manifest: (index) => {
@@ -86,7 +88,11 @@ export function createStorage(directory: Directory): Storage {
     },
     readPart: snapshots.readPart,
     noteContacts: createContactsKeeper(running),
-    dropSetAside: () => dropSetAside(running),
+    giveRoom: () => {
+      dropSetAside(running);
+      const unused = log.giveUp();
+      if (unused.length > 0 && gate.isOpen()) deleteSegments(running, unused);
+    },
     logBytes: extents.logBytes,
     lacksSpace: log.lacksSpace,
     snapshotBytes: () => snapshots.counted()?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
@@ -118,11 +124,13 @@ function createContactsKeeper({ disk, meta, gate, recovered, deletions }: Runnin
 }
 
 function dropSetAside({ disk, settings, deletions, gate }: Running): void {
-  if (asideNumbers(disk).length === 0 || !gate.isOpen()) return;
+  const before = asideNumbers(disk).length;
+  if (before === 0 || !gate.isOpen()) return;
   deletions((release) =>
     removeAsides(disk, 0, () => {
       release();
-      settings.onSpaceChanged();
+      // What a person put in there stays: no news, or the room would be measured again at once, and again.
+      if (asideNumbers(disk).length < before) settings.onSpaceChanged();
     }),
   );
 }
@@ -153,21 +161,23 @@ function createPersist(running: Running, quiet: QuietTimer): Storage["persist"] 
     quiet.cancel();
     const contents = framesOf(batch, settings.segmentBytes, snapshots);
     lane((release) => {
-      const finish = (): void => {
+      const finish = (written: number): void => {
         persisting = false;
         release();
-        if (batch.snapshot !== null) {
+        const unwritten = unwrittenOf(contents.slice(written));
+        if (batch.snapshot !== null && unwritten?.snapshot !== true) {
           const { index } = batch.snapshot.meta;
           snapshots.count(index);
           compact(running, Math.min(batch.snapshot.keepFrom, index + 1));
         }
         quiet.arm();
-        done();
+        done(unwritten);
       };
+      const nothing = (): void => finish(0);
       const write = (): void => {
-        if (contents.length > 0) log.append(contents, gate.orFail(finish));
-        else if (batch.hardState === null) soon(() => gate.orFail(finish)(null));
-        else finish();
+        if (contents.length > 0) log.append(contents, (error, written) => gate.orFail(() => finish(written))(error));
+        else if (batch.hardState === null) soon(() => gate.orFail(nothing)(null));
+        else nothing();
       };
       if (batch.hardState === null) write();
       else meta.update({ hardState: batch.hardState }, gate.orFail(write));
@@ -175,10 +185,13 @@ function createPersist(running: Running, quiet: QuietTimer): Storage["persist"] 
   };
 }
 
-/**
- * The frames of one persist. A snapshot that resets the log comes before the entries, which follow it; any other comes behind
- * them, because it may stand for entries of the same persist.
- */
+function unwrittenOf(rest: readonly FrameContent[]): Unwritten | null {
+  if (rest.length === 0) return null;
+  const batches = rest.filter((content) => content.kind === "batch");
+  return { entriesFrom: batches[0]?.entries[0]?.index ?? null, snapshot: batches.length < rest.length };
+}
+
+/** The frames of one persist. A snapshot comes first: it stands for earlier entries only, and may have space when those have not. */
 function framesOf(batch: Persist, segmentBytes: number, snapshots: Snapshots): readonly FrameContent[] {
   const entries = batchFrames(batch.entries, segmentBytes, STORAGE.blockBytes);
   if (batch.snapshot === null) return entries;
@@ -189,30 +202,37 @@ function framesOf(batch: Persist, segmentBytes: number, snapshots: Snapshots): r
     `the snapshot at ${meta.index} is stored before it counts`,
   );
   const frame: FrameContent = { kind: "snapshot", index: meta.index, term: meta.term, manifestCrc: stored.crc, reset };
-  return reset ? [frame, ...entries] : [...entries, frame];
+  return [frame, ...entries];
 }
 
-/** Deletes the segments of which no entry is needed: first meta says where the log begins, then they go, oldest first. */
+/** No entry of a segment is needed: first meta says where the log begins, then its file is used again, or goes, oldest first. */
 function compact(running: Running, keepFrom: LogIndex): void {
-  const { disk, extents, lane, deletions, meta, gate, onFreed } = running;
+  const { extents, lane, log, meta, gate } = running;
   const dropped = extents.dropBelow(keepFrom);
   if (dropped.length === 0) return;
   const floorSegment = must(extents.oldest(), "the segment being written stays").segment;
-  const removals = dropped.map((segment) => (next: Done) => disk.remove(segment.path, next));
-  const deleteAll = (): void =>
-    deletions((release) => {
-      const deleted = (): void => {
-        release();
-        onFreed();
-      };
-      inSequence(removals, gate.orFail(deleted));
-    });
   lane((release) => {
     const recorded = (): void => {
       release();
-      deleteAll();
+      deleteSegments(running, log.reuse(dropped));
     };
     meta.update({ floorSegment }, gate.orFail(recorded));
+  });
+}
+
+/** They are no part of the log any more. */
+function deleteSegments({ disk, deletions, gate, onFreed }: Running, segments: readonly Segment[]): void {
+  const removals = segments.map(
+    ({ path }) =>
+      (next: Done) =>
+        disk.remove(path, next),
+  );
+  deletions((release) => {
+    const deleted = (): void => {
+      release();
+      onFreed();
+    };
+    inSequence(removals, gate.orFail(deleted));
   });
 }
 
@@ -241,8 +261,6 @@ function close({ disk, lane, deletions, log, meta, snapshots, gate, soon }: Runn
     disk.unlock();
     done();
   };
-  // A write that waits for space was never acknowledged: a stop need not wait with it.
-  log.waitNoMore(() => soon(end));
   if (!gate.isOpen()) return soon(end);
   gate.onFailure(() => soon(end));
   const closeFiles = (): void =>

@@ -18,8 +18,12 @@ const AT_BLOCK_BYTES = 20; // u32
 const AT_BYTES = 24; // u32
 const AT_CRC = 28; // u32: over the bytes before it, seeded with the salt
 const HEADER_BYTES = 32;
+/** No disk writes smaller pieces whole, and no file system has larger blocks. */
 const MIN_BLOCK_BYTES = 512;
+const MAX_BLOCK_BYTES = 65_536;
 
+/** Four bytes in the header; at one segment a second, enough for 136 years. */
+export const MAX_SEGMENT_NUMBER = 0xffff_ffff;
 const SEGMENT_NAME = /^(\d{10})-([0-9a-f]{8})\.seg$/;
 
 export function segmentPath(segment: number, salt: number): string {
@@ -29,7 +33,7 @@ export function segmentPath(segment: number, salt: number): string {
 /** Number and salt from a file name in the log directory; null: not a segment. */
 export function parseSegmentName(name: string): { readonly segment: number; readonly salt: number } | null {
   const match = SEGMENT_NAME.exec(name);
-  if (match === null) return null;
+  if (match === null || Number(match[1]) > MAX_SEGMENT_NUMBER) return null;
   return { segment: Number(match[1]), salt: Number.parseInt(match[2] ?? "", 16) };
 }
 
@@ -58,6 +62,11 @@ export function decodeSegmentHeader(
   if (view.getUint32(AT_SEGMENT) !== named.segment || view.getUint32(AT_SALT) !== named.salt) return null;
   const blockBytes = view.getUint32(AT_BLOCK_BYTES);
   const bytes = view.getUint32(AT_BYTES);
-  if (blockBytes < MIN_BLOCK_BYTES || blockBytes >= bytes) return null;
+  if (!isBlockSize(blockBytes) || blockBytes >= bytes) return null;
   return { path, segment: named.segment, salt: named.salt, blockBytes, bytes };
+}
+
+/** A power of two within reason: whoever makes room for a block never makes room for what a header just claims. */
+function isBlockSize(bytes: number): boolean {
+  return bytes >= MIN_BLOCK_BYTES && bytes <= MAX_BLOCK_BYTES && (bytes & (bytes - 1)) === 0;
 }

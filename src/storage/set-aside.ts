@@ -1,5 +1,5 @@
 // Where do data go that cannot be trusted any more? Into `damaged-<number>` beside their successors: the newest is kept, for people.
-import type { Disk, Done } from "./disk.ts";
+import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { MARK_PATH } from "./mark.ts";
 import { META_PATH } from "./meta.ts";
 import { LOG_DIRECTORY } from "./segment.ts";
@@ -51,6 +51,14 @@ export function removeAsides(disk: Disk, keep: 0 | 1, done: Done): void {
     ),
     done,
   );
+}
+
+/** Once more without them when there is no room for `attempt`: they are kept for people only as long as there is. */
+export function sparingAsides(disk: Disk, attempt: Step, done: Done): void {
+  attempt((error) => {
+    if (error === null || !isNoSpace(error) || asideNumbers(disk).length === 0) return done(error);
+    removeAsides(disk, 0, () => attempt(done));
+  });
 }
 
 function removeAside(disk: Disk, directory: string, done: Done): void {

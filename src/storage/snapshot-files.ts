@@ -1,7 +1,7 @@
 // Which files is a snapshot? Numbered parts and a manifest in a directory of its own; complete once the manifest is there.
 import { crc32 } from "../lib/crc32.ts";
 import { RaftqError } from "../lib/errors.ts";
-import type { SnapshotMeta } from "../raft/types.ts";
+import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
 import { corrupt, missing } from "./corrupt.ts";
 import type { Disk, Done } from "./disk.ts";
 import type { Gate } from "./gate.ts";
@@ -23,6 +23,8 @@ type Named = Pick<SnapshotMeta, "index" | "term">;
 
 export const directoryOf = ({ index, term }: Named): string => `${SNAPSHOT_DIRECTORY}/${index}-${term}`;
 const SNAPSHOT_NAME = /^\d+-\d+$/;
+/** The index of the snapshot in that directory. */
+export const indexOf = (directory: string): LogIndex => Number.parseInt(directory.split("/").at(-1) ?? "", 10);
 
 /** The directories of all snapshots, complete or not; of those that were set aside in `directory`, if one is given. */
 export function snapshotDirectories(disk: Disk, directory: string | null = null): readonly string[] {
@@ -127,7 +129,7 @@ export function createSnapshotWriter(disk: Disk, { orFail, orFailUnlessNoSpace }
   const writeFile = (path: string, bytes: Uint8Array, written: Done): void => {
     disk.create(path, 0, (error, file) => {
       if (error !== null || file === null) return written(error);
-      inSequence([(next) => disk.write(file, 0, bytes, next), (next) => disk.sync(file, next)], (problem) => {
+      disk.write(file, 0, bytes, (problem) => {
         disk.close(file);
         written(problem);
       });

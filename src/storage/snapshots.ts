@@ -113,7 +113,7 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
   };
 }
 
-/** One part after the other, each synced before the next is drawn: the log's own syncs never wait for a big one. */
+/** One part after the other, each durable before the next is drawn: the log's own writes never wait for a big one. */
 function save(
   writer: SnapshotWriter,
   meta: SnapshotMeta,

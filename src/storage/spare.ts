@@ -1,17 +1,23 @@
-// Where does the next segment come from? One is made ahead of its need; when the disk is full it is tried again until there is space.
+// Where does the next segment come from? One is made ahead of its need, from a file that the log needs no more, or a new one; when
+// the disk is full it is tried again until there is space.
 import { STORAGE } from "../config.ts";
 import { type Disk, isNoSpace } from "./disk.ts";
 import type { LogSettings, Opened, OpenSegment, SegmentMaker } from "./log.ts";
+import type { Segment } from "./segment.ts";
 
 export interface Spare {
   /** Makes one ahead. Tries at once when it waits for space. */
   readonly prepare: () => void;
-  /** The prepared segment, or a new one if there is none of at least that size. Lack of space is no error: it waits. */
+  /** The prepared segment, or a new one if there is none of at least that size; neither error nor segment: there is no space. */
   readonly take: (bytes: number, done: Opened) => void;
+  /** Keeps some of these files, for segments to come, and gives back the others. Nothing of them may be log any more, for good. */
+  readonly reuse: (segments: readonly Segment[]) => readonly Segment[];
+  /** Gives back all that `reuse` kept. */
+  readonly giveUp: () => readonly Segment[];
+  readonly isReady: () => boolean;
   readonly lacksSpace: () => boolean;
-  /** Somebody has to wait for it. */
-  readonly isAwaited: () => boolean;
-  readonly waitNoMore: (stuck: () => void) => void;
+  /** After a `take` without space: calls back, once, when there is some. */
+  readonly whenSpace: (callback: () => void) => void;
   readonly close: (done: () => void) => void;
 }
 
@@ -22,12 +28,17 @@ export function createSpare(
   { segmentBytes, after, onSpaceChanged }: Pick<LogSettings, "segmentBytes" | "after" | "onSpaceChanged">,
 ): Spare {
   let ready: OpenSegment | null = null;
+  /** Oldest first, all of the usual size. */
+  let old: Segment[] = [];
   let making = false;
+  let closed = false;
   let lacksSpace = false;
-  /** Who waits for a segment of that size. */
+  /** Who waits for a segment of that size to be made. */
   let wanted: { readonly bytes: number; readonly done: Opened } | null = null;
+  /** The size of the one that was wanted and had no space. */
+  let missedBytes = 0;
   let cancelRetry: (() => void) | null = null;
-  let whenStuck: (() => void) | null = null;
+  let whenSpace: (() => void) | null = null;
   let whenMade: (() => void) | null = null;
 
   const attempt = (): void => {
@@ -35,20 +46,24 @@ export function createSpare(
     cancelRetry?.();
     cancelRetry = null;
     making = true;
-    make(Math.max(segmentBytes, wanted?.bytes ?? 0), (error, opened) => {
+    const bytes = Math.max(segmentBytes, missedBytes, wanted?.bytes ?? 0);
+    make(bytes, bytes === segmentBytes ? (old.shift() ?? null) : null, (error, opened) => {
       making = false;
-      const waiting = whenMade;
-      whenMade = null;
       ready = opened;
       lacksSpace = error !== null && isNoSpace(error);
-      if (lacksSpace) retryLater();
+      if (closed) return whenMade?.();
+      if (lacksSpace) cancelRetry = after(STORAGE.spaceRetryMs, attempt);
       onSpaceChanged();
-      waiting?.();
       serve(error);
+      // Nobody tries again after another failure, so whoever waits does: it ends then, or stops the node.
+      if (!lacksSpace) tellSpace();
     });
   };
-  const retryLater = (): void => {
-    if (whenStuck === null) cancelRetry = after(STORAGE.spaceRetryMs, attempt);
+  const tellSpace = (): void => {
+    const callback = whenSpace;
+    whenSpace = null;
+    missedBytes = 0;
+    callback?.();
   };
   /** `error`: what the attempt that has just ended met. */
   const serve = (error: Error | null): void => {
@@ -60,30 +75,48 @@ export function createSpare(
       wanted = null;
       return done(null, spare);
     }
-    if (spare !== null) disk.close(spare.file);
-    if (lacksSpace) whenStuck?.();
-    else if (error === null) attempt();
-    else {
-      wanted = null;
-      done(error, null);
-    }
+    if (spare !== null) return replace(spare);
+    if (!lacksSpace && error === null) return attempt();
+    wanted = null;
+    if (lacksSpace) missedBytes = Math.max(missedBytes, bytes);
+    done(lacksSpace ? null : error, null);
+  };
+  /** It is too small: it goes first, because the larger one may need its space. */
+  const replace = (spare: OpenSegment): void => {
+    making = true;
+    disk.close(spare.file);
+    disk.remove(spare.segment.path, () => {
+      making = false;
+      attempt();
+    });
   };
   return {
     prepare: () => {
-      if (ready === null && whenStuck === null) attempt();
+      if (ready === null && !closed) attempt();
     },
     take: (bytes, done) => {
       wanted = { bytes, done };
       serve(null);
     },
+    reuse: (segments) => {
+      const fitting = closed ? [] : segments.filter(({ bytes }) => bytes === segmentBytes);
+      const kept = fitting.slice(0, Math.max(0, STORAGE.maxReusedSegments - old.length));
+      old.push(...kept);
+      return segments.filter((segment) => !kept.includes(segment));
+    },
+    giveUp: () => {
+      const all = old;
+      old = [];
+      return all;
+    },
+    isReady: () => ready !== null,
     lacksSpace: () => lacksSpace,
-    isAwaited: () => wanted !== null,
-    waitNoMore: (stuck) => {
-      whenStuck = stuck;
-      cancelRetry?.();
-      if (wanted !== null && lacksSpace && !making) stuck();
+    whenSpace: (callback) => {
+      whenSpace = callback;
     },
     close: (done) => {
+      closed = true;
+      cancelRetry?.();
       const finish = (): void => {
         if (ready !== null) disk.close(ready.file);
         done();

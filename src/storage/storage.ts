@@ -1,5 +1,6 @@
 // How is a data directory opened? It is read and judged at once; then it is repaired, before anything is acknowledged from it.
 import { STORAGE } from "../config.ts";
+import { must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { createDamaged, foreign, moveAside, type Notes, readNotes, requireOwner } from "./damaged.ts";
 import { beginLog, type LogBegun, type LogSettings, type LogWriter } from "./log.ts";
@@ -10,13 +11,14 @@ import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMet
 import { removeRejoin, type Rejoin } from "./rejoin.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
 import { missing } from "./corrupt.ts";
-import { removeAsides } from "./set-aside.ts";
+import { removeAsides, sparingAsides } from "./set-aside.ts";
 import { replay, type Replayed } from "./replay.ts";
 import { LOG_DIRECTORY } from "./segment.ts";
 import { inSequence } from "./sequence.ts";
 import { createStorage } from "./running.ts";
 import {
   type CompleteSnapshot,
+  indexOf,
   isIncomplete,
   recoverSnapshot,
   removeSnapshot,
@@ -126,7 +128,8 @@ function asRaftqError(error: unknown): RaftqError {
   if (error instanceof RaftqError) return error;
   const what = error instanceof Error ? error.message : String(error);
   if (error instanceof Error && isNoSpace(error)) {
-    return new RaftqError("DISK_FULL", `the disk is too full to open the data directory: ${what}`, error);
+    const remedy = "free that much on its file system, outside of the directory, and start the node again";
+    return new RaftqError("DISK_FULL", `the disk is too full to open the data directory: ${what}; ${remedy}`, error);
   }
   const code =
     error instanceof Error && "code" in error && NOT_ALLOWED.includes(error.code) ? "UNWRITABLE" : "DISK_FAILED";
@@ -218,34 +221,42 @@ function repair(
     drawSalt: settings.drawSalt,
     extents: reading.extents,
     after: settings.after,
+    bytesKept: settings.bytesKept,
     onSpaceChanged: settings.onSpaceChanged,
   };
-  inSequence(directories, (error) => {
+  const make = (next: Done): void => inSequence(directories, next);
+  sparingAsides(disk, make, (error) => {
     if (error !== null) return done(error, null);
     beginWithSpace(disk, reading, logSettings, (failed, log) => {
       if (failed !== null || log === null) return done(failed, null);
       const { identity, hardState } = reading.recovered;
       const floorSegment = reading.extents.oldest()?.segment ?? log.startSegment;
       const meta: Meta = { ...identity, hardState, startSegment: log.startSegment, floorSegment };
-      beginMeta(disk, meta, reading.foundMeta, STORAGE.formatVersion, (problem, file) => {
-        if (problem !== null || file === null) return done(problem, null);
-        inSequence(removals, (obstacle) =>
-          obstacle === null ? done(null, { log, meta: file }) : done(obstacle, null),
-        );
-      });
+      let file: MetaFile | null = null;
+      const begin = (next: Done): void =>
+        beginMeta(disk, meta, reading.foundMeta, STORAGE.formatVersion, (problem, begun) => {
+          file = begun;
+          next(problem);
+        });
+      inSequence([(next) => sparingAsides(disk, begin, next), ...removals], (obstacle) =>
+        obstacle === null ? done(null, { log, meta: must(file, "the meta that was begun") }) : done(obstacle, null),
+      );
     });
   });
 }
 
 /**
- * On a full disk, what an earlier life left unfinished goes first: without a first frame or a manifest it means nothing in any
- * state of the disk, also if what was read is only in the page cache.
+ * On a full disk, what an earlier life left unfinished goes first: without a first frame, a manifest, or a frame that says that it
+ * counts, it means nothing in any state of the disk, also if what was read is only in the page cache.
  */
 function beginWithSpace(disk: Disk, reading: Reading, settings: LogSettings, done: LogBegun): void {
-  const { recoveredLog, otherSnapshots } = reading;
+  const { recoveredLog, otherSnapshots, snapshot } = reading;
+  const counted = snapshot?.manifest.meta.index ?? 0;
   beginLog(disk, recoveredLog, settings, (error, log) => {
     if (error === null || !isNoSpace(error)) return done(error, log);
-    const unfinished = otherSnapshots.filter((directory) => isIncomplete(disk, directory));
+    const unfinished = otherSnapshots.filter(
+      (directory) => isIncomplete(disk, directory) || indexOf(directory) > counted,
+    );
     const removals = [
       // The damaged data were kept for people, as long as there is room for that.
       (next: Done) => removeAsides(disk, 0, () => next(null)),

@@ -32,7 +32,7 @@ export interface SnapshotSource {
   nextPart(): Uint8Array | null;
 }
 
-/** One part is a unit of writing, syncing and sending: it fits into one peer frame with room to spare. */
+/** One part is a unit of writing and sending: it fits into one peer frame with room to spare. */
 export const MAX_PART_BYTES = 2 * 1024 * 1024;
 
 /** What InstallSnapshot brought. */
@@ -44,6 +44,13 @@ export interface ReceivedPart {
   readonly bytes: Uint8Array;
 }
 
+/** What of a persist had no space. The rest of it is durable. */
+export interface Unwritten {
+  /** Entries from here on; null: none. */
+  readonly entriesFrom: LogIndex | null;
+  readonly snapshot: boolean;
+}
+
 export interface Storage {
   readonly recovered: Recovered;
 
@@ -53,18 +60,23 @@ export interface Storage {
    */
   setCluster(clusterId: ClusterId, done: () => void): void;
 
-  /** Hard state first, then one batch frame with all entries (and a snapshot frame), one write and one fdatasync. One call at a time. */
-  persist(batch: Persist, done: () => void): void;
+  /**
+   * Hard state first, then a snapshot frame, then one batch frame with all entries, each one durable write. One call at a
+   * time. On a full disk it does not wait: `unwritten` tells what had no space. The hard state needs none.
+   */
+  persist(batch: Persist, done: (unwritten: Unwritten | null) => void): void;
+  /** After a persist without space: calls back, once, from a later event, when there may be some: the next persist finds out. */
+  whenSpace(callback: () => void): void;
 
   /**
-   * Writes parts, manifest and directory, synced in slices, beside the persists. It counts only after a persist that
+   * Makes parts, manifest and directory durable, one after the other, beside the persists. It counts only after a persist that
    * names it. `done(false)`: there was no space for it, and nothing of it is left.
    */
   saveSnapshot(meta: SnapshotMeta, source: SnapshotSource, done: (isSaved: boolean) => void): void;
 
   /**
    * Stores one received part. Part 0 (or another meta) starts afresh and drops what an earlier sender left. A part that does not
-   * match the manifest is refused: `done(nextPart)` tells which part is wanted next, `parts` when all and the manifest are synced.
+   * match the manifest is refused: `done(nextPart)` tells which part is wanted next, `parts` when all and the manifest are durable.
    * Without the space for it, all parts are dropped and nothing is answered: the sender comes again.
    */
   storePart(part: ReceivedPart, done: (nextPart: number) => void): void;
@@ -81,16 +93,16 @@ export interface Storage {
   /** The state that came of these data is wrong: the directory is not to be used again (see mark.ts). Durable before `close` is done. */
   markDamaged(why: string): void;
 
-  /** The next segment could not be made for lack of space: soon a persist will have to wait for some. */
+  /** The next segment could not be made for lack of space: soon a persist will find none. */
   lacksSpace(): boolean;
 
-  /** Deletes the damaged data that were set aside, if there are any: their room is needed. Never fails. */
-  dropSetAside(): void;
+  /** Deletes what is kept only as long as there is room for it: damaged data that were set aside, files of old segments. */
+  giveRoom(): void;
 
   /** Keeps the addresses of the other members for the day when this log cannot be read. Promises nothing and never fails. */
   noteContacts(addresses: readonly string[]): void;
 
-  /** Writes the closing frame, syncs, releases the lock. A persist that waits for space is given up. */
+  /** Writes the closing frame, releases the lock. */
   close(done: () => void): void;
 }
 
@@ -126,6 +138,8 @@ export interface OpenStorage {
   /** Runs `callback` once after `ms`; returns a cancel. For the closing frame after 50 ms of quiet. */
   readonly after: (ms: number, callback: () => void) => () => void;
   readonly segmentBytes: number;
+  /** Of so many free bytes, how many the next segment must leave: a log that takes the room of the snapshot never gets shorter. */
+  readonly bytesKept: (freeBytes: number) => number;
   /** Free space may have changed by our own doing: something was made, could not be made, or was deleted. */
   readonly onSpaceChanged: () => void;
 }

@@ -15,12 +15,17 @@ import {
   writeTexts,
 } from "./fields.ts";
 import { TYPE } from "./message-types.ts";
-import type { ClientMessage, ServerMessage } from "./protocol.ts";
+import type { ClientMessage, Peeked, ServerMessage } from "./protocol.ts";
 import { readLogPage, readStatus, readTrace, writeLogPage, writeStatus, writeTrace } from "./status-codec.ts";
 
 export const NONCE_BYTES = 16;
 const MAX_CLIENT_ID_BYTES = 256;
+/** Values of a join, which says whether it comes back only if it does. */
+const SHORT_JOIN = 3;
+export const LONG_JOIN = 4;
 const MAX_BINARY_BYTES = WIRE.maxClientFrameBytes;
+const MAX_ENCODING = 0xff;
+const NOTHING = new Uint8Array(0);
 
 export function writeClientMessage(writer: Writer, message: ClientMessage): void {
   const { frameId } = message;
@@ -38,6 +43,9 @@ export function writeClientMessage(writer: Writer, message: ClientMessage): void
     case "status":
       writer.array(3).uint(TYPE.status).uint(frameId).boolean(message.linearizable);
       return;
+    case "peek":
+      writer.array(2).uint(TYPE.peek).uint(frameId);
+      return;
     case "log":
       writer.array(5).uint(TYPE.log).uint(frameId).uint(message.from).uint(message.to).boolean(message.local);
       return;
@@ -45,8 +53,12 @@ export function writeClientMessage(writer: Writer, message: ClientMessage): void
       writer.array(3).uint(TYPE.trace).uint(frameId).uint(message.index);
       return;
     case "join":
-      writer.array(3).uint(TYPE.join).uint(frameId);
+      writer
+        .array(message.comesBack ? LONG_JOIN : SHORT_JOIN)
+        .uint(TYPE.join)
+        .uint(frameId);
       writeMember(writer, message.member);
+      if (message.comesBack) writer.boolean(true);
       return;
     case "remove":
       writer.array(3).uint(TYPE.remove).uint(frameId);
@@ -62,8 +74,8 @@ export function writeClientMessage(writer: Writer, message: ClientMessage): void
   }
 }
 
-/** Null: `type` is no client's message. The array's head and `type` have been read. */
-export function readClientMessage(reader: Reader, type: number): ClientMessage | null {
+/** Null: `type` is no client's message. The array's head, `length` values in all, and `type` have been read. */
+export function readClientMessage(reader: Reader, type: number, length: number): ClientMessage | null {
   switch (type) {
     case TYPE.request: {
       const frameId = reader.uint();
@@ -78,7 +90,7 @@ export function readClientMessage(reader: Reader, type: number): ClientMessage |
         session,
         number,
         answeredUpTo,
-        command: reader.binary(MAX_BINARY_BYTES),
+        command: reader.ownBinary(MAX_BINARY_BYTES),
       };
     }
     case TYPE.open: {
@@ -91,6 +103,8 @@ export function readClientMessage(reader: Reader, type: number): ClientMessage |
       return { type: "close", frameId: reader.uint(), group: readGroup(reader), session: readU48(reader) };
     case TYPE.status:
       return { type: "status", frameId: reader.uint(), linearizable: reader.boolean() };
+    case TYPE.peek:
+      return { type: "peek", frameId: reader.uint() };
     case TYPE.log:
       return {
         type: "log",
@@ -102,7 +116,12 @@ export function readClientMessage(reader: Reader, type: number): ClientMessage |
     case TYPE.trace:
       return { type: "trace", frameId: reader.uint(), index: readU48(reader) };
     case TYPE.join:
-      return { type: "join", frameId: reader.uint(), member: readMember(reader) };
+      return {
+        type: "join",
+        frameId: reader.uint(),
+        member: readMember(reader),
+        comesBack: readComesBack(reader, length),
+      };
     case TYPE.remove:
       return { type: "remove", frameId: reader.uint(), ids: readList(reader, MAX_LIST, () => readNodeId(reader)) };
     case TYPE.transfer:
@@ -132,6 +151,10 @@ export function writeServerMessage(writer: Writer, message: ServerMessage): void
       writer.array(3).uint(TYPE.logAnswer).uint(frameId);
       writeLogPage(writer, message.page);
       return;
+    case "peekAnswer":
+      writer.array(7).uint(TYPE.peekAnswer).uint(frameId);
+      writePeeked(writer, message.peeked);
+      return;
     case "traceAnswer":
       writer.array(3).uint(TYPE.traceAnswer).uint(frameId);
       writeTrace(writer, message.trace);
@@ -154,7 +177,7 @@ export function readServerMessage(reader: Reader, type: number): ServerMessage |
         type: "reply",
         frameId: reader.uint(),
         duplicate: reader.boolean(),
-        reply: reader.binary(MAX_BINARY_BYTES),
+        reply: reader.ownBinary(MAX_BINARY_BYTES),
       };
     case TYPE.failure:
       return { type: "failure", frameId: reader.uint(), failure: readFailure(reader) };
@@ -162,6 +185,8 @@ export function readServerMessage(reader: Reader, type: number): ServerMessage |
       return { type: "statusAnswer", frameId: reader.uint(), status: readStatus(reader) };
     case TYPE.logAnswer:
       return { type: "logAnswer", frameId: reader.uint(), page: readLogPage(reader) };
+    case TYPE.peekAnswer:
+      return { type: "peekAnswer", frameId: reader.uint(), peeked: readPeeked(reader) };
     case TYPE.traceAnswer:
       return { type: "traceAnswer", frameId: reader.uint(), trace: readTrace(reader) };
     case TYPE.done:
@@ -173,13 +198,36 @@ export function readServerMessage(reader: Reader, type: number): ServerMessage |
   }
 }
 
+function writePeeked(writer: Writer, { job, ready, appliedIndex }: Peeked): void {
+  if (job === null) writer.nil().uint(0).binary(NOTHING);
+  else writer.uint(job.id).uint(job.encoding).binary(job.payload);
+  writer.uint(ready).uint(appliedIndex);
+}
+
+function readPeeked(reader: Reader): Peeked {
+  if (!reader.nil()) {
+    const job = { id: reader.uint(), encoding: reader.uint(MAX_ENCODING), payload: reader.ownBinary(MAX_BINARY_BYTES) };
+    return { job, ready: reader.uint(), appliedIndex: readU48(reader) };
+  }
+  reader.uint(0);
+  reader.binary(0);
+  return { job: null, ready: reader.uint(), appliedIndex: readU48(reader) };
+}
+
 /** There is one group for now: number 0. */
 function readGroup(reader: Reader): number {
   return reader.uint(0);
 }
 
+/** Left out when it is not so. */
+function readComesBack(reader: Reader, length: number): boolean {
+  if (length < LONG_JOIN) return false;
+  if (!reader.boolean()) throw new Malformed("a join that does not come back does not say so");
+  return true;
+}
+
 function readNonce(reader: Reader): Uint8Array {
-  const nonce = reader.binary(NONCE_BYTES);
+  const nonce = reader.ownBinary(NONCE_BYTES);
   if (nonce.length !== NONCE_BYTES) throw new Malformed(`a nonce has ${NONCE_BYTES} bytes, not ${nonce.length}`);
   return nonce;
 }

@@ -1,8 +1,14 @@
 // How does a message become a frame and back? Strict: whatever is not exactly a known message is Malformed.
 import { WIRE } from "../config.ts";
-import { crc32 } from "../lib/crc32.ts";
-import { createReader, createWriter, Malformed, type Reader, type Writer } from "../lib/msgpack.ts";
-import { readClientMessage, readServerMessage, writeClientMessage, writeServerMessage } from "./client-codec.ts";
+import { crc32, crc32Behind } from "../lib/crc32.ts";
+import { createReader, createWriter, Malformed, part, type Reader, type Writer } from "../lib/msgpack.ts";
+import {
+  LONG_JOIN,
+  readClientMessage,
+  readServerMessage,
+  writeClientMessage,
+  writeServerMessage,
+} from "./client-codec.ts";
 import {
   MAX_LIST,
   readAddress,
@@ -19,7 +25,7 @@ import {
   writeOptionalText,
   writeTexts,
 } from "./fields.ts";
-import { LENGTH_BYTES, sealFrame } from "./frame.ts";
+import { LENGTH_BYTES } from "./frame.ts";
 import { TYPE } from "./message-types.ts";
 import { decodePeerMessage, encodePeerMessage } from "./peer-codec.ts";
 import {
@@ -36,27 +42,40 @@ import {
 /** Nonces and proofs: the length of a SHA-256. */
 const PROOF_BYTES = 32;
 const MAX_U32 = 0xffff_ffff;
-/** The head of a peer frame: array, type, sequence, checksum, length of the message. */
-const PEER_HEAD_BYTES = 21;
+/** What a member's message leaves free in front of it: length, array, type, sequence, checksum, length of the message. */
+export const PEER_HEADROOM = 25;
 const HEAD_BYTES = 64;
 
 /** The whole frame, length included. */
 export function encodeMessage(message: WireMessage): Uint8Array {
-  if (message.type === "peer") return encodePeerFrame(message.sequence, encodePeerMessage(message.message));
-  const writer = createWriter(LENGTH_BYTES, HEAD_BYTES + bulkBytes(message));
-  writeMessage(writer, message);
-  return sealFrame(writer.finish());
+  if (message.type === "peer") return peerFrame(message.sequence, encodePeerMessage(message.message, PEER_HEADROOM));
+  const writer = createWriter(0, HEAD_BYTES + bulkBytes(message));
+  writeFrame(writer, message);
+  return writer.finish();
 }
 
-/** A peer's frame around a message that is encoded already; the sequence number is known only when it leaves. */
-export function encodePeerFrame(sequence: number, message: Uint8Array): Uint8Array {
-  const writer = createWriter(LENGTH_BYTES, PEER_HEAD_BYTES + message.length);
-  writer.array(4).uint(TYPE.peer).uint(sequence).uint(crc32(message)).binary(message);
-  return sealFrame(writer.finish());
+/** The whole frame, length included, behind what `writer` holds already. */
+export function writeFrame(writer: Writer, message: Exclude<WireMessage, PeerFrame>): void {
+  const start = writer.length();
+  writer.u32(0, start);
+  writeMessage(writer, message);
+  writer.u32(writer.length() - start - LENGTH_BYTES, start);
+}
+
+/** A peer's frame; the message is encoded already, behind its headroom. The sequence number is known only when it leaves. */
+export function peerFrame(sequence: number, encoded: Uint8Array): Uint8Array {
+  const length = encoded.length - PEER_HEADROOM;
+  const checksum = crc32Behind(encoded, PEER_HEADROOM);
+  const head = createWriter(LENGTH_BYTES).array(4).uint(TYPE.peer).uint(sequence).uint(checksum).binaryHead(length);
+  const start = PEER_HEADROOM - head.length();
+  head.u32(head.length() - LENGTH_BYTES + length, 0);
+  encoded.set(head.finish(), start);
+  return part(encoded, start);
 }
 
 function bulkBytes(message: Exclude<WireMessage, PeerFrame>): number {
   if (message.type === "request") return message.command.length;
+  if (message.type === "peekAnswer") return message.peeked.job?.payload.length ?? 0;
   return message.type === "reply" ? message.reply.length : 0;
 }
 
@@ -80,6 +99,7 @@ function writeMessage(writer: Writer, message: Exclude<WireMessage, PeerFrame>):
     case "open":
     case "close":
     case "status":
+    case "peek":
     case "log":
     case "trace":
     case "join":
@@ -91,6 +111,7 @@ function writeMessage(writer: Writer, message: Exclude<WireMessage, PeerFrame>):
     case "failure":
     case "statusAnswer":
     case "logAnswer":
+    case "peekAnswer":
     case "traceAnswer":
     case "done":
     case "pong":
@@ -98,16 +119,16 @@ function writeMessage(writer: Writer, message: Exclude<WireMessage, PeerFrame>):
   }
 }
 
-/** The message of one frame; bytes inside it are views of `body`. Throws Malformed, nothing else. */
+/** The message of one frame; bytes inside it are its own. Throws Malformed, nothing else. */
 export function decodeMessage(body: Uint8Array): WireMessage {
   const reader = createReader(body);
   const length = reader.array(1, MAX_VALUES);
   const type = reader.uint();
   const message =
-    readConnectionMessage(reader, type) ?? readClientMessage(reader, type) ?? readServerMessage(reader, type);
+    readConnectionMessage(reader, type) ?? readClientMessage(reader, type, length) ?? readServerMessage(reader, type);
   if (message === null) throw new Malformed(`the message type ${type} is unknown`);
-  if (length !== LENGTHS[message.type])
-    throw new Malformed(`a ${message.type} has ${LENGTHS[message.type]} values, not ${length}`);
+  const expected = message.type === "join" && message.comesBack ? LONG_JOIN : LENGTHS[message.type];
+  if (length !== expected) throw new Malformed(`a ${message.type} has ${expected} values, not ${length}`);
   reader.end();
   return message;
 }
@@ -144,6 +165,7 @@ const LENGTHS: Readonly<Record<WireMessage["type"], number>> = {
   open: 5,
   close: 4,
   status: 3,
+  peek: 2,
   log: 5,
   trace: 3,
   join: 3,
@@ -154,6 +176,7 @@ const LENGTHS: Readonly<Record<WireMessage["type"], number>> = {
   failure: 3,
   statusAnswer: 3,
   logAnswer: 3,
+  peekAnswer: 7,
   traceAnswer: 3,
   done: 4,
   pong: 2,

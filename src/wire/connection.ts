@@ -1,8 +1,8 @@
 // How do two processes talk over a byte stream? Hello first, then frames; limits, deadlines, order and a reason for every end.
 //
 // Owners see whole, valid messages only. The first message is the other side's `hello` (accepted streams) or `helloAnswer`
-// (dialed ones); an accepting owner answers with `send(helloAnswer)` or `close(failure)`. Bytes inside a message are views that
-// are valid during `onMessage` only. What is sent waits until `flush`, which the owner calls once per turn.
+// (dialed ones); an accepting owner answers with `send(helloAnswer)` or `close(failure)`. Bytes inside a message are its
+// own. What is sent waits until `flush`, which the owner calls once per turn.
 import type { Clock } from "../lib/clock.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/msgpack.ts";
@@ -44,6 +44,8 @@ export interface OpenConnection {
   readonly onClosed: (why: Failure | null) => void;
   /** The connection now holds so many bytes: of a frame that is not whole yet, and sent but not taken. Not after it has ended. */
   readonly onHeld?: (bytes: number) => void;
+  /** Bytes came in; it took so long until their messages were decoded and taken. */
+  readonly onRead?: (milliseconds: number) => void;
 }
 
 export interface Connection {
@@ -202,6 +204,7 @@ export function openConnection(open: OpenConnection): Connection {
 
   stream.onData = (data) => {
     if (ending !== undefined) return;
+    const began = open.onRead === undefined ? 0 : open.clock.now();
     const failed = deframer.push(data, (body) => {
       try {
         receive(body);
@@ -215,6 +218,7 @@ export function openConnection(open: OpenConnection): Connection {
       watch.heard();
       noteHeld();
     }
+    open.onRead?.(open.clock.now() - began);
   };
   stream.onDrain = flush;
   stream.onClose = (why) => {
@@ -267,6 +271,7 @@ const DIRECTION: Readonly<Record<ClientOrServer, "accepted" | "dialed" | "nowher
   open: "accepted",
   close: "accepted",
   status: "accepted",
+  peek: "accepted",
   log: "accepted",
   trace: "accepted",
   join: "accepted",
@@ -277,6 +282,7 @@ const DIRECTION: Readonly<Record<ClientOrServer, "accepted" | "dialed" | "nowher
   failure: "dialed",
   statusAnswer: "dialed",
   logAnswer: "dialed",
+  peekAnswer: "dialed",
   traceAnswer: "dialed",
   done: "dialed",
   pong: "dialed",

@@ -1,6 +1,7 @@
 // How do the values that several messages share look in bytes? Ids, members, addresses, failures, lists.
 import { type Applied, ERRORS, type Failure, isErrorCode } from "../lib/errors.ts";
 import { Malformed, type Reader, type Writer } from "../lib/msgpack.ts";
+import { MAX_U48 } from "../lib/u48.ts";
 import type { Checkpoint } from "../raft/messages.ts";
 import {
   type ClusterId,
@@ -13,8 +14,6 @@ import {
 } from "../raft/types.ts";
 import { isAddress, MAX_ADDRESS_BYTES } from "./address.ts";
 
-/** Terms, indexes, sessions, request numbers and times have six bytes in a log record. */
-export const MAX_U48 = 0xffff_ffff_ffff;
 /** Checksums and digests. */
 export const MAX_U32 = 0xffff_ffff;
 /** Members, founders, features, ids: far more than a cluster can have. */

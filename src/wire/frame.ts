@@ -119,12 +119,6 @@ function notAFrame(byte: number): Failure {
   return failure("BAD_REQUEST", `this port speaks the raftq protocol: a frame starts with byte 0x00, not 0x${shown}`);
 }
 
-/** Writes the length into the four bytes of headroom that the frame was made with. */
-export function sealFrame(frame: Uint8Array): Uint8Array {
-  new DataView(frame.buffer, frame.byteOffset, LENGTH_BYTES).setUint32(0, frame.length - LENGTH_BYTES);
-  return frame;
-}
-
 /** The body of exactly one frame, for tests and tools. */
 export function frameBody(frame: Uint8Array): Uint8Array {
   if (frame.length < LENGTH_BYTES) throw new Malformed("a frame has at least four bytes");

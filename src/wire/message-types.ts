@@ -18,6 +18,7 @@ export const TYPE = {
   remove: 23,
   transfer: 24,
   ping: 25,
+  peek: 26,
 
   reply: 48,
   failure: 49,
@@ -26,6 +27,7 @@ export const TYPE = {
   traceAnswer: 52,
   done: 53,
   pong: 54,
+  peekAnswer: 55,
 
   peer: 64,
 } as const;

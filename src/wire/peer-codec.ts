@@ -25,8 +25,9 @@ const MAX_BINARY_BYTES = WIRE.maxPeerFrameBytes;
 /** Room for everything but the bulk, so that the writer does not have to grow around it. */
 const HEAD_BYTES = 96;
 
-export function encodePeerMessage(message: PeerMessage): Uint8Array {
-  const writer = createWriter(0, HEAD_BYTES + bulkBytes(message));
+/** Behind `headroom` bytes for the frame around it. */
+export function encodePeerMessage(message: PeerMessage, headroom = 0): Uint8Array {
+  const writer = createWriter(headroom, HEAD_BYTES + bulkBytes(message));
   writePeerMessage(writer, message);
   return writer.finish();
 }
@@ -118,7 +119,7 @@ function writePeerMessage(writer: Writer, message: PeerMessage): void {
   }
 }
 
-/** Bytes in the message are views of `bytes`. Throws Malformed. */
+/** Bytes in the message are its own. Throws Malformed. */
 export function decodePeerMessage(bytes: Uint8Array): PeerMessage {
   const reader = createReader(bytes);
   const length = reader.array(1, 9);
@@ -202,10 +203,10 @@ function readRaftMessage(reader: Reader, type: number): RaftMessage | null {
     case PEER_TYPE.InstallSnapshot: {
       const term = readU48(reader);
       const meta = readMeta(reader);
-      const manifest = reader.binary(MAX_BINARY_BYTES);
+      const manifest = reader.ownBinary(MAX_BINARY_BYTES);
       const [part, parts] = [readU48(reader), readU48(reader)];
       if (part >= parts) throw new Malformed(`part ${part} of ${parts} cannot be`);
-      return { type: "InstallSnapshot", term, meta, manifest, part, parts, bytes: reader.binary(MAX_BINARY_BYTES) };
+      return { type: "InstallSnapshot", term, meta, manifest, part, parts, bytes: reader.ownBinary(MAX_BINARY_BYTES) };
     }
     case PEER_TYPE.InstallSnapshotReply: {
       const term = readU48(reader);
@@ -249,7 +250,7 @@ function readFoundingWord(reader: Reader): {
     expect: reader.uint(MAX_LIST),
     set: readList(reader, MAX_LIST, () => readAddress(reader)),
     fresh: reader.boolean(),
-    record: reader.nil() ? null : reader.binary(MAX_BINARY_BYTES),
+    record: reader.nil() ? null : reader.ownBinary(MAX_BINARY_BYTES),
   };
 }
 

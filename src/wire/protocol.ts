@@ -1,5 +1,6 @@
 // What can be said on the wire? Every message as a closed union; `codec.ts` turns them into bytes and back; PROTOCOL.md explains them.
 import type { Failure } from "../lib/errors.ts";
+import type { Job } from "../queue/types.ts";
 import type { Checkpoint, RaftMessage } from "../raft/messages.ts";
 import type { ClusterId, Incarnation, LogIndex, Member, NodeId, Term } from "../raft/types.ts";
 
@@ -9,10 +10,13 @@ export type Role = (typeof ROLES)[number];
 
 /** First frame of both sides. */
 
+/** A feature of a peer's hello: the dialer takes the node at this address for `id`, as its configuration says. */
+export const dialsNode = (id: NodeId): string => `to ${id}`;
+
 export interface Hello {
   readonly type: "hello";
   readonly version: number;
-  /** Optional abilities by name; unknown ones are ignored. */
+  /** What builds without it may ignore, by name: optional abilities, and `dialsNode`. */
   readonly features: readonly string[];
   readonly role: Role;
   /** The cluster the dialer believes it talks to; null: any (clients), or none yet (fresh nodes). */
@@ -76,6 +80,8 @@ export type ClientMessage =
   | { readonly type: "close"; readonly frameId: number; readonly group: number; readonly session: number }
   /** `linearizable`: only the leader answers, after a ReadIndex round; otherwise this node's own view, at once. */
   | { readonly type: "status"; readonly frameId: number; readonly linearizable: boolean }
+  /** The oldest job, which stays where it is: only the leader answers, after a ReadIndex round. */
+  | { readonly type: "peek"; readonly frameId: number }
   /** Entries `from`..`to`, the newest that fit; `to` 0: up to the last. `local`: this node's own log, unconfirmed. */
   | {
       readonly type: "log";
@@ -86,7 +92,8 @@ export type ClientMessage =
     }
   /** The true path of the entry at `index`, as its leader saw it. */
   | { readonly type: "trace"; readonly frameId: number; readonly index: LogIndex }
-  | { readonly type: "join"; readonly frameId: number; readonly member: Member }
+  /** `comesBack`: the cluster has let this node id in before; it is no newcomer. */
+  | { readonly type: "join"; readonly frameId: number; readonly member: Member; readonly comesBack: boolean }
   | { readonly type: "remove"; readonly frameId: number; readonly ids: readonly NodeId[] }
   | { readonly type: "transfer"; readonly frameId: number; readonly to: NodeId | null }
   | { readonly type: "ping"; readonly frameId: number };
@@ -97,6 +104,7 @@ export type ServerMessage =
   | { readonly type: "failure"; readonly frameId: number; readonly failure: Failure }
   | { readonly type: "statusAnswer"; readonly frameId: number; readonly status: NodeStatus }
   | { readonly type: "logAnswer"; readonly frameId: number; readonly page: LogPage }
+  | { readonly type: "peekAnswer"; readonly frameId: number; readonly peeked: Peeked }
   | { readonly type: "traceAnswer"; readonly frameId: number; readonly trace: Trace }
   /** join, remove, transfer: done, in force at `index`. `clusterId`: what a joiner must write down. */
   | { readonly type: "done"; readonly frameId: number; readonly index: LogIndex; readonly clusterId: ClusterId | null }
@@ -150,6 +158,19 @@ export interface MemberStatus {
   readonly diskLow: boolean;
 }
 
+/** What a node did with its time in the last `windowMs`; the names are those of `server/stages.ts`. */
+export interface StageTimes {
+  readonly windowMs: number;
+  readonly stages: readonly StageTime[];
+}
+
+export interface StageTime {
+  readonly name: string;
+  readonly count: number;
+  readonly microseconds: number;
+  readonly longestMicroseconds: number;
+}
+
 export interface NodeStatus {
   readonly node: Member;
   readonly clusterId: ClusterId | null;
@@ -172,6 +193,8 @@ export interface NodeStatus {
   readonly logBytes: number;
   /** The newest checkpoint where this node's state was found to be a majority's; null: none yet. */
   readonly checkpoint: Checkpoint | null;
+  /** null: an earlier build, which does not say. */
+  readonly times: StageTimes | null;
 }
 
 export interface LogLine {
@@ -180,7 +203,7 @@ export interface LogLine {
   readonly kind: string;
   /** Unix milliseconds: the leader's wall clock when it stamped the entry. */
   readonly wall: number;
-  /** "" when no client is behind it or its session is gone. */
+  /** "" when no client is behind it, or its session is gone and the log no longer says whose it was. */
   readonly client: string;
   readonly requestNumber: number;
   /** The entry's body as logged. */
@@ -198,6 +221,15 @@ export interface LogPage {
   /** There are entries in the asked range before the first one given. */
   readonly more: boolean;
   readonly entries: readonly LogLine[];
+}
+
+/** The queue after the entry at `appliedIndex`. */
+export interface Peeked {
+  /** The oldest; null: none waits. */
+  readonly job: Job | null;
+  /** Jobs that wait. */
+  readonly ready: number;
+  readonly appliedIndex: LogIndex;
 }
 
 /** Times are microseconds since the leader took the request. */

@@ -1,5 +1,6 @@
 // What leaves first? Heartbeats, votes and acknowledgements, then bulk; each lane in its order, one chunk per flush.
-import { encodeMessage, encodePeerFrame } from "./codec.ts";
+import { createWriter, type Writer } from "../lib/msgpack.ts";
+import { encodeMessage, PEER_HEADROOM, peerFrame, writeFrame } from "./codec.ts";
 import type { ByteStream } from "./network.ts";
 import { encodePeerMessage, type PeerMessage } from "./peer-codec.ts";
 import type { Message } from "./connection.ts";
@@ -23,12 +24,34 @@ export interface SendQueue {
   pending(): number;
 }
 
+/** Answers to clients are many and small: they are encoded one behind the other into chunks of about this size. */
+const CHUNK_BYTES = 64 * 1_024;
+const FIRST_CHUNK_BYTES = 256;
+
 export function createSendQueue(stream: ByteStream, limits: { readonly sendAheadBytes: number }): SendQueue {
   const urgent = createLane();
   const bulk = createLane();
   let sequence = 0;
+  /** The end of the bulk, while it grows. */
+  let chunk: Writer | null = null;
+  let chunkBytes = FIRST_CHUNK_BYTES;
 
-  const frameOf = ({ bytes, numbered }: Waiting): Uint8Array => (numbered ? encodePeerFrame(++sequence, bytes) : bytes);
+  function closeChunk(): void {
+    if (chunk === null) return;
+    const bytes = chunk.finish();
+    chunk = null;
+    // As much again will do for the next one, unless it was an exception.
+    chunkBytes = Math.max(FIRST_CHUNK_BYTES, Math.min(CHUNK_BYTES, bytes.length + (bytes.length >> 2)));
+    bulk.push({ bytes, numbered: false });
+  }
+
+  function addBulk(waiting: Waiting): void {
+    closeChunk();
+    bulk.push(waiting);
+  }
+
+  const bulkBytes = (): number => bulk.bytes() + (chunk?.length() ?? 0);
+  const frameOf = ({ bytes, numbered }: Waiting): Uint8Array => (numbered ? peerFrame(++sequence, bytes) : bytes);
 
   /** False when there was nothing to write, or nothing that may be written now. */
   function writeChunk(most: number): boolean {
@@ -51,26 +74,30 @@ export function createSendQueue(stream: ByteStream, limits: { readonly sendAhead
   }
 
   function flushUpTo(most: number): void {
+    closeChunk();
     while (urgent.bytes() + bulk.bytes() > 0) if (!writeChunk(most)) return;
   }
 
   return {
     addMessage: (message) => {
       if (isPeerMessage(message)) {
-        const lane = PEER_LANE[message.type] === "urgent" ? urgent : bulk;
-        return lane.push({ bytes: encodePeerMessage(message), numbered: true });
+        const waiting = { bytes: encodePeerMessage(message, PEER_HEADROOM), numbered: true };
+        return PEER_LANE[message.type] === "urgent" ? urgent.push(waiting) : addBulk(waiting);
       }
-      const lane = AHEAD_OF_BULK.has(message.type) ? urgent : bulk;
-      lane.push({ bytes: encodeMessage(message), numbered: false });
+      if (AHEAD_OF_BULK.has(message.type)) return urgent.push({ bytes: encodeMessage(message), numbered: false });
+      chunk ??= createWriter(0, chunkBytes, true);
+      writeFrame(chunk, message);
+      if (chunk.length() >= CHUNK_BYTES) closeChunk();
     },
-    add: (frame) => bulk.push({ bytes: frame, numbered: false }),
+    add: (frame) => addBulk({ bytes: frame, numbered: false }),
     flush: () => flushUpTo(limits.sendAheadBytes),
     flushAll: () => flushUpTo(Number.MAX_SAFE_INTEGER),
     discard: () => {
       urgent.clear();
       bulk.clear();
+      chunk = null;
     },
-    pending: () => stream.pending() + urgent.bytes() + bulk.bytes(),
+    pending: () => stream.pending() + urgent.bytes() + bulkBytes(),
   };
 }
 

@@ -19,14 +19,23 @@ import {
   writeMember,
   writeOptionalText,
 } from "./fields.ts";
-import type { LogLine, LogPage, MemberRole, MemberStatus, NodeState, NodeStatus, Trace } from "./protocol.ts";
+import type {
+  LogLine,
+  LogPage,
+  MemberRole,
+  MemberStatus,
+  NodeState,
+  NodeStatus,
+  StageTimes,
+  Trace,
+} from "./protocol.ts";
 
 const MEMBER_ROLES = ["voter", "learner", "outgoing"] as const satisfies readonly MemberRole[];
 const NODE_STATES = ["leader", "follower", "candidate", "learner", "starting"] as const satisfies readonly NodeState[];
 const MAX_CLIENT_BYTES = 256;
 
 export function writeStatus(writer: Writer, status: NodeStatus): void {
-  writer.array(19);
+  writer.array(20);
   writeMember(writer, status.node);
   writeOptionalText(writer, status.clusterId);
   writer.text(status.state).uint(status.term);
@@ -46,11 +55,20 @@ export function writeStatus(writer: Writer, status: NodeStatus): void {
   writer.uint(status.uptimeMs).uint(status.residentBytes).uint(status.logBytes);
   if (status.checkpoint === null) writer.nil();
   else writeCheckpoint(writer, status.checkpoint);
+  writeTimes(writer, status.times);
+}
+
+function writeTimes(writer: Writer, times: StageTimes | null): void {
+  if (times === null) return void writer.nil();
+  writer.array(2).uint(times.windowMs);
+  writeList(writer, times.stages, ({ name, count, microseconds, longestMicroseconds }) =>
+    writer.array(4).text(name).uint(count).uint(microseconds).uint(longestMicroseconds),
+  );
 }
 
 export function readStatus(reader: Reader): NodeStatus {
-  // Nodes of early builds leave the checkpoint out.
-  const fields = reader.array(18, 19);
+  // Nodes of early builds leave the checkpoint out, or the times.
+  const fields = reader.array(18, 20);
   return {
     node: readMember(reader),
     clusterId: readClusterId(reader),
@@ -71,7 +89,23 @@ export function readStatus(reader: Reader): NodeStatus {
     residentBytes: reader.uint(),
     logBytes: reader.uint(),
     checkpoint: fields === 18 || reader.nil() ? null : readCheckpoint(reader),
+    times: fields < 20 || reader.nil() ? null : readTimes(reader),
   };
+}
+
+function readTimes(reader: Reader): StageTimes {
+  reader.array(2, 2);
+  const windowMs = reader.uint();
+  const stages = readList(reader, MAX_LIST, () => {
+    reader.array(4, 4);
+    return {
+      name: readName(reader),
+      count: reader.uint(),
+      microseconds: reader.uint(),
+      longestMicroseconds: reader.uint(),
+    };
+  });
+  return { windowMs, stages };
 }
 
 function readMemberStatus(reader: Reader): MemberStatus {
@@ -127,7 +161,7 @@ function readLogLine(reader: Reader): LogLine {
     wall: readU48(reader),
     client: reader.text(MAX_CLIENT_BYTES),
     requestNumber: readU48(reader),
-    body: reader.binary(WIRE.maxClientFrameBytes),
+    body: reader.ownBinary(WIRE.maxClientFrameBytes),
   };
 }
 

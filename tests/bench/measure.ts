@@ -1,11 +1,11 @@
-// What is one figure of a benchmark? The median of three rounds, with the slowest and the fastest.
+// What is one figure of a benchmark? The median of three rounds, with the lowest and the highest.
 
 export interface Figure {
   readonly what: string;
-  /** Per second. */
-  readonly rate: number;
+  readonly value: number;
+  /** `jobs/s`, `ms` */
   readonly unit: string;
-  /** Slowest and fastest round. */
+  /** Lowest and highest round. */
   readonly range: readonly [number, number];
 }
 
@@ -22,9 +22,21 @@ export async function measure(
     const [amount, seconds] = await round();
     rates.push(amount / seconds);
   }
-  const sorted = rates.toSorted((a, b) => a - b);
-  return { what, unit, rate: sorted[1] as number, range: [sorted[0] as number, sorted[2] as number] };
+  return figure(what, `${unit}/s`, rates);
 }
+
+export function figure(what: string, unit: string, values: readonly number[]): Figure {
+  const sorted = values.toSorted((a, b) => a - b);
+  const [low = Number.NaN] = sorted;
+  return { what, unit, value: sorted[sorted.length >> 1] ?? low, range: [low, sorted.at(-1) ?? low] };
+}
+
+export function figureLine({ what, value, unit, range }: Figure): string {
+  const [low, high] = range;
+  return `${what.padEnd(46)} ${`${shown(value).padStart(11)} ${unit}`.padEnd(24)} (${shown(low)} to ${shown(high)})`;
+}
+
+const shown = (value: number): string => (value < 100 ? value.toFixed(2) : Math.round(value).toLocaleString("en"));
 
 /** Repeats `work` for about half a second. */
 export function repeated(work: () => void): readonly [number, number] {

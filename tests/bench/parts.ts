@@ -2,7 +2,7 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { QUEUE, STORAGE } from "../../src/config.ts";
+import { QUEUE, STORAGE, WIRE } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { encodeCommand, encodeOpen } from "../../src/queue/commands.ts";
 import { apply, createQueue } from "../../src/queue/queue.ts";
@@ -19,6 +19,21 @@ import { type Figure, measure, repeated } from "./measure.ts";
 const PAYLOAD = new Uint8Array(16).fill(0x31);
 const ENQUEUE = encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 1, payload: PAYLOAD }] });
 const DEQUEUE = encodeCommand({ type: "dequeue", queues: ["default"], max: 1, maxBytes: 1024, leaseMs: 0, waitMs: 0 });
+/** As many jobs as one request may hold. */
+const JOBS = QUEUE.maxJobsPerCommand;
+const ENQUEUE_MANY = encodeCommand({
+  type: "enqueue",
+  queue: "default",
+  jobs: Array.from({ length: JOBS }, () => ({ encoding: 1, payload: PAYLOAD })),
+});
+const DEQUEUE_MANY = encodeCommand({
+  type: "dequeue",
+  queues: ["default"],
+  max: JOBS,
+  maxBytes: WIRE.maxPayloadBytes,
+  leaseMs: 0,
+  waitMs: 0,
+});
 const SESSION = 1;
 const BATCH = 64;
 const BATCHES = 500;
@@ -63,6 +78,7 @@ function open(directory: string): Promise<Storage> {
         onFailure: fail,
         after: (ms, callback) => clock.after(ms, callback),
         segmentBytes: STORAGE.segmentBytes,
+        bytesKept: () => 0,
         onSpaceChanged: () => undefined,
       },
       (opened) => (opened.ok ? done(opened.storage) : fail(opened.error)),
@@ -78,7 +94,7 @@ async function appends(directory: string): Promise<readonly [number, number]> {
   for (let seq = 1; seq <= BATCHES; seq++) {
     const entries = Array.from({ length: BATCH }, () => entry(++index, "command", index, ENQUEUE));
     await new Promise<void>((done) =>
-      storage.persist({ seq, hardState: null, entries, snapshot: null, sendAfter: [] }, done),
+      storage.persist({ seq, hardState: null, entries, snapshot: null, sendAfter: [] }, () => done()),
     );
   }
   const seconds = (performance.now() - began) / 1_000;
@@ -86,13 +102,14 @@ async function appends(directory: string): Promise<readonly [number, number]> {
   return [BATCHES * BATCH, seconds];
 }
 
-function applies(): readonly [number, number] {
+/** Two commands, in turn. */
+function applies(enqueue: Uint8Array, dequeue: Uint8Array): readonly [number, number] {
   const queue = createQueue(QUEUE);
   apply(queue, fieldsOf(entry(1, "open", 0, encodeOpen({ clientId: "c1", nonce: new Uint8Array(16) }))));
   let index = 1;
   let number = 0;
   return repeated(() => {
-    const body = number % 2 === 0 ? ENQUEUE : DEQUEUE;
+    const body = number % 2 === 0 ? enqueue : dequeue;
     apply(queue, fieldsOf(entry(++index, "command", ++number, body)));
   });
 }
@@ -120,7 +137,11 @@ export async function benchParts(): Promise<readonly Figure[]> {
       await measure(`codec: AppendEntries of ${BATCH} decoded`, "messages", () =>
         repeated(() => decodeMessage(peerBody)),
       ),
-      await measure("queue: entries made and applied", "entries", applies),
+      await measure("queue: entries made and applied", "entries", () => applies(ENQUEUE, DEQUEUE)),
+      await measure(`queue: jobs, ${JOBS.toLocaleString("en")} to an entry`, "jobs", () => {
+        const [entries, seconds] = applies(ENQUEUE_MANY, DEQUEUE_MANY);
+        return [(entries / 2) * JOBS, seconds];
+      }),
       await measure("disk: 4 KiB written and synced", "syncs", () => syncs(directory)),
       await measure(`log: entries, ${BATCH} to a sync`, "entries", () => appends(join(directory, `log-${++round}`))),
     ];

@@ -39,6 +39,35 @@ describe("one command", () => {
     expect(queued().toSorted()).toEqual(["-5", "7", '{"a": [1, "b c"]}']);
   });
 
+  test("takes several values between commas, and several jobs", async () => {
+    expect(await client(["--id", "c1", "enqueue", '1, "a,b", [2, 3]'])).toMatchObject({
+      exit: 0,
+      out: ["ok ids=1-3 index=2"],
+    });
+    expect(queued()).toEqual(["1", '"a,b"', "[2, 3]"]);
+    expect(await client(["--id", "c1", "dequeue", "2"])).toMatchObject({ exit: 0, out: ['[1,"a,b"]'] });
+    const [rest] = answers(await client(["--id", "c1", "--json", "dequeue(1000)"]));
+    expect(rest).toMatchObject({ status: "ok", jobs: [{ id: 3, value: [2, 3] }] });
+    expect(await client(["--id", "c1", "dequeue", "2"])).toMatchObject({ exit: 4, out: ["(empty)"] });
+  });
+
+  test("peeks at the oldest job and leaves it there, without opening a session", async () => {
+    await client(["--id", "c1", "enqueue", '{"a": 1}, 2']);
+    cluster.messages.length = 0;
+    expect(await client(["peek"])).toMatchObject({ exit: 0, out: ['{"a": 1}'], error: "" });
+    expect(await client(["peek", "--json"])).toMatchObject({
+      exit: 0,
+      out: ['{"command":"peek","status":"ok","id":1,"value":{"a": 1},"ready":2,"index":2}'],
+    });
+    expect(cluster.messages.map(({ type }) => type)).toEqual(["peek", "peek"]);
+    await client(["--id", "c1", "dequeue", "2"]);
+    expect(await client(["peek"])).toMatchObject({ exit: 4, out: ["(empty)"] });
+    expect(await client(["peek", "--json"])).toMatchObject({
+      exit: 4,
+      out: ['{"command":"peek","status":"empty","ready":0,"index":4}'],
+    });
+  });
+
   test("with a generated id says which, and closes its session", async () => {
     const ran = await client(["enqueue", "1"]);
     const id = /client id (\S+) /.exec(ran.error)?.[1] ?? "";
@@ -97,7 +126,7 @@ describe("one command", () => {
     expect(unreachable.exit).toBe(3);
     expect(unreachable.error).toStartWith("raftq: cannot reach 127.0.0.1:1 ");
     cluster.fate = (message) => (message.type === "request" ? "lose" : "pass");
-    expect((await client(["--id", "c1", "--timeout", "200ms", "dequeue"])).exit).toBe(5);
+    expect((await client(["--id", "c1", "--timeout", "1s", "dequeue"])).exit).toBe(5);
     cluster.fate = (message) => (message.type === "request" ? failure("SESSION_FENCED", "opened elsewhere") : "pass");
     expect((await client(["--id", "c1", "dequeue"])).exit).toBe(6);
     cluster.lead(0);
@@ -120,8 +149,13 @@ describe("a mistake", () => {
     [["--json", "client"], "--json comes before any command"],
     [["client", "enqueu", "1"], 'unknown command "enqueu". Did you mean raftq client enqueue?'],
     [["client", "enqueue"], "enqueue needs a value"],
-    [["client", "enqueue", "abc"], 'not an integer or JSON; did you mean enqueue("abc")?'],
+    [["client", "enqueue", "abc"], `not an integer or JSON; did you mean raftq client enqueue '"abc"'?`],
+    [["client", "enqueue", "it's"], `did you mean raftq client enqueue '"it'\\''s"'?`],
+    [["client", "enqueue", "(4"], "the closing bracket is missing: write enqueue(4)"],
     [["client", "enqueue", "1", "2"], '"2" is one word too many here.'],
+    [["client", "enqueue", "1, x"], 'value 2 is not an integer or JSON; did you mean "x"?'],
+    [["client", "enqueue", "a, b"], `did you mean raftq client enqueue '"a, b"'?`],
+    [["client", "dequeue", "0"], "dequeue takes how many jobs, 1 to 1000"],
     [["client", "--timeout"], "--timeout needs a value: --timeout"],
     [["client", "--timout", "5s"], "unknown flag --timout. Did you mean --timeout?"],
     [["client", "--addr", "nonsense", "dequeue"], '"nonsense" is not an address'],
@@ -137,15 +171,23 @@ describe("a mistake", () => {
   });
 
   test("is never needed to learn the commands: --help and --version are everywhere", async () => {
-    const [root, sub, version] = await Promise.all([
+    const [root, sub, version, ...words] = await Promise.all([
       raftq(["--help"]),
       raftq(["client", "enqueue", "--help"]),
       raftq(["client", "--version"]),
+      raftq(["help"]),
+      raftq(["help", "client"]),
+      raftq(["client", "help"]),
+      raftq(["cluster", "help", "up"]),
     ]);
     expect(root).toMatchObject({ exit: 0, error: "" });
     expect(root.out.join("\n")).toMatch(/node[^]*client[^]*cluster/);
     expect(sub.out.join("\n")).toContain("USAGE raftq client");
     expect(version.out[0]).toMatch(/^raftq \d+\.\d+\.\d+$/);
+    expect(words.map(({ exit, error }) => [exit, error])).toEqual(words.map(() => [0, ""]));
+    const [help, helpClient, clientHelp, up] = words.map(({ out }) => out.join("\n"));
+    expect([help, helpClient, clientHelp]).toEqual([root.out.join("\n"), sub.out.join("\n"), sub.out.join("\n")]);
+    expect(up).toContain("USAGE raftq cluster up");
   });
 });
 
@@ -234,11 +276,46 @@ describe("a pipe", () => {
     expect(ran.out).toEqual([expect.stringMatching(/^error \w+: line 1: /), "ok id=1 index=2", "ok id=2 index=3"]);
   });
 
-  test("lets log and status see every earlier line", async () => {
-    const ran = await pipe([...enqueues(1, 100), "log", ...enqueues(101, 110), "status"], ["--json"]);
+  test("takes several values on a line, in order and under one number, and answers dequeue(10) with a list", async () => {
+    const thousand = enqueues(1, 1_000).map((_, at) => at);
+    const lines = ['enqueue(1, 2, {"a": 3})', "enqueue(4)", "dequeue", "dequeue 2", "dequeue(10)", "dequeue 10"];
+    const ran = await pipe([...lines, `enqueue(${thousand.join()})`, `enqueue(${thousand.join()},0)`, "dequeue 1000"]);
+    expect(ran.out).toEqual([
+      "ok ids=1-3 index=2",
+      "ok id=4 index=3",
+      "1",
+      '[2,{"a": 3}]',
+      "[4]",
+      "(empty)",
+      "ok ids=5-1004 index=8",
+      "error BAD_REQUEST: line 8: one command enqueues at most 1000 values; these are 1001",
+      `[${thousand.join()}]`,
+    ]);
+    expect(ran.exit).toBe(2);
+    expect(cluster.executed.map(({ number }) => number)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+  });
+
+  test("refuses values that are too large together before anything of them is sent", async () => {
+    const half = `"${"x".repeat(512 * 1024)}"`;
+    const ran = await pipe([`enqueue(${half},${half})`, `enqueue(${half},${half.slice(4)})`, `enqueue(${half}, 2)`]);
+    expect(ran.out).toEqual([
+      "error TOO_LARGE: line 1: the values of one command have at most 1048576 bytes together",
+      expect.stringMatching(/^error BAD_REQUEST: line 2: value 2 is not/),
+      "ok ids=1-2 index=2",
+    ]);
+    expect(cluster.received).toHaveLength(1);
+  });
+
+  test("lets peek, log and status see every earlier line, and no later one", async () => {
+    const lines = ["peek", ...enqueues(1, 100), "log", ...enqueues(101, 110), "status", "dequeue", "peek", "dequeue"];
+    const ran = await pipe(lines, ["--json"]);
     const all = answers(ran);
-    expect(all[100]).toMatchObject({ command: "log", lastIndex: 101 });
-    expect(all.at(-1)).toMatchObject({ command: "status", ready: 110 });
+    expect(all[0]).toMatchObject({ command: "peek", status: "empty", ready: 0 });
+    expect(all[101]).toMatchObject({ command: "log", lastIndex: 101 });
+    expect(all.at(-4)).toMatchObject({ command: "status", ready: 110 });
+    expect(all.at(-2)).toMatchObject({ command: "peek", status: "ok", id: 2, value: 2, ready: 109 });
+    expect(all.at(-1)).toMatchObject({ command: "dequeue", id: 2 });
+    expect(ran.exit).toBe(0);
   });
 
   test("has at most 64 commands in flight", async () => {
@@ -331,11 +408,109 @@ describe("a pipe", () => {
     expect(queued()).toEqual(["3", "7"]);
   });
 
-  test("with --numbered goes on behind the lines that an earlier, broken run has sent", async () => {
-    await pipe(enqueues(1, 150), ["--numbered"]);
-    const ran = await pipe(enqueues(1, 300), ["--json", "--numbered"]);
-    expect(ran.exit).toBe(0);
-    expect(queued()).toEqual(enqueues(1, 300).map((_, at) => String(at + 1)));
-    expect(answers(ran).map(({ duplicate }) => duplicate === true)).toEqual(enqueues(1, 300).map((_, at) => at < 150));
+  describe("with --numbered", () => {
+    const numbered = (lines: readonly string[], words: readonly string[] = []): Promise<Ran> =>
+      pipe(lines, ["--numbered", ...words]);
+    const statuses = (ran: Ran): unknown[] => answers(ran).map(({ status }) => status);
+    const times = (count: number, status: string): string[] => Array.from({ length: count }, () => status);
+    const ALREADY_USED = "p1 has used the numbers 1 to 150 before: lines 1 to 150 are not executed again.";
+
+    test("goes on behind the lines that an earlier, broken run has sent", async () => {
+      expect((await numbered(enqueues(1, 150))).error).toBe("");
+      const ran = await numbered(enqueues(1, 300), ["--json"]);
+      expect(ran.exit).toBe(0);
+      expect(queued()).toEqual(enqueues(1, 300).map((_, at) => String(at + 1)));
+      const skipped = statuses(ran).indexOf("ok");
+      expect(skipped).toBeGreaterThan(80);
+      expect(statuses(ran)).toEqual([...times(skipped, "skipped"), ...times(300 - skipped, "ok")]);
+      expect(answers(ran).map(({ duplicate }) => duplicate === true)).toEqual(
+        enqueues(1, 300).map((_, at) => at >= skipped && at < 150),
+      );
+      expect(ran.error).toStartWith(ALREADY_USED);
+      expect(ran.error).toMatch(
+        new RegExp(`\\n${skipped} skipped: .*; ${150 - skipped} answered as before; 150 executed now\\n`),
+      );
+    });
+
+    test("gives several values and several jobs the same number and the same answer again", async () => {
+      const file = ["enqueue(1, 2, 3)", "dequeue 2", "enqueue(4, 5)"];
+      const first = await numbered(file);
+      expect(first.out).toEqual(["ok ids=1-3 index=2", "[1,2]", "ok ids=4-5 index=4"]);
+      const again = await numbered([...file, "enqueue(6)"]);
+      expect(again).toMatchObject({ exit: 0, out: [...first.out, "ok id=6 index=6"] });
+      expect(queued()).toEqual(["3", "4", "5", "6"]);
+      const other = await numbered([...file, "enqueue(6, 7)"]);
+      expect(other.out[3]).toStartWith("error CONFLICT: ");
+    });
+
+    test("is a success when the whole file was sent before", async () => {
+      await numbered(enqueues(1, 150));
+      const ran = await numbered(enqueues(1, 150));
+      expect(ran.exit).toBe(0);
+      expect(ran.out[0]).toBe("skipped number=1");
+      expect(ran.out.at(-1)).toBe("ok id=150 index=151");
+      expect(queued()).toHaveLength(150);
+    });
+
+    test("enqueues nothing of a shorter file, and says so", async () => {
+      await numbered(enqueues(1, 150));
+      const ran = await numbered(enqueues(901, 903));
+      expect(ran).toMatchObject({
+        exit: 6,
+        out: ["skipped number=1", "skipped number=2", "skipped number=3"],
+      });
+      expect(ran.error).toStartWith(ALREADY_USED);
+      expect(ran.error).toContain("nothing was executed, and nothing could be compared with what p1 sent before");
+      expect(queued()).toHaveLength(150);
+    });
+
+    test("enqueues nothing of a longer file that is another one, and says so", async () => {
+      await numbered(enqueues(1, 150));
+      const ran = await numbered(enqueues(901, 1_200), ["--json"]);
+      expect(ran.exit).toBe(6);
+      const conflict = statuses(ran).indexOf("error");
+      expect(statuses(ran)).toEqual([...times(conflict, "skipped"), ...times(150 - conflict, "error")]);
+      expect(answers(ran)[conflict]).toMatchObject({ requestNumber: conflict + 1, code: "CONFLICT", applied: "no" });
+      expect(ran.error).toContain(`line ${conflict + 1} is not what number ${conflict + 1} of p1 stands for`);
+      expect(ran.error).toContain("\n150 lines not sent\n");
+      expect(queued()).toHaveLength(150);
+    });
+
+    test("knows another file also by a blank line where a command was, and a command where none was", async () => {
+      await numbered(["enqueue(1)", "enqueue(2)"]);
+      const blank = await numbered(["enqueue(1)", "# two", "enqueue(3)"]);
+      expect([blank.exit, blank.out]).toEqual([6, ["ok id=1 index=2"]]);
+      expect(blank.error).toContain("line 2 is not what number 2 of p1 stands for");
+      expect(blank.error).toContain("1 line not sent");
+      await client(["--id", "p2", "--numbered"], { input: "enqueue(1)\n\n" });
+      const command = await client(["--id", "p2", "--numbered"], { input: "enqueue(1)\nenqueue(2)\nenqueue(3)\n" });
+      expect(command.exit).toBe(6);
+      expect(command.out[1]).toStartWith("error CONFLICT: ");
+      expect(queued()).toEqual(["1", "2", "1"]);
+    });
+
+    test("tells what becomes of a line that was refused", async () => {
+      const ran = await numbered(["enqueue(1)", "enqueue(abc)", "enqueue(3)"]);
+      expect([ran.exit, queued()]).toEqual([2, ["1", "3"]]);
+      expect(ran.error).toContain("1 refused: their numbers are used up, so put what you correct behind the last line");
+      const corrected = await numbered(["enqueue(1)", "# abc", "enqueue(3)", 'enqueue("abc")']);
+      expect([corrected.exit, queued()]).toEqual([0, ["1", "3", '"abc"']]);
+    });
+
+    test("cannot give a dequeue's answer again once it is forgotten, and says where it is", async () => {
+      await numbered([...enqueues(1, 150), "dequeue", ...enqueues(152, 300)]);
+      const ran = await numbered([...enqueues(1, 150), "dequeue", ...enqueues(152, 300)]);
+      expect(ran.exit).toBe(6);
+      expect(ran.out[150]).toMatch(/^error FORGOTTEN: .*only that run's output has it$/);
+    });
+
+    test("that cannot open its session sends nothing, and says why", async () => {
+      cluster.lead(0);
+      const ran = await numbered(["# first", ...enqueues(1, 10)], ["--timeout", "200ms"]);
+      expect(ran.exit).toBe(3);
+      expect(ran.out).toEqual([expect.stringMatching(/^error NO_LEADER: /)]);
+      expect(ran.error).toContain("9 lines not sent");
+      expect(cluster.received).toEqual([]);
+    });
   });
 });

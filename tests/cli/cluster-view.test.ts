@@ -52,6 +52,7 @@ function answer(name: string, state: NodeStatus["state"], term: number, members:
     residentBytes: 1,
     logBytes: 1,
     checkpoint: null,
+    times: null,
   };
 }
 

@@ -41,8 +41,12 @@ test("a value cannot move the cursor of a terminal, and is untouched elsewhere",
   const payload = new TextEncoder().encode('"\u009b2J\u202e"');
   const reply = { type: "dequeued", index: 3, jobs: [{ id: 1, encoding: ENCODING.json, payload }] } as const;
   const outcome = { ok: true, number: 1, reply, duplicate: false } as const;
-  expect(formatOutcome("dequeue", outcome, { json: false, terminal: true })).toBe('"\\u009b2J\\u202e"');
-  expect(formatOutcome("dequeue", outcome, { json: false, terminal: false })).toBe('"\u009b2J\u202e"');
+  expect(formatOutcome({ type: "dequeue", max: null }, outcome, { json: false, terminal: true })).toBe(
+    '"\\u009b2J\\u202e"',
+  );
+  expect(formatOutcome({ type: "dequeue", max: null }, outcome, { json: false, terminal: false })).toBe(
+    '"\u009b2J\u202e"',
+  );
 });
 
 test("an error's message cannot fake a second answer", () => {

@@ -1,6 +1,7 @@
 // Do answers look exactly as documented?
 import { describe, expect, test } from "bun:test";
-import { formatFailure, formatForgotten, formatOutcome } from "../../src/cli/output.ts";
+import { WHOLE_LOG } from "../../src/cli/commands.ts";
+import { formatFailure, formatOutcome, formatSkipped } from "../../src/cli/output.ts";
 import { formatLog, formatTrace } from "../../src/cli/show.ts";
 import { failure } from "../../src/lib/errors.ts";
 import { encodeCommand, encodeOpen } from "../../src/queue/commands.ts";
@@ -9,6 +10,9 @@ import { isNodeId, type NodeId } from "../../src/raft/types.ts";
 import type { LogPage } from "../../src/wire/protocol.ts";
 
 const PLAIN = { json: false, terminal: false };
+const ENQUEUE = { type: "enqueue", values: ["42"] } as const;
+const DEQUEUE = { type: "dequeue", max: null } as const;
+const DEQUEUE_MANY = { type: "dequeue", max: 10 } as const;
 const JSON_STYLE = { json: true, terminal: false };
 const job = (text: string, id = 1) => ({ id, encoding: ENCODING.json, payload: new TextEncoder().encode(text) });
 const done = (number: number, reply: Reply, duplicate = false) => ({ ok: true, number, reply, duplicate }) as const;
@@ -25,33 +29,54 @@ describe("an answer", () => {
   const failed = { ok: false, number: 4, failure: failure("NO_LEADER", "nobody leads") } as const;
 
   test("in plain text is one short line", () => {
-    expect(formatOutcome("enqueue", enqueued, PLAIN)).toBe("ok id=1 index=4");
-    expect(formatOutcome("enqueue", again, PLAIN)).toBe("ok id=1 index=4");
-    expect(formatOutcome("dequeue", dequeued, PLAIN)).toBe("42");
-    expect(formatOutcome("dequeue", empty, PLAIN)).toBe("(empty)");
-    expect(formatOutcome("dequeue", failed, PLAIN)).toBe("error NO_LEADER: nobody leads");
-    expect(formatForgotten(7, PLAIN)).toBe("ok duplicate");
+    expect(formatOutcome(ENQUEUE, enqueued, PLAIN)).toBe("ok id=1 index=4");
+    expect(formatOutcome(ENQUEUE, again, PLAIN)).toBe("ok id=1 index=4");
+    expect(formatOutcome(DEQUEUE, dequeued, PLAIN)).toBe("42");
+    expect(formatOutcome(DEQUEUE, empty, PLAIN)).toBe("(empty)");
+    expect(formatOutcome(DEQUEUE, failed, PLAIN)).toBe("error NO_LEADER: nobody leads");
+    expect(formatSkipped(7, PLAIN)).toBe("skipped number=7");
   });
 
   test("in JSON is one object with the request number", () => {
-    expect(formatOutcome("enqueue", enqueued, JSON_STYLE)).toBe(
+    expect(formatOutcome(ENQUEUE, enqueued, JSON_STYLE)).toBe(
       '{"command":"enqueue","status":"ok","requestNumber":1,"id":1,"index":4}',
     );
-    expect(formatOutcome("enqueue", again, JSON_STYLE)).toBe(
+    expect(formatOutcome(ENQUEUE, again, JSON_STYLE)).toBe(
       '{"command":"enqueue","status":"ok","requestNumber":1,"id":1,"index":4,"duplicate":true}',
     );
-    expect(formatOutcome("dequeue", dequeued, JSON_STYLE)).toBe(
+    expect(formatOutcome(DEQUEUE, dequeued, JSON_STYLE)).toBe(
       '{"command":"dequeue","status":"ok","requestNumber":2,"id":1,"value":42,"index":5}',
     );
-    expect(formatOutcome("dequeue", empty, JSON_STYLE)).toBe(
+    expect(formatOutcome(DEQUEUE, empty, JSON_STYLE)).toBe(
       '{"command":"dequeue","status":"empty","requestNumber":3,"index":6}',
     );
-    expect(formatOutcome("dequeue", failed, JSON_STYLE)).toBe(
+    expect(formatOutcome(DEQUEUE, failed, JSON_STYLE)).toBe(
       '{"command":"dequeue","status":"error","requestNumber":4,"code":"NO_LEADER","class":"retry","applied":"no","message":"nobody leads"}',
     );
-    expect(formatForgotten(7, JSON_STYLE)).toBe(
-      '{"command":"enqueue","status":"ok","requestNumber":7,"duplicate":true}',
+    expect(formatSkipped(7, JSON_STYLE)).toBe(
+      '{"command":"enqueue","status":"skipped","requestNumber":7,"code":"FORGOTTEN"}',
     );
+  });
+
+  test("to several values names all ids, and to dequeue(10) it is a list, however long", () => {
+    const several = done(1, { type: "enqueued", index: 12, firstId: 7, count: 3 });
+    expect(formatOutcome(ENQUEUE, several, PLAIN)).toBe("ok ids=7-9 index=12");
+    expect(formatOutcome(ENQUEUE, several, JSON_STYLE)).toBe(
+      '{"command":"enqueue","status":"ok","requestNumber":1,"firstId":7,"count":3,"index":12}',
+    );
+    const jobs = [job("1", 7), job('{"a": 3}', 8), { ...job("", 9), encoding: ENCODING.bytes }];
+    const dequeuedMany = done(2, { type: "dequeued", index: 13, jobs }, true);
+    expect(formatOutcome(DEQUEUE_MANY, dequeuedMany, PLAIN)).toBe('[1,{"a": 3},{"base64":""}]');
+    expect(formatOutcome(DEQUEUE_MANY, dequeuedMany, JSON_STYLE)).toBe(
+      '{"command":"dequeue","status":"ok","requestNumber":2,"jobs":[{"id":7,"value":1},{"id":8,"value":{"a": 3}},{"id":9,"value":{"base64":""}}],"index":13,"duplicate":true}',
+    );
+    expect(formatOutcome(DEQUEUE_MANY, dequeued, PLAIN)).toBe("[42]");
+    expect(formatOutcome(DEQUEUE_MANY, empty, PLAIN)).toBe("(empty)");
+    expect(formatOutcome(DEQUEUE_MANY, empty, JSON_STYLE)).toBe(
+      '{"command":"dequeue","status":"empty","requestNumber":3,"jobs":[],"index":6}',
+    );
+    const unsafe = done(4, { type: "dequeued", index: 14, jobs: [job('"\u009b"'), job('"\u202e"')] });
+    expect(formatOutcome(DEQUEUE_MANY, unsafe, { json: false, terminal: true })).toBe('["\\u009b","\\u202e"]');
   });
 
   test("that is a redirect is shown raw", () => {
@@ -76,7 +101,7 @@ describe("an answer", () => {
   });
 
   test("void says that the command was not executed", () => {
-    expect(formatOutcome("enqueue", done(5, { type: "void", index: 9 }), PLAIN)).toStartWith("error CONFLICT: ");
+    expect(formatOutcome(ENQUEUE, done(5, { type: "void", index: 9 }), PLAIN)).toStartWith("error CONFLICT: ");
   });
 });
 
@@ -110,14 +135,14 @@ describe("a log", () => {
   };
 
   test("in JSON has the documented shape", () => {
-    expect(formatLog({ ...page, entries: page.entries.slice(2, 3) }, JSON_STYLE)).toBe(
+    expect(formatLog({ ...page, entries: page.entries.slice(2, 3) }, WHOLE_LOG, JSON_STYLE)).toBe(
       '{"command":"log","status":"ok","node":"n3","term":2,"snapshotIndex":0,"commitIndex":4,"appliedIndex":4,"firstIndex":1,"lastIndex":5,"more":false,' +
         '"entries":[{"index":3,"term":2,"kind":"command","time":"2026-01-02T03:04:05.006Z","client":"c1","requestNumber":1,"command":"enqueue","value":42}]}',
     );
   });
 
   test("tells noops, sessions, several values, and bodies of another version", () => {
-    const { entries } = JSON.parse(formatLog(page, JSON_STYLE)) as { entries: Record<string, unknown>[] };
+    const { entries } = JSON.parse(formatLog(page, WHOLE_LOG, JSON_STYLE)) as { entries: Record<string, unknown>[] };
     expect(entries[0]).toEqual({ index: 1, term: 2, kind: "noop", time: "2026-01-02T03:04:05.006Z" });
     expect(entries[1]).toMatchObject({ kind: "session", command: "open", client: "c1" });
     expect(entries[3]).toMatchObject({ values: [1, "\u009b"] });
@@ -126,11 +151,57 @@ describe("a log", () => {
   });
 
   test("as a table is safe for a terminal and marks what is not committed", () => {
-    const text = formatLog(page, PLAIN);
+    const text = formatLog(page, WHOLE_LOG, PLAIN);
     expect(text).toContain("3      2     2026-01-02T03:04:05.006Z  command  c1      1       enqueue(42)");
     expect(text).toContain('enqueue(1, "\\u009b")');
     expect(text).toMatch(/^5 .*not committed$/m);
     expect(text).toEndWith("n3, term 2: entries 1 to 5, committed 4, applied 4, snapshot 0");
+  });
+
+  test("says what is not in it, and why", () => {
+    const foot = "n3, term 2: entries 3 to 5, committed 4, applied 4, snapshot 0";
+    const short: LogPage = { ...page, firstIndex: 3, entries: page.entries.slice(3) };
+    const lines = (what: Partial<LogPage>, from: number | null, to: number | null): string[] =>
+      formatLog({ ...short, ...what }, { from, to, node: null }, PLAIN).split("\n");
+    expect(lines({ more: true }, null, null).slice(-2)).toEqual([
+      "the newest 2; those before: log --from 3 --to 3",
+      foot,
+    ]);
+    expect(lines({}, 4, null).slice(-2)).toEqual([expect.stringMatching(/^5 /), foot]);
+    expect(lines({}, 2, null).slice(-2)).toEqual(["entries before 4 are no longer in the log", foot]);
+    expect(lines({ entries: [] }, 90, null)).toEqual(["no entries from 90 on", foot]);
+    expect(lines({ entries: [] }, 1, 2)).toEqual(["no entries from 1 to 2", foot]);
+  });
+
+  test("cuts a long value on a terminal only", () => {
+    const long = "1".repeat(5_000);
+    const [line] = page.entries.slice(2, 3).map((entry) => ({ ...entry, body: enqueue([long]) }));
+    const one = { ...page, entries: line === undefined ? [] : [line] };
+    expect(formatLog(one, WHOLE_LOG, PLAIN)).toContain(`enqueue(${long})`);
+    expect(formatLog(one, WHOLE_LOG, { json: true, terminal: true })).toContain(long);
+    expect(formatLog(one, WHOLE_LOG, { json: false, terminal: true })).toMatch(/enqueue\(1{152} …$/m);
+  });
+
+  test("tells how many jobs a command is about", () => {
+    const many = enqueue(Array.from({ length: 1_000 }, (_, at) => String(at)));
+    const dequeue = (max: number): Uint8Array =>
+      encodeCommand({ type: "dequeue", queues: ["default"], max, maxBytes: 100, leaseMs: 0, waitMs: 0 });
+    const [first] = page.entries.slice(2, 3);
+    const bodies = [many, dequeue(1), dequeue(1_000)];
+    const entries = bodies.map((body, at) => ({ ...first!, index: at + 1, body }));
+    const rows = formatLog({ ...page, entries }, WHOLE_LOG, { json: false, terminal: true }).split("\n");
+    expect(rows[1]).toMatch(/ enqueue\(0, 1, 2, .{140,150} … \(1000 values\)$/);
+    expect(rows[2]).toEndWith("  dequeue");
+    expect(rows[3]).toEndWith("  dequeue(1000)");
+    const json = JSON.parse(formatLog({ ...page, entries }, WHOLE_LOG, JSON_STYLE)) as { entries: object[] };
+    expect(json.entries[0]).toMatchObject({ command: "enqueue", values: { length: 1_000 } });
+    expect(json.entries[1]).not.toHaveProperty("max");
+    expect(json.entries[2]).toMatchObject({ command: "dequeue", max: 1_000 });
+  });
+
+  test("names no client whose session was closed before the log begins", () => {
+    const [line] = page.entries.slice(2, 3).map((entry) => ({ ...entry, client: "" }));
+    expect(formatLog({ ...page, entries: line === undefined ? [] : [line] }, WHOLE_LOG, PLAIN)).toContain(" (closed) ");
   });
 });
 

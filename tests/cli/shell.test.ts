@@ -14,6 +14,7 @@ interface Shell {
   /** Types a line, and gives what appears until `expected` does. */
   type(line: string, expected: string): Promise<string>;
   until(expected: string): Promise<string>;
+  press(keys: string): void;
   readonly exited: Promise<number>;
 }
 
@@ -41,6 +42,7 @@ function openShell(words: readonly string[]): Shell {
   };
   return {
     until,
+    press: (keys) => void child.terminal?.write(keys),
     type: (line, expected) => {
       child.terminal?.write(`${line}\r`);
       return until(expected);
@@ -68,20 +70,78 @@ test("the shell follows a redirect, works, explains, repeats and leaves", async 
   await shell.type("dequeue", "\n42\r\n");
   await shell.type("log", "committed 4, applied 4");
   await shell.type("status", "leader n3");
+  await shell.type("peek", '\n{"a": 1}\r\n');
+  await shell.type("enqueue(1, [2, 3], 4)", "ok ids=3-5 index=5");
+  await shell.type("retry", "request 4 was already executed: same answer, ids 3-5, index 5");
+  const taken = await shell.type("dequeue(10)", '[{"a": 1},1,[2, 3],4]\r\n');
+  expect(taken).not.toContain("error");
+  const takenAgain = await shell.type("retry", '[{"a": 1},1,[2, 3],4]\r\n');
+  expect(takenAgain).toContain("request 5 was already executed: same answer, ids 2-5, index 6");
+  await shell.type("dequeue 0", "dequeue takes how many jobs, 1 to 1000, or nothing for one: dequeue(10)");
   await shell.type("help", "take the oldest value out");
   await shell.type("-1", "-1");
   expect(await shell.exited).toBe(0);
-  expect(cluster.executed.map(({ command }) => command)).toEqual(["enqueue 42", 'enqueue {"a": 1}', "dequeue"]);
+  expect(cluster.executed.map(({ command }) => command)).toEqual([
+    "enqueue 42",
+    'enqueue {"a": 1}',
+    "dequeue",
+    "enqueue 1,[2, 3],4",
+    "dequeue",
+  ]);
 });
 
-test("a shell whose id is opened elsewhere says so once and closes", async () => {
+function openElsewhere(clientId: string): void {
+  const session = cluster.sessionOf(clientId);
+  if (session !== undefined) session.fenced = true;
+}
+
+test("a shell whose id is opened elsewhere says so once, what became of the command, how to go on, and closes", async () => {
   const shell = openShell(["--addr", cluster.address(1), "--id", "c1"]);
   await shell.until("c1@n1* t1> ");
-  const session = cluster.sessionOf("c1");
-  if (session !== undefined) session.fenced = true;
-  const told = await shell.type("dequeue", "c1 was opened elsewhere; this shell is closed");
+  openElsewhere("c1");
+  const told = await shell.type("dequeue", "This dequeue was not executed.");
   expect(await shell.exited).toBe(6);
   expect(told.match(/opened/g)).toHaveLength(1);
+  expect(told).toMatch(/c1 was opened elsewhere; this shell is closed\. Use another --id, or .* client --id c1\r\n/);
+});
+
+test("a command whose answer was lost before its id was opened elsewhere may have been executed, and the shell says so", async () => {
+  const shell = openShell(["--addr", cluster.address(1), "--id", "c1"]);
+  await shell.until("c1@n1* t1> ");
+  cluster.fate = (message) => {
+    if (message.type !== "request") return "pass";
+    cluster.fate = () => "pass";
+    setTimeout(() => {
+      openElsewhere("c1");
+      cluster.disconnect(1);
+    }, 20);
+    return "executeAndLose";
+  };
+  await shell.type("enqueue 7", "This enqueue may have been executed: look for it in `log`.");
+  expect(await shell.exited).toBe(6);
+});
+
+test("Ctrl-C leaves a command that waits, and says what became of it", async () => {
+  const shell = openShell(["--addr", cluster.address(1), "--id", "c1"]);
+  await shell.until("c1@n1* t1> ");
+  cluster.lead(0);
+  await shell.type("enqueue 7", "\n");
+  await Bun.sleep(100);
+  shell.press("\u0003");
+  expect(await shell.until("This enqueue was not executed.")).not.toContain("closed");
+  expect(await shell.exited).toBe(0);
+});
+
+test("Ctrl-D leaves when what was typed before it is done, -1 before what was typed behind it", async () => {
+  const first = openShell(["--addr", cluster.address(1), "--id", "c1"]);
+  await first.until("c1@n1* t1> ");
+  first.press("enqueue 1\renqueue 2\renqueue 3\r\u0004");
+  expect(await first.exited).toBe(0);
+  const second = openShell(["--addr", cluster.address(1), "--id", "c2"]);
+  await second.until("c2@n1* t1> ");
+  second.press("enqueue 4\r-1\renqueue 5\r");
+  expect(await second.exited).toBe(0);
+  expect(cluster.executed.map(({ command }) => command)).toEqual(["enqueue 1", "enqueue 2", "enqueue 3", "enqueue 4"]);
 });
 
 test("a value on a terminal cannot act on it", async () => {
@@ -102,7 +162,7 @@ test("with --no-follow the raw redirect is printed and the shell stops there", a
 });
 
 test("commands complete from what is typed, and the prompt of a lost node says so", () => {
-  expect(completions("de")).toEqual([["dequeue"], "de"]);
+  expect(completions("de")).toEqual([["dequeue", "dequeue("], "de"]);
   expect(completions("EXPL")[0]).toEqual(["explain on", "explain off"]);
   expect(completions("xyz")[0]).toEqual([]);
   expect(promptText("c1", null)).toBe("c1@?> ");

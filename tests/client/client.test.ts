@@ -1,7 +1,13 @@
 // The client library against scripted nodes over loopback TCP.
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { type Client, type ClientEvent, type ClientSettings, createClient } from "../../src/client/client.ts";
+import {
+  type Client,
+  type ClientEvent,
+  type ClientSettings,
+  createClient,
+  type QueryAnswer,
+} from "../../src/client/client.ts";
 import type { Outcome } from "../../src/client/line.ts";
 import { CLIENT, WIRE } from "../../src/config.ts";
 import { type Failure, failure } from "../../src/lib/errors.ts";
@@ -34,6 +40,7 @@ function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = [
     timeoutMs: 2_000,
     follow: true,
     numbered: false,
+    gather: false,
     closeOnLeave: false,
     limits: LIMITS,
     ...settings,
@@ -55,6 +62,51 @@ const enqueueUpTo = (client: Client, count: number): Promise<Outcome[]> =>
 const queued = (): number[] => cluster.queue.map(({ payload }) => Number(new TextDecoder().decode(payload)));
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, at) => at + 1);
 const failureOf = (outcome: Outcome): Failure | null => (outcome.ok ? null : outcome.failure);
+
+describe("questions without a number", () => {
+  const peek = (client: Client): Promise<QueryAnswer | Failure> =>
+    new Promise((resolve) => client.ask({ type: "peek" }, resolve));
+  const peekOften = (client: Client, count: number) => Promise.all(Array.from({ length: count }, () => peek(client)));
+
+  test("many at once are each answered once, also when the leader goes away under them", async () => {
+    const client = start();
+    await enqueueUpTo(client, 2);
+    let lost = 0;
+    cluster.fate = (message) => {
+      if (message.type !== "peek" || lost === 700) return "pass";
+      if (++lost === 700) {
+        cluster.lead(2);
+        cluster.disconnect(1);
+      }
+      return "lose";
+    };
+    const answers = await peekOften(client, 1_000);
+    const peeked = { job: { id: 1, payload: new TextEncoder().encode("1") }, ready: 2 };
+    for (const answer of answers) expect(answer).toMatchObject({ type: "peekAnswer", peeked });
+    expect(client.node()?.node.id).toBe("n2" as never);
+  });
+
+  test("that a busy leader refuses are asked again, and their time runs out in the order they came", async () => {
+    const client = start({ timeoutMs: 300 });
+    let refusals = 0;
+    cluster.fate = (message) =>
+      message.type === "peek" && ++refusals <= 50 ? failure("OVERLOADED", "busy", { retryAfterMs: 5 }) : "pass";
+    const answers = await peekOften(client, 40);
+    expect(answers.every((answer) => "type" in answer && answer.type === "peekAnswer")).toBe(true);
+    cluster.fate = (message) => (message.type === "peek" ? "lose" : "pass");
+    const ended: number[] = [];
+    await Promise.all(
+      upTo(30).map(async (at) => {
+        const answer = await peek(client);
+        expect("type" in answer).toBe(false);
+        ended.push(at);
+      }),
+    );
+    expect(ended).toEqual(upTo(30));
+    cluster.fate = () => "pass";
+    expect(await peek(client)).toMatchObject({ type: "peekAnswer", peeked: { job: null, ready: 0 } });
+  });
+});
 
 describe("finding the leader", () => {
   test("a redirect is followed and told", async () => {
@@ -166,6 +218,18 @@ describe("numbered requests", () => {
     expect(queued()).toEqual(upTo(400));
   });
 
+  test("get through although together they are more than a connection may hold", async () => {
+    const events: ClientEvent[] = [];
+    const large = WIRE.maxPayloadBytes;
+    const count = Math.ceil(WIRE.maxClientSendBytes / large) + 2;
+    const job = { encoding: ENCODING.bytes, payload: new Uint8Array(large) };
+    const client = start({ timeoutMs: 4_000, limits: CLIENT.limits }, events);
+    const submitted = upTo(count).map(() => submit(client, { type: "enqueue", queue: "default", jobs: [job] }));
+    const outcomes = await Promise.all(submitted);
+    expect(outcomes.map(({ ok, number }) => ok && number)).toEqual(upTo(count));
+    expect(events.filter(({ type }) => type === "disconnected")).toEqual([]);
+  });
+
   test("OVERLOADED holds the stream up and breaks nothing", async () => {
     let seen = 0;
     cluster.fate = (message) =>
@@ -223,6 +287,77 @@ describe("numbered requests", () => {
   });
 });
 
+describe("requests that travel together", () => {
+  const idOf = (outcome: Outcome): number | null =>
+    outcome.ok && outcome.reply.type === "enqueued" && outcome.reply.count === 1 ? outcome.reply.firstId : null;
+
+  test("are enqueues of one round: one number, and each its own job, in order", async () => {
+    const client = start({ gather: true });
+    const outcomes = await enqueueUpTo(client, 100);
+    expect(outcomes.map(idOf)).toEqual(upTo(100));
+    expect(new Set(outcomes.map(({ number }) => number))).toEqual(new Set([1]));
+    expect(queued()).toEqual(upTo(100));
+    expect(await enqueue(client, 101)).toMatchObject({ ok: true, number: 2 });
+  });
+
+  test("do not overtake a dequeue, nor the other way round", async () => {
+    const client = start({ gather: true });
+    const one = { max: 1, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
+    const dequeue = (): Promise<Outcome> => submit(client, { type: "dequeue", queues: ["default"], ...one });
+    const taken = (outcome: Outcome): unknown =>
+      outcome.ok && outcome.reply.type === "dequeued" ? outcome.reply.jobs.map(({ id }) => id) : null;
+    const [, , first, , second, third] = await Promise.all([
+      enqueue(client, 1),
+      enqueue(client, 2),
+      dequeue(),
+      enqueue(client, 3),
+      dequeue(),
+      dequeue(),
+    ]);
+    expect([first, second, third].map((outcome) => taken(outcome!))).toEqual([[1], [2], [3]]);
+  });
+
+  test("take effect once although their answer was lost", async () => {
+    let isLost = false;
+    cluster.fate = (message) => {
+      if (message.type !== "request" || isLost) return "pass";
+      isLost = true;
+      setTimeout(() => cluster.disconnect(1), 5);
+      return "executeAndLose";
+    };
+    const outcomes = await enqueueUpTo(start({ gather: true }), 20);
+    expect(outcomes.map(idOf)).toEqual(upTo(20));
+    expect(outcomes.every((outcome) => outcome.ok && outcome.duplicate)).toBe(true);
+    expect(queued()).toEqual(upTo(20));
+  });
+
+  test("who got no job of a shared answer is told when the client is closed from inside it", async () => {
+    const client = start({ gather: true });
+    await enqueue(client, 1);
+    const one = { max: 1, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
+    const command: Command = { type: "dequeue", queues: ["default"], ...one };
+    const first = new Promise<Outcome>((resolve) =>
+      client.submit(command, (outcome) => {
+        client.close(() => {});
+        resolve(outcome);
+      }),
+    );
+    const second = submit(client, command);
+    expect((await first).ok).toBe(true);
+    expect(failureOf(await second)).toMatchObject({ code: "BAD_REQUEST" });
+  });
+
+  test("all hear of a refusal, and of the end of the session before they were sent", async () => {
+    cluster.fate = (message) => (message.type === "request" ? failure("QUEUE_FULL", "scripted") : "pass");
+    const client = start({ gather: true });
+    const refused = await enqueueUpTo(client, 3);
+    expect(refused.map(failureOf)).toMatchObject(refused.map(() => ({ code: "QUEUE_FULL", applied: "no" })));
+    const unsent = enqueueUpTo(client, 2);
+    await new Promise<void>((resolve) => client.close(resolve));
+    expect((await unsent).map(failureOf)).toMatchObject([{ code: "BAD_REQUEST" }, { code: "BAD_REQUEST" }]);
+  });
+});
+
 describe("the session", () => {
   test("goes on with its numbers in another process, and fences the earlier one", async () => {
     const events: ClientEvent[] = [];
@@ -268,6 +403,49 @@ describe("the promise face", () => {
     expect(await client.dequeue()).toBeNull();
     expect((await client.status()).state).toBe("leader");
     expect((await client.log({ from: 2, to: 3 })).entries.map(({ index }) => index)).toEqual([2, 3]);
+    await client.close();
+  });
+
+  test("enqueues and dequeues many at once, and peeks", async () => {
+    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+    expect(await client.peek()).toBeNull();
+    const enqueued = await client.enqueueAll([1, "two", { three: 3 }]);
+    expect(enqueued).toEqual([1, 2, 3].map((id) => ({ id, index: 2, requestNumber: 1 })));
+    expect(await client.peek()).toMatchObject({ id: 1, index: 2, value: 1, text: "1" });
+    const jobs = await client.dequeueUpTo(2);
+    expect(jobs).toMatchObject([
+      { id: 1, index: 3, requestNumber: 2, value: 1 },
+      { id: 2, index: 3, requestNumber: 2, text: '"two"' },
+    ]);
+    expect(await client.dequeueUpTo(1_000)).toMatchObject([{ id: 3, value: { three: 3 } }]);
+    expect(await client.dequeueUpTo(1)).toEqual([]);
+    const tooMuch = [0, 1].map(() => "x".repeat(WIRE.maxPayloadBytes / 2));
+    for (const refused of [
+      client.enqueueAll([]),
+      client.enqueueAll(Array.from({ length: 1_001 }, () => 1)),
+      client.enqueueAll([() => 1]),
+      client.dequeueUpTo(0),
+      client.dequeueUpTo(1_001),
+    ])
+      expect(await refused.catch((error: unknown) => error)).toMatchObject({ code: "USAGE" });
+    expect(await client.enqueueAll(tooMuch).catch((error: unknown) => error)).toMatchObject({ code: "TOO_LARGE" });
+    expect(cluster.received).toHaveLength(4);
+    await client.close();
+  });
+
+  test("gives a job whose producer only said that it is JSON as bytes, and the jobs around it", async () => {
+    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+    const payloads = [[0x7b], [0x31], [0x7b], [0x22, 0xff, 0x22]].map((bytes) => Uint8Array.from(bytes));
+    for (const [id, payload] of payloads.entries()) cluster.queue.push({ id, encoding: ENCODING.json, payload });
+    cluster.queue.push({ id: 4, encoding: ENCODING.bytes, payload: Uint8Array.of(0x31) });
+    expect(await client.dequeue()).toMatchObject({ id: 0, value: undefined, text: null, bytes: { length: 1 } });
+    const shown = (await client.dequeueUpTo(10)).map(({ value, text, bytes }) => [value, text, bytes.length]);
+    expect(shown).toEqual([
+      [1, "1", 1],
+      [undefined, null, 1],
+      [undefined, null, 3],
+      [undefined, null, 1],
+    ]);
     await client.close();
   });
 

@@ -18,6 +18,7 @@ interface Session {
   readonly nonce: string;
   lastNumber: number;
   readonly replies: Map<number, Uint8Array>;
+  readonly commands: Map<number, string>;
   answeredUpTo: number;
   fenced: boolean;
   closed: boolean;
@@ -197,6 +198,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
         const id = same?.id ?? append("open", message.clientId, 0, body);
         const lastNumber = same?.lastNumber ?? earlier?.lastNumber ?? 0;
         const replies = earlier?.replies ?? new Map<number, Uint8Array>();
+        const commands = earlier?.commands ?? new Map<number, string>();
         const answeredUpTo = earlier?.answeredUpTo ?? 0;
         const opened = {
           clientId: message.clientId,
@@ -204,6 +206,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
           nonce,
           lastNumber,
           replies,
+          commands,
           answeredUpTo,
           fenced: false,
           closed: false,
@@ -220,6 +223,10 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
       }
       case "status":
         return { type: "statusAnswer", frameId, status: statusOf(node) };
+      case "peek": {
+        const job = queue[0] ?? null;
+        return { type: "peekAnswer", frameId, peeked: { job, ready: queue.length, appliedIndex: log.length } };
+      }
       case "log": {
         const to = message.to === 0 ? log.length : Math.min(message.to, log.length);
         const first = Math.max(message.from, to - 999, 1);
@@ -273,6 +280,8 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
     if (session === undefined || session.closed) return refuse(failure("SESSION_EXPIRED", "no such session"));
     if (session.fenced) return refuse(failure("SESSION_FENCED", "opened elsewhere"));
     const stored = session.replies.get(number);
+    if (stored !== undefined && ![session.commands.get(number), "settle"].includes(nameOf(request)))
+      return refuse(failure("CONFLICT", `number ${number} was used for another command`));
     if (stored !== undefined) return { type: "reply", frameId, duplicate: true, reply: stored };
     if (number <= session.answeredUpTo) return refuse(failure("FORGOTTEN", `number ${number} was answered`));
     if (number !== session.lastNumber + 1)
@@ -281,6 +290,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
     session.lastNumber = number;
     session.answeredUpTo = Math.max(session.answeredUpTo, request.answeredUpTo);
     session.replies.set(number, reply);
+    session.commands.set(number, nameOf(request));
     for (const old of session.replies.keys()) if (old <= session.answeredUpTo) session.replies.delete(old);
     return { type: "reply", frameId, duplicate: false, reply };
   }
@@ -330,6 +340,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
       residentBytes: 1,
       logBytes: 1,
       checkpoint: null,
+      times: null,
     };
   }
 

@@ -1,5 +1,6 @@
 // One session's line of numbered requests, without a network.
 import { beforeEach, describe, expect, test } from "bun:test";
+import { heapStats } from "bun:jsc";
 import { createLine, type Line, type LineSettings, type Outcome } from "../../src/client/line.ts";
 import { type ErrorCode, failure } from "../../src/lib/errors.ts";
 import { decodeCommand } from "../../src/queue/commands.ts";
@@ -12,7 +13,7 @@ let outcomes: Map<string, Outcome>;
 let frame = 0;
 
 function start(settings: Partial<LineSettings> = {}, lastNumber = 0): void {
-  line = createLine({ numbered: false, window: 64, isFinal: () => false, ...settings });
+  line = createLine({ numbered: false, window: 64, windowBytes: 1_000, isFinal: () => false, ...settings });
   line.opened(lastNumber);
   outcomes = new Map();
   frame = 0;
@@ -85,6 +86,25 @@ describe("numbers", () => {
     expect(sendAll()).toEqual([]);
     answer(first[0]);
     expect(numbers(sendAll())).toEqual([4, 5]);
+  });
+
+  test("are not under way with more bytes than the window of bytes, but always with one", () => {
+    start({ windowBytes: 4 });
+    for (const name of ["aa", "bb", "c", "ddddd", "e"]) push(name);
+    const first = sendAll();
+    expect(numbers(first)).toEqual([1, 2]);
+    answer(first[0]);
+    const second = sendAll();
+    expect(numbers(second)).toEqual([3]);
+    answer(first[1]);
+    expect(sendAll()).toEqual([]);
+    answer(second[0]);
+    expect(numbers(sendAll())).toEqual([4]);
+    line.connectionLost();
+    const again = sendAll();
+    expect(numbers(again)).toEqual([4]);
+    answer(again[0]);
+    expect(numbers(sendAll())).toEqual([5]);
   });
 
   test("given by the caller are kept as they are and earlier answers stay available", () => {
@@ -320,4 +340,18 @@ test("ten thousand requests pass through in order, each answered once", () => {
   }
   expect(told).toBe(10_000);
   expect(line.waiting()).toBe(0);
+});
+
+test("an answered command is not kept, but for the last one", () => {
+  const heldBytes = (): number => {
+    Bun.gc(true);
+    return heapStats().extraMemorySize;
+  };
+  const size = 1_000_000;
+  const before = heldBytes();
+  for (let count = 0; count < 40; count++) {
+    line.push(new Uint8Array(size), 1_000, () => {}, null);
+    answer(sendAll()[0]);
+  }
+  expect(heldBytes() - before).toBeLessThan(10 * size);
 });

@@ -1,6 +1,6 @@
 // What do the tests of local clusters share? A directory of their own, ports that nobody uses, and waits with a name.
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ClusterFacts } from "../../src/cluster/control.ts";
@@ -10,6 +10,7 @@ import { identify } from "../../src/cluster/processes.ts";
 import type { Supervisor } from "../../src/cluster/supervisor.ts";
 import { bringUp, type UpResult } from "../../src/cluster/up.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
+import { freePortRow } from "../ports.ts";
 
 export const FAKE_PROGRAM: readonly string[] = [process.execPath, join(import.meta.dir, "fake-node.ts")];
 
@@ -37,7 +38,7 @@ export async function inPlace(work: (place: Place) => Promise<void>): Promise<vo
   const deaths: Death[] = [];
   const supervisors: Supervisor[] = [];
   const endings: (() => void)[] = [];
-  const basePort = await freePorts(5);
+  const basePort = freePortRow(5);
   const place: Place = {
     root,
     layout,
@@ -106,15 +107,6 @@ export function isAlive(pid: number): boolean {
   return identify(pid) !== null;
 }
 
-/** The first of `count` free ports in a row. */
-async function freePorts(count: number): Promise<number> {
-  for (;;) {
-    const base = 20_000 + Math.floor(Math.random() * 10_000);
-    const free = await Promise.all(Array.from({ length: count }, (_, i) => isFree(base + i)));
-    if (free.every(Boolean)) return base;
-  }
-}
-
 /** Asked by connecting: to listen there for a moment would take the port from the node. */
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -123,13 +115,5 @@ function answers(port: number): Promise<boolean> {
       resolve(true);
     });
     socket.once("error", () => resolve(false));
-  });
-}
-
-function isFree(port: number): Promise<boolean> {
-  const server = createServer();
-  return new Promise((resolve) => {
-    server.once("error", () => resolve(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
 }

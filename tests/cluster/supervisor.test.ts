@@ -1,9 +1,9 @@
 // Does the supervisor own its processes, and only those?
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { askSupervisor, type ControlRequest } from "../../src/cluster/control.ts";
-import { nodeLog } from "../../src/cluster/layout.ts";
+import { nodeDirectory, nodeLog } from "../../src/cluster/layout.ts";
 import { identify, processState } from "../../src/cluster/processes.ts";
 import { readClusterState } from "../../src/cluster/state.ts";
 import { inPlace, isAlive, listening, type Place, refusal, waitFor } from "./fixture.ts";
@@ -96,6 +96,25 @@ test("a node that is asked for and does not exist is refused with the names that
   inPlace(async (place) => {
     await place.started(2);
     expect(await refusal(ask(place, { command: "kill", node: "n7" }))).toContain('no node "n7"; it has n1, n2');
+  }));
+
+test("a node that was removed is refused with where its data are and how to add another", () =>
+  inPlace(async (place) => {
+    await place.started(2);
+    mkdirSync(nodeDirectory(place.layout, "n2"), { recursive: true });
+    await ask(place, { command: "retire", node: "n2" });
+    const told = await refusal(ask(place, { command: "start", node: "n2" }));
+    expect(told).toContain("n2 was removed from cluster");
+    expect(told).toContain(`its data stay in ${nodeDirectory(place.layout, "n2")}. \`raftq cluster add`);
+  }));
+
+test("a node that is down is not paused, and it is said how to start it", () =>
+  inPlace(async (place) => {
+    await place.started(2);
+    await ask(place, { command: "kill", node: "n2" });
+    expect(await refusal(ask(place, { command: "pause", node: "n2" }))).toMatch(
+      /n2 is down\. Start it: raftq cluster start n2( --name [a-z]+)?\./,
+    );
   }));
 
 test("an added node takes the next number and port, and a retired number is never used again", () =>

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { createAuthority, issue } from "../../src/cluster/certificates.ts";
 import { connect } from "../../src/index.ts";
 import { EXIT } from "../../src/lib/errors.ts";
-import { type ClusterStatus, freePorts, inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
+import { freePorts } from "../ports.ts";
+import { type ClusterStatus, inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
 
 const DAY = 24 * 3_600_000;
 const now = Date.now();
@@ -52,7 +53,7 @@ const says = (node: NodeProcess, text: string): Promise<true> =>
 
 /** A node that founds alone; it leads when this is over. */
 async function alone(world: World, flags: readonly string[], id = "n1"): Promise<NodeProcess> {
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = freePorts(1);
   const node = world.node({ id, port, flags });
   await says(node, "leader in term");
   return node;
@@ -136,7 +137,7 @@ inWorld(
       stderr: expect.stringMatching(/says that it is n7, but its certificate is for n8/),
     });
     // As a member: n9 shows the certificate of n8 to a cluster that would let n9 in.
-    const [port = 0] = await freePorts(1);
+    const [port = 0] = freePorts(1);
     const flags = certify(world, "n8b", "raftq:node:n8", ours);
     const joiner = world.node({ id: "n9", port, join: [node.address], flags });
     expect(await joiner.ended()).toBe(EXIT.unauthorised);
@@ -229,7 +230,7 @@ inWorld(
       "read-only:one to look at it 4",
     ];
     const all = secretFile(world, "nodes.secret", `# every role\n${lines.join("\n")}`);
-    const [p1 = 0, p2 = 0, p3 = 0, p4 = 0] = await freePorts(4);
+    const [p1 = 0, p2 = 0, p3 = 0, p4 = 0] = freePorts(4);
     const addresses = [p1, p2, p3].map((port) => `127.0.0.1:${port}`);
     const nodes = [p1, p2, p3].map((port, i) =>
       world.node({ id: `n${i + 1}`, port, join: addresses, expect: 3, flags: all }),
@@ -296,7 +297,7 @@ inWorld(
     await refusal(tls, /--tls-key .* can be read by others/);
     const open = ["--host", "0.0.0.0", "--advertise", "127.0.0.1:1"];
     await refusal(open, /--tls-cert, --tls-key and --tls-ca; or --secret-file.*; or --insecure/);
-    const [port = 0] = await freePorts(1);
+    const [port = 0] = freePorts(1);
     const guarded = world.node({
       id: "n1",
       port,
@@ -315,7 +316,7 @@ inWorld("a node that was removed is refused when it comes back, and both logs sa
   const gone = status.nodes.find(({ id }) => id !== status.leader);
   const others = status.nodes.filter(({ id }) => id !== gone?.id);
   expect(await world.raftq(["cluster", "remove", gone?.id ?? ""])).toMatchObject({ code: EXIT.ok });
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = freePorts(1);
   const tls = (name: string): string => join(world.directory, ".raftq/default/tls", name);
   const back = world.node({
     id: gone?.id ?? "",

@@ -14,12 +14,13 @@ import {
 } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { freePorts, type NodeProcess, type Output, waitFor, type World, inWorld } from "./harness.ts";
+import { freePorts } from "../ports.ts";
+import { type NodeProcess, type Output, waitFor, type World, inWorld } from "./harness.ts";
 
 const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3, empty: 4, refused: 6, unhealthy: 8 };
 
 async function founded(world: World, id = "n1"): Promise<NodeProcess> {
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = freePorts(1);
   const node = world.node({ id, port });
   await waitFor(`${id} to found a cluster`, 5_000, () =>
     node.log().includes("FOUNDED new cluster") ? true : undefined,
@@ -78,7 +79,7 @@ inWorld("a negative number is a value, not a flag", async (world) => {
 });
 
 inWorld("nobody listens: the address is named", async (world) => {
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = freePorts(1);
   expectRefusal(
     await world.raftq(["client", "enqueue", "1", "--addr", `127.0.0.1:${port}`]),
     EXIT.unreachable,
@@ -115,14 +116,14 @@ inWorld("a port in use is named", async (world) => {
 
 inWorld("two processes never share a directory", async (world) => {
   const node = await founded(world);
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = freePorts(1);
   const output = await world.raftq(["node", "--id", "n1", "--port", String(port), "--data", node.data]);
   expectRefusal(output, EXIT.refused, /another raftq node|in use|locked/i);
   expect(node.running()).toBe(true);
 });
 
 inWorld("a directory that cannot be written is named", async (world) => {
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = freePorts(1);
   writeFileSync(join(world.directory, "a-file"), "");
   const output = await world.raftq(["node", "--id", "n1", "--port", String(port), "--data", "a-file/data"]);
   expectRefusal(output, EXIT.failed, /a-file/);

@@ -3,7 +3,8 @@ import { expect } from "bun:test";
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BINARY, ROOT, runStep } from "../scripts/project.ts";
-import { freePortRow, freePorts, waitFor, inWorld } from "./harness.ts";
+import { freePortRow, freePorts } from "../ports.ts";
+import { waitFor, inWorld } from "./harness.ts";
 
 inWorld(
   "the binary runs where neither the sources nor node_modules are, after its build folder is gone",
@@ -22,7 +23,7 @@ inWorld(
 
     // It does not even know where it was built, so it can open nothing there.
     expect(readFileSync(moved).includes(folder)).toBe(false);
-    const [port = 0] = await freePorts(1);
+    const [port = 0] = freePorts(1);
     expect(await world.raftq(["--version"], { program: moved })).toMatchObject({ code: 0 });
     const node = world.node({ id: "n1", port });
     await waitFor("the node to found a cluster", 5_000, () =>
@@ -42,7 +43,7 @@ inWorld("a bunfig.toml, a .env or a package.json in the user's directory changes
   writeFileSync(join(world.directory, "bunfig.toml"), `preload = ["./evil.ts"]\n`);
   writeFileSync(join(world.directory, ".env"), "RAFTQ_ADDR=127.0.0.1:1\nRAFTQ_ID=from-dotenv\n");
   writeFileSync(join(world.directory, "package.json"), `{"type":"commonjs","main":"./evil.ts"}`);
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = freePorts(1);
   const node = world.node({ id: "n1", port });
   await waitFor("the node to found a cluster", 5_000, () =>
     node.log().includes("FOUNDED new cluster") ? true : undefined,
@@ -53,7 +54,7 @@ inWorld("a bunfig.toml, a .env or a package.json in the user's directory changes
 
 inWorld("Bun's own switches in the environment reach neither the supervisor nor a node of a cluster", async (world) => {
   writeFileSync(join(world.directory, "evil.ts"), `require("node:fs").writeFileSync("evil-" + process.pid, "");`);
-  const base = await freePortRow(3);
+  const base = freePortRow(3);
   const hostile = { BUN_OPTIONS: "--preload=./evil.ts", RAFTQ_ID: "from-environment" };
   const up = await world.raftq(["cluster", "up", "3", "--detach", "--base-port", `${base}`], { env: hostile });
   expect(up.code).toBe(0);

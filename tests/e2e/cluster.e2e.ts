@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { identify } from "../../src/cluster/processes.ts";
 import { CLUSTER } from "../../src/config.ts";
 import { BINARY } from "../scripts/project.ts";
-import { freePortRow, inWorld, waitFor, type World } from "./harness.ts";
+import { freePortRow } from "../ports.ts";
+import { inWorld, waitFor, type World } from "./harness.ts";
 
 interface Status {
   readonly leader: string | null;
@@ -56,7 +57,7 @@ const nothingLeft = (world: World): Promise<boolean> =>
   waitFor("everything to end", 10_000, () => (processesIn(world).length === 0 ? true : undefined));
 
 inWorld("TERM, INT and HUP to the supervisor at any moment, and kill -9, leave no process behind", async (world) => {
-  const port = await freePortRow(3);
+  const port = freePortRow(3);
   for (const [i, signal] of (["SIGINT", "SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGKILL"] as const).entries()) {
     const up = foreground(world, [BINARY, "cluster", "up", "3", "--base-port", String(port)]);
     const ended = new Promise<number | null>((done) => up.once("exit", done));
@@ -72,7 +73,7 @@ inWorld("TERM, INT and HUP to the supervisor at any moment, and kill -9, leave n
 });
 
 inWorld("TERM, INT and HUP to the shell that runs `up` leave no process behind", async (world) => {
-  const port = await freePortRow(3);
+  const port = freePortRow(3);
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"] as const) {
     const script = `'${BINARY}' cluster up 3 --base-port ${port}; true`;
     const shell = foreground(world, ["sh", "-c", script]);
@@ -86,7 +87,7 @@ inWorld("TERM, INT and HUP to the shell that runs `up` leave no process behind",
 });
 
 inWorld("a cluster that a script started in the background outlives the script", async (world) => {
-  const port = await freePortRow(3);
+  const port = freePortRow(3);
   const script = `'${BINARY}' cluster up 3 --base-port ${port} & sleep 0.3`;
   const shell = foreground(world, ["sh", "-c", script]);
   await new Promise((done) => shell.once("exit", done));
@@ -97,7 +98,7 @@ inWorld("a cluster that a script started in the background outlives the script",
 });
 
 inWorld("the first signal often comes twice: a second one within a second changes nothing", async (world) => {
-  const port = await freePortRow(1);
+  const port = freePortRow(1);
   const node = world.node({ id: "n1", port });
   await waitFor("the leader", 5_000, () => (node.log().includes("leader in term") ? true : undefined));
   node.signal("SIGINT");
@@ -122,7 +123,7 @@ inWorld("a paused node of a killed supervisor is named and ended by the next sta
 });
 
 inWorld("up names what stands in its way: ports in use, another size; a running cluster is shown", async (world) => {
-  const port = await freePortRow(3);
+  const port = freePortRow(3);
   const other = createServer();
   await new Promise<void>((done) => other.listen(port + 1, "127.0.0.1", done));
   for (const detach of [[], ["--detach"]]) {
@@ -178,6 +179,9 @@ inWorld("nodes are added and removed, leadership is handed over, and up resumes 
   expect(JSON.parse(added.stdout)).toMatchObject({ node: "n4", address: `127.0.0.1:${port + 3}`, role: "voter" });
   const { leader } = await status(world);
   const target = leader === "n4" ? "n3" : "n4";
+  const nobody = await world.raftq(["cluster", "transfer", "leader"]);
+  expect(nobody).toMatchObject({ code: 2, stdout: "" });
+  expect(nobody.stderr).toContain(`${leader ?? ""} is the leader: name the node that shall lead next`);
   const handed = await world.raftq(["cluster", "transfer", target, "--json"]);
   expect(JSON.parse(handed.stdout)).toEqual({ from: leader, leader: target });
   const removed = await world.raftq(["cluster", "remove", "leader", "--json"]);
@@ -187,6 +191,11 @@ inWorld("nodes are added and removed, leadership is handed over, and up resumes 
   expect(await ids(world)).toEqual(members);
   const unknown = await world.raftq(["cluster", "remove", "n9"]);
   expect(unknown).toMatchObject({ code: 2, stdout: "" });
+  for (const verb of ["remove", "start", "transfer"]) {
+    const gone = await world.raftq(["cluster", verb, target]);
+    expect(gone).toMatchObject({ code: 2, stdout: "" });
+    expect(gone.stderr).toContain(`${target} was removed from cluster "default"`);
+  }
   expect(await world.raftq(["cluster", "down"])).toMatchObject({ code: 0 });
   expect(await world.raftq(["cluster", "up", "--detach"])).toMatchObject({ code: 0 });
   expect(await ids(world)).toEqual(members);

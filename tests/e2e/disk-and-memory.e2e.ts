@@ -1,7 +1,8 @@
 // Do the disk and the memory stay bounded, and does a follower that missed everything catch up by a snapshot?
 // The long run: RAFTQ_E2E_JOBS=1000000 RAFTQ_E2E_PAYLOAD=16, and the same with RAFTQ_E2E_NODES=5.
 import { expect } from "bun:test";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { constants, readdirSync, readFileSync, statSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type ClusterStatus,
@@ -22,7 +23,8 @@ const NODES = parameter("RAFTQ_E2E_NODES", 3);
 const BATCH = 1_000;
 /** While many jobs wait, a writer paced at 1 ms fills the log until so many snapshots were taken. */
 const SNAPSHOTS = 3;
-const STALL_LIMIT_MS = 250;
+/** Seen: 42 to 119 ms on two cores, with a process that asks for the status twice a second. */
+const STALL_LIMIT_MS = 200;
 
 function diskBytes(path: string): number {
   const status = statSync(path, { throwIfNoEntry: false });
@@ -42,6 +44,28 @@ function commitIndexOf(status: ClusterStatus | null): number {
   return Math.max(...status.nodes.map(({ commitIndex }) => commitIndex ?? 0));
 }
 
+/** The longest that a bare write of one block took, every few milliseconds, on the disk that the nodes write to. */
+function probeDisk(directory: string): () => Promise<number> {
+  let longest = 0;
+  let stopped = false;
+  const probing = (async () => {
+    const file = await open(join(directory, "probe"), constants.O_CREAT | constants.O_RDWR | constants.O_DSYNC);
+    const block = new Uint8Array(4_096);
+    while (!stopped) {
+      const began = performance.now();
+      await file.write(block, 0, block.length, 0);
+      longest = Math.max(longest, performance.now() - began);
+      await Bun.sleep(5);
+    }
+    await file.close();
+  })();
+  return async () => {
+    stopped = true;
+    await probing;
+    return longest;
+  };
+}
+
 /** A paced writer with 16 KiB payloads: the longest time between two answers while every node takes `SNAPSHOTS` snapshots. */
 async function longestStall(world: World, addresses: string): Promise<number> {
   const filler = "x".repeat(16 * 1024);
@@ -49,13 +73,18 @@ async function longestStall(world: World, addresses: string): Promise<number> {
   const pipe = world.pipe(["client", "--id", "paced", "--addr", addresses, "--timeout", "60s"], (_, at) =>
     answered.push(at),
   );
-  const taken = new Map<string, Set<number>>();
-  const began = performance.now();
-  while (performance.now() - began < 60_000) {
-    for (let i = 0; i < 500; i++) {
+  // Beside the questions: a writer that waited for their answers would measure those.
+  let isWriting = true;
+  const writing = (async () => {
+    while (isWriting) {
       if (pipe.waiting() < 256) pipe.write(`enqueue("${filler}")`);
       await Bun.sleep(1);
     }
+  })();
+  const taken = new Map<string, Set<number>>();
+  const began = performance.now();
+  while (performance.now() - began < 60_000) {
+    await Bun.sleep(500);
     const status = await clusterStatus(world, addresses);
     for (const { id, snapshotIndex } of status?.nodes ?? []) {
       taken.set(id, (taken.get(id) ?? new Set()).add(snapshotIndex ?? 0));
@@ -63,6 +92,8 @@ async function longestStall(world: World, addresses: string): Promise<number> {
     // The first one seen is from before.
     if (taken.size > 0 && [...taken.values()].every((indexes) => indexes.size > SNAPSHOTS)) break;
   }
+  isWriting = false;
+  await writing;
   expect(await pipe.end()).toBe(0);
   expect(Math.min(...[...taken.values()].map((indexes) => indexes.size - 1))).toBeGreaterThanOrEqual(SNAPSHOTS);
   return longestSilence(answered, answered[0] ?? 0, answered.at(-1) ?? 0);
@@ -133,7 +164,9 @@ inWorld(
     }
     expect(await pipe.end()).toBe(0);
     const calm = await clusterStatus(world, addresses);
+    const probed = probeDisk(nodes[0]!.data);
     const stall = await longestStall(world, addresses);
+    const disk = await probed();
     const before = await clusterStatus(world, addresses);
     expect(before?.term).toBe(calm?.term as number);
     const leading = await cluster.leader();
@@ -150,9 +183,11 @@ inWorld(
     const seconds = (performance.now() - began) / 1_000;
     console.log(
       `${JOBS} jobs of 16 bytes wait: a killed node follows again after ${seconds.toFixed(2)} s; ` +
-        `longest time between two answers over ${SNAPSHOTS} snapshots a node: ${stall.toFixed(0)} ms`,
+        `longest time between two answers over ${SNAPSHOTS} snapshots a node: ${stall.toFixed(0)} ms, ` +
+        `of a bare write to the same disk: ${disk.toFixed(0)} ms`,
     );
-    expect(stall).toBeLessThan(STALL_LIMIT_MS);
+    // Of a disk that is shared with others: what a bare write has to wait for is not the node's doing.
+    expect(stall - disk).toBeLessThan(STALL_LIMIT_MS);
     expect(seconds).toBeLessThan(5);
     expect(after?.term).toBe(before?.term as number);
   },

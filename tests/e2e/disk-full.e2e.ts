@@ -1,11 +1,12 @@
 // What does a full disk do to real nodes? Each has a small file system of its own: filled by the queue itself, then by somebody else.
 import { expect } from "bun:test";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import { isNoSpace } from "../../src/storage/disk.ts";
-import { freePorts, inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
+import { freePorts } from "../ports.ts";
+import { inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
 
 const MiB = 1024 * 1024;
 /** The segment in use, the one made ahead, a reserve of two, and room for a queue of about a segment and its snapshot. */
@@ -28,7 +29,7 @@ function mount(directory: string, bytes = DISK_BYTES): boolean {
 
 /** Three founders, each on a file system of its own; null where this machine does not let us mount any. */
 async function onSmallDisks(world: World, work: (cluster: SmallDisks) => Promise<void>): Promise<boolean> {
-  const ports = await freePorts(3);
+  const ports = freePorts(3);
   const names = ports.map((port, at) => ({ id: `n${at + 1}`, port, flags: [] }));
   const mounted: string[] = [];
   const nodes: NodeProcess[] = [];
@@ -66,10 +67,10 @@ function createTalk(world: World, addresses: string) {
 
 const isFull = (answer: string): boolean => answer.startsWith("error DISK_FULL");
 
-/** Leaves so much free, whatever lies there. */
+/** Leaves no more than so much free, whatever lies there. */
 function fillWithBallast(node: NodeProcess, freeBytes: number): void {
   const { bavail, bsize } = statfsSync(node.data);
-  writeFileSync(join(node.data, "ballast"), new Uint8Array(Math.max(0, bavail * bsize - freeBytes)));
+  appendFileSync(join(node.data, "ballast"), new Uint8Array(Math.max(0, bavail * bsize - freeBytes)));
 }
 
 async function lowNodes(world: World, addresses: string): Promise<readonly string[]> {
@@ -127,8 +128,11 @@ inWorld(
         (await lowNodes(world, addresses)).length === 0 ? true : undefined,
       );
       const victims = nodes.slice(0, 2);
-      for (const node of victims) fillWithBallast(node, 4 * MiB);
-      await waitFor("a refusal", 30_000, async () => (isFull(await enqueue()) ? true : undefined));
+      await waitFor("a refusal", 30_000, async () => {
+        // What compaction gives back meanwhile is taken as well.
+        for (const node of victims) fillWithBallast(node, 4 * MiB);
+        return isFull(await enqueue()) ? true : undefined;
+      });
       expect(await lowNodes(world, addresses)).toEqual(["n1", "n2"]);
       await dequeue();
       for (const node of victims) rmSync(join(node.data, "ballast"));
@@ -170,15 +174,15 @@ inWorld("a file for which there is no space leaves none of it taken", async ({ d
 inWorld(
   "a node that is started without space for a segment says what it needs, and starts when it has it",
   async (world) => {
-    const [port = 0] = await freePorts(1);
+    const [port = 0] = freePorts(1);
     const data = join(world.directory, "data", `n1-${port}`);
     if (!mount(data, 24 * MiB)) return console.log(LEFT_OUT);
     const ballast = join(data, "ballast");
-    writeFileSync(ballast, new Uint8Array(20 * MiB));
+    fillUp(ballast);
     const node = world.node({ id: "n1", port });
     try {
       expect(await node.ended()).toBe(6);
-      expect(node.log()).toMatch(/too full to open the data directory: .* bytes are free, 8388608 are needed/);
+      expect(node.log()).toMatch(/too full to open the data directory: no space: \d+ bytes are free, \d+ are needed/);
       rmSync(ballast);
       node.start();
       await waitFor("the node to answer", 30_000, async () => {
@@ -191,3 +195,15 @@ inWorld(
     }
   },
 );
+
+/** Writes until nothing more fits. */
+function fillUp(path: string): void {
+  const file = openSync(path, "w");
+  try {
+    for (;;) writeSync(file, new Uint8Array(4096));
+  } catch (error) {
+    expect(error).toMatchObject({ code: "ENOSPC" });
+  } finally {
+    closeSync(file);
+  }
+}

@@ -3,12 +3,15 @@
 import { test } from "bun:test";
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
+import { freePortRow, freePorts } from "../ports.ts";
 import { BINARY } from "../scripts/project.ts";
+
+/** Beside those of the nodes that `cluster up` starts: a test may add some. */
+const SPARE_PORTS = 4;
 
 export interface Output {
   readonly code: number | null;
@@ -107,7 +110,7 @@ export async function withWorld(work: (world: World) => Promise<void>): Promise<
       return node;
     },
     up: async (size, flags = []) => {
-      const port = await freePortRow(size);
+      const port = freePortRow(size + SPARE_PORTS);
       started.add({ end: () => runToEnd(directory, ["cluster", "down"], {}) });
       const args = ["cluster", "up", String(size), "--base-port", String(port), "--detach", ...flags];
       const { code, stderr } = await runToEnd(directory, args, {});
@@ -115,7 +118,7 @@ export async function withWorld(work: (world: World) => Promise<void>): Promise<
       return port;
     },
     cluster: async (size, flags = []) => {
-      const ports = await freePorts(size);
+      const ports = freePorts(size);
       const addresses = ports.map((port) => `127.0.0.1:${port}`);
       const founders = ports.map((port, i) =>
         world.node({ id: `n${i + 1}`, port, join: addresses, expect: size, flags }),
@@ -185,36 +188,6 @@ export async function waitFor<T>(
     if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);
     await Bun.sleep(20);
   }
-}
-
-/** Ports that nobody listens on; all of them are held at once, so that they differ. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, () => {
-      const server = createServer();
-      return new Promise<typeof server>((done) => server.listen(0, "127.0.0.1", () => done(server)));
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
-}
-
-/** The first of `count` ports in a row that nobody listens on. */
-export async function freePortRow(count: number): Promise<number> {
-  for (;;) {
-    const [first = 0] = await freePorts(1);
-    const row = Array.from({ length: count }, (_, i) => first + i);
-    if ((await Promise.all(row.map(isFree))).every((free) => free)) return first;
-  }
-}
-
-function isFree(port: number): Promise<boolean> {
-  const server = createServer();
-  return new Promise((done) => {
-    server.once("error", () => done(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => done(true)));
-  });
 }
 
 /** A number from the environment: the long runs are the short ones with larger numbers. */

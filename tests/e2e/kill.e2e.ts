@@ -74,6 +74,43 @@ inWorld(
 );
 
 inWorld(
+  "what goes in by hundreds while leaders are killed comes out by a thousand, whole and in order, and a peek shows what is next",
+  async (world) => {
+    const cluster = await world.cluster(3);
+    const answers: string[] = [];
+    const args = ["client", "--id", "c1", "--addr", cluster.addresses, "--timeout", "60s"];
+    const pipe = world.pipe(args, (line) => answers.push(line));
+    let counting = true;
+    let lines = 0;
+    let n = 0;
+    const count = (async () => {
+      while (counting) {
+        pipe.write(`enqueue(${Array.from({ length: 400 }, () => ++n).join(", ")})`);
+        lines++;
+        await Bun.sleep(20);
+      }
+    })();
+    await killLeaders(cluster, (kills) => kills >= 2);
+    counting = false;
+    await count;
+    expect(await pipe.end()).toBe(0);
+    expect(answers.length).toBe(lines);
+    expect(answers.filter((answer) => !/^ok ids=\d+-\d+ index=\d+$/.test(answer))).toEqual([]);
+    const input = "peek\ndequeue 1000\n".repeat(Math.ceil(n / 1_000) + 1);
+    const { stdout, code } = await world.raftq(["client", "--id", "c2", "--addr", cluster.addresses], { input });
+    expect(code).toBe(0);
+    const out = stdout.trimEnd().split("\n");
+    expect(out.slice(-2)).toEqual(["(empty)", "(empty)"]);
+    const taken = out.slice(0, -2).map((line) => JSON.parse(line) as number | number[]);
+    expect(taken.flatMap((value) => (typeof value === "number" ? [] : value))).toEqual(
+      Array.from({ length: n }, (_, i) => i + 1),
+    );
+    for (let at = 0; at < taken.length; at += 2) expect(taken[at]).toBe((taken[at + 1] as number[])[0]!);
+  },
+  LONG_MS,
+);
+
+inWorld(
   "a writer paced at 1 ms waits under half a second for the next leader after a kill",
   async (world) => {
     const cluster = await world.cluster(5);

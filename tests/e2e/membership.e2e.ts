@@ -1,11 +1,11 @@
 // Can a cluster grow, shrink and replace a wiped node while it serves, and does it stay one cluster?
 import { expect } from "bun:test";
 import { rmSync } from "node:fs";
+import { freePorts } from "../ports.ts";
 import {
   type Cluster,
   type ClusterStatus,
   clusterStatus,
-  freePorts,
   type NodeProcess,
   waitFor,
   type World,
@@ -34,7 +34,7 @@ const addressesOf = (nodes: readonly NodeProcess[]): string => nodes.map((node) 
 inWorld(
   "a cluster grows 1 -> 3 -> 5 -> 7 under load and shrinks to 3 with its leader among the removed",
   async (world) => {
-    const ports = await freePorts(7);
+    const ports = freePorts(7);
     const [founderPort = 0] = ports;
     const nodes = [world.node({ id: "n1", port: founderPort })];
     const addresses = ports.map((port) => `127.0.0.1:${port}`).join(",");
@@ -120,7 +120,7 @@ inWorld(
 inWorld(
   "fresh founders that were told the address of a living member join it, and never found a second cluster",
   async (world) => {
-    const ports = await freePorts(3);
+    const ports = freePorts(3);
     const [livingPort = 0, ...others] = ports;
     const living = world.node({ id: "n1", port: livingPort });
     const { clusterId } = await votersAre(world, living.address, ["n1"]);
@@ -165,7 +165,7 @@ inWorld("two of three founders wiped beside the third never found a second clust
 
 inWorld("all three founders wiped beside a member that joined later never found a second cluster", async (world) => {
   const { nodes, addresses } = await world.cluster(3);
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = freePorts(1);
   const living = world.node({ id: "n4", port, join: addresses.split(",") });
   await votersAre(world, `${addresses},${living.address}`, ["n1", "n2", "n3", "n4"]);
   await expectNoSecondCluster(world, nodes, living);

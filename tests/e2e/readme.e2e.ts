@@ -43,7 +43,7 @@ inWorld("the example of a program does what its comments say", async (world) => 
   writeFileSync(file, example.replace("127.0.0.1:3000", addresses));
   try {
     const { code, stdout } = await shell(`"${process.execPath}" "${file}"`, world.directory);
-    expect({ code, stdout }).toEqual({ code: 0, stdout: `true {\n  any: "JSON",\n}\n` });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `true {\n  any: "JSON",\n}\n1 3\n` });
   } finally {
     rmSync(file);
   }

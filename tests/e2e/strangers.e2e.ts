@@ -9,7 +9,8 @@ import { Malformed } from "../../src/lib/msgpack.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
 import { BINARY } from "../scripts/project.ts";
-import { freePorts, inWorld, parameter, waitFor } from "./harness.ts";
+import { freePorts } from "../ports.ts";
+import { inWorld, parameter, waitFor } from "./harness.ts";
 
 /** Over three addresses, since one may have 4,096. */
 const IDLE = parameter("RAFTQ_E2E_IDLE", 1_000);
@@ -142,7 +143,7 @@ inWorld(
 inWorld(
   "a node that may open few files says so, refuses by name, never spins, and serves again when places are free",
   async (world) => {
-    const [port = 0] = await freePorts(1);
+    const [port = 0] = freePorts(1);
     const args = ["node", "--id", "n1", "--port", String(port), "--data", join(world.directory, "few")];
     const child = Bun.spawn(["sh", "-c", 'ulimit -n 256; exec "$0" "$@"', BINARY, ...args], {
       stdout: "pipe",

@@ -1,9 +1,10 @@
 // Do the three commands work as a newcomer types them: a node, a client, a cluster?
 import { expect } from "bun:test";
-import { freePorts, waitFor, inWorld } from "./harness.ts";
+import { freePorts } from "../ports.ts";
+import { waitFor, inWorld } from "./harness.ts";
 
 inWorld("one node and one client: what was enqueued is dequeued, in order", async (world) => {
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = freePorts(1);
   const node = world.node({ id: "n1", port });
   await waitFor("the node to found a cluster", 5_000, () =>
     node.log().includes("FOUNDED new cluster") ? true : undefined,
@@ -23,7 +24,7 @@ inWorld("one node and one client: what was enqueued is dequeued, in order", asyn
 });
 
 inWorld("localhost, an IPv4 and an IPv6 address all reach a node that listens there", async (world) => {
-  const [four = 0, six = 0] = await freePorts(2);
+  const [four = 0, six = 0] = freePorts(2);
   const node = world.node({ id: "n1", port: four });
   const onSix = world.node({ id: "n6", port: six, flags: ["--host", "::1"] });
   for (const [address, of] of [

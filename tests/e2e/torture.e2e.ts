@@ -9,7 +9,7 @@ import { parameter } from "./harness.ts";
 const MINUTES = parameter("RAFTQ_E2E_TORTURE_MINUTES", 0.4);
 const SEED = parameter("RAFTQ_E2E_TORTURE_SEED", 1);
 /** One of each kind, so that a short run has them all; a long one takes what there is. */
-const SHORT_DECK = "kill-leader,pause,kill-clients,isolate-leader,one-way,sync-fails,power-all,damage";
+const SHORT_DECK = "kill-leader,pause,kill-clients,isolate-leader,one-way,disk-fails,power-all,damage";
 /** To found a cluster, to heal the last damage, to drain and to judge. */
 const AROUND_MS = 240_000;
 

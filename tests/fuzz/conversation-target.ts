@@ -1,177 +1,37 @@
 // What does a real node do when a stranger says anything, at any moment of its life, as anybody? It answers, refuses or closes, and
 // then serves its clients as before.
-import { WIRE } from "../../src/config.ts";
 import { BrokenInvariant } from "../../src/lib/assert.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
-import { Malformed } from "../../src/lib/msgpack.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import { encodeEntry, KIND_NAMES } from "../../src/raft/entry.ts";
-import { type ClusterId, type Incarnation, type Member, type NodeId } from "../../src/raft/types.ts";
+import type { Incarnation, Member, NodeId } from "../../src/raft/types.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
-import { createDeframer, frameBody, LENGTH_BYTES, sealFrame } from "../../src/wire/frame.ts";
-import type { ByteStream } from "../../src/wire/network.ts";
+import { frameBody } from "../../src/wire/frame.ts";
 import type { PeerMessage } from "../../src/wire/peer-codec.ts";
-import type { Role, WireMessage } from "../../src/wire/protocol.ts";
-import { createTown, type Settled } from "../server/town.ts";
+import type { WireMessage } from "../../src/wire/protocol.ts";
+import type { Settled } from "../server/town.ts";
 import { asPeerFrame, EXAMPLES, PEER_EXAMPLES, randomMessage } from "../wire/messages.ts";
 import { mutateBytes } from "./mutate.ts";
+import { founderWord, wholeSnapshot } from "./plausible.ts";
+import { buildScene, HOSTILE, HOSTILE_PORT, leaderOf, PORTS, type Scene, SCENES } from "./scenes.ts";
+import { DIALED_STANDINGS, DIALING_STANDINGS, type Side, Stranger } from "./stranger.ts";
 import { choicesOf, expectThat, Finding, type FuzzTarget, pick, randomBytes } from "./target.ts";
 import { mutateBody } from "./wire-targets.ts";
 
-const HOSTILE_PORT = 3009;
-const PORTS = [3000, 3001, 3002];
 /** In virtual time: an election, a retry and a few round trips. */
 const PATIENCE_MS = 20_000;
-
-type Town = ReturnType<typeof createTown>;
-
-/** A moment in the life of nodes. */
-interface Scene {
-  readonly town: Town;
-  readonly nodes: readonly Settled[];
-  /** Does a cluster serve, so that it must still do so in the end? */
-  readonly serves: boolean;
-  readonly words: Set<string>;
-  /**
-   * Somebody spoke as a member of this cluster, in well-formed messages of Raft: whoever may do that can break it (members are
-   * trusted). Then a node may stop, by name; without it, nothing may happen.
-   */
-  trusted: boolean;
-  /** A founder said something else than the others, then nobody founds; or a member of another cluster came, then a lone node stops. */
-  readonly endings: Set<string>;
-}
-
-const SCENES = ["founder", "joiner", "alone", "three", "learner", "hostile member"] as const;
-type SceneName = (typeof SCENES)[number];
-
-const leaderOf = (nodes: readonly Settled[]): Settled | undefined =>
-  nodes.find(({ node }) => node.status()?.state === "leader");
-
-function build(name: SceneName, choices: Random): Scene {
-  const town = createTown(1 + choices.below(4));
-  const scene = (nodes: readonly Settled[], serves: boolean): Scene => ({
-    town,
-    nodes,
-    serves,
-    words: new Set(),
-    trusted: false,
-    endings: new Set(),
-  });
-  switch (name) {
-    case "founder":
-      return scene([town.start(3000, [3000, 3001], 2)], false);
-    case "joiner":
-      return scene([town.start(3000, [HOSTILE_PORT])], false);
-    case "alone": {
-      const one = town.start(3000);
-      town.until(() => leaderOf([one]) !== undefined);
-      return scene([one], true);
-    }
-    case "three":
-    case "learner":
-    case "hostile member": {
-      const nodes = PORTS.map((port) => town.start(port, PORTS, 3));
-      town.until(() => leaderOf(nodes) !== undefined);
-      if (name === "learner") {
-        const learner = town.start(3003, PORTS);
-        town.until(() => learner.node.clusterId() !== null);
-        town.network.cut((from, to) => [from, to].includes("n3003") && ![from, to].includes("guest"), false);
-        return scene([...nodes, learner], true);
-      }
-      return scene(nodes, true);
-    }
-  }
-}
-
-/** Everything a stranger can do on one stream, and what it hears. */
-class Stranger {
-  readonly #scene: Scene;
-  readonly #stream: ByteStream;
-  readonly #who: string;
-  #deframer = createDeframer(WIRE.maxPeerFrameBytes);
-  #sequence = 0;
-  /** Peer frames of this stranger are taken for a member's. */
-  member = false;
-  closed = false;
-
-  constructor(scene: Scene, stream: ByteStream, who: string) {
-    this.#scene = scene;
-    this.#stream = stream;
-    this.#who = who;
-    stream.onClose = () => {
-      this.closed = true;
-      scene.words.add(`${who} closed`);
-    };
-    stream.onData = (data) => {
-      const failed = this.#deframer.push(data, (body) => this.#hear(body));
-      expectThat(failed === null, `a node sends what is no frame: ${failed?.message}`);
-    };
-  }
-
-  #hear(body: Uint8Array): boolean {
-    let message: WireMessage;
-    try {
-      message = decodeMessage(body);
-    } catch (error) {
-      throw error instanceof Malformed ? new Finding(`a node sends what it would not read: ${error.message}`) : error;
-    }
-    const inside = message.type === "peer" ? message.message : message;
-    const code = "failure" in inside ? ` ${inside.failure.code}` : "";
-    const said = message.type === "reply" ? ` ${replyCode(message.reply)}` : code;
-    this.#scene.words.add(`${this.#who} hears ${inside.type}${said}`);
-    return true;
-  }
-
-  say(message: WireMessage): void {
-    const numbered = message.type === "peer" ? { ...message, sequence: this.#sequence + 1 } : message;
-    if (message.type === "peer") this.#sequence++;
-    this.#note(numbered);
-    this.raw(encodeMessage(numbered));
-  }
-
-  /** A body of any bytes; if it happens to be a member's message, the scene must know. */
-  body(body: Uint8Array): void {
-    if (body.length === 0) return;
-    try {
-      this.#note(decodeMessage(body));
-    } catch (error) {
-      if (!(error instanceof Malformed)) throw error;
-    }
-    const frame = new Uint8Array(LENGTH_BYTES + body.length);
-    frame.set(body, LENGTH_BYTES);
-    this.raw(sealFrame(frame));
-  }
-
-  raw(bytes: Uint8Array): void {
-    this.#stream.write(bytes.slice());
-  }
-
-  close(): void {
-    this.#stream.close();
-  }
-
-  #note(message: WireMessage): void {
-    if (message.type === "hello" && message.role === "peer" && message.clusterId !== null && !this.member)
-      this.#scene.endings.add("CLUSTER_MISMATCH");
-    if (message.type !== "peer") return;
-    if (message.message.type === "found" || message.message.type === "foundAnswer") this.#scene.endings.add("USAGE");
-    else if (this.member) this.#scene.trusted = true;
-  }
-}
-
-function replyCode(reply: Uint8Array): string {
-  const said = decodeReply(reply);
-  return said.type === "refused" ? said.code : said.type;
-}
+/** Most of many that dial a stranger: each costs time, and a node dials again and again. */
+const MOST_CAUGHT = 6;
 
 // ---- what is said
 
 function drawMessage(choices: Random, scene: Scene): WireMessage {
   const status = leaderOf(scene.nodes)?.node.status();
   if (choices.chance(40)) return randomMessage(choices);
-  if (choices.chance(40)) return asPeerFrame(plausible(choices, status?.term ?? 1, status?.lastIndex ?? 1));
+  if (scene.name === "founder" && choices.chance(50)) return asPeerFrame(founderWord(choices, scene));
+  if (choices.chance(40)) return asPeerFrame(plausible(choices, scene, status?.term ?? 1, status?.lastIndex ?? 1));
   const message = pick(choices, EXAMPLES);
   if (message.type === "request") {
     const jobs = [{ encoding: 0, payload: randomBytes(choices, 5) }];
@@ -191,7 +51,8 @@ function drawMessage(choices: Random, scene: Scene): WireMessage {
 }
 
 /** A message of Raft with numbers near the real ones. */
-function plausible(choices: Random, term: number, lastIndex: number): PeerMessage {
+function plausible(choices: Random, scene: Scene, term: number, lastIndex: number): PeerMessage {
+  if (choices.chance(scene.name === "let in" ? 60 : 10)) return wholeSnapshot(choices, scene, term, lastIndex);
   const message = pick(choices, PEER_EXAMPLES);
   const near = (value: number): number => Math.max(0, value + choices.between(-2, 2));
   if (message.type === "found" || message.type === "foundAnswer") return message;
@@ -219,31 +80,10 @@ function drawMember(choices: Random, scene: Scene): Member {
   return { id: pick(choices, ["n9", "n3001", "n3000"]) as NodeId, incarnation, address: `127.0.0.1:${port}` };
 }
 
-/** A hello as somebody, then anything; or no hello at all. */
-function talk(stranger: Stranger, choices: Random, scene: Scene, side: "dials" | "answers"): void {
-  const cluster = scene.nodes[0]?.node.clusterId() ?? null;
-  const clusterId = choices.chance(70) ? cluster : pick(choices, [null, "7f3a00112233ccdd" as ClusterId]);
-  const role = pick<Role>(choices, ["client", "admin", "peer", "peer"]);
-  if (choices.chance(90)) {
-    if (side === "answers") {
-      const answer = EXAMPLES.find(({ type }) => type === "helloAnswer") as Extract<
-        WireMessage,
-        { type: "helloAnswer" }
-      >;
-      stranger.member = true;
-      stranger.say({ ...answer, clusterId, node: drawMember(choices, scene) });
-    } else {
-      stranger.member = role === "peer" && clusterId !== null && clusterId === cluster;
-      stranger.say({
-        type: "hello",
-        version: choices.chance(95) ? 1 : 2,
-        features: [],
-        role,
-        clusterId,
-        node: role === "peer" ? drawMember(choices, scene) : null,
-      });
-    }
-  }
+/** First words as somebody, then anything. */
+function talk(stranger: Stranger, choices: Random, scene: Scene, side: Side): void {
+  const as = choices.chance(60) ? HOSTILE : drawMember(choices, scene);
+  stranger.become(pick(choices, side === "dials" ? DIALING_STANDINGS : DIALED_STANDINGS), choices, as);
   for (let left = choices.below(8); left > 0 && !stranger.closed; left--) {
     switch (choices.below(10)) {
       case 0:
@@ -270,26 +110,24 @@ function talk(stranger: Stranger, choices: Random, scene: Scene, side: "dials" |
   if (choices.chance(30)) stranger.close();
 }
 
-function visit(scene: Scene, name: SceneName, choices: Random): Stranger | null {
-  const port = Number(pick(choices, scene.nodes).node.id.slice(1));
+/** A stranger at the door of one of the nodes; null: nobody opens. */
+export function visit(scene: Scene, { node }: Settled): Stranger | null {
   let stranger: Stranger | null = null;
-  scene.town.network.hostOf("guest").dial(`127.0.0.1:${port}`, 1_000, (result) => {
-    if (result.ok) stranger = new Stranger(scene, result.stream, name);
+  scene.town.network.hostOf("guest").dial(`127.0.0.1:${node.id.slice(1)}`, 1_000, (result) => {
+    if (result.ok) stranger = new Stranger(scene, result.stream, "dials");
   });
   scene.town.pass(5);
-  if (stranger !== null) talk(stranger, choices, scene, "dials");
   return stranger;
 }
 
-/** Waits at the hostile address for nodes that dial it, and answers them. */
-function lieInWait(scene: Scene, name: SceneName): Stranger[] {
+/** Waits at the hostile address for nodes that dial it; those it has no time for are turned away. */
+export function lieInWait(scene: Scene, most: number): Stranger[] {
   const caught: Stranger[] = [];
   scene.town.network.hostOf("guest").listen(
     "127.0.0.1",
     HOSTILE_PORT,
     (stream) => {
-      // Most of many: each costs time, and a node dials again and again.
-      if (caught.length < 6) caught.push(new Stranger(scene, stream, `${name} dialed`));
+      if (caught.length < most) caught.push(new Stranger(scene, stream, "dialed"));
       else stream.close();
     },
     () => {},
@@ -304,54 +142,52 @@ export const conversation: FuzzTarget = {
   mutate: mutateBytes,
   run: (input) => {
     const choices = choicesOf(input);
-    const name = pick(choices, SCENES);
-    const scene = build(name, choices);
-    const lone = scene.town.network.connections();
-    try {
-      play(scene, name, choices);
-      if (scene.serves && !scene.trusted && scene.nodes.some(({ stopped }) => stopped() === undefined))
-        expectServes(scene);
-      if (name === "alone" && !scene.trusted) expectNothingLeft(scene, lone);
-    } catch (error) {
-      // What a trusted member can do is stop a node: by an invariant that it broke, or by name.
-      if (!scene.trusted || !(error instanceof BrokenInvariant || error instanceof RaftqError)) throw error;
-      return [...scene.words, `stopped by a member: ${error.name}`].join("\n");
-    }
-    for (const { stopped } of scene.nodes) expectGoodEnd(scene, stopped());
-    return [...scene.words].join("\n");
+    const scene = buildScene(pick(choices, SCENES), choices);
+    return judged(scene, () => play(scene, choices));
   },
 };
 
-function play(scene: Scene, name: SceneName, choices: ReturnType<typeof choicesOf>): void {
+/** What is said and done in `conversation` leaves nodes that serve. */
+export function judged(scene: Scene, conversationOf: () => void): string {
+  const lone = scene.town.network.connections();
+  try {
+    conversationOf();
+    scene.settle();
+    if (scene.serves && !scene.trusted && scene.nodes.some(({ stopped }) => stopped() === undefined))
+      expectServes(scene);
+    if (scene.name === "alone" && !scene.trusted) expectNothingLeft(scene, lone);
+  } catch (error) {
+    // What a trusted member can do is stop a node: by an invariant that it broke, or by name.
+    if (!scene.trusted || !(error instanceof BrokenInvariant || error instanceof RaftqError)) throw error;
+    return [...scene.words, `stopped by a member: ${error.name}`].join("\n");
+  }
+  for (const { node, stopped } of scene.nodes) {
+    const end = stopped();
+    expectGoodEnd(scene, end);
+    const installed = (node.inspect()?.raft.snapshot ?? null) !== null;
+    scene.words.add(`${scene.name} ends ${end?.code ?? "well"}${installed ? " with a snapshot" : ""}`);
+  }
+  return [...scene.words].join("\n");
+}
+
+function play(scene: Scene, choices: ReturnType<typeof choicesOf>): void {
   const { town } = scene;
-  const caught = lieInWait(scene, name);
-  if (name === "hostile member") askToLetIn(scene);
+  const caught = lieInWait(scene, MOST_CAUGHT);
   const strangers: Stranger[] = [];
   for (let left = choices.between(1, 4); left > 0 && choices.left() > 0; left--) {
-    const stranger = visit(scene, name, choices);
-    if (stranger !== null) strangers.push(stranger);
+    const stranger = visit(scene, pick(choices, scene.nodes));
+    if (stranger !== null) {
+      talk(stranger, choices, scene, "dials");
+      strangers.push(stranger);
+    }
     town.pass(choices.below(300));
     const [waiting] = caught.splice(0, 1);
     if (waiting === undefined) continue;
-    talk(waiting, choices, scene, "answers");
+    talk(waiting, choices, scene, "dialed");
     strangers.push(waiting);
   }
   town.pass(choices.chance(20) ? 1_000 : 20);
   for (const stranger of [...strangers, ...caught]) stranger.close();
-}
-
-/** A member at the hostile address: from then on the cluster dials it. */
-function askToLetIn(scene: Scene): void {
-  const leader = leaderOf(scene.nodes);
-  if (leader === undefined) return;
-  const guest = scene.town.visit(Number(leader.node.id.slice(1)));
-  const member: Member = {
-    id: "n9" as NodeId,
-    incarnation: "00000000000000aa" as Incarnation,
-    address: `127.0.0.1:${HOSTILE_PORT}`,
-  };
-  guest.send({ type: "join", frameId: 1, member });
-  scene.town.pass(200);
 }
 
 function expectGoodEnd(scene: Scene, end: RaftqError | null | undefined): void {

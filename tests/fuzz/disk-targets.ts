@@ -35,7 +35,7 @@ import {
   SMALL_SEGMENT,
   VOTE,
 } from "../storage/harness.ts";
-import { expectSameValues } from "./compare.ts";
+import { expectSameValues, type Nested } from "./compare.ts";
 import { joined, mutate, mutateBytes } from "./mutate.ts";
 import { choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
 
@@ -181,11 +181,14 @@ function readFrame(bytes: Uint8Array): string {
   return `frame ${content.kind}`;
 }
 
+/** index, term, configurationIndex, time, configuration, … */
+const CONFIGURATION_OF_MANIFEST: Nested = [4];
+
 function readManifest(bytes: Uint8Array): string {
   const manifest = decodeManifest(bytes, formatVersion);
   if (manifest === null) return "no manifest";
   const encoded = encodeManifest(manifest, formatVersion);
-  expectSameValues(bytes.subarray(16), encoded.subarray(16));
+  expectSameValues(bytes.subarray(16), encoded.subarray(16), CONFIGURATION_OF_MANIFEST);
   return "manifest";
 }
 
@@ -259,20 +262,25 @@ function mutateTail(bytes: Uint8Array, random: Random): Uint8Array {
 /** A directory as a crash left it, and what may be found in it. */
 interface Image {
   readonly files: ReadonlyMap<string, Uint8Array>;
+  readonly held: Held;
+  readonly frames: readonly PlacedFrame[];
+}
+
+/** What a directory opens with. */
+interface Held {
   /** Index, term and bytes of each entry. */
   readonly log: readonly string[];
-  readonly frames: readonly PlacedFrame[];
   readonly snapshot: number | null;
 }
 
-/** A frame of the log, and the log that is left when it and all later ones cannot be read; null: then nothing opens. */
+/** A frame of the log, and what is left when it and all later ones cannot be read; null: then nothing opens. */
 interface PlacedFrame {
   readonly path: string;
   readonly offset: number;
   readonly length: number;
   /** The next segment names the end of this one, so what leads there may be unreadable; without both, nobody misses the next. */
   readonly leadsOn: boolean;
-  readonly before: readonly string[] | null;
+  readonly before: Held | null;
 }
 
 const SNAPSHOT_AT = 20;
@@ -290,18 +298,24 @@ async function imageOf(batches: number, bytes: number, snapshot: boolean, stop: 
   if (stop === "close") await close(bench, storage);
   else bench.kill();
   const files = new Map(bench.disk.files().map((file) => [file, bench.disk.cached(file)!.slice()]));
-  return { files, log: await logOf(files), frames: await framesOf(files), snapshot: snapshot ? SNAPSHOT_AT : null };
+  const held = heldBy(await opened(await benchOf(files)));
+  expectThat(held.snapshot === (snapshot ? SNAPSHOT_AT : null), "an image without damage opens with its snapshot");
+  return { files, held, frames: await framesOf(files) };
 }
 
-async function logOf(files: ReadonlyMap<string, Uint8Array>): Promise<readonly string[]> {
-  return shown((await opened(await benchOf(files))).recovered.entries);
-}
+const heldBy = ({ recovered }: Storage): Held => ({
+  log: shown(recovered.entries),
+  snapshot: recovered.snapshot?.index ?? null,
+});
 
 /** In their order, over all segments. Whoever destroys all of them from one on leaves a log that simply ended earlier. */
 async function framesOf(files: ReadonlyMap<string, Uint8Array>): Promise<readonly PlacedFrame[]> {
   const frames: Omit<PlacedFrame, "before">[] = [];
+  const read = (path: string): Uint8Array | null => files.get(path) ?? null;
+  const floor = readMeta({ read }, STORAGE.formatVersion)?.meta.floorSegment ?? 0;
   for (const path of [...files.keys()].filter((file) => file.startsWith(LOG_DIRECTORY)).toSorted()) {
     const place = { ...parseSegmentName(path.slice(LOG_DIRECTORY.length + 1))!, blockBytes: BLOCK };
+    if (place.segment < floor) continue;
     const bytes = files.get(path)!;
     for (let offset = BLOCK; ;) {
       const decoded = decodeFrame(bytes, place, offset);
@@ -316,7 +330,7 @@ async function framesOf(files: ReadonlyMap<string, Uint8Array>): Promise<readonl
   for (const frame of frames.toReversed()) {
     cut.get(frame.path)!.fill(0, frame.offset);
     const result = await (await benchOf(cut)).open();
-    placed.unshift({ ...frame, before: result instanceof RaftqError ? null : shown(result.recovered.entries) });
+    placed.unshift({ ...frame, before: result instanceof RaftqError ? null : heldBy(result) });
   }
   return placed;
 }
@@ -445,7 +459,8 @@ function seal(path: string, bytes: Uint8Array | undefined, at: number): void {
 }
 
 /** Nothing but a torn last frame may be missing, and nothing may be there that never was. */
-function expectPromised({ recovered, readPart }: Storage, image: Image, files: ReadonlyMap<string, Uint8Array>): void {
+function expectPromised(storage: Storage, image: Image, files: ReadonlyMap<string, Uint8Array>): void {
+  const { recovered, readPart } = storage;
   if (!recovered.hadData && !files.has(META_PATH)) {
     // A first start that was cut short leaves headers and opening frames, one block each.
     const told = (path: string, bytes: Uint8Array): Uint8Array =>
@@ -454,30 +469,31 @@ function expectPromised({ recovered, readPart }: Storage, image: Image, files: R
     expectThat(left.length === 0, `a new start over what is left: ${left.map(([path]) => path).join(", ")}`);
     return;
   }
-  const expected = promisedLog(image, files);
-  expectThat(shown(recovered.entries).join() === expected?.join(), `another log: ${recovered.summary}`);
+  const promised = promisedBy(image, files);
+  const found = heldBy(storage);
+  expectThat(found.log.join() === promised?.log.join(), `another log: ${recovered.summary}`);
   expectThat(Bun.deepEquals(recovered.hardState, hardState(2, VOTE), true), "another term or vote");
-  expectThat((recovered.snapshot?.index ?? null) === image.snapshot, "another snapshot");
-  if (image.snapshot === null) return;
-  for (const [part, bytes] of partsOf(image.snapshot).entries()) {
+  expectThat(found.snapshot === promised.snapshot, "another snapshot");
+  if (found.snapshot === null) return;
+  for (const [part, bytes] of partsOf(found.snapshot).entries()) {
     try {
-      expectThat(sameBytes(readPart(image.snapshot, part), bytes), "another part of a snapshot");
+      expectThat(sameBytes(readPart(found.snapshot, part), bytes), "another part of a snapshot");
     } catch (error) {
       if (!(error instanceof RaftqError) || error.code !== "CORRUPT") throw error;
     }
   }
 }
 
-/** The log up to the first frame that is damaged, if every later one is too. Null: it must be refused. */
-function promisedLog(
-  { files: whole, frames, log }: Image,
-  files: ReadonlyMap<string, Uint8Array>,
-): readonly string[] | null {
+/**
+ * What the frames before the first damaged one say, if every later one is damaged too: a snapshot whose frame is among those never
+ * counted. Null: it must be refused.
+ */
+function promisedBy({ files: whole, frames, held }: Image, files: ReadonlyMap<string, Uint8Array>): Held | null {
   const partOf = (all: ReadonlyMap<string, Uint8Array>, { path, offset, length }: PlacedFrame): Uint8Array =>
     all.get(path)?.subarray(offset, offset + length) ?? new Uint8Array(0);
   const isDamaged = (frame: PlacedFrame): boolean => !sameBytes(partOf(whole, frame), partOf(files, frame));
   const first = frames.findIndex((frame) => !frame.leadsOn && isDamaged(frame));
-  if (first < 0) return log;
+  if (first < 0) return held;
   if (!frames.slice(first).every((frame) => frame.leadsOn || isDamaged(frame))) return null;
   const lead = frames[first - 1];
   if (lead?.leadsOn === true) return isDamaged(lead) ? lead.before : null;

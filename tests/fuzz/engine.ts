@@ -27,14 +27,20 @@ export interface Run {
   readonly goOn: (inputs: number) => boolean;
   /** Called before every input, so that one that never ends is known. */
   readonly before?: (input: Uint8Array) => void;
-  /** Memory of this process. */
+  /** Memory of this process, now and at its highest. */
   readonly residentBytes?: () => number;
+  readonly peakBytes?: () => number;
 }
 
 /** More resident memory than at the start of a run, after its first inputs: nothing that is fuzzed may keep so much. */
 const MAX_GROWTH_BYTES = 384 * 1024 * 1024;
-const LOOK_EVERY = 512;
+/** For a moment an input may take more. */
+const MAX_PEAK_GROWTH_BYTES = 640 * 1024 * 1024;
+const LOOK_EVERY = 256;
+const LOOK_EVERY_MS = 500;
+/** Of inputs, or of time where they are slow. */
 const WARM_UP = 2_000;
+const WARM_UP_MS = 10_000;
 const MAX_POOL = 4_000;
 /** Slow inputs are run again: a busy machine must not decide. */
 const SECOND_LOOKS = 3;
@@ -46,13 +52,18 @@ export async function fuzz(target: FuzzTarget, run: Run): Promise<Outcome> {
   const grown: Uint8Array[] = [];
   let inputs = 0;
   const residentBytes = run.residentBytes ?? (() => process.memoryUsage.rss());
+  const peakBytes = run.peakBytes ?? (() => 0);
+  const began = performance.now();
+  let lookedAt = began;
   let highestBytes = residentBytes();
-  let floorBytes = Number.POSITIVE_INFINITY;
+  let floorBytes = highestBytes;
   let slowestMs = 0;
   let crash: Crash | null = null;
+  let lastInput: Uint8Array = new Uint8Array(0);
 
   async function tryOne(input: Uint8Array, fromCorpus: boolean): Promise<void> {
     inputs++;
+    lastInput = input;
     run.before?.(input);
     try {
       const { words, ms } = await timed(target, input);
@@ -71,18 +82,24 @@ export async function fuzz(target: FuzzTarget, run: Run): Promise<Outcome> {
     }
   }
 
+  function memoryGrew(how: string, bytes: number): void {
+    const why = `${how} from ${floorBytes} to ${bytes} bytes within the last ${LOOK_EVERY} inputs`;
+    crash ??= { target: target.name, input: lastInput, why };
+  }
+
   function lookAtMemory(): void {
     const bytes = residentBytes();
-    highestBytes = Math.max(highestBytes, bytes);
-    if (inputs <= WARM_UP) floorBytes = bytes;
+    const peak = Math.max(bytes, peakBytes());
+    const before = highestBytes;
+    highestBytes = Math.max(before, peak);
+    lookedAt = performance.now();
+    if (inputs <= WARM_UP && lookedAt - began < WARM_UP_MS) floorBytes = bytes;
+    else if (highestBytes > before && highestBytes - floorBytes > MAX_PEAK_GROWTH_BYTES)
+      memoryGrew("memory grew for a moment", highestBytes);
     else if (bytes - floorBytes > MAX_GROWTH_BYTES) {
       Bun.gc(true);
-      if (residentBytes() - floorBytes < MAX_GROWTH_BYTES) return;
-      crash = {
-        target: target.name,
-        input: new Uint8Array(0),
-        why: `resident memory grew from ${floorBytes} to ${bytes} bytes`,
-      };
+      const left = residentBytes();
+      if (left - floorBytes > MAX_GROWTH_BYTES) memoryGrew("resident memory grew", left);
     }
   }
 
@@ -94,23 +111,29 @@ export async function fuzz(target: FuzzTarget, run: Run): Promise<Outcome> {
     const parent = pool.length > 0 && random.chance(75) ? pool[random.below(pool.length)] : undefined;
     const change = target.mutate ?? mutate;
     await tryOne(parent === undefined ? target.generate(random) : change(parent, random), false);
-    if (inputs % LOOK_EVERY === 0) lookAtMemory();
+    if (inputs % LOOK_EVERY === 0 || performance.now() - lookedAt > LOOK_EVERY_MS) lookAtMemory();
   }
+  if (crash === null) lookAtMemory();
   target.end?.();
   return { inputs, words: known.size, grown, crash, highestBytes, slowestMs };
 }
 
-/** The words of one input, and how long it took; too long, again and again, is a finding. */
+/**
+ * The words of one input, and how long it took; too long, again and again, is a finding. The looks after the first are measured in
+ * time of the processor: waiting for other processes is not the input's fault.
+ */
 async function timed(target: FuzzTarget, input: Uint8Array): Promise<{ readonly words: string; readonly ms: number }> {
-  let least = Number.POSITIVE_INFINITY;
-  let words = "";
-  for (let looks = 0; looks <= SECOND_LOOKS; looks++) {
-    const began = performance.now();
-    const result = target.run(input);
-    words = typeof result === "string" ? result : await result;
-    least = Math.min(least, performance.now() - began);
-    if (least <= target.maxMs) return { words, ms: least };
+  const began = performance.now();
+  const first = target.run(input);
+  const words = typeof first === "string" ? first : await first;
+  let least = performance.now() - began;
+  for (let looks = 0; looks < SECOND_LOOKS && least > target.maxMs; looks++) {
+    const before = process.cpuUsage();
+    await target.run(input);
+    const { user, system } = process.cpuUsage(before);
+    least = Math.min(least, (user + system) / 1_000);
   }
+  if (least <= target.maxMs) return { words, ms: least };
   throw new Error(
     `it took ${Math.round(least)} ms or more, ${SECOND_LOOKS + 1} times; the bound is ${target.maxMs} ms`,
   );

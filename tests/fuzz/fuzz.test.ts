@@ -3,11 +3,17 @@ import { describe, expect, test } from "bun:test";
 import { readCorpus } from "./corpus.ts";
 import { fuzz } from "./engine.ts";
 import { type FuzzTarget, Finding } from "./target.ts";
-import { TARGETS } from "./targets.ts";
+import { findTarget, TARGETS } from "./targets.ts";
 
 const SEED = 20_250;
 /** New inputs of the short run. */
-const FRESH: Readonly<Record<string, number>> = { directories: 100, conversation: 4, control: 40, log: 300 };
+const FRESH: Readonly<Record<string, number>> = {
+  directories: 100,
+  conversation: 4,
+  control: 40,
+  log: 300,
+  state: 800,
+};
 const OTHERWISE = 2_000;
 /** Conversations cost tens of milliseconds each. */
 const MOST_OF_CORPUS: Readonly<Record<string, number>> = { conversation: 6, directories: 60 };
@@ -24,6 +30,38 @@ describe("a short run", () => {
     }
     expect(outcome.inputs).toBe(most);
     expect(outcome.words).toBeGreaterThan(5);
+  });
+});
+
+/** Each was a finding once: what it is now, word for word. */
+const FOUND = [
+  // More sessions than the snapshot's own limit were restored.
+  {
+    target: "state",
+    input:
+      "AHqSANwAA5kBzQABARDMsQMBA5fOAAAAAs0B9M4AAAAEzQEsAszIBZgCoWEKAgICzJqSksQQAwMDAwMDAwMDAwMDAwMDAwOSxBAAAAAAAAAAAAAAAAAAAAAACpgC2gABZAIAAgDMp5GSxBADAwMDAwMDAwMDAwMDAwMDAgCEkgGTlAMIznj7AanESZQGBqhOT19RVUVVRdk7dGhlcmUgaXMgbm8gcXVldWUgIiI7IHRoaXMgdmVyc2lvbiBoYXMgb25lIHF1ZXVlLCAiZGVmYXVsdCKUA2POPOWlEMQFlAEPAQOYAqFjEAAAAMyxkZLEEAICAgICAgICAgICAgICAgIQAFWSApGVBAHEAwECAMQMAAAAFgAAABsAAAAJxDoUKUVwMEWUG4flAfMMo6RaotDgCid6gQubN94NZdrjvEmn8vOau6d1LYGT+Ax3DupFvj83nwEnO4Yt",
+    words: "a snapshot says that it holds N sessions; its own limit is N",
+  },
+  // A configuration in a longer form inside the manifest: the comparison did not look into it.
+  {
+    target: "records",
+    input:
+      "AgFyYWZ0cW1hbgAAAAGYbm1pls4AAAAUAQHPAAAAAAAAAIDEKpORk6JuMbAwMTIzNDU2Nzg5YWJjZGVmrjEyNy4wLjAuMTozMDAw3AAAkNwABAkBAAI=",
+    words: "manifest",
+  },
+  // A header that names blocks of 1.6 GiB was taken for one.
+  { target: "records", input: "BAFyYWZ0cXNlZwAAAAEAAAAHmvPC0RAAAACAAFUQAAAAgABVVmUAAA==", words: "no header" },
+  // All frames from the snapshot's on are gone: then it does not count.
+  {
+    target: "directories",
+    input: "CseDZDxDA5aAZxSqimaeOfBmm3UVKbK1PBOc",
+    words: "opened false N entries",
+  },
+];
+
+describe("what was found once", () => {
+  test.each(FOUND)("is not found again by $target: $input", async ({ target, input, words }) => {
+    expect(await findTarget(target).run(Uint8Array.fromBase64(input))).toStartWith(words);
   });
 });
 
@@ -53,8 +91,17 @@ describe("the fuzzer itself", () => {
   });
 
   test("reports an input that takes too long each time", async () => {
-    const slow = { ...quick, run: () => (Bun.sleepSync(25), "slow") };
-    expect((await fuzz(slow, run)).crash?.why).toContain("the bound is 20 ms");
+    const work = (): string => {
+      for (const began = process.cpuUsage(); process.cpuUsage(began).user < 25_000;);
+      return "slow";
+    };
+    expect((await fuzz({ ...quick, run: work }, run)).crash?.why).toContain("the bound is 20 ms");
+  });
+
+  test("does not blame an input for what others do with the processor", async () => {
+    let inputs = 0;
+    const waits = { ...quick, run: (): string => (++inputs < 9 ? (Bun.sleepSync(25), "waits") : "same") };
+    expect((await fuzz(waits, run)).crash).toBeNull();
   });
 
   test("reports memory that is kept", async () => {
@@ -62,6 +109,19 @@ describe("the fuzzer itself", () => {
     const residentBytes = (): number => (bytes += 50 * 1024 * 1024);
     const outcome = await fuzz(quick, { ...run, residentBytes, goOn: (inputs) => inputs < 9_000 });
     expect(outcome.crash?.why).toContain("resident memory grew");
+  });
+
+  test("reports an input that takes much memory for a moment only", async () => {
+    let peak = 0;
+    const peakBytes = (): number => peak;
+    const once = { ...quick, run: (): string => ((peak = 2 ** 30), "same") };
+    const later = { ...run, residentBytes: () => 1, peakBytes, goOn: (inputs: number) => inputs < 9_000 };
+    expect((await fuzz(quick, later)).crash).toBeNull();
+    let inputs = 0;
+    const sometime = { ...quick, run: (): string => (++inputs === 5_000 ? once.run() : "same") };
+    const outcome = await fuzz(sometime, later);
+    expect(outcome.crash?.why).toContain("grew for a moment");
+    expect(outcome.highestBytes).toBe(2 ** 30);
   });
 
   test("goes on from inputs that reached something new: deep things are found that no single draw finds", async () => {

@@ -57,6 +57,7 @@ async function work(name: string, show: string): Promise<void> {
     seed: Number(values.seed),
     corpus: readCorpus(name),
     goOn: () => performance.now() < ends,
+    peakBytes: () => process.resourceUsage().maxRSS * 1024,
     before: (input) => {
       length.setUint32(0, input.length);
       shown.set(input.subarray(0, shown.length - LENGTH_BYTES), LENGTH_BYTES);

@@ -15,6 +15,7 @@ import {
 } from "../../src/queue/commands.ts";
 import { apply, createQueue, lookUp, type Queue } from "../../src/queue/queue.ts";
 import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
+import type { Session } from "../../src/queue/sessions.ts";
 import { freeze, restore } from "../../src/queue/snapshot.ts";
 import {
   ANSWER_BYTES,
@@ -26,10 +27,10 @@ import {
 } from "../../src/queue/types.ts";
 import { KIND_NAMES } from "../../src/raft/entry.ts";
 import { expectSameValues } from "./compare.ts";
-import { mutate } from "./mutate.ts";
-import { about, choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
+import { choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
 
-const LIMITS: QueueLimits = {
+export const MAX_U48 = 0xffff_ffff_ffff;
+export const LIMITS: QueueLimits = {
   ...QUEUE,
   maxSessions: 3,
   sessionExpiryMs: 500,
@@ -163,11 +164,13 @@ export const log: FuzzTarget = {
     const words = new Set<string>();
     let time = 0;
     for (let index = 1; choices.left() > 0 && index <= 200; index++) {
-      time += choices.chance(10) ? choices.below(1_000) : choices.below(20);
+      const later = choices.chance(1) ? MAX_U48 : choices.chance(10) ? choices.below(1_000) : choices.below(20);
+      time = Math.min(MAX_U48, time + later);
       const entry = drawEntry(queue, index, time, choices);
       words.add(`${entry.kind} ${applyOne(queue, entry)}`);
       if (queue.appliedIndex < index) break;
       expectSound(queue);
+      expectRoom(queue);
       if (choices.chance(5)) queue = thawed(queue);
     }
     thawed(queue);
@@ -175,11 +178,13 @@ export const log: FuzzTarget = {
   },
 };
 
-function drawEntry(queue: Queue, index: number, time: number, choices: Random): EntryFields {
+export function drawEntry(queue: Queue, index: number, time: number, choices: Random): EntryFields {
   const kind = choices.chance(70) ? "command" : choices.chance(50) ? "open" : pick(choices, KIND_NAMES);
   const sessions = [...queue.sessions.present.values()];
   const session = sessions.length === 0 || choices.chance(10) ? null : pick(choices, sessions);
-  const number = Math.max(0, (session?.lastNumber ?? 0) + (choices.chance(80) ? 1 : choices.between(-3, 3)));
+  const wanted = (session?.lastNumber ?? 0) + (choices.chance(80) ? 1 : choices.between(-3, 3));
+  // A record has six bytes for it.
+  const number = Math.min(MAX_U48, Math.max(0, wanted));
   const answeredUpTo = choices.chance(60) ? (session?.answeredUpTo ?? 0) : choices.below(2 ** 32);
   const body = choices.chance(80) ? validBody(kind, choices, sessions) : randomBytes(choices, choices.below(40));
   const flags = choices.chance(1) ? 1 : 0;
@@ -229,13 +234,18 @@ function expectAnswered(queue: Queue, { session, number, body }: EntryFields): v
   if (found.type === "answered") decodeReply(found.reply);
 }
 
-function expectSound(queue: Queue): void {
+export function expectSound(queue: Queue): void {
   const { jobs, sessions, limits } = queue;
   expectThat(jobs.count >= 0 && jobs.bytes >= 0, "there are fewer jobs than none");
-  expectThat(jobs.bytes + jobs.count * JOB_BYTES <= limits.maxReadyBytes, "the jobs have more memory than the limit");
   let memory = 0;
   expectThat(sessions.present.size <= limits.maxSessions, "there are more sessions than the limit");
+  let remembered = 0;
+  let usedBefore = 0;
   for (const session of sessions.present.values()) {
+    expectSoundSession(queue, session);
+    expectThat(session.usedAt >= usedBefore, "the sessions are not in the order of their last use");
+    usedBefore = session.usedAt;
+    remembered += session.openings.length;
     expectThat(session.answers.length === session.lastNumber - session.answeredUpTo, "answers are missing");
     expectThat(session.answers.length <= limits.maxReplies, "more answers are kept than the limit");
     const bytes = session.answers.reduce((sum, { reply }) => sum + reply.length, 0);
@@ -244,11 +254,37 @@ function expectSound(queue: Queue): void {
     expectThat(session.openings.length <= limits.noncesRemembered, "more nonces are remembered than the limit");
   }
   expectThat(memory === sessions.answerMemory, "the memory of all answers is miscounted");
+  expectThat(sessions.idOf.size === sessions.present.size, "a client id has no session, or two");
+  expectThat(
+    sessions.fenced.size === remembered - sessions.present.size,
+    "a fenced session is lost, or of two clients",
+  );
+  for (const limit of Object.values(limits)) expectThat(limit > 0, "a limit is 0");
+}
+
+function expectSoundSession({ appliedIndex, time, limits, sessions }: Queue, session: Session): void {
+  const { id, clientId, numberAtOpen, lastNumber, answeredUpTo, answers, openings, usedAt } = session;
+  expectThat(id <= appliedIndex && usedAt <= time, "a session comes from the future");
+  expectThat(numberAtOpen <= lastNumber && answeredUpTo <= lastNumber, "a number that was not executed");
+  expectThat(
+    sessions.idOf.get(clientId) === id && openings.at(-1)?.session === id,
+    "a session is not its client's newest",
+  );
+  for (const { session: older } of openings.slice(0, -1))
+    expectThat(sessions.fenced.get(older) === clientId && older < id, "an older session is not fenced");
+  const last = answers.at(-1)?.reply.length ?? 0;
+  const full = answers.length > 0 && session.answerBytes - last >= limits.maxReplyBytes;
+  expectThat(!full, "an answer was kept behind the one that reached the limit");
+}
+
+/** Only what began under the limit is sure to keep it: older states may have more, and drain. */
+function expectRoom({ jobs, limits }: Queue): void {
+  expectThat(jobs.bytes + jobs.count * JOB_BYTES <= limits.maxReadyBytes, "the jobs have more memory than the limit");
 }
 
 const PART_BYTES = 200;
 
-function partsOf(queue: Queue): Uint8Array[] {
+export function partsOf(queue: Queue): Uint8Array[] {
   const frozen = freeze(queue, PART_BYTES);
   const parts: Uint8Array[] = [];
   for (let part = frozen.nextPart(); part !== null; part = frozen.nextPart()) parts.push(part);
@@ -256,7 +292,7 @@ function partsOf(queue: Queue): Uint8Array[] {
 }
 
 /** Through bytes and back: the same state has the same bytes. */
-function thawed(queue: Queue): Queue {
+export function thawed(queue: Queue): Queue {
   const parts = partsOf(queue);
   const back = restore(parts);
   const again = partsOf(back);
@@ -266,58 +302,4 @@ function thawed(queue: Queue): Queue {
   );
   expectSound(back);
   return back;
-}
-
-/** Parts that say of themselves where they end: two bytes of length each. */
-const LENGTH_BYTES = 2;
-
-export const state: FuzzTarget = {
-  name: "state",
-  maxMs: 200,
-  generate: (random) => {
-    const queue = createQueue(LIMITS);
-    let time = 0;
-    for (let index = 1; index <= random.between(0, 60); index++) {
-      time += random.below(20);
-      const entry = drawEntry(queue, index, time, random);
-      if (entry.flags === 0 && entry.kind !== "batch" && entry.kind !== "version") apply(queue, entry);
-      if (queue.appliedIndex < index) break;
-    }
-    return packed(partsOf(queue));
-  },
-  mutate: (input, random) => {
-    const parts = unpacked(input);
-    const at = random.below(parts.length + 1);
-    if (random.chance(5)) parts.splice(at, 1);
-    else if (at < parts.length) parts[at] = mutate(parts[at]!, random);
-    return packed(parts);
-  },
-  run: (input) => {
-    let queue: Queue;
-    try {
-      queue = restore(unpacked(input));
-    } catch (error) {
-      if (error instanceof Malformed) return gist(error.message);
-      throw error;
-    }
-    thawed(queue);
-    return `restored ${about(queue.ready)} ${queue.sessionCount}`;
-  },
-};
-
-function packed(parts: readonly Uint8Array[]): Uint8Array {
-  return new Uint8Array(
-    Buffer.concat(parts.flatMap((part) => [Uint8Array.of(part.length >> 8, part.length & 0xff), part])),
-  );
-}
-
-function unpacked(input: Uint8Array): Uint8Array[] {
-  const parts: Uint8Array[] = [];
-  for (let at = 0; at + LENGTH_BYTES <= input.length;) {
-    const length = (input[at] ?? 0) * 256 + (input[at + 1] ?? 0);
-    at += LENGTH_BYTES;
-    parts.push(input.slice(at, at + length));
-    at += length;
-  }
-  return parts;
 }

@@ -2,7 +2,8 @@
 import { control } from "./control-target.ts";
 import { conversation } from "./conversation-target.ts";
 import { directories, records } from "./disk-targets.ts";
-import { commands, log, replies, state } from "./queue-targets.ts";
+import { commands, log, replies } from "./queue-targets.ts";
+import { state } from "./state-target.ts";
 import type { FuzzTarget } from "./target.ts";
 import { codec, frames } from "./wire-targets.ts";
 

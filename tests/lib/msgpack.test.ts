@@ -198,11 +198,31 @@ describe("texts, binaries and arrays", () => {
     refuses("ddffffffff", (reader) => reader.array(0, 1_000), "4294967295 values");
   });
 
-  test("a binary is a view of the input, of its own place in it", () => {
+  test("a binary is the bytes of its own place in the input, copied only where that costs less", () => {
     const padded = new Uint8Array([9, 9, 0xc4, 2, 5, 6, 9]).subarray(2, 6);
-    const value = read(padded, (reader) => reader.binary(2));
-    expect([...value]).toEqual([5, 6]);
-    expect(value.buffer).toBe(padded.buffer);
+    expect([...read(padded, (reader) => reader.binary(2))]).toEqual([5, 6]);
+    const long = written((writer) => writer.binary(new Uint8Array(5_000).fill(7)));
+    expect(read(long, (reader) => reader.binary(5_000)).buffer).toBe(long.buffer);
+  });
+
+  test("an own binary stays what it was when the input changes", () => {
+    for (const length of [2, 5_000]) {
+      const input = written((writer) => writer.binary(new Uint8Array(length).fill(7)));
+      const value = read(input, (reader) => reader.ownBinary(length));
+      input.fill(0);
+      expect(value).toEqual(new Uint8Array(length).fill(7));
+    }
+  });
+
+  test("a text is the one that stands there, also when one of the same length was read before", () => {
+    for (const text of ["default", "another", "default", "naïve"]) {
+      expect(
+        read(
+          written((writer) => writer.text(text)),
+          (reader) => reader.text(64),
+        ),
+      ).toBe(text);
+    }
   });
 });
 
@@ -254,12 +274,29 @@ describe("a writer", () => {
     expect(hex(bytes)).toBe("0000000001a86162636465666768");
   });
 
-  test("gives bytes of its own: what is written later does not change them", () => {
+  test("gives bytes of its own: what others write, meanwhile or later, does not change them", () => {
+    const long = createWriter(0, 8, true).uint(1);
+    const first = createWriter(1).uint(2);
+    const inner = createWriter(1).uint(3);
+    expect(hex(inner.finish())).toBe("0003");
+    const bytes = first.uint(4).finish();
+    expect(hex(createWriter(3).uint(5).finish())).toBe("00000005");
+    expect(hex(bytes)).toBe("000204");
+    expect(hex(long.finish())).toBe("01");
+  });
+
+  test("grows beyond the memory that all share, which others have then", () => {
+    const large = new Uint8Array(10_000).fill(6);
+    const writer = createWriter().binary(large);
+    expect(hex(createWriter().uint(1).finish())).toBe("01");
+    expect(read(writer.finish(), (reader) => reader.binary(10_000))).toEqual(large);
+  });
+
+  test("fills in a length that is known later", () => {
     const writer = createWriter().uint(1);
-    const first = writer.finish();
-    writer.uint(2);
-    expect(hex(first)).toBe("01");
-    expect(hex(writer.finish())).toBe("0102");
+    writer.u32(0, 1).text("abc").u32(0x01020304, 1);
+    expect(hex(writer.finish())).toBe("0101020304a3616263");
+    expect(() => createWriter().u32(1, 2)).toThrow(BrokenInvariant);
   });
 
   test("passes raw bytes on", () => {

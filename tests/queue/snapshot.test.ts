@@ -1,13 +1,26 @@
 // Is a restored queue the same queue? Same bytes, same future; frozen while it goes on; damaged bytes refused.
 import { describe, expect, test } from "bun:test";
 import { QUEUE } from "../../src/config.ts";
-import { createReader, Malformed } from "../../src/lib/msgpack.ts";
+import { createReader, createWriter, Malformed } from "../../src/lib/msgpack.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
-import { apply } from "../../src/queue/queue.ts";
+import { apply, type Queue } from "../../src/queue/queue.ts";
 import { freeze, LATER_LIMITS, restore, snapshotBytes } from "../../src/queue/snapshot.ts";
-import type { EntryFields } from "../../src/queue/types.ts";
+import type { EntryFields, QueueLimits } from "../../src/queue/types.ts";
 import { clientOf } from "../../src/queue/queue.ts";
-import { dequeue, drawAll, enqueue, hex, LIMITS, Log, partsOf, refusal, settle, stateOf, values } from "./log.ts";
+import {
+  dequeue,
+  drawAll,
+  enqueue,
+  hex,
+  LIMITS,
+  Log,
+  nonce,
+  partsOf,
+  refusal,
+  settle,
+  stateOf,
+  values,
+} from "./log.ts";
 import { mutate } from "../lib/mutate.ts";
 
 const SMALL = { ...LIMITS, maxSessions: 4, sessionExpiryMs: 3_000, maxReplies: 8, noncesRemembered: 3 };
@@ -215,7 +228,7 @@ describe("a frozen queue", () => {
     const golden = [
       "92 00 95",
       // header: format, version, appliedIndex, time, sessions, first id, jobs, limits, digest
-      "9a 01 02 01 03 cd03e8 01 02 01 9b cd2710 cdea60 cd0400 ce00400000 10 ce00100000 cd03e8 cd1000 ce00100000 ce40000000 ce10000000 ceb2d1f704",
+      "9a 01 02 01 03 cd03e8 01 02 01 9b cd2710 cdea60 cd0400 ce00400000 10 ce00100000 cd03e8 cd1000 ce00100000 ce40000000 ce10000000 ce3ab3c97b",
       ...records,
     ];
     const older = [
@@ -297,5 +310,110 @@ describe("damaged snapshots", () => {
       }
     }
     expect(refused).toBeGreaterThan(5_900);
+  });
+});
+
+describe("what a snapshot says is held against its own limits", () => {
+  interface Said {
+    readonly applied?: number;
+    readonly time?: number;
+    readonly sessions?: number;
+    readonly firstId?: number;
+    readonly jobs?: number;
+    readonly limits?: Partial<QueueLimits>;
+  }
+
+  /** Of format 1, which has no digest that would give every change away. */
+  function header({ applied = 9, time = 5, sessions = 0, firstId = 1, jobs = 0, limits = {} }: Said): Uint8Array {
+    const all = { ...LIMITS, ...limits };
+    const writer = createWriter().array(9).uint(1).uint(1).uint(1);
+    writer.uint(applied).uint(time).uint(sessions).uint(firstId).uint(jobs).array(7);
+    writer.uint(all.maxSessions).uint(all.sessionExpiryMs).uint(all.maxReplies).uint(all.maxReplyBytes);
+    return writer.uint(all.noncesRemembered).uint(all.maxPayloadBytes).uint(all.maxJobsPerCommand).finish();
+  }
+  function session(id: number, numbers: Partial<Record<"atOpen" | "last" | "answered", number>> = {}): Uint8Array {
+    const { atOpen = 0, last = 0, answered = 0 } = numbers;
+    const writer = createWriter().array(8).uint(2).text(`c${id}`).uint(id).uint(atOpen).uint(last).uint(answered);
+    return writer.uint(5).array(1).array(2).binary(nonce(id)).uint(id).finish();
+  }
+  const answer = (bytes: number): Uint8Array =>
+    createWriter().array(4).uint(3).uint(1).uint(1).binary(new Uint8Array(bytes)).finish();
+  const jobs = (firstId: number, count: number): Uint8Array => {
+    const writer = createWriter().array(5).uint(4).uint(firstId).binary(new Uint8Array(count));
+    return writer
+      .binary(new Uint8Array(4 * count))
+      .binary(new Uint8Array(0))
+      .finish();
+  };
+  const read = (said: Said, ...records: readonly Uint8Array[]): Queue => {
+    const writer = createWriter()
+      .array(2)
+      .uint(0)
+      .array(1 + records.length);
+    for (const record of [header(said), ...records]) writer.raw(record);
+    return restore([writer.finish()]);
+  };
+  const MAX_U48 = 0xffff_ffff_ffff;
+
+  test("as many sessions as the limit come back, one more is refused", () => {
+    const limits = { maxSessions: 2 };
+    expect(read({ sessions: 2, limits }, session(1), session(2)).sessionCount).toBe(2);
+    expect(() => read({ sessions: 3, limits }, session(1), session(2), session(3))).toThrow(
+      "says that it holds 3 sessions; its own limit is 2",
+    );
+  });
+
+  test("what goes beyond the header's counts is refused where it stands, not after all of it was taken in", () => {
+    const broken = Uint8Array.of(0xc1);
+    expect(() => read({ sessions: 1 }, session(1), session(2), broken)).toThrow("more than the 1 sessions");
+    expect(() => read({ jobs: 2 }, jobs(1, 2), jobs(3, 1), broken)).toThrow("more than the 2 jobs");
+  });
+
+  test("the answer that reaches the limit of bytes is the last one of its session", () => {
+    const limits = { maxReplyBytes: 10 };
+    expect(read({ sessions: 1, limits }, session(1, { last: 2 }), answer(9), answer(50)).sessionCount).toBe(1);
+    expect(() => read({ sessions: 1, limits }, session(1, { last: 2 }), answer(10), answer(1))).toThrow(
+      "keeps more bytes of answers than the limit of 10",
+    );
+  });
+
+  test("a limit of 0 is refused: with no nonce remembered, the next state could not be written", () => {
+    for (const name of ["maxSessions", "sessionExpiryMs", "maxReplies", "noncesRemembered", "maxPayloadBytes"]) {
+      expect(() => read({ limits: { [name]: 0 } })).toThrow(`the limit ${name} 0`);
+    }
+  });
+
+  test("numbers that no record of the log can hold are refused, those at the edge are not", () => {
+    const edge = read({ applied: MAX_U48, time: MAX_U48 });
+    expect([edge.appliedIndex, edge.time]).toEqual([MAX_U48, MAX_U48]);
+    const above = MAX_U48 + 1;
+    for (const said of [{ applied: above }, { time: above }, { jobs: above }])
+      expect(() => read(said)).toThrow("above");
+    const last = { atOpen: above, last: above, answered: above };
+    expect(() => read({ sessions: 1 }, session(1, last))).toThrow("above");
+    const most = { atOpen: MAX_U48, last: MAX_U48, answered: MAX_U48 };
+    expect(read({ sessions: 1 }, session(1, most)).sessionCount).toBe(1);
+  });
+
+  test("ids of jobs are refused long before the next ones could not be written, and at the edge a state goes on", () => {
+    const log = new Log();
+    log.queue = read({ firstId: 2 ** 52 - 10, jobs: 3 }, jobs(2 ** 52 - 10, 3));
+    const opened = log.session("c1");
+    expect(log.send(opened, 1, enqueue("a", "b")).reply).toMatchObject({ firstId: 2 ** 52 - 7 });
+    expect(stateOf(restore(partsOf(log.queue)))).toBe(stateOf(log.queue));
+    expect(() => read({ firstId: 2 ** 52 + 1 })).toThrow("above");
+  });
+
+  test("more waiting jobs than their memory's limit come back: it keeps new ones out, and those leave as any others", () => {
+    const log = new Log({ ...LIMITS, maxReadyBytes: 100 });
+    const many = read({ jobs: 50 }, jobs(1, 50));
+    log.queue = { ...many, limits: log.queue.limits };
+    const again = restore(partsOf(log.queue));
+    expect(again.jobs.count).toBe(50);
+    log.queue = again;
+    const opened = log.session("c1");
+    expect(log.send(opened, 1, enqueue("a")).reply).toMatchObject({ code: "QUEUE_FULL" });
+    expect(log.send(opened, 2, dequeue(50)).reply).toMatchObject({ type: "dequeued" });
+    expect(log.send(opened, 3, enqueue("a")).reply).toMatchObject({ type: "enqueued" });
   });
 });

@@ -43,6 +43,7 @@ import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
 
 export const TIMES = { heartbeatMs: 50, electionMinMs: 300, electionMaxMs: 600 };
 const PARTS = 3;
+const SNAPSHOT_PLACES = 2;
 
 export function nodeId(text: string): NodeId {
   if (!isNodeId(text)) throw new Error(text);
@@ -75,6 +76,11 @@ export interface TestNode {
   raft: Raft | null;
   /** The disk answers no persist while true. */
   hung: boolean;
+  /** So many entries still fit on the disk; and so many snapshot frames when none do. */
+  room: number;
+  places: number;
+  /** Storage has said that something had no space, and not yet that there is some. */
+  waitsForRoom: boolean;
   diskMs: number;
   paused: boolean;
   inbox: Input[];
@@ -137,6 +143,9 @@ export function createCluster(names: readonly string[], settings: Settings = {})
       disk: { hardState: { currentTerm: entries.length > 0 ? 1 : 0, votedFor: null }, snapshot: null, entries },
       raft: null,
       hung: false,
+      room: Infinity,
+      places: SNAPSHOT_PLACES,
+      waitsForRoom: false,
       diskMs: 1,
       paused: false,
       inbox: [],
@@ -190,7 +199,7 @@ export function createCluster(names: readonly string[], settings: Settings = {})
   function crash(name: string, lost: "all" | "entries" | "nothing" = "all"): void {
     const node = at(name);
     if (node.writing !== null && lost !== "all") {
-      if (lost === "nothing") writeTo(node.disk, node.writing);
+      if (lost === "nothing") writeTo(node.disk, whatFits(node, node.writing).written);
       else if (node.writing.hardState !== null) node.disk.hardState = node.writing.hardState;
     }
     node.wake?.();
@@ -202,6 +211,7 @@ export function createCluster(names: readonly string[], settings: Settings = {})
       planned: false,
       hung: false,
       paused: false,
+      waitsForRoom: false,
     });
     node.lives++;
     for (const other of nodes.values()) if (other !== node) disconnect(node.id, other.id);
@@ -309,6 +319,7 @@ export function createCluster(names: readonly string[], settings: Settings = {})
     for (const input of inputs) step(node.raft, input);
     step(node.raft, { type: "tick", now: scheduler.now(), wall: 1_000 + scheduler.now() });
     obey(node, takeEffects(node.raft));
+    checkDurable(node);
     plan(node);
   }
 
@@ -376,9 +387,28 @@ export function createCluster(names: readonly string[], settings: Settings = {})
     const persist = node.writing;
     if (persist === null || node.hung) return;
     node.writing = null;
-    writeTo(node.disk, persist);
+    const { written, unwritten } = whatFits(node, persist);
+    const before = node.disk.entries.length + written.entries.length;
+    writeTo(node.disk, written);
+    if (written.snapshot !== null) later(node, () => makeRoom(node.id, before - node.disk.entries.length));
+    if (unwritten !== null) {
+      node.waitsForRoom = true;
+      give(node.id, { type: "unwritten", seq: persist.seq, ...unwritten });
+      return;
+    }
     for (const out of persist.sendAfter) transmit(node, out);
     give(node.id, { type: "persisted", seq: persist.seq });
+  }
+
+  /** Space for so many entries more. */
+  function makeRoom(name: string, entries: number): void {
+    const node = at(name);
+    if (entries <= 0) return;
+    node.room += entries;
+    node.places = SNAPSHOT_PLACES;
+    if (!node.waitsForRoom) return;
+    node.waitsForRoom = false;
+    give(node.id, { type: "spaceFound" });
   }
 
   function hang(name: string, hung = true): void {
@@ -436,6 +466,20 @@ export function createCluster(names: readonly string[], settings: Settings = {})
     ) {
       assert(hardState.votedFor === to, `${node.id} votes for ${to} before that is durable`);
     }
+  }
+
+  /** What raft takes to be durable is on the disk. */
+  function checkDurable({ id, raft, disk }: TestNode): void {
+    if (raft === null) return;
+    const covered = disk.snapshot?.index ?? 0;
+    for (let index = Math.max(raft.firstIndex, covered + 1); index <= raft.durableIndex; index++) {
+      const stored = disk.entries.find((entry) => entry.index === index);
+      assert(stored?.term === raft.termAt(index), `entry ${index}, durable for ${id}, is on its disk`);
+    }
+    assert(
+      raft.durableIndex <= Math.max(covered, disk.entries.at(-1)?.index ?? 0),
+      `${id} takes entry ${raft.durableIndex} to be durable, and its disk holds less`,
+    );
   }
 
   function check(): void {
@@ -586,6 +630,7 @@ export function createCluster(names: readonly string[], settings: Settings = {})
     isolate,
     deafen,
     hang,
+    makeRoom,
     give,
     run,
     runUntil,
@@ -617,6 +662,28 @@ export function createCluster(names: readonly string[], settings: Settings = {})
 
 export function textOf(entry: Entry): string {
   return new TextDecoder().decode(fieldsOf(entry).body);
+}
+
+interface Fitting {
+  readonly written: Persist;
+  readonly unwritten: { readonly entriesFrom: LogIndex | null; readonly snapshot: boolean } | null;
+}
+
+/** In the order of the frames: the snapshot, then the entries. Takes up the room. */
+function whatFits(node: TestNode, persist: Persist): Fitting {
+  const { snapshot, entries } = persist;
+  if (snapshot !== null && node.room === 0) {
+    if (node.places === 0) {
+      const written = { ...persist, snapshot: null, entries: [] };
+      return { written, unwritten: { entriesFrom: entries[0]?.index ?? null, snapshot: true } };
+    }
+    node.places--;
+  }
+  const fitting = entries.slice(0, node.room);
+  node.room -= fitting.length;
+  const cutOff = entries[fitting.length];
+  const unwritten = cutOff === undefined ? null : { entriesFrom: cutOff.index, snapshot: false };
+  return { written: { ...persist, entries: fitting }, unwritten };
 }
 
 function writeTo(disk: Disk, persist: Persist): void {

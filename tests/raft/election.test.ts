@@ -15,6 +15,7 @@ import {
   requestVote,
   settle,
   single,
+  type SingleSettings,
 } from "./single.ts";
 
 const vote = (message: unknown) => message as RequestVoteReply;
@@ -151,6 +152,28 @@ describe("pre-vote", () => {
 });
 
 describe("timers", () => {
+  test("in a cluster where nobody has ever led its first voter asks at once; everybody else, and any later start, waits", () => {
+    const asksSoon = (settings: SingleSettings): boolean => {
+      const node = single(settings);
+      return replies(node.wait(60), "RequestVote").length > 0;
+    };
+    const founding = logOf();
+    expect(asksSoon({ entries: founding })).toBe(true);
+    expect(asksSoon({ entries: founding, self: idOf("n2") })).toBe(false);
+    expect(asksSoon({ entries: founding, hardState: { currentTerm: 1, votedFor: idOf("n2") } })).toBe(false);
+    expect(asksSoon({ entries: founding, hardState: { currentTerm: 2, votedFor: null } })).toBe(false);
+    expect(asksSoon({ entries: logOf(1) })).toBe(false);
+  });
+
+  test("a sole voter leads at once, however often it has led before", () => {
+    const node = single({
+      entries: [configEntry(1, 1, configuration("n1")), entry(2, 7)],
+      hardState: { currentTerm: 7, votedFor: idOf("n1") },
+    });
+    node.wait(60);
+    expect(node.raft.role).toBe("leader");
+  });
+
   test("an append that is refused still shows that the leader lives", () => {
     const node = single();
     for (let round = 0; round < 20; round++) {

@@ -71,7 +71,7 @@ test("the same seed gives the same messages to the byte, another seed others", (
 });
 
 test("an idle node needs no tick before nextTickAt: a follower none before its election timer, a leader one each heartbeat", () => {
-  const follower = single();
+  const follower = single({ hardState: { currentTerm: 1, votedFor: idOf("n2") } });
   const due = nextTickAt(follower.raft);
   expect(due).toBeGreaterThanOrEqual(300);
   follower.now = due - 1;

@@ -5,7 +5,8 @@ import { nodeIdOf } from "../../src/raft/types.ts";
 import { createCluster, idOf, member, nodeId, TIMES, type Cluster } from "./cluster.ts";
 import { acknowledge, appendEntries, configEntry, configuration, entry, leading, settle, single } from "./single.ts";
 
-const join = (name: string, incarnation = "1") => ({ type: "join", member: member(name, incarnation) }) as const;
+const join = (name: string, incarnation = "1") =>
+  ({ type: "join", member: member(name, incarnation), comesBack: false }) as const;
 const remove = (...names: string[]) => ({ type: "remove", ids: names.map(nodeId) }) as const;
 const votersOf = (c: Cluster) => (c.leader()?.raft?.configuration.voters ?? []).map(({ id }) => String(id)).sort();
 const steady = (c: Cluster) => {
@@ -112,10 +113,10 @@ describe("growing and shrinking", () => {
     const c = createCluster(["n1", "n2", "n3"]);
     const leader = c.elect().id;
     const moved = { ...member("n2"), address: "10.0.0.2:3000" };
-    expect(c.changed(c.change(leader, { type: "join", member: moved })).ok).toBe(true);
+    expect(c.changed(c.change(leader, { type: "join", member: moved, comesBack: true })).ok).toBe(true);
     expect(c.raftOf(leader).configuration.voters.find(({ id }) => id === nodeId("n2"))?.address).toBe("10.0.0.2:3000");
     const { lastIndex } = c.raftOf(leader);
-    expect(c.changed(c.change(leader, { type: "join", member: moved })).ok).toBe(true);
+    expect(c.changed(c.change(leader, { type: "join", member: moved, comesBack: true })).ok).toBe(true);
     expect(c.raftOf(leader).lastIndex).toBe(lastIndex);
   });
 });
@@ -305,6 +306,37 @@ describe("removed members", () => {
     });
     expect(c.changed(c.change(leader, remove(nodeIdOf(idOf(a!)), nodeIdOf(idOf(b!))))).ok).toBe(true);
     expect(c.changed(c.change(leader, remove("n7")))).toMatchObject({ ok: false, refused: { code: "UNKNOWN_NODE" } });
+  });
+});
+
+describe("who was removed", () => {
+  test("is told so when it says that it comes back, whatever its incarnation, and is let in as a newcomer", () => {
+    const c = createCluster(["n1", "n2", "n3"]);
+    const leader = c.elect().id;
+    const gone = nodeIdOf(idOf(othersThan(c, leader)[0]!));
+    const comesBack = (name: string, incarnation: string) => ({ ...join(name, incarnation), comesBack: true });
+    expect(c.changed(c.change(leader, comesBack("n9", "1"))).ok).toBe(false);
+    expect(c.changed(c.change(leader, remove(gone))).ok).toBe(true);
+    const { lastIndex } = c.raftOf(leader);
+    for (const incarnation of ["1", "2"]) {
+      const answer = c.changed(c.change(leader, comesBack(gone, incarnation)));
+      expect(answer).toMatchObject({ ok: false, refused: { code: "REMOVED" } });
+    }
+    expect(c.raftOf(leader).lastIndex).toBe(lastIndex);
+    c.join(gone, "2");
+    expect(c.changed(c.change(leader, join(gone, "2"))).ok).toBe(true);
+    untilVoters(c, "n1", "n2", "n3");
+  });
+
+  test("is removed again by a repeated request, without another entry", () => {
+    const c = createCluster(["n1", "n2", "n3"]);
+    const leader = c.elect().id;
+    const gone = nodeIdOf(idOf(othersThan(c, leader)[0]!));
+    const first = c.changed(c.change(leader, remove(gone)));
+    const { lastIndex } = c.raftOf(leader);
+    expect(c.changed(c.change(leader, remove(gone)))).toMatchObject({ ok: true });
+    expect(first.ok).toBe(true);
+    expect(c.raftOf(leader).lastIndex).toBe(lastIndex);
   });
 });
 

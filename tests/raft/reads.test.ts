@@ -77,7 +77,7 @@ test("a read sees every write that was acknowledged before it, also at once afte
 
 test("a cluster of one confirms itself", () => {
   const node = single({ entries: [configEntry(1, 1, configuration("n1"))] });
-  node.wait(700);
+  node.wait(100);
   settle(node);
   expect(node.turn({ type: "read", token: 1 }).read).toEqual([{ token: 1, ok: true, index: 2 }]);
 });

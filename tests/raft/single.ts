@@ -6,7 +6,7 @@ import type { Effects, Input, Outgoing } from "../../src/raft/effects.ts";
 import { encodeEntry, type Draft, type Entry } from "../../src/raft/entry.ts";
 import type { AppendEntries, RaftMessage, RequestVote } from "../../src/raft/messages.ts";
 import { createRaft, step, takeEffects, type Raft, type RaftSettings } from "../../src/raft/raft.ts";
-import type { Configuration, HardState, SnapshotMeta } from "../../src/raft/types.ts";
+import type { Configuration, HardState, LogIndex, SnapshotMeta } from "../../src/raft/types.ts";
 import { idOf, member, TIMES } from "./cluster.ts";
 
 const NO_BODY = new Uint8Array(0);
@@ -44,6 +44,8 @@ export interface Single {
   wait(ms: number): Outgoing[];
   /** Completes the persist in flight; gives what may leave with it and the turn's effects. */
   sync(): { readonly after: readonly Outgoing[]; readonly effects: Effects };
+  /** The persist in flight finds no space for entries from `entriesFrom` on, or not even for its snapshot's frame. */
+  cut(entriesFrom: LogIndex | null, snapshot?: boolean): Effects;
 }
 
 export interface SingleSettings extends Partial<Omit<RaftSettings, "recovered">> {
@@ -97,6 +99,11 @@ export function single(settings: SingleSettings = {}): Single {
       const { seq, sendAfter } = must(writing, "a persist in flight");
       writing = null;
       return { after: sendAfter, effects: node.turn({ type: "persisted", seq }) };
+    },
+    cut: (entriesFrom, snapshot = false) => {
+      const { seq } = must(writing, "a persist in flight");
+      writing = null;
+      return node.turn({ type: "unwritten", seq, entriesFrom, snapshot });
     },
   };
   return node;

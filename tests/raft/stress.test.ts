@@ -47,7 +47,18 @@ function disturb({ c, reads }: Run, random: ReturnType<typeof seededRandom>, wit
   for (let count = random.below(4); count > 0; count--) c.propose((leader ?? node).id, `${random.below(1e9)}`);
   const committed = Math.max(0, ...c.history.keys());
   if (random.chance(30)) reads.push({ token: c.read((leader ?? node).id), committed });
-  switch (random.below(withChanges ? 18 : 14)) {
+  switch (random.below(withChanges ? 22 : 18) - 4) {
+    case -4:
+    case -3:
+      if (leader !== null && node !== leader && node.raft !== null) fallBehind(c, leader, node, random);
+      break;
+    case -2:
+      c.makeRoom(node.id, random.between(1, 20));
+      break;
+    case -1:
+      node.room = random.below(4);
+      node.places = random.below(3);
+      break;
     case 0:
       if (node.raft !== null) c.crash(node.id, (["all", "entries", "nothing"] as const)[random.below(3)]);
       break;
@@ -96,7 +107,7 @@ function disturb({ c, reads }: Run, random: ReturnType<typeof seededRandom>, wit
       if (leader === null || c.nodes.size > 9) break;
       const id = `n${c.nodes.size + 1}`;
       c.join(id);
-      c.change(leader.id, { type: "join", member: member(id) });
+      c.change(leader.id, { type: "join", member: member(id), comesBack: false });
       break;
     }
     case 17:
@@ -105,10 +116,30 @@ function disturb({ c, reads }: Run, random: ReturnType<typeof seededRandom>, wit
         const [id = "", incarnation = ""] = node.id.split("@");
         c.change(leader.id, {
           type: "join",
+          comesBack: true,
           member: { ...member(id, incarnation), address: `127.0.0.1:${random.between(1, 3)}` },
         });
       }
       break;
+  }
+}
+
+/** A node misses so much that it needs the leader's snapshot, and has little space for it. */
+function fallBehind(c: Cluster, leader: TestNode, node: TestNode, random: ReturnType<typeof seededRandom>): void {
+  c.isolate(node.id);
+  node.room = random.below(3);
+  node.places = random.below(2);
+  for (let count = 0; count < 5; count++) c.propose(leader.id, `${random.below(1e9)}`);
+  c.run(random.between(50, 300));
+  if (leader.raft !== null && leader.appliedIndex > 0) c.snapshot(leader.id);
+  c.run(random.between(1, 50));
+  c.heal();
+  for (let round = random.below(12); round > 0; round--) {
+    c.run(random.between(1, 40));
+    const next = c.leader();
+    if (next !== null) c.propose(next.id, `${random.below(1e9)}`);
+    if (next !== null && random.chance(15)) c.isolate(next.id);
+    if (node.raft !== null && node.appliedIndex > 0 && random.chance(50)) c.snapshot(node.id);
   }
 }
 
@@ -122,7 +153,7 @@ function wipe(run: Run, name: string): void {
 
 function rejoin({ c }: Run, wiped: TestNode): void {
   const leader = c.leader();
-  if (leader !== null) c.change(leader.id, { type: "join", member: member(nodeIdOf(wiped.id), "2") });
+  if (leader !== null) c.change(leader.id, { type: "join", member: member(nodeIdOf(wiped.id), "2"), comesBack: true });
 }
 
 function untilSwapped(run: Run, wiped: TestNode): void {
@@ -141,6 +172,7 @@ function recover(run: Run): void {
   c.heal();
   for (const node of c.nodes.values()) {
     if (node.raft === null && node.stopped === null) c.start(node.id);
+    c.makeRoom(node.id, Infinity);
     if (node.hung) c.hang(node.id, false);
     if (node.paused) c.resume(node.id);
   }
@@ -169,7 +201,7 @@ const PER_TEST = 25;
 
 for (let from = FIRST; from < FIRST + COUNT; from += PER_TEST) {
   const to = Math.min(from + PER_TEST, FIRST + COUNT) - 1;
-  test(`seeds ${from} to ${to}: under crashes, cuts, hung disks, snapshots, transfers and changes nothing committed is lost, and the cluster recovers`, () => {
+  test(`seeds ${from} to ${to}: under crashes, cuts, hung and full disks, snapshots, transfers and changes nothing committed is lost, and the cluster recovers`, () => {
     for (let seed = from; seed <= to; seed++) {
       try {
         runSeed(seed);

@@ -43,6 +43,9 @@ export function compile(root: string, workshop: string, outfile: string): string
       "--compile",
       "--minify",
       "--sourcemap",
+      // Otherwise each start parses everything, and the first election parses what it needs while everybody waits for it.
+      "--bytecode",
+      "--format=esm",
       // Otherwise a bunfig.toml or .env in the user's directory would run code inside the binary.
       "--no-compile-autoload-bunfig",
       "--no-compile-autoload-dotenv",

@@ -5,12 +5,27 @@ import { encodeCommand } from "../../src/queue/commands.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import { drop, first } from "../../src/queue/jobs.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
+import type { Input } from "../../src/raft/effects.ts";
+import type { Checkpoint, RaftMessage } from "../../src/raft/messages.ts";
+import { metaAt } from "../../src/raft/raft.ts";
+import type { LogIndex } from "../../src/raft/types.ts";
+import { createDigests } from "../../src/server/digests.ts";
+import type { Room } from "../../src/server/room.ts";
+import { createSnapshots, type Snapshots } from "../../src/server/snapshots.ts";
+import { createStages } from "../../src/server/stages.ts";
+import type { Storage } from "../../src/storage/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
+import { createFakeClock } from "../wire/fake-world.ts";
+import { idOf } from "../raft/cluster.ts";
+import { heartbeat, single } from "../raft/single.ts";
 import { createTown, type Guest, type Settled } from "./town.ts";
 
 const EVERY = 8;
 const SETTINGS = { queueLimits: { ...QUEUE, checkpointEntries: EVERY }, compactMinBytes: 1_000 };
 const NONCE = new Uint8Array(16).fill(7);
+
+const clock = createFakeClock();
+const ports = { clock, stages: createStages(clock), log: () => {} };
 
 const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
 const portOf = ({ node }: Settled): number => Number(node.id.slice(1));
@@ -89,7 +104,8 @@ function founded(count: number) {
     if (reply?.type === "opened") session = reply.session;
     else town.pass(20);
   }
-  return { town, nodes, up, leader, tryEnqueue, enqueue, acknowledged: () => number };
+  const peek = (): Message | undefined => ask((frameId) => ({ type: "peek", frameId }));
+  return { town, nodes, up, leader, peek, tryEnqueue, enqueue, acknowledged: () => number };
 }
 
 /** All nodes that run have compared everything. */
@@ -175,6 +191,54 @@ test("a leader whose state is wrong stops at once; the others elect one of thems
   town.until(() => nodes.every(({ node }) => node.status()?.ready === acknowledged()), 30_000);
 });
 
+describe("what is right", () => {
+  /** A member, in a term that is over, says what a majority had. */
+  function sayAgreed(cluster: ReturnType<typeof founded>, to: Settled, from: Settled, agreed: Checkpoint): void {
+    const guest = cluster.town.visit(portOf(to), {
+      role: "peer",
+      clusterId: to.node.clusterId(),
+      node: from.node.status()!.node,
+    });
+    const term = to.node.status()!.term - 1;
+    guest.send({ type: "Heartbeat", term, leaderCommit: 0, time: 0, readContext: 0, agreed });
+    cluster.town.pass(200);
+  }
+
+  test("is learned from the present leader only: what a former one says of it stops nobody", () => {
+    const cluster = founded(3);
+    cluster.enqueue(2 * EVERY);
+    settle(cluster);
+    const [one, other] = cluster.nodes.filter((node) => !isLeader(node)) as [Settled, Settled];
+    const { index, digest } = one.node.status()!.checkpoint!;
+    sayAgreed(cluster, one, other, { index, digest: 0xffff_ffff - digest });
+    // Nor is it remembered for a checkpoint that is still to come.
+    sayAgreed(cluster, one, other, { index: index + EVERY, digest: 1 });
+    cluster.enqueue(2 * EVERY);
+    settle(cluster);
+    expect([report(one), runs(one)]).toEqual([null, true]);
+  });
+});
+
+test("a state that was wrong before the leader's snapshot took its place is told, and stops nobody", () => {
+  for (const isReplaced of [true, false]) {
+    const { raft, hear } = single();
+    const told: string[] = [];
+    const digests = createDigests(
+      raft,
+      () => 20,
+      () => {},
+      (_, text) => told.push(text),
+    );
+    digests.reached({ index: 8, digest: 1 });
+    if (isReplaced) digests.replaced(20);
+    const beat = { ...heartbeat(1), agreed: { index: 8, digest: 2 } } as RaftMessage;
+    hear("n2", beat);
+    digests.heard(idOf("n2"), beat);
+    expect([digests.judge()?.code, told.length]).toEqual(isReplaced ? [undefined, 1] : ["CORRUPT", 0]);
+    if (isReplaced) expect(told[0]).toMatch(/was wrong at index 8, .*a snapshot has taken its place since/);
+  }
+});
+
 describe("without a majority of equals", () => {
   test("nothing is written any more, and the leader says so, until there is one again", () => {
     const cluster = founded(3);
@@ -189,6 +253,8 @@ describe("without a majority of equals", () => {
       cluster.town.pass(60);
     }
     expect(refused).toMatchObject({ type: "failure", failure: { code: "DIVERGED", applied: "no" } });
+    // What would be shown may be wrong.
+    expect(cluster.peek()).toMatchObject({ type: "failure", failure: { code: "DIVERGED", applied: "no" } });
     expect(cluster.up().length).toBe(3);
     const before = cluster.acknowledged();
     for (let tries = 0; tries < 20; tries++) {
@@ -203,6 +269,7 @@ describe("without a majority of equals", () => {
     cluster.town.until(() => report(victim) !== null);
     expect([report(back), report(leader)]).toEqual([null, null]);
     cluster.enqueue(EVERY);
+    expect(cluster.peek()).toMatchObject({ type: "peekAnswer", peeked: { job: { id: 1 } } });
     expect(cluster.acknowledged()).toBe(before + EVERY);
     cluster.town.until(() => back.node.status()?.ready === cluster.acknowledged());
   });
@@ -226,6 +293,54 @@ describe("without a majority of equals", () => {
 });
 
 describe("a snapshot", () => {
+  test("is not taken of a state that has changed since its checkpoint, or that a later one stands for", () => {
+    const { raft, queue } = founded(1).nodes[0]!.node.inspect()!;
+    const digest = digestOf(queue);
+    const at = { ...queue, checkpoint: queue.appliedIndex };
+    let saved = 0;
+    const storage = {
+      recovered: { snapshot: null },
+      snapshotBytes: () => 0,
+      logBytes: () => 1_000_000,
+      saveSnapshot: () => saved++,
+    } as unknown as Storage;
+    const room = (): Room => ({ fitsSnapshot: () => true, isTight: () => false }) as unknown as Room;
+    const rule = { compactMinBytes: 1, compactFactor: 1, segmentBytes: 1 };
+    const snapshots = (): Snapshots => createSnapshots(storage, rule, room, () => {}, ports);
+    const ahead = { ...metaAt(raft, queue.appliedIndex), index: queue.appliedIndex + 1 };
+    snapshots().consider({ ...raft, snapshot: ahead }, at, digest);
+    expect(saved).toBe(0);
+    snapshots().consider(raft, at, digest);
+    expect(saved).toBe(1);
+    expect(() => snapshots().consider(raft, { ...at, version: at.version + 1 }, digest)).toThrow("has changed since");
+    expect(saved).toBe(1);
+  });
+
+  test("counts once a majority agrees about its checkpoint, or about a later one that its state led to; not before", () => {
+    const { raft, queue } = founded(1).nodes[0]!.node.inspect()!;
+    const { appliedIndex: index } = queue;
+    const saved: LogIndex[] = [];
+    const storage = {
+      recovered: { snapshot: null },
+      snapshotBytes: () => 0,
+      logBytes: () => 1_000_000,
+      saveSnapshot: (_meta: unknown, _parts: unknown, done: (isSaved: boolean) => void) => done(true),
+    } as unknown as Storage;
+    const room = (): Room => ({ fitsSnapshot: () => true, isTight: () => false }) as unknown as Room;
+    const input = (given: Input): void => void (given.type === "snapshotSaved" && saved.push(given.meta.index));
+    const rule = { compactMinBytes: 1, compactFactor: 1, segmentBytes: 1 };
+    const unconfirmed = (): Snapshots => {
+      const made = createSnapshots(storage, rule, room, input, ports);
+      made.consider(raft, { ...queue, checkpoint: index }, digestOf(queue));
+      return made;
+    };
+    unconfirmed().confirm(index - 1);
+    expect(saved).toEqual([]);
+    unconfirmed().confirm(index);
+    unconfirmed().confirm(index + EVERY);
+    expect(saved).toEqual([index, index]);
+  });
+
   const snapshots = ({ node }: Settled): number => node.status()?.snapshotIndex ?? 0;
 
   test("counts only when a majority has its state", () => {
@@ -249,6 +364,9 @@ describe("a snapshot", () => {
     const rest = cluster.nodes.filter((node) => node !== down);
     cluster.enqueue(6 * EVERY);
     cluster.town.until(() => rest.every((node) => snapshots(node) > 0));
-    for (const node of rest) expect(snapshots(node) % EVERY).toBe(0);
+    // One that the entries bring, or one that the leader makes because a snapshot is due.
+    const isCheckpoint = (at: number, node: Settled): boolean =>
+      at % EVERY === 0 || node.node.inspect()?.raft.entryAt(at)?.kind === "tick";
+    for (const node of rest) expect(isCheckpoint(snapshots(node), node)).toBe(true);
   });
 });

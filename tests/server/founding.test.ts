@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import {
   clusterIdOf,
   foundingEntry,
+  foundingEntryFrom,
   foundingEntryOf,
   foundingSet,
   type FoundingWord,
@@ -10,7 +11,9 @@ import {
   namesMember,
   nextFoundingStep,
 } from "../../src/server/founding.ts";
-import { type Incarnation, isIncarnation, isNodeId, type Member } from "../../src/raft/types.ts";
+import { encodeConfiguration } from "../../src/raft/configuration.ts";
+import { encodeEntry, type Entry, fieldsOf } from "../../src/raft/entry.ts";
+import { type Configuration, type Incarnation, isIncarnation, isNodeId, type Member } from "../../src/raft/types.ts";
 
 const incarnationOf = (digit: string): Incarnation => {
   const text = digit.repeat(16);
@@ -51,6 +54,15 @@ describe("founding", () => {
     expect(nextFoundingStep(n1, fresh, heard([n2, fresh], [n3, established(null)]))).toEqual({ type: "join" });
   });
 
+  test("the first entry follows from the founders and is proven by the cluster's id, until the members change", () => {
+    const entry = foundingEntry([n1, n2, n3]);
+    const members = (...voters: readonly Member[]): Configuration => ({ voters, outgoing: [], learners: [] });
+    expect(foundingEntryFrom(members(n3, n1, n2), clusterIdOf(entry))?.record).toEqual(entry.record);
+    expect(foundingEntryFrom(members(n1, n2), clusterIdOf(entry))).toBeNull();
+    const elsewhere = { ...n3, address: "127.0.0.1:4" };
+    expect(foundingEntryFrom(members(n1, n2, elsewhere), clusterIdOf(entry))).toBeNull();
+  });
+
   test("a founder adopts the entry that names its own incarnation, and no other", () => {
     const { record } = foundingEntry([n1, n2, n3]);
     expect(nextFoundingStep(n2, fresh, heard([n1, established(record)]))).toEqual({ type: "adopt", record });
@@ -79,6 +91,30 @@ describe("founding", () => {
     expect(clusterIdOf(foundingEntry([n1, n2]))).not.toBe(clusterIdOf(one));
     expect(namesMember(one.record, n3)).toBe(true);
     expect(namesMember(one.record, { ...n3, incarnation: incarnationOf("8") })).toBe(false);
+  });
+
+  test("what no founder writes is not adopted, and harms nobody: checksums say nothing about who made a record", () => {
+    const whole = foundingEntry([n1, n2]);
+    const { body } = fieldsOf(whole);
+    const draft = { kind: "config", session: 0, number: 0, answeredUpTo: 0, body } as const;
+    const stamp = { index: 1, term: 1, time: 0, wall: 0 };
+    const configurationOf = (more: Partial<Configuration>): Uint8Array =>
+      encodeConfiguration({ voters: [n1, n2], outgoing: [], learners: [], ...more });
+    const forged: readonly Entry[] = [
+      encodeEntry(stamp, { ...draft, body: body.subarray(0, -1) }),
+      encodeEntry(stamp, { ...draft, body: Uint8Array.of(0xc1) }),
+      encodeEntry(stamp, { ...draft, body: configurationOf({ learners: [{ ...n3, replaces: null }] }) }),
+      encodeEntry(stamp, { ...draft, body: configurationOf({ outgoing: [n3] }) }),
+      encodeEntry({ ...stamp, term: 2 ** 48 - 1 }, draft),
+      encodeEntry({ ...stamp, time: 2 ** 48 - 1 }, draft),
+      encodeEntry(stamp, { ...draft, session: 7 }),
+    ];
+    expect(nextFoundingStep(n1, fresh, heard([n2, established(whole.record)])).type).toBe("adopt");
+    for (const { record } of forged) {
+      expect(foundingEntryOf(record)).toBeNull();
+      expect(namesMember(record, n1)).toBe(false);
+      expect(nextFoundingStep(n1, fresh, heard([n2, established(record)]))).toEqual({ type: "join" });
+    }
   });
 
   test("a damaged first entry is not adopted", () => {

@@ -97,6 +97,15 @@ function three() {
   return { town, nodes, leader, others, ask, open, send, isLow, expectWhole };
 }
 
+/** A segment that was made ahead: nothing but a header is in it. */
+const isSpare = (town: ReturnType<typeof createTown>, port: number, file: string): boolean =>
+  file.startsWith("g0/log/") &&
+  town
+    .diskOf(port)
+    .cached(file)
+    ?.subarray(4 * KiB)
+    .every((byte) => byte === 0) === true;
+
 const eventsOf = ({ logged }: Settled, event: string): readonly string[] =>
   logged.filter((line) => line.event === event).map(({ text }) => text);
 
@@ -128,11 +137,54 @@ describe("one full disk", () => {
     town.pass(5_000);
     expect(victim.stopped()).toBeUndefined();
     expect(isLow(victim)).toBe(true);
-    expect(victim.node.inspect()?.raft.inflight).not.toBeNull();
+    expect(victim.node.inspect()?.raft.noSpace).not.toBeNull();
     town.leave(portOf(victim), 3 * 1024 * KiB);
     town.pass(3_000);
     expect(isLow(victim)).toBe(false);
     expectWhole();
+  });
+
+  test("of a follower, without space for its log: a snapshot, which needs less, lets it go on by itself", () => {
+    const { town, leader, others, send, isLow, expectWhole } = three();
+    const [victim] = others() as [Settled];
+    const work = (): void => {
+      expect(send(enqueue(10 * KiB))).toBe("enqueued");
+      expect(send(DEQUEUE)).toBe("dequeued");
+    };
+    town.leave(portOf(victim), 0);
+    for (let count = 0; count < 20; count++) work();
+    town.pass(1_000);
+    expect(victim.node.inspect()?.raft.noSpace).not.toBeNull();
+    // Less than a segment, and from here on nobody frees any.
+    town.leave(portOf(victim), SEGMENT - KiB);
+    for (let count = 0; count < 20; count++) work();
+    town.pass(5_000);
+    expect(victim.node.inspect()?.raft.durableIndex).toBe(leader().node.status()?.lastIndex as number);
+    expect(victim.node.inspect()?.raft.noSpace).toBeNull();
+    expect(isLow(victim)).toBe(true);
+    town.leave(portOf(victim), PLENTY);
+    town.pass(1_000);
+    expectWhole();
+  });
+
+  test("of a follower, without space for its log: it learns terms and votes as others do", () => {
+    const { town, leader, others, send } = three();
+    const [victim] = others() as [Settled];
+    town.leave(portOf(victim), 0);
+    for (let count = 0; count < 40; count++) expect(send(enqueue(10 * KiB))).toBe("enqueued");
+    town.pass(1_000);
+    expect(victim.node.inspect()?.raft.noSpace).not.toBeNull();
+    // Without its vote nobody can lead.
+    const first = leader();
+    const alive = others();
+    town.end(portOf(first), "kill");
+    town.until(() => alive.some(({ node }) => node.status()?.state === "leader"), 20_000);
+    expect(victim.node.inspect()?.raft.noSpace).not.toBeNull();
+    town.leave(portOf(victim), 3 * 1024 * KiB);
+    const appliedBy = (): readonly unknown[] => alive.map(({ node }) => node.status()?.appliedIndex);
+    town.pass(3_000);
+    expect(new Set(appliedBy()).size).toBe(1);
+    expect(victim.stopped()).toBeUndefined();
   });
 
   test("by a quota, which free space does not show: the attempt that failed does, until one succeeds", () => {
@@ -293,6 +345,76 @@ describe("a majority of full disks", () => {
   });
 });
 
+test("a founder without space for the first entry waits for it, also across a kill: until then there is no cluster", () => {
+  const town = createTown(3, 1);
+  const waits = (one: Settled): boolean => eventsOf(one, "disk-low").length > 0;
+  const founded = (one: Settled): boolean => eventsOf(one, "founded").length > 0;
+  let founder = town.start(3000);
+  // Meta, and a segment of the fewest blocks there can be.
+  town.leave(3000, 30 * KiB);
+  town.until(() => waits(founder));
+  town.pass(2_000);
+  expect([founded(founder), founder.node.status()]).toEqual([false, null]);
+  town.end(3000, "kill");
+  town.leave(3000, 22 * KiB);
+  founder = town.start(3000);
+  town.pass(2_000);
+  expect([founded(founder), founder.stopped()]).toEqual([false, undefined]);
+  town.leave(3000, PLENTY);
+  town.until(() => founder.node.status()?.state === "leader");
+  town.end(3000, "powerCut");
+  founder = town.start(3000);
+  town.until(() => founder.node.status()?.state === "leader");
+  expect(founder.node.inspect()?.raft.configuration.voters.map(({ id }) => String(id))).toEqual(["n3000"]);
+});
+
+test("a node starts without space for the next segment, takes the rest into memory, and its own snapshot gives it room", () => {
+  const { town, nodes, others, send } = three();
+  const [victim] = others() as [Settled];
+  const port = portOf(victim);
+  const work = (): void => {
+    expect(send(enqueue(2 * KiB))).toBe("enqueued");
+    expect(send(DEQUEUE)).toBe("dequeued");
+  };
+  for (let count = 0; count < 20; count++) work();
+  town.end(port, "powerCut");
+  for (const file of town.diskOf(port).files()) if (isSpare(town, port, file)) town.diskOf(port).delete(file);
+  // Its first segment, and what a snapshot needs.
+  town.leave(port, SEGMENT + 12 * KiB);
+  const again = town.start(port, PORTS, 3);
+  town.until(() => again.node.status() !== null);
+  const seen = nodes.find((node) => node !== victim) as Settled;
+  const isLow = (): boolean | undefined =>
+    seen.node.status()?.members.find(({ id }) => id === again.node.id)?.diskLow || undefined;
+  for (let count = 0; count < 20; count++) work();
+  town.pass(5_000);
+  expect(again.node.inspect()?.raft.durableIndex).toBe(seen.node.status()?.lastIndex as number);
+  expect(eventsOf(again, "disk-low")).toHaveLength(1);
+  expect(isLow()).toBeUndefined();
+  expect(again.stopped()).toBeUndefined();
+});
+
+test("a member without room for the last snapshot gets a smaller one, when less waits by then", () => {
+  const { town, nodes, leader, others, send } = three();
+  const [victim] = others() as [Settled];
+  const port = portOf(victim);
+  town.end(port, "kill");
+  const JOBS = 120;
+  for (let count = 0; count < JOBS; count++) expect(send(enqueue(10 * KiB))).toBe("enqueued");
+  const snapshotAt = (): number => leader().node.status()?.snapshotIndex ?? 0;
+  town.until(() => snapshotAt() > 0);
+  const large = snapshotAt();
+  town.leave(port, 2 * SEGMENT);
+  const again = town.start(port, PORTS, 3);
+  town.pass(2_000);
+  expect(again.node.status()?.appliedIndex).toBeLessThan(large);
+  for (let count = 0; count < JOBS; count++) expect(send(DEQUEUE)).toBe("dequeued");
+  expect(send(enqueue())).toBe("enqueued");
+  town.until(() => again.node.status()?.ready === 1, 20_000);
+  expect(snapshotAt()).toBeGreaterThan(large);
+  expect(nodes.filter((node) => node !== victim).map(({ stopped }) => stopped())).toEqual([undefined, undefined]);
+});
+
 test("a node that is killed on a full disk comes back with the space of the segment made ahead; without it, it says why not", () => {
   const { town, others, send } = three();
   const [victim] = others() as [Settled];
@@ -308,6 +430,7 @@ test("a node that is killed on a full disk comes back with the space of the segm
   const third = town.start(port, PORTS, 3);
   town.until(() => third.stopped() !== undefined);
   expect(third.stopped()?.code).toBe("DISK_FULL");
+  expect(third.stopped()?.message).toMatch(/12288 bytes are free, 2\d+ are needed; free that much/);
   town.leave(port, PLENTY);
   town.end(port, "kill");
   const fourth = town.start(port, PORTS, 3);

@@ -3,13 +3,15 @@ import { expect, test } from "bun:test";
 import { QUEUE, SERVER, WIRE } from "../../src/config.ts";
 import type { Failure } from "../../src/lib/errors.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
+import { decodeReply } from "../../src/queue/replies.ts";
 import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
 import { encodeMessage } from "../../src/wire/codec.ts";
-import type { ByteStream } from "../../src/wire/network.ts";
-import type { Hello } from "../../src/wire/protocol.ts";
+import type { NodeId } from "../../src/raft/types.ts";
+import type { ByteStream, Trust } from "../../src/wire/network.ts";
+import type { Hello, Role } from "../../src/wire/protocol.ts";
 import { createTown, type Settled } from "./town.ts";
 
-const FEW = { ...SERVER.places, maxStrangers: 4, maxClients: 6, maxClientsPerAddress: 3 };
+const FEW = { ...SERVER.places, maxStrangers: 4, maxClients: 6, maxClientsPerAddress: 3, maxAdmins: 3 };
 type Town = ReturnType<typeof createTown>;
 
 const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
@@ -77,6 +79,41 @@ test("clients beyond the places of their address, and beyond all places, are tol
   first[0]?.connection.close(null);
   town.pass(10);
   expect(isIn(call(town, "c"))).toBe(true);
+});
+
+test("an operator gets in and is served while clients fill all places; of too many operators the oldest go", () => {
+  const { town } = alone();
+  for (const host of ["a", "b", "c"]) for (let at = 0; at < 3; at++) call(town, host);
+  expect(call(town, "d").end()?.code).toBe("OVERLOADED");
+  const operator = call(town, "a", { ...HELLO, role: "admin" });
+  expect(isIn(operator)).toBe(true);
+  operator.connection.send({ type: "transfer", frameId: 1, to: null });
+  operator.connection.flush();
+  town.until(() => operator.received.length > 1);
+  const others = Array.from({ length: 2 * FEW.maxAdmins }, () => call(town, "e", { ...HELLO, role: "admin" }));
+  expect(others.every(({ received }) => received[0]?.type === "helloAnswer")).toBe(true);
+  expect(others.filter(isIn).length).toBe(FEW.maxAdmins - 1);
+  expect(isIn(operator)).toBe(true);
+});
+
+test("where roles must be proven, the certificate decides who has an operator's place", () => {
+  const certificate = (role: Role): Trust => ({ type: "certificate", identity: { role, node: null }, handshakeMs: 0 });
+  const own: Trust = {
+    type: "certificate",
+    identity: { role: "peer", node: "n3000" as NodeId },
+    handshakeMs: 0,
+  };
+  const trust = (self: string, other: string): Trust => {
+    if (self !== "n3000") return own;
+    return certificate(other === "operator" ? "admin" : "client");
+  };
+  const town = createTown(1, 1, { places: FEW, trust });
+  const one = town.start(3000);
+  town.until(() => isLeader(one));
+  const claim: Hello = { ...HELLO, role: "admin" };
+  for (const host of ["a", "b"]) for (let at = 0; at < 3; at++) expect(isIn(call(town, host, claim))).toBe(true);
+  expect(call(town, "c", claim).end()?.code).toBe("OVERLOADED");
+  expect(isIn(call(town, "operator", claim))).toBe(true);
 });
 
 test("silent connections go, the longest silent first, so that clients and members get in", () => {
@@ -220,6 +257,42 @@ test("many log pages asked at once are made a few in a turn, and all are answere
   // The ping does not wait for the pages.
   expect(order.indexOf(1_000)).toBeLessThan(2 * SERVER.maxLogPagesPerTurn);
   expect(town.events() - before).toBeGreaterThan(200 / SERVER.maxLogPagesPerTurn);
+});
+
+test("many who peek at a large job at once are served a few in a turn, a slow reader is told to wait, and nobody is hung up on", () => {
+  const { town } = alone();
+  const [caller, other] = [call(town, "a"), call(town, "b")];
+  const large = new Uint8Array(WIRE.maxPayloadBytes).fill(0x31);
+  const command = encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 0, payload: large }] });
+  const nonce = new Uint8Array(16).fill(7);
+  caller.connection.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce });
+  caller.connection.flush();
+  town.until(() => caller.received.length === 2);
+  const opened = caller.received[1];
+  const reply = opened?.type === "reply" ? decodeReply(opened.reply) : null;
+  const session = reply?.type === "opened" ? reply.session : 0;
+  caller.connection.send({ type: "request", frameId: 2, group: 0, session, number: 1, answeredUpTo: 0, command });
+  caller.connection.flush();
+  town.until(() => caller.received.length === 3);
+  const before = town.events();
+  for (let frameId = 10; frameId < 110; frameId++) caller.connection.send({ type: "peek", frameId });
+  caller.connection.flush();
+  other.connection.send({ type: "ping", frameId: 1 });
+  other.connection.flush();
+  town.until(() => other.received.length === 2);
+  // The ping did not wait for them.
+  expect(caller.received.length).toBeLessThan(3 + 2 * SERVER.maxLogPagesPerTurn);
+  town.until(() => caller.received.length === 103);
+  expect(caller.end()).toBeUndefined();
+  expect(town.events() - before).toBeGreaterThan(100 / SERVER.maxLogPagesPerTurn);
+  const answers = caller.received.slice(3);
+  const shown = answers.filter((message) => message.type === "peekAnswer");
+  expect(shown.length).toBeGreaterThan(4);
+  for (const { peeked } of shown)
+    expect(peeked).toMatchObject({ ready: 1, job: { id: 1, payload: { length: large.length } } });
+  for (const message of answers)
+    if (message.type !== "peekAnswer")
+      expect(message).toMatchObject({ failure: { code: "OVERLOADED", applied: "no" } });
 });
 
 test("requests beyond those that may wait on one connection are refused by name, the others wait and are answered", () => {

@@ -1,8 +1,10 @@
 // What does a node answer, and how do nodes find each other? Real nodes on simulated disks, clocks and network.
 import { describe, expect, test } from "bun:test";
+import { QUEUE, WIRE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
+import type { NodeId } from "../../src/raft/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
 import { createTown, type Guest, type Settled } from "./town.ts";
 
@@ -126,6 +128,71 @@ describe("one node", () => {
     });
   });
 
+  test("as many jobs as one request may hold, as large as they may be together, come in and go out by one request each", () => {
+    const { town, guest, session } = alone();
+    const sizes = Array.from({ length: QUEUE.maxJobsPerCommand }, () =>
+      Math.floor(WIRE.maxPayloadBytes / QUEUE.maxJobsPerCommand),
+    );
+    sizes[0] = WIRE.maxPayloadBytes - sizes.slice(1).reduce((sum, size) => sum + size, 0);
+    const jobs = sizes.map((size, at) => ({ encoding: 1, payload: new Uint8Array(size).fill(at % 251) }));
+    const most = { max: QUEUE.maxJobsPerCommand, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
+    guest.send(request(2, session, 1, encodeCommand({ type: "enqueue", queue: "default", jobs })));
+    guest.send(request(3, session, 2, encodeCommand({ type: "dequeue", queues: ["default"], ...most })));
+    town.until(() => answerTo(guest, 3) !== undefined);
+    expect(replyOf(answerTo(guest, 2))).toMatchObject({ type: "enqueued", firstId: 1, count: jobs.length });
+    const reply = replyOf(answerTo(guest, 3));
+    const out = reply.type === "dequeued" ? reply.jobs : [];
+    expect(out.map(({ id }) => id)).toEqual(jobs.map((_, at) => at + 1));
+    expect(out.every(({ payload }, at) => Buffer.compare(payload, jobs[at]!.payload) === 0)).toBe(true);
+    // One more than may be is refused as the number's answer, and nothing of it is kept.
+    const tooMany = encodeCommand({ type: "enqueue", queue: "default", jobs: [...jobs.slice(1), jobs[1]!, jobs[1]!] });
+    guest.send(request(4, session, 3, tooMany));
+    guest.send({ type: "peek", frameId: 5 });
+    town.until(() => answerTo(guest, 4) !== undefined && answerTo(guest, 5) !== undefined);
+    expect(replyOf(answerTo(guest, 4))).toMatchObject({ type: "refused", code: "BAD_REQUEST" });
+    expect(answerTo(guest, 5)).toMatchObject({ peeked: { job: null, ready: 0 } });
+  });
+
+  test("peek shows the oldest job and leaves it there, and no entry in the log", () => {
+    const { town, one, guest, session } = alone();
+    guest.send({ type: "peek", frameId: 2 });
+    guest.send(request(3, session, 1, enqueue("42")));
+    guest.send(request(4, session, 2, enqueue("43")));
+    town.until(() => answerTo(guest, 4) !== undefined && answerTo(guest, 2) !== undefined);
+    expect(answerTo(guest, 2)).toMatchObject({ type: "peekAnswer", peeked: { appliedIndex: session } });
+    const { lastIndex } = one.node.status() ?? {};
+    for (const frameId of [5, 6]) {
+      guest.send({ type: "peek", frameId });
+      town.until(() => answerTo(guest, frameId) !== undefined);
+      const payload = new TextEncoder().encode("42");
+      const peeked = { job: { id: 1, encoding: 1, payload }, ready: 2, appliedIndex: session + 2 };
+      expect(answerTo(guest, frameId)).toEqual({ type: "peekAnswer", frameId, peeked });
+    }
+    expect(one.node.status()?.lastIndex).toBe(lastIndex!);
+    guest.send(request(7, session, 3, DEQUEUE));
+    guest.send(request(8, session, 4, DEQUEUE));
+    town.until(() => answerTo(guest, 8) !== undefined);
+    guest.send({ type: "peek", frameId: 9 });
+    town.until(() => answerTo(guest, 9) !== undefined);
+    expect(answerTo(guest, 9)).toMatchObject({ peeked: { job: null, ready: 0, appliedIndex: session + 4 } });
+  });
+
+  test("the log names the client of an entry also when its session is closed", () => {
+    const { town, guest, session } = alone();
+    guest.send(request(2, session, 1, enqueue("2")));
+    town.until(() => answerTo(guest, 2) !== undefined);
+    guest.send({ type: "close", frameId: 3, group: 0, session });
+    town.until(() => answerTo(guest, 3) !== undefined);
+    guest.send({ type: "log", frameId: 4, from: 1, to: 0, local: false });
+    town.until(() => answerTo(guest, 4) !== undefined);
+    const page = answerTo(guest, 4);
+    const entries = page?.type === "logAnswer" ? page.page.entries : [];
+    expect(entries.slice(-2).map(({ kind, client }) => [kind, client])).toEqual([
+      ["command", "c1"],
+      ["close", "c1"],
+    ]);
+  });
+
   test("what was acknowledged is there after a power cut", () => {
     const { town, guest, session } = alone();
     guest.send(request(2, session, 1, enqueue("42")));
@@ -152,6 +219,56 @@ describe("three nodes", () => {
     });
   });
 
+  test("reads that come together cost one round of heartbeats, and followers name the leader", () => {
+    const { town, leader, others } = three();
+    const raft = () => leader.node.inspect()!.raft;
+    const guest = town.visit(portOf(leader));
+    town.until(() => raft().commitIndex >= (raft().leadership?.noopIndex ?? Infinity));
+    const { readContext } = raft().leadership!;
+    const { lastIndex } = raft();
+    for (let frameId = 1; frameId <= 200; frameId++) guest.send({ type: "peek", frameId });
+    town.until(() => answerTo(guest, 200) !== undefined);
+    expect(guest.received.filter(({ type }) => type === "peekAnswer")).toHaveLength(200);
+    expect(raft().leadership!.readContext - readContext).toBeLessThan(10);
+    expect(raft().lastIndex).toBe(lastIndex);
+    const elsewhere = town.visit(portOf(others[0]!));
+    elsewhere.send({ type: "peek", frameId: 1 });
+    town.until(() => answerTo(elsewhere, 1) !== undefined);
+    expect(answerTo(elsewhere, 1)).toMatchObject({ failure: { code: "NOT_LEADER" } });
+  });
+
+  test("a leader without its majority confirms no peek, and says so", () => {
+    const { town, leader } = three();
+    const guest = town.visit(portOf(leader));
+    guest.send({ type: "peek", frameId: 1 });
+    town.until(() => answerTo(guest, 1) !== undefined);
+    const inside = new Set([leader.node.id as string, "guest"]);
+    town.network.cut((from, to) => inside.has(from) !== inside.has(to), false);
+    guest.send({ type: "peek", frameId: 2 });
+    town.until(() => answerTo(guest, 2) !== undefined);
+    expect(answerTo(guest, 2)).toMatchObject({ type: "failure", failure: { applied: "no" } });
+  });
+
+  test("only a leader that a majority confirms says that a session is over which it does not know (seed 6004973)", () => {
+    const { town, leader } = three();
+    town.pass(500);
+    const guest = town.visit(portOf(leader));
+    const applied = leader.node.inspect()?.queue.appliedIndex ?? 0;
+    const unknown = (frameId: number): Message | undefined => {
+      guest.send(request(frameId, applied + 1_000, 1, DEQUEUE));
+      town.until(() => answerTo(guest, frameId) !== undefined);
+      return answerTo(guest, frameId);
+    };
+    const before = leader.node.status()?.lastIndex;
+    expect(unknown(1)).toMatchObject({ type: "failure", failure: { code: "SESSION_EXPIRED", applied: "no" } });
+    expect(leader.node.status()?.lastIndex).toBe(before);
+    // The next leader may have opened it meanwhile.
+    const inside = new Set([leader.node.id as string, "guest"]);
+    town.network.cut((from, to) => inside.has(from) !== inside.has(to), false);
+    expect(unknown(2)).toMatchObject({ type: "failure", failure: { applied: "no" } });
+    expect(unknown(2)).not.toMatchObject({ failure: { code: "SESSION_EXPIRED" } });
+  });
+
   test("a graceful stop hands over first, and another leads at once", () => {
     const { town, nodes, leader, others } = three();
     town.pass(500);
@@ -162,6 +279,17 @@ describe("three nodes", () => {
     town.until(() => leader.stopped() !== undefined);
     expect(leader.stopped()).toBeNull();
     expect(nodes.length).toBe(3);
+  });
+
+  test("after a long silence of the network, members are dialed anew: a system that sends lost bytes again waits longer each time", () => {
+    const { town, nodes } = three();
+    town.pass(500);
+    const heal = town.network.cut(() => true, true);
+    town.pass(7_000);
+    heal();
+    const since = town.clock.now();
+    town.until(() => leaderOf(nodes) !== undefined && nodes.every(({ node }) => node.inspect()?.raft.leader !== null));
+    expect(town.clock.now() - since).toBeLessThan(2_000);
   });
 
   test("a leader without its majority steps down, and then nobody is promised anything", () => {
@@ -258,6 +386,24 @@ describe("three nodes", () => {
     expect(new Set(members.map(({ node }) => node.clusterId())).size).toBe(1);
   });
 
+  test("a member that tells its new address asks nobody of another cluster to let it in, and does not stop for it", () => {
+    const town = createTown(7);
+    const ports = [3000, 3001, 3002];
+    const nodes = ports.map((port) => town.start(port, ports, 3));
+    town.until(() => nodes.every(({ node }) => (node.status()?.commitIndex ?? 0) > 1));
+    town.pass(2_000);
+    for (const port of ports) town.end(port, port === 3000 ? "kill" : "wipe");
+    // Another cluster has taken the places of its neighbours.
+    const other = town.start(3001, [3001, 3002], 2, { id: "other" as NodeId });
+    town.start(3002, [3001, 3002], 2, { id: "another" as NodeId });
+    town.pass(2_000);
+    const moved = town.start(3000, [], null, { advertise: "127.0.0.1:3005", port: 3005 });
+    town.pass(5_000);
+    expect(moved.logged.some(({ event }) => event === "moved")).toBe(true);
+    expect(other.node.status()?.members.length).toBe(2);
+    expect(moved.stopped()).toBeUndefined();
+  });
+
   test("founders that do not agree on their number all refuse and say why", () => {
     const town = createTown(6);
     const first = town.start(3000, [3000, 3001], 2);
@@ -287,13 +433,44 @@ describe("three nodes", () => {
     expect(back.node.status()?.state).not.toBe("learner");
   });
 
+  test("a leader that is cut off tells nobody that it was removed: the next leader may have let it in", () => {
+    const { town, leader } = three();
+    town.pass(500);
+    const guest = town.visit(portOf(leader));
+    const inside = new Set([leader.node.id as string, "guest"]);
+    town.network.cut((from, to) => inside.has(from) !== inside.has(to), false);
+    const member = { id: "n3009", incarnation: "00000000000000aa", address: "127.0.0.1:3009" } as never;
+    guest.send({ type: "join", frameId: 9, member, comesBack: true });
+    town.until(() => answerTo(guest, 9) !== undefined);
+    expect(answerTo(guest, 9)).toMatchObject({ type: "failure", failure: { code: "NO_LEADER" } });
+  });
+
+  test("a removal that is asked for again is done; who never was a member is unknown", () => {
+    const { town, leader, others } = three();
+    town.pass(500);
+    const [gone] = others as [Settled];
+    const guest = town.visit(portOf(leader));
+    const remove = (frameId: number, ...ids: string[]): Message | undefined => {
+      guest.send({ type: "remove", frameId, ids: ids as NodeId[] });
+      town.until(() => answerTo(guest, frameId) !== undefined);
+      return answerTo(guest, frameId);
+    };
+    expect(remove(1, gone.node.id)).toMatchObject({ type: "done" });
+    town.pass(500);
+    const before = leader.node.status()?.lastIndex;
+    expect(remove(2, gone.node.id)).toMatchObject({ type: "done" });
+    expect(leader.node.status()?.lastIndex).toBe(before);
+    const unknown = { type: "failure", failure: { code: "UNKNOWN_NODE", message: "n9: no member of this cluster" } };
+    expect(remove(3, gone.node.id, "n9")).toMatchObject(unknown);
+  });
+
   test("who asks to join under the id of a living node is refused", () => {
     const { town, others } = three();
     const [taken] = others as [Settled];
     town.pass(500);
     const member = { id: taken.node.id, incarnation: "00000000000000aa", address: "127.0.0.1:3009" } as never;
     const leader = town.visit(Number((taken.node.status()?.leader ?? "n0").slice(1)));
-    leader.send({ type: "join", frameId: 9, member });
+    leader.send({ type: "join", frameId: 9, member, comesBack: false });
     town.until(() => answerTo(leader, 9) !== undefined);
     expect(answerTo(leader, 9)).toMatchObject({
       type: "failure",

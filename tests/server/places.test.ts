@@ -10,6 +10,7 @@ const LIMITS: PlaceLimits = {
   maxStrangers: 3,
   maxClients: 4,
   maxClientsPerAddress: 2,
+  maxAdmins: 3,
   maxPeers: 4,
   maxPeersPerMember: 2,
 };
@@ -26,6 +27,10 @@ function crowd(limits: PlaceLimits = LIMITS) {
     client: (name: string) => {
       enter(name);
       return places.becomeClient(name)?.message ?? null;
+    },
+    admin: (name: string) => {
+      enter(name);
+      return places.becomeAdmin(name)?.connection ?? null;
     },
     peer: (name: string, id: string, isKnown: (id: MemberId) => boolean = nobody) => {
       enter(name);
@@ -83,6 +88,29 @@ describe("clients", () => {
     const { client, peer } = crowd();
     for (let at = 0; at < 100; at++) client(`${"abcdefgh"[at % 8]}${at}`);
     for (const id of ["n1", "n2", "n3", "n4"]) expect(peer(`a-${id}`, id)).toBeNull();
+  });
+});
+
+describe("administrators", () => {
+  test("have places of their own, which no flood of clients takes", () => {
+    const { admin, client } = crowd();
+    for (let at = 0; at < 100; at++) client(`${"abcdefgh"[at % 8]}${at}`);
+    expect(["a1", "a2", "b1"].map(admin)).toEqual([null, null, null]);
+  });
+
+  test("always get in: beyond the limit the oldest goes, of the address that has the most", () => {
+    const { admin, places } = crowd();
+    for (const name of ["b1", "a1", "a2"]) admin(name);
+    expect(admin("c1")).toBe("a1");
+    expect(admin("c2")).toBe("b1");
+    places.leave("c2");
+    expect(admin("d1")).toBeNull();
+  });
+
+  test("take no places of clients", () => {
+    const { admin, client } = crowd();
+    for (let at = 0; at < 100; at++) admin(`a${at}`);
+    expect(["a1", "a2", "b1", "b2"].map((name) => client(`${name}-`))).toEqual([null, null, null, null]);
   });
 });
 
@@ -189,7 +217,9 @@ describe("with few files", () => {
     for (const files of [0, 64, 128, 256, 1_024, 4_096, 20_000, 1_048_576, Number.MAX_SAFE_INTEGER]) {
       const { places, maxSockets } = placesWithin(files);
       expect(Math.min(...Object.values(places))).toBeGreaterThan(0);
-      expect(maxSockets).toBeGreaterThanOrEqual(places.maxClients + places.maxStrangers + places.maxPeers);
+      expect(maxSockets).toBeGreaterThanOrEqual(
+        places.maxClients + places.maxStrangers + places.maxPeers + places.maxAdmins,
+      );
       if (files >= 256) expect(maxSockets).toBeLessThanOrEqual(files - SERVER.otherFiles);
       expect(places.maxClientsPerAddress).toBeLessThanOrEqual(places.maxClients);
     }

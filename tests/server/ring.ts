@@ -7,7 +7,7 @@ import type { Reply } from "../../src/queue/types.ts";
 import { isVoter } from "../../src/raft/configuration.ts";
 import type { MemberId, NodeId } from "../../src/raft/types.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { digestOf } from "../sim/oracles.ts";
+import { checksumOf } from "../sim/oracles.ts";
 import type { Message } from "../../src/wire/connection.ts";
 import { createTown, type Guest, type Settled } from "./town.ts";
 
@@ -188,7 +188,17 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
       for (const reply of session(commands)) expect(reply.type).toBe("enqueued");
       acknowledged.push(...texts);
     },
-    quiet: () => town.pass(QUIET_MS),
+    quiet: () => {
+      const written = (): string =>
+        [...members]
+          .map((port) => at(port).node.inspect()?.raft)
+          .map((raft) => `${raft?.lastIndex} ${raft?.snapshot?.index}`)
+          .join();
+      for (let before = ""; before !== written();) {
+        before = written();
+        town.pass(QUIET_MS);
+      }
+    },
     until,
     untilWhole: () =>
       until("all are voters that have everything", () => {
@@ -207,7 +217,7 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
         });
       }),
     expectEqualStates: () => {
-      const digests = [...members].map((port) => digestOf(at(port).node.inspect()!.queue));
+      const digests = [...members].map((port) => checksumOf(at(port).node.inspect()!.queue));
       expect(new Set(digests).size).toBe(1);
     },
     askStatus: (port) => {

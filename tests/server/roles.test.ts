@@ -20,19 +20,20 @@ const MESSAGES: { readonly [Type in ClientMessage["type"]]: Extract<ClientMessag
   status: { type: "status", frameId: 1, linearizable: true },
   log: { type: "log", frameId: 1, from: 1, to: 0, local: false },
   trace: { type: "trace", frameId: 1, index: 1 },
+  peek: { type: "peek", frameId: 1 },
   open: { type: "open", frameId: 1, group: 0, clientId: "c1", nonce: new Uint8Array(16) },
   request: { type: "request", frameId: 1, group: 0, session: 1, number: 1, answeredUpTo: 0, command: ENQUEUE },
   close: { type: "close", frameId: 1, group: 0, session: 1 },
-  join: { type: "join", frameId: 1, member: member(4) },
+  join: { type: "join", frameId: 1, member: member(4), comesBack: false },
   remove: { type: "remove", frameId: 1, ids: [member(4).id] },
   transfer: { type: "transfer", frameId: 1, to: member(4).id },
 };
 
 /** What the page of the protocol promises; written down again here, so that a change of the table is seen. */
 const MAY: Readonly<Record<Role, readonly ClientMessage["type"][]>> = {
-  "read-only": ["ping", "status", "log", "trace"],
-  client: ["ping", "status", "log", "trace", "open", "request", "close"],
-  admin: ["ping", "status", "log", "trace", "open", "request", "close", "join", "remove", "transfer"],
+  "read-only": ["ping", "status", "log", "trace", "peek"],
+  client: ["ping", "status", "log", "trace", "peek", "open", "request", "close"],
+  admin: ["ping", "status", "log", "trace", "peek", "open", "request", "close", "join", "remove", "transfer"],
   // With the certificate of a node: members speak in frames of their own.
   peer: ["ping", "join"],
 };

@@ -27,7 +27,7 @@ function createBench(free: number) {
     {
       disk: { freeBytes },
       clock,
-      storage: { lacksSpace: () => state.lacksSpace, dropSetAside: () => {} },
+      storage: { lacksSpace: () => state.lacksSpace, giveRoom: () => {} },
       log: ({ text }) => told.push(text),
       input: (input) => {
         if (input.type === "diskLow") told.push(input.low);

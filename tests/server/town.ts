@@ -132,6 +132,7 @@ export function createTown(
       keepLogBytes: 64 * 1024,
       maxAppendBytes: RAFT.maxAppendBytes,
       maxInflightMessages: RAFT.maxInflightMessages,
+      maxUncommittedBytes: RAFT.maxUncommittedBytes,
       queueLimits,
       places,
       maxHeldBytes,
@@ -157,7 +158,10 @@ export function createTown(
     if (how === "wipe") disks.delete(name);
   }
 
-  function visit(port: number, as: Pick<Hello, "role" | "node" | "clusterId"> = ADMIN): Guest {
+  function visit(
+    port: number,
+    as: Pick<Hello, "role" | "node" | "clusterId"> & Partial<Pick<Hello, "features">> = ADMIN,
+  ): Guest {
     const received: Message[] = [];
     const closed: (Failure | null)[] = [];
     let connection: Connection | null = null;

@@ -17,9 +17,15 @@ const shown = (backup: Backup): string[] =>
 
 const expectSame = (disk: Backup, other: Backup): void => expect(shown(disk)).toEqual(shown(other));
 
-/** What a power cut leaves for sure: not the segment that was just being made ahead. */
-const durableOf = (disk: SimDisk): Backup =>
-  new Map([...dataOf(disk.backup())].filter(([path, bytes]) => bytes === null || isDurable(disk, path, bytes)));
+/** What a power cut leaves for sure: not the segment that was just being made ahead, nor a snapshot that was just begun. */
+function durableOf(disk: SimDisk): Backup {
+  const all = [...dataOf(disk.backup())];
+  const files = all.filter(([path, bytes]) => bytes !== null && isDurable(disk, path, bytes));
+  const directories = all.filter(
+    ([path, bytes]) => bytes === null && files.some(([file]) => file.startsWith(`${path}/`)),
+  );
+  return new Map([...directories, ...files]);
+}
 
 function isDurable(disk: SimDisk, path: string, bytes: Uint8Array): boolean {
   const kept = disk.durable(path);
@@ -147,6 +153,58 @@ describe("on the way back", () => {
     expect(back.stopped()?.code).toBe("CORRUPT");
   });
 
+  test("who was removed while it was down does not come back by damage, though its command names the others", () => {
+    const ring = createRing(3, 35);
+    if (ring.leader() === C) ring.lead(A);
+    ring.until("another one leads", () => ring.leader() !== C);
+    ring.end(C, "kill");
+    ring.remove(C);
+    damage(ring.town.diskOf(C));
+    const back = ring.start(C);
+    ring.until("it ends", () => back.stopped() !== undefined);
+    expect([back.stopped()?.code, back.stopped()?.exitCode]).toEqual(["REMOVED", 6]);
+    expect(back.stopped()?.message).toContain("n3002 is no member of this cluster any more");
+    const told = [A, B].flatMap((port) => ring.at(port).logged.filter(({ event }) => event === "refused"));
+    expect(told.map(({ text }) => text).join()).toContain("n3002 is no member of this cluster any more");
+    expect(ring.asides(C)).toEqual([]);
+    ring.untilWhole();
+    // With an empty directory it is a newcomer like any other.
+    ring.end(C, "wipe");
+    ring.start(C);
+    const voters = () =>
+      ring
+        .at(A)
+        .node.inspect()
+        ?.raft.configuration.voters.map(({ id }) => String(id));
+    ring.until("it is let in", () => voters()?.includes("n3002") === true);
+    ring.expectAllThere();
+  });
+
+  test("nor does it when only the notes beside its data know the cluster", () => {
+    const ring = createRing(3, 36);
+    if (ring.leader() === C) ring.lead(A);
+    ring.until("another one leads", () => ring.leader() !== C);
+    ring.end(C, "kill");
+    ring.remove(C);
+    ring.town.diskOf(C).flipBit("meta", 40, 0);
+    ring.town.diskOf(C).flipBit("meta", 4096 + 40, 0);
+    const back = ring.start(C);
+    ring.until("it ends", () => back.stopped() !== undefined);
+    expect(back.stopped()?.code).toBe("REMOVED");
+  });
+
+  test("nor by a new address", () => {
+    const ring = createRing(3, 37);
+    if (ring.leader() === C) ring.lead(A);
+    ring.until("another one leads", () => ring.leader() !== C);
+    ring.end(C, "kill");
+    ring.remove(C);
+    const moved = ring.town.start(C, ring.ports, 3, { advertise: "127.0.0.1:3009", port: 3009 });
+    ring.until("it ends", () => moved.stopped() !== undefined);
+    expect(moved.stopped()?.code).toBe("REMOVED");
+    expect(ring.at(A).node.inspect()?.raft.configuration.voters).toHaveLength(2);
+  });
+
   test("swapped directories are refused on both nodes, and swapped back they are whole", () => {
     const ring = createRing(3, 28);
     for (const port of [B, C]) ring.end(port, "kill");
@@ -199,6 +257,22 @@ describe("damaged data that were set aside", () => {
     ring.expectEqualStates();
     ring.expectAllThere();
   });
+});
+
+test("damaged data on a disk that only earlier ones have filled: those go, and the node comes back", () => {
+  const ring = createRing(3, 38);
+  for (const left of [Infinity, 0]) {
+    ring.end(B, "kill");
+    damage(ring.town.diskOf(B));
+    ring.town.leave(B, left);
+    ring.start(B);
+    ring.untilWhole();
+    // On a disk that is still low, the new ones go soon too.
+    if (left > 0) expect(ring.asides(B)).toEqual(["damaged-1"]);
+  }
+  ring.town.leave(B, Infinity);
+  ring.expectEqualStates();
+  ring.expectAllThere();
 });
 
 test("damaged data on a disk without any room: it stops with DISK_FULL, changes nothing, and comes back when there is some", () => {
@@ -291,6 +365,34 @@ describe("found while running", () => {
     ring.until("it ends", () => ring.at(victim).stopped() !== undefined);
     expect(ring.at(victim).stopped()?.code).toBe("CORRUPT");
   });
+});
+
+test("who was told that its disk forgot what it had acknowledged never votes with it, also if it is killed at that moment", () => {
+  const ring = createRing(3, 33);
+  const leader = ring.leader();
+  const [victim, third] = ring.ports.filter((port) => port !== leader) as [number, number];
+  ring.end(victim, "kill");
+  const old = ring.town.diskOf(victim).backup();
+  ring.start(victim);
+  ring.untilWhole();
+  // From here on only the leader and the victim have what is acknowledged.
+  ring.town.hang(third);
+  ring.enqueue(2);
+  ring.quiet();
+  ring.end(victim, "kill");
+  ring.town.diskOf(victim).restore(old);
+  const told = ring.start(victim);
+  while (told.node.inspect() === null) ring.town.step();
+  while (told.node.inspect() !== null) ring.town.step();
+  // The life that was told is over, and the note for the next one is not written yet.
+  for (const port of ring.ports) ring.end(port, port === third ? "powerCut" : "kill");
+  ring.start(third);
+  ring.start(victim);
+  ring.town.pass(3_000);
+  expect(ring.ports.filter((port) => port !== leader && ring.roleOf(port) === "leader")).toEqual([]);
+  ring.start(leader);
+  ring.untilWhole();
+  ring.expectAllThere();
 });
 
 describe("what stands still", () => {

@@ -1,7 +1,7 @@
 // Which disks may still be struck, so that everything acknowledged stays survivable? At most a minority of every configuration that
 // may be in force has lost or damaged its disk, counting those that are not yet swapped in again.
 import type { Configuration, MemberId } from "../../src/raft/types.ts";
-import { holdsQuorum } from "./members.ts";
+import { holdsQuorum, withVotingLearners } from "./members.ts";
 
 /** whole: every configuration that may be in force has a quorum of sound disks. broken: none has. */
 export type Standing = "whole" | "doubtful" | "broken";
@@ -23,7 +23,9 @@ export function createAtlas(configurations: () => readonly Configuration[]): Atl
     lost,
     mayLose: (member, suspects = []) => {
       const all = configurations();
-      return all.length > 0 && served(all, [member, ...suspects]);
+      // A learner may be made a voter in the very moment in which it is lost, or while nobody knows that its state is wrong.
+      const next = all.flatMap(withVotingLearners);
+      return all.length > 0 && served([...all, ...next], [member, ...suspects]);
     },
     lose: (member) => void lost.add(member),
     standing: () => {

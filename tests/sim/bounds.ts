@@ -6,11 +6,18 @@ import type { Raft } from "../../src/raft/raft.ts";
 import type { SharedSettings } from "./plan.ts";
 import type { SimDisk } from "./disk.ts";
 
+/** What a machine has been through. */
+export interface Wear {
+  readonly starts: number;
+  /** An operation of its disk failed, and the process lives on since its state was found to be wrong as well. */
+  readonly mayHaveFailed: boolean;
+}
+
 export interface Bounds {
   /** Cheap enough to be asked often; looks once in a while. */
   observe(who: string, inside: { readonly raft: Raft; readonly queue: Queue }): void;
-  /** Nothing has been asked of the node for a while. */
-  observeAtRest(who: string, raft: Raft, disk: SimDisk, starts: number): void;
+  /** Nothing has been asked of the node for a while: what is too much all the same. */
+  tooMuchAtRest(who: string, raft: Raft, disk: SimDisk, wear: Wear): readonly string[];
   /** The most that ever waited in one connection. */
   observeConnections(mostWaitingBytes: number): void;
 }
@@ -30,29 +37,29 @@ const LAST_ENTRY_BYTES = 64 * 1024;
 /** The checkpoint that is being reported, and the one on its way. */
 const CHECKPOINTS = 2;
 /**
- * Segments besides those that hold live entries: the one being written, the one ahead of it, and the floor's own. Every start
- * begins one more, and leaves the rest of the last one empty.
+ * Segments besides those that hold live entries: the one being written, the one ahead of it, the floor's own, and those whose files
+ * are used again. Every start begins one more, and leaves the rest of the last one empty.
  */
-const SPARE_SEGMENTS = 3;
+const SPARE_SEGMENTS = 3 + STORAGE.maxReusedSegments;
 
 export function createBounds(settings: SharedSettings, fail: (what: string) => void): Bounds {
-  const { queueLimits, maxInflightMessages, maxAppendBytes } = settings;
+  const { queueLimits, maxInflightMessages, maxAppendBytes, maxUncommittedBytes } = settings;
   const largestMessage = maxAppendBytes + LARGEST_RECORD_BYTES;
   let calls = 0;
 
   function atMost(who: string, what: string, found: number, limit: number): void {
-    if (found > limit) fail(`${who}: ${what}: ${found}, and ${limit} is the limit`);
+    if (found > limit) fail(excess(who, what, found, limit));
   }
 
-  function observeRaft(who: string, { progress, leadership, waiting, snapshotsToPersist }: Raft): void {
+  function observeRaft(who: string, raft: Raft): void {
+    const { progress, waiting, snapshotsToPersist } = raft;
     for (const { id, inflightLast, inflightBytes, inflightTotalBytes } of progress.values()) {
       atMost(who, `messages on their way to ${id}`, inflightLast.length, maxInflightMessages);
       atMost(who, `bytes on their way to ${id}`, inflightTotalBytes, RAFT.maxInflightBytes + largestMessage);
       const sum = inflightBytes.reduce((bytes, one) => bytes + one, 0);
       if (sum !== inflightTotalBytes) fail(`${who}: ${sum} bytes are on their way to ${id}, not ${inflightTotalBytes}`);
     }
-    const uncommitted = leadership?.uncommittedBytes ?? 0;
-    atMost(who, "uncommitted bytes", uncommitted, RAFT.maxUncommittedBytes + LARGEST_RECORD_BYTES);
+    atMost(who, "uncommitted bytes", ownUncommittedBytes(raft), maxUncommittedBytes + LARGEST_RECORD_BYTES);
     const members = progress.size + 1;
     const mostWaiting = Math.max(members, 10) * (maxInflightMessages + WAITING_PER_MEMBER);
     atMost(who, "messages that wait for the disk", waiting.length, mostWaiting);
@@ -79,26 +86,45 @@ export function createBounds(settings: SharedSettings, fail: (what: string) => v
       observeRaft(who, raft);
       observeSessions(who, queue);
     },
-    observeAtRest: (who, raft, disk, starts) => {
+    tooMuchAtRest: (who, raft, disk, { starts, mayHaveFailed }) => {
+      const found: string[] = [];
+      const atMost = (what: string, bytes: number, limit: number): void => {
+        if (bytes > limit) found.push(excess(who, what, bytes, limit));
+      };
       const bytesUnder = (folder: string): number =>
         disk
           .files()
           .filter((path) => path.startsWith(folder))
           .reduce((sum, path) => sum + (disk.cached(path)?.length ?? 0), 0);
-      atMost(who, "open files", disk.openFiles(), OPEN_FILES);
+      // After a failure nothing is waited for, so nothing can be closed.
+      atMost("open files", disk.openFiles(), mayHaveFailed ? 2 * OPEN_FILES : OPEN_FILES);
       const limit = PATIENCE * Math.max(settings.compactMinBytes, settings.compactFactor * bytesUnder("g0/snapshot"));
       const inMemory = raft.log.entries.reduce((sum, { record }) => sum + record.length, 0);
       // Nothing is dropped before a majority has reported the digest of a checkpoint behind it.
       const largest = raft.log.entries.reduce((most, { record }) => Math.max(most, record.length), 0);
       const unreported = CHECKPOINTS * queueLimits.checkpointEntries * largest;
       const kept = settings.keepLogBytes + limit + unreported + LAST_ENTRY_BYTES;
-      atMost(who, "bytes of the log in memory", inMemory, kept);
+      atMost("bytes of the log in memory", inMemory, kept);
       // Each entry may have a frame of its own.
       const frames = inMemory + raft.log.entries.length * 2 * STORAGE.blockBytes;
       const onDisk = frames + limit + (SPARE_SEGMENTS + starts) * settings.segmentBytes;
-      atMost(who, "bytes of the log on disk", bytesUnder("g0/log"), onDisk);
+      atMost("bytes of the log on disk", bytesUnder("g0/log"), onDisk);
+      return found;
     },
     observeConnections: (mostWaitingBytes) =>
       atMost("network", "bytes that wait in a connection", mostWaitingBytes, WIRE.maxPeerSendBytes + largestMessage),
   };
+}
+
+/** Without what a leader found in its log: it may not know yet how much of that is committed. */
+function ownUncommittedBytes({ leadership, commitIndex, lastIndex, entryAt }: Raft): number {
+  if (leadership === null) return 0;
+  let bytes = 0;
+  for (let index = Math.max(commitIndex + 1, leadership.noopIndex); index <= lastIndex; index++)
+    bytes += entryAt(index)?.record.length ?? 0;
+  return bytes;
+}
+
+function excess(who: string, what: string, found: number, limit: number): string {
+  return `${who}: ${what}: ${found}, and ${limit} is the limit`;
 }

@@ -57,3 +57,31 @@ test("a last frame that no closing frame follows is left alone: damage there loo
     expect(damage?.verdict).not.toBe("unnoticed");
   }
 });
+
+test("the second slot of meta is not spared because the first one is damaged already", async () => {
+  let struck = 0;
+  for (let seed = 1; seed <= 40; seed++) {
+    const bench = await filled(1);
+    bench.disk.flipBit("meta", 20, 1);
+    const damage = damageSomewhere({ id: N1, disk: bench.disk, segmentBytes: SMALL_SEGMENT }, seededRandom(seed));
+    if (damage === null || !/meta: (zeros at|bits flipped in bytes) [4-8]\d{3}\b/.test(damage.what)) continue;
+    struck++;
+    expect(damage.verdict).toBe("refused");
+  }
+  expect(struck).toBeGreaterThan(0);
+});
+
+test("a directory without meta and entries is that of somebody new, and one with entries is refused", async () => {
+  const verdicts = new Set<string>();
+  for (let seed = 1; seed <= 200; seed++) {
+    const bench = createSimBench(seed);
+    const storage = await opened(bench);
+    if (seed % 2 === 0) await persist(bench, storage, { hardState: hardState(2), entries: entries(1, 3, 1, 100) });
+    await close(bench, storage);
+    bench.kill();
+    const damage = damageSomewhere({ id: N1, disk: bench.disk, segmentBytes: SMALL_SEGMENT }, seededRandom(seed));
+    if (damage?.what !== "meta: deleted") continue;
+    verdicts.add(`${seed % 2 === 0 ? "entries" : "empty"}: ${damage.verdict}`);
+  }
+  expect([...verdicts].toSorted()).toEqual(["empty: fresh", "entries: refused"]);
+});

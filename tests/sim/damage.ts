@@ -13,8 +13,11 @@ import { openCopy } from "./durable.ts";
 
 export interface Damage {
   readonly what: string;
-  /** harmless: the node starts with all it knew. refused: it names the damage instead. unnoticed: neither, which breaks a promise. */
-  readonly verdict: "harmless" | "refused" | "unnoticed";
+  /**
+   * harmless: the node starts with all it knew. refused: it names the damage instead. fresh: its log was still empty, and it starts
+   * as somebody new, like one whose disk was wiped. unnoticed: none of these, which breaks a promise.
+   */
+  readonly verdict: "harmless" | "refused" | "fresh" | "unnoticed";
 }
 
 export interface Patient {
@@ -39,11 +42,17 @@ export function damageSomewhere(patient: Patient, random: Random): Damage | null
     const allowed = path === META_PATH ? [before, ...knownByOneSlot(patient)] : [before];
     blow.strike(disk);
     const after = knownBy(patient, disk.cached);
-    const harmless = allowed.includes(after);
-    const verdict = harmless ? "harmless" : after.startsWith(REFUSED) ? "refused" : "unnoticed";
-    return { what: `${path}: ${blow.what}`, verdict };
+    return { what: `${path}: ${blow.what}`, verdict: verdictOn(after, allowed, patient) };
   }
   return null;
+}
+
+function verdictOn(after: string, allowed: readonly string[], patient: Patient): Damage["verdict"] {
+  if (after.startsWith(REFUSED)) return "refused";
+  if (allowed.includes(after)) return "harmless";
+  // Without entries there is nothing that only this directory could hold: a founder has its first entry before it serves.
+  const isBare = allowed.some((known) => known.includes(EMPTY_LOG));
+  return isBare && after === knownBy(patient, () => null) ? "fresh" : "unnoticed";
 }
 
 /** Log, snapshot and meta in equal shares, whatever the number of their files. */
@@ -105,6 +114,8 @@ function isUnproven(disk: SimDisk, path: string, at: number): boolean {
 }
 
 const REFUSED = "refused: ";
+/** As `knownBy` writes it. */
+const EMPTY_LOG = '"snapshot":null,"log":[]';
 
 /** All that a start would find, in one text. */
 function knownBy({ id, disk, segmentBytes }: Patient, bytesOf: (path: string) => Uint8Array | null): string {

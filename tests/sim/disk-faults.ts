@@ -27,7 +27,10 @@ export function diskFaults(tools: FaultTools): Record<DiskFaultClass, Strike> {
   /** May what this machine knows be taken from it? Beyond what is survivable only in worlds that are made for it. */
   function mayDamage(machine: Machine): boolean {
     if (machine.self === null || machine.retired || world.configurations().length === 0) return false;
-    return plan.beyond || (!mayRemove() && world.mayLoseDisk(machine));
+    if (plan.beyond) return true;
+    // Where the first entry is on one disk only, the others can neither have it nor know that nobody has.
+    const isFounded = world.presentVoters().length > 0;
+    return isFounded && !mayRemove() && world.mayLoseDisk(machine);
   }
 
   return {

@@ -10,13 +10,16 @@ interface Write {
 }
 
 export interface FileImage {
-  /** What reads give. */
+  /** What reads give, to be looked at before anything is written. */
   cached(): Uint8Array;
+  /** Likewise. */
   durable(): Uint8Array;
-  /** The write has begun; `apply` makes it readable. */
-  begin(offset: number, bytes: Uint8Array): { apply(): void };
-  /** What a sync that begins now covers. */
-  beginSync(): { succeed(): void; fail(): void };
+  /** What reads give, to be kept: whatever is written later goes into a copy. */
+  lend(): Uint8Array;
+  /** The write has begun; `apply` makes it readable, `beginSync` then begins a sync that covers nothing else. */
+  begin(offset: number, bytes: Uint8Array): { apply(): void; beginSync(): SyncUnderWay };
+  /** What a sync of the whole file that begins now covers. */
+  beginSync(): SyncUnderWay;
   /** The process died: writes under way reach the page cache whole, in part, or not at all. */
   kill(random: Random): void;
   powerCut(random: Random): void;
@@ -24,23 +27,46 @@ export interface FileImage {
   damage(change: (bytes: Uint8Array) => Uint8Array): void;
 }
 
+export interface SyncUnderWay {
+  succeed(): void;
+  fail(): void;
+}
+
 const SECTOR_BYTES = 512;
 const HEADER_BYTES = 128;
 
-function overlay(image: Uint8Array, offset: number, bytes: Uint8Array): Uint8Array {
-  const end = offset + bytes.length;
-  let target: Uint8Array = image;
-  if (end > image.length) {
-    target = new Uint8Array(end);
-    target.set(image);
-  }
-  target.set(bytes, offset);
-  return target;
+/** Bytes that are copied before the first change when others hold them too: most files are read much more often than written. */
+interface Bytes {
+  readonly all: Uint8Array;
+  readonly isShared: boolean;
 }
 
-export function createFileImage(size: number): FileImage {
-  let platter: Uint8Array = new Uint8Array(size);
-  let cache: Uint8Array = new Uint8Array(size);
+function overlay({ all, isShared }: Bytes, offset: number, bytes: Uint8Array): Bytes {
+  const end = offset + bytes.length;
+  let target: Uint8Array = all;
+  if (isShared || end > all.length) {
+    target = new Uint8Array(Math.max(end, all.length));
+    target.set(all);
+  }
+  target.set(bytes, offset);
+  return { all: target, isShared: false };
+}
+
+/** What is left of an earlier write when a later one is durable: a power cut never brings back what lay under it. */
+function notUnder(earlier: Write, { offset, bytes }: Write): readonly Write[] {
+  const from = Math.max(0, offset - earlier.offset);
+  const to = Math.max(0, offset + bytes.length - earlier.offset);
+  if (from >= earlier.bytes.length || to === 0) return [earlier];
+  const front = { ...earlier, bytes: earlier.bytes.subarray(0, from) };
+  const behind = { ...earlier, offset: earlier.offset + to, bytes: earlier.bytes.subarray(to) };
+  return [front, behind].filter((piece) => piece.bytes.length > 0);
+}
+
+/** A new file of zeros has their number instead of its bytes. */
+export function createFileImage(content: number | Uint8Array): FileImage {
+  const first: Bytes = { all: typeof content === "number" ? new Uint8Array(content) : content, isShared: true };
+  let platter = first;
+  let cache = first;
   let unsynced: Write[] = [];
   const underWay = new Set<Write>();
 
@@ -48,12 +74,12 @@ export function createFileImage(size: number): FileImage {
   const settle = (write: Write, random: Random): void => {
     const fate = random.below(5);
     const { offset, bytes } = write;
-    const old = platter.slice(offset, offset + bytes.length);
-    const grows = offset + bytes.length > platter.length;
+    const old = platter.all.slice(offset, offset + bytes.length);
+    const size = platter.all.length;
+    const grows = offset + bytes.length > size;
     if (fate === 0) {
       // Lost; its file size may have reached the platter before it.
-      if (grows && random.chance(50))
-        platter = overlay(platter, platter.length, new Uint8Array(offset + bytes.length - platter.length));
+      if (grows && random.chance(50)) platter = overlay(platter, size, new Uint8Array(offset + bytes.length - size));
     } else if (fate === 1) {
       platter = overlay(platter, offset, bytes);
     } else if (fate <= 3) {
@@ -71,8 +97,12 @@ export function createFileImage(size: number): FileImage {
   };
 
   return {
-    cached: () => cache,
-    durable: () => platter,
+    cached: () => cache.all,
+    durable: () => platter.all,
+    lend: () => {
+      cache = { ...cache, isShared: true };
+      return cache.all;
+    },
     begin: (offset, bytes) => {
       const write: Write = { offset, bytes: bytes.slice(), stuck: false };
       underWay.add(write);
@@ -82,6 +112,19 @@ export function createFileImage(size: number): FileImage {
           cache = overlay(cache, offset, write.bytes);
           unsynced.push(write);
         },
+        beginSync: () => ({
+          succeed: () => {
+            const at = unsynced.indexOf(write);
+            // A sync of the whole file was quicker.
+            if (at === -1) return;
+            const earlier = unsynced.slice(0, at).flatMap((other) => notUnder(other, write));
+            platter = overlay(platter, offset, write.bytes);
+            unsynced = [...earlier, ...unsynced.slice(at + 1)];
+          },
+          fail: () => {
+            write.stuck = true;
+          },
+        }),
       };
     },
     beginSync: () => {
@@ -111,11 +154,12 @@ export function createFileImage(size: number): FileImage {
       for (const write of [...unsynced, ...underWay]) settle(write, random);
       unsynced = [];
       underWay.clear();
-      cache = platter.slice();
+      platter = { ...platter, isShared: true };
+      cache = platter;
     },
     damage: (change) => {
-      platter = change(platter.slice());
-      cache = change(cache.slice());
+      platter = { all: change(platter.all.slice()), isShared: false };
+      cache = { all: change(cache.all.slice()), isShared: false };
     },
   };
 }

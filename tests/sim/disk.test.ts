@@ -1,14 +1,14 @@
 // Is the simulated disk as bad as a real one may be, and no worse? A test of the tests.
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
-import type { Disk, DiskFile } from "../../src/storage/disk.ts";
-import { createSimDisk, type SimDisk } from "./disk.ts";
+import type { DiskFile } from "../../src/storage/disk.ts";
+import { createSimDisk, type SimDisk, type SimPort } from "./disk.ts";
 import { createScheduler, type Scheduler } from "./scheduler.ts";
 
 interface World {
   readonly scheduler: Scheduler;
   readonly disk: SimDisk;
-  readonly port: Disk;
+  readonly port: SimPort;
   readonly run: () => void;
 }
 
@@ -53,13 +53,13 @@ test("a callback never comes from inside the call", () => {
   expect(called).toBe(true);
 });
 
-test("a synced write in a synced directory outlives every power cut", () => {
+test("a write that is done, in a synced directory, outlives every power cut", () => {
   for (let seed = 0; seed < 50; seed++) {
     const world = createWorld(seed);
     const file = created(world, "f", 4_096);
-    world.port.write(file, 0, OLD, () => world.port.sync(file, () => world.port.syncDirectory(".", ignore)));
+    world.port.write(file, 0, OLD, () => world.port.syncDirectory(".", ignore));
     world.run();
-    world.port.write(file, 0, NEW.subarray(0, 10), ignore);
+    world.port.writeCached(file, 0, NEW.subarray(0, 10), ignore);
     world.run();
     world.disk.powerCut();
     expect(world.disk.restart().read("f")?.subarray(10)).toEqual(OLD.subarray(10));
@@ -71,9 +71,9 @@ test("an unsynced write is kept, lost, cut short or torn by sectors", () => {
   for (let seed = 0; seed < 200; seed++) {
     const world = createWorld(seed);
     const file = created(world, "f", 4_096);
-    world.port.write(file, 0, OLD, () => world.port.sync(file, () => world.port.syncDirectory(".", ignore)));
+    world.port.write(file, 0, OLD, () => world.port.syncDirectory(".", ignore));
     world.run();
-    world.port.write(file, 0, NEW, ignore);
+    world.port.writeCached(file, 0, NEW, ignore);
     world.run();
     expect(world.port.read("f")).toEqual(NEW);
     world.disk.powerCut();
@@ -89,7 +89,7 @@ test("a kill leaves completed writes readable and only a power cut takes them", 
   const world = createWorld(3);
   const file = created(world, "f", 4_096);
   world.port.syncDirectory(".", ignore);
-  world.port.write(file, 0, NEW, ignore);
+  world.port.writeCached(file, 0, NEW, ignore);
   world.run();
   world.disk.kill();
   expect(world.disk.restart().read("f")).toEqual(NEW);
@@ -105,6 +105,7 @@ test("after a kill no callback of the old life comes", () => {
       called++;
     };
     world.port.write(file, 0, NEW, count);
+    world.port.writeCached(file, 0, NEW, count);
     world.port.sync(file, count);
     world.port.create("g", 10, count);
     world.port.syncDirectory(".", count);
@@ -132,22 +133,74 @@ test("names made without a directory sync may vanish, and with one they stay", (
   expect([...fates].sort()).toEqual(["a renamed", "a synced", "renamed", "synced"]);
 });
 
-test("what a failed sync covered is never made durable by a later sync", () => {
+test("what a failed sync covered is readable, and never made durable by a later sync", () => {
   for (let seed = 0; seed < 50; seed++) {
     const world = createWorld(seed);
     const file = created(world, "f", 4_096);
     world.port.syncDirectory(".", ignore);
-    world.port.write(file, 0, NEW, ignore);
     world.run();
     world.disk.fail("sync", 1);
     const errors: (Error | null)[] = [];
-    world.port.sync(file, (error) => errors.push(error));
+    if (seed % 2 === 0) world.port.write(file, 0, NEW, (error) => errors.push(error));
+    else world.port.writeCached(file, 0, NEW, () => world.port.sync(file, (error) => errors.push(error)));
     world.run();
+    expect(world.disk.cached("f")).toEqual(NEW);
     world.port.sync(file, (error) => errors.push(error));
     world.run();
     expect(errors.map((error) => error?.message ?? null)).toEqual(["injected: this sync failed", null]);
     expect(world.disk.durable("f")).toEqual(new Uint8Array(4_096));
   }
+});
+
+test("a write has not begun, is in the page cache only, or is durable: it is done in the last case, and told once", () => {
+  const seen = new Set<string>();
+  for (let seed = 0; seed < 20; seed++) {
+    const world = createWorld(seed);
+    const file = created(world, "f", 4_096);
+    world.port.syncDirectory(".", ignore);
+    world.run();
+    let told = 0;
+    world.port.write(file, 0, NEW, () => told++);
+    do {
+      const isCached = world.disk.cached("f")?.[0] === 2;
+      const isDurable = world.disk.durable("f")?.[0] === 2;
+      seen.add(`${isDurable ? "durable" : isCached ? "cached" : "not begun"}, told ${told}`);
+    } while (world.scheduler.step());
+    expect([world.disk.durable("f")?.[0], told]).toEqual([2, 1]);
+  }
+  expect([...seen].sort()).toEqual(["cached, told 0", "durable, told 1", "not begun, told 0"]);
+});
+
+test("a write makes nothing durable but itself", () => {
+  const world = createWorld(9);
+  const file = created(world, "f", 30);
+  world.port.syncDirectory(".", ignore);
+  world.port.writeCached(file, 0, NEW.subarray(0, 12), ignore);
+  world.run();
+  world.port.write(file, 10, OLD.subarray(0, 10), ignore);
+  world.run();
+  expect([...(world.disk.durable("f") ?? [])].map(String).join("")).toBe("000000000011111111110000000000");
+});
+
+test("a power cut never brings back what lay under a write that is done", () => {
+  const seen = new Set<string>();
+  for (let seed = 0; seed < 200; seed++) {
+    const world = createWorld(seed);
+    const file = created(world, "f", 3);
+    world.port.syncDirectory(".", ignore);
+    world.run();
+    if (seed % 2 === 0) world.port.writeCached(file, 0, OLD.subarray(0, 3), ignore);
+    else {
+      world.disk.fail("sync", 1);
+      world.port.write(file, 0, OLD.subarray(0, 3), ignore);
+    }
+    world.run();
+    world.port.write(file, 1, NEW.subarray(0, 1), ignore);
+    world.run();
+    world.disk.powerCut();
+    seen.add([...(world.disk.cached("f") ?? [])].map(String).join(""));
+  }
+  expect([...seen].sort()).toEqual(["020", "021", "120", "121"]);
 });
 
 test("one seed is one run", () => {
@@ -158,6 +211,7 @@ test("one seed is one run", () => {
     const file = created(world, "f", 8_192);
     for (let at = 0; at < 20; at++) {
       world.port.write(file, at * 300, NEW.subarray(0, 300), note(`write ${at}`));
+      world.port.writeCached(file, at * 300, NEW.subarray(0, 100), note(`write ${at} to the cache`));
       world.port.sync(file, note(`sync ${at}`));
     }
     for (let step = 0; step < 25; step++) world.scheduler.step();
@@ -223,7 +277,7 @@ test("the read that is told to fail throws EIO, and no other", () => {
 test("damage behind the end of what is durable changes what a read gives, and nothing else", () => {
   const world = createWorld(8);
   const file = created(world, "f", 10);
-  world.port.syncDirectory(".", () => world.port.write(file, 0, NEW.subarray(0, 30), ignore));
+  world.port.syncDirectory(".", () => world.port.writeCached(file, 0, NEW.subarray(0, 30), ignore));
   world.run();
   world.disk.kill();
   world.disk.overwrite("f", 20, OLD.subarray(0, 10));
@@ -233,13 +287,13 @@ test("damage behind the end of what is durable changes what a read gives, and no
   expect([...(world.disk.durable("f") ?? [])].map(String).join("")).toBe("0000011111");
 });
 
-test("who waits for the third change of the disk is called as it begins", () => {
+test("who waits for the third change of the disk is called as it begins: the sync of a write is one by itself", () => {
   const world = createWorld(7);
   const file = created(world, "f", 10);
   let called = 0;
   world.disk.whenBegun(3, () => called++);
   world.port.write(file, 0, NEW.subarray(0, 1), ignore);
-  world.port.sync(file, ignore);
+  world.run();
   expect(called).toBe(0);
   world.port.rename("f", "g", ignore);
   expect(called).toBe(1);

@@ -3,7 +3,7 @@
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";
-import { createFileImage, type FileImage } from "./disk-image.ts";
+import { createFileImage, type FileImage, type SyncUnderWay } from "./disk-image.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 export interface DiskWeather {
@@ -14,25 +14,40 @@ export interface DiskWeather {
 }
 
 export type FailingOperation = "write" | "sync" | "create" | "read";
+/** What changes the disk. */
+export type ChangingOperation = "write" | "sync" | "create" | "rename" | "remove" | "makeDirectory" | "syncDirectory";
+/** Which operations are meant. */
+export type Aim = (operation: ChangingOperation, path: string) => boolean;
+
+/**
+ * The port, and its `write` in two halves. The product's types know only the whole; the halves are for tests that need a write which
+ * is in the page cache only, and for mutants that forget, or repeat, a sync.
+ */
+export interface SimPort extends Disk {
+  /** In the page cache when done. */
+  writeCached(file: DiskFile, offset: number, bytes: Uint8Array, done: Done): void;
+  /** fdatasync: what `writeCached` had done with this file before the call is durable when done reports no error. */
+  sync(file: DiskFile, done: Done): void;
+}
 
 export interface SimDisk {
   /** The port for the next life of the process. */
-  restart(): Disk;
+  restart(): SimPort;
   /** The process dies; what it wrote stays readable, synced or not. No callback of this life comes any more. */
   kill(): void;
   /** Everything that was not synced is kept, lost or torn, piece by piece. */
   powerCut(): void;
   /**
    * The `nth` operation of that kind from now on fails (1: the next one), with EIO unless told otherwise. A write that fails may
-   * have written some of its bytes.
+   * have written some of its bytes; one whose sync fails is readable, and no later sync makes it durable.
    */
   fail(operation: FailingOperation, nth: number, code?: string): void;
   /** What has not failed yet will not. */
   forgive(): void;
   /** Only so many bytes more fit on it; Infinity: as many as you like, the state at first. */
   leave(freeBytes: number): void;
-  /** Calls `run` as the `nth` operation from now on that changes the disk begins. */
-  whenBegun(nth: number, run: () => void): void;
+  /** Calls `run` as the `nth` operation from now on that changes the disk, and is aimed at, begins. */
+  whenBegun(nth: number, run: () => void, aim?: Aim): void;
   /** Operations begun from now on do not end before the returned function is called. */
   hang(): () => void;
   /** What a power cut surely leaves of a file; null: nothing. */
@@ -110,7 +125,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
   const open = new Map<DiskFile, FileImage>();
   const failing = new Map<FailingOperation, { left: number; readonly code: string }>();
   let held: (() => void)[] | null = null;
-  let begun: { left: number; readonly run: () => void } | null = null;
+  let begun: { left: number; readonly run: () => void; readonly aim: Aim } | null = null;
   let life = 0;
   let lockedBy = 0;
   let capacity = Infinity;
@@ -137,8 +152,8 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     const failure = fails("read");
     if (failure !== null) throw Object.assign(failure, { message: `${failure.message}: ${path}` });
   };
-  const begin = (): void => {
-    if (begun === null || --begun.left > 0) return;
+  const begin: (...operation: Parameters<Aim>) => void = (operation, path) => {
+    if (begun === null || !begun.aim(operation, path) || --begun.left > 0) return;
     const { run } = begun;
     begun = null;
     run();
@@ -170,7 +185,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     open.clear();
   };
 
-  const port = (thisLife: number): Disk => {
+  const port = (thisLife: number): SimPort => {
     /** Ends an operation from a later event, unless its process died meanwhile. */
     const later = (isSync: boolean, finish: () => void): void => {
       const slow = isSync && latency.chance(weather.slowSyncPercent);
@@ -196,12 +211,39 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     const tooFull = (growth: number, path: string): Error | null =>
       growth > freeBytes() ? problem("ENOSPC", path) : null;
     const changing = (done: Done, obstacle: () => Error | null, made: () => DirectoryChange | null): void => {
-      begin();
       later(false, () => {
         const error = obstacle();
         const next = error === null ? made() : null;
         if (next !== null) change(next);
         done(error);
+      });
+    };
+    const writeCached = (
+      file: DiskFile,
+      offset: number,
+      bytes: Uint8Array,
+      done: (error: Error | null, write: ReturnType<FileImage["begin"]>) => void,
+    ): void => {
+      begin("write", file.path);
+      const target = imageOf(file);
+      const growth = Math.max(0, offset + bytes.length - target.cached().length);
+      const failure = fails("write") ?? tooFull(growth, file.path);
+      // The system takes what it can before it reports the error.
+      const taken = bytes.length - Math.max(0, growth - freeBytes());
+      const write = target.begin(offset, failure === null ? bytes : bytes.subarray(0, fate.below(taken + 1)));
+      later(false, () => {
+        write.apply();
+        done(failure, write);
+      });
+    };
+    const sync = (file: DiskFile, covered: () => SyncUnderWay, done: Done): void => {
+      begin("sync", file.path);
+      const failure = fails("sync");
+      const underWay = covered();
+      later(true, () => {
+        if (failure === null) underWay.succeed();
+        else underWay.fail();
+        done(failure);
       });
     };
 
@@ -212,23 +254,25 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
       },
       read: (path) => {
         readable(path);
-        return image(path)?.cached().slice() ?? null;
+        return image(path)?.lend() ?? null;
       },
       readAt: (path, offset, length) => {
         readable(path);
         const found = image(path);
         if (found === null) throw problem("ENOENT", path);
-        return found.cached().slice(offset, offset + length);
+        return found.lend().subarray(offset, offset + length);
       },
       size: (path) => image(path)?.cached().length ?? null,
-      makeDirectory: (path, done) =>
+      makeDirectory: (path, done) => {
+        begin("makeDirectory", path);
         changing(
           done,
           () => (parentOf(path) === "." || names.get(parentOf(path)) === "directory" ? null : problem("ENOENT", path)),
           () => (names.has(path) ? null : { type: "link", path, entry: "directory" }),
-        ),
+        );
+      },
       create: (path, size, done) => {
-        begin();
+        begin("create", path);
         later(true, () => {
           const parentMissing = parentOf(path) !== "." && names.get(parentOf(path)) !== "directory";
           const error =
@@ -247,35 +291,20 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
           else done(null, opened(path, found));
         });
       },
-      write: (file, offset, bytes, done) => {
-        begin();
-        const target = imageOf(file);
-        const growth = Math.max(0, offset + bytes.length - target.cached().length);
-        const failure = fails("write") ?? tooFull(growth, file.path);
-        // The system takes what it can before it reports the error.
-        const taken = bytes.length - Math.max(0, growth - freeBytes());
-        const write = target.begin(offset, failure === null ? bytes : bytes.subarray(0, fate.below(taken + 1)));
-        later(false, () => {
-          write.apply();
-          done(failure);
-        });
-      },
-      sync: (file, done) => {
-        begin();
-        const failure = fails("sync");
-        const sync = imageOf(file).beginSync();
-        later(true, () => {
-          if (failure === null) sync.succeed();
-          else sync.fail();
-          done(failure);
-        });
-      },
+      // One call of the system, and yet a crash, a failure or a hang may come before, between and after its halves.
+      write: (file, offset, bytes, done) =>
+        writeCached(file, offset, bytes, (error, write) => {
+          if (error === null) sync(file, write.beginSync, done);
+          else done(error);
+        }),
+      writeCached: (file, offset, bytes, done) => writeCached(file, offset, bytes, (error) => done(error)),
+      sync: (file, done) => sync(file, imageOf(file).beginSync, done),
       close: (file) => {
         imageOf(file);
         open.delete(file);
       },
       syncDirectory: (path, done) => {
-        begin();
+        begin("syncDirectory", path);
         const failure = fails("sync");
         const covered = new Set(unsyncedChanges.filter((made) => parentOfChange(made) === path));
         later(true, () => {
@@ -286,24 +315,30 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
           done(failure);
         });
       },
-      rename: (from, to, done) =>
+      rename: (from, to, done) => {
+        begin("rename", to);
         changing(
           done,
           () => (names.has(from) ? null : problem("ENOENT", from)),
           () => ({ type: "rename", from, to }),
-        ),
-      remove: (path, done) =>
+        );
+      },
+      remove: (path, done) => {
+        begin("remove", path);
         changing(
           done,
           () => (image(path) === null ? problem("ENOENT", path) : null),
           () => ({ type: "unlink", path }),
-        ),
-      removeDirectory: (path, done) =>
+        );
+      },
+      removeDirectory: (path, done) => {
+        begin("remove", path);
         changing(
           done,
           () => ([...names.keys()].some((other) => parentOf(other) === path) ? problem("ENOTEMPTY", path) : null),
           () => ({ type: "unlink", path }),
-        ),
+        );
+      },
       freeBytes: (done) => later(false, () => done(freeBytes())),
       lock: () => {
         if (lockedBy !== 0) throw new RaftqError("LOCKED", `the simulated directory is in use by process ${lockedBy}`);
@@ -339,8 +374,8 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     leave: (freeBytesNow) => {
       capacity = used() + freeBytesNow;
     },
-    whenBegun: (nth, run) => {
-      begun = { left: nth, run };
+    whenBegun: (nth, run, aim = () => true) => {
+      begun = { left: nth, run, aim };
     },
     hang: () => {
       held ??= [];
@@ -374,15 +409,11 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         all.set(bytes.subarray(0, Math.max(0, all.length - offset)), Math.min(offset, all.length));
         return all;
       }),
-    backup: () =>
-      new Map([...names].map(([path, entry]) => [path, entry === "directory" ? null : entry.cached().slice()])),
+    backup: () => new Map([...names].map(([path, entry]) => [path, entry === "directory" ? null : entry.lend()])),
     restore: (backup) => {
       names = new Map(
         [...backup].map(([path, bytes]): [string, Entry] => {
-          if (bytes === null) return [path, "directory"];
-          const file = createFileImage(0);
-          file.damage(() => bytes.slice());
-          return [path, file];
+          return [path, bytes === null ? "directory" : createFileImage(bytes)];
         }),
       );
       durableNames = new Map(names);

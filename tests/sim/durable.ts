@@ -5,7 +5,8 @@ import { isIncarnation } from "../../src/raft/types.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { openStorage } from "../../src/storage/storage.ts";
 import type { Recovered, Storage } from "../../src/storage/types.ts";
-import type { Disk, Done } from "../../src/storage/disk.ts";
+import type { Disk } from "../../src/storage/disk.ts";
+import { equalBytes } from "./history.ts";
 import { createSimDisk, type SimDisk } from "./disk.ts";
 import { createScheduler, type Scheduler } from "./scheduler.ts";
 
@@ -39,6 +40,7 @@ export function openCopy(
         result = error.message;
       },
       after: (ms, callback) => scheduler.after(ms, callback),
+      bytesKept: () => 0,
       onSpaceChanged: () => undefined,
       segmentBytes,
     },
@@ -54,41 +56,19 @@ export function durableHolds({ entries, snapshot }: Recovered, index: LogIndex, 
   if (snapshot !== null && snapshot.index >= index) return true;
   const first = entries[0];
   const entry = first === undefined ? undefined : entries[index - first.index];
-  return (
-    entry !== undefined &&
-    entry.record.length === record.length &&
-    entry.record.every((byte, at) => byte === record[at])
-  );
+  return entry !== undefined && equalBytes(entry.record, record);
 }
 
 function copyOf(scheduler: Scheduler, disk: SimDisk, bytesOf: (path: string) => Uint8Array | null): Disk {
-  const copy = createSimDisk(scheduler, seededRandom(1), CALM).restart();
-  const must: Done = (error) => {
-    if (error !== null) throw error;
-  };
-  const run = (): void => {
-    while (scheduler.step());
-  };
-  const made = new Set<string>();
+  const content = new Map<string, Uint8Array | null>();
   for (const path of disk.files()) {
     const bytes = bytesOf(path);
     if (bytes === null) continue;
     const steps = path.split("/").slice(0, -1);
-    steps.forEach((_, at) => {
-      const directory = steps.slice(0, at + 1).join("/");
-      if (made.has(directory)) return;
-      made.add(directory);
-      copy.makeDirectory(directory, must);
-      run();
-    });
-    copy.create(path, bytes.length, (error, file) => {
-      if (error !== null || file === null) throw error ?? new Error(`${path} was not created`);
-      copy.write(file, 0, bytes, (failed) => {
-        must(failed);
-        copy.close(file);
-      });
-    });
-    run();
+    for (let depth = 1; depth <= steps.length; depth++) content.set(steps.slice(0, depth).join("/"), null);
+    content.set(path, bytes);
   }
-  return copy;
+  const copy = createSimDisk(scheduler, seededRandom(1), CALM);
+  copy.restore(content);
+  return copy.restart();
 }

@@ -182,6 +182,8 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
         true,
       );
       cutOff.set(leader, reconnect);
+      // What it is writing may end only when another leader has replaced it.
+      if (chance.chance(25)) world.hangDisk(leader, chance.below(2 * plan.settings.electionMaxMs));
       heal(cutOff.size - most);
     };
     world.watch((machine) => {
@@ -262,7 +264,11 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
       if (world.machines.length < MOST_MACHINES) world.start(world.addMachine());
       return;
     }
-    if (voters.length <= 1) return;
+    // Whose state is wrong is told by a majority: a group of two could only stop.
+    const isSpoiled = world.machines.some(
+      ({ life, onSpoiled }) => onSpoiled !== null || (life?.spoiledAt ?? null) !== null,
+    );
+    if (voters.length <= 1 || isSpoiled) return;
     const count = chance.chance(80) ? 1 : Math.min(2, voters.length - 1);
     const from = chance.below(voters.length);
     const victims = Array.from({ length: count }, (_, at) => voters[(from + at) % voters.length]!);

@@ -103,5 +103,5 @@ export function fifoHistory(history: History, replyOf: (operation: Operation) =>
 }
 
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at]);
+  return Buffer.compare(a, b) === 0;
 }

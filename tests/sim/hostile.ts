@@ -1,6 +1,7 @@
 // What does a client do that breaks the rules of sessions, in messages that are all well-formed? Numbers out of order, two commands
 // under one number, nonces of long ago, sessions that never were, acknowledgements of what was never answered. It may harm itself;
 // whatever of it comes into the log is judged like everything else.
+import { QUEUE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import { type Command, ENCODING, type Reply } from "../../src/queue/types.ts";
@@ -21,7 +22,6 @@ export interface Hostile {
 
 const TIMEOUT_MS = 500;
 const THINK_MAX_MS = 60;
-/** As many as the cluster remembers of one client id: older ones it cannot tell from new ones. */
 const NONCES_KEPT = 12;
 const FAR_AHEAD = 1_000_000;
 const LARGEST_NUMBER = Number.MAX_SAFE_INTEGER;
@@ -30,6 +30,9 @@ export function startHostile(id: string, ports: ClientPorts): Hostile {
   const { random, history, caller, addresses, after, fail, sessionsExpire, trace } = ports;
   /** The newest ones, and which session each of them began, as far as it is known. */
   const openings: Opening[] = [];
+  let nonces = 0;
+  /** The sessions that they began, as far as they were answered. */
+  const begun = new Set<number>();
   let session: number | null = null;
   let next = 1;
   let ceased = false;
@@ -40,14 +43,25 @@ export function startHostile(id: string, ports: ClientPorts): Hostile {
     return all[random.below(all.length)]!;
   }
 
+  /** The cluster remembers so many nonces of one client id, the last ones that came into the log: not the last ones drawn. */
+  function mayBeForgotten({ session: began }: Opening): boolean {
+    if (began === null) return true;
+    const later = [...begun].filter((other) => other > began).length;
+    return later + Math.max(0, nonces - begun.size) >= QUEUE.noncesRemembered;
+  }
+
   function open(opening: Opening, isOld: boolean): void {
     caller.ask(target, { type: "open", group: 0, clientId: id, nonce: opening.nonce }, TIMEOUT_MS, (message) => {
       if (message?.type !== "reply") return moveOn(message?.type === "failure" ? message.failure.leader : undefined);
       const reply = decodeReply(message.reply);
       if (reply.type !== "opened") return;
-      if (isOld && !sessionsExpire) fail(`${id}: a nonce of an earlier process opened session ${reply.session} again`);
+      // A leader that does not know yet that it is deposed may repeat what it answered to this very process.
+      if (isOld && session !== null && reply.session < session) return;
+      if (isOld && !sessionsExpire && !mayBeForgotten(opening))
+        fail(`${id}: a nonce of an earlier process opened session ${reply.session} again`);
       trace.event(id, `opened session ${reply.session}, last number ${reply.lastNumber}`);
       ports.onAnswer(reply);
+      begun.add(reply.session);
       opening.session = reply.session;
       session = reply.session;
       next = reply.lastNumber + 1;
@@ -58,6 +72,7 @@ export function startHostile(id: string, ports: ClientPorts): Hostile {
     const nonce = new Uint8Array(Array.from({ length: 16 }, () => random.below(256)));
     const opening = { nonce, session: null };
     openings.push(opening);
+    nonces++;
     if (openings.length > NONCES_KEPT) openings.shift();
     open(opening, false);
   }

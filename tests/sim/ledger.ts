@@ -1,9 +1,9 @@
 // What has the group agreed on? The first node that commits an index fixes its record for ever; a reference queue replays the
 // records one by one, so that every answer is known.
 import { QUEUE } from "../../src/config.ts";
-import { apply, createQueue } from "../../src/queue/queue.ts";
+import { apply, createQueue, peek } from "../../src/queue/queue.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
-import type { QueueLimits, Reply } from "../../src/queue/types.ts";
+import type { Job, QueueLimits, Reply } from "../../src/queue/types.ts";
 import { type Entry, fieldsOf } from "../../src/raft/entry.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
 import { equalBytes } from "./history.ts";
@@ -13,6 +13,8 @@ export interface Milestone {
   readonly reply: Reply | null;
   /** Jobs that wait, after this index. */
   readonly ready: number;
+  /** The oldest of them. */
+  readonly head: Job | null;
 }
 
 export interface Ledger {
@@ -62,7 +64,7 @@ export function createLedger(limits: QueueLimits = QUEUE): Ledger {
         entry.kind === "command" && decoded !== null && decoded.type !== "refused" && decoded.index === entry.index;
       if (executed) executedAt.set(`${fields.session}#${fields.number}`, entry.index);
       if (entry.kind === "config") configurations.push(entry);
-      milestones.push({ entry, reply: decoded, ready: reference.ready });
+      milestones.push({ entry, reply: decoded, ready: reference.ready, head: peek(reference) });
       return null;
     },
   };

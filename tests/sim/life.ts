@@ -1,7 +1,8 @@
 // How does the world reach into a node's process? Every callback of the clock, the network and the disk enters here: it can be held
 // back (a paused process), dropped (a dead one), and what it throws is caught. The node's own code does not notice.
-import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";
+import type { DiskFile, Done } from "../../src/storage/disk.ts";
 import type { ByteStream, Network } from "../../src/wire/network.ts";
+import type { SimPort } from "./disk.ts";
 import type { Enter } from "./sim-clock.ts";
 
 export interface Life {
@@ -98,7 +99,7 @@ export function enterNetwork(network: Network, life: Life, received: (data: Uint
   };
 }
 
-export function enterDisk(disk: Disk, life: Life): Disk {
+export function enterDisk(disk: SimPort, life: Life): SimPort {
   const late =
     (done: Done): Done =>
     (error) =>
@@ -116,6 +117,7 @@ export function enterDisk(disk: Disk, life: Life): Disk {
     create: (path, size, done) => disk.create(path, size, lateFile(done)),
     open: (path, done) => disk.open(path, lateFile(done)),
     write: (file, offset, bytes, done) => disk.write(file, offset, bytes, late(done)),
+    writeCached: (file, offset, bytes, done) => disk.writeCached(file, offset, bytes, late(done)),
     sync: (file, done) => disk.sync(file, late(done)),
     close: (file) => disk.close(file),
     syncDirectory: (path, done) => disk.syncDirectory(path, late(done)),

@@ -12,12 +12,14 @@ import { findMutant, MUTANTS, plant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
 import { createTally, LONG_RUN_SEEDS } from "./tally.ts";
 
-/** Seeds that one worker process runs before the next one takes over: a fresh one has to warm up first. */
-const SEEDS_PER_WORKER = 100;
+/** Seeds that one worker process runs before the next one takes over: a fresh one is half as fast until it is warm. */
+const SEEDS_PER_WORKER = 1_000;
 /** Where the first catch ends the run, or the run is short. */
 const SEEDS_PER_SHORT_WORKER = 20;
 /** One in so many seeds runs twice: the same seed must be the same run. */
 const TWICE_EVERY = 100;
+/** A long run says after so many seeds how far it is. */
+const PROGRESS_EVERY = 500;
 
 interface Wanted {
   readonly seed: number;
@@ -118,8 +120,10 @@ async function runAll(): Promise<number> {
   const began = performance.now();
   const failures: SeedResult[] = [];
   const tally = createTally();
+  let seen = 0;
   const note = (result: SeedResult): void => {
     tally.add(result);
+    if (++seen % PROGRESS_EVERY === 0) console.log(`${seen} seeds after ${Math.round(secondsSince(began))}s`);
     if (result.failure === null) return;
     failures.push(result);
     console.log(`FAILED ${replayLine(result)}\n       ${result.failure}`);
@@ -131,13 +135,17 @@ async function runAll(): Promise<number> {
   if (isLong) console.log(["times seen", ...tally.all()].join("\n"));
   const missing = tally.neverHit();
   if (isLong || wanted.verbose) for (const mark of missing) console.log(`never seen: ${mark}`);
-  const seconds = (performance.now() - began) / 1_000;
+  const seconds = secondsSince(began);
   const { events, virtualMs } = tally;
   const hours = (virtualMs / 3_600_000).toFixed(1);
   console.log(
     `${wanted.seeds} seeds, ${hours} simulated hours, ${events} events, ${Math.round(events / seconds)} events per second, ${failures.length} failures`,
   );
   return failures.length === 0 && !(isLong && missing.length > 0) ? 0 : 1;
+}
+
+function secondsSince(began: number): number {
+  return (performance.now() - began) / 1_000;
 }
 
 function replayLine({ seed }: SeedResult, overrides: PlanOverrides = wishesOf(wanted).overrides ?? {}): string {

@@ -62,10 +62,15 @@ const SEEN = [
   "reads were refused because the leadership ended",
   "no machine was running",
   "a failing disk stopped a node",
+  "a full disk had no space for entries",
+  "a snapshot took the place of entries that had no space",
   "a session was fenced with numbers in flight",
   "a session expired",
   "a retry was answered with the stored answer",
   "a queue was found empty",
+  "a peek showed a job",
+  "a peek found nothing",
+  "hundreds of jobs came and went by one request each",
 ] as const;
 
 export type Mark = (typeof TOLD)[number][0] | (typeof REFUSED)[keyof typeof REFUSED] | (typeof SEEN)[number];
@@ -92,6 +97,8 @@ interface Seen {
   readonly configuration: Configuration;
   readonly configurationIndex: LogIndex;
   readonly reads: number;
+  readonly durableIndex: LogIndex;
+  readonly hasNoSpace: boolean;
 }
 
 export function createMarks(): Marks {
@@ -114,6 +121,8 @@ export function createMarks(): Marks {
       configuration: raft.configuration,
       configurationIndex: raft.configurationIndex,
       reads: raft.leadership?.readRounds.length ?? 0,
+      durableIndex: raft.durableIndex,
+      hasNoSpace: raft.noSpace !== null,
     });
     if (seen === undefined) return;
     sawRole(raft, seen);
@@ -136,6 +145,9 @@ export function createMarks(): Marks {
 
   function sawLog(raft: Raft, seen: Seen): void {
     const snapshotIndex = raft.snapshot?.index ?? 0;
+    if (raft.noSpace !== null && !seen.hasNoSpace) hit("a full disk had no space for entries");
+    if (seen.hasNoSpace && snapshotIndex > seen.durableIndex && snapshotIndex <= seen.commitIndex)
+      hit("a snapshot took the place of entries that had no space");
     const installed =
       snapshotIndex > seen.snapshotIndex && raft.lastIndex === snapshotIndex && raft.firstIndex > snapshotIndex;
     if (installed && seen.commitIndex < snapshotIndex && seen.lastIndex > seen.commitIndex)

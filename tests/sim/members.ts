@@ -24,6 +24,20 @@ export function isVoterOf(configuration: Configuration, member: MemberId): boole
   return halvesOf(configuration).some((half) => half.some((voter) => memberId(voter) === member));
 }
 
+/** What a configuration becomes when its learners vote, some of them or all; nothing when it has none. */
+export function withVotingLearners({ voters, learners }: Configuration): readonly Configuration[] {
+  return subsetsOf(learners)
+    .filter((some) => some.length > 0)
+    .map((some) => {
+      const stay = voters.filter((voter) => !some.some(({ replaces }) => replaces === memberId(voter)));
+      return { voters: [...stay, ...some], outgoing: [], learners: [] };
+    });
+}
+
+function subsetsOf<T>(all: readonly T[]): readonly (readonly T[])[] {
+  return all.reduce<readonly (readonly T[])[]>((some, one) => [...some, ...some.map((set) => [...set, one])], [[]]);
+}
+
 /** Do `members` hold a majority of every half of every configuration? */
 export function holdsQuorum(configurations: readonly Configuration[], holds: (member: MemberId) => boolean): boolean {
   return configurations.every((configuration) =>

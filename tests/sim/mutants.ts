@@ -14,7 +14,7 @@ export interface Mutant {
   readonly edits: readonly Edit[];
 }
 
-interface Edit {
+export interface Edit {
   readonly file: string;
   /** Must occur exactly once in the file: when the code changes, this list must follow, loudly. */
   readonly find: string;

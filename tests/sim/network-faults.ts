@@ -16,8 +16,10 @@ const SLOW_MAX_MS = 3_000;
 const SLOW_BYTES_PER_MS = { from: 100, to: 1_000 } as const;
 const STORM_PAUSE_MS = 40;
 const SWIZZLE_STEP_MS = 200;
+/** In election timeouts. */
+const HELD_MAX = 4;
 
-export function networkFaults({ world, pickUp, ceased }: FaultTools): Record<NetworkFaultClass, Strike> {
+export function networkFaults({ world, plan, pickUp, ceased }: FaultTools): Record<NetworkFaultClass, Strike> {
   /** `step` again and again, after a random pause each time. */
   function repeat(times: number, pauseMs: number, chance: Random, step: (left: number) => void): void {
     if (times === 0 || ceased()) return;
@@ -25,7 +27,41 @@ export function networkFaults({ world, pickUp, ceased }: FaultTools): Record<Net
     world.after(chance.below(pauseMs), () => repeat(times - 1, pauseMs, chance, step));
   }
 
+  /** One at a time waits for an election. */
+  let strikes = 0;
+
+  /** Who leads on while `candidate` stands for a later term. */
+  function leaderBefore(candidate: Machine): Machine | undefined {
+    const term = candidate.life?.inspect()?.raft.currentTerm ?? 0;
+    return world.machines.find(({ life }) => {
+      const raft = life?.inspect()?.raft;
+      return raft?.role === "leader" && raft.currentTerm < term;
+    });
+  }
+
   return {
+    heldNews: (chance) => {
+      const { electionMinMs, electionMaxMs } = plan.settings;
+      const mine = ++strikes;
+      const alone = chance.chance(50);
+      const ms = chance.below(HELD_MAX * electionMaxMs);
+      // Long enough for the others to elect, too short for it to doubt itself.
+      const leading = world.machines.find(({ life }) => life?.inspect()?.raft.role === "leader");
+      if (leading !== undefined && chance.chance(50))
+        world.pause(leading, chance.between(electionMinMs, electionMaxMs - 1));
+      world.watch((machine) => {
+        if (ceased() || mine !== strikes) return true;
+        if (machine.life?.inspect()?.raft.role !== "candidate") return false;
+        const leader = leaderBefore(machine);
+        if (leader === undefined) return false;
+        // It hears from nobody, or only from those who elect the other: either way clients go on asking it.
+        const hears = (other: Machine): boolean => !alone && other !== machine;
+        const blocked = (from: Machine, to: Machine): boolean =>
+          (from === leader && !hears(to)) || (to === leader && !hears(from));
+        world.after(ms, world.cut(`${leader.id} leads on and does not hear of ${machine.id}`, blocked, true));
+        return true;
+      });
+    },
     flap: (chance) => {
       const [a, b] = [pickUp(chance), pickUp(chance)];
       if (a === null || b === null) return;

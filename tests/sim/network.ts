@@ -60,7 +60,10 @@ export interface SimNetwork {
 }
 
 const RETRANSMIT_MIN_MS = 200;
-const RETRANSMIT_MAX_MS = 2_000;
+/** Doubled each time, as systems do; theirs goes on to two minutes. */
+const RETRANSMIT_MAX_MS = 15_000;
+/** A machine that is back hears of what its former life left unanswered. */
+const LATE_SEGMENT_MS = 2_000;
 /** A closed side gives up telling the other after so many retransmissions. */
 const GIVE_UP_AFTER = 10;
 const DEFAULT_WINDOW_BYTES = 256 * 1024;
@@ -297,7 +300,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
     if (!from.open || from.host.life !== from.life) return;
     if (!to.host.poweredOn || isBlocked(to.host, from.host)) {
       // The sender's system goes on retransmitting what was never acknowledged.
-      return void scheduler.after(RETRANSMIT_MAX_MS, () => answerWithReset(from, to));
+      return void scheduler.after(LATE_SEGMENT_MS, () => answerWithReset(from, to));
     }
     scheduler.after(drawDelay(to.host, from.host), () =>
       enter(from.host, from.life, () => hangUp(from, "connection reset by peer")),

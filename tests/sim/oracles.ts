@@ -1,12 +1,13 @@
 // Does every step keep Raft's promises? These watch all nodes from outside, after every callback, and trust none of them.
 import { crc32 } from "../../src/lib/crc32.ts";
+import { digestOf } from "../../src/queue/digest.ts";
 import type { Queue } from "../../src/queue/queue.ts";
 import { freeze, restore } from "../../src/queue/snapshot.ts";
 import { checkCluster, checkDeep } from "../../src/raft/invariants.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import type { Configuration, LogIndex, MemberId, Term } from "../../src/raft/types.ts";
 import type { Ledger } from "./ledger.ts";
-import { createQuorums, type DurableVote } from "./quorums.ts";
+import { createQuorums, type OnDisk } from "./quorums.ts";
 
 /** One life of one node, as the oracles see it. */
 export interface Observed {
@@ -40,23 +41,27 @@ export interface Oracles {
   readonly highestTerm: Term;
 }
 
-/** Digests are costly: every so many indexes must do. */
+/** At every so many indexes the members' own digests are compared, which cost little. */
 const DIGEST_EVERY = 4;
+/** Here the states themselves, byte by byte. */
 const RECOMPUTE_EVERY = 32;
 const PART_BYTES = 64 * 1024;
 
-export function createOracles(ledger: Ledger, durableVote: DurableVote, fail: (what: string) => void): Oracles {
+export function createOracles(ledger: Ledger, onDisk: OnDisk, fail: (what: string) => void): Oracles {
   const lives = new Map<Observed, Seen>();
   const leaders = new Map<Term, string>();
+  /** The term of whoever was the first to commit an index. */
+  const committedIn = new Map<LogIndex, Term>();
   const records = new Map<LogIndex, Map<Term, number>>();
   const digests = new Map<LogIndex, { readonly digest: number; readonly who: string }>();
-  const quorums = createQuorums(ledger, durableVote, fail);
+  const quorums = createQuorums(ledger, onDisk, fail);
   let highestTerm: Term = 0;
 
   function observe(life: Observed): boolean {
     const inside = life.inspect();
     if (inside === null) return false;
     const { raft, queue } = inside;
+    quorums.counted(raft);
     const last = lives.get(life);
     // A node that has set its data aside is somebody new in the same process.
     const known = last?.self === raft.self ? last : undefined;
@@ -156,9 +161,10 @@ export function createOracles(ledger: Ledger, durableVote: DurableVote, fail: (w
       fail(`term ${raft.currentTerm} has two leaders: ${other} and ${raft.self}`);
     leaders.set(raft.currentTerm, raft.self);
     quorums.becameLeader(raft);
-    if (raft.lastIndex < ledger.lastIndex)
-      fail(`${who} leads term ${raft.currentTerm} with ${raft.lastIndex} entries; ${ledger.lastIndex} are committed`);
-    for (let index = raft.firstIndex; index <= Math.min(raft.lastIndex, ledger.lastIndex); index++) {
+    const needed = committedBefore(raft.currentTerm);
+    if (raft.lastIndex < needed)
+      fail(`${who} leads term ${raft.currentTerm} with ${raft.lastIndex} entries; ${needed} are committed`);
+    for (let index = raft.firstIndex; index <= Math.min(raft.lastIndex, needed); index++) {
       const entry = raft.entryAt(index);
       const agreed = ledger.at(index)?.entry;
       if (entry === undefined || agreed === undefined || entry.term === agreed.term) continue;
@@ -169,12 +175,20 @@ export function createOracles(ledger: Ledger, durableVote: DurableVote, fail: (w
     }
   }
 
+  /** Leader Completeness: one whose votes come late may lack what a later term has committed. */
+  function committedBefore(term: Term): LogIndex {
+    let index = ledger.lastIndex;
+    while ((committedIn.get(index) ?? 0) >= term) index--;
+    return index;
+  }
+
   function committed(who: string, seen: Seen, raft: Raft): void {
     for (let index = Math.max(seen.commitIndex + 1, raft.firstIndex); index <= raft.commitIndex; index++) {
       const entry = raft.entryAt(index);
       if (entry === undefined) continue; // Behind a snapshot: the digest below covers it.
       const problem = ledger.commit(who, entry);
       if (problem !== null) fail(problem);
+      if (!committedIn.has(index)) committedIn.set(index, raft.currentTerm);
     }
     if (raft.role !== "leader") return;
     const { commitIndex, configuration, role, term } = seen;
@@ -183,9 +197,10 @@ export function createOracles(ledger: Ledger, durableVote: DurableVote, fail: (w
   }
 
   function applied(who: string, queue: Queue): void {
-    const digest = digestOf(queue);
+    const isWhole = queue.appliedIndex % RECOMPUTE_EVERY === 0;
+    const digest = isWhole ? checksumOf(queue) : digestOf(queue);
     // Restoring holds what was computed step by step against what is computed anew, and throws where they differ.
-    if (queue.appliedIndex % RECOMPUTE_EVERY === 0) restore(partsOf(queue));
+    if (isWhole) restore(partsOf(queue));
     const first = digests.get(queue.appliedIndex);
     if (first === undefined) digests.set(queue.appliedIndex, { digest, who });
     else if (first.digest !== digest)
@@ -236,10 +251,10 @@ export function createOracles(ledger: Ledger, durableVote: DurableVote, fail: (w
 }
 
 /** One number for the whole replicated state: jobs, sessions, replies, time. */
-export function digestOf(queue: Queue): number {
-  let digest = 0;
-  for (const part of partsOf(queue)) digest = crc32(part, digest);
-  return digest;
+export function checksumOf(queue: Queue): number {
+  let checksum = 0;
+  for (const part of partsOf(queue)) checksum = crc32(part, checksum);
+  return checksum;
 }
 
 function* partsOf(queue: Queue): Generator<Uint8Array> {

@@ -1,18 +1,18 @@
 // What kind of world does a seed draw? Its size, its settings, its load, and which faults happen how often: every seed its own mix.
-import { QUEUE, SERVER } from "../../src/config.ts";
+import { QUEUE, RAFT, SERVER } from "../../src/config.ts";
 import type { QueueLimits } from "../../src/queue/types.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import type { DiskWeather } from "./disk.ts";
 import type { Trust } from "../../src/wire/network.ts";
 import { sharedSecret, type SimNetworkSettings } from "./network.ts";
-import { themed } from "./themes.ts";
+import { manyJobs, themed } from "./themes.ts";
 import { merged } from "./shrink.ts";
 
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
 
 export type DiskFaultClass = "diskError" | "readError" | "diskHang" | "diskFull" | "wipe" | "damage" | "swapDisks";
-export type NetworkFaultClass = "flap" | "slowLink" | "resetStorm" | "swizzle";
+export type NetworkFaultClass = "flap" | "slowLink" | "resetStorm" | "swizzle" | "heldNews";
 export type ProcessFaultClass = "crashLoop" | "crashPoint" | "killReceiver";
 
 /** Mean virtual milliseconds between two faults of a class, over the whole group; 0: never. */
@@ -74,6 +74,8 @@ export interface Plan {
   /** More disks are damaged than can be survived: then the group may refuse to serve, but never serve what is wrong. */
   readonly beyond: boolean;
   readonly safetyMs: number;
+  /** Faults end earlier after so many events: a busy world of many nodes shows no more in forty seconds than in ten. */
+  readonly safetyEvents: number;
 }
 
 type Overrides<T> = { readonly [Name in keyof T]?: T[Name] extends object ? Overrides<T[Name]> : T[Name] };
@@ -87,6 +89,9 @@ export interface PlanWishes {
   /** Short runs for the smoke test. */
   readonly short?: boolean;
 }
+
+/** Many large jobs at once cost much copying and show no more than one. */
+const LARGEST_CALL_BYTES = 10_000;
 
 function pick<T>(random: Random, ...choices: readonly T[]): T {
   return choices[random.below(choices.length)]!;
@@ -118,14 +123,20 @@ function draw(seed: number, wishes: PlanWishes): Plan {
     faults,
     beyond: random.chance(8),
     safetyMs,
+    safetyEvents: drawSafetyEvents(random),
   };
-  return wishes.short === true ? plan : themed(plan, wishes.nodes !== undefined);
+  return manyJobs(wishes.short === true ? plan : themed(plan, wishes.nodes !== undefined));
 }
 
 /** Many short worlds find more than few long ones, but some bugs need a long history. */
 function drawSafetyMs(random: Random, short: boolean): number {
   if (short) return random.between(1_000, 3_000);
   return random.chance(90) ? random.between(1_000, 5_000) : random.between(5_000, 40_000);
+}
+
+function drawSafetyEvents(random: Random): number {
+  if (random.chance(75)) return 20_000;
+  return random.chance(80) ? 60_000 : 200_000;
 }
 
 function drawSettings(random: Random, figure8: boolean): SharedSettings {
@@ -145,6 +156,7 @@ function drawSettings(random: Random, figure8: boolean): SharedSettings {
     keepLogBytes: pick(random, 0, 512, 8_192, 1 << 20),
     maxAppendBytes: single ? 1 : tiny ? pick(random, 1, 200, 2_000) : 1 << 20,
     maxInflightMessages: tiny ? pick(random, 1, 2, 4) : 64,
+    maxUncommittedBytes: tiny ? 4_096 : RAFT.maxUncommittedBytes,
     places: SERVER.places,
     maxHeldBytes: SERVER.maxHeldBytes,
     queueLimits: {
@@ -195,7 +207,7 @@ function drawClients(random: Random, { maxSessions, maxReplies }: QueueLimits): 
   const processes = pick(random, 1, 2, 3, 4, 6, 10);
   // Otherwise one place is left for the client that drains the queue.
   const fitting = few ? Math.min(maxSessions - 1, processes) : processes;
-  return {
+  const habits = {
     processes: crowded ? maxSessions + random.between(0, 4) : fitting,
     leavePercent: crowded ? random.between(2, 20) : 0,
     hostile: random.chance(25) ? random.between(1, 3) : 0,
@@ -211,6 +223,7 @@ function drawClients(random: Random, { maxSessions, maxReplies }: QueueLimits): 
     readPercent: random.chance(60) ? random.between(1, 15) : 0,
     takeoverEveryMs: random.chance(40) ? random.between(300, 4_000) : 0,
   };
+  return { ...habits, maxPadding: Math.min(habits.maxPadding, Math.floor(LARGEST_CALL_BYTES / habits.maxJobs)) };
 }
 
 function drawFaults(random: Random, nodes: number, safetyMs: number): FaultIntervals {
@@ -246,5 +259,6 @@ function drawFaults(random: Random, nodes: number, safetyMs: number): FaultInter
     crashLoop: sometimes(6_000),
     crashPoint: sometimes(2_000),
     killReceiver: nodes > 1 ? sometimes(5_000) : 0,
+    heldNews: nodes > 2 ? sometimes(4_000) : 0,
   };
 }

@@ -1,5 +1,9 @@
 // Which misfortunes meet a process at its worst moment? In recovery, between two disk operations, while a snapshot comes in.
 import type { Random } from "../../src/lib/random.ts";
+import { META_PATH } from "../../src/storage/meta.ts";
+import { LOG_DIRECTORY } from "../../src/storage/segment.ts";
+import { SNAPSHOT_DIRECTORY } from "../../src/storage/snapshot-files.ts";
+import type { Aim } from "./disk.ts";
 import type { FaultTools, Strike } from "./faults.ts";
 import type { ProcessFaultClass } from "./plan.ts";
 import type { Machine } from "./world.ts";
@@ -7,6 +11,13 @@ import type { Machine } from "./world.ts";
 /** Most recoveries take less. */
 const RECOVERY_MS = 60;
 const OPERATIONS_AHEAD = 12;
+/** What a node writes seldom would hardly ever be struck among all that it writes to its log. */
+const SELDOM: readonly Aim[] = [
+  (_, path) => path === META_PATH,
+  (operation, path) => operation === "remove" && path.startsWith(LOG_DIRECTORY),
+  (_, path) => path.startsWith(SNAPSHOT_DIRECTORY),
+];
+const SELDOM_AHEAD = 4;
 /** How long a snapshot on its way is waited for, and how closely. */
 const LOOKS = 1_500;
 const LOOK_MS = 2;
@@ -47,11 +58,14 @@ export function processFaults({ world, pickUp, restartLater, ceased }: FaultTool
       const machine = pickUp(chance);
       if (machine === null) return;
       const { life } = machine;
-      world.whenWriting(machine, chance.between(1, OPERATIONS_AHEAD), () => {
+      const strike = (): void => {
         if (ceased() || machine.life !== life) return;
         end(machine, chance);
         restartLater(machine, chance);
-      });
+      };
+      if (chance.chance(50)) return world.whenWriting(machine, chance.between(1, OPERATIONS_AHEAD), strike);
+      const aim = SELDOM[chance.below(SELDOM.length)];
+      world.whenWriting(machine, chance.between(1, SELDOM_AHEAD), strike, aim);
     },
     killReceiver: (chance) => {
       let looks = LOOKS;

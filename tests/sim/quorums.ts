@@ -21,6 +21,8 @@ export interface Quorums {
   /** A life that was not seen before: what must it still know? */
   began(raft: Raft): void;
   becameLeader(raft: Raft): void;
+  /** Whatever happened, if it leads: each acknowledgement that it has counted was true. */
+  counted(raft: Raft): void;
   /** A leader's commit index moved; `before` is what was seen last of this leadership. */
   committed(raft: Raft, before: { readonly commitIndex: LogIndex; readonly configurationIndex: LogIndex }): void;
   /** A node's configuration or commit index moved; `before` is what was seen last of this life. */
@@ -32,13 +34,20 @@ interface Vote {
   readonly candidate: MemberId;
 }
 
-/** What a power cut would leave of a member's term and vote; null: its disk is gone, or not readable now. */
-export type DurableVote = (member: MemberId) => HardState | null;
+/** What a power cut would leave on a member's disk, whatever the member says. */
+export interface OnDisk {
+  /** null: its disk is gone, or not readable now. */
+  vote(member: MemberId): HardState | null;
+  /** The entry, in its log or under a snapshot. */
+  holds(member: MemberId, index: LogIndex, record: Uint8Array): boolean;
+}
 
-export function createQuorums(ledger: Ledger, durableVote: DurableVote, fail: (what: string) => void): Quorums {
+export function createQuorums(ledger: Ledger, onDisk: OnDisk, fail: (what: string) => void): Quorums {
   /** The newest life of each member; a dead one keeps what it had confirmed. */
   const members = new Map<MemberId, Raft>();
   const votes = new Map<Term, Map<MemberId, MemberId>>();
+  /** What each leadership was told by each member, as far as it was looked at. */
+  const acknowledged = new WeakMap<object, Map<MemberId, LogIndex>>();
   /** The newest vote of each member without which there would be no leader: it was surely given, so it must not be forgotten. */
   const proven = new Map<MemberId, Vote>();
 
@@ -55,10 +64,14 @@ export function createQuorums(ledger: Ledger, durableVote: DurableVote, fail: (w
       fail(`${self} voted for ${given.candidate} in term ${given.term}, and then for ${votedFor}`);
   }
 
-  /** Who is told to take over has everything that the leader has: it takes nothing new while it hands over. */
+  /**
+   * Who is told to take over has everything that the leader has: it takes nothing new while it hands over. What an earlier, given up
+   * transfer said may come while the leader has begun another one, and told nobody yet.
+   */
   function tookOver({ self, currentTerm, lastIndex }: Raft): void {
     for (const giver of members.values()) {
-      const handsOver = giver.role === "leader" && giver.currentTerm === currentTerm - 1 && giver.transfer?.to === self;
+      const leads = giver.role === "leader" && giver.currentTerm === currentTerm - 1;
+      const handsOver = leads && giver.transfer?.to === self && giver.transfer.sent;
       // Except the end of a joint configuration.
       if (handsOver && giver.lastIndex > lastIndex && giver.configurationIndex <= lastIndex)
         fail(`${giver.self} handed over to ${self}, which has ${lastIndex} entries of ${giver.lastIndex}`);
@@ -82,9 +95,28 @@ export function createQuorums(ledger: Ledger, durableVote: DurableVote, fail: (w
       const needed = voter !== self && !hasMajorities(configuration, (id) => id !== voter && given.includes(id));
       if (!needed || (proven.get(voter)?.term ?? 0) >= term) continue;
       proven.set(voter, { term, candidate: self });
-      const left = durableVote(voter);
+      const left = onDisk.vote(voter);
       const kept = left === null || left.currentTerm > term || (left.currentTerm === term && left.votedFor === self);
       if (!kept) fail(`${voter} voted for ${self} in term ${term}, and a power cut would make it forget that`);
+    }
+  }
+
+  /** As long as a member is in the term in which it said so, its log keeps what it acknowledged. */
+  function counted({ self, currentTerm, leadership, progress, termAt, entryAt }: Raft): void {
+    if (leadership === null) return;
+    const known = acknowledged.get(leadership) ?? new Map<MemberId, LogIndex>();
+    acknowledged.set(leadership, known);
+    for (const { id, matchIndex } of progress.values()) {
+      if (matchIndex <= (known.get(id) ?? 0)) continue;
+      known.set(id, matchIndex);
+      const member = members.get(id);
+      const term = termAt(matchIndex);
+      if (member === undefined || member.currentTerm !== currentTerm || term === undefined) continue;
+      if (holdsDurably(member, matchIndex, term)) continue;
+      // While the leader's snapshot takes the place of its log, a member vouches for less than its disk still holds (seed 7005085).
+      const record = entryAt(matchIndex)?.record;
+      if (record === undefined || !onDisk.holds(id, matchIndex, record))
+        fail(`${self} counts ${id} for index ${matchIndex} of term ${term}, which that one does not hold durably`);
     }
   }
 
@@ -129,12 +161,13 @@ export function createQuorums(ledger: Ledger, durableVote: DurableVote, fail: (w
       );
   }
 
-  return { saw, began, becameLeader, committed, configured };
+  return { saw, began, becameLeader, counted, committed, configured };
 }
 
+/** A snapshot that is being installed counts before it is durable, but not as durable. */
 function holdsDurably(raft: Raft, index: LogIndex, term: Term): boolean {
-  if (raft.snapshot !== null && raft.snapshot.index >= index) return true;
-  return raft.durableIndex >= index && raft.termAt(index) === term;
+  if (raft.durableIndex < index) return false;
+  return (raft.snapshot !== null && raft.snapshot.index >= index) || raft.termAt(index) === term;
 }
 
 /** Counted here and not by the product's own function. */

@@ -1,11 +1,13 @@
-// Do reads see everything that was acknowledged before they were sent? `status` and `log` through the leader, compared with the ledger.
+// Do reads see everything that was acknowledged before they were sent? `status`, `peek` and `log` through the leader, compared with the
+// ledger.
 import { fieldsOf } from "../../src/raft/entry.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
-import type { LogPage, NodeStatus, ServerMessage } from "../../src/wire/protocol.ts";
+import type { LogPage, NodeStatus, Peeked, ServerMessage } from "../../src/wire/protocol.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { equalBytes } from "./history.ts";
 import type { Ledger } from "./ledger.ts";
-import type { Caller } from "./sim-caller.ts";
+import type { Marks } from "./marks.ts";
+import type { Caller, Question } from "./sim-caller.ts";
 
 export interface Reads {
   /** A client learned that this index is committed. */
@@ -17,24 +19,22 @@ export interface Reads {
 const FOLLOWED_REDIRECTS = 3;
 
 export interface ReadPorts {
-  readonly caller: Caller;
+  readonly caller: Pick<Caller, "ask">;
   readonly random: Random;
   readonly ledger: Ledger;
   readonly addresses: () => readonly string[];
   readonly timeoutMs: number;
+  readonly marks: Pick<Marks, "hit">;
   readonly fail: (what: string) => void;
 }
 
-export function createReads({ caller, random, ledger, addresses, timeoutMs, fail }: ReadPorts): Reads {
+export function createReads({ caller, random, ledger, addresses, timeoutMs, marks, fail }: ReadPorts): Reads {
   let highest: LogIndex = 0;
   let answered = 0;
 
   function ask(address: string, redirects: number): void {
     const atLeast = highest;
-    const question = random.chance(60)
-      ? ({ type: "status", linearizable: true } as const)
-      : ({ type: "log", from: Math.max(1, atLeast - random.below(50)), to: 0, local: false } as const);
-    caller.ask(address, question, timeoutMs, (message) => {
+    caller.ask(address, drawQuestion(atLeast), timeoutMs, (message) => {
       if (message === null) return;
       if (message.type === "failure") {
         const { leader } = message.failure;
@@ -47,8 +47,16 @@ export function createReads({ caller, random, ledger, addresses, timeoutMs, fail
     });
   }
 
+  function drawQuestion(atLeast: LogIndex): Question {
+    const drawn = random.below(100);
+    if (drawn < 30) return { type: "status", linearizable: true };
+    if (drawn < 60) return { type: "peek" };
+    return { type: "log", from: Math.max(1, atLeast - random.below(50)), to: 0, local: false };
+  }
+
   function judge(message: ServerMessage, atLeast: LogIndex): string | null {
     if (message.type === "statusAnswer") return judgeStatus(message.status, atLeast);
+    if (message.type === "peekAnswer") return judgePeek(message.peeked, atLeast);
     if (message.type === "logAnswer") return judgeLog(message.page, atLeast);
     return `it was answered by ${message.type}`;
   }
@@ -60,6 +68,23 @@ export function createReads({ caller, random, ledger, addresses, timeoutMs, fail
     if (agreed !== undefined && agreed.ready !== status.ready) {
       return `it shows ${status.ready} waiting jobs at index ${status.appliedIndex}, where there are ${agreed.ready}`;
     }
+    return null;
+  }
+
+  /** Some state between question and answer has exactly this head: that of an index not below what was acknowledged before. */
+  function judgePeek({ job, ready, appliedIndex }: Peeked, atLeast: LogIndex): string | null {
+    if (appliedIndex < atLeast)
+      return `STALE: it peeks at index ${appliedIndex} after index ${atLeast} was acknowledged`;
+    const agreed = ledger.at(appliedIndex);
+    if (agreed === undefined) return `it peeks at index ${appliedIndex}, which nobody has committed`;
+    if (agreed.ready !== ready)
+      return `it peeks at ${ready} waiting jobs at index ${appliedIndex}, where there are ${agreed.ready}`;
+    const { head } = agreed;
+    if (job?.id !== head?.id || job?.encoding !== head?.encoding)
+      return `it peeks at job ${job?.id} at index ${appliedIndex}, where ${head?.id} is the oldest`;
+    if (job !== null && head !== null && !equalBytes(job.payload, head.payload))
+      return `it peeks at job ${job.id} and shows other bytes than went in`;
+    marks.hit(job === null ? "a peek found nothing" : "a peek showed a job");
     return null;
   }
 

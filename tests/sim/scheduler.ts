@@ -23,35 +23,33 @@ export function createScheduler(): Scheduler {
   let executed = 0;
 
   const before = (a: Planned, b: Planned): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
-  const swap = (i: number, j: number): void => {
-    const held = heap[i] as Planned;
-    heap[i] = heap[j] as Planned;
-    heap[j] = held;
-  };
   const push = (planned: Planned): void => {
-    let at = heap.push(planned) - 1;
+    let at = heap.length;
+    heap.push(planned);
     while (at > 0) {
       const parent = (at - 1) >> 1;
-      if (!before(heap[at] as Planned, heap[parent] as Planned)) break;
-      swap(at, parent);
+      const above = heap[parent] as Planned;
+      if (!before(planned, above)) break;
+      heap[at] = above;
       at = parent;
     }
+    heap[at] = planned;
   };
   const pop = (): Planned | undefined => {
     const first = heap[0];
     const last = heap.pop();
     if (first === undefined || last === undefined || heap.length === 0) return first;
-    heap[0] = last;
+    const { length } = heap;
     let at = 0;
-    for (;;) {
-      let least = at;
-      for (const child of [2 * at + 1, 2 * at + 2]) {
-        if (child < heap.length && before(heap[child] as Planned, heap[least] as Planned)) least = child;
-      }
-      if (least === at) return first;
-      swap(at, least);
-      at = least;
+    for (let child = 1; child < length; child = 2 * at + 1) {
+      if (child + 1 < length && before(heap[child + 1] as Planned, heap[child] as Planned)) child++;
+      const below = heap[child] as Planned;
+      if (!before(below, last)) break;
+      heap[at] = below;
+      at = child;
     }
+    heap[at] = last;
+    return first;
   };
 
   return {

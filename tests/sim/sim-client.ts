@@ -19,6 +19,8 @@ export interface Identity {
   readonly openings: { readonly session: number; readonly lastNumber: number }[];
   /** The highest answeredUpTo that ever left a process of this client. */
   acknowledgedUpTo: number;
+  /** A process of it has asked to be forgotten. */
+  hasLeft: boolean;
 }
 
 export interface ClientPorts {
@@ -54,7 +56,7 @@ export interface SimClient {
 }
 
 export function createIdentity(id: string): Identity {
-  return { id, operations: [], openings: [], acknowledgedUpTo: 0 };
+  return { id, operations: [], openings: [], acknowledgedUpTo: 0, hasLeft: false };
 }
 
 const LEADERS_REFUSALS: ReadonlySet<ErrorCode> = new Set([
@@ -65,6 +67,9 @@ const LEADERS_REFUSALS: ReadonlySet<ErrorCode> = new Set([
   "SESSIONS_FULL",
   "DIVERGED",
 ]);
+
+/** Nearly as many as a request may be about. */
+const MANY_JOBS = 500;
 
 type Ended = "fenced" | "expired" | "killed" | "closed";
 
@@ -186,9 +191,12 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     return later.toSorted((a, b) => a.session - b.session)[0];
   }
 
-  /** The cluster knows fewer numbers than this client: its session expired meanwhile, and what was unclear stays so. */
+  /**
+   * The cluster knows fewer numbers than this client: its session expired meanwhile, or was closed by another process before this
+   * one's OPEN arrived. What was unclear stays so.
+   */
   function startAfresh(): void {
-    if (!ports.sessionsExpire)
+    if (!ports.sessionsExpire && !identity.hasLeft)
       return fail(`${identity.id}: session ${session} has forgotten numbers that were answered`);
     for (const operation of identity.operations) if (operation.fate === "pending") operation.fate = "unclear";
     identity.operations.length = 0;
@@ -213,8 +221,8 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     ask(address, questionFor(operation), (message) => {
       const again = (next: string): void => {
         // One that a later process has fenced off goes on too, until the cluster itself says so.
-        if (operation.fate === "pending" || operation.fate === "never") attempt(operation, next);
-        else learnedElsewhere(operation);
+        if (operation.fate === "answered") learnedElsewhere(operation);
+        else attempt(operation, next);
       };
       // After a time-out the same number is under way elsewhere; of a late answer only a definite one counts.
       if (movedOn && message?.type !== "reply") return;
@@ -234,7 +242,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
 
   /** Another process of this client was told the answer meanwhile, and shares what it knows. */
   function learnedElsewhere(operation: Operation): void {
-    if (operation.fate !== "answered" || !open.delete(operation.number)) return;
+    if (!open.delete(operation.number)) return;
     markAnswered(operation.number);
   }
 
@@ -242,7 +250,10 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     if (why.code === "SESSION_FENCED") return end("fenced");
     if (why.code === "SESSION_EXPIRED") return end("expired");
     if (why.code === "WINDOW_FULL") lagging = false;
-    if (operation.fate === "answered") return mustBeForgotten(operation, why);
+    if (operation.fate === "answered") {
+      learnedElsewhere(operation);
+      return mustBeForgotten(operation, why);
+    }
     elsewhere(asked, notFinal(nameOf(operation), why), again);
   }
 
@@ -279,6 +290,8 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     history.answer(operation, reply, bytes);
     if (duplicate) marks.hit("a retry was answered with the stored answer");
     if (reply.type === "dequeued" && reply.jobs.length === 0) marks.hit("a queue was found empty");
+    if (reply.type === "dequeued" && reply.jobs.length > MANY_JOBS)
+      marks.hit("hundreds of jobs came and went by one request each");
     trace.event(identity.id, `#${operation.number} ${describe(operation, history)}${duplicate ? " (duplicate)" : ""}`);
     ports.onAnswer(reply);
   }
@@ -312,8 +325,10 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     over: () => ended !== null,
     kill: () => end("killed"),
     close: () => {
-      if (session !== null && ended === null)
+      if (session !== null && ended === null) {
+        identity.hasLeft = true;
         caller.ask(target, { type: "close", group: 0, session }, habits.attemptTimeoutMs, () => {});
+      }
       end("closed");
     },
   };

@@ -1,6 +1,7 @@
 // What does one seed's run consist of? The world, its clients and all who watch them, wired together; and the clock that drives them.
 import { type Random, seededRandom } from "../../src/lib/random.ts";
-import type { HardState, LogIndex, MemberId } from "../../src/raft/types.ts";
+import type { LogIndex, MemberId } from "../../src/raft/types.ts";
+import type { Recovered } from "../../src/storage/types.ts";
 import { type Bounds, createBounds } from "./bounds.ts";
 import { durableHolds, recoverDurable } from "./durable.ts";
 import { createHistory, type History } from "./history.ts";
@@ -9,6 +10,7 @@ import { createMarks, type Marks } from "./marks.ts";
 import { holdsQuorum } from "./members.ts";
 import { createOracles, type Oracles } from "./oracles.ts";
 import type { Plan } from "./plan.ts";
+import type { OnDisk } from "./quorums.ts";
 import { createReads, type Reads } from "./reads.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { type Caller, createCaller } from "./sim-caller.ts";
@@ -46,12 +48,12 @@ export interface Stage {
   wait(ms: number, mostEvents?: number): void;
 }
 
-/** More than that is a livelock. */
-const MOST_EVENTS = 1_000_000;
+/** More than that is a livelock: many clients that repeat themselves before slow disks need more than a million, and get somewhere. */
+const MOST_EVENTS = 4_000_000;
 /** `done` is asked once in so many events. */
 const ASK_EVERY = 8;
 /** A disk image is recovered for one in so many answers. */
-const DURABILITY_SAMPLE = 25;
+const DURABILITY_SAMPLE = 50;
 /** Sessions that live longer than any run never expire in one. */
 const LONGER_THAN_ANY_RUN_MS = 600_000;
 
@@ -63,7 +65,11 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
     failure ??= what;
   };
   const ledger = createLedger(queueLimits);
-  const oracles = createOracles(ledger, (member) => voteOnDisk(plan, world, member), fail);
+  const oracles = createOracles(
+    ledger,
+    disksOf(plan, () => world),
+    fail,
+  );
   const history = createHistory();
   const marks = createMarks();
   const bounds = createBounds(plan.settings, fail);
@@ -77,7 +83,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
   const newCaller = (): Caller =>
     createCaller({ network: world.network.hostOf(`client${++clients}`), after, received: trace.bytes, fail });
   const timeoutMs = plan.clients.attemptTimeoutMs;
-  const reads = createReads({ caller: newCaller(), random: random.fork(), ledger, addresses, timeoutMs, fail });
+  const reads = createReads({ caller: newCaller(), random: random.fork(), ledger, addresses, timeoutMs, marks, fail });
   const onAnswer: ClientPorts["onAnswer"] = ({ index }) => {
     reads.acknowledged(index);
     if (!sample.chance(100 / DURABILITY_SAMPLE)) return;
@@ -156,10 +162,19 @@ function notDurable(plan: Plan, world: World, ledger: Ledger, index: LogIndex): 
   return `index ${index} was answered, but only ${[...holders].join(" ") || "nobody"} would keep it in a power cut`;
 }
 
-/** A vote that was counted must be on the voter's disk, whatever the voter says. */
-function voteOnDisk(plan: Plan, world: World, member: MemberId): HardState | null {
-  const machine = world.machines.find(({ self }) => self === member);
-  if (machine === undefined) return null;
-  const recovered = recoverDurable(machine.id, plan.settings.segmentBytes, machine.disk);
-  return typeof recovered === "string" ? null : recovered.hardState;
+/** What was counted must be on its disk, whatever a member says. */
+function disksOf(plan: Plan, world: () => World): OnDisk {
+  const recovered = (member: MemberId): Recovered | null => {
+    const machine = world().machines.find(({ self }) => self === member);
+    if (machine === undefined) return null;
+    const found = recoverDurable(machine.id, plan.settings.segmentBytes, machine.disk);
+    return typeof found === "string" ? null : found;
+  };
+  return {
+    vote: (member) => recovered(member)?.hardState ?? null,
+    holds: (member, index, record) => {
+      const found = recovered(member);
+      return found !== null && durableHolds(found, index, record);
+    },
+  };
 }

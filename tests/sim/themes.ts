@@ -1,10 +1,14 @@
 // Which worlds are about one thing only? Some misfortunes need many conditions at once that a mix of everything rarely gives: a
 // share of the seeds draws a theme, and bends its plan to it.
+import { QUEUE } from "../../src/config.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
-import type { FaultIntervals, Plan } from "./plan.ts";
+import type { ClientHabits, FaultIntervals, Plan } from "./plan.ts";
 
 /** Apart from the plan's own stream, so that themes do not move what other seeds draw. */
 const THEME_STREAM = 0x7e3e;
+/** Apart from that of the themes as well: whatever a world is about, it may have many jobs in a request. */
+const MANY_JOBS_STREAM = 0x10b5;
+const MANY_JOBS_PERCENT = 4;
 
 export function themed(plan: Plan, fixedNodes: boolean): Plan {
   const random = seededRandom((plan.seed ^ THEME_STREAM) >>> 0);
@@ -16,7 +20,28 @@ export function themed(plan: Plan, fixedNodes: boolean): Plan {
   if (drawn < 20) return lateNews({ ...quick(plan, random), nodes }, random);
   if (drawn < 26)
     return changingMembers({ ...quick(plan, random), nodes: fixedNodes ? plan.nodes : random.between(3, 5) }, random);
+  if (drawn < 30) return tightDisks({ ...quick(plan, random), nodes }, random);
+  if (drawn < 33) return handovers({ ...quick(plan, random), nodes }, random);
   return plan;
+}
+
+/** Requests of up to as many jobs as there may be, small ones, and fewer of them: so such a world costs about as much as others. */
+export function manyJobs(plan: Plan): Plan {
+  if (!seededRandom((plan.seed ^ MANY_JOBS_STREAM) >>> 0).chance(MANY_JOBS_PERCENT)) return plan;
+  const { processes, window, thinkMaxMs, enqueuePercent } = plan.clients;
+  return {
+    ...plan,
+    clients: {
+      ...plan.clients,
+      processes: Math.min(processes, 3),
+      window: Math.min(window, 4),
+      thinkMaxMs: Math.max(thinkMaxMs, 200),
+      enqueuePercent: Math.min(enqueuePercent, 55),
+      maxJobs: QUEUE.maxJobsPerCommand,
+      maxPadding: 0,
+    },
+    safetyMs: Math.min(plan.safetyMs, 5_000),
+  };
 }
 
 /** Short timeouts, and no weather that keeps anybody from electing. */
@@ -33,6 +58,12 @@ function quick(plan: Plan, random: Random): Plan {
     disk: { ...plan.disk, operationMaxMs: random.chance(50) ? 0.1 : 2, slowSyncPercent: 0, slowSyncMaxMs: 0 },
     safetyMs: random.between(4_000, 10_000),
   };
+}
+
+/** A few clients with much under way, and little in it. */
+function eager({ clients, settings }: Plan): ClientHabits {
+  const processes = Math.min(6, settings.queueLimits.maxSessions - 1);
+  return { ...clients, processes, window: 16, thinkMaxMs: 5, maxPadding: 100, maxJobs: 1 };
 }
 
 function only(plan: Plan, wanted: Partial<FaultIntervals>): FaultIntervals {
@@ -64,14 +95,7 @@ function longTails(plan: Plan, random: Random): Plan {
       keepLogBytes: random.chance(70) ? 0 : 512,
       maxAppendBytes: random.chance(50) ? 1 : 1 << 20,
     },
-    clients: {
-      ...plan.clients,
-      processes: Math.min(6, plan.settings.queueLimits.maxSessions - 1),
-      window: 16,
-      thinkMaxMs: 5,
-      maxPadding: 100,
-      maxJobs: 1,
-    },
+    clients: eager(plan),
     faults: only(plan, {
       partition: 600,
       kill: random.chance(30) ? 3_000 : 0,
@@ -85,8 +109,18 @@ function lateNews(plan: Plan, random: Random): Plan {
   return {
     ...plan,
     network: { ...plan.network, delayMaxMs: plan.settings.heartbeatMs },
-    clients: { ...plan.clients, thinkMaxMs: 5, readPercent: 40, takeoverEveryMs: 0 },
-    faults: only(plan, { partition: 500, transfer: 200, figure8: random.chance(30) ? 3_000 : 0 }),
+    // Clients who soon ask somebody else: what is acknowledged there meanwhile is what the former leader does not know.
+    clients: {
+      ...plan.clients,
+      processes: Math.min(6, plan.settings.queueLimits.maxSessions - 1),
+      thinkMaxMs: 5,
+      maxPadding: 100,
+      attemptTimeoutMs: 50,
+      threeAtOncePercent: 30,
+      readPercent: 40,
+      takeoverEveryMs: 0,
+    },
+    faults: only(plan, { heldNews: 600, partition: 1_500, transfer: random.chance(50) ? 600 : 0 }),
   };
 }
 
@@ -95,5 +129,45 @@ function changingMembers(plan: Plan, random: Random): Plan {
   return {
     ...plan,
     faults: only(plan, { membership: 400, midChange: 300, kill: 2_000, partition: random.chance(50) ? 1_500 : 0 }),
+  };
+}
+
+/** Disks that are full again and again, under a log that grows fast and is compacted often: no space for entries, but for a snapshot. */
+function tightDisks(plan: Plan, random: Random): Plan {
+  return {
+    ...plan,
+    settings: {
+      ...plan.settings,
+      segmentBytes: 64 * 1024,
+      compactMinBytes: 4_096,
+      compactFactor: 1,
+      keepLogBytes: 0,
+      queueLimits: { ...plan.settings.queueLimits, checkpointEntries: 4 },
+    },
+    clients: {
+      ...plan.clients,
+      processes: Math.min(6, plan.settings.queueLimits.maxSessions - 1),
+      window: 16,
+      thinkMaxMs: 5,
+      // Most of what is enqueued does not stay: so a snapshot is much smaller than the log it stands for.
+      enqueuePercent: random.chance(50) ? 50 : 30,
+      maxPadding: 10_000,
+      maxJobs: 1,
+    },
+    faults: only(plan, { diskFull: 500, kill: random.chance(50) ? 2_000 : 0, powerCut: random.chance(30) ? 2_000 : 0 }),
+  };
+}
+
+/** Leadership that is handed over again and again, on connections that do not last: words of a handover are lost on the way. */
+function handovers(plan: Plan, random: Random): Plan {
+  return {
+    ...plan,
+    clients: eager(plan),
+    faults: only(plan, {
+      transfer: 300,
+      reset: random.chance(70) ? 200 : 0,
+      partition: random.chance(30) ? 1_500 : 0,
+      slowLink: random.chance(50) ? 1_000 : 0,
+    }),
   };
 }

@@ -7,6 +7,8 @@ import { fieldsOf, type RecordFields } from "../../src/raft/entry.ts";
 import { equalBytes, type History, type Operation } from "./history.ts";
 import type { Ledger } from "./ledger.ts";
 
+const NOTHING = new Uint8Array(0);
+
 interface Executed {
   readonly client: string;
   readonly number: number;
@@ -37,6 +39,11 @@ export function witnessAgainst(ledger: Ledger, history: History, sessionsExpire:
     if (problem !== null) return `index ${index}: ${problem}`;
     if (milestone.ready !== replay.jobs.length)
       return `index ${index}: the queue holds ${milestone.ready} jobs, not ${replay.jobs.length}`;
+    const [head] = replay.jobs;
+    if (milestone.head?.id !== head?.id)
+      return `index ${index}: the oldest job is ${milestone.head?.id}, not ${head?.id}`;
+    if (!equalBytes(milestone.head?.payload ?? NOTHING, head?.payload ?? NOTHING))
+      return `index ${index}: the oldest job, ${head?.id}, has other bytes than went in`;
   }
   return answersDiffer(replay, history) ?? outOfRealTime(history);
 }

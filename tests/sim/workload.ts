@@ -55,10 +55,10 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
       station.process = start(station.identity);
     } else if (finishing) {
       // What is unfinished and not its own was left by a process that opened later and is dead: somebody must take over again.
-      if (process.ready() && process.pending() === 0) {
-        if (unfinished(station)) process.kill();
-        else process.close();
-      }
+      // And who is only waiting for a session, with nothing left to ask in it, would ask for ever where there are few.
+      const isIdle = process.pending() === 0;
+      if (isIdle && !unfinished(station)) process.close();
+      else if (isIdle && process.ready()) process.kill();
     } else if (process.ready()) {
       if (process.pending() === 0 && random.chance(habits.leavePercent)) process.close();
       else act(process);
@@ -126,7 +126,7 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
     }
     if (drain.over()) drain = start(drain.identity);
     if (drain.ready() && drain.pending() === 0) {
-      const { call, command } = dequeue(20);
+      const { call, command } = dequeue(Math.max(20, habits.maxJobs));
       drain.submit(call, command);
     }
     after(1, drainOn);

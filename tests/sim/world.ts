@@ -14,8 +14,9 @@ import type { ErrorCode } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { startNode } from "../../src/server/node.ts";
 import { MARK_PATH } from "../../src/storage/mark.ts";
+import { REJOIN_PATH } from "../../src/storage/rejoin.ts";
 import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types.ts";
-import { createSimDisk, type FailingOperation, type SimDisk } from "./disk.ts";
+import { type Aim, createSimDisk, type FailingOperation, type SimDisk } from "./disk.ts";
 import type { Ledger } from "./ledger.ts";
 import { createLife, enterDisk, enterNetwork, type Life } from "./life.ts";
 import type { Marks } from "./marks.ts";
@@ -56,6 +57,8 @@ export interface Machine {
   /** The last configuration in its log, durable or not. */
   configuration: ConfigurationSeen | null;
   readonly founder: boolean;
+  /** It came back after its removal: its operator tells it to join, not to found once more. */
+  joins: boolean;
   wiped: boolean;
   /** Something in its directory rotted: it must come back as somebody new, or not at all. */
   damaged: boolean;
@@ -102,8 +105,8 @@ export interface World {
   /** A removed node comes back as somebody new. */
   rejoin(machine: Machine): void;
   mayLoseDisk(machine: Machine): boolean;
-  /** Calls `run` as the `nth` disk operation from now on has begun. */
-  whenWriting(machine: Machine, nth: number, run: () => void): void;
+  /** Calls `run` as the `nth` disk operation from now on that is aimed at has begun. */
+  whenWriting(machine: Machine, nth: number, run: () => void, aim?: Aim): void;
   /** `from` sends no more than so many bytes per millisecond to `to`. */
   slowLink(from: Machine, to: Machine, bytesPerMs: number): () => void;
   /** `losesFlight`: with what is on its way. */
@@ -114,6 +117,8 @@ export interface World {
   reset(a: Machine, b: Machine): void;
   setClockRate(machine: Machine, rate: number): void;
   jumpWall(machine: Machine, ms: number): void;
+  /** Is the node part of the newest committed configuration, or is there none? */
+  isNamed(id: NodeId): boolean;
   /** Every configuration that may be in force anywhere. */
   configurations(): readonly Configuration[];
   presentVoters(): readonly Member[];
@@ -148,6 +153,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   // The disks read it anew each time, so that the weather can calm down.
   const diskWeather = { ...plan.disk };
   const atlas = createAtlas(configurations);
+  /** The first one that any log held: it may be on a disk that nobody has read again since its founder was lost. */
+  let founding: Configuration | null = null;
   const diskOf = (member: MemberId): SimDisk | null => machines.find(({ self }) => self === member)?.disk ?? null;
   const votes = createVotes({ diskOf, fail });
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
@@ -172,6 +179,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       self: null,
       configuration: null,
       founder,
+      joins: false,
       wiped: false,
       damaged: false,
       foreignDisk: null,
@@ -188,12 +196,13 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   function settingsFor(machine: Machine): NodeSettings {
     const founders = machines.filter((other) => other.founder);
     const others = founders.filter((other) => other !== machine).map((other) => other.address);
-    const together = machine.founder && plan.founding === "together";
+    const founds = machine.founder && !machine.joins;
+    const together = founds && plan.founding === "together";
     // Alone and without --join a fresh node founds; the very first one of a growing group must, and only once.
-    const alone = plan.founding === "growing" && machine.founder && !machine.wiped;
+    const alone = plan.founding === "growing" && founds && !machine.wiped;
     const join = alone
       ? []
-      : others.length > 0
+      : others.length > 0 && !machine.joins
         ? others
         : machines.filter((other) => other !== machine).map((other) => other.address);
     const { id, port, address } = machine;
@@ -227,7 +236,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       spoiledAt: null,
     };
     // It begins with what its disk says, which is right, unless it had found out already.
-    if (!machine.disk.files().includes(MARK_PATH)) machine.onSpoiled = null;
+    if (!distrustsItself(machine)) machine.onSpoiled = null;
     machine.life = life;
     const nodePorts = {
       disk: enterDisk((machine.foreignDisk ?? machine.disk).restart(), process),
@@ -253,9 +262,14 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     });
   }
 
+  /** The mark, here or among what is set aside; or, where a power cut took it, the note that came later. */
+  function distrustsItself({ disk }: Machine): boolean {
+    return disk.files().some((file) => file.endsWith(MARK_PATH) || file === REJOIN_PATH);
+  }
+
   /** Was its state spoiled, and does it say so itself? Then its data are lost from here on, and it comes back without them. */
   function foundOut(machine: Machine): boolean {
-    if (!machine.disk.files().some((file) => file.endsWith(MARK_PATH))) return false;
+    if (!distrustsItself(machine)) return false;
     if (machine.onSpoiled !== null) {
       if (machine.self !== null) atlas.lose(machine.self);
       Object.assign(machine, { self: null, configuration: null, wiped: true });
@@ -282,6 +296,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const { configuration, configurationIndex } = inside.raft;
     if (machine.configuration?.configuration !== configuration)
       machine.configuration = { index: configurationIndex, configuration };
+    if (configurationIndex > 0) founding ??= configuration;
     if (oracles.observe(life)) marks.saw(inside.raft);
     bounds.observe(machine.id, inside);
     votes.observe(machine.id, inside.raft);
@@ -311,6 +326,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     stopWaiters.delete(machine);
     if (error !== null && !mayStopWith(machine, error.code, onDiskFailure !== null))
       return fail(`${machine.id} stopped by itself: ${error.code} ${error.message}`);
+    // The answer to the one who asked for it was lost.
+    if (error?.code === "REMOVED") machine.retired = true;
     if (error?.code === "DISK_FAILED") marks.hit("a failing disk stopped a node");
     if (machine.foreignDisk !== null) return giveBack(machine);
     // Whoever watches over a node that finds no room, or nobody to give it its data, tries again.
@@ -328,7 +345,14 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (machine.foreignDisk !== null) return code === "CLUSTER_MISMATCH";
     if (code === "CORRUPT") return machine.damaged;
     if (code === "DISK_FULL") return machine.wasFull;
+    if (code === "REMOVED") return !isNamed(machine.id);
     return diskFailing && (code === "DISK_FAILED" || code === "UNWRITABLE");
+  }
+
+  function isNamed(id: NodeId): boolean {
+    const known = committedConfiguration()?.configuration;
+    if (known === undefined) return true;
+    return [known.voters, known.outgoing, known.learners].some((members) => members.some((member) => member.id === id));
   }
 
   function giveBack(machine: Machine): void {
@@ -396,7 +420,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const seen = machines.flatMap(({ configuration }) =>
       configuration === null || configuration.index === 0 ? [] : [configuration],
     );
-    return inForce(seen, committedConfiguration());
+    const inLogs = inForce(seen, committedConfiguration());
+    return inLogs.length === 0 && founding !== null ? [founding] : inLogs;
   }
 
   for (let count = plan.founding === "together" ? plan.nodes : 1; count > 0; count--) addMachine(true);
@@ -406,6 +431,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     network,
     atlas,
     configurations,
+    isNamed,
     after: (ms, run) => void scheduler.after(ms, run),
     watch: (look) => void watchers.add(look),
     addMachine: () => addMachine(false),
@@ -484,6 +510,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     },
     rejoin: (machine) => {
       machine.retired = false;
+      machine.joins = true;
       wipe(machine);
       start(machine);
     },
@@ -491,7 +518,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       const spoiled = machines.filter((other) => other.onSpoiled !== null).flatMap(({ self }) => self ?? []);
       return machine.self !== null && atlas.mayLose(machine.self, spoiled);
     },
-    whenWriting: (machine, nth, run) => machine.disk.whenBegun(nth, () => void scheduler.after(0, run)),
+    whenWriting: (machine, nth, run, aim) => machine.disk.whenBegun(nth, () => void scheduler.after(0, run), aim),
     slowLink: (from, to, bytesPerMs) => {
       trace.event("net", `${from.id} to ${to.id}: ${bytesPerMs} bytes per millisecond`);
       return network.slow(from.id, to.id, bytesPerMs);

@@ -1,5 +1,6 @@
 // Does the disk stay bounded? Segments are deleted, oldest first, once a snapshot that counts stands for them.
 import { expect, test } from "bun:test";
+import { STORAGE } from "../../src/config.ts";
 import type { Storage } from "../../src/storage/types.ts";
 import {
   close,
@@ -46,7 +47,7 @@ test("a long life with snapshots keeps the disk bounded", async () => {
       storage = await opened(bench);
     }
   }
-  expect(largest).toBeLessThan(8 * SMALL_SEGMENT);
+  expect(largest).toBeLessThan((8 + STORAGE.maxReusedSegments) * SMALL_SEGMENT);
   expect(snapshots(bench)).toEqual(["1000-1"]);
   await close(bench, storage);
   const { recovered } = await opened(bench);
@@ -55,12 +56,46 @@ test("a long life with snapshots keeps the disk bounded", async () => {
   expect(recovered.entries[0]!.index).toBeLessThanOrEqual(995);
 });
 
+/** A log that a snapshot has just made superfluous, all of it; `files`: as many segments are there. */
+async function compacted() {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await fill(bench, storage, 1, 60);
+  await saveAndCount(bench, storage, snapshotMeta(60), 61);
+  bench.pass(20);
+  return { bench, storage, files: segments(bench).length };
+}
+
+test("the files of segments that a snapshot made superfluous are used again: no new ones are made, and nothing old is read", async () => {
+  const { bench, storage, files } = await compacted();
+  bench.disk.fail("create", 1);
+  await fill(bench, storage, 61, 80);
+  expect(segments(bench).length).toBe(files);
+  bench.disk.forgive();
+  bench.powerCut();
+  const { recovered } = await opened(bench);
+  expect([recovered.snapshot?.index, recovered.entries.at(-1)?.index]).toEqual([60, 80]);
+  // What is not log any more is gone after a start.
+  expect(segments(bench).length).toBeLessThan(files);
+});
+
+test("files that are kept to be used again go when their room is needed", async () => {
+  const { bench, storage, files } = await compacted();
+  storage.giveRoom();
+  bench.pass(20);
+  expect(segments(bench).length).toBeLessThan(files);
+  await fill(bench, storage, 61, 80);
+  await close(bench, storage);
+  expect((await opened(bench)).recovered.entries.at(-1)?.index).toBe(80);
+});
+
 test("many short lives, each with a few entries, leave the disk bounded", async () => {
   const bench = createSimBench();
   let storage = await opened(bench);
   for (let life = 1; life <= 30; life++) {
     await fill(bench, storage, life, life);
-    // As the server does: a snapshot when the log has outgrown its limit, and the last entries kept for followers.
+    // A snapshot whenever the log has outgrown its limit (that the server gets to one: tests/server/short-lives.test.ts), and the
+    // last entries kept for followers.
     if (storage.logBytes() > SMALL_SEGMENT)
       await saveAndCount(bench, storage, snapshotMeta(life), Math.max(1, life - 25));
     bench.pass(20);
@@ -69,6 +104,19 @@ test("many short lives, each with a few entries, leave the disk bounded", async 
     expect(storage.recovered.entries.at(-1)?.index ?? storage.recovered.snapshot?.index).toBe(life);
     expect(bench.disk.bytes()).toBeLessThan(12 * SMALL_SEGMENT);
   }
+});
+
+test("a segment that was made ahead and is too small for the next entry leaves no file", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  for (let at = 1; at <= 20; at++) {
+    await persist(bench, storage, { entries: entries(at, at, 1, SMALL_SEGMENT) });
+    bench.pass(20);
+  }
+  await saveAndCount(bench, storage, snapshotMeta(20), 21);
+  bench.pass(100);
+  expect(segments(bench).length).toBeLessThanOrEqual(3);
+  expect(bench.failures).toEqual([]);
 });
 
 test("no entry at or above keepFrom, and none above the snapshot, is deleted", async () => {

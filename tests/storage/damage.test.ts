@@ -1,7 +1,9 @@
 // Is a torn tail told from corruption? The last write may be cut; damage to anything that was durable before it never is.
 import { expect, test } from "bun:test";
+import { STORAGE } from "../../src/config.ts";
 import { decodeFrame, type Frame } from "../../src/storage/batch-frame.ts";
 import { decodeManifest, encodeManifest } from "../../src/storage/manifest.ts";
+import { readMeta } from "../../src/storage/meta.ts";
 import { LOG_DIRECTORY, parseSegmentName, type Segment } from "../../src/storage/segment.ts";
 import type { Entry } from "../../src/raft/entry.ts";
 import {
@@ -51,8 +53,14 @@ async function benchWith(image: Image, change: ReadonlyMap<string, Uint8Array | 
 const with1 = (image: Image, file: string, bytes: Uint8Array | null): Promise<SimBench> =>
   benchWith(image, new Map([[file, bytes]]));
 
+/** Those that are log; the files of older ones are kept to be used again. */
 function segmentFiles(image: Image): string[] {
-  return [...image.keys()].filter((file) => file.startsWith(`${LOG_DIRECTORY}/`)).sort();
+  const read = (path: string): Uint8Array | null => image.get(path) ?? null;
+  const floor = readMeta({ read }, STORAGE.formatVersion)?.meta.floorSegment ?? 0;
+  return [...image.keys()]
+    .filter((file) => file.startsWith(`${LOG_DIRECTORY}/`))
+    .filter((file) => (parseSegmentName(file.slice(LOG_DIRECTORY.length + 1))?.segment ?? 0) >= floor)
+    .sort();
 }
 
 /** The segments that hold frames, with these frames. */
@@ -103,7 +111,8 @@ test("a last frame that ends at any byte is cut, and everything before it is kep
     bytes.fill(0, last.offset + kept, last.end);
     const { log, summary } = await logOf(await with1(image, file, bytes));
     expect(shown(log)).toEqual(shown(entries(1, 6)));
-    if (kept > 0) expect(summary).toContain("torn tail");
+    // So much says that it is a frame, and of this place: in a file that was used before, bytes alone say nothing.
+    if (kept >= 24) expect(summary).toContain("torn tail");
   }
   const { log } = await logOf(await with1(image, file, image.get(file)!));
   expect(shown(log)).toEqual(shown([...entries(1, 6), ...entries(7, 9, 1, 1_500)]));

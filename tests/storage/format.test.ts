@@ -156,6 +156,17 @@ test("a manifest whose list of parts is not made of pairs is refused, although i
   }
 });
 
+test("a manifest with a number that no record can hold, or a configuration from behind the snapshot, is refused", () => {
+  const read = (more: Partial<ReturnType<typeof snapshotMeta>>) =>
+    decodeManifest(encodeManifest({ meta: { ...snapshotMeta(20), ...more }, parts: [{ bytes: 1, crc: 2 }] }, 1), 1);
+  const most = 2 ** 48 - 1;
+  const edge = { index: most, term: most, configurationIndex: most, time: most };
+  expect(read(edge)?.meta).toMatchObject(edge);
+  for (const field of ["index", "term", "configurationIndex", "time"] as const)
+    expect(read({ ...edge, [field]: most + 1 })).toBeNull();
+  expect(read({ configurationIndex: 21 })).toBeNull();
+});
+
 test("a segment whose header names blocks larger than the file is no segment", () => {
   const segment = {
     path: "g0/log/0000000007-9af3c2d1.seg",
@@ -168,6 +179,43 @@ test("a segment whose header names blocks larger than the file is no segment", (
   expect(read(segment)).toEqual(segment);
   expect(read({ ...segment, bytes: BLOCK })).toBeNull();
   expect(read({ ...segment, bytes: 0 })).toBeNull();
+});
+
+test("a segment whose header names blocks that no disk has is no segment: nothing is made as large as it claims", () => {
+  const named = { segment: 7, salt: 0x9af3c2d1 };
+  const bytes = 2 ** 32 - 1;
+  const read = (blockBytes: number) => {
+    const header = encodeSegmentHeader({ path: "", ...named, blockBytes: BLOCK, bytes }, 1);
+    const view = new DataView(header.buffer);
+    view.setUint32(20, blockBytes);
+    view.setUint32(28, crc32(header.subarray(0, 28), named.salt));
+    return decodeSegmentHeader("", named, header);
+  };
+  for (const good of [512, 4_096, 65_536]) expect(read(good)).toMatchObject({ blockBytes: good });
+  for (const bad of [0, 1, 256, 513, 4_097, 131_072, 2 ** 31, 0x65dd_ffff]) expect(read(bad)).toBeNull();
+});
+
+test("a stray file with the last segment number is refused by name; a number beyond is none of ours", async () => {
+  const begin = async (stray: string) => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 3) });
+    bench.kill();
+    const disk = bench.disk.restart();
+    await bench.call<void>((done) => disk.create(`g0/log/${stray}-00000000.seg`, 0, () => done()));
+    bench.kill();
+    return bench;
+  };
+  const last = await refused(await begin("4294967295"));
+  expect([last.code, last.message]).toEqual(["CORRUPT", expect.stringContaining("the last number there is")]);
+  for (const stray of ["4294967296", "9999999999"]) {
+    const bench = await begin(stray);
+    for (let starts = 0; starts < 3; starts++) {
+      const { recovered } = await opened(bench);
+      expect(shown(recovered.entries)).toEqual(shown(entries(1, 3)));
+      bench.kill();
+    }
+  }
 });
 
 test("an entry's record lies in the log as it is", async () => {

@@ -1,11 +1,12 @@
-// What does a full disk do to a data directory? What is promised waits for space, what is not is given up, nothing is fatal or lost.
+// What does a full disk do to a data directory? What has no space is told so or given up, what needs none goes on, nothing is fatal or lost.
 import { describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
-import type { Storage } from "../../src/storage/types.ts";
+import type { Storage, Unwritten } from "../../src/storage/types.ts";
 import {
   batch,
+  BLOCK,
   close,
   createRealBench,
   createSimBench,
@@ -27,8 +28,8 @@ import {
 /** Begins a persist; tells whether it was acknowledged. */
 function begin(bench: SimBench, storage: Storage, from: number, to = from): () => boolean {
   let done = false;
-  storage.persist(batch({ entries: entries(from, to, 1, KiB) }), () => {
-    done = true;
+  storage.persist(batch({ entries: entries(from, to, 1, KiB) }), (unwritten) => {
+    done = unwritten === null;
   });
   bench.pass(20);
   return () => done;
@@ -43,24 +44,28 @@ const snapshotFiles = (bench: SimBench): string[] =>
   bench.disk.files().filter((file) => file.startsWith("g0/snapshot/"));
 
 describe("the log", () => {
-  test("goes on in the segments it has, then waits for space, and goes on when there is some", async () => {
+  test("goes on in the segments it has, then says what had no space, and goes on when there is some", async () => {
     const bench = createSimBench();
     const storage = await opened(bench);
     bench.pass(20);
     bench.disk.leave(0);
     expect(storage.lacksSpace()).toBe(false);
     const stuck = fillUp(bench, storage, 1);
-    // Two segments of 32 KiB with a frame of two blocks each time.
-    expect(stuck).toBeGreaterThan(5);
+    // Two segments of 40 KiB, of which five blocks are the log's own.
+    expect(stuck).toBeGreaterThan(4);
     expect(storage.lacksSpace()).toBe(true);
+    let told = 0;
+    storage.whenSpace(() => told++);
     bench.pass(10_000);
     bench.disk.leave(SMALL_SEGMENT - 1);
     bench.pass(1_000);
     expect(storage.lacksSpace()).toBe(true);
+    expect(told).toBe(0);
     bench.disk.leave(4 * SMALL_SEGMENT);
     bench.pass(1_000);
     expect(storage.lacksSpace()).toBe(false);
-    await persist(bench, storage, { entries: entries(stuck + 1, stuck + 1) });
+    expect(told).toBe(1);
+    await persist(bench, storage, { entries: entries(stuck, stuck + 1) });
     expect(bench.failures).toEqual([]);
     bench.powerCut();
     expect((await opened(bench)).recovered.entries.map(({ index }) => index)).toEqual(
@@ -68,7 +73,25 @@ describe("the log", () => {
     );
   });
 
-  test("nothing that waits for space was acknowledged, and a stop does not wait with it", async () => {
+  test("tells which entries of one write had no space: those in front of them are durable", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.pass(20);
+    bench.disk.leave(0);
+    const unwritten = await bench.call<Unwritten | null>((done) =>
+      storage.persist(batch({ hardState: hardState(7), entries: entries(1, 100, 1, KiB) }), done),
+    );
+    expect(unwritten).toMatchObject({ snapshot: false });
+    const from = unwritten?.entriesFrom ?? 0;
+    expect(from).toBeGreaterThan(5);
+    bench.powerCut();
+    bench.disk.leave(Infinity);
+    const { recovered } = await opened(bench);
+    expect(recovered.entries.at(-1)?.index).toBe(from - 1);
+    expect(recovered.hardState.currentTerm).toBe(7);
+  });
+
+  test("what had no space was not acknowledged, and a stop does not wait for space", async () => {
     for (const how of ["close", "kill"] as const) {
       const bench = createSimBench();
       const storage = await opened(bench);
@@ -95,8 +118,8 @@ describe("the log", () => {
       let acknowledged = 0;
       storage.persist(batch({ entries: entries(1, 20, 1, KiB) }), () => {
         acknowledged = 20;
-        storage.persist(batch({ entries: entries(21, 150, 1, KiB) }), () => {
-          acknowledged = 150;
+        storage.persist(batch({ entries: entries(21, 150, 1, KiB) }), (unwritten) => {
+          acknowledged = (unwritten?.entriesFrom ?? 151) - 1;
         });
       });
       for (let step = 0; step < steps; step++) bench.scheduler.step();
@@ -106,6 +129,45 @@ describe("the log", () => {
       expect((await opened(bench)).recovered.entries.length).toBeGreaterThanOrEqual(acknowledged);
       expect(bench.failures).toEqual([]);
     }
+  });
+
+  /** Entries had no space; there is some now, and somebody waits for it. */
+  async function waiting(): Promise<{ bench: SimBench; storage: Storage; stuck: number; told: () => boolean }> {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.pass(20);
+    bench.disk.leave(0);
+    const stuck = fillUp(bench, storage, 1);
+    let isTold = false;
+    storage.whenSpace(() => {
+      isTold = true;
+    });
+    bench.pass(200);
+    bench.disk.leave(100 * SMALL_SEGMENT);
+    return { bench, storage, stuck, told: () => isTold };
+  }
+
+  test("who waits for space tries again when a segment could not be made for another reason: that has ended, or stops the node", async () => {
+    for (const failures of [1, 2]) {
+      const { bench, storage, stuck, told } = await waiting();
+      for (let nth = 1; nth <= failures; nth++) {
+        bench.disk.fail("create", 1, "EMFILE");
+        if (nth === 1) bench.pass(1_000);
+      }
+      expect(told()).toBe(true);
+      expect(begin(bench, storage, stuck)()).toBe(failures === 1);
+      expect(bench.failures).toHaveLength(failures - 1);
+    }
+  });
+
+  test("a segment that has space, but not for its name, leaves no file behind", async () => {
+    const { bench, storage } = await waiting();
+    const segments = (): number => bench.disk.files().filter((file) => file.startsWith("g0/log/")).length;
+    const before = segments();
+    bench.disk.fail("sync", 2, "EDQUOT");
+    bench.pass(2_000);
+    expect(storage.lacksSpace()).toBe(false);
+    expect(segments()).toBe(before + 1);
   });
 
   test("the first failed write inside a segment is fatal, whatever its reason", async () => {
@@ -126,11 +188,12 @@ describe("the log", () => {
     expect(bench.failures).toHaveLength(1);
   });
 
-  test("terms and votes need no space", async () => {
+  test("terms and votes need no space, also when entries had none", async () => {
     const bench = createSimBench();
     const storage = await opened(bench);
     bench.pass(20);
     bench.disk.leave(0);
+    fillUp(bench, storage, 1);
     for (let term = 2; term < 200; term++) await persist(bench, storage, { hardState: hardState(term) });
     bench.powerCut();
     bench.disk.leave(SMALL_SEGMENT);
@@ -265,10 +328,68 @@ describe("a snapshot", () => {
   });
 });
 
-test("a snapshot of another node does not take the space that the log waits for, or it could never count", async () => {
+describe("a snapshot that frees the space that the log needs", () => {
+  /** All segments are full, and none can be made. */
+  async function full() {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.pass(20);
+    bench.disk.leave(6 * KiB);
+    return { bench, storage, last: fillUp(bench, storage, 1) - 1 };
+  }
+
+  test("counts all the same, and then the log goes on", async () => {
+    const { bench, storage, last } = await full();
+    await saveAndCount(bench, storage, snapshotMeta(last), last + 1);
+    bench.pass(500);
+    await persist(bench, storage, { entries: entries(last + 1, last + 3) });
+    expect(bench.failures).toEqual([]);
+    bench.powerCut();
+    bench.disk.leave(Infinity);
+    const { recovered } = await opened(bench);
+    expect(recovered.snapshot?.index).toBe(last);
+    expect(recovered.entries.at(-1)?.index).toBe(last + 3);
+  });
+
+  test("may stand for entries that had no space: the log is reset to it", async () => {
+    const { bench, storage, last } = await full();
+    const meta = snapshotMeta(last + 50);
+    await bench.call<void>((done) => storage.saveSnapshot(meta, sourceOf(partsOf(9)), () => done()));
+    await persist(bench, storage, { snapshot: { meta, reset: true, keepFrom: last + 51 } });
+    bench.pass(500);
+    await persist(bench, storage, { entries: entries(last + 51, last + 52) });
+    bench.powerCut();
+    bench.disk.leave(Infinity);
+    const { recovered } = await opened(bench);
+    expect(recovered.snapshot?.index).toBe(last + 50);
+    expect(shown(recovered.entries)).toEqual(shown(entries(last + 51, last + 52)));
+  });
+
+  test("has its place twice, also when the first one frees nothing; a third one is told that there is no space", async () => {
+    const { bench, storage } = await full();
+    bench.disk.leave(20 * KiB);
+    const keepAll = async (index: number): Promise<Unwritten | null> => {
+      const meta = snapshotMeta(index);
+      await bench.call<void>((done) => storage.saveSnapshot(meta, sourceOf(partsOf(index, 1)), () => done()));
+      return bench.call((done) => storage.persist(batch({ snapshot: { meta, reset: false, keepFrom: 1 } }), done));
+    };
+    expect([await keepAll(1), await keepAll(2)]).toEqual([null, null]);
+    expect(await keepAll(3)).toEqual({ entriesFrom: null, snapshot: true });
+    bench.powerCut();
+    bench.disk.leave(Infinity);
+    expect((await opened(bench)).recovered.snapshot?.index).toBe(2);
+  });
+});
+
+test("a snapshot of another node does not take the last space when its frame has no place, or it could never count", async () => {
   const { bench, storage, store } = await receiving();
-  bench.disk.leave(0);
-  fillUp(bench, storage, 1);
+  bench.disk.leave(20_000);
+  const last = fillUp(bench, storage, 1) - 1;
+  for (const index of [last - 1, last]) {
+    const meta = snapshotMeta(index);
+    await bench.call<void>((done) => storage.saveSnapshot(meta, sourceOf(partsOf(index, 1)), () => done()));
+    await persist(bench, storage, { snapshot: { meta, reset: false, keepFrom: 1 } });
+  }
   expect(storage.lacksSpace()).toBe(true);
   bench.disk.leave(SMALL_SEGMENT - 1);
   expect(store(0)).toBeNull();
@@ -293,7 +414,65 @@ describe("a node that is started on a full disk", () => {
     expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 4)));
   });
 
-  test("says so when there is no such segment, changes nothing, and starts when there is space", async () => {
+  test("needs space for its last frame, not for a whole segment, and goes on with what it has", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench, { segmentBytes: 256 * KiB });
+    await persist(bench, storage, { entries: entries(1, 3) });
+    bench.pass(20);
+    bench.kill();
+    bench.disk.leave(0);
+    let last = 3;
+    // Each life takes half of what is free: the first one has the space of the segment that was made ahead.
+    for (let life = 0; life < 2; life++) {
+      const again = await opened(bench, { segmentBytes: 256 * KiB });
+      bench.pass(20);
+      expect(again.lacksSpace()).toBe(true);
+      last++;
+      await persist(bench, again, { hardState: hardState(life + 2), entries: entries(last, last) });
+      bench.powerCut();
+    }
+    const again = await opened(bench, { segmentBytes: 256 * KiB });
+    expect(shown(again.recovered.entries)).toEqual(shown(entries(1, last++)));
+    // When there is space, it goes on without a restart.
+    bench.disk.leave(3 * 256 * KiB);
+    bench.pass(1_000);
+    for (let count = 0; count < 100; count++, last++) await persist(bench, again, { entries: entries(last, last) });
+    expect(bench.failures).toEqual([]);
+  });
+
+  test("keeps what a snapshot needs: many starts take little", async () => {
+    const bench = createSimBench();
+    const real = { segmentBytes: 1024 * KiB };
+    const storage = await opened(bench, real);
+    await persist(bench, storage, { entries: entries(1, 3) });
+    bench.pass(20);
+    bench.disk.leave(2 * 1024 * KiB);
+    for (let life = 0; life < 10; life++) {
+      bench.kill();
+      await opened(bench, real);
+      bench.pass(20);
+    }
+    expect(await bench.call<number>((done) => bench.disk.restart().freeBytes(done))).toBeGreaterThan(1024 * KiB);
+  });
+
+  test("gives up a snapshot that never came to count, if that is what it takes", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 3) });
+    await saveAndCount(bench, storage, snapshotMeta(2), 3, partsOf(2));
+    await persist(bench, storage, { entries: entries(4, 6) });
+    await bench.call<void>((done) => storage.saveSnapshot(snapshotMeta(5), sourceOf(partsOf(5, 30)), () => done()));
+    bench.pass(20);
+    bench.kill();
+    bench.disk.delete(bench.disk.files().findLast((file) => file.startsWith("g0/log/"))!);
+    bench.disk.leave(0);
+    const { recovered } = await opened(bench);
+    expect(recovered.snapshot?.index).toBe(2);
+    expect(recovered.entries.at(-1)?.index).toBe(6);
+    expect(snapshotFiles(bench).every((file) => file.includes("/2-1/"))).toBe(true);
+  });
+
+  test("says so when there is too little for that, with the number, changes nothing, and starts when there is space", async () => {
     const bench = createSimBench();
     const storage = await opened(bench);
     await persist(bench, storage, { entries: entries(1, 3) });
@@ -302,13 +481,14 @@ describe("a node that is started on a full disk", () => {
     expect(spare).toStartWith("g0/log/");
     bench.kill();
     bench.disk.delete(spare);
-    bench.disk.leave(SMALL_SEGMENT - 1);
+    // Header, the copied frame, the continuing frame, and two places for snapshots.
+    bench.disk.leave(5 * BLOCK - 1);
     const before = bench.disk.files();
     const error = await refused(bench);
     expect(error.code).toBe("DISK_FULL");
-    expect(error.message).toContain("32767 bytes are free, 32768 are needed");
+    expect(error.message).toContain("20479 bytes are free, 20480 are needed; free that much");
     expect(bench.disk.files()).toEqual(before);
-    bench.disk.leave(SMALL_SEGMENT);
+    bench.disk.leave(5 * BLOCK);
     expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 3)));
   });
 

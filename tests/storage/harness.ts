@@ -10,7 +10,7 @@ import type { HardState, Incarnation, MemberId, NodeId, SnapshotMeta } from "../
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import type { Disk } from "../../src/storage/disk.ts";
 import { openStorage } from "../../src/storage/storage.ts";
-import type { Opened, OpenStorage, SnapshotSource, Storage } from "../../src/storage/types.ts";
+import type { Opened, OpenStorage, SnapshotSource, Storage, Unwritten } from "../../src/storage/types.ts";
 import { createSimDisk, type SimDisk } from "../sim/disk.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
 
@@ -20,7 +20,7 @@ export const N1 = "n1" as NodeId;
 export const N2 = "n2" as NodeId;
 export const INCARNATION = "0123456789abcdef" as Incarnation;
 export const VOTE = "n2@fedcba9876543210" as MemberId;
-export const SMALL_SEGMENT = 32 * KiB;
+export const SMALL_SEGMENT = 40 * KiB;
 
 export function entry(index: number, term = 1, bytes = 16): Entry {
   const body = new Uint8Array(bytes).map((_, at) => (index * 31 + term * 7 + at) & 0xff);
@@ -101,6 +101,7 @@ export function settings(
     onFailure: (error) => bench.failures.push(error),
     after,
     segmentBytes: SMALL_SEGMENT,
+    bytesKept: () => 0,
     onSpaceChanged: () => undefined,
     ...overrides,
   };
@@ -126,8 +127,10 @@ export async function refused(bench: Bench, overrides: Overrides = {}): Promise<
   return result;
 }
 
-export function persist(bench: Bench, storage: Storage, more: Partial<Persist>): Promise<void> {
-  return bench.call((done) => storage.persist(batch(more), () => done(undefined)));
+/** Fails when the disk has no space for all of it. */
+export async function persist(bench: Bench, storage: Storage, more: Partial<Persist>): Promise<void> {
+  const unwritten = await bench.call<Unwritten | null>((done) => storage.persist(batch(more), done));
+  if (unwritten !== null) throw new Error(`the disk has no space for ${JSON.stringify(unwritten)}`);
 }
 
 export function close(bench: Bench, storage: Storage): Promise<void> {
@@ -244,7 +247,6 @@ function createMortalDisk(disk: Disk): { readonly disk: Disk; die(): void; settl
       create: (at, size, done) => mortal(done, (late) => disk.create(at, size, late)),
       open: (at, done) => mortal(done, (late) => disk.open(at, late)),
       write: (file, offset, bytes, done) => mortal(done, (late) => disk.write(file, offset, bytes, late)),
-      sync: (file, done) => mortal(done, (late) => disk.sync(file, late)),
       syncDirectory: (at, done) => mortal(done, (late) => disk.syncDirectory(at, late)),
       rename: (from, to, done) => mortal(done, (late) => disk.rename(from, to, late)),
       remove: (at, done) => mortal(done, (late) => disk.remove(at, late)),

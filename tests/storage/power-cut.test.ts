@@ -228,7 +228,7 @@ test(
           const bench = createSimBench(fateSeed);
           const storage = await bench.open();
           if (storage instanceof RaftqError) throw storage;
-          await bench.call<void>((done) => storage.persist(batch({ hardState: hardState(4, VOTE) }), done));
+          await bench.call((done) => storage.persist(batch({ hardState: hardState(4, VOTE) }), done));
           storage.persist(batch({ hardState: hardState(5, VOTE) }), () => undefined);
           bench.pass(20);
           // The next one is cut while slot A or B is written or synced.

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Options } from "./options.ts";
 import type { Room } from "./room.ts";
 import { sh, works } from "./shell.ts";
+import { DURABLE_CALLS } from "./tracer.ts";
 
 export type Ability = "network" | "firewall" | "traffic" | "mounts" | "power" | "strace" | "clock" | "previous";
 
@@ -52,7 +53,8 @@ export function probe(room: Room, options: Options): Abilities {
     {
       ability: "strace",
       without: "no strace that may attach (package strace): no slow, failing or hanging disks",
-      test: () => works(["strace", "-f", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO", "true"]),
+      test: () =>
+        works(["strace", "-f", "-e", `trace=${DURABLE_CALLS}`, "-e", `inject=${DURABLE_CALLS}:error=EIO`, "true"]),
     },
     {
       ability: "clock",

@@ -70,6 +70,7 @@ function open(clientId: string): Client {
     timeoutMs: TIMEOUT_MS,
     follow: true,
     numbered: true,
+    gather: false,
     closeOnLeave: false,
     limits: CLIENT.limits,
   };
@@ -85,11 +86,17 @@ function commandFor(value: number | null): Command {
 
 function submit(session: Session, number: number, command: Command): void {
   const { life } = session;
-  session.client?.submit(command, (outcome) => session.life === life && settle(session, number, outcome), number);
+  const heard = (outcome: Outcome): void => {
+    // A life that is over still finishes what it began, and has acknowledged what it heard: nobody will hear that again.
+    if (session.life === life || outcome.ok) settle(session, number, outcome);
+  };
+  session.client?.submit(command, heard, number);
 }
 
 function settle(session: Session, number: number, outcome: Outcome): void {
   const { id: client } = session;
+  // An earlier life has heard it.
+  if (!session.waiting.has(number)) return;
   if (outcome.ok) {
     session.waiting.delete(number);
     return report(doneWith(client, number, outcome.reply));

@@ -7,6 +7,7 @@ import type { Readable, Writable } from "node:stream";
 import type { Random } from "../../src/lib/random.ts";
 import type { Order, Report } from "./agent.ts";
 import { invoke, type Operation } from "./history.ts";
+import { createTide } from "./tide.ts";
 import { valueOf } from "./payload.ts";
 
 const PRODUCERS = 4;
@@ -57,6 +58,7 @@ export function startClients(enter: readonly string[], addresses: readonly strin
   let ended = false;
   let quieted: "nobody" | "producers" | "all" = "nobody";
   let thirst = 50;
+  const tide = createTide();
   const workers = new Map<string, Worker>();
   const agents: Agent[] = [];
 
@@ -111,6 +113,7 @@ export function startClients(enter: readonly string[], addresses: readonly strin
         operation.index = report.index;
         operation.jobId = report.jobId;
         if (operation.type === "dequeue") operation.value = report.value;
+        tide.note(operation);
         acknowledged++;
         for (const listen of listeners) listen(lastAnswerAt);
       }
@@ -128,7 +131,7 @@ export function startClients(enter: readonly string[], addresses: readonly strin
       const isProducer = worker.producer !== null;
       if (quieted === "all" || (quieted === "producers" && isProducer) || worker.id === "drain") continue;
       if (worker.waiting.size >= (isProducer ? WINDOW.producer : WINDOW.consumer)) continue;
-      if (isProducer || random.chance(thirst)) ask(worker);
+      if (isProducer ? !tide.isHigh() : tide.isHigh() || random.chance(thirst)) ask(worker);
     }
   }
 

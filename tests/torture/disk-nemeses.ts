@@ -6,8 +6,8 @@ import type { TortureNode } from "./node.ts";
 import { inject } from "./tracer.ts";
 import { bringUp, claim, names, recoverFromDamage, release, spareDisks } from "./world.ts";
 
-/** A nemesis that holds the syncs of running nodes. */
-function syncs(
+/** A nemesis that holds what running nodes do to their disks. */
+function traced(
   name: string,
   draw: (random: Random) => { readonly inject: string; readonly what: string },
   mayExit: boolean,
@@ -39,25 +39,25 @@ function syncs(
   };
 }
 
-const slowDisk = syncs(
+const slowDisk = traced(
   "slow-disk",
   (random) => {
     const ms = random.between(5, 250);
-    return { inject: `delay_enter=${ms}000`, what: `every sync takes ${ms} ms more` };
+    return { inject: `delay_enter=${ms}000`, what: `every write takes ${ms} ms more` };
   },
   false,
 );
 
-const hangingSync = syncs(
-  "sync-hangs",
+const hangingDisk = traced(
+  "disk-hangs",
   (random) => {
     const ms = random.between(700, 4_000);
-    return { inject: `delay_enter=${ms}000`, what: `every sync hangs for ${ms} ms` };
+    return { inject: `delay_enter=${ms}000`, what: `every write hangs for ${ms} ms` };
   },
   true,
 );
 
-const failingSync = syncs("sync-fails", () => ({ inject: "error=EIO", what: "every sync answers EIO" }), true);
+const failingDisk = traced("disk-fails", () => ({ inject: "error=EIO", what: "every write answers EIO" }), true);
 
 const fullDisk: Nemesis = {
   name: "full-disk",
@@ -81,7 +81,7 @@ const fullDisk: Nemesis = {
   },
 };
 
-/** A sync on a quick disk is over before the power is gone: only slow ones show who answered too early. */
+/** A write to a quick disk is durable before the power is gone: only slow ones show who answered too early. */
 const SLOW_BEFORE_CUT_PERCENT = 50;
 const SLOW_MS = 300;
 
@@ -145,8 +145,8 @@ const damagedDisk: Nemesis = {
 
 export const DISK_NEMESES: readonly Nemesis[] = [
   slowDisk,
-  hangingSync,
-  failingSync,
+  hangingDisk,
+  failingDisk,
   fullDisk,
   power("power-one", 1),
   power("power-two", 2),

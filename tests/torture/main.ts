@@ -85,7 +85,7 @@ function report({ world, struck, reckoning, silence, peaks, lateness }: Outcome,
     `longest time without service while a majority was healthy and connected: ${Math.round(silence.ms)} ms, ${goal} of ${GOAL_MS} ms (at ${world.timeline.at(silence.at)}, during ${silence.during}; the harness itself was late by ${Math.round(lateness)} ms at most)`,
   );
   console.log(
-    `peaks of a node: ${peaks.residentMiB} MiB of memory, ${peaks.descriptors} descriptors, ${peaks.diskMiB} MiB of disk`,
+    `peaks of a node: ${peaks.residentMiB} MiB of memory, ${peaks.descriptors} descriptors (${peaks.sockets} of them sockets), ${peaks.diskMiB} MiB of disk`,
   );
   for (const problem of world.blamed) console.log(`WRONG: ${problem}`);
   const totals = [

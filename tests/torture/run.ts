@@ -3,6 +3,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
+import { freePorts } from "../ports.ts";
 import type { Abilities } from "./abilities.ts";
 import { startClients } from "./clients.ts";
 import { createDisk, type DiskKind } from "./disk.ts";
@@ -150,13 +151,4 @@ function createNodes(setting: Setting, network: Network | null, blame: World["bl
   const founders = sites.map(({ host, port }) => `${host}:${port}`);
   const plan = { binary, founders, logs, supervised: room.kind === "bare", onExit };
   return sites.map((site) => createTortureNode(site, plan));
-}
-
-/** On the loopback address that all programs share. All are held at once, so that they differ. */
-function freePorts(count: number): readonly number[] {
-  const servers = Array.from({ length: count }, () =>
-    Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } }),
-  );
-  for (const server of servers) server.stop(true);
-  return servers.map(({ port }) => port);
 }

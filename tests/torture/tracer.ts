@@ -1,7 +1,9 @@
-// How does one disk become slow, or fail? strace holds the node's own system calls: a sync that is delayed, or answers EIO.
+// How does one disk become slow, or fail? strace holds the node's own system calls: what makes bytes or names durable is delayed, or
+// answers EIO.
 import { spawn } from "node:child_process";
 
-const SYNCS = "fsync,fdatasync";
+/** A write to a file that is open with O_DSYNC, the sync of a directory; mutants and earlier builds write first, and sync then. */
+export const DURABLE_CALLS = "pwrite64,fsync,fdatasync";
 
 /** Attaches to a running process; the undo detaches. */
 export async function inject(pid: number, what: string): Promise<() => Promise<void>> {
@@ -13,9 +15,9 @@ export async function inject(pid: number, what: string): Promise<() => Promise<v
     "-p",
     String(pid),
     "-e",
-    `trace=${SYNCS}`,
+    `trace=${DURABLE_CALLS}`,
     "-e",
-    `inject=${SYNCS}:${what}`,
+    `inject=${DURABLE_CALLS}:${what}`,
   ];
   const tracer = spawn("strace", args, { stdio: "ignore" });
   const ended = new Promise((done) => {

@@ -2,7 +2,7 @@
 // and whether memory, descriptors and disks stay bounded.
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createNodeAccess } from "../../src/cluster/node-access.ts";
 import { WIRE } from "../../src/config.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
@@ -15,12 +15,18 @@ import { CLIENT_PLACE, leaderOf, type World } from "./world.ts";
 const LOOK_MS = 100;
 const MEASURE_MS = 2_000;
 
-/** What a node may use at most in these runs: their queue holds a few megabytes. */
+/**
+ * What a node may use at most in these runs. At high water (tide.ts) a state has some 10 MiB. Of its disk that may take: three
+ * snapshots (the one that counts, its own next one, one from the leader), four times as much log while one is sent, six segments
+ * kept for followers, one written and one ahead: 134 MiB.
+ */
 export const BOUNDS = { residentMiB: 600, descriptors: 250, diskMiB: 160 } as const;
 
 export interface Peaks {
   residentMiB: number;
   descriptors: number;
+  /** Of those descriptors: a node that was stopped takes in at once who knocked meanwhile. */
+  sockets: number;
   diskMiB: number;
 }
 
@@ -38,7 +44,7 @@ export function watch(world: World, service: Service, active: () => string | nul
     clock: createRealClock(),
     random: seededRandom(randomBytes(4).readUInt32BE()),
   });
-  const peaks: Peaks = { residentMiB: 0, descriptors: 0, diskMiB: 0 };
+  const peaks: Peaks = { residentMiB: 0, descriptors: 0, sockets: 0, diskMiB: 0 };
   const asking = new Set<TortureNode>();
   let late = 0;
   let expected = performance.now() + LOOK_MS;
@@ -88,12 +94,25 @@ function measure(node: TortureNode, peaks: Peaks): void {
   try {
     const resident = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${node.pid()}/status`, "utf8"));
     peaks.residentMiB = Math.max(peaks.residentMiB, Math.round(Number(resident?.[1] ?? 0) / 1_024));
-    peaks.descriptors = Math.max(peaks.descriptors, readdirSync(`/proc/${node.pid()}/fd`).length);
+    const open = `/proc/${node.pid()}/fd`;
+    const descriptors = readdirSync(open);
+    if (descriptors.length > peaks.descriptors) {
+      peaks.descriptors = descriptors.length;
+      peaks.sockets = descriptors.filter((name) => isSocket(`${open}/${name}`)).length;
+    }
     // Damaged data that were set aside stay until their room is needed.
     const used = spawnSync("du", ["-sm", "--exclude=damaged-*", node.disk.data], { encoding: "utf8" }).stdout;
     peaks.diskMiB = Math.max(peaks.diskMiB, Number.parseInt(used, 10) || 0);
   } catch {
     // It ended while we looked.
+  }
+}
+
+function isSocket(path: string): boolean {
+  try {
+    return readlinkSync(path).startsWith("socket:");
+  } catch {
+    return false; // closed meanwhile
   }
 }
 

@@ -7,14 +7,28 @@ import { WIRE } from "../../src/config.ts";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { createWriter, Malformed } from "../../src/lib/msgpack.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { decodeMessage, encodeMessage, encodePeerFrame, versionOf } from "../../src/wire/codec.ts";
+import { decodeMessage, encodeMessage, versionOf } from "../../src/wire/codec.ts";
+import { encodePeerFrame } from "./frames.ts";
 import { frameBody } from "../../src/wire/frame.ts";
 import { PEER_TYPE, TYPE } from "../../src/wire/message-types.ts";
 import type { PeerMessage } from "../../src/wire/peer-codec.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
-import { asPeerFrame, atLimits, entry, EXAMPLES, member, PEER_EXAMPLES, randomMessage } from "./messages.ts";
+import {
+  asPeerFrame,
+  atLimits,
+  entry,
+  EXAMPLES,
+  member,
+  PEER_EXAMPLES,
+  randomMessage,
+  SECOND_FORMS,
+} from "./messages.ts";
 
-const allExamples: readonly WireMessage[] = [...EXAMPLES, ...PEER_EXAMPLES.map((message) => asPeerFrame(message))];
+const allExamples: readonly WireMessage[] = [
+  ...EXAMPLES,
+  ...SECOND_FORMS,
+  ...PEER_EXAMPLES.map((message) => asPeerFrame(message)),
+];
 const nameOf = (message: WireMessage): string => (message.type === "peer" ? message.message.type : message.type);
 const decodeFrame = (frame: Uint8Array): WireMessage => decodeMessage(frameBody(frame));
 
@@ -62,6 +76,15 @@ test("every message comes back as it was sent with every field at its limit", ()
   for (const message of atLimits()) expect(decodeFrame(encodeMessage(message))).toEqual(message);
 });
 
+test("every message keeps its bytes when the buffer that it came in is used again", () => {
+  for (const message of [...allExamples, ...atLimits()]) {
+    const body = frameBody(encodeMessage(message));
+    const decoded = decodeMessage(body);
+    body.fill(0xff);
+    expect(decoded).toEqual(message);
+  }
+});
+
 test("the largest messages of clients and peers fit their frames", () => {
   for (const message of atLimits()) {
     const limit = message.type === "peer" ? WIRE.maxPeerFrameBytes : WIRE.maxClientFrameBytes;
@@ -75,6 +98,17 @@ test("the bytes of every message type are those of the golden file", () => {
     (message) => `${nameOf(message)} ${Buffer.from(encodeMessage(message)).toString("hex")}`,
   );
   expect(`${lines.join("\n")}\n`).toBe(golden);
+});
+
+test("a status of an earlier build is read: it says nothing of its times", () => {
+  const [, hex = ""] = readFileSync(join(import.meta.dir, "golden/status-without-times.txt"), "utf8")
+    .trim()
+    .split(" ");
+  const earlier = decodeFrame(Buffer.from(hex, "hex"));
+  const today = EXAMPLES.find((message) => message.type === "statusAnswer");
+  if (earlier.type !== "statusAnswer" || today?.type !== "statusAnswer") throw new Error("both are a status");
+  expect(today.status.times).not.toBeNull();
+  expect(earlier).toEqual({ ...today, status: { ...today.status, times: null } });
 });
 
 /** Writes again, in our way, what another reader found. */
@@ -105,6 +139,16 @@ test("an independent MessagePack reader finds in our frames exactly the values t
     const insideValues = unpack(inside) as unknown[];
     const insideAgain = handmade((writer) => rewrite(writer, insideValues));
     expect(Buffer.compare(insideAgain, inside)).toBe(0);
+  }
+});
+
+test("random messages are valid: what is drawn for the fuzzers comes back as itself", () => {
+  const random = seededRandom(9);
+  for (let count = 0; count < 2_000; count++) {
+    const message = randomMessage(random);
+    const body = frameBody(encodeMessage(message));
+    const again = frameBody(encodeMessage(decodeMessage(body)));
+    expect(Buffer.compare(again, body)).toBe(0);
   }
 });
 
@@ -232,11 +276,35 @@ test("numbers of 2^53 and 2^48 are refused where the next smaller one is taken",
   expectMalformed(trace(2 ** 48), /above/);
 });
 
+test("a peek that found nothing says nothing of a job", () => {
+  const peeked = (encoding: number, payload: number[]): Uint8Array =>
+    handmade((writer) =>
+      writer
+        .array(7)
+        .uint(TYPE.peekAnswer)
+        .uint(1)
+        .nil()
+        .uint(encoding)
+        .binary(Uint8Array.from(payload))
+        .uint(0)
+        .uint(9),
+    );
+  expect(decodeMessage(peeked(0, []))).toMatchObject({ peeked: { job: null, ready: 0, appliedIndex: 9 } });
+  expectMalformed(peeked(1, []), /above/);
+  expectMalformed(peeked(0, [1]), /longer than the 0/);
+});
+
 test("ids, addresses, codes and places that cannot be are refused", () => {
   const { id, incarnation, address } = member(1);
   const join = (a: string, b: string, c: string): Uint8Array =>
     handmade((writer) => writer.array(3).uint(TYPE.join).uint(1).array(3).text(a).text(b).text(c));
   expect(decodeMessage(join(id, incarnation, address))).toMatchObject({ type: "join" });
+  const saying = (comesBack: boolean): Uint8Array =>
+    handmade((writer) => {
+      writer.array(4).uint(TYPE.join).uint(1).array(3).text(id).text(incarnation).text(address).boolean(comesBack);
+    });
+  expect(decodeMessage(saying(true))).toMatchObject({ type: "join", comesBack: true });
+  expectMalformed(saying(false), /does not say so/);
   expectMalformed(join("N1", incarnation, address), /no node id/);
   expectMalformed(join("../x", incarnation, address), /no node id/);
   expectMalformed(join(id, "xyz", address), /no incarnation/);

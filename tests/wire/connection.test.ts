@@ -4,7 +4,7 @@ import { WIRE } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { createWriter } from "../../src/lib/msgpack.ts";
 import { encodeMessage } from "../../src/wire/codec.ts";
-import { sealFrame } from "../../src/wire/frame.ts";
+import { sealFrame } from "./frames.ts";
 import { TYPE } from "../../src/wire/message-types.ts";
 import type { PeerMessage } from "../../src/wire/peer-codec.ts";
 import type { Hello, HelloAnswer, WireMessage } from "../../src/wire/protocol.ts";
@@ -277,8 +277,20 @@ test("every message has its side: what comes from the wrong one closes the conne
       else expectEnd(opened, "BAD_REQUEST", /has no place/);
     }
   }
-  const fromClients = ["request", "open", "close", "status", "log", "trace", "join", "remove", "transfer", "ping"];
-  const fromNodes = ["reply", "failure", "statusAnswer", "logAnswer", "traceAnswer", "done", "pong"];
+  const fromClients = [
+    "request",
+    "open",
+    "close",
+    "status",
+    "log",
+    "trace",
+    "join",
+    "remove",
+    "transfer",
+    "ping",
+    "peek",
+  ];
+  const fromNodes = ["reply", "failure", "statusAnswer", "logAnswer", "traceAnswer", "done", "pong", "peekAnswer"];
   expect(welcome).toEqual({ client: fromClients, peer: ["peer"], dialed: fromNodes });
 });
 

@@ -1,7 +1,8 @@
 // Are frames found in a stream however it is cut, and is nothing buffered that a limit forbids?
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
-import { createDeframer, sealFrame } from "../../src/wire/frame.ts";
+import { createDeframer } from "../../src/wire/frame.ts";
+import { sealFrame } from "./frames.ts";
 
 const LIMIT = 1_000_000;
 

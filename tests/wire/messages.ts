@@ -53,6 +53,13 @@ const status: NodeStatus = {
   residentBytes: 100_000_000,
   logBytes: 4_096,
   checkpoint: { index: 8, digest: 0xdeadbeef },
+  times: {
+    windowMs: 14_000,
+    stages: [
+      { name: "apply", count: 900, microseconds: 45_000, longestMicroseconds: 310 },
+      { name: "disk", count: 899, microseconds: 700_000, longestMicroseconds: 12_000 },
+    ],
+  },
 };
 
 const line: LogLine = {
@@ -133,10 +140,11 @@ export const EXAMPLES: readonly Exclude<WireMessage, PeerFrame>[] = [
   { type: "status", frameId: 4, linearizable: true },
   { type: "log", frameId: 5, from: 1, to: 0, local: false },
   { type: "trace", frameId: 6, index: 12 },
-  { type: "join", frameId: 7, member: member(4) },
+  { type: "join", frameId: 7, member: member(4), comesBack: false },
   { type: "remove", frameId: 8, ids: [member(4).id, member(5).id] },
   { type: "transfer", frameId: 9, to: null },
   { type: "ping", frameId: 10 },
+  { type: "peek", frameId: 11 },
   { type: "reply", frameId: 1, duplicate: false, reply: bytes(6) },
   {
     type: "failure",
@@ -159,6 +167,17 @@ export const EXAMPLES: readonly Exclude<WireMessage, PeerFrame>[] = [
   },
   { type: "done", frameId: 7, index: 20, clusterId: CLUSTER },
   { type: "pong", frameId: 10 },
+  {
+    type: "peekAnswer",
+    frameId: 11,
+    peeked: { job: { id: 7, encoding: 1, payload: bytes(3) }, ready: 2, appliedIndex: 9 },
+  },
+];
+
+/** Of messages that have one. */
+export const SECOND_FORMS: readonly WireMessage[] = [
+  { type: "join", frameId: 7, member: member(4), comesBack: true },
+  { type: "peekAnswer", frameId: 11, peeked: { job: null, ready: 0, appliedIndex: 9 } },
 ];
 
 export const asPeerFrame = (message: PeerMessage, sequence = 1): PeerFrame => ({ type: "peer", sequence, message });
@@ -267,7 +286,7 @@ export function atLimits(): readonly WireMessage[] {
     { type: "request", frameId: 0, group: 0, session: 0, number: 0, answeredUpTo: 0, command: bytes(0) },
     { type: "open", frameId: MAX, group: 0, clientId: "ü".repeat(128), nonce: bytes(16) },
     { type: "log", frameId: MAX, from: MAX_U48, to: MAX_U48, local: true },
-    { type: "join", frameId: MAX, member: longest },
+    { type: "join", frameId: MAX, member: longest, comesBack: true },
     { type: "remove", frameId: MAX, ids: Array.from({ length: 64 }, () => LONG_NODE) },
     { type: "remove", frameId: MAX, ids: [] },
     { type: "transfer", frameId: MAX, to: LONG_NODE },
@@ -275,7 +294,15 @@ export function atLimits(): readonly WireMessage[] {
     {
       type: "statusAnswer",
       frameId: MAX,
-      status: { ...status, members: many, clusterId: null, leader: null, leaderAddress: null, readyBytes: MAX },
+      status: {
+        ...status,
+        members: many,
+        clusterId: null,
+        leader: null,
+        leaderAddress: null,
+        readyBytes: MAX,
+        times: null,
+      },
     },
     {
       type: "logAnswer",
@@ -285,6 +312,11 @@ export function atLimits(): readonly WireMessage[] {
         more: true,
         entries: Array.from({ length: SERVER.maxLogPageEntries }, () => ({ ...line, client: "ü".repeat(32) })),
       },
+    },
+    {
+      type: "peekAnswer",
+      frameId: MAX,
+      peeked: { job: { id: MAX, encoding: 0xff, payload: bytes(room) }, ready: MAX, appliedIndex: MAX_U48 },
     },
     { type: "done", frameId: MAX, index: MAX_U48, clusterId: null },
     ...peers.map((message) => asPeerFrame(message, MAX)),
@@ -340,10 +372,13 @@ const FREE_NUMBERS = new Set([
   "microseconds",
 ]);
 
+/** Bytes of which there is exactly one right number. */
+const FIXED_LENGTHS = new Set(["nonce", "proof"]);
+
 function varied<T>(value: T, random: Random, key = ""): T {
   if (Array.isArray(value)) return value.map((item) => varied(item, random)) as T;
   if (value instanceof Uint8Array) {
-    if (key === "nonce" || random.chance(50)) return value;
+    if (FIXED_LENGTHS.has(key) || random.chance(50)) return value;
     return Uint8Array.from({ length: random.below(400) }, () => random.below(256)) as T;
   }
   if (typeof value === "boolean") return random.chance(50) as T;

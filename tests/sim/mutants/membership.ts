@@ -5,7 +5,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "joint-needs-new-half-only",
     what: "in a joint configuration the old voters are not asked",
-    within: 100,
+    within: 120,
     edits: [
       {
         file: "src/raft/configuration.ts",
@@ -29,7 +29,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "learner-counts",
     what: "learners count in the majority that commits",
-    within: 100,
+    within: 40,
     edits: [
       {
         file: "src/raft/configuration.ts",
@@ -41,7 +41,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "leave-joint-early",
     what: "the joint configuration ends before it has committed (camunda#60086)",
-    within: 40,
+    within: 20,
     edits: [
       {
         file: "src/raft/membership.ts",
@@ -54,7 +54,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "two-changes-at-once",
     what: "a change of members begins while another is not finished (the bug of 2015)",
-    within: 40,
+    within: 90,
     edits: [
       {
         file: "src/raft/membership.ts",
@@ -66,7 +66,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "removed-at-once",
     what: "a removal takes effect without a joint configuration",
-    within: 100,
+    within: 90,
     edits: [
       {
         file: "src/raft/membership.ts",
@@ -78,7 +78,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "forget-configuration",
     what: "a restart forgets the configurations in its log (camunda#57386)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/recovery.ts",
@@ -90,7 +90,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "install-without-configuration",
     what: "an installed snapshot does not bring its configuration (scylladb#9551, openraft#1808)",
-    within: 40,
+    within: 20,
     edits: [
       {
         file: "src/raft/snapshot.ts",
@@ -109,7 +109,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "rollback-keeps-configuration",
     what: "a configuration stays in force although its entry was dropped (dissertation 4.1)",
-    within: 150,
+    within: 100,
     edits: [
       {
         file: "src/raft/append.ts",
@@ -123,7 +123,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "wiped-node-keeps-its-name",
     what: "a node that lost its disk comes back as the voter it was (rethinkdb#5289, cockroach#756)",
-    within: 40,
+    within: 20,
     edits: [
       {
         file: "src/server/node.ts",

@@ -5,7 +5,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "snapshot-without-sessions",
     what: "a snapshot holds the jobs and forgets the sessions",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/queue/snapshot.ts",
@@ -17,19 +17,19 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "execute-out-of-order",
     what: "a session executes a number although the one before it has not come",
-    within: 40,
+    within: 70,
     edits: [
       {
         file: "src/queue/sessions.ts",
-        find: '  if (number === lastNumber + 1) return { type: "next" };',
-        replace: '  if (number > lastNumber) return { type: "next" };',
+        find: "  if (number === lastNumber + 1) return NEXT;",
+        replace: "  if (number > lastNumber) return NEXT;",
       },
     ],
   },
   {
     name: "drop-unacknowledged-replies",
     what: "the answer to the last number only is kept for a retry",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/queue/sessions.ts",
@@ -43,7 +43,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "duplicates-in-leaders-memory",
     what: "a number that was executed is executed again when it comes to another leader (redpanda#3039)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/queue/queue.ts",
@@ -76,7 +76,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "no-fencing",
     what: "an older process of a client id goes on beside the newer one",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/queue/sessions.ts",
@@ -105,9 +105,26 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "peek-without-a-round",
+    what: "a leader shows the oldest job that it knows of, and does not ask whether it still leads",
+    within: 100,
+    edits: [
+      {
+        file: "src/server/clients.ts",
+        find: `      case "peek":
+      case "log":
+        return replica.read(`,
+        replace: `      case "peek":
+        return show(asked);
+      case "log":
+        return replica.read(`,
+      },
+    ],
+  },
+  {
     name: "numbers-forgotten-by-open",
     what: "a client that opens again starts with number 1, and its retries run twice",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/queue/sessions.ts",
@@ -121,7 +138,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "acknowledged-too-much",
     what: "an acknowledgement of some answers drops all of them (Raft section 6.3)",
-    within: 400,
+    within: 10,
     edits: [
       {
         file: "src/queue/sessions.ts",

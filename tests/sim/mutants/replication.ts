@@ -5,7 +5,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "commit-old-term",
     what: "an entry of an earlier term is committed by counting (Raft section 5.4.2, LogCabin#44)",
-    within: 50,
+    within: 10,
     edits: [
       {
         file: "src/raft/replication.ts",
@@ -17,7 +17,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "forget-vote",
     what: "the vote is not remembered across a restart",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/recovery.ts",
@@ -29,7 +29,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "vote-before-durable",
     what: "votes, terms and acknowledgements leave before they are durable",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/outbox.ts",
@@ -41,7 +41,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "count-undurable-leader",
     what: "the leader counts its own entries before its disk has them",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/replication.ts",
@@ -53,7 +53,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "ack-beyond-append",
     what: "a follower acknowledges its whole log, not what the message verified (CCF#6016)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/following.ts",
@@ -71,7 +71,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "commit-unverified",
     what: "a follower commits what a heartbeat names, whatever its own entries are (copycat#265, scylladb#9965, CCF#8172)",
-    within: 40,
+    within: 60,
     edits: [
       {
         file: "src/raft/following.ts",
@@ -88,7 +88,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "vote-for-shorter-log",
     what: "a vote is given to a candidate whose log is behind",
-    within: 60,
+    within: 40,
     edits: [
       {
         file: "src/raft/election.ts",
@@ -100,7 +100,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "count-any-vote",
     what: "votes of another round or term count (akka-raft#47)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/election.ts",
@@ -112,7 +112,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "unconfirmed-reads",
     what: "reads are answered without a round of heartbeats (etcd#20418)",
-    within: 400,
+    within: 90,
     edits: [
       {
         file: "src/raft/reads.ts",
@@ -124,7 +124,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "keep-tail-on-install",
     what: "a snapshot is taken for known because the log is long enough, whatever is in it (hashicorp/raft#697)",
-    within: 200,
+    within: 500,
     edits: [
       {
         file: "src/raft/snapshot.ts",
@@ -136,7 +136,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "refusal-counts-as-vote",
     what: "a refusal is counted as a vote (openraft#1220)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/election.ts",
@@ -148,7 +148,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "vote-counted-twice",
     what: "a vote that is answered twice counts twice",
-    within: 40,
+    within: 60,
     edits: [
       {
         file: "src/raft/election.ts",
@@ -162,7 +162,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "vote-again",
     what: "a vote is given to whoever asks, also twice in a term (akka-raft#47)",
-    within: 40,
+    within: 20,
     edits: [
       {
         file: "src/raft/election.ts",
@@ -174,7 +174,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "step-down-forgets-vote",
     what: "stepping down in the same term frees the vote (CCF#8094, nebula#2405)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/roles.ts",
@@ -187,7 +187,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "heartbeat-acknowledges",
     what: "the answer to a heartbeat counts as having all that was sent (RATIS-2605)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/replication.ts",
@@ -200,7 +200,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "acknowledge-before-durable",
     what: "a follower acknowledges entries before its disk has them (yugabyte-db#32875, ra#637)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/following.ts",
@@ -212,7 +212,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "aba-append",
     what: "the end of an old write vouches for entries that replaced what it wrote (cockroach#124440)",
-    within: 400,
+    within: 300,
     edits: [
       {
         file: "src/raft/append.ts",
@@ -225,7 +225,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "keep-conflicting-tail",
     what: "entries that conflict with the leader's are kept (section 5.3)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/following.ts",
@@ -238,7 +238,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "previous-term-ignored",
     what: "an AppendEntries fits when the log is long enough, whatever the term of the entry before (Figure 2, receiver 2)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/following.ts",
@@ -249,15 +249,16 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "reply-term-ignored",
-    what: "a leader does not notice a higher term in an answer, and counts the answer",
-    within: 400,
+    what: "a leader does not notice a higher term in an answer, and counts whoever gives it among its followers",
+    within: 70,
     edits: [
+      // A refusal of that term must not count either: it would be taken for a stale disk, and its sender for nobody.
       {
         file: "src/raft/raft.ts",
-        find: "    becomeFollower(state, term, null, `${nameOf(from)} is in term ${term}`);\n    return null;\n  }\n  const progress",
-        replace: `    // planted
-  }
-  const progress`,
+        find: "  const progress = followerThatAnswers(state, from, reply.term);",
+        replace: `  const { term } = reply;
+  if (term > state.currentTerm && reply.type !== "HeartbeatReply") return;
+  const progress = followerThatAnswers(state, from, Math.min(term, state.currentTerm));`,
       },
     ],
   },
@@ -281,7 +282,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "commit-on-leader-alone",
     what: "the leader answers when its own disk has the entry, a majority or not",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/replication.ts",
@@ -293,7 +294,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "skip-noop",
     what: "a leader begins its term without an entry of its own (section 8)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/roles.ts",
@@ -311,7 +312,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "read-before-noop",
     what: "a new leader answers reads before its first entry has committed (etcd#7331)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/reads.ts",
@@ -328,7 +329,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "time-from-wall-clock",
     what: "entries are stamped with the leader's wall clock (logcabin#210)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/raft/append.ts",
@@ -340,7 +341,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "transfer-never-ends",
     what: "a transfer of leadership has no deadline (openraft#1747, hashicorp/raft#696)",
-    within: 100,
+    within: 200,
     edits: [
       {
         file: "src/raft/transfer.ts",
@@ -353,7 +354,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "transfer-without-catching-up",
     what: "leadership is handed to a follower that lacks entries",
-    within: 40,
+    within: 200,
     edits: [
       {
         file: "src/raft/transfer.ts",
@@ -365,7 +366,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "install-acknowledged-before-durable",
     what: "an installed snapshot is acknowledged before it counts on disk",
-    within: 400,
+    within: 10,
     edits: [
       {
         file: "src/raft/snapshot.ts",

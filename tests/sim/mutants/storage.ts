@@ -1,16 +1,41 @@
 // Which bugs of durability did others ship? Each with who did, and how many seeds the simulator may need to catch it.
-import type { Mutant } from "../mutants.ts";
+import type { Edit, Mutant } from "../mutants.ts";
+
+/**
+ * A durable write is one call, so a bug that was "no sync" or "another sync" needs its halves. The simulated disk has them; this plants
+ * them into the real one, so that the same bug can be built and tortured.
+ */
+const REAL_HALVES: Edit = {
+  file: "src/storage/real-disk.ts",
+  find: "    close: (file) => {\n",
+  replace: `    writeCached: (file, offset, bytes, done) => {
+      fs.open(full(file.path), O_RDWR, (failed, cached) => {
+        if (failed !== null) done(failed);
+        else writeAll(cached, offset, bytes, (error) => fs.close(cached, () => done(error)));
+      });
+    },
+    sync: (file, done) => fs.fdatasync(descriptorsOf(file).cached, (error) => done(error)),
+    close: (file) => {
+`,
+};
+
+const REUSE_AFTER_FLOOR = `  lane((release) => {
+    const recorded = (): void => {
+      release();
+      deleteSegments(running, log.reuse(dropped));
+    };`;
 
 export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: "ack-before-sync",
     what: "a frame counts as durable when it is written, before the sync",
-    within: 40,
+    within: 10,
     edits: [
+      REAL_HALVES,
       {
         file: "src/storage/log.ts",
-        find: "    writeSynced(disk, target.file, offset, bytes, (error) => done(error, pointer));",
-        replace: `    disk.write(target.file, offset, bytes, (error) => {
+        find: "    disk.write(target.file, offset, bytes, (error) => done(error, pointer));",
+        replace: `    disk.writeCached(target.file, offset, bytes, (error) => {
       disk.sync(target.file, () => {});
       done(error, pointer);
     });`,
@@ -20,7 +45,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: "ack-page-cache",
     what: "recovery takes the last frame for durable because it can be read",
-    within: 400,
+    within: 50,
     edits: [
       {
         file: "src/storage/recovery.ts",
@@ -30,9 +55,21 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "no-space-is-durable",
+    what: "a write that a full disk cut short counts as a whole one",
+    within: 400,
+    edits: [
+      {
+        file: "src/raft/outbox.ts",
+        find: "  else if (entriesFrom !== null) inflight.upTo = Math.min(inflight.upTo, entriesFrom - 1);",
+        replace: "  else if (entriesFrom !== null) inflight.upTo = Math.max(inflight.upTo, 0);",
+      },
+    ],
+  },
+  {
     name: "no-directory-sync",
     what: "the name of a new segment is not synced",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/storage/log.ts",
@@ -44,7 +81,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: "vote-before-sync",
     what: "term and vote count as durable before the meta slots are synced (sofa-jraft#1241)",
-    within: 60,
+    within: 10,
     edits: [
       {
         file: "src/storage/running.ts",
@@ -59,7 +96,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: "snapshot-names-not-synced",
     what: "the files of a snapshot are synced, their names are not (canonical/raft#184)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/storage/snapshot-files.ts",
@@ -71,42 +108,57 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: "snapshot-not-synced",
     what: "a snapshot counts before its files are synced (canonical/raft#184)",
-    within: 40,
+    within: 10,
     edits: [
+      REAL_HALVES,
       {
         file: "src/storage/snapshot-files.ts",
-        find: "      inSequence([(next) => disk.write(file, 0, bytes, next), (next) => disk.sync(file, next)], (problem) => {",
-        replace: "      inSequence([(next) => disk.write(file, 0, bytes, next)], (problem) => {",
+        find: "      disk.write(file, 0, bytes, (problem) => {",
+        replace: "      disk.writeCached(file, 0, bytes, (problem) => {",
       },
     ],
   },
   {
     name: "retry-failed-sync",
     what: "a failed sync is tried again, and the second success believed (cockroach#37102, PostgreSQL 2018)",
-    within: 100,
+    within: 400,
     edits: [
+      REAL_HALVES,
       {
         file: "src/storage/log.ts",
-        find: "  disk.write(file, offset, bytes, (error) => (error === null ? disk.sync(file, done) : done(error)));",
-        replace: `  disk.write(file, offset, bytes, (error) =>
-    error === null ? disk.sync(file, (failed) => (failed === null ? done(null) : disk.sync(file, done))) : done(error),
-  );`,
+        find: "    disk.write(target.file, offset, bytes, (error) => done(error, pointer));",
+        replace: `    const end = (error) => done(error, pointer);
+    disk.writeCached(target.file, offset, bytes, (error) =>
+      error === null ? disk.sync(target.file, (failed) => (failed === null ? end(null) : disk.sync(target.file, end))) : end(error),
+    );`,
+      },
+    ],
+  },
+  {
+    name: "reuse-before-floor",
+    what: "the file of a segment is used again before meta says that the log begins behind it",
+    within: 60,
+    edits: [
+      {
+        file: "src/storage/running.ts",
+        find: REUSE_AFTER_FLOOR,
+        replace: `  deleteSegments(running, log.reuse(dropped));
+  lane((release) => {
+    const recorded = (): void => {
+      release();
+    };`,
       },
     ],
   },
   {
     name: "delete-before-floor",
     what: "segments are deleted before meta says that the log begins behind them (braft#254)",
-    within: 400,
+    within: 60,
     edits: [
       {
         file: "src/storage/running.ts",
-        find: `  lane((release) => {
-    const recorded = (): void => {
-      release();
-      deleteAll();
-    };`,
-        replace: `  deleteAll();
+        find: REUSE_AFTER_FLOOR,
+        replace: `  deleteSegments(running, dropped);
   lane((release) => {
     const recorded = (): void => {
       release();
@@ -117,7 +169,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: "meta-name-not-synced",
     what: "the name of the first meta is not synced (etcd#6368)",
-    within: 40,
+    within: 10,
     edits: [
       {
         file: "src/storage/meta.ts",
@@ -129,7 +181,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: "meta-one-slot",
     what: "only one slot of meta is written: a torn write leaves none",
-    within: 400,
+    within: 100,
     edits: [
       {
         file: "src/storage/meta.ts",

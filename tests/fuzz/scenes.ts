@@ -1,0 +1,210 @@
+// In which moments of their lives do strangers meet nodes? Before a cluster, in one, on the way back, with and without a secret.
+import { type Random, seededRandom } from "../../src/lib/random.ts";
+import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/types.ts";
+import { WIRE } from "../../src/config.ts";
+import { type Connection, openConnection } from "../../src/wire/connection.ts";
+import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
+import { type HelloAnswer, type Role, ROLES } from "../../src/wire/protocol.ts";
+import { anyDamage } from "../server/positions.ts";
+import { createTown, type Settled } from "../server/town.ts";
+import { EXAMPLES } from "../wire/messages.ts";
+
+export const HOSTILE_PORT = 3009;
+export const PORTS = [3000, 3001, 3002];
+
+type Town = ReturnType<typeof createTown>;
+
+export interface Scene {
+  readonly name: SceneName;
+  readonly town: Town;
+  readonly nodes: readonly Settled[];
+  /** Does a cluster serve once `settle` was called, so that it must still do so in the end? */
+  readonly serves: boolean;
+  /** Undoes what was done to the nodes themselves. */
+  readonly settle: () => void;
+  readonly words: Set<string>;
+  /** The nodes as they have named themselves, incarnation included. */
+  readonly met: Map<NodeId, Member>;
+  /**
+   * Somebody spoke as a member of this cluster, in well-formed messages of Raft: whoever may do that can break it (members are
+   * trusted). Then a node may stop, by name; without it, nothing may happen.
+   */
+  trusted: boolean;
+  /** A founder said something else than the others, then nobody founds; or a member of another cluster came, then a lone node stops. */
+  readonly endings: Set<string>;
+}
+
+export const SCENES = [
+  "founder",
+  "joiner",
+  "alone",
+  "three",
+  "learner",
+  "hostile member",
+  "secret",
+  "certificate",
+  "starting",
+  "recovering",
+  "let in",
+  "full",
+] as const;
+export type SceneName = (typeof SCENES)[number];
+
+/** Those of a node whose neighbour at the hostile port is dialed. */
+export const DIALING: ReadonlySet<SceneName> = new Set(["founder", "joiner", "hostile member", "secret", "recovering"]);
+
+/** The member that the clusters of "hostile member" and "secret" have let in; nobody but a stranger ever speaks for it. */
+export const HOSTILE: Member = {
+  id: "n9" as NodeId,
+  incarnation: "00000000000000aa" as Incarnation,
+  address: `127.0.0.1:${HOSTILE_PORT}`,
+};
+
+const FREE_AGAIN = 2 ** 40;
+const LETTING_IN_PORT = 3010;
+const WELCOME: HelloAnswer = {
+  ...(EXAMPLES.find(({ type }) => type === "helloAnswer") as HelloAnswer),
+  clusterId: "00112233445566ff" as ClusterId,
+  node: HOSTILE,
+};
+
+export const leaderOf = (nodes: readonly Settled[]): Settled | undefined =>
+  nodes.find(({ node }) => node.status()?.state === "leader");
+
+/** What belongs to a role where a secret is shared. */
+export function keyOf(role: Role): Uint8Array {
+  return new Uint8Array(32).fill(1 + ROLES.indexOf(role));
+}
+
+function secretOf(random: Random): Trust {
+  const secrets = ROLES.map((role) => ({ role, key: keyOf(role) }));
+  const drawNonce = (): Uint8Array => Uint8Array.from({ length: 32 }, () => random.below(256));
+  return { type: "secret", secrets: { secrets: () => secrets, drawNonce } };
+}
+
+/** Nodes have their own certificates, a stranger has that of a client. */
+function certificates(_self: string, other: string): Trust {
+  const node = { role: "peer", node: other as NodeId } as const;
+  const identity = other === "guest" ? ({ role: "client", node: null } as const) : node;
+  return { type: "certificate", identity, handshakeMs: 0 };
+}
+
+export function buildScene(name: SceneName, choices: Random): Scene {
+  const seed = 1 + choices.below(4);
+  const secret = secretOf(seededRandom(seed));
+  const guarded: Partial<Record<SceneName, (self: string, other: string) => Trust>> = {
+    secret: () => secret,
+    certificate: certificates,
+  };
+  const town = createTown(seed, 1, { trust: guarded[name] ?? (() => EVERYBODY) });
+  const scene = (nodes: readonly Settled[], serves: boolean, settle = (): void => {}): Scene => ({
+    name,
+    town,
+    nodes,
+    serves,
+    settle,
+    words: new Set(),
+    met: new Map(),
+    trusted: false,
+    endings: new Set(),
+  });
+  /** Nobody opens before its disk is read. */
+  const listening = (node: Settled): Settled => {
+    town.until(() => node.logged.some(({ event }) => event === "recovered"));
+    town.pass(1);
+    return node;
+  };
+  const alone = (): Settled => {
+    const one = town.start(3000);
+    town.until(() => leaderOf([one]) !== undefined);
+    return one;
+  };
+  const three = (): readonly Settled[] => {
+    const nodes = PORTS.map((port) => town.start(port, PORTS, 3));
+    town.until(() => leaderOf(nodes) !== undefined);
+    return nodes;
+  };
+  switch (name) {
+    case "founder":
+      return scene([listening(town.start(3000, [3000, HOSTILE_PORT], 2))], false);
+    case "joiner":
+      return scene([listening(town.start(3000, [HOSTILE_PORT]))], false);
+    case "alone":
+      return scene([alone()], true);
+    case "three":
+    case "certificate":
+      return scene(three(), true);
+    case "learner": {
+      const nodes = three();
+      const learner = town.start(3003, PORTS);
+      town.until(() => learner.node.clusterId() !== null);
+      town.network.cut((from, to) => [from, to].includes("n3003") && ![from, to].includes("guest"), false);
+      return scene([...nodes, learner], true);
+    }
+    case "hostile member":
+    case "secret": {
+      const built = scene(three(), true);
+      letInHostile(built);
+      return built;
+    }
+    case "starting": {
+      // It listens, and its first entry does not get to the disk.
+      const one = town.start(3000);
+      town.until(() => one.logged.some(({ event }) => event === "recovered"));
+      const goOn = town.hang(3000);
+      town.pass(1);
+      return scene([one], true, goOn);
+    }
+    case "recovering": {
+      const nodes = three();
+      // A last frame with nothing behind it would be taken for a torn one, and cut: that is no damage.
+      town.pass(200);
+      for (const port of [3001, 3002]) town.end(port, "kill");
+      anyDamage.strike(town.diskOf(3001));
+      const back = town.start(3001, [...PORTS, HOSTILE_PORT]);
+      town.pass(20);
+      return scene([nodes[0]!, back], false);
+    }
+    case "let in": {
+      letInByStranger(town);
+      const node = listening(town.start(3000, [LETTING_IN_PORT]));
+      town.until(() => node.node.clusterId() !== null);
+      return scene([node], false);
+    }
+    case "full": {
+      const one = alone();
+      town.leave(3000, 0);
+      town.pass(3_000);
+      return scene([one], true, () => town.leave(3000, FREE_AGAIN));
+    }
+  }
+}
+
+/** From then on the cluster dials the hostile address. */
+function letInHostile({ town, nodes }: Scene): void {
+  const leader = leaderOf(nodes);
+  if (leader === undefined) return;
+  const guest = town.visit(Number(leader.node.id.slice(1)));
+  guest.send({ type: "join", frameId: 1, member: HOSTILE, comesBack: false });
+  town.pass(200);
+}
+
+/** Somebody says that it is a cluster and takes whoever asks: from then on its members are trusted there. */
+function letInByStranger(town: Town): void {
+  const accept = (stream: ByteStream): void => {
+    const connection: Connection = openConnection({
+      stream,
+      clock: town.clock,
+      limits: WIRE,
+      side: "accepted",
+      onMessage: (message) => {
+        if (message.type === "hello") connection.send(WELCOME);
+        if (message.type === "join")
+          connection.send({ type: "done", frameId: message.frameId, index: 1, clusterId: WELCOME.clusterId });
+        connection.flush();
+      },
+      onClosed: () => {},
+    });
+  };
+  town.network.hostOf("liar").listen("127.0.0.1", LETTING_IN_PORT, accept, () => {});
+}

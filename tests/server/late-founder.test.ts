@@ -1,0 +1,49 @@
+// What becomes of a founder that missed the founding, when the others need its vote? Its first entry is gone from their logs by then.
+import { expect, test } from "bun:test";
+import { QUEUE, SERVER } from "../../src/config.ts";
+import { encodeCommand } from "../../src/queue/commands.ts";
+import type { NodeSettings } from "../../src/server/types.ts";
+import { createTown, type Settled } from "./town.ts";
+
+const PORTS = [3000, 3001, 3002];
+const LATE = "n3002";
+/** Small files and many snapshots. */
+const SETTINGS: Partial<NodeSettings> = {
+  electionMinMs: 100,
+  electionMaxMs: 150,
+  segmentBytes: 32 * 1024,
+  compactMinBytes: 4 * 1024,
+  keepLogBytes: 512,
+  queueLimits: { ...QUEUE, checkpointEntries: 8, checkpointBytes: 4 * 1024 },
+};
+
+const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
+
+test("a founder that heard nothing of its founding takes part when another has lost its disk (seed 8003156)", () => {
+  const town = createTown(1);
+  const nodes = PORTS.map((port) => town.start(port, PORTS, 3, SETTINGS));
+  const [first, second, late] = nodes as [Settled, Settled, Settled];
+  // All have heard each other, and nobody may write yet.
+  town.pass(SERVER.foundingGraceMs - 50);
+  const heal = town.network.cut((_, to) => to === LATE, true);
+  town.until(() => isLeader(first) || isLeader(second));
+  expect(late.node.status()).toBeNull();
+  const leader = isLeader(first) ? first : second;
+  const guest = town.visit(Number(leader.node.id.slice(1)));
+  guest.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce: new Uint8Array(16).fill(7) });
+  const jobs = [{ encoding: 0, payload: new Uint8Array(1_000) }];
+  const command = encodeCommand({ type: "enqueue", queue: "default", jobs });
+  town.until(() => guest.received.length > 1);
+  const session = leader.node.inspect()?.raft.commitIndex ?? 0;
+  for (let number = 1; number <= 30; number++) {
+    guest.send({ type: "request", frameId: 1 + number, group: 0, session, number, answeredUpTo: 0, command });
+  }
+  const isShort = ({ node }: Settled): boolean => (node.inspect()?.raft.firstIndex ?? 0) > 1;
+  town.until(() => isShort(first) && isShort(second));
+  town.end(3000, "wipe");
+  heal();
+  const back = town.start(3000, PORTS, 3, SETTINGS);
+  const isWhole = (node: Settled): boolean => node.node.inspect()?.queue.ready === 30;
+  town.until(() => [back, second, late].every(isWhole), 30_000);
+  expect([back, second, late].filter(isLeader).length).toBe(1);
+});

@@ -1,0 +1,87 @@
+// When does a node that founded a cluster alone give way to another cluster? Only by mistake may it have founded, and only who knows
+// its id may say so.
+import { expect, test } from "bun:test";
+import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/types.ts";
+import { dialsNode } from "../../src/wire/protocol.ts";
+import { createTown, type Settled } from "./town.ts";
+
+const FOREIGN = "00112233445566ff" as ClusterId;
+const STRANGER: Member = {
+  id: "x" as NodeId,
+  incarnation: "00112233445566ff" as Incarnation,
+  address: "127.0.0.1:9",
+};
+const PORT = 3000;
+
+const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
+
+function loner() {
+  const town = createTown(8);
+  const alone = town.start(PORT);
+  town.until(() => isLeader(alone));
+  town.pass(2_000);
+  /** Gives what the dialer is told. */
+  const hello = (features: readonly string[]): string | undefined => {
+    const guest = town.visit(PORT, { role: "peer", clusterId: FOREIGN, node: STRANGER, features });
+    town.pass(1_000);
+    return guest.closed[0]?.code;
+  };
+  return { town, alone, hello };
+}
+
+const MEANT = [dialsNode("n3000" as NodeId)];
+
+test("a hello of another cluster that means nobody here, or somebody else, changes nothing", () => {
+  const { alone, hello } = loner();
+  expect(hello([])).toBe("CLUSTER_MISMATCH");
+  expect(hello([dialsNode("n3001" as NodeId), "something newer"])).toBe("CLUSTER_MISMATCH");
+  expect(alone.stopped()).toBeUndefined();
+});
+
+test("a cluster of one in which nothing was done yet gives way to the cluster that knows its id", () => {
+  const { alone, hello } = loner();
+  hello(MEANT);
+  expect(alone.stopped()?.code).toBe("CLUSTER_MISMATCH");
+  expect(alone.stopped()?.message).toContain(FOREIGN);
+});
+
+test("a cluster of one that a client has used stays, whoever knows its id, also after a restart", () => {
+  const { town, alone, hello } = loner();
+  const guest = town.visit(PORT);
+  guest.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce: new Uint8Array(16) });
+  town.until(() => guest.received.length > 1);
+  expect(hello(MEANT)).toBe("CLUSTER_MISMATCH");
+  expect(alone.stopped()).toBeUndefined();
+  town.end(PORT, "kill");
+  const again = town.start(PORT);
+  town.until(() => isLeader(again));
+  expect(hello(MEANT)).toBe("CLUSTER_MISMATCH");
+  expect(again.stopped()).toBeUndefined();
+});
+
+test("founders of one cluster do not give way, though nothing was done yet and the command names nobody any more", () => {
+  const town = createTown(10);
+  const ports = [3000, 3001, 3002];
+  const nodes = ports.map((port) => town.start(port, ports, 3));
+  town.until(() => nodes.every(({ node }) => (node.status()?.commitIndex ?? 0) > 1));
+  town.end(PORT, "kill");
+  const again = town.start(PORT);
+  town.until(() => again.node.status() !== null);
+  town.visit(PORT, { role: "peer", clusterId: FOREIGN, node: STRANGER, features: MEANT });
+  town.pass(1_000);
+  expect(again.stopped()).toBeUndefined();
+});
+
+test("a member that was wiped and started without a word of the others is stopped by them, under its own id only", () => {
+  for (const id of ["n3002", "stranger"] as NodeId[]) {
+    const town = createTown(9);
+    const ports = [3000, 3001, 3002];
+    const nodes = ports.map((port) => town.start(port, ports, 3));
+    town.until(() => nodes.every(({ node }) => (node.status()?.commitIndex ?? 0) > 1));
+    town.end(3002, "wipe");
+    const alone = town.start(3002, [], null, { id });
+    town.pass(2_000);
+    expect(alone.logged.some(({ text }) => text.includes("FOUNDED new cluster"))).toBe(true);
+    expect(alone.stopped()?.code).toBe(id === "n3002" ? "CLUSTER_MISMATCH" : undefined);
+  }
+});

@@ -1,0 +1,77 @@
+// Does the disk stay bounded when nodes live too short for the entries to bring a checkpoint? With the limits that nodes really have.
+import { expect, test } from "bun:test";
+import { RAFT, STORAGE } from "../../src/config.ts";
+import { encodeCommand } from "../../src/queue/commands.ts";
+import { decodeReply } from "../../src/queue/replies.ts";
+import { createTown } from "./town.ts";
+
+/** A segment of real nodes is larger, and so are the other limits that are counted in its bytes, in the same proportion. */
+const SEGMENT = STORAGE.segmentBytes / 16;
+const RULES = {
+  segmentBytes: SEGMENT,
+  compactMinBytes: STORAGE.compactMinBytes / 16,
+  keepLogBytes: RAFT.keepLogBytes / 16,
+};
+/** Those kept for followers, one written and one ahead, and what gathers before a snapshot is due and taken. */
+const MOST_SEGMENTS = STORAGE.maxKeptSegments + 6;
+const ENQUEUE = encodeCommand({
+  type: "enqueue",
+  queue: "default",
+  jobs: [{ encoding: 0, payload: new Uint8Array(9) }],
+});
+
+type Town = ReturnType<typeof createTown>;
+
+/** A new client enqueues one job. */
+function work(town: Town, port: number, life: number): void {
+  const guest = town.visit(port);
+  const nonce = new Uint8Array(16).fill(life);
+  guest.send({ type: "open", frameId: 1, group: 0, clientId: `c${life}`, nonce });
+  const replies = (): readonly Uint8Array[] =>
+    guest.received.flatMap((message) => (message.type === "reply" ? [message.reply] : []));
+  town.until(() => replies().length === 1);
+  const opened = decodeReply(replies()[0] as Uint8Array);
+  const session = opened.type === "opened" ? opened.session : 0;
+  guest.send({ type: "request", frameId: 2, group: 0, session, number: 1, answeredUpTo: 0, command: ENQUEUE });
+  town.until(() => replies().length === 2);
+}
+
+function logBytes(town: Town, port: number): number {
+  const disk = town.diskOf(port);
+  const files = disk.files().filter((file) => file.startsWith("g0/log/"));
+  return files.reduce((sum, file) => sum + (disk.cached(file)?.length ?? 0), 0);
+}
+
+test("of a node alone that is restarted again and again, with a few entries each time", () => {
+  const town = createTown();
+  const lives = 40;
+  for (let life = 1; life <= lives; life++) {
+    const { node } = town.start(3000, [], null, RULES);
+    town.until(() => node.status()?.state === "leader");
+    work(town, 3000, life);
+    town.pass(3_000);
+    expect(logBytes(town, 3000)).toBeLessThanOrEqual(MOST_SEGMENTS * SEGMENT);
+    town.end(3000, "kill");
+  }
+  const { node } = town.start(3000, [], null, RULES);
+  town.until(() => node.status()?.ready === lives);
+});
+
+test("of a follower that is restarted again and again, while the log of the others is not worth a snapshot", () => {
+  const ports = [3000, 3001, 3002];
+  const town = createTown();
+  const nodes = ports.map((port) => town.start(port, ports, 3, RULES));
+  const leader = () => nodes.find(({ node }) => node.status()?.state === "leader");
+  town.until(() => leader() !== undefined);
+  const leads = Number(leader()?.node.id.slice(1));
+  const victim = ports.find((port) => port !== leads) as number;
+  for (let life = 1; life <= 20; life++) {
+    work(town, leads, life);
+    town.end(victim, "kill");
+    const { node } = town.start(victim, ports, 3, RULES);
+    town.until(() => node.status()?.ready === life);
+    town.pass(6_000);
+    expect(logBytes(town, victim)).toBeLessThanOrEqual(MOST_SEGMENTS * SEGMENT);
+  }
+  expect(leader()?.node.status()?.snapshotIndex).toBe(0);
+});
