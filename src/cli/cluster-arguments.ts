@@ -4,6 +4,7 @@ import { clusterLayout, type Layout } from "../cluster/layout.ts";
 import { endLeftovers, type Leftover } from "../cluster/leftovers.ts";
 import { lockCluster } from "../cluster/lock.ts";
 import { nameFlag } from "../cluster/plan.ts";
+import type { MovedNode } from "../cluster/ports.ts";
 import { readClusterState } from "../cluster/state.ts";
 import type { NodeAccess } from "../cluster/status.ts";
 import { findRunning } from "../cluster/up.ts";
@@ -96,5 +97,11 @@ export function tellLeftovers(cluster: LocalCluster): void {
 export function leftoverNotice(leftovers: readonly Leftover[]): string {
   return leftovers
     .map(({ id, pid, was }) => `${id} (pid ${pid}) was left ${was} by a supervisor that was killed: ended it.\n`)
+    .join("");
+}
+
+export function movedNotice(moved: readonly MovedNode[]): string {
+  return moved
+    .map(({ id, from, to }) => `${from} is in use by another program: ${id} listens on ${to} from now on.\n`)
     .join("");
 }

@@ -5,13 +5,14 @@ import { askSupervisor, type ControlAnswer, type NodeVerb } from "../cluster/con
 import { localCredentials } from "./credentials.ts";
 import { openNodeAccess } from "./node-access.ts";
 import { nameFlag } from "../cluster/plan.ts";
+import { movedNodes } from "../cluster/ports.ts";
 import { shownProgram } from "../cluster/program.ts";
 import { askStatus, type ClusterStatus, type NodeAccess } from "../cluster/status.ts";
 import { CLUSTER } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { strictCommand } from "./arguments.ts";
-import { JSON_FLAG, type LocalCluster, NAME, NODE_NAME, runningCluster } from "./cluster-arguments.ts";
+import { JSON_FLAG, type LocalCluster, movedNotice, NAME, NODE_NAME, runningCluster } from "./cluster-arguments.ts";
 
 type Verb = Exclude<NodeVerb, "retire">;
 type Running = LocalCluster & { readonly running: true };
@@ -67,6 +68,7 @@ async function changeNode(
   const timeoutMs = CLUSTER.controlTimeoutMs;
   const begun = performance.now();
   const answer = await askSupervisor(layout.controlSocket, { command: verb, node }, timeoutMs);
+  process.stderr.write(movedNotice(movedNodes(facts.nodes, answer.cluster.nodes)));
   const outage = endsLeader && answer.changed ? await waitForServer(answer, node, begun, access) : null;
   const result: Result = {
     node,

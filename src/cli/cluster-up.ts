@@ -10,9 +10,10 @@ import { localCredentials } from "./credentials.ts";
 import { openNodeAccess } from "./node-access.ts";
 import type { NodeEnd } from "../cluster/node-process.ts";
 import { evenSizeHint, nameFlag, type UpRequest } from "../cluster/plan.ts";
+import { movedNodes } from "../cluster/ports.ts";
 import { watchAncestors } from "../cluster/processes.ts";
 import { childEnvironment, ownProgram, shownProgram } from "../cluster/program.ts";
-import { createClusterDirectory } from "../cluster/state.ts";
+import { createClusterDirectory, readClusterState } from "../cluster/state.ts";
 import { askStatus, type ClusterStatus, waitForLeader } from "../cluster/status.ts";
 import type { Supervisor } from "../cluster/supervisor.ts";
 import { alreadyRunning, bringUp, findRunning, requirePossible, type UpSettings } from "../cluster/up.ts";
@@ -20,7 +21,7 @@ import { CLUSTER, DEFAULTS, timingProblem } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { strictCommand, type Values } from "./arguments.ts";
-import { JSON_FLAG, leftoverNotice, NAME, ROOT } from "./cluster-arguments.ts";
+import { JSON_FLAG, leftoverNotice, movedNotice, NAME, ROOT } from "./cluster-arguments.ts";
 import { deathNotice, headline, nextSteps, processTable, statusTable } from "./cluster-view.ts";
 import { type LiveTable, openLiveTable } from "./live-table.ts";
 import { parseElection, TIMING_ARGUMENTS } from "./node-settings.ts";
@@ -78,7 +79,7 @@ async function upForeground(layout: Layout, values: UpValues): Promise<ExitCode>
   if (result.kind === "running") return tellRunning(layout, result.facts, values);
   const { supervisor, founded } = result;
   session.supervisor = supervisor;
-  session.live.note(leftoverNotice(result.leftovers));
+  session.live.note(leftoverNotice(result.leftovers) + movedNotice(result.moved));
   const access = openNodeAccess(localCredentials(layout, "admin"));
   const ask = (): Promise<ClusterStatus> => askStatus(values.name, supervisor.facts().nodes, access);
   try {
@@ -158,6 +159,7 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
   const running = await findRunning(layout);
   if (running !== null) return tellRunning(layout, alreadyRunning(upRequest(values), running).facts, values);
   requirePossible(upSettings(layout, values, () => {}));
+  const before = readClusterState(layout);
   createClusterDirectory(layout);
   const log = openSync(layout.supervisorLog, "a", 0o600);
   const logStart = fstatSync(log).size;
@@ -179,6 +181,7 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
       askStatus(values.name, (await findRunning(layout))?.nodes ?? [], access);
     const status = await waitForLeader(ask, access, ended);
     if (status !== null) {
+      if (before?.purging === false) process.stderr.write(movedNotice(movedNodes(before.nodes, status.nodes)));
       tellUp(layout, status, values);
       return EXIT.ok;
     }

@@ -3,7 +3,7 @@ import { CLUSTER, DEFAULTS } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { ClusterState, NodeRecord } from "./state.ts";
 
-const MAX_PORT = 65_535;
+export const MAX_PORT = 65_535;
 
 export interface UpRequest {
   readonly name: string;
@@ -50,7 +50,7 @@ function foundingState(request: UpRequest): ClusterState {
   };
 }
 
-/** The record of one more local node, on the port that belongs to its number. */
+/** The record of one more local node, on the port that belongs to its number; the caller looks whether it is free. */
 export function planAdd(state: ClusterState): NodeRecord {
   if (state.nodes.length >= CLUSTER.maxNodes) {
     throw new RaftqError("USAGE", `a local cluster has at most ${CLUSTER.maxNodes} nodes: remove one first`);
@@ -62,12 +62,22 @@ export function planAdd(state: ClusterState): NodeRecord {
   return newNode(state.nextNumber, port);
 }
 
+/**
+ * How many of `size` nodes may come back at another address at once. The others are found where the log says, and as a majority they
+ * log the change; if a majority moved, nobody would find enough members to elect a leader. A single node elects itself.
+ */
+export function movable(size: number): number {
+  return size === 1 ? 1 : survivedFailures(size);
+}
+
 /** An even number tolerates no more failures than the odd number below it. */
 export function evenSizeHint(size: number): string | null {
   if (size % 2 === 1) return null;
-  const survived = (count: number): number => Math.floor((count - 1) / 2);
+  const survived = survivedFailures;
   return `Hint: ${size} nodes survive as many failures as ${size - 1} do (${survived(size)}); ${size + 1} survive ${survived(size + 1)}.`;
 }
+
+const survivedFailures = (size: number): number => Math.floor((size - 1) / 2);
 
 function sizeMismatch(name: string, asked: number, present: number): string {
   const way = asked > present ? "add" : "remove <node>";
@@ -87,6 +97,11 @@ const newNode = (number: number, port: number): NodeRecord => ({
   address: `${DEFAULTS.host}:${port}`,
   pid: null,
   startTime: null,
+});
+
+export const atPort = (node: NodeRecord, port: number): NodeRecord => ({
+  ...node,
+  address: `${DEFAULTS.host}:${port}`,
 });
 
 export const portOf = (node: { readonly address: string }): number =>

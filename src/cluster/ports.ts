@@ -1,33 +1,68 @@
-// Is a port free? Asked for all nodes before anything starts, so that nothing has to be stopped again.
+// Is a port free, and which one is the next that is? Asked for all nodes before anything starts, so that nothing has to be stopped again.
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
-import { portOf } from "./plan.ts";
+import { atPort, MAX_PORT, portOf } from "./plan.ts";
+import type { NodeRecord } from "./state.ts";
 
-/**
- * Throws PORT_IN_USE naming every node whose port somebody else listens on. A process that is gone may still hold its port for a
- * moment: the system closes it when the last of its threads has ended, and one may be in a write to the disk.
- */
-export async function requireFreePorts(
-  nodes: readonly { readonly id: string; readonly address: string }[],
-): Promise<void> {
-  const deadline = performance.now() + CLUSTER.portPatienceMs;
+/** A node that got another port, because somebody else listens on its own. */
+export interface MovedNode {
+  readonly id: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+type Addressed = Pick<NodeRecord, "id" | "address">;
+
+/** Throws PORT_IN_USE naming every node whose port cannot be listened on. */
+export async function requireFreePorts(nodes: readonly NodeRecord[]): Promise<void> {
   const problems: string[] = [];
   for (const node of nodes) {
-    let code = await listenProblem(portOf(node));
-    while (code === "EADDRINUSE" && performance.now() < deadline) {
-      await sleep(CLUSTER.pollMs);
-      code = await listenProblem(portOf(node));
-    }
+    const code = await lastingProblem(portOf(node));
     if (code === "EADDRINUSE") problems.push(`port ${portOf(node)} for ${node.id} is in use`);
     else if (code !== null) problems.push(`port ${portOf(node)} for ${node.id} cannot be used (${code})`);
   }
-  if (problems.length === 0) return;
-  throw new RaftqError(
+  if (problems.length > 0) throw portsInUse(problems);
+}
+
+/** The node as it was, or on the next port that is free and that none of `others` has. */
+export async function onFreePort(node: NodeRecord, others: readonly NodeRecord[]): Promise<NodeRecord> {
+  const reserved = new Set(others.map(portOf));
+  if (!reserved.has(portOf(node)) && (await lastingProblem(portOf(node))) === null) return node;
+  for (let port = portOf(node) + 1; port <= MAX_PORT; port++) {
+    if (!reserved.has(port) && (await listenProblem(port)) === null) return atPort(node, port);
+  }
+  throw portsInUse([`port ${portOf(node)} for ${node.id} is in use, and so is every port above it`]);
+}
+
+/** Which nodes have another address than before. */
+export function movedNodes(before: readonly Addressed[], after: readonly Addressed[]): readonly MovedNode[] {
+  return before.flatMap(({ id, address: from }) => {
+    const to = after.find((node) => node.id === id)?.address ?? from;
+    return to === from ? [] : [{ id, from, to }];
+  });
+}
+
+function portsInUse(problems: readonly string[]): RaftqError {
+  return new RaftqError(
     "PORT_IN_USE",
     `${problems.join("; ")}; nothing was started (the ports of a local cluster begin at --base-port).`,
   );
+}
+
+/**
+ * A process that is gone may still hold its port for a moment: the system closes it when the last of its threads has ended,
+ * and one may be in a write to the disk.
+ */
+async function lastingProblem(port: number): Promise<string | null> {
+  const deadline = performance.now() + CLUSTER.portPatienceMs;
+  let code = await listenProblem(port);
+  while (code === "EADDRINUSE" && performance.now() < deadline) {
+    await sleep(CLUSTER.pollMs);
+    code = await listenProblem(port);
+  }
+  return code;
 }
 
 function listenProblem(port: number): Promise<string | null> {

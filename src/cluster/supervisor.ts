@@ -14,8 +14,8 @@ import {
 } from "./control.ts";
 import { type Layout, nodeDirectory, nodeLog } from "./layout.ts";
 import { launchNode, type NodeEnd, type NodeProcess } from "./node-process.ts";
-import { nameFlag, planAdd, portOf } from "./plan.ts";
-import { requireFreePorts } from "./ports.ts";
+import { movable, nameFlag, planAdd, portOf } from "./plan.ts";
+import { onFreePort, requireFreePorts } from "./ports.ts";
 import { identify, type ProcessIdentity } from "./processes.ts";
 import { type ClusterState, type NodeRecord, writeClusterState } from "./state.ts";
 import { unknownNode } from "./unknown-node.ts";
@@ -43,7 +43,8 @@ export interface Supervisor {
 }
 
 interface Supervised {
-  readonly record: NodeRecord;
+  /** Replaced when it gets another port. */
+  record: NodeRecord;
   process: NodeProcess | null;
   /** How it ended, if nobody told it to. */
   ended: NodeEnd | null;
@@ -53,6 +54,8 @@ interface Supervision {
   readonly settings: SupervisorSettings;
   readonly nodes: Supervised[];
   nextNumber: number;
+  /** Resolves when no node is about to be started. */
+  starting: Promise<unknown>;
   /** Set by the first stop: all nodes have ended when it resolves. */
   stopping: Promise<void> | null;
 }
@@ -61,7 +64,13 @@ interface Supervision {
 export async function startSupervisor(settings: SupervisorSettings): Promise<Supervisor> {
   const { state, layout } = settings;
   const nodes = state.nodes.map((record): Supervised => ({ record, process: null, ended: null }));
-  const supervision: Supervision = { settings, nodes, nextNumber: state.nextNumber, stopping: null };
+  const supervision: Supervision = {
+    settings,
+    nodes,
+    nextNumber: state.nextNumber,
+    starting: Promise.resolve(),
+    stopping: null,
+  };
   const { promise: stopped, resolve: declareStopped, reject: declareBroken } = Promise.withResolvers<void>();
 
   const stop = (): Promise<void> => {
@@ -103,7 +112,7 @@ async function execute(
     return answer(null, true);
   }
   if (supervision.stopping !== null) throw isStopping();
-  if (request.command === "add") return answer(await addNode(supervision), true);
+  if (request.command === "add") return answer(await inTurn(supervision, () => addNode(supervision)), true);
   const node = find(supervision, request.node);
   return answer(node.record.id, await changeNode(supervision, node, request.command));
 }
@@ -117,7 +126,7 @@ async function changeNode(supervision: Supervision, node: Supervised, verb: Node
       return wasUp;
     }
     case "start":
-      return startNode(supervision, node);
+      return inTurn(supervision, () => startNode(supervision, node));
     case "pause":
       return signalNode(supervision, node, "SIGSTOP", "running");
     case "resume":
@@ -140,12 +149,27 @@ const isStopping = (): RaftqError => new RaftqError("UNREACHABLE", "this cluster
 
 async function startNode(supervision: Supervision, node: Supervised): Promise<boolean> {
   if (node.process !== null) return false;
-  await requireFreePorts([node.record]);
-  // Another terminal may have started it, or stopped everything, meanwhile.
-  if (node.process !== null || supervision.stopping !== null) return false;
+  const record = await startable(supervision, node);
+  if (supervision.stopping !== null) return false;
+  node.record = record;
   launch(supervision, node);
   remember(supervision);
   return true;
+}
+
+/** Where it can listen; throws PORT_IN_USE when that is not where the others look for it, and they could not log the change. */
+async function startable({ nodes }: Supervision, node: Supervised): Promise<NodeRecord> {
+  const others = nodes.filter((other) => other !== node).map(({ record }) => record);
+  if (movable(nodes.length) > 0) return onFreePort(node.record, others);
+  await requireFreePorts([node.record]);
+  return node.record;
+}
+
+/** Starts of nodes, one after the other: two terminals never get the same number or port. */
+function inTurn<T>(supervision: Supervision, work: () => Promise<T>): Promise<T> {
+  const done = supervision.starting.then(work);
+  supervision.starting = done.catch(() => {});
+  return done;
 }
 
 function signalNode(
@@ -166,16 +190,10 @@ function signalNode(
 
 async function addNode(supervision: Supervision): Promise<string> {
   const { settings, nodes, nextNumber } = supervision;
-  const record = planAdd({ ...settings.state, nextNumber, nodes: nodes.map((node) => node.record) });
-  // Taken before anything is awaited, so that two terminals never get the same number; given back when nothing came of it.
-  supervision.nextNumber++;
-  try {
-    await requireFreePorts([record]);
-  } catch (error) {
-    if (supervision.nextNumber === nextNumber + 1) supervision.nextNumber = nextNumber;
-    throw error;
-  }
+  const records = nodes.map((node) => node.record);
+  const record = await onFreePort(planAdd({ ...settings.state, nextNumber, nodes: records }), records);
   if (supervision.stopping !== null) throw isStopping();
+  supervision.nextNumber++;
   const node: Supervised = { record, process: null, ended: null };
   nodes.push(node);
   launch(supervision, node);

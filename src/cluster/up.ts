@@ -9,9 +9,9 @@ import type { Layout } from "./layout.ts";
 import { endLeftovers, isSupervised, type Leftover } from "./leftovers.ts";
 import { type ClusterLock, lockCluster } from "./lock.ts";
 import type { NodeEnd } from "./node-process.ts";
-import { planUp, type UpPlan, type UpRequest } from "./plan.ts";
-import { requireFreePorts } from "./ports.ts";
-import { createClusterDirectory, purgeCluster, readClusterState, writeClusterState } from "./state.ts";
+import { movable, planUp, type UpPlan, type UpRequest } from "./plan.ts";
+import { type MovedNode, movedNodes, onFreePort, requireFreePorts } from "./ports.ts";
+import { createClusterDirectory, type NodeRecord, purgeCluster, readClusterState, writeClusterState } from "./state.ts";
 import { startSupervisor, type Supervisor } from "./supervisor.ts";
 
 export interface UpSettings {
@@ -31,6 +31,7 @@ export type UpResult =
       readonly founded: boolean;
       readonly supervisor: Supervisor;
       readonly leftovers: readonly Leftover[];
+      readonly moved: readonly MovedNode[];
     };
 
 /** Starts the nodes, or finds them running. Another terminal may do the same, or be about to stop them, at this moment. */
@@ -54,10 +55,10 @@ export async function bringUp(settings: UpSettings): Promise<UpResult> {
 
 async function startLocked(settings: UpSettings, lock: ClusterLock): Promise<UpResult> {
   try {
-    const { leftovers, plan } = await prepare(settings);
+    const { leftovers, plan, moved } = await prepare(settings);
     const supervisor = await startSupervisor({ ...settings, state: plan.state });
     void supervisor.stopped.finally(() => lock.release());
-    return { kind: "started", founded: plan.kind === "found", supervisor, leftovers };
+    return { kind: "started", founded: plan.kind === "found", supervisor, leftovers, moved };
   } catch (error) {
     lock.release();
     throw error;
@@ -67,6 +68,7 @@ async function startLocked(settings: UpSettings, lock: ClusterLock): Promise<UpR
 interface Prepared {
   readonly leftovers: readonly Leftover[];
   readonly plan: UpPlan;
+  readonly moved: readonly MovedNode[];
 }
 
 async function prepare({ layout, request, tls }: UpSettings): Promise<Prepared> {
@@ -76,11 +78,27 @@ async function prepare({ layout, request, tls }: UpSettings): Promise<Prepared> 
     purgeCluster(layout, state);
     createClusterDirectory(layout);
   }
-  const plan = planUp(request, state);
-  await requireFreePorts(plan.state.nodes);
+  const planned = planUp(request, state);
+  const plan = await onFreePorts(planned, request);
   if (tls) ensureAuthority(layout);
   writeClusterState(layout, { ...plan.state, pid: null, startTime: null });
-  return { leftovers, plan };
+  return { leftovers, plan, moved: movedNodes(planned.state.nodes, plan.state.nodes) };
+}
+
+/**
+ * Ports that were asked for must be free. A cluster that is resumed may have lost some meanwhile: those nodes get others, unless
+ * so many moved that the members would not find each other.
+ */
+async function onFreePorts(plan: UpPlan, { basePort }: UpRequest): Promise<UpPlan> {
+  const { nodes } = plan.state;
+  if (plan.kind === "resume" && basePort === null) {
+    const found: NodeRecord[] = [];
+    for (const [at, node] of nodes.entries()) found.push(await onFreePort(node, [...found, ...nodes.slice(at + 1)]));
+    if (movedNodes(nodes, found).length <= movable(nodes.length))
+      return { ...plan, state: { ...plan.state, nodes: found } };
+  }
+  await requireFreePorts(nodes);
+  return plan;
 }
 
 /** The facts of the supervisor that owns this cluster now; null when none lives. */

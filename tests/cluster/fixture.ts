@@ -38,7 +38,7 @@ export async function inPlace(work: (place: Place) => Promise<void>): Promise<vo
   const deaths: Death[] = [];
   const supervisors: Supervisor[] = [];
   const endings: (() => void)[] = [];
-  const basePort = freePortRow(5);
+  const basePort = freePortRow(7);
   const place: Place = {
     root,
     layout,

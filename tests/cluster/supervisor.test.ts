@@ -1,12 +1,13 @@
 // Does the supervisor own its processes, and only those?
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { askSupervisor, type ControlRequest } from "../../src/cluster/control.ts";
 import { nodeDirectory, nodeLog } from "../../src/cluster/layout.ts";
 import { identify, processState } from "../../src/cluster/processes.ts";
 import { readClusterState } from "../../src/cluster/state.ts";
 import { inPlace, isAlive, listening, type Place, refusal, waitFor } from "./fixture.ts";
+import { occupy } from "../ports.ts";
 
 /** Processes start slowly on a machine that is busy with other tests. */
 setDefaultTimeout(20_000);
@@ -136,18 +137,40 @@ test("an added node takes the next number and port, and a retired number is neve
 test("two terminals that add at once get two different nodes", () =>
   inPlace(async (place) => {
     await place.started(1);
+    using _second = occupy(place.basePort + 1);
     const added = await Promise.all([ask(place, { command: "add" }), ask(place, { command: "add" })]);
     expect(new Set(added.map(({ node }) => node))).toEqual(new Set(["n2", "n3"]));
+    const addresses = added.flatMap(({ cluster }) => cluster.nodes.map(({ address }) => address));
+    expect(new Set(addresses).size).toBe(3);
   }));
 
-test("an added node whose port is taken is refused, and nothing is left of it", () =>
+test("a node that is added, or started again, takes the next free port when its own is taken", () =>
   inPlace(async (place) => {
-    await place.started(1);
-    const other = createServer();
-    await new Promise<void>((done) => other.listen(place.basePort + 1, "127.0.0.1", done));
-    expect(await refusal(ask(place, { command: "add" }))).toContain(`port ${place.basePort + 1} for n2 is in use`);
-    await new Promise((done) => other.close(done));
-    expect(await ask(place, { command: "add" })).toMatchObject({ node: "n2" });
+    const supervisor = await place.started(3);
+    const addressOf = (id: string): string | undefined =>
+      supervisor.facts().nodes.find((node) => node.id === id)?.address;
+    using _fourth = occupy(place.basePort + 3);
+    expect(await ask(place, { command: "add" })).toMatchObject({ node: "n4" });
+    expect(addressOf("n4")).toBe(`127.0.0.1:${place.basePort + 4}`);
+    await ask(place, { command: "kill", node: "n2" });
+    using _second = occupy(place.basePort + 1);
+    expect(await ask(place, { command: "start", node: "n2" })).toMatchObject({ changed: true });
+    expect(addressOf("n2")).toBe(`127.0.0.1:${place.basePort + 5}`);
+    await listening(supervisor.facts());
+    const written = readClusterState(place.layout)?.nodes.map(({ address }) => address);
+    expect(written).toEqual(supervisor.facts().nodes.map(({ address }) => address));
+  }));
+
+test("one of two nodes is not started at a port where the other one would not find it", () =>
+  inPlace(async (place) => {
+    await place.started(2);
+    await ask(place, { command: "kill", node: "n2" });
+    {
+      using _second = occupy(place.basePort + 1);
+      const why = await refusal(ask(place, { command: "start", node: "n2" }));
+      expect(why).toContain(`port ${place.basePort + 1} for n2 is in use; nothing was started`);
+    }
+    expect(await ask(place, { command: "start", node: "n2" })).toMatchObject({ changed: true });
   }));
 
 test("what is no request is refused, and the supervisor goes on", () =>

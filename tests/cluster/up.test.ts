@@ -2,14 +2,15 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { nodeDirectory, nodeLog } from "../../src/cluster/layout.ts";
 import { lockCluster } from "../../src/cluster/lock.ts";
 import { identify } from "../../src/cluster/processes.ts";
 import { createClusterDirectory, purgeCluster, readClusterState, writeClusterState } from "../../src/cluster/state.ts";
+import type { Supervisor } from "../../src/cluster/supervisor.ts";
 import { findRunning } from "../../src/cluster/up.ts";
 import { inPlace, isAlive, listening, type Place, refusal, waitFor } from "./fixture.ts";
+import { occupy } from "../ports.ts";
 
 /** Processes start slowly on a machine that is busy with other tests. */
 setDefaultTimeout(20_000);
@@ -37,6 +38,11 @@ async function killSupervisor(child: ChildProcess): Promise<void> {
 
 const pidsOf = (place: Place): readonly number[] =>
   readClusterState(place.layout)?.nodes.flatMap(({ pid }) => pid ?? []) ?? [];
+
+async function stopped(supervisor: Supervisor): Promise<void> {
+  await supervisor.stop();
+  await supervisor.stopped;
+}
 
 test("the nodes of a supervisor that was killed with -9 stop by themselves, in good order", () =>
   inPlace(async (place) => {
@@ -101,14 +107,45 @@ test("up beside a running cluster finds it, and refuses another size or another 
     expect(await refusal(place.up(3, place.basePort + 1))).toContain("--base-port");
   }));
 
-test("every port in use is named before anything starts", () =>
+test("every port in use is named before anything starts, when a cluster begins or its ports were asked for", () =>
   inPlace(async (place) => {
-    const other = createServer();
-    await new Promise<void>((done) => other.listen(place.basePort + 1, "127.0.0.1", done));
-    expect(await refusal(place.up(3))).toContain(`port ${place.basePort + 1} for n2 is in use; nothing was started`);
+    const why = `port ${place.basePort + 1} for n2 is in use; nothing was started`;
+    {
+      using _stranger = occupy(place.basePort + 1);
+      expect(await refusal(place.up(3))).toContain(why);
+    }
     expect(existsSync(nodeLog(place.layout, "n1"))).toBe(false);
     expect(readClusterState(place.layout)).toBeNull();
-    await new Promise((done) => other.close(done));
+    await stopped(await place.started(3));
+    using _stranger = occupy(place.basePort + 1);
+    expect(await refusal(place.up(3))).toContain(why);
+  }));
+
+test("a cluster that is resumed gives a node that lost its port the next free one, and keeps it", () =>
+  inPlace(async (place) => {
+    await stopped(await place.started(3));
+    const from = `127.0.0.1:${place.basePort + 1}`;
+    const to = `127.0.0.1:${place.basePort + 3}`;
+    {
+      using _stranger = occupy(place.basePort + 1);
+      const result = await place.up(null, null);
+      if (result.kind !== "started") throw new Error("it was running already");
+      expect(result.moved).toEqual([{ id: "n2", from, to }]);
+      await stopped(result.supervisor);
+    }
+    expect(await place.up(null, null)).toMatchObject({ kind: "started", moved: [] });
+    expect(readClusterState(place.layout)?.nodes[1]?.address).toBe(to);
+  }));
+
+test("a cluster whose majority lost its ports is not resumed at ports where the members would not find each other", () =>
+  inPlace(async (place) => {
+    await stopped(await place.started(3));
+    using _second = occupy(place.basePort + 1);
+    using _third = occupy(place.basePort + 2);
+    expect(await refusal(place.up(null, null))).toContain(
+      `port ${place.basePort + 1} for n2 is in use; port ${place.basePort + 2} for n3 is in use`,
+    );
+    expect(readClusterState(place.layout)?.nodes[1]?.address).toBe(`127.0.0.1:${place.basePort + 1}`);
   }));
 
 test("a directory that up did not create is neither used nor deleted", () =>
@@ -122,9 +159,7 @@ test("a directory that up did not create is neither used nor deleted", () =>
 
 test("a purge deletes what up created, and leaves and names what somebody else put there", () =>
   inPlace(async (place) => {
-    const supervisor = await place.started(2);
-    await supervisor.stop();
-    await supervisor.stopped;
+    await stopped(await place.started(2));
     writeFileSync(join(place.layout.directory, "notes.txt"), "mine");
     expect(purgeCluster(place.layout, readClusterState(place.layout))).toEqual(["notes.txt"]);
     expect(readdirSync(place.layout.directory)).toEqual(["notes.txt"]);
@@ -132,9 +167,7 @@ test("a purge deletes what up created, and leaves and names what somebody else p
 
 test("a purge that was interrupted is finished by the next up, which then founds anew", () =>
   inPlace(async (place) => {
-    const supervisor = await place.started(3);
-    await supervisor.stop();
-    await supervisor.stopped;
+    await stopped(await place.started(3));
     const state = readClusterState(place.layout);
     if (state === null) throw new Error("no state");
     writeClusterState(place.layout, { ...state, purging: true });

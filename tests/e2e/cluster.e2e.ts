@@ -2,12 +2,11 @@
 import { expect } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { identify } from "../../src/cluster/processes.ts";
 import { CLUSTER } from "../../src/config.ts";
 import { BINARY } from "../scripts/project.ts";
-import { freePortRow } from "../ports.ts";
+import { freePortRow, occupy } from "../ports.ts";
 import { inWorld, waitFor, type World } from "./harness.ts";
 
 interface Status {
@@ -124,14 +123,14 @@ inWorld("a paused node of a killed supervisor is named and ended by the next sta
 
 inWorld("up names what stands in its way: ports in use, another size; a running cluster is shown", async (world) => {
   const port = freePortRow(3);
-  const other = createServer();
-  await new Promise<void>((done) => other.listen(port + 1, "127.0.0.1", done));
-  for (const detach of [[], ["--detach"]]) {
-    const refused = await world.raftq(["cluster", "up", "3", "--base-port", String(port), ...detach]);
-    expect(refused.code).toBe(1);
-    expect(refused.stderr).toContain(`port ${port + 1} for n2 is in use; nothing was started`);
+  {
+    using _stranger = occupy(port + 1);
+    for (const detach of [[], ["--detach"]]) {
+      const refused = await world.raftq(["cluster", "up", "3", "--base-port", String(port), ...detach]);
+      expect(refused.code).toBe(1);
+      expect(refused.stderr).toContain(`port ${port + 1} for n2 is in use; nothing was started`);
+    }
   }
-  await new Promise((done) => other.close(done));
   const base = await world.up(3);
   const again = await world.raftq(["cluster", "up", "3"]);
   expect(again).toMatchObject({ code: 0 });
@@ -141,6 +140,47 @@ inWorld("up names what stands in its way: ports in use, another size; a running 
   expect(five.stderr).toMatch(/has 3 nodes, not 5.*cluster add.*cluster down --purge/);
   expect(await world.raftq(["cluster", "down"])).toMatchObject({ code: 0 });
   expect((await world.raftq(["cluster", "up", "5"])).code).toBe(2);
+});
+
+inWorld(
+  "nodes that lose their ports while they are down come back at the next free ones, and the members log it",
+  async (world) => {
+    const addresses = async (): Promise<readonly string[]> => {
+      const { stdout } = await world.raftq(["client", "status", "--json"]);
+      const { members } = JSON.parse(stdout) as { members: readonly { address: string }[] };
+      return members.map(({ address }) => address).toSorted();
+    };
+    const at = (port: number): string => `127.0.0.1:${port}`;
+    const base = await world.up(3);
+    expect(await world.raftq(["client", "enqueue", "42"])).toMatchObject({ code: 0 });
+    expect(await world.raftq(["cluster", "down"])).toMatchObject({ code: 0 });
+    using _first = occupy(base);
+    const up = await world.raftq(["cluster", "up", "--detach"]);
+    expect(up.stderr).toContain(`${at(base)} is in use by another program: n1 listens on ${at(base + 3)} from now on.`);
+    await waitFor("the members to log n1's address", 10_000, async () =>
+      (await addresses()).join() === [base + 1, base + 2, base + 3].map(at).join() ? true : undefined,
+    );
+    expect(await world.raftq(["cluster", "kill", "n3"])).toMatchObject({ code: 0 });
+    using _third = occupy(base + 2);
+    const start = await world.raftq(["cluster", "start", "n3"]);
+    expect(start.stderr).toContain(`n3 listens on ${at(base + 4)} from now on.`);
+    await waitFor("the members to log n3's address", 10_000, async () =>
+      (await addresses()).join() === [base + 1, base + 3, base + 4].map(at).join() ? true : undefined,
+    );
+    expect((await world.raftq(["client", "dequeue"])).stdout).toBe("42\n");
+  },
+);
+
+inWorld("a single node that lost its port serves what it held at another one", async (world) => {
+  const base = await world.up(1);
+  expect(await world.raftq(["client", "enqueue", "42"])).toMatchObject({ code: 0 });
+  expect(await world.raftq(["cluster", "down"])).toMatchObject({ code: 0 });
+  using _first = occupy(base);
+  expect(await world.raftq(["cluster", "up", "--detach"])).toMatchObject({ code: 0 });
+  expect((await world.raftq(["client", "dequeue"])).stdout).toBe("42\n");
+  const added = await world.raftq(["cluster", "add"]);
+  expect(added).toMatchObject({ code: 0 });
+  expect(added.stdout).toContain(`127.0.0.1:${base + 2}`);
 });
 
 inWorld("kill leader tells for how long nobody could be served, and start brings the node back", async (world) => {
