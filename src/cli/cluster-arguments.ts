@@ -70,7 +70,7 @@ export async function localCluster(name: string): Promise<LocalCluster> {
       `there is no cluster "${name}" in this directory: \`raftq cluster up${nameFlag(name)}\` starts one.`,
     );
   }
-  const lock = await lockCluster(layout);
+  const lock = lockCluster(layout);
   // Whoever holds the lock is ending the leftovers already.
   const leftovers = lock === null ? [] : await endLeftovers(layout, state).finally(() => lock.release());
   const nodes = state.nodes.map(

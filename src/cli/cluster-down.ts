@@ -1,7 +1,8 @@
 // How does a local cluster end? `raftq cluster down` stops all nodes in good order; with --purge their data goes too.
 import { clusterLayout } from "../cluster/layout.ts";
 import { askSupervisor } from "../cluster/control.ts";
-import { type ClusterLock, lockCluster } from "../cluster/lock.ts";
+import { lockCluster } from "../cluster/lock.ts";
+import type { DirectoryLock } from "../storage/lock.ts";
 import { purgeCluster, readClusterState } from "../cluster/state.ts";
 import type { Layout } from "../cluster/layout.ts";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -51,10 +52,10 @@ async function purgeStopped(layout: Layout): Promise<readonly string[]> {
 }
 
 /** A supervisor gives up its lock only when its process ends, a moment after it answered. */
-async function waitForLock(layout: Layout): Promise<ClusterLock> {
+async function waitForLock(layout: Layout): Promise<DirectoryLock> {
   const deadline = performance.now() + CLUSTER.controlTimeoutMs;
   while (performance.now() < deadline) {
-    const lock = await lockCluster(layout);
+    const lock = lockCluster(layout);
     if (lock !== null) return lock;
     await sleep(CLUSTER.pollMs);
   }

@@ -24,7 +24,7 @@ import { strictCommand, type Values } from "./arguments.ts";
 import { JSON_FLAG, leftoverNotice, movedNotice, NAME, ROOT } from "./cluster-arguments.ts";
 import { deathNotice, headline, nextSteps, processTable, statusTable } from "./cluster-view.ts";
 import { type LiveTable, openLiveTable } from "./live-table.ts";
-import { parseElection, TIMING_ARGUMENTS } from "./node-settings.ts";
+import { DISK_ARGUMENTS, parseElection, TIMING_ARGUMENTS } from "./node-settings.ts";
 import { onStopSignals } from "./signals.ts";
 
 const UP_ARGUMENTS = {
@@ -48,6 +48,7 @@ const UP_ARGUMENTS = {
     type: "boolean",
     description: "Nodes and clients prove who they are: with an authority of this cluster's own, under its directory",
   },
+  ...DISK_ARGUMENTS,
   ...TIMING_ARGUMENTS,
   ...JSON_FLAG,
 } as const;
@@ -206,24 +207,23 @@ function upSettings(layout: Layout, values: UpValues, onNodeDied: (id: string, e
     layout,
     request: upRequest(values),
     program: ownProgram(),
-    nodeFlags: timingFlags(values),
+    nodeFlags: nodeFlags(values),
     tls: values.tls,
     onNodeDied,
   };
 }
 
-const timingFlags = (values: UpValues): readonly string[] => [
-  "--heartbeat",
-  `${values.heartbeat}ms`,
-  "--election",
-  values.election,
-];
+/** Given to every node, and by a detached `up` to the process that stays. */
+function nodeFlags(values: UpValues): readonly string[] {
+  const disk = values["allow-network-disk"] ? ["--allow-network-disk"] : [];
+  return ["--heartbeat", `${values.heartbeat}ms`, "--election", values.election, ...disk];
+}
 
 function repeatedArguments(values: UpValues): readonly string[] {
   const size = values.size === undefined ? [] : [String(values.size)];
   const basePort = values["base-port"] === undefined ? [] : ["--base-port", String(values["base-port"])];
   const tls = values.tls ? ["--tls"] : [];
-  return [...size, "--name", values.name, ...basePort, ...tls, ...timingFlags(values)];
+  return [...size, "--name", values.name, ...basePort, ...tls, ...nodeFlags(values)];
 }
 
 async function tellRunning(layout: Layout, facts: ClusterFacts, values: UpValues): Promise<ExitCode> {

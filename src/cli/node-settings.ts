@@ -29,6 +29,15 @@ export const TIMING_ARGUMENTS = {
   },
 } as const satisfies Arguments;
 
+/** Also passed on by `cluster up`. */
+export const DISK_ARGUMENTS = {
+  "allow-network-disk": {
+    type: "boolean",
+    description: "Accept data on a file system that other machines may use too, such as NFS",
+    environment: "RAFTQ_ALLOW_NETWORK_DISK",
+  },
+} as const satisfies Arguments;
+
 export const NODE_ARGUMENTS = {
   port: {
     type: "integer",
@@ -57,6 +66,7 @@ export const NODE_ARGUMENTS = {
     environment: "RAFTQ_DATA",
     valueHint: "directory",
   },
+  ...DISK_ARGUMENTS,
   join: {
     type: "list",
     description: "Addresses of members to be let in by, or of all founders together with --expect",
@@ -103,6 +113,7 @@ export const NODE_ARGUMENTS = {
 export interface NodeStart {
   readonly settings: NodeSettings;
   readonly dataDirectory: string;
+  readonly allowNetworkDisk: boolean;
   readonly credentials: CredentialFiles | null;
   readonly logLevel: LogLevel;
   readonly logFormat: "text" | "json";
@@ -150,8 +161,14 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>): NodeStart {
     places: SERVER.places,
     maxHeldBytes: SERVER.maxHeldBytes,
   };
-  const dataDirectory = values.data ?? `.raftq/nodes/${port}`;
-  return { settings, dataDirectory, credentials, logLevel: values["log-level"], logFormat: values["log-format"] };
+  return {
+    settings,
+    dataDirectory: values.data ?? `.raftq/nodes/${port}`,
+    allowNetworkDisk: values["allow-network-disk"],
+    credentials,
+    logLevel: values["log-level"],
+    logFormat: values["log-format"],
+  };
 }
 
 /** `300ms-600ms`. */

@@ -38,7 +38,7 @@ export const nodeCommand: CommandDef = {
 };
 
 function runNode(start: NodeStart): Promise<ExitCode> {
-  const { dataDirectory } = start;
+  const { dataDirectory, allowNetworkDisk } = start;
   const log = createNodeLog(start.logLevel, start.logFormat);
   const { places, maxSockets } = placesWithin(openFiles());
   const settings = { ...start.settings, places };
@@ -50,7 +50,7 @@ function runNode(start: NodeStart): Promise<ExitCode> {
   const opened = start.credentials === null ? null : openCredentials(start.credentials);
   const refused = createRefusals(clock, SERVER, log);
   const ports = {
-    disk: createRealDisk(dataDirectory),
+    disk: createRealDisk(dataDirectory, allowNetworkDisk),
     network: createTcpNetwork({ ...WIRE, maxSockets }, opened?.credentials ?? null, (remote, why) =>
       refused(`${remote}: ${why}`),
     ),

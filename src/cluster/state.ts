@@ -116,7 +116,7 @@ export function purgeCluster(layout: Layout, state: ClusterState | null): readon
     );
   }
   if (state !== null) writeClusterState(layout, { ...state, pid: null, startTime: null, purging: true });
-  const own = /^(n[1-9]\d*(\.log(\.1)?)?|supervisor\.log|tls(\.draft-\w+)?|control\.sock|cluster\.json\.draft)$/;
+  const own = /^(n[1-9]\d*(\.log(\.1)?)?|supervisor\.log|tls(\.draft-\w+)?|control\.sock|cluster\.json\.draft|LOCK)$/;
   for (const name of readdirSync(layout.directory)) {
     if (own.test(name)) rmSync(join(layout.directory, name), { recursive: true, force: true });
   }

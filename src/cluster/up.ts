@@ -7,7 +7,8 @@ import { ensureAuthority } from "./authority.ts";
 import { askSupervisor, type ClusterFacts } from "./control.ts";
 import type { Layout } from "./layout.ts";
 import { endLeftovers, isSupervised, type Leftover } from "./leftovers.ts";
-import { type ClusterLock, lockCluster } from "./lock.ts";
+import type { DirectoryLock } from "../storage/lock.ts";
+import { lockCluster } from "./lock.ts";
 import type { NodeEnd } from "./node-process.ts";
 import { movable, planUp, type UpPlan, type UpRequest } from "./plan.ts";
 import { type MovedNode, movedNodes, onFreePort, requireFreePorts } from "./ports.ts";
@@ -43,7 +44,7 @@ export async function bringUp(settings: UpSettings): Promise<UpResult> {
     if (running !== null) return alreadyRunning(request, running);
     requirePossible(settings);
     createClusterDirectory(layout);
-    const lock = await lockCluster(layout);
+    const lock = lockCluster(layout);
     if (lock !== null) return startLocked(settings, lock);
     await sleep(CLUSTER.pollMs);
   }
@@ -53,7 +54,7 @@ export async function bringUp(settings: UpSettings): Promise<UpResult> {
   );
 }
 
-async function startLocked(settings: UpSettings, lock: ClusterLock): Promise<UpResult> {
+async function startLocked(settings: UpSettings, lock: DirectoryLock): Promise<UpResult> {
   try {
     const { leftovers, plan, moved } = await prepare(settings);
     const supervisor = await startSupervisor({ ...settings, state: plan.state });

@@ -1,86 +1,100 @@
-// Who may use a data directory? One process. Each claimant first puts its own name into LOCK/, then looks who else is there:
-// of two that come at once, the one that looks later sees both, so never do both get it (at worst both are refused).
+// Who may use a directory? One process: the kernel holds the lock (flock) and gives it back when that process ends, however it ends,
+// so nothing has to be judged by process ids, which mean nothing across containers and machines.
+import { dlopen, FFIType, read } from "bun:ffi";
 import fs from "node:fs";
 import { join } from "node:path";
 import { RaftqError } from "../lib/errors.ts";
 
-const LOCK_DIRECTORY = "LOCK";
-/** Process id, start time, and the boot that the start time counts from. */
-const CLAIM = /^(\d+)-(\d+-[0-9a-f]+)$/;
-const BOOT_ID_PATH = "/proc/sys/kernel/random/boot_id";
-const BOOT_DIGITS = 8;
-const DIRECTORY_MODE = 0o700;
+const { O_RDONLY, O_RDWR, O_CREAT, O_DIRECTORY, O_NOFOLLOW } = fs.constants;
+const LOCK_FILE = "LOCK";
 const FILE_MODE = 0o600;
 
-/** Takes the lock and gives its release. Throws LOCKED, naming the holder's process id. */
-export function takeLock(directory: string, ownPid: number): () => void {
-  const claims = join(directory, LOCK_DIRECTORY);
-  const claim = `${ownPid}-${startOf(ownPid) ?? `0-${bootId()}`}`;
-  const path = join(claims, claim);
-  fs.mkdirSync(claims, { recursive: true, mode: DIRECTORY_MODE });
+const LIBC = "libc.so.6";
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const EWOULDBLOCK = 11;
+
+/** Every lock of this machine that a process of this container could see: `1: FLOCK ADVISORY WRITE <pid> <device>:<inode> …`. */
+const KERNEL_LOCKS = "/proc/locks";
+const FLOCK_LINE = /: FLOCK +ADVISORY +WRITE (\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) /g;
+
+export interface DirectoryLock {
+  release(): void;
+}
+
+export type LockResult =
+  | { readonly type: "taken"; readonly lock: DirectoryLock }
+  /** `holder`: "process 123", as far as it can be known. */
+  | { readonly type: "held"; readonly holder: string };
+
+/** Takes the lock, or throws LOCKED naming the holder, or UNWRITABLE where the file system has no locks. The directory must exist. */
+export function takeLock(directory: string): DirectoryLock {
+  const result = tryLock(directory);
+  if (result.type === "taken") return result.lock;
+  throw new RaftqError("LOCKED", `${directory} is in use by ${result.holder}`);
+}
+
+/**
+ * Locks the directory itself, since people delete lock files; where directories cannot be locked (NFS), a file in it. Throws
+ * UNWRITABLE when neither can.
+ */
+export function tryLock(directory: string): LockResult {
   try {
-    fs.closeSync(fs.openSync(path, "wx", FILE_MODE));
+    const result = lockPath(directory, O_RDONLY | O_DIRECTORY);
+    if (typeof result !== "number") return result;
+    const second = lockPath(join(directory, LOCK_FILE), O_RDWR | O_CREAT);
+    if (typeof second !== "number") return second;
+    throw new Error(`its file system has no locks (error ${second})`);
   } catch (error) {
-    // A name is never used twice: the start time tells a reused process id apart.
-    if (fs.existsSync(path)) throw lockedBy(directory, ownPid);
-    throw error;
+    const what = error instanceof Error ? error.message : String(error);
+    throw new RaftqError("UNWRITABLE", `${directory} cannot be locked: ${what}`, error);
   }
-  for (const other of fs.readdirSync(claims)) {
-    const pid = other === claim ? null : holderOf(other);
-    if (pid !== null) {
-      fs.unlinkSync(path);
-      throw lockedBy(directory, pid);
-    }
-    if (other !== claim) fs.rmSync(join(claims, other), { force: true });
-  }
-  return () => leave(path);
 }
 
-/** A claim that a failed disk does not let go of may stay: it counts only as long as its process lives. */
-function leave(path: string): void {
+/** A number: why the file system refuses, as errno. */
+function lockPath(path: string, flags: number): LockResult | number {
+  const descriptor = fs.openSync(path, flags | O_NOFOLLOW, FILE_MODE);
+  const error = flock(descriptor);
+  const locked = fs.fstatSync(descriptor);
+  // Another process may have deleted it, and a third made it anew, since it was opened: that one has the name now.
+  if (error === null && fs.statSync(path, { throwIfNoEntry: false })?.ino === locked.ino) {
+    return { type: "taken", lock: { release: () => fs.closeSync(descriptor) } };
+  }
+  fs.closeSync(descriptor);
+  return error === null || error === EWOULDBLOCK ? { type: "held", holder: holderOf(locked) } : error;
+}
+
+/** Null, or errno. */
+function flock(descriptor: number): number | null {
+  const libc = dlopen(LIBC, {
+    flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+    __errno_location: { args: [], returns: FFIType.ptr },
+  });
   try {
-    fs.unlinkSync(path);
-  } catch {
-    // What made the node stop is the news, not this.
+    if (libc.symbols.flock(descriptor, LOCK_EX | LOCK_NB) === 0) return null;
+    const location = libc.symbols.__errno_location();
+    return location === null ? 0 : read.i32(location);
+  } finally {
+    libc.close();
   }
 }
 
-function lockedBy(directory: string, pid: number): RaftqError {
-  return new RaftqError("LOCKED", `${directory} is in use by process ${pid}`);
+/** The kernel's list leaves out processes of other containers, and some file systems have another device number there. */
+function holderOf({ dev, ino }: fs.Stats): string {
+  for (const [, pid, major = "", minor = "", inode] of locksOfTheKernel().matchAll(FLOCK_LINE)) {
+    if (Number(inode) === ino && deviceNumber(parseInt(major, 16), parseInt(minor, 16)) === dev)
+      return `process ${pid}`;
+  }
+  return "a process that cannot be seen from here, perhaps of another container or machine";
 }
 
-/** The process id of a claim whose process still runs; null when it ended, also if another process has its id now. */
-function holderOf(claim: string): number | null {
-  const match = CLAIM.exec(claim);
-  if (match === null) return null;
-  const pid = Number(match[1]);
-  return startOf(pid) === match[2] ? pid : null;
-}
-
-/** Which boot, and clock ticks from it to the start of a process; null when it does not run (any more). */
-function startOf(pid: number): string | null {
-  let stat: string;
+function locksOfTheKernel(): string {
   try {
-    stat = fs.readFileSync(`/proc/${pid}/stat`, "utf8");
+    return fs.readFileSync(KERNEL_LOCKS, "utf8");
   } catch {
-    return null;
-  }
-  // The second field is the program's name in parentheses and may hold anything: the rest begins behind the last one.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const state = fields[0];
-  // A zombie holds nothing once all its threads are gone; until then one of them may still be writing.
-  if (state === "X" || (state === "Z" && threadsOf(pid) <= 1)) return null;
-  return `${fields[19]}-${bootId()}`;
-}
-
-function bootId(): string {
-  return fs.readFileSync(BOOT_ID_PATH, "utf8").slice(0, BOOT_DIGITS);
-}
-
-function threadsOf(pid: number): number {
-  try {
-    return fs.readdirSync(`/proc/${pid}/task`).length;
-  } catch {
-    return 0;
+    return "";
   }
 }
+
+/** As stat(2) gives it on Linux: 12 bits of the major number between 20 of the minor one. */
+const deviceNumber = (major: number, minor: number): number => (minor & 0xff) + major * 0x100 + (minor >> 8) * 0x100000;

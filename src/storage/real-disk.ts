@@ -6,7 +6,8 @@ import { dirname, join, resolve } from "node:path";
 import { assert, must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
-import { takeLock } from "./lock.ts";
+import { type DirectoryLock, takeLock } from "./lock.ts";
+import { requireLocal } from "./network-disk.ts";
 import { PRIVATE_DIRECTORY_MODE, requirePrivate } from "./private-directory.ts";
 
 const FILE_MODE = 0o600;
@@ -37,13 +38,13 @@ interface Descriptors {
   refused: boolean;
 }
 
-/** `directory` is created when it is locked. */
-export function createRealDisk(directory: string): Disk {
+/** `directory` is created when it is locked. `allowNetworkDisk`: also on a file system that other machines may use. */
+export function createRealDisk(directory: string, allowNetworkDisk = false): Disk {
   assert(O_DSYNC > 0, "this system has O_DSYNC: without it no write would be durable");
   const opened = new Map<DiskFile, Descriptors>();
   const full = (path: string): string => join(directory, path);
   const descriptorsOf = (file: DiskFile): Descriptors => must(opened.get(file), `${file.path} is open`);
-  let release: (() => void) | null = null;
+  let held: DirectoryLock | null = null;
 
   const remember = (path: string, descriptors: Descriptors): DiskFile => {
     const file: DiskFile = { path };
@@ -94,11 +95,12 @@ export function createRealDisk(directory: string): Disk {
     },
     lock: () => {
       prepareDirectory(directory);
-      release = takeLock(directory, process.pid);
+      requireLocal(directory, allowNetworkDisk);
+      held = takeLock(directory);
     },
     unlock: () => {
-      release?.();
-      release = null;
+      held?.release();
+      held = null;
     },
   };
 }

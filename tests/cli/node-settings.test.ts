@@ -84,6 +84,11 @@ test("localhost, IPv4 and IPv6 addresses can be bound and are advertised as they
   expect(start("--host [::1]").settings).toMatchObject({ host: "::1", advertise: "[::1]:3000" });
 });
 
+test("a disk that other machines may use is accepted only when that is said", () => {
+  expect(start("--port 3000").allowNetworkDisk).toBe(false);
+  expect(start("--port 3000 --allow-network-disk").allowNetworkDisk).toBe(true);
+});
+
 test("an address that other machines reach is refused unless --insecure says so", () => {
   for (const host of ["0.0.0.0", "::", "10.0.0.7", "example.org", "1270.0.0.1"]) {
     expect(refusal(() => start(`--host ${host} --advertise a:1`))).toContain("--insecure");

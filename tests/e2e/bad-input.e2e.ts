@@ -1,6 +1,7 @@
 // What does raftq say to wrong commands, damaged directories and hostile bytes? One clear line and the right exit code; and a
 // node that is spoken to in nonsense goes on serving, no larger than before.
 import { expect } from "bun:test";
+import { spawnSync } from "node:child_process";
 import {
   cpSync,
   openSync,
@@ -15,8 +16,11 @@ import {
 import { connect } from "node:net";
 import { join } from "node:path";
 import { freePorts } from "../ports.ts";
+import { BINARY } from "../scripts/project.ts";
 import { type NodeProcess, type Output, waitFor, type World, inWorld } from "./harness.ts";
 
+/** A container as far as process ids go: those inside mean nothing outside. */
+const CONTAINER = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"] as const;
 const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3, empty: 4, refused: 6, unhealthy: 8 };
 
 async function founded(world: World, id = "n1"): Promise<NodeProcess> {
@@ -114,12 +118,24 @@ inWorld("a port in use is named", async (world) => {
   expectRefusal(output, EXIT.failed, new RegExp(`${node.port}`));
 });
 
-inWorld("two processes never share a directory", async (world) => {
+inWorld("two processes never share a directory, nor do two containers, and the first one serves on", async (world) => {
   const node = await founded(world);
-  const [port = 0] = freePorts(1);
-  const output = await world.raftq(["node", "--id", "n1", "--port", String(port), "--data", node.data]);
-  expectRefusal(output, EXIT.refused, /another raftq node|in use|locked/i);
-  expect(node.running()).toBe(true);
+  const [port = 0, another = 0] = freePorts(2);
+  const second = (id: string): readonly string[] => ["node", "--id", id, "--port", String(port), "--data", node.data];
+  expectRefusal(await world.raftq(second("n1")), EXIT.refused, /in use by process \d+\. Another raftq node/);
+  // Refused for its id as well: that must not take the lock from the first one.
+  expectRefusal(await world.raftq(second("n9")), EXIT.refused, /in use by process \d+/);
+  if (spawnSync("unshare", [...CONTAINER, "true"]).status === 0) {
+    const program = { program: "unshare" };
+    const contained = await world.raftq([...CONTAINER, BINARY, ...second("n1")], program);
+    expectRefusal(contained, EXIT.refused, /in use by a process that cannot be seen from here/);
+  } else
+    console.log("LEFT OUT: a node in a container of its own; this machine lets nobody make a process namespace here");
+  const client = ["client", "--addr", node.address];
+  expect(await world.raftq([...client, "enqueue", "1"])).toMatchObject({ code: 0 });
+  await node.kill();
+  node.start({ port: another });
+  expect((await world.raftq(["client", "--addr", `127.0.0.1:${another}`, "dequeue"])).stdout).toBe("1\n");
 });
 
 inWorld("a directory that cannot be written is named", async (world) => {
