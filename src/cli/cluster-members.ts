@@ -26,12 +26,25 @@ type Running = LocalCluster & { readonly running: true };
 export const addCommand = strictCommand({
   name: "add",
   description: "Start one more local node and make it a member: first it learns the log, then it votes",
-  arguments: { ...NAME, ...ADDRESS, ...JSON_FLAG },
+  arguments: {
+    node: {
+      type: "text",
+      positional: true,
+      description: "With --addr: the id of a node that was removed and may join again",
+    },
+    ...NAME,
+    ...ADDRESS,
+    ...JSON_FLAG,
+  },
   run: (values) =>
     withAccess(values, async (access) => {
-      const { name, addr, json } = values;
-      if (addr !== undefined) return tellJoinLine(await askStatusAt(addr, access), json);
-      return addLocal(await runningCluster(name), access, json);
+      const { node, name, addr, json } = values;
+      if (addr !== undefined) return addRemote(await askStatusAt(addr, access), node ?? null, access, json);
+      if (node === undefined) return addLocal(await runningCluster(name), access, json);
+      throw new RaftqError(
+        "USAGE",
+        `a local node gets the next number: raftq cluster add${nameFlag(name)}. Name a node only with --addr.`,
+      );
     }),
 });
 
@@ -152,13 +165,24 @@ async function waitForVoter(cluster: Running, id: string, access: NodeAccess): P
   );
 }
 
-/** The next number and port after those of the members. */
-function tellJoinLine(status: ClusterStatus, json: boolean): ExitCode {
-  const numbers = status.nodes.map((node) => Number(/^n(\d+)$/.exec(node.id)?.[1] ?? 0));
-  const id = `n${Math.max(...numbers) + 1}`;
+/** What to type where the node shall run. `readmitted`: an id that was removed, and that the members refuse until now. */
+async function addRemote(
+  status: ClusterStatus,
+  readmitted: string | null,
+  access: NodeAccess,
+  json: boolean,
+): Promise<ExitCode> {
+  if (readmitted !== null) refuse(await access.readmit(addressesOf(status), readmitted));
   const port = Math.max(...status.nodes.map(portOf)) + 1;
+  const id = readmitted ?? nextId(status);
   const line = `raftq node --port ${port} --id ${id} --join ${addressesOf(status).join(",")}`;
   return tell(json, { id, port, line }, line);
+}
+
+/** The next number after those of the members. */
+function nextId(status: ClusterStatus): string {
+  const numbers = status.nodes.map((node) => Number(/^n(\d+)$/.exec(node.id)?.[1] ?? 0));
+  return `n${Math.max(...numbers) + 1}`;
 }
 
 function requireMember(status: ClusterStatus, id: string, local: LocalCluster | null): void {

@@ -57,7 +57,7 @@ export type ClientEvent =
 
 export type QueryMessage = Extract<
   ClientMessage,
-  { readonly type: "status" | "peek" | "log" | "trace" | "join" | "remove" | "transfer" }
+  { readonly type: "status" | "peek" | "log" | "trace" | "join" | "remove" | "readmit" | "transfer" }
 >;
 type WithoutFrame<M> = M extends QueryMessage ? Omit<M, "frameId"> : never;
 /** What has no number, without the frame id, which the client gives. */

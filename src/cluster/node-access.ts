@@ -42,6 +42,8 @@ export function createNodeAccess(given: LinkPorts): NodeAccess {
     },
     remove: async (addresses, id) =>
       isNodeId(id) ? askLeader(ports, addresses, { type: "remove", ids: [id] }) : unknownNode(id),
+    readmit: async (addresses, id) =>
+      isNodeId(id) ? askLeader(ports, addresses, { type: "readmit", id }) : unknownNode(id),
     transfer: async (addresses, to) =>
       to === null || isNodeId(to) ? askLeader(ports, addresses, { type: "transfer", to }) : unknownNode(to),
     close: () => {

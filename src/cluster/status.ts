@@ -13,6 +13,7 @@ export interface NodeAccess {
   serves(address: string): Promise<boolean>;
   /** Null: done. */
   remove(addresses: readonly string[], id: string): Promise<Failure | null>;
+  readmit(addresses: readonly string[], id: string): Promise<Failure | null>;
   /** To `to`, or to whom the leader chooses. Null: done. */
   transfer(addresses: readonly string[], to: string | null): Promise<Failure | null>;
   /** Why a node did not let us in, if one did not. */

@@ -10,18 +10,27 @@ import {
   type LogIndex,
   type Member,
   type MemberId,
+  type NodeId,
+  type Removed,
 } from "./types.ts";
 
 // Limits of the format, not settings: what the names in `types.ts` and a DNS name with a port can need.
 const MAX_MEMBERS = 64;
+/** Removed ids that are remembered; the one removed the longest ago is forgotten first. A few KiB in each configuration. */
+export const MAX_REMOVED = 256;
 const MAX_NODE_ID_BYTES = 32;
 const MAX_INCARNATION_BYTES = 16;
 const MAX_MEMBER_ID_BYTES = MAX_NODE_ID_BYTES + 1 + MAX_INCARNATION_BYTES;
 const MAX_ADDRESS_BYTES = 255 + 6;
 
+/** Values of a configuration: the last one only where nodes were removed. */
+const WITHOUT_REMOVED = 3;
+const WITH_REMOVED = 4;
+
 export function encodeConfiguration(configuration: Configuration): Uint8Array {
   const writer = createWriter(0, 256);
-  writer.array(3);
+  const { removed } = configuration;
+  writer.array(removed.length === 0 ? WITHOUT_REMOVED : WITH_REMOVED);
   writeMembers(writer, configuration.voters);
   writeMembers(writer, configuration.outgoing);
   writer.array(configuration.learners.length);
@@ -30,6 +39,9 @@ export function encodeConfiguration(configuration: Configuration): Uint8Array {
     if (learner.replaces === null) writer.nil();
     else writer.text(learner.replaces);
   }
+  if (removed.length === 0) return writer.finish();
+  writer.array(removed.length);
+  for (const { id, readmitted } of removed) writer.array(2).text(id).boolean(readmitted);
   return writer.finish();
 }
 
@@ -41,7 +53,7 @@ function writeMembers(writer: Writer, members: readonly Member[]): void {
 /** Throws Malformed. */
 export function decodeConfiguration(bytes: Uint8Array): Configuration {
   const reader = createReader(bytes);
-  reader.array(3, 3);
+  const length = reader.array(WITHOUT_REMOVED, WITH_REMOVED);
   const voters = readMembers(reader, "voters");
   const outgoing = readMembers(reader, "outgoing voters");
   const learners: Learner[] = [];
@@ -51,6 +63,7 @@ export function decodeConfiguration(bytes: Uint8Array): Configuration {
     const member = readMember(reader);
     learners.push({ ...member, replaces: reader.nil() ? null : readMemberId(reader) });
   }
+  const removed = length === WITH_REMOVED ? readRemoved(reader) : [];
   reader.end();
   refuseDuplicates(learners, "learners");
   for (const learner of learners) {
@@ -60,7 +73,23 @@ export function decodeConfiguration(bytes: Uint8Array): Configuration {
   if (voters.length === 0 && (outgoing.length > 0 || learners.length > 0)) {
     throw new Malformed("a configuration has members but no voters");
   }
-  return { voters, outgoing, learners };
+  for (const { id, readmitted } of removed) {
+    if (voters.some((voter) => voter.id === id)) throw new Malformed(`${id} is both removed and a voter`);
+    if (!readmitted && learners.some((learner) => learner.id === id))
+      throw new Malformed(`${id} is both removed and a learner`);
+  }
+  return { voters, outgoing, learners, removed };
+}
+
+function readRemoved(reader: Reader): Removed[] {
+  const removed: Removed[] = [];
+  const count = reader.array(1, MAX_REMOVED);
+  for (let at = 0; at < count; at++) {
+    reader.array(2, 2);
+    removed.push({ id: readNodeId(reader), readmitted: reader.boolean() });
+  }
+  refuseDuplicates(removed, "removed nodes");
+  return removed;
 }
 
 function readMembers(reader: Reader, what: string): Member[] {
@@ -74,9 +103,14 @@ function readMembers(reader: Reader, what: string): Member[] {
   return members;
 }
 
-function readMember(reader: Reader): Member {
+function readNodeId(reader: Reader): NodeId {
   const id = reader.text(MAX_NODE_ID_BYTES);
   if (!isNodeId(id)) throw new Malformed(`"${id}" is no node id`);
+  return id;
+}
+
+function readMember(reader: Reader): Member {
+  const id = readNodeId(reader);
   const incarnation = reader.text(MAX_INCARNATION_BYTES);
   if (!isIncarnation(incarnation)) throw new Malformed(`"${incarnation}" is no incarnation`);
   return { id, incarnation, address: reader.text(MAX_ADDRESS_BYTES) };
@@ -88,9 +122,18 @@ function readMemberId(reader: Reader): MemberId {
   return text;
 }
 
-function refuseDuplicates(members: readonly Member[], what: string): void {
+function refuseDuplicates(members: readonly { readonly id: NodeId }[], what: string): void {
   const ids = new Set(members.map((member) => member.id));
   if (ids.size !== members.length) throw new Malformed(`one node id stands twice among the ${what}`);
+}
+
+/** A node with this id takes part, in whatever role and incarnation. */
+export function namesNode({ voters, outgoing, learners }: Configuration, id: NodeId): boolean {
+  return [voters, outgoing, learners].some((members) => members.some((member) => member.id === id));
+}
+
+export function namesMember({ voters, outgoing, learners }: Configuration, id: MemberId): boolean {
+  return [voters, outgoing, learners].some((members) => members.some((member) => memberId(member) === id));
 }
 
 /** A configuration by member ids, computed once when it takes effect. */

@@ -23,10 +23,18 @@ export type Token = number;
 export type MembershipChange =
   /**
    * Let `member` in as a learner; it is promoted to voter when it has caught up. Another incarnation of a known id is swapped in.
-   * `comesBack`: it was let in before, so its id is known, or it was removed.
+   * `comesBack`: it was let in before, so its id is known, or it was removed. `byAdministrator`: also if it was removed; else
+   * whoever holds a node's certificate asks, for itself.
    */
-  | { readonly type: "join"; readonly member: Member; readonly comesBack: boolean }
-  | { readonly type: "remove"; readonly ids: readonly NodeId[] };
+  | {
+      readonly type: "join";
+      readonly member: Member;
+      readonly comesBack: boolean;
+      readonly byAdministrator: boolean;
+    }
+  | { readonly type: "remove"; readonly ids: readonly NodeId[] }
+  /** Lets an id that was removed join again. */
+  | { readonly type: "readmit"; readonly id: NodeId };
 
 export type Input =
   /** `now`: monotonic milliseconds; `wall`: Unix milliseconds, for people. The inbox is drained before a tick judges timers. */

@@ -1,4 +1,5 @@
 // Who asks for votes, when, and who gets them? Election timer, pre-vote (dissertation section 9.6), votes, and a leader's own doubts.
+import { isMember, mayHandOver } from "./admission.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { nameOf, noteTransition, standsForElection } from "./append.ts";
 import { hasQuorum, isVoter, majority } from "./configuration.ts";
@@ -152,7 +153,8 @@ function onPreVote(state: RaftState, from: MemberId, link: Link, request: Reques
 
 function onVote(state: RaftState, from: MemberId, link: Link, request: RequestVote): void {
   // Who disturbs while a leader lives is not even listened to about terms (section 4.2.3), unless the leader itself asked for it.
-  if (request.term > state.currentTerm && (request.transfer || !leaderLives(state))) {
+  const isHandover = request.transfer && isMember(state, from);
+  if (request.term > state.currentTerm && (isHandover || !leaderLives(state))) {
     becomeFollower(state, request.term, null, `${nameOf(from)} asks for votes in term ${request.term}`);
   }
   const free = state.votedFor === null || state.votedFor === from;
@@ -191,7 +193,8 @@ export function onRequestVoteReply(state: RaftState, from: MemberId, reply: Requ
 /** The leader hands over: campaign at once, without pre-vote. */
 export function onTimeoutNow(state: RaftState, from: MemberId, message: TimeoutNow): void {
   // Of this term and of this term's leader only: a late one of an earlier leadership must not disturb.
-  if (message.term !== state.currentTerm || state.leader !== from || !promotable(state)) return;
+  if (message.term !== state.currentTerm || state.leader !== from || !mayHandOver(state, from)) return;
+  if (!promotable(state)) return;
   elect(state, true, `${nameOf(from)} hands over`);
 }
 

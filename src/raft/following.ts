@@ -1,5 +1,6 @@
 // What does a follower do with what its leader says? AppendEntries and Heartbeat, the receiver's side (Figure 2).
 import { assert } from "../lib/assert.ts";
+import { isMember } from "./admission.ts";
 import { appendEntry, commitTo, nameOf, truncate } from "./append.ts";
 import type { Link } from "./effects.ts";
 import { hearLeader } from "./election.ts";
@@ -70,6 +71,8 @@ function matches(state: RaftState, prevLogIndex: LogIndex, prevLogTerm: Term): b
 /** Tells where agreement is possible, so that each term in conflict costs one round trip and not each entry. */
 function refuse(state: RaftState, from: MemberId, link: Link, message: AppendEntries): void {
   const { log } = state;
+  if (message.term === state.currentTerm)
+    state.refusedIndex = Math.min(state.refusedIndex ?? Infinity, message.prevLogIndex);
   const hintIndex = lastAtMostTerm(log, message.prevLogIndex, message.prevLogTerm, state.commitIndex);
   send(state, from, link, {
     type: "AppendEntriesReply",
@@ -99,8 +102,14 @@ export function onHeartbeat(state: RaftState, from: MemberId, link: Link, messag
   send(state, from, link, { type: "HeartbeatReply", term, readContext, diskLow });
 }
 
+/**
+ * Only from this term's leader, and only if what this node has shows it: its log ends earlier, or it refused entries of this leader at
+ * or before that index. (An old disk does not know what was acknowledged with a newer one.)
+ */
 export function onStaleDisk(state: RaftState, from: MemberId, message: StaleDisk): void {
-  if (!followLeader(state, from, message.term)) return;
+  if (message.term !== state.currentTerm || state.leader !== from || !isMember(state, from)) return;
+  const lacks = message.acknowledgedIndex > state.log.lastIndex;
+  if (!lacks && message.acknowledgedIndex < (state.refusedIndex ?? Infinity)) return;
   state.gathered.stop = {
     code: "STALE_DISK",
     message: `${nameOf(from)} had this node's acknowledgement up to entry ${message.acknowledgedIndex}, and its log lacks some of it (last entry ${state.log.lastIndex}): the disk is older than what it promised`,

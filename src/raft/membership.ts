@@ -1,7 +1,7 @@
 // How do members come, go and take each other's place? Learners first, then one joint change (dissertation chapter 4).
 import { unreachable } from "../lib/assert.ts";
 import { appendConfiguration, nameOf } from "./append.ts";
-import { isJoint, isVoter, majority } from "./configuration.ts";
+import { isJoint, isVoter, majority, MAX_REMOVED, namesNode } from "./configuration.ts";
 import type { Link, MembershipChange, Refused, Token } from "./effects.ts";
 import { stepDown } from "./election.ts";
 import { followLeader } from "./following.ts";
@@ -12,7 +12,15 @@ import { sendHeartbeat } from "./replication.ts";
 import { addProgress } from "./roles.ts";
 import type { Leadership, RaftState } from "./state.ts";
 import { bestFollower } from "./transfer.ts";
-import { memberId, type Configuration, type Member, type MemberId, type NodeId } from "./types.ts";
+import {
+  memberId,
+  type Configuration,
+  type Learner,
+  type Member,
+  type MemberId,
+  type NodeId,
+  type Removed,
+} from "./types.ts";
 
 type Join = Extract<MembershipChange, { readonly type: "join" }>;
 
@@ -35,6 +43,8 @@ export function onChange(state: RaftState, token: Token, change: MembershipChang
       return join(state, leadership, token, change);
     case "remove":
       return remove(state, leadership, token, change.ids);
+    case "readmit":
+      return readmit(state, leadership, token, change.id);
     default:
       return unreachable(change);
   }
@@ -60,7 +70,8 @@ function change(state: RaftState, configuration: Configuration): void {
   addProgress(state);
 }
 
-function join(state: RaftState, leadership: Leadership, token: Token, { member, comesBack }: Join): void {
+function join(state: RaftState, leadership: Leadership, token: Token, joining: Join): void {
+  const { member, comesBack, byAdministrator } = joining;
   const { configuration } = state;
   const id = memberId(member);
   const present = [...configuration.voters, ...configuration.learners].find((other) => memberId(other) === id);
@@ -73,7 +84,9 @@ function join(state: RaftState, leadership: Leadership, token: Token, { member, 
     change(state, withAddress(configuration, id, member.address));
     return;
   }
-  if (comesBack && !names(configuration, member.id)) {
+  const removed = configuration.removed.find(({ id }) => id === member.id);
+  const isReadmitted = removed === undefined || removed.readmitted || byAdministrator;
+  if ((comesBack && !namesNode(configuration, member.id)) || !isReadmitted) {
     refuse(state, token, "REMOVED", `${member.id} is no member of this cluster any more: it was removed`);
     return;
   }
@@ -130,24 +143,50 @@ function settleJoin(state: RaftState, leadership: Leadership): void {
 
 function withAddress(configuration: Configuration, id: MemberId, address: string): Configuration {
   const move = <M extends Member>(member: M): M => (memberId(member) === id ? { ...member, address } : member);
-  return { voters: configuration.voters.map(move), outgoing: [], learners: configuration.learners.map(move) };
+  return { ...configuration, voters: configuration.voters.map(move), learners: configuration.learners.map(move) };
 }
 
-/** A learner takes the place of a learner under the same id. */
+/** A learner takes the place of a learner under the same id. One that was removed is let in by an administrator, now or before. */
 function withLearner(configuration: Configuration, member: Member, replaces: MemberId | null): Configuration {
   const others = configuration.learners.filter((learner) => learner.id !== member.id);
-  return { ...configuration, learners: [...others, { ...member, replaces }] };
+  const removed = withReadmitted(configuration.removed, member.id, true);
+  return { ...configuration, learners: [...others, { ...member, replaces }], removed };
+}
+
+function withReadmitted(removed: readonly Removed[], id: NodeId, readmitted: boolean): readonly Removed[] {
+  return removed.map((one) => (one.id === id ? { id, readmitted } : one));
+}
+
+/** An administrator lets a node id that was removed join again: its certificate alone does not suffice for that. */
+function readmit(state: RaftState, leadership: Leadership, token: Token, id: NodeId): void {
+  const { configuration } = state;
+  const removed = configuration.removed.find((one) => one.id === id);
+  if (removed === undefined && !namesNode(configuration, id)) {
+    refuse(state, token, "UNKNOWN_NODE", `${id} was not removed from this cluster: it may join`);
+    return;
+  }
+  if (removed === undefined || removed.readmitted) {
+    state.gathered.changed.push({ token, ok: true, index: state.configurationIndex });
+    return;
+  }
+  leadership.changeToken = token;
+  change(state, { ...configuration, removed: withReadmitted(configuration.removed, id, true) });
 }
 
 function remove(state: RaftState, leadership: Leadership, token: Token, ids: readonly NodeId[]): void {
   const { configuration } = state;
-  const unknown = ids.filter((id) => !state.configurations.some((earlier) => names(earlier.configuration, id)));
+  const isKnown = (id: NodeId): boolean =>
+    configuration.removed.some((removed) => removed.id === id) ||
+    state.configurations.some((earlier) => namesNode(earlier.configuration, id));
+  const unknown = ids.filter((id) => !isKnown(id));
   if (unknown.length > 0 || ids.length === 0) {
     const message = ids.length === 0 ? "no node is named" : `${unknown.join(", ")}: no member of this cluster`;
     refuse(state, token, "UNKNOWN_NODE", message);
     return;
   }
-  if (!ids.some((id) => names(configuration, id))) {
+  const removed = withRemoved(configuration, ids);
+  const isReadmitted = configuration.removed.some((one) => one.readmitted && ids.includes(one.id));
+  if (!isReadmitted && !ids.some((id) => namesNode(configuration, id))) {
     // Asked for again, because the first answer was lost.
     state.gathered.changed.push({ token, ok: true, index: state.configurationIndex });
     return;
@@ -173,11 +212,12 @@ function remove(state: RaftState, leadership: Leadership, token: Token, ids: rea
   }
   leadership.changeToken = token;
   const outgoing = voters.length === configuration.voters.length ? [] : configuration.voters;
-  change(state, { voters, outgoing, learners });
+  change(state, { voters, outgoing, learners, removed });
 }
 
-function names({ voters, outgoing, learners }: Configuration, id: NodeId): boolean {
-  return [voters, outgoing, learners].some((members) => members.some((member) => member.id === id));
+function withRemoved({ removed }: Configuration, ids: readonly NodeId[]): readonly Removed[] {
+  const others = removed.filter(({ id }) => !ids.includes(id));
+  return [...others, ...ids.map((id) => ({ id, readmitted: false }))].slice(-MAX_REMOVED);
 }
 
 function answersLately(state: RaftState, id: MemberId): boolean {
@@ -237,7 +277,7 @@ function promoteLearners(state: RaftState): void {
   if (configuration.learners.length === 0) return;
   const ready = configuration.learners.filter((learner) => {
     const progress = state.progress.get(memberId(learner));
-    return progress !== undefined && hasCaughtUp(state, progress);
+    return progress !== undefined && hasCaughtUp(state, progress) && everyVoterKnows(state, learner);
   });
   if (ready.length === 0) return;
   const readyIds = ready.map((learner) => learner.id);
@@ -246,6 +286,19 @@ function promoteLearners(state: RaftState): void {
     voters: [...configuration.voters.filter((voter) => !readyIds.includes(voter.id)), ...promoted],
     outgoing: configuration.voters,
     learners: configuration.learners.filter((learner) => !readyIds.includes(learner.id)),
+    removed: configuration.removed.filter(({ id }) => !readyIds.includes(id)),
+  });
+}
+
+/**
+ * A voter that knows of a removal, and not that the node was let in again, does not listen to it. Should the two be left alone with
+ * each other later, nobody could be elected: so such a node becomes a voter when all voters have the entry that made it a learner.
+ */
+function everyVoterKnows({ configuration, configurationIndex, self, progress }: RaftState, learner: Learner): boolean {
+  if (!configuration.removed.some(({ id }) => id === learner.id)) return true;
+  return configuration.voters.every((voter) => {
+    const id = memberId(voter);
+    return id === self || (progress.get(id)?.matchIndex ?? 0) >= configurationIndex;
   });
 }
 

@@ -30,6 +30,7 @@ export function recoverState(settings: RaftSettings): RaftState {
     configurationIndex: 0,
     members: memberSets(NO_CONFIGURATION),
     configurations: recoverConfigurations(snapshot, log),
+    refusedIndex: null,
     verifiedIndex: 0,
     leaderHeard: false,
     leaderHeardAt: settings.now,

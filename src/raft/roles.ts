@@ -20,6 +20,7 @@ function enterTerm(state: RaftState, term: Term, votedFor: MemberId | null): voi
   state.currentTerm = term;
   state.votedFor = votedFor;
   state.verifiedIndex = 0;
+  state.refusedIndex = null;
   dropWaiting(state);
 }
 

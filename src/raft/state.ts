@@ -68,6 +68,8 @@ export interface RaftState {
 
   /** The last index that the leader of this term has verified here. */
   verifiedIndex: LogIndex;
+  /** The lowest prevLogIndex that was refused to the leader of this term; null: none was. */
+  refusedIndex: LogIndex | null;
   /** The leader said something this turn; the tick turns this into `leaderHeardAt`. */
   leaderHeard: boolean;
   leaderHeardAt: number;

@@ -58,6 +58,13 @@ export interface Learner extends Member {
   readonly replaces: MemberId | null;
 }
 
+/** A node id that was removed. It stays remembered, so that whoever still has its certificate or its data is refused. */
+export interface Removed {
+  readonly id: NodeId;
+  /** An administrator lets it join again. It counts as removed until it is a voter, so that every voter has learned of it before. */
+  readonly readmitted: boolean;
+}
+
 /**
  * Who takes part. `outgoing` is empty except in joint consensus (dissertation section 4.3), when it holds the old voters: then
  * an election and a commit need a majority of `voters` and one of `outgoing`.
@@ -66,9 +73,11 @@ export interface Configuration {
   readonly voters: readonly Member[];
   readonly outgoing: readonly Member[];
   readonly learners: readonly Learner[];
+  /** The longest ago first; at most `MAX_REMOVED`. */
+  readonly removed: readonly Removed[];
 }
 
-export const NO_CONFIGURATION: Configuration = { voters: [], outgoing: [], learners: [] };
+export const NO_CONFIGURATION: Configuration = { voters: [], outgoing: [], learners: [], removed: [] };
 
 /** What must be durable before a node acts on a term or a vote (Figure 2, persistent state). */
 export interface HardState {

@@ -201,6 +201,8 @@ export function createClients(
         return join(asked, message);
       case "remove":
         return replica.change({ type: "remove", ids: message.ids }, (result) => done(asked, result));
+      case "readmit":
+        return replica.change({ type: "readmit", id: message.id }, (result) => done(asked, result));
       case "transfer":
         return replica.transfer(message.to, (result) => done(asked, result));
       case "ping":
@@ -209,8 +211,11 @@ export function createClients(
   }
 
   function join(asked: Asked, { member, comesBack }: Extract<ClientMessage, { readonly type: "join" }>): void {
-    const change = (): void => replica.change({ type: "join", member, comesBack }, (result) => done(asked, result));
-    if (!comesBack) return change();
+    // A node's certificate is no administrator's: after a removal it alone does not suffice.
+    const byAdministrator = asked.visitor.connection.who?.node === null;
+    const change = (): void =>
+      replica.change({ type: "join", member, comesBack, byAdministrator }, (result) => done(asked, result));
+    if (!comesBack && byAdministrator) return change();
     // Somebody who was let in by the next leader must not hear REMOVED from one that is not known to be deposed yet.
     replica.read((why) => (why === null ? change() : refuse(asked, withRetry(why))));
   }
@@ -292,6 +297,7 @@ export function createClients(
       case "close":
       case "join":
       case "remove":
+      case "readmit":
       case "transfer":
         throw new Error(`a ${message.type} is not answered from the present state`);
     }

@@ -2,6 +2,8 @@
 import { must } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
+import { isRemoved } from "../raft/admission.ts";
+import { namesMember } from "../raft/configuration.ts";
 import type { Raft } from "../raft/raft.ts";
 import { type ClusterId, type Configuration, type Member, memberId } from "../raft/types.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
@@ -172,7 +174,7 @@ export function createDoor(ports: DoorPorts): Door {
       if (raft.configuration !== memberOf) {
         const outsider = outsiderProblem(raft, from);
         if (outsider !== null) return connection.close(outsider);
-        if (names(raft.configuration, memberId(from))) memberOf = raft.configuration;
+        if (namesMember(raft.configuration, memberId(from))) memberOf = raft.configuration;
       }
       member(message);
     };
@@ -212,20 +214,19 @@ export function createDoor(ports: DoorPorts): Door {
 }
 
 /**
- * A member that was removed is told so. Only while a leader lives: that is when its votes are ignored anyway, and whoever was let
- * in by a leader that this node has not heard of yet must reach it when that leader dies.
+ * A node that was removed is refused always. An earlier incarnation of a member, only while a leader lives: that is when its votes are
+ * ignored anyway, and whoever was let in by a leader that this node has not heard of yet must reach it when that leader dies.
  */
 function outsiderProblem(raft: Raft | undefined, from: Member): Failure | null {
-  if (raft === undefined || raft.leader === null || raft.configurationIndex > raft.commitIndex) return null;
-  const id = memberId(from);
-  if (names(raft.configuration, id)) return null;
-  const wasMember = raft.configurations.some(({ configuration }) => names(configuration, id));
-  if (raft.role !== "leader" && !wasMember) return null;
+  if (raft === undefined) return null;
+  if (!isRemoved(raft, from.id)) {
+    if (raft.leader === null || raft.configurationIndex > raft.commitIndex) return null;
+    const id = memberId(from);
+    if (namesMember(raft.configuration, id)) return null;
+    const wasMember = raft.configurations.some(({ configuration }) => namesMember(configuration, id));
+    if (raft.role !== "leader" && !wasMember) return null;
+  }
   return failure("UNAUTHORISED", `${from.id} is no member of this cluster any more: it was removed, or replaced`);
-}
-
-function names({ voters, outgoing, learners }: Configuration, id: string): boolean {
-  return [voters, outgoing, learners].some((members) => members.some((member) => memberId(member) === id));
 }
 
 /** Without the port, which is another one for every connection. */

@@ -68,7 +68,7 @@ export function disagreement(own: FoundingWord, other: FoundingWord, address: st
 /** The index-1 entry. Time and wall are 0, so that it depends on nothing but the founders. */
 export function foundingEntry(members: readonly Member[]): Entry {
   const voters = members.toSorted((a, b) => (a.id < b.id ? -1 : 1));
-  const body = encodeConfiguration({ voters, outgoing: [], learners: [] });
+  const body = encodeConfiguration({ voters, outgoing: [], learners: [], removed: [] });
   const draft = { kind: "config", session: 0, number: 0, answeredUpTo: 0, body } as const;
   return encodeEntry({ index: 1, term: 1, time: 0, wall: 0 }, draft);
 }

@@ -3,7 +3,9 @@ import { type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Random } from "../lib/random.ts";
 import type { Link, Outgoing } from "../raft/effects.ts";
+import { problemWith } from "../raft/admission.ts";
 import type { RaftMessage } from "../raft/messages.ts";
+import { OWN_LINK } from "../raft/outbox.ts";
 import { type ClusterId, type Member, type MemberId, memberId } from "../raft/types.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
 import type { Network } from "../wire/network.ts";
@@ -158,7 +160,7 @@ export function createPeers(ports: PeerPorts): Peers {
   function receive(link: Dialed, connection: Connection, message: Message): void {
     link.owed = null;
     if (message.type !== "helloAnswer") {
-      if (isReply(message) && link.up) replica?.receive(link.id, 0, message);
+      if (isReply(message) && link.up) deliver(connection, link.id, OWN_LINK, message);
       return;
     }
     const { node, clusterId } = message;
@@ -182,6 +184,14 @@ export function createPeers(ports: PeerPorts): Peers {
     link.refusal = null;
     link.waitMs = 0;
     replica?.input({ type: "linkUp", member: link.id });
+  }
+
+  function deliver(connection: Connection, from: MemberId, link: Link, message: RaftMessage): void {
+    if (replica === null) return;
+    const problem = problemWith(replica.raft, from, message);
+    if (problem === null) return replica.receive(from, link, message);
+    ports.log({ level: "warn", event: "peer-refused", text: `${problem}: this cannot be, the connection was closed` });
+    connection.close(failure("BAD_REQUEST", `this cannot be: ${problem}`));
   }
 
   function lost(link: Dialed, connection: Connection, why: Failure | null): void {
@@ -254,7 +264,7 @@ export function createPeers(ports: PeerPorts): Peers {
       accepted.set(link, connection);
       linkOf.set(connection, link);
       return (message) => {
-        if (isRequest(message)) replica?.receive(fromId, link, message);
+        if (isRequest(message)) deliver(connection, fromId, link, message);
         else connection.close(failure("BAD_REQUEST", `a ${message.type} has no place on this connection`));
       };
     },

@@ -15,6 +15,7 @@ const LEAST_ROLE: Readonly<Record<ClientMessage["type"], Role>> = {
   close: "client",
   join: "admin",
   remove: "admin",
+  readmit: "admin",
   transfer: "admin",
 };
 

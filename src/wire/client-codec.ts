@@ -64,6 +64,9 @@ export function writeClientMessage(writer: Writer, message: ClientMessage): void
       writer.array(3).uint(TYPE.remove).uint(frameId);
       writeTexts(writer, message.ids);
       return;
+    case "readmit":
+      writer.array(3).uint(TYPE.readmit).uint(frameId).text(message.id);
+      return;
     case "transfer":
       writer.array(3).uint(TYPE.transfer).uint(frameId);
       writeOptionalText(writer, message.to);
@@ -124,6 +127,8 @@ export function readClientMessage(reader: Reader, type: number, length: number):
       };
     case TYPE.remove:
       return { type: "remove", frameId: reader.uint(), ids: readList(reader, MAX_LIST, () => readNodeId(reader)) };
+    case TYPE.readmit:
+      return { type: "readmit", frameId: reader.uint(), id: readNodeId(reader) };
     case TYPE.transfer:
       return { type: "transfer", frameId: reader.uint(), to: reader.nil() ? null : readNodeId(reader) };
     case TYPE.ping:

@@ -104,6 +104,7 @@ function writeMessage(writer: Writer, message: Exclude<WireMessage, PeerFrame>):
     case "trace":
     case "join":
     case "remove":
+    case "readmit":
     case "transfer":
     case "ping":
       return writeClientMessage(writer, message);
@@ -170,6 +171,7 @@ const LENGTHS: Readonly<Record<WireMessage["type"], number>> = {
   trace: 3,
   join: 3,
   remove: 3,
+  readmit: 3,
   transfer: 3,
   ping: 2,
   reply: 4,

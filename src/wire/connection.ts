@@ -276,6 +276,7 @@ const DIRECTION: Readonly<Record<ClientOrServer, "accepted" | "dialed" | "nowher
   trace: "accepted",
   join: "accepted",
   remove: "accepted",
+  readmit: "accepted",
   transfer: "accepted",
   ping: "accepted",
   reply: "dialed",

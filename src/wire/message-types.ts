@@ -19,6 +19,7 @@ export const TYPE = {
   transfer: 24,
   ping: 25,
   peek: 26,
+  readmit: 27,
 
   reply: 48,
   failure: 49,

@@ -95,6 +95,8 @@ export type ClientMessage =
   /** `comesBack`: the cluster has let this node id in before; it is no newcomer. */
   | { readonly type: "join"; readonly frameId: number; readonly member: Member; readonly comesBack: boolean }
   | { readonly type: "remove"; readonly frameId: number; readonly ids: readonly NodeId[] }
+  /** A node id that was removed may join again. */
+  | { readonly type: "readmit"; readonly frameId: number; readonly id: NodeId }
   | { readonly type: "transfer"; readonly frameId: number; readonly to: NodeId | null }
   | { readonly type: "ping"; readonly frameId: number };
 
@@ -106,7 +108,7 @@ export type ServerMessage =
   | { readonly type: "logAnswer"; readonly frameId: number; readonly page: LogPage }
   | { readonly type: "peekAnswer"; readonly frameId: number; readonly peeked: Peeked }
   | { readonly type: "traceAnswer"; readonly frameId: number; readonly trace: Trace }
-  /** join, remove, transfer: done, in force at `index`. `clusterId`: what a joiner must write down. */
+  /** join, remove, readmit, transfer: done, in force at `index`. `clusterId`: what a joiner must write down. */
   | { readonly type: "done"; readonly frameId: number; readonly index: LogIndex; readonly clusterId: ClusterId | null }
   | { readonly type: "pong"; readonly frameId: number };
 

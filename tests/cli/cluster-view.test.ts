@@ -70,6 +70,7 @@ function accessTo(answers: readonly NodeStatus[]): NodeAccess & { readonly asked
     },
     serves: () => Promise.resolve(false),
     remove: () => Promise.resolve(null),
+    readmit: () => Promise.resolve(null),
     transfer: () => Promise.resolve(null),
     refusal: () => null,
     close: () => {},

@@ -260,6 +260,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
       }
       case "join":
       case "remove":
+      case "readmit":
       case "transfer":
         return { type: "done", frameId, index: log.length, clusterId: null };
       case "ping":

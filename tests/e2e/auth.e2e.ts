@@ -337,4 +337,20 @@ inWorld("a node that was removed is refused when it comes back, and both logs sa
   });
   expect(logs).toContain("removed, or replaced");
   expect(await world.raftq(["client", "enqueue", "1"])).toMatchObject({ code: EXIT.ok });
+  // With a fresh directory and its old certificate neither, until an administrator lets it.
+  await back.kill();
+  rmSync(back.data, { recursive: true, force: true });
+  back.start();
+  await says(back, "it was removed");
+  expect(await back.ended()).toBe(EXIT.refused);
+  const addr = others.map(({ address }) => address).join(",");
+  const admin = ["--tls-cert", tls("admin.crt"), "--tls-key", tls("admin.key"), "--tls-ca", tls("ca.crt")];
+  const added = await world.raftq(["cluster", "add", gone?.id ?? "", "--addr", addr, ...admin]);
+  expect(added).toMatchObject({ code: EXIT.ok, stdout: expect.stringContaining(`--id ${gone?.id} --join ${addr}`) });
+  back.start();
+  await waitFor("the node to vote again", WAIT_MS, async () => {
+    const { stdout } = await world.raftq(["client", "status", "--json"]);
+    const { members } = JSON.parse(stdout) as { members: readonly { id: string; role: string }[] };
+    return members.some(({ id, role }) => id === gone?.id && role === "voter") ? true : undefined;
+  });
 });

@@ -37,7 +37,7 @@ export function wholeSnapshot(choices: Random, scene: Scene, term: number, lastI
   const [state = new Uint8Array(0)] = partsOf(queue);
   const bytes = choices.chance(50) ? mutate(state, choices) : state;
   const learners = [...scene.met.values()].map((member) => ({ ...member, replaces: null }));
-  const configuration = { voters: [HOSTILE], outgoing: [], learners };
+  const configuration = { voters: [HOSTILE], outgoing: [], learners, removed: [] };
   const meta: SnapshotMeta = { index, term, configuration, configurationIndex: choices.below(index), time: 1 };
   const manifest = encodeManifest({ meta, parts: [{ bytes: bytes.length, crc: crc32(bytes) }] }, STORAGE.formatVersion);
   const said = choices.chance(90) ? manifest : mutate(manifest, choices);

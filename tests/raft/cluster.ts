@@ -131,7 +131,7 @@ export function createCluster(names: readonly string[], settings: Settings = {})
   let latencyMs = (): number => 1;
   let watch: ((sent: Sent) => "pass" | "drop") | null = null;
   const founders = names.map((name) => member(name));
-  const body = encodeConfiguration({ voters: founders, outgoing: [], learners: [] });
+  const body = encodeConfiguration({ voters: founders, outgoing: [], learners: [], removed: [] });
   const firstEntry = encodeEntry(
     { index: 1, term: 1, time: 0, wall: 0 },
     { kind: "config", session: 0, number: 0, answeredUpTo: 0, body },

@@ -6,7 +6,7 @@ import { createCluster, idOf, member, nodeId, TIMES, type Cluster } from "./clus
 import { acknowledge, appendEntries, configEntry, configuration, entry, leading, settle, single } from "./single.ts";
 
 const join = (name: string, incarnation = "1") =>
-  ({ type: "join", member: member(name, incarnation), comesBack: false }) as const;
+  ({ type: "join", member: member(name, incarnation), comesBack: false, byAdministrator: true }) as const;
 const remove = (...names: string[]) => ({ type: "remove", ids: names.map(nodeId) }) as const;
 const votersOf = (c: Cluster) => (c.leader()?.raft?.configuration.voters ?? []).map(({ id }) => String(id)).sort();
 const steady = (c: Cluster) => {
@@ -113,10 +113,14 @@ describe("growing and shrinking", () => {
     const c = createCluster(["n1", "n2", "n3"]);
     const leader = c.elect().id;
     const moved = { ...member("n2"), address: "10.0.0.2:3000" };
-    expect(c.changed(c.change(leader, { type: "join", member: moved, comesBack: true })).ok).toBe(true);
+    expect(
+      c.changed(c.change(leader, { type: "join", member: moved, comesBack: true, byAdministrator: true })).ok,
+    ).toBe(true);
     expect(c.raftOf(leader).configuration.voters.find(({ id }) => id === nodeId("n2"))?.address).toBe("10.0.0.2:3000");
     const { lastIndex } = c.raftOf(leader);
-    expect(c.changed(c.change(leader, { type: "join", member: moved, comesBack: true })).ok).toBe(true);
+    expect(
+      c.changed(c.change(leader, { type: "join", member: moved, comesBack: true, byAdministrator: true })).ok,
+    ).toBe(true);
     expect(c.raftOf(leader).lastIndex).toBe(lastIndex);
   });
 });
@@ -314,7 +318,11 @@ describe("who was removed", () => {
     const c = createCluster(["n1", "n2", "n3"]);
     const leader = c.elect().id;
     const gone = nodeIdOf(idOf(othersThan(c, leader)[0]!));
-    const comesBack = (name: string, incarnation: string) => ({ ...join(name, incarnation), comesBack: true });
+    const comesBack = (name: string, incarnation: string) => ({
+      ...join(name, incarnation),
+      comesBack: true,
+      byAdministrator: true,
+    });
     expect(c.changed(c.change(leader, comesBack("n9", "1"))).ok).toBe(false);
     expect(c.changed(c.change(leader, remove(gone))).ok).toBe(true);
     const { lastIndex } = c.raftOf(leader);

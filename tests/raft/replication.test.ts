@@ -294,6 +294,7 @@ describe("a stale disk", () => {
     node.hear("n2", acknowledge(2, 3));
     expect(node.raft.commitIndex).toBe(2);
     const told = single({ hardState: { currentTerm: 2, votedFor: null } });
+    told.hear("n2", heartbeat(2));
     const stop = told.hear("n2", { type: "StaleDisk", term: 2, acknowledgedIndex: 2 }).stop;
     expect(stop?.code).toBe("STALE_DISK");
   });

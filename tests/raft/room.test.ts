@@ -57,6 +57,7 @@ test("acknowledgements tell it as well, and learners do not count", () => {
     voters: ["n1", "n2", "n3"].map((name) => member(name)),
     outgoing: [],
     learners: [learner],
+    removed: [],
   };
   const node = leading({ entries: [configEntry(1, 1, withLearner)] });
   low(node, "n9");
@@ -71,6 +72,7 @@ test("in a joint configuration each half needs a majority with room", () => {
     voters: ["n1", "n4", "n5"].map((name) => member(name)),
     outgoing: ["n1", "n2", "n3"].map((name) => member(name)),
     learners: [],
+    removed: [],
   };
   const node = single({ entries: [configEntry(1, 1, joint)] });
   while (node.raft.role !== "leader") {

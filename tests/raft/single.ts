@@ -12,7 +12,7 @@ import { idOf, member, TIMES } from "./cluster.ts";
 const NO_BODY = new Uint8Array(0);
 
 export function configuration(...voters: string[]): Configuration {
-  return { voters: voters.map((name) => member(name)), outgoing: [], learners: [] };
+  return { voters: voters.map((name) => member(name)), outgoing: [], learners: [], removed: [] };
 }
 
 export function draft(text = "x", kind: Draft["kind"] = "command"): Draft {

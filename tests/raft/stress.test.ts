@@ -107,7 +107,7 @@ function disturb({ c, reads }: Run, random: ReturnType<typeof seededRandom>, wit
       if (leader === null || c.nodes.size > 9) break;
       const id = `n${c.nodes.size + 1}`;
       c.join(id);
-      c.change(leader.id, { type: "join", member: member(id), comesBack: false });
+      c.change(leader.id, { type: "join", member: member(id), comesBack: false, byAdministrator: true });
       break;
     }
     case 17:
@@ -117,6 +117,7 @@ function disturb({ c, reads }: Run, random: ReturnType<typeof seededRandom>, wit
         c.change(leader.id, {
           type: "join",
           comesBack: true,
+          byAdministrator: true,
           member: { ...member(id, incarnation), address: `127.0.0.1:${random.between(1, 3)}` },
         });
       }
@@ -153,7 +154,13 @@ function wipe(run: Run, name: string): void {
 
 function rejoin({ c }: Run, wiped: TestNode): void {
   const leader = c.leader();
-  if (leader !== null) c.change(leader.id, { type: "join", member: member(nodeIdOf(wiped.id), "2"), comesBack: true });
+  if (leader !== null)
+    c.change(leader.id, {
+      type: "join",
+      member: member(nodeIdOf(wiped.id), "2"),
+      comesBack: true,
+      byAdministrator: true,
+    });
 }
 
 function untilSwapped(run: Run, wiped: TestNode): void {

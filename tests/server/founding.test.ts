@@ -56,7 +56,12 @@ describe("founding", () => {
 
   test("the first entry follows from the founders and is proven by the cluster's id, until the members change", () => {
     const entry = foundingEntry([n1, n2, n3]);
-    const members = (...voters: readonly Member[]): Configuration => ({ voters, outgoing: [], learners: [] });
+    const members = (...voters: readonly Member[]): Configuration => ({
+      voters,
+      outgoing: [],
+      learners: [],
+      removed: [],
+    });
     expect(foundingEntryFrom(members(n3, n1, n2), clusterIdOf(entry))?.record).toEqual(entry.record);
     expect(foundingEntryFrom(members(n1, n2), clusterIdOf(entry))).toBeNull();
     const elsewhere = { ...n3, address: "127.0.0.1:4" };
@@ -99,7 +104,7 @@ describe("founding", () => {
     const draft = { kind: "config", session: 0, number: 0, answeredUpTo: 0, body } as const;
     const stamp = { index: 1, term: 1, time: 0, wall: 0 };
     const configurationOf = (more: Partial<Configuration>): Uint8Array =>
-      encodeConfiguration({ voters: [n1, n2], outgoing: [], learners: [], ...more });
+      encodeConfiguration({ voters: [n1, n2], outgoing: [], learners: [], removed: [], ...more });
     const forged: readonly Entry[] = [
       encodeEntry(stamp, { ...draft, body: body.subarray(0, -1) }),
       encodeEntry(stamp, { ...draft, body: Uint8Array.of(0xc1) }),

@@ -1,13 +1,13 @@
 // Who may send what to a node? Every message of a client with every role, and members that are none any more.
 import { expect, test } from "bun:test";
-import type { NodeId } from "../../src/raft/types.ts";
+import type { Incarnation, MemberId, NodeId } from "../../src/raft/types.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { type ClientMessage, type Role, ROLES } from "../../src/wire/protocol.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { sharedSecret } from "../sim/network.ts";
 import { member } from "../wire/messages.ts";
-import { createTown, type Guest, type Settled } from "./town.ts";
+import { createTown, type Guest, type Settled, type Town } from "./town.ts";
 
 const ENQUEUE = encodeCommand({
   type: "enqueue",
@@ -26,6 +26,7 @@ const MESSAGES: { readonly [Type in ClientMessage["type"]]: Extract<ClientMessag
   close: { type: "close", frameId: 1, group: 0, session: 1 },
   join: { type: "join", frameId: 1, member: member(4), comesBack: false },
   remove: { type: "remove", frameId: 1, ids: [member(4).id] },
+  readmit: { type: "readmit", frameId: 1, id: member(4).id },
   transfer: { type: "transfer", frameId: 1, to: member(4).id },
 };
 
@@ -33,7 +34,20 @@ const MESSAGES: { readonly [Type in ClientMessage["type"]]: Extract<ClientMessag
 const MAY: Readonly<Record<Role, readonly ClientMessage["type"][]>> = {
   "read-only": ["ping", "status", "log", "trace", "peek"],
   client: ["ping", "status", "log", "trace", "peek", "open", "request", "close"],
-  admin: ["ping", "status", "log", "trace", "peek", "open", "request", "close", "join", "remove", "transfer"],
+  admin: [
+    "ping",
+    "status",
+    "log",
+    "trace",
+    "peek",
+    "open",
+    "request",
+    "close",
+    "join",
+    "remove",
+    "readmit",
+    "transfer",
+  ],
   // With the certificate of a node: members speak in frames of their own.
   peer: ["ping", "join"],
 };
@@ -150,6 +164,104 @@ test("a member that was removed is refused while a leader lives, and both logs s
   const links = (leader.node.inspect()?.raft.configuration.voters ?? []).map(({ id }) => id);
   expect(links).not.toContain(gone.node.id);
   expect(back.node.inspect()?.raft.leader).toBeNull();
+});
+
+/** Three members, one of which was removed and is gone. */
+function withoutOne(): { readonly town: Town; readonly gone: Settled; readonly others: readonly Settled[] } {
+  const town = createTown(3);
+  const ports = [3000, 3001, 3002];
+  const nodes = ports.map((port) => town.start(port, ports, 3));
+  town.until(() => nodes.some(isLeader));
+  const leader = nodes.find(isLeader) as Settled;
+  const gone = nodes.find((node) => node !== leader) as Settled;
+  const guest = town.visit(portOf(leader));
+  guest.send({ type: "remove", frameId: 1, ids: [gone.node.id] });
+  town.until(() => answerOf(guest) === "done");
+  town.pass(1_000);
+  town.end(portOf(gone), "kill");
+  return { town, gone, others: nodes.filter((node) => node !== gone) };
+}
+
+const portOf = ({ node }: Settled): number => Number(node.id.slice(1));
+
+/** A connection as a member of the cluster that `of` belongs to. */
+function asMember(town: Town, of: Settled, id: string): Guest {
+  const node = { id: id as NodeId, incarnation: "00000000000000ab" as Incarnation, address: "127.0.0.1:3009" };
+  return town.visit(portOf(of), { role: "peer", clusterId: of.node.clusterId(), node });
+}
+
+test("a removed node is refused by every member, under any incarnation, and also when no leader lives", () => {
+  const { town, gone, others } = withoutOne();
+  for (const other of others) expect(asMember(town, other, gone.node.id).closed.at(-1)?.code).toBe("UNAUTHORISED");
+  const [first, second] = others as [Settled, Settled];
+  town.end(portOf(second), "kill");
+  town.until(() => first.node.inspect()?.raft.leader === null);
+  expect(asMember(town, first, gone.node.id).closed.at(-1)?.code).toBe("UNAUTHORISED");
+});
+
+test("nor does it get a member to distrust its disk that has just started and cannot know what has committed", () => {
+  const { town, gone, others } = withoutOne();
+  for (const other of others) town.end(portOf(other), "kill");
+  const [port = 0] = others.map(portOf);
+  const alone = town.start(port, [3000, 3001, 3002], 3);
+  town.until(() => alone.node.inspect() !== null);
+  const term = alone.node.status()?.term ?? 0;
+  const guest = asMember(town, alone, gone.node.id);
+  guest.send({ type: "Heartbeat", term: term + 50, leaderCommit: 0, time: 0, readContext: 0 });
+  guest.send({ type: "StaleDisk", term: term + 50, acknowledgedIndex: 1e9 });
+  town.pass(100);
+  expect(alone.node.inspect()?.raft.leader).toBe(`${gone.node.id}@00000000000000ab` as MemberId);
+  expect(alone.logged.filter(({ text }) => text.includes("older than what it promised"))).toEqual([]);
+  expect(alone.node.status()?.state).toBe("follower");
+});
+
+test.each([
+  ["a stale disk", (term: number) => ({ type: "StaleDisk", term: term + 50, acknowledgedIndex: 1e9 }) as const],
+  ["TimeoutNow", (term: number) => ({ type: "TimeoutNow", term }) as const],
+  [
+    "votes for the leader's successor",
+    (term: number) =>
+      ({
+        type: "RequestVote",
+        term: term + 7,
+        preVote: false,
+        transfer: true,
+        lastLogIndex: 1e9,
+        lastLogTerm: term,
+      }) as const,
+  ],
+])("who never was a member changes nothing by %s", (_, message) => {
+  const town = createTown(3);
+  const ports = [3000, 3001, 3002];
+  const nodes = ports.map((port) => town.start(port, ports, 3));
+  town.until(() => nodes.some(isLeader));
+  town.pass(500);
+  const leader = nodes.find(isLeader) as Settled;
+  const term = leader.node.status()?.term ?? 0;
+  for (const node of nodes) {
+    const guest = asMember(town, node, "n3009");
+    town.pass(10);
+    guest.send(message(term));
+  }
+  town.pass(2_000);
+  expect(isLeader(leader)).toBe(true);
+  expect(nodes.map(({ node }) => node.status()?.term)).toEqual([term, term, term]);
+});
+
+test("a term that cannot be ends its connection with a line in the log, and the cluster serves on", () => {
+  const town = createTown(3);
+  const ports = [3000, 3001, 3002];
+  const nodes = ports.map((port) => town.start(port, ports, 3));
+  town.until(() => nodes.some(isLeader));
+  const node = nodes.find((one) => !isLeader(one)) as Settled;
+  const guest = asMember(town, node, "n3009");
+  town.pass(10);
+  const term = 2 ** 48 - 1;
+  guest.send({ type: "RequestVote", term, preVote: false, transfer: false, lastLogIndex: 1e9, lastLogTerm: 1 });
+  town.pass(100);
+  expect(guest.closed.at(-1)?.code).toBe("BAD_REQUEST");
+  expect(node.logged.filter(({ text }) => text.includes(`n3009 speaks of term ${term}`))).toHaveLength(1);
+  expect(node.node.status()?.term).toBeLessThan(10);
 });
 
 test("the types in this file are those of the protocol", () => {

@@ -18,6 +18,8 @@ import { createScheduler } from "../sim/scheduler.ts";
 
 type End = Parameters<OnStopped>[0];
 
+export type Town = ReturnType<typeof createTown>;
+
 export interface Settled {
   readonly node: RunningNode;
   readonly logged: readonly LogEvent[];

@@ -15,6 +15,7 @@ const group = (voters: readonly string[], outgoing: readonly string[] = []): Con
   voters: voters.map(member),
   outgoing: outgoing.map(member),
   learners: [],
+  removed: [],
 });
 
 test("of five voters two may lose their disks, not three", () => {

@@ -30,7 +30,7 @@ export function withVotingLearners({ voters, learners }: Configuration): readonl
     .filter((some) => some.length > 0)
     .map((some) => {
       const stay = voters.filter((voter) => !some.some(({ replaces }) => replaces === memberId(voter)));
-      return { voters: [...stay, ...some], outgoing: [], learners: [] };
+      return { voters: [...stay, ...some], outgoing: [], learners: [], removed: [] };
     });
 }
 

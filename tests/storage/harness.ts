@@ -47,7 +47,7 @@ export function snapshotMeta(index: number, term = 1): SnapshotMeta {
   return {
     index,
     term,
-    configuration: { voters: [voter], outgoing: [], learners: [] },
+    configuration: { voters: [voter], outgoing: [], learners: [], removed: [] },
     configurationIndex: 1,
     time: index * 10,
   };

@@ -289,6 +289,7 @@ test("every message has its side: what comes from the wrong one closes the conne
     "transfer",
     "ping",
     "peek",
+    "readmit",
   ];
   const fromNodes = ["reply", "failure", "statusAnswer", "logAnswer", "traceAnswer", "done", "pong", "peekAnswer"];
   expect(welcome).toEqual({ client: fromClients, peer: ["peer"], dialed: fromNodes });

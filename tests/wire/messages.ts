@@ -28,7 +28,12 @@ export function entry(index: number, term: number, body = bytes(3)): Entry {
 const meta: SnapshotMeta = {
   index: 500,
   term: 7,
-  configuration: { voters: [member(1), member(2)], outgoing: [], learners: [{ ...member(3), replaces: null }] },
+  configuration: {
+    voters: [member(1), member(2)],
+    outgoing: [],
+    learners: [{ ...member(3), replaces: null }],
+    removed: [],
+  },
   configurationIndex: 400,
   time: 123_456,
 };
@@ -145,6 +150,7 @@ export const EXAMPLES: readonly Exclude<WireMessage, PeerFrame>[] = [
   { type: "transfer", frameId: 9, to: null },
   { type: "ping", frameId: 10 },
   { type: "peek", frameId: 11 },
+  { type: "readmit", frameId: 12, id: member(4).id },
   { type: "reply", frameId: 1, duplicate: false, reply: bytes(6) },
   {
     type: "failure",
@@ -178,6 +184,19 @@ export const EXAMPLES: readonly Exclude<WireMessage, PeerFrame>[] = [
 export const SECOND_FORMS: readonly WireMessage[] = [
   { type: "join", frameId: 7, member: member(4), comesBack: true },
   { type: "peekAnswer", frameId: 11, peeked: { job: null, ready: 0, appliedIndex: 9 } },
+  {
+    type: "peer",
+    sequence: 1,
+    message: {
+      type: "InstallSnapshot",
+      term: 8,
+      meta: { ...meta, configuration: { ...meta.configuration, removed: [{ id: member(4).id, readmitted: true }] } },
+      manifest: bytes(5, 1),
+      part: 0,
+      parts: 1,
+      bytes: bytes(7, 2),
+    },
+  },
 ];
 
 export const asPeerFrame = (message: PeerMessage, sequence = 1): PeerFrame => ({ type: "peer", sequence, message });
@@ -289,6 +308,7 @@ export function atLimits(): readonly WireMessage[] {
     { type: "join", frameId: MAX, member: longest, comesBack: true },
     { type: "remove", frameId: MAX, ids: Array.from({ length: 64 }, () => LONG_NODE) },
     { type: "remove", frameId: MAX, ids: [] },
+    { type: "readmit", frameId: MAX, id: LONG_NODE },
     { type: "transfer", frameId: MAX, to: LONG_NODE },
     { type: "reply", frameId: MAX, duplicate: true, reply: bytes(room) },
     {
