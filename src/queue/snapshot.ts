@@ -69,6 +69,8 @@ interface Frozen {
 }
 
 export interface FrozenQueue {
+  /** Of the state that was frozen. Its header holds it too. */
+  readonly digest: number;
   /** The next part, at most `maxPartBytes` long unless one job or answer alone is longer; null after the last. */
   nextPart(): Uint8Array | null;
 }
@@ -81,6 +83,7 @@ export function freeze(queue: Queue, maxPartBytes: number): FrozenQueue {
   const jobs = freezeJobs(queue.jobs);
   const parts = partsOf({ limits, version, appliedIndex, time, digest, sessions, jobs }, maxPartBytes);
   return {
+    digest,
     nextPart: () => {
       const next = parts.next();
       return next.done === true ? null : next.value;

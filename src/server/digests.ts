@@ -33,11 +33,11 @@ export interface Digests {
   dispute(): Failure | null;
 }
 
-/** `onCompared`: up to this index the state is right. `tell`: for the node's log. */
+/** `onCompared`: at this checkpoint this node's own digest is a majority's. `tell`: for the node's log. */
 export function createDigests(
   raft: Raft,
   appliedIndex: () => LogIndex,
-  onCompared: (index: LogIndex) => void,
+  onCompared: (checkpoint: Checkpoint) => void,
   tell: (level: "info" | "error", text: string) => void,
 ): Digests {
   const own: DigestAt = new Map();
@@ -76,7 +76,7 @@ export function createDigests(
       diverged ??= { code: "CORRUPT", message };
     } else if (index > (compared?.index ?? 0)) {
       compared = { index, digest: ours };
-      onCompared(index);
+      onCompared(compared);
     }
   }
 

@@ -2,14 +2,13 @@
 import { failure, RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import { assert, must } from "../lib/assert.ts";
-import { digestOf } from "../queue/digest.ts";
 import { isCheckpoint, type Queue } from "../queue/queue.ts";
 import { freeze, restore } from "../queue/snapshot.ts";
 import type { Effects, Input } from "../raft/effects.ts";
-import type { InstallSnapshot } from "../raft/messages.ts";
+import type { Checkpoint, InstallSnapshot } from "../raft/messages.ts";
 import type { Progress } from "../raft/progress.ts";
 import { metaAt, type Raft } from "../raft/raft.ts";
-import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
+import type { SnapshotMeta } from "../raft/types.ts";
 import { MAX_PART_BYTES, type Storage } from "../storage/types.ts";
 import type { Room } from "./room.ts";
 import type { Stages } from "./stages.ts";
@@ -27,10 +26,11 @@ export interface Snapshots {
    */
   consider(raft: Raft, queue: Queue, digest: number | null): void;
   /**
-   * A majority has the same state up to here: a snapshot of it may be sent, and take the place of the log. So may one of an earlier
-   * checkpoint that was passed over: the entries behind it lead from its state to this one, here and wherever it is restored.
+   * A majority has this digest at this checkpoint, and so has this node: a snapshot that was frozen there with the same digest may be
+   * sent, and take the place of the log. So may one of an earlier checkpoint that was passed over: the entries behind it lead from
+   * its state to this one, here and wherever it is restored.
    */
-  confirm(index: LogIndex): void;
+  confirm(checkpoint: Checkpoint): void;
   partToSend(wanted: Effects["sendParts"][number]): InstallSnapshot | null;
   storePart(part: Effects["storeParts"][number]): void;
   /** The state of a snapshot that counts, in place of the present one. */
@@ -47,6 +47,15 @@ export interface SnapshotPorts {
 
 type Rule = Pick<NodeSettings, "compactMinBytes" | "compactFactor" | "segmentBytes">;
 
+/** A snapshot of this node's own state, from the moment in which it is frozen until it counts. */
+interface Pending {
+  readonly meta: SnapshotMeta;
+  /** Of what was frozen. */
+  readonly digest: number;
+  isSaved: boolean;
+  isConfirmed: boolean;
+}
+
 export function createSnapshots(
   storage: Storage,
   rule: Rule,
@@ -57,15 +66,24 @@ export function createSnapshots(
   let saving = false;
   let writtenBytes = 0;
   let savedIndex = storage.recovered.snapshot?.index ?? 0;
-  /** Saved, and not confirmed yet. */
-  let unconfirmed: SnapshotMeta | null = null;
-  let confirmedIndex: LogIndex = 0;
+  let pending: Pending | null = null;
+  let confirmed: Checkpoint | null = null;
 
   const release = (): void => {
-    if (unconfirmed === null || unconfirmed.index > confirmedIndex) return;
-    input({ type: "snapshotSaved", meta: unconfirmed });
-    unconfirmed = null;
+    if (pending === null || !pending.isSaved || !pending.isConfirmed) return;
+    input({ type: "snapshotSaved", meta: pending.meta });
+    pending = null;
   };
+
+  /** At its own index by the digest; a later one shows that the state which was frozen here was right to go on from. */
+  function check(snapshot: Pending, { index, digest }: Checkpoint): void {
+    if (index < snapshot.meta.index) return;
+    assert(
+      index > snapshot.meta.index || digest === snapshot.digest,
+      `the snapshot at index ${index} was frozen with the digest that a majority has there`,
+    );
+    snapshot.isConfirmed = true;
+  }
 
   /** The last one is not written, or does not count yet, so the log has not shrunk yet either. */
   const isUnderWay = (raft: Raft): boolean => saving || (raft.snapshot?.index ?? 0) < savedIndex;
@@ -101,17 +119,20 @@ export function createSnapshots(
       const newest = Math.max(savedIndex, raft.snapshot?.index ?? 0);
       if (queue.appliedIndex <= newest || !isCheckpoint(queue) || !isDue(raft)) return;
       assert(digest !== null, "a checkpoint behind the last snapshot was reached by apply");
-      if (digestOf(queue) !== digest) {
+      const frozen = freeze(queue, MAX_PART_BYTES);
+      if (frozen.digest !== digest) {
         const why = `the state of this node has changed since its checkpoint at index ${queue.appliedIndex}, and no entry has done it; its data are not used again`;
         throw new RaftqError("CORRUPT", why);
       }
       saving = true;
       const meta = metaAt(raft, queue.appliedIndex);
       assert(meta.index === queue.appliedIndex, "a snapshot stands for what is applied");
-      const state = freeze(queue, MAX_PART_BYTES);
+      const snapshot: Pending = { meta, digest: frozen.digest, isSaved: false, isConfirmed: false };
+      if (confirmed !== null) check(snapshot, confirmed);
+      pending = snapshot;
       const nextPart = (): Uint8Array | null => {
         const began = clock.now();
-        const part = state.nextPart();
+        const part = frozen.nextPart();
         writtenBytes += part?.length ?? 0;
         stages.add("snapshot", clock.now() - began);
         return part;
@@ -126,15 +147,16 @@ export function createSnapshots(
         // The leader's snapshot may have been installed meanwhile.
         savedIndex = Math.max(savedIndex, meta.index);
         log({ level: "debug", event: "snapshot-saved", text: `saved a snapshot at index ${meta.index}` });
-        unconfirmed = meta;
+        snapshot.isSaved = true;
         release();
       });
     },
 
     writtenBytes: () => writtenBytes,
 
-    confirm: (index) => {
-      confirmedIndex = Math.max(confirmedIndex, index);
+    confirm: (checkpoint) => {
+      confirmed = checkpoint;
+      if (pending !== null) check(pending, checkpoint);
       release();
     },
 
@@ -162,6 +184,8 @@ export function createSnapshots(
     },
 
     restore: (meta) => {
+      // What is compared from now on was not led to by the state that was frozen.
+      pending = null;
       savedIndex = Math.max(savedIndex, meta.index);
       return restoreFrom(storage, meta);
     },

@@ -29,11 +29,12 @@ export interface Directory {
   readonly meta: MetaFile;
 }
 
-/** The directory in use. Log and meta are written in one lane, deletions follow in another, snapshots are written beside both. */
+/** The directory in use. Log and meta are written in one lane, deletions follow in another; snapshots and the mark are written beside both. */
 interface Running extends Directory {
   readonly gate: Gate;
   readonly lane: Lane;
   readonly deletions: Lane;
+  readonly marks: Lane;
   readonly snapshots: Snapshots;
   readonly soon: (callback: () => void) => void;
   /** Files were deleted. */
@@ -62,6 +63,7 @@ export function createStorage(directory: Directory): Storage {
         if (gate.isOpen()) task(release);
       }),
     deletions: createLane(),
+    marks: createLane(),
     snapshots: openSnapshots(disk, snapshot, {
       formatVersion: STORAGE.formatVersion,
       gate,
@@ -96,7 +98,7 @@ export function createStorage(directory: Directory): Storage {
     logBytes: extents.logBytes,
     lacksSpace: log.lacksSpace,
     snapshotBytes: () => snapshots.counted()?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
-    markDamaged: (why) => running.lane((release) => markDamaged(disk, why, gate.orFail(release))),
+    markDamaged: (why) => mark(running, why),
     close: (done) => {
       quiet.cancel();
       close(running, done);
@@ -121,6 +123,16 @@ function createContactsKeeper({ disk, meta, gate, recovered, deletions }: Runnin
       }),
     );
   };
+}
+
+/** It says nothing about the log, so it waits for no write of that, and is tried although one has failed. */
+function mark({ disk, marks, gate }: Running, why: string): void {
+  marks((release) =>
+    markDamaged(disk, why, (error) => {
+      gate.orFail(() => undefined)(error);
+      release();
+    }),
+  );
 }
 
 function dropSetAside({ disk, settings, deletions, gate }: Running): void {
@@ -251,15 +263,17 @@ function setCluster({ lane, meta, gate }: Running, clusterId: ClusterId, done: (
   });
 }
 
-/** After a failure there is nothing to wait for. */
-function close({ disk, lane, deletions, log, meta, snapshots, gate, soon }: Running, done: () => void): void {
+/** After a failure there is nothing to wait for but the mark. */
+function close({ disk, lane, deletions, marks, log, meta, snapshots, gate, soon }: Running, done: () => void): void {
   let ended = false;
   const end = (): void => {
     if (ended) return;
     ended = true;
-    gate.shut();
-    disk.unlock();
-    done();
+    marks(() => {
+      gate.shut();
+      disk.unlock();
+      done();
+    });
   };
   if (!gate.isOpen()) return soon(end);
   gate.onFailure(() => soon(end));

@@ -90,7 +90,10 @@ export interface Storage {
   logBytes(): number;
   snapshotBytes(): number;
 
-  /** The state that came of these data is wrong: the directory is not to be used again (see mark.ts). Durable before `close` is done. */
+  /**
+   * The state that came of these data is wrong: the directory is not to be used again (see mark.ts). Written at once, beside whatever
+   * is being written, also after a write that failed. Durable before `close` is done, unless its own write fails.
+   */
   markDamaged(why: string): void;
 
   /** The next segment could not be made for lack of space: soon a persist will find none. */

@@ -5,6 +5,7 @@ import { encodeCommand } from "../../src/queue/commands.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import { drop, first } from "../../src/queue/jobs.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
+import { freeze } from "../../src/queue/snapshot.ts";
 import type { Input } from "../../src/raft/effects.ts";
 import type { Checkpoint, RaftMessage } from "../../src/raft/messages.ts";
 import { metaAt } from "../../src/raft/raft.ts";
@@ -13,7 +14,7 @@ import { createDigests } from "../../src/server/digests.ts";
 import type { Room } from "../../src/server/room.ts";
 import { createSnapshots, type Snapshots } from "../../src/server/snapshots.ts";
 import { createStages } from "../../src/server/stages.ts";
-import type { Storage } from "../../src/storage/types.ts";
+import { MAX_PART_BYTES, type Storage } from "../../src/storage/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
 import { createFakeClock } from "../wire/fake-world.ts";
 import { idOf } from "../raft/cluster.ts";
@@ -316,29 +317,85 @@ describe("a snapshot", () => {
     expect(saved).toBe(1);
   });
 
-  test("counts once a majority agrees about its checkpoint, or about a later one that its state led to; not before", () => {
+  /** One that a node takes of its state, and what becomes of it: `saved` holds those that raft is to let count. */
+  function taken(isWritten = true) {
     const { raft, queue } = founded(1).nodes[0]!.node.inspect()!;
     const { appliedIndex: index } = queue;
+    const digest = digestOf(queue);
     const saved: LogIndex[] = [];
+    let write = (): void => {};
     const storage = {
       recovered: { snapshot: null },
       snapshotBytes: () => 0,
       logBytes: () => 1_000_000,
-      saveSnapshot: (_meta: unknown, _parts: unknown, done: (isSaved: boolean) => void) => done(true),
+      saveSnapshot: (_meta: unknown, _parts: unknown, done: (isSaved: boolean) => void) => {
+        write = () => done(true);
+        if (isWritten) write();
+      },
+      // What the leader sends: the same state, which is enough here.
+      manifest: () => ({ parts: 1 }),
+      readPart: () => freeze(queue, MAX_PART_BYTES).nextPart(),
     } as unknown as Storage;
     const room = (): Room => ({ fitsSnapshot: () => true, isTight: () => false }) as unknown as Room;
     const input = (given: Input): void => void (given.type === "snapshotSaved" && saved.push(given.meta.index));
     const rule = { compactMinBytes: 1, compactFactor: 1, segmentBytes: 1 };
-    const unconfirmed = (): Snapshots => {
-      const made = createSnapshots(storage, rule, room, input, ports);
-      made.consider(raft, { ...queue, checkpoint: index }, digestOf(queue));
-      return made;
-    };
-    unconfirmed().confirm(index - 1);
-    expect(saved).toEqual([]);
-    unconfirmed().confirm(index);
-    unconfirmed().confirm(index + EVERY);
-    expect(saved).toEqual([index, index]);
+    const snapshots = createSnapshots(storage, rule, room, input, ports);
+    const take = (): void => snapshots.consider(raft, { ...queue, checkpoint: index }, digest);
+    const install = (): void => void snapshots.restore(metaAt(raft, index));
+    return { snapshots, index, digest, saved, take, install, write: () => write() };
+  }
+
+  test("counts once a majority agrees about its checkpoint, or about a later one that its state led to; not before", () => {
+    const early = taken();
+    early.take();
+    early.snapshots.confirm({ index: early.index - 1, digest: 1 });
+    expect(early.saved).toEqual([]);
+    early.snapshots.confirm({ index: early.index, digest: early.digest });
+    expect(early.saved).toEqual([early.index]);
+    const passedOver = taken();
+    passedOver.take();
+    passedOver.snapshots.confirm({ index: passedOver.index + EVERY, digest: 1 });
+    expect(passedOver.saved).toEqual([passedOver.index]);
+  });
+
+  test("counts when its checkpoint was agreed on before it was taken, or while it was being written", () => {
+    const before = taken();
+    before.snapshots.confirm(before);
+    before.take();
+    expect(before.saved).toEqual([before.index]);
+    const meanwhile = taken(false);
+    meanwhile.take();
+    meanwhile.snapshots.confirm(meanwhile);
+    expect(meanwhile.saved).toEqual([]);
+    meanwhile.write();
+    expect(meanwhile.saved).toEqual([meanwhile.index]);
+  });
+
+  test("never counts when a majority has another digest at its checkpoint than it was frozen with", () => {
+    for (const order of ["agreed first", "agreed while written", "agreed later"] as const) {
+      const { snapshots, index, digest, saved, take, write } = taken(order === "agreed later");
+      const agree = (): void => snapshots.confirm({ index, digest: 0xffff_ffff - digest });
+      if (order === "agreed first") {
+        agree();
+        expect(take).toThrow("frozen with the digest that a majority has");
+      } else {
+        take();
+        expect(agree).toThrow("frozen with the digest that a majority has");
+        if (order === "agreed while written") write();
+      }
+      expect(saved).toEqual([]);
+    }
+  });
+
+  test("is not confirmed by what is compared after the leader's has taken the place of its state", () => {
+    for (const isWritten of [true, false]) {
+      const { snapshots, index, saved, take, install, write } = taken(isWritten);
+      take();
+      install();
+      if (!isWritten) write();
+      snapshots.confirm({ index: index + EVERY, digest: 1 });
+      expect(saved).toEqual([]);
+    }
   });
 
   const snapshots = ({ node }: Settled): number => node.status()?.snapshotIndex ?? 0;

@@ -1,7 +1,7 @@
 // Are data that were found to be wrong ever used again? The mark is durable before the directory is let go.
 import { expect, test } from "bun:test";
 import { MARK_PATH } from "../../src/storage/mark.ts";
-import { close, createSimBench, entries, opened, persist, refused } from "./harness.ts";
+import { batch, close, createSimBench, entries, KiB, opened, persist, refused } from "./harness.ts";
 
 const WHY = "the state of this node is wrong at index 4096";
 
@@ -51,4 +51,53 @@ test("without room for its reason the mark counts all the same, also after a pow
     expect((await refused(bench)).code).toBe("CORRUPT");
     expect(bench.failures).toEqual([]);
   }
+});
+
+/** More than the four operations that a mark takes: create, write, sync, sync of its directory, each at most 1 ms. */
+const MARK_MS = 5;
+
+test("a mark is durable at once: it does not wait for what is being written to the log", async () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const bench = createSimBench(seed);
+    const storage = await opened(bench);
+    let persisted = false;
+    // Ten segments, of which each is made, and linked to the one before it, by operations of its own.
+    storage.persist(batch({ entries: entries(1, 200, 1, KiB) }), () => {
+      persisted = true;
+    });
+    storage.markDamaged(WHY);
+    bench.pass(MARK_MS);
+    expect(persisted).toBe(false);
+    bench.powerCut();
+    expect((await refused(bench)).message).toBe(WHY);
+  }
+});
+
+test("a mark is durable before the directory is let go, also when a write to the log fails at the same time, or has failed", async () => {
+  for (const passed of [0, MARK_MS]) {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.pass(100);
+    bench.disk.fail("write", 1);
+    storage.persist(batch({ entries: entries(1, 3) }), () => undefined);
+    bench.pass(passed);
+    storage.markDamaged(WHY);
+    await close(bench, storage);
+    expect(bench.failures).toHaveLength(1);
+    bench.powerCut();
+    expect((await refused(bench)).message).toBe(WHY);
+  }
+});
+
+test("a mark that cannot be written does not keep the directory from being let go", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  bench.pass(100);
+  bench.disk.fail("create", 1);
+  storage.markDamaged(WHY);
+  await close(bench, storage);
+  expect(bench.failures).toHaveLength(1);
+  bench.kill();
+  expect((await opened(bench)).recovered.entries).toHaveLength(3);
 });
