@@ -101,7 +101,11 @@ export const ERRORS = {
   UNWRITABLE: rule("local", EXIT.failed, "Give the directory write permission, or choose another --data."),
   DISK_FAILED: rule("local", EXIT.failed, "Check the disk; the node stopped so that nothing unsafe was acknowledged."),
   LOCKED: rule("local", EXIT.refused, "Another raftq node uses this directory: stop it, or choose another --data."),
-  NEWER_FORMAT: rule("local", EXIT.refused, "This directory was written by a newer raftq: run that version."),
+  NEWER_FORMAT: rule(
+    "local",
+    EXIT.refused,
+    "A newer raftq wrote this directory, and nothing in it was changed: start the newer raftq.",
+  ),
   STALE_DISK: rule(
     "local",
     EXIT.unhealthy,

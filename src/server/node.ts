@@ -21,6 +21,7 @@ import { statusOf } from "./status.ts";
 import { inLives, type OnEnded } from "./lives.ts";
 import { addressesToAsk, isLoss, nobodyToAsk, sayDamaged, saySetAside } from "./recovering.ts";
 import { stopServing } from "./stopping.ts";
+import { NEWER_CONTENT } from "./snapshots.ts";
 import { watchMembership } from "./watching.ts";
 import type { NodeSettings, OnStopped, Ports, RunningNode, Started } from "./types.ts";
 
@@ -106,6 +107,7 @@ function startLife(
     onFailure: (error: Error) => fatal(new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error)),
     after: (ms: number, callback: () => void) => clock.after(ms, callback),
     segmentBytes: settings.segmentBytes,
+    newer: NEWER_CONTENT,
     bytesKept: (free: number) => serving?.room.bytesKept(free) ?? 0,
     onSpaceChanged: () => serving?.room.measure(),
   };

@@ -11,6 +11,7 @@ import { createGate, type Gate } from "./gate.ts";
 import { batchFrames, type LogWriter } from "./log.ts";
 import { markDamaged } from "./mark.ts";
 import type { MetaFile } from "./meta.ts";
+import { refuseNewerSnapshot } from "./newer.ts";
 import type { Segment } from "./segment.ts";
 import { createLane, inSequence, type Lane } from "./sequence.ts";
 import { asideNumbers, removeAsides } from "./set-aside.ts";
@@ -79,7 +80,10 @@ export function createStorage(directory: Directory): Storage {
     persist: createPersist(running, quiet),
     whenSpace: log.whenSpace,
     saveSnapshot: snapshots.save,
-    storePart: snapshots.receive,
+    storePart: (part, done) => {
+      refuseNewerSnapshot(part, settings.newer, STORAGE.formatVersion);
+      snapshots.receive(part, done);
+    },
     manifest: (index) => {
       const found = snapshots.at(index);
       if (found === null) return null;
