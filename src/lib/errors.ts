@@ -99,7 +99,11 @@ export const ERRORS = {
   PORT_IN_USE: rule("local", EXIT.failed, "Choose another port, or stop the program that uses it."),
   NOT_PRIVATE: rule("local", EXIT.refused, "Give it a directory of its own user, or choose another place."),
   UNWRITABLE: rule("local", EXIT.failed, "Give the directory write permission, or choose another --data."),
-  DISK_FAILED: rule("local", EXIT.failed, "Check the disk; the node stopped so that nothing unsafe was acknowledged."),
+  DISK_FAILED: rule(
+    "local",
+    EXIT.failed,
+    "Check the disk and the directory; raftq stopped so that nothing unsafe was acknowledged.",
+  ),
   LOCKED: rule("local", EXIT.refused, "Another raftq node uses this directory: stop it, or choose another --data."),
   NEWER_FORMAT: rule(
     "local",

@@ -22,7 +22,7 @@ import { inLives, type OnEnded } from "./lives.ts";
 import { addressesToAsk, isLoss, nobodyToAsk, sayDamaged, saySetAside } from "./recovering.ts";
 import { stopServing } from "./stopping.ts";
 import { NEWER_CONTENT } from "./snapshots.ts";
-import { watchMembership } from "./watching.ts";
+import { watchFiles, watchMembership } from "./watching.ts";
 import type { NodeSettings, OnStopped, Ports, RunningNode, Started } from "./types.ts";
 
 /** Starts a node; `onStarted` is called once it listens, `onStopped` once, at its end. Neither from inside the call. */
@@ -104,7 +104,10 @@ function startLife(
     nodeId: settings.id,
     newIncarnation: drawIncarnation(),
     drawSalt: () => random.below(0x1_0000_0000),
-    onFailure: (error: Error) => fatal(new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error)),
+    onFailure: (error: Error) =>
+      fatal(
+        error instanceof RaftqError ? error : new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error),
+      ),
     after: (ms: number, callback: () => void) => clock.after(ms, callback),
     segmentBytes: settings.segmentBytes,
     newer: NEWER_CONTENT,
@@ -119,6 +122,7 @@ function startLife(
     const taken = opened.storage;
     storage = taken;
     if (ending !== null) return closeStorage(ending.error);
+    watchFiles(clock, SERVER.fileCheckMs, taken, () => ending !== null);
     const { identity, summary } = taken.recovered;
     const own = { id: settings.id, incarnation: identity.incarnation, address: settings.advertise };
     self = own;
@@ -333,6 +337,7 @@ function startLife(
       }
       storage = opened.storage;
       if (ending !== null) return closeStorage(ending.error);
+      watchFiles(clock, SERVER.fileCheckMs, opened.storage, () => ending !== null);
       clusterId = id;
       saySetAside(log, id);
       serve(opened.storage, own, []);

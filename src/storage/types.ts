@@ -103,6 +103,9 @@ export interface Storage {
   /** Keeps the addresses of the other members for the day when this log cannot be read. Promises nothing and never fails. */
   noteContacts(addresses: readonly string[]): void;
 
+  /** Looks whether the data are where they were put. What somebody else has deleted or replaced counts as a failed write. */
+  lookForFiles(): void;
+
   /** Writes the closing frame, releases the lock. */
   close(done: () => void): void;
 }
@@ -143,7 +146,7 @@ export interface OpenStorage {
   readonly newIncarnation: Incarnation;
   /** Draws a segment's random salt: 32 bits. */
   readonly drawSalt: () => number;
-  /** Called once, at the first failed write or sync: nothing more is acknowledged and the node must stop. */
+  /** Called once, at the first failed write or sync, or with DISK_FAILED when files are gone: nothing more is acknowledged and the node must stop. */
   readonly onFailure: (error: Error) => void;
   /** Runs `callback` once after `ms`; returns a cancel. For the closing frame after 50 ms of quiet. */
   readonly after: (ms: number, callback: () => void) => () => void;

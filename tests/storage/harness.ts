@@ -254,6 +254,7 @@ function createMortalDisk(disk: Disk): { readonly disk: Disk; die(): void; settl
       remove: (at, done) => mortal(done, (late) => disk.remove(at, late)),
       removeDirectory: (at, done) => mortal(done, (late) => disk.removeDirectory(at, late)),
       freeBytes: (done) => mortal(done, (late) => disk.freeBytes(late)),
+      findMissing: (files, done) => mortal(done, (late) => disk.findMissing(files, late)),
     },
     die: () => {
       dead = true;
