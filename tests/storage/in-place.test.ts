@@ -37,10 +37,13 @@ async function running(bench: Bench): Promise<Storage> {
 
 /** As a node does, but more often. A file of the real disk may still be in the making. */
 async function lookUntilLost(bench: Bench, storage: Storage): Promise<void> {
+  if ("pass" in bench) {
+    storage.lookForFiles();
+    return (bench as SimBench).pass(10);
+  }
   while (bench.failures.length === 0) {
     storage.lookForFiles();
-    if ("pass" in bench) (bench as SimBench).pass(10);
-    else await Bun.sleep(1);
+    await Bun.sleep(1);
   }
 }
 
@@ -175,8 +178,8 @@ test("a write that meets the missing directory before the next look ends by the 
     };
     fill();
     while (bench.failures.length === 0) {
-      if ("disk" in bench) bench.scheduler.step();
-      else await Bun.sleep(1);
+      if (!("disk" in bench)) await Bun.sleep(1);
+      else if (!bench.scheduler.step()) throw new Error("nothing failed");
     }
     expectLost(bench, "ENOENT");
     if (!("disk" in bench)) bench[Symbol.dispose]();
