@@ -167,10 +167,16 @@ function encodeBlock({ firstId, encodings, lengths, payloads }: JobBlock): Uint8
 /** No damage: a raftq with a newer format of snapshots, or a newer state machine, wrote this. */
 export class NewerState extends Malformed {
   override name = "NewerState";
+  /** The version of the state machine is part of the state, so a state that is wrong may have a wrong one; the format is not. */
+  readonly isFormat: boolean;
+  constructor(what: string, isFormat: boolean) {
+    super(what);
+    this.isFormat = isFormat;
+  }
 }
 
 /** What in a state only a newer raftq can read, by the first part; null: nothing, or the part is damaged. */
-export function newerState(firstPart: Uint8Array): string | null {
+export function newerState(firstPart: Uint8Array): NewerState | null {
   try {
     const reader = createReader(firstPart);
     reader.array(2, 2);
@@ -179,7 +185,7 @@ export function newerState(firstPart: Uint8Array): string | null {
     restoreRecord(null, reader);
     return null;
   } catch (error) {
-    if (error instanceof NewerState) return error.message;
+    if (error instanceof NewerState) return error;
     if (error instanceof Malformed) return null;
     throw error;
   }
@@ -252,14 +258,16 @@ function expectFields(found: number, expected: number): void {
 function readHeader(reader: Reader, fields: number): Restoring {
   const format = reader.uint();
   if (format > FORMAT)
-    throw new NewerState(`snapshot format ${format}, and this raftq knows snapshot format ${FORMAT}`);
+    throw new NewerState(`snapshot format ${format}, and this raftq knows snapshot format ${FORMAT}`, true);
   if (format !== FORMAT && format !== FORMAT_WITHOUT_DIGEST)
     throw new Malformed(`snapshot format ${format} is not known to this version of raftq`);
   const withDigest = format === FORMAT;
   expectFields(fields, withDigest ? HEADER_FIELDS : HEADER_FIELDS - 1);
   const version = reader.uint();
-  if (version > STATE_MACHINE_VERSION)
-    throw new NewerState(`state machine version ${version}, and this raftq knows version ${STATE_MACHINE_VERSION}`);
+  if (version > STATE_MACHINE_VERSION) {
+    const what = `state machine version ${version}, and this raftq knows version ${STATE_MACHINE_VERSION}`;
+    throw new NewerState(what, false);
+  }
   const appliedIndex = reader.uint(MAX_U48);
   const time = reader.uint(MAX_U48);
   const sessionCount = reader.uint();

@@ -6,7 +6,8 @@ import type { Disk } from "./disk.ts";
 import { decodeManifest, manifestVersion } from "./manifest.ts";
 import { refuseNewerMeta } from "./meta.ts";
 import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion } from "./segment.ts";
-import { manifestPath, partPath, snapshotDirectories } from "./snapshot-files.ts";
+import type { SnapshotFrame } from "./replay.ts";
+import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snapshot-files.ts";
 import type { NewerContent, ReceivedPart } from "./types.ts";
 import { newerFormat, newerThan } from "./versions.ts";
 
@@ -20,11 +21,25 @@ export function refuseNewer(disk: Disk, newer: NewerContent, formatVersion: numb
     const version = segmentVersion(named, disk.readAt(path, 0, SEGMENT_HEADER_BYTES));
     if (version !== null && version > formatVersion) throw newerFormat(path, version, formatVersion);
   }
-  for (const directory of snapshotDirectories(disk)) refuseNewerFiles(disk, directory, newer, formatVersion);
+  for (const directory of snapshotDirectories(disk)) refuseNewerFiles(disk, directory, newer, formatVersion, false);
+}
+
+/**
+ * Throws NEWER_FORMAT. The snapshot counts, so a majority has the same state: a newer state machine made it. Of another one that is
+ * not said: it may be of a state that was found to be wrong.
+ */
+export function refuseNewerState(disk: Disk, counted: SnapshotFrame, newer: NewerContent, formatVersion: number): void {
+  refuseNewerFiles(disk, directoryOf(counted), newer, formatVersion, true);
 }
 
 /** A part has no checksum of its own: the manifest says whether it is as it was written. */
-function refuseNewerFiles(disk: Disk, directory: string, newer: NewerContent, formatVersion: number): void {
+function refuseNewerFiles(
+  disk: Disk,
+  directory: string,
+  newer: NewerContent,
+  formatVersion: number,
+  counts: boolean,
+): void {
   const path = manifestPath(directory);
   const bytes = disk.read(path);
   if (bytes === null) return;
@@ -34,8 +49,9 @@ function refuseNewerFiles(disk: Disk, directory: string, newer: NewerContent, fo
   const first = partPath(directory, 0);
   const part = expected === undefined ? null : disk.read(first);
   if (part === null || crc32(part) !== expected?.crc) return;
-  const what = newer.state(part);
-  if (what !== null) throw new RaftqError("NEWER_FORMAT", `${first} holds ${what}`);
+  const state = newer.state(part);
+  if (state !== null && (counts || state.isFormat))
+    throw new RaftqError("NEWER_FORMAT", `${first} holds ${state.message}`);
 }
 
 /** Throws VERSION: what another member sends is of a newer format. Asked of the first part, before any of it is written. */
@@ -45,8 +61,8 @@ export function refuseNewerSnapshot(received: ReceivedPart, newer: NewerContent,
   if (version !== null && version > formatVersion)
     throw refusal(received, `a manifest with ${newerThan(version, formatVersion)}`);
   const crc = decodeManifest(received.manifest, formatVersion)?.parts[0]?.crc;
-  const what = crc === crc32(received.bytes) ? newer.state(received.bytes) : null;
-  if (what !== null) throw refusal(received, what);
+  const state = crc === crc32(received.bytes) ? newer.state(received.bytes) : null;
+  if (state !== null) throw refusal(received, state.message);
 }
 
 function refusal({ meta }: ReceivedPart, what: string): RaftqError {

@@ -8,7 +8,7 @@ import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { createExtents, type Extents } from "./extents.ts";
 import { refuseMarked } from "./mark.ts";
 import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
-import { refuseNewer } from "./newer.ts";
+import { refuseNewer, refuseNewerState } from "./newer.ts";
 import { removeRejoin, type Rejoin } from "./rejoin.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
 import { missing } from "./corrupt.ts";
@@ -159,6 +159,7 @@ function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, contacts, an
     const what = settings.newer.entry(entry);
     if (what !== null) throw new RaftqError("NEWER_FORMAT", `${LOG_DIRECTORY} holds entry ${entry.index} with ${what}`);
   }
+  if (replayed.snapshot !== null) refuseNewerState(disk, replayed.snapshot, settings.newer, STORAGE.formatVersion);
   const snapshot = replayed.snapshot === null ? null : recoverSnapshot(disk, replayed.snapshot, STORAGE.formatVersion);
   if (meta !== null) requireNewerThan(meta, replayed);
   const strayed =

@@ -137,7 +137,8 @@ export interface Damaged {
  */
 export interface NewerContent {
   readonly entry: (entry: Entry) => string | null;
-  readonly state: (firstPart: Uint8Array) => string | null;
+  /** `isFormat`: it is not a part of the state, so it says nothing else where the state is wrong. */
+  readonly state: (firstPart: Uint8Array) => { readonly message: string; readonly isFormat: boolean } | null;
 }
 
 export interface OpenStorage {

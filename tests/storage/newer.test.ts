@@ -15,6 +15,7 @@ import { MAX_PART_BYTES } from "../../src/storage/types.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
 import {
   BLOCK,
+  close,
   createSimBench,
   entries,
   entry,
@@ -52,12 +53,12 @@ function longerHeader(): Uint8Array {
 }
 
 /** A member's directory with a snapshot, two segments and contacts. */
-async function directory(part = firstPart()): Promise<SimBench> {
+async function directory(): Promise<SimBench> {
   const bench = createSimBench();
   let storage = await opened(bench);
   await persist(bench, storage, { hardState: hardState(1), entries: entries(1, 20) });
   await bench.call<void>((done) => storage.setCluster("00112233445566aa" as ClusterId, () => done()));
-  await saveAndCount(bench, storage, snapshotMeta(12), 11, [part, new Uint8Array(10)]);
+  await saveAndCount(bench, storage, snapshotMeta(12), 11, [firstPart(), new Uint8Array(10)]);
   storage.noteContacts(["127.0.0.1:3001"]);
   bench.pass(100);
   bench.kill();
@@ -215,6 +216,37 @@ test("a snapshot of a newer format, or of a newer state machine, is refused befo
     // Without the checksum that the manifest names, it is no part of this snapshot.
     bench.disk.flipBit(PART, part.length - 1, 0);
     expect((await refused(bench)).code).toBe("CORRUPT");
+  }
+});
+
+test("a snapshot that does not count is refused for its format, and not for what its state says", async () => {
+  for (const [at, value, says] of [
+    [AT_FORMAT, 3, "NEWER_FORMAT"],
+    [AT_STATE_MACHINE, 2, "opened"],
+  ] as const) {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 20) });
+    const source = sourceOf([changed(firstPart(), at, value)]);
+    await bench.call<void>((done) => storage.saveSnapshot(snapshotMeta(12), source, () => done()));
+    bench.kill();
+    const result = await bench.open();
+    expect(result instanceof RaftqError ? result.code : "opened").toBe(says);
+  }
+});
+
+test("a state of a newer state machine that was marked as wrong is damage, and one of a newer format is not", async () => {
+  for (const [at, value, says] of [
+    [AT_FORMAT, 3, "NEWER_FORMAT"],
+    [AT_STATE_MACHINE, 2, "CORRUPT"],
+  ] as const) {
+    const marked = createSimBench();
+    const storage = await opened(marked);
+    await persist(marked, storage, { entries: entries(1, 20) });
+    await saveAndCount(marked, storage, snapshotMeta(12), 11, [changed(firstPart(), at, value)]);
+    storage.markDamaged("another digest");
+    await close(marked, storage);
+    expect((await refused(marked)).code).toBe(says);
   }
 });
 
