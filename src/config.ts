@@ -130,6 +130,8 @@ export const SERVER = {
   foundingGraceMs: 400,
   /** How often a node compares its own address and membership with what the cluster knows. */
   membershipCheckMs: 1_000,
+  /** How often a node looks whether somebody has deleted its files: what it acknowledges after that is lost. */
+  fileCheckMs: 1_000,
   /** How often the file system is asked for its free space, beside the moments when this node itself takes or frees much. */
   roomCheckMs: 1_000,
   lowRoomCheckMs: 250,
@@ -209,6 +211,8 @@ export const CLUSTER = {
   secondSignalMs: 1_000,
   /** How often a foreground supervisor looks whether the job that started it still lives. */
   ancestorPollMs: 500,
+  /** How often a supervisor looks whether somebody has deleted its cluster's directory. */
+  directoryCheckMs: 1_000,
   /** One request to the supervisor, beyond the time that stopping a node may take. */
   controlTimeoutMs: 5_000,
   maxControlLineBytes: 64 * KiB,

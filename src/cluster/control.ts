@@ -42,6 +42,8 @@ export interface ControlAnswer {
 export interface ControlListener {
   /** Takes no more requests; resolves when the answers that are under way have left. */
   close(): Promise<void>;
+  /** Instead of `close`, which removes whatever is at the path: that may be another supervisor's socket by now. */
+  abandon(): void;
 }
 
 /** Throws when the path cannot be bound. The caller holds the cluster's lock, so a socket that is there is a dead supervisor's. */
@@ -75,7 +77,7 @@ export function listenControl(
     server.once("error", (error) =>
       reject(new RaftqError("UNWRITABLE", `cannot open ${path}: ${error.message}`, error)),
     );
-    server.listen(path, () => resolve({ close }));
+    server.listen(path, () => resolve({ close, abandon: () => void server.unref() }));
   });
 }
 

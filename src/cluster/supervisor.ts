@@ -13,6 +13,7 @@ import {
   type NodeVerb,
 } from "./control.ts";
 import { type Layout, nodeDirectory, nodeLog } from "./layout.ts";
+import { type DirectoryWatch, watchDirectory } from "./lost-directory.ts";
 import { launchNode, type NodeEnd, type NodeProcess } from "./node-process.ts";
 import { movable, nameFlag, planAdd, portOf } from "./plan.ts";
 import { onFreePort, requireFreePorts } from "./ports.ts";
@@ -38,7 +39,7 @@ export interface Supervisor {
   stop(): Promise<void>;
   /** SIGKILL to all nodes. */
   stopNow(): Promise<void>;
-  /** Resolves when everything is stopped, whoever asked for it. */
+  /** Resolves when everything is stopped, whoever asked for it; rejects when the cluster's directory was deleted. */
   readonly stopped: Promise<void>;
 }
 
@@ -52,6 +53,7 @@ interface Supervised {
 
 interface Supervision {
   readonly settings: SupervisorSettings;
+  readonly directory: DirectoryWatch;
   readonly nodes: Supervised[];
   nextNumber: number;
   /** Resolves when no node is about to be started. */
@@ -64,8 +66,10 @@ interface Supervision {
 export async function startSupervisor(settings: SupervisorSettings): Promise<Supervisor> {
   const { state, layout } = settings;
   const nodes = state.nodes.map((record): Supervised => ({ record, process: null, ended: null }));
+  const directory = watchDirectory(layout);
   const supervision: Supervision = {
     settings,
+    directory,
     nodes,
     nextNumber: state.nextNumber,
     starting: Promise.resolve(),
@@ -75,8 +79,17 @@ export async function startSupervisor(settings: SupervisorSettings): Promise<Sup
 
   const stop = (): Promise<void> => {
     if (supervision.stopping === null) {
+      clearInterval(watching);
       supervision.stopping = stopNodes(supervision);
-      supervision.stopping.then(() => control.close()).then(declareStopped, declareBroken);
+      const end = async (): Promise<void> => {
+        // Before whoever asked for the stop has its answer: from then on the directory may be deleted.
+        const lost = directory.lost();
+        directory.close();
+        if (lost === null) return control.close();
+        control.abandon();
+        throw lost;
+      };
+      supervision.stopping.then(end).then(declareStopped, declareBroken);
     }
     return supervision.stopping;
   };
@@ -84,6 +97,9 @@ export async function startSupervisor(settings: SupervisorSettings): Promise<Sup
   const control = await listenControl(layout.controlSocket, handle);
   for (const node of nodes) launch(supervision, node);
   remember(supervision);
+  const watching = setInterval(() => {
+    if (directory.lost() !== null) void stop();
+  }, CLUSTER.directoryCheckMs);
   return {
     facts: () => facts(supervision),
     stop,
@@ -227,13 +243,14 @@ async function stopNodes(supervision: Supervision): Promise<void> {
   await Promise.all(supervision.nodes.map(async (node) => node.process?.stop(CLUSTER.stopTimeoutMs)));
   // In this order: whoever finds a supervisor named finds its socket too.
   remember(supervision, null);
-  rmSync(supervision.settings.layout.controlSocket, { force: true });
+  if (supervision.directory.lost() === null) rmSync(supervision.settings.layout.controlSocket, { force: true });
 }
 
-/** Writes cluster.json; `supervisor` null says that this cluster is down. */
+/** Writes cluster.json, unless the directory is lost; `supervisor` null says that this cluster is down. */
 function remember(supervision: Supervision, supervisor: ProcessIdentity | null = identify(process.pid)): void {
-  const { settings, nodes, nextNumber } = supervision;
-  writeClusterState(settings.layout, {
+  const { settings, nodes, nextNumber, directory } = supervision;
+  if (directory.lost() !== null) return;
+  const state: ClusterState = {
     ...settings.state,
     pid: supervisor?.pid ?? null,
     startTime: supervisor?.startTime ?? null,
@@ -244,7 +261,12 @@ function remember(supervision: Supervision, supervisor: ProcessIdentity | null =
       pid: node?.identity.pid ?? null,
       startTime: node?.identity.startTime ?? null,
     })),
-  });
+  };
+  try {
+    writeClusterState(settings.layout, state);
+  } catch (error) {
+    if (directory.lost() === null) throw error;
+  }
 }
 
 function find(supervision: Supervision, id: string): Supervised {

@@ -58,7 +58,8 @@ async function startLocked(settings: UpSettings, lock: DirectoryLock): Promise<U
   try {
     const { leftovers, plan, moved } = await prepare(settings);
     const supervisor = await startSupervisor({ ...settings, state: plan.state });
-    void supervisor.stopped.finally(() => lock.release());
+    const release = (): void => lock.release();
+    void supervisor.stopped.then(release, release);
     return { kind: "started", founded: plan.kind === "found", supervisor, leftovers, moved };
   } catch (error) {
     lock.release();

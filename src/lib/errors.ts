@@ -99,14 +99,22 @@ export const ERRORS = {
   PORT_IN_USE: rule("local", EXIT.failed, "Choose another port, or stop the program that uses it."),
   NOT_PRIVATE: rule("local", EXIT.refused, "Give it a directory of its own user, or choose another place."),
   UNWRITABLE: rule("local", EXIT.failed, "Give the directory write permission, or choose another --data."),
-  DISK_FAILED: rule("local", EXIT.failed, "Check the disk; the node stopped so that nothing unsafe was acknowledged."),
+  DISK_FAILED: rule(
+    "local",
+    EXIT.failed,
+    "Check the disk and the directory; raftq stopped so that nothing unsafe was acknowledged.",
+  ),
   NETWORK_DISK: rule(
     "local",
     EXIT.refused,
     "Choose a --data directory on a local disk; or give --allow-network-disk, if no other machine uses it.",
   ),
   LOCKED: rule("local", EXIT.refused, "Another raftq node uses this directory: stop it, or choose another --data."),
-  NEWER_FORMAT: rule("local", EXIT.refused, "This directory was written by a newer raftq: run that version."),
+  NEWER_FORMAT: rule(
+    "local",
+    EXIT.refused,
+    "A newer raftq wrote this directory, and nothing in it was changed: start the newer raftq.",
+  ),
   STALE_DISK: rule(
     "local",
     EXIT.unhealthy,

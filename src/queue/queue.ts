@@ -119,25 +119,36 @@ export function apply(queue: Queue, entry: EntryFields): AppliedEntry {
 
 /** Whatever this raftq cannot execute as the others do stops it before anything is changed. */
 function expectKnown(entry: EntryFields): void {
-  if (entry.flags !== 0) throw tooNew(entry, `flags ${entry.flags}`);
-  if (entry.kind === "batch") throw tooNew(entry, "a batch");
-  if (entry.kind !== "version") return;
-  if (versionOf(entry) > STATE_MACHINE_VERSION) throw tooNew(entry, "a newer version of the state machine");
+  const what = newerEntry(entry);
+  if (what === null) return;
+  throw new RaftqError("VERSION", `entry ${entry.index} holds ${what}, which this version of raftq does not know`);
 }
 
-function versionOf(entry: EntryFields): number {
+/** What of an entry only a newer raftq can execute; null: nothing. */
+export function newerEntry({ flags, kind, body }: Pick<EntryFields, "flags" | "kind" | "body">): string | null {
+  if (flags !== 0) return `flags ${flags}`;
+  if (kind === "batch") return "a batch";
+  const version = kind === "version" ? versionIn(body) : STATE_MACHINE_VERSION;
+  if (version === null) return "an unreadable version of the state machine";
+  return version > STATE_MACHINE_VERSION
+    ? `version ${version} of the state machine, newer than ${STATE_MACHINE_VERSION}`
+    : null;
+}
+
+/** null: unreadable. */
+function versionIn(body: Uint8Array): number | null {
   try {
-    return decodeVersion(entry.body);
+    return decodeVersion(body);
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
-    throw tooNew(entry, "an unreadable version of the state machine");
+    return null;
   }
 }
 
 function advance(state: State, entry: EntryFields): void {
   state.appliedIndex = entry.index;
   state.time = Math.max(state.time, entry.time);
-  if (entry.kind === "version") state.version = Math.max(state.version, versionOf(entry));
+  if (entry.kind === "version") state.version = Math.max(state.version, decodeVersion(entry.body));
   expire(state.sessions, state.time, state.limits.sessionExpiryMs);
 }
 
@@ -167,10 +178,6 @@ function answered({ index }: EntryFields, reply: Reply): AppliedEntry {
 
 function refuse(entry: EntryFields, { code, message }: Refusal): AppliedEntry {
   return answered(entry, { type: "refused", index: entry.index, code, message });
-}
-
-function tooNew(entry: EntryFields, what: string): RaftqError {
-  return new RaftqError("VERSION", `entry ${entry.index} holds ${what}, which this version of raftq does not know`);
 }
 
 /** Only what was executed is recorded; a refusal that comes before leaves the number free. */

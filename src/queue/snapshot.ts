@@ -38,6 +38,7 @@ export const LATER_LIMITS = {
 } as const satisfies Partial<QueueLimits>;
 const RECORD = { header: 1, session: 2, answer: 3, jobs: 4 } as const;
 const HEADER_FIELDS = 10;
+const MAX_HEADER_FIELDS = 1_000;
 const LIMITS_FIELDS = 11;
 const FIRST_LIMITS_FIELDS = 7;
 const SESSION_FIELDS = 8;
@@ -166,6 +167,33 @@ function encodeBlock({ firstId, encodings, lengths, payloads }: JobBlock): Uint8
   return writer.binary(encodings).binary(lengths).binary(payloads).finish();
 }
 
+/** No damage: a raftq with a newer format of snapshots, or a newer state machine, wrote this. */
+export class NewerState extends Malformed {
+  override name = "NewerState";
+  /** The version of the state machine is part of the state, so a state that is wrong may have a wrong one; the format is not. */
+  readonly isFormat: boolean;
+  constructor(what: string, isFormat: boolean) {
+    super(what);
+    this.isFormat = isFormat;
+  }
+}
+
+/** What in a state only a newer raftq can read, by the first part; null: nothing, or the part is damaged. */
+export function newerState(firstPart: Uint8Array): NewerState | null {
+  try {
+    const reader = createReader(firstPart);
+    reader.array(2, 2);
+    reader.uint();
+    reader.array(1, firstPart.length);
+    restoreRecord(null, reader);
+    return null;
+  } catch (error) {
+    if (error instanceof NewerState) return error;
+    if (error instanceof Malformed) return null;
+    throw error;
+  }
+}
+
 /** The queue that all parts of one snapshot, in their order, stand for. Throws Malformed when they are damaged or incomplete. */
 export function restore(parts: Iterable<Uint8Array>): Queue {
   let restoring: Restoring | null = null;
@@ -201,7 +229,8 @@ interface Restoring {
 }
 
 function restoreRecord(restoring: Restoring | null, reader: Reader): Restoring {
-  const fields = reader.array(ANSWER_FIELDS, HEADER_FIELDS);
+  // A newer header may have more; its kind, its format and the version of the state machine come first in every format.
+  const fields = reader.array(ANSWER_FIELDS, restoring === null ? MAX_HEADER_FIELDS : HEADER_FIELDS);
   const kind = reader.uint();
   if (restoring === null) {
     if (kind !== RECORD.header) throw new Malformed("a snapshot begins with its header");
@@ -231,11 +260,17 @@ function expectFields(found: number, expected: number): void {
 
 function readHeader(reader: Reader, fields: number): Restoring {
   const format = reader.uint();
+  if (format > FORMAT)
+    throw new NewerState(`snapshot format ${format}, and this raftq knows snapshot format ${FORMAT}`, true);
   if (format !== FORMAT && format !== FORMAT_WITHOUT_DIGEST)
     throw new Malformed(`snapshot format ${format} is not known to this version of raftq`);
   const withDigest = format === FORMAT;
   expectFields(fields, withDigest ? HEADER_FIELDS : HEADER_FIELDS - 1);
-  const version = reader.uint(STATE_MACHINE_VERSION);
+  const version = reader.uint();
+  if (version > STATE_MACHINE_VERSION) {
+    const what = `state machine version ${version}, and this raftq knows version ${STATE_MACHINE_VERSION}`;
+    throw new NewerState(what, false);
+  }
   const appliedIndex = reader.uint(MAX_U48);
   const time = reader.uint(MAX_U48);
   const sessionCount = reader.uint();

@@ -105,22 +105,27 @@ export function encodeEntry(stamp: Stamp, draft: Draft): Entry {
 }
 
 export type DecodedEntry =
-  { readonly ok: true; readonly entry: Entry; readonly end: number } | { readonly ok: false; readonly why: string };
+  | { readonly ok: true; readonly entry: Entry; readonly end: number }
+  /** `newer`: the checksum is right, and this build does not know the kind. */
+  | { readonly ok: false; readonly why: string; readonly newer: boolean };
+
+const damaged = (why: string): DecodedEntry => ({ ok: false, why, newer: false });
 
 /** The record that starts at `at`, in memory of its own. Checks length, checksum and kind; never throws. */
 export function decodeEntry(bytes: Uint8Array, at: number): DecodedEntry {
-  if (bytes.length - at < RECORD_HEADER_BYTES) return { ok: false, why: "a record is cut off inside its header" };
+  if (bytes.length - at < RECORD_HEADER_BYTES) return damaged("a record is cut off inside its header");
   const length = readU32(bytes, at + AT_LENGTH);
   if (length < RECORD_HEADER_BYTES || length > bytes.length - at) {
-    return { ok: false, why: `a record claims ${length} bytes where ${bytes.length - at} are left` };
+    return damaged(`a record claims ${length} bytes where ${bytes.length - at} are left`);
   }
   const record = bytes.slice(at, at + length);
   if (crc32Behind(record, AT_INDEX) !== readU32(record, AT_CRC)) {
-    return { ok: false, why: "a record's checksum does not match its bytes" };
+    return damaged("a record's checksum does not match its bytes");
   }
   const kindByte = byteAt(record, AT_KIND);
   const kind = KIND_NAMES[kindByte];
-  if (kind === undefined) return { ok: false, why: `record kind ${kindByte} is not known to this version of raftq` };
+  if (kind === undefined)
+    return { ok: false, why: `record kind ${kindByte} is not known to this version of raftq`, newer: true };
   return {
     ok: true,
     entry: { index: readU48(record, AT_INDEX), term: readU48(record, AT_TERM), kind, record },

@@ -21,7 +21,8 @@ import { statusOf } from "./status.ts";
 import { inLives, type OnEnded } from "./lives.ts";
 import { addressesToAsk, isLoss, nobodyToAsk, sayDamaged, saySetAside } from "./recovering.ts";
 import { stopServing } from "./stopping.ts";
-import { watchMembership } from "./watching.ts";
+import { NEWER_CONTENT } from "./snapshots.ts";
+import { watchFiles, watchMembership } from "./watching.ts";
 import type { NodeSettings, OnStopped, Ports, RunningNode, Started } from "./types.ts";
 
 /** Starts a node; `onStarted` is called once it listens, `onStopped` once, at its end. Neither from inside the call. */
@@ -103,9 +104,13 @@ function startLife(
     nodeId: settings.id,
     newIncarnation: drawIncarnation(),
     drawSalt: () => random.below(0x1_0000_0000),
-    onFailure: (error: Error) => fatal(new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error)),
+    onFailure: (error: Error) =>
+      fatal(
+        error instanceof RaftqError ? error : new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error),
+      ),
     after: (ms: number, callback: () => void) => clock.after(ms, callback),
     segmentBytes: settings.segmentBytes,
+    newer: NEWER_CONTENT,
     bytesKept: (free: number) => serving?.room.bytesKept(free) ?? 0,
     onSpaceChanged: () => serving?.room.measure(),
   };
@@ -117,6 +122,7 @@ function startLife(
     const taken = opened.storage;
     storage = taken;
     if (ending !== null) return closeStorage(ending.error);
+    watchFiles(clock, SERVER.fileCheckMs, taken, () => ending !== null);
     const { identity, summary } = taken.recovered;
     const own = { id: settings.id, incarnation: identity.incarnation, address: settings.advertise };
     self = own;
@@ -331,6 +337,7 @@ function startLife(
       }
       storage = opened.storage;
       if (ending !== null) return closeStorage(ending.error);
+      watchFiles(clock, SERVER.fileCheckMs, opened.storage, () => ending !== null);
       clusterId = id;
       saySetAside(log, id);
       serve(opened.storage, own, []);

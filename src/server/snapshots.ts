@@ -2,20 +2,24 @@
 import { failure, RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import { assert, must } from "../lib/assert.ts";
-import { isCheckpoint, type Queue } from "../queue/queue.ts";
-import { freeze, restore } from "../queue/snapshot.ts";
+import { isCheckpoint, newerEntry, type Queue } from "../queue/queue.ts";
+import { freeze, NewerState, newerState, restore } from "../queue/snapshot.ts";
 import type { Effects, Input } from "../raft/effects.ts";
 import type { Checkpoint, InstallSnapshot } from "../raft/messages.ts";
 import type { Progress } from "../raft/progress.ts";
+import { fieldsOf } from "../raft/entry.ts";
 import { metaAt, type Raft } from "../raft/raft.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
-import { MAX_PART_BYTES, type Storage } from "../storage/types.ts";
+import { MAX_PART_BYTES, type NewerContent, type Storage } from "../storage/types.ts";
 import type { Room } from "./room.ts";
 import type { Stages } from "./stages.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
 
 /** How far the log may outgrow its limit while a member still receives the last snapshot. */
 const PATIENCE = 4;
+
+/** What storage keeps without reading it. */
+export const NEWER_CONTENT: NewerContent = { entry: (entry) => newerEntry(fieldsOf(entry)), state: newerState };
 
 export interface Snapshots {
   /** The log has outgrown the last snapshot, or the disk is nearly full and one would give space back; and there is room for it. */
@@ -197,7 +201,7 @@ function sendingTo({ progress, linksDown }: Raft): readonly Progress[] {
   return [...progress.values()].filter(({ state, id }) => state === "snapshot" && !linksDown.has(id));
 }
 
-/** Reads every part of a complete snapshot. Throws RaftqError CORRUPT when a part is damaged. */
+/** Reads every part of a complete snapshot. Throws RaftqError CORRUPT when a part is damaged, NEWER_FORMAT. */
 export function restoreFrom(storage: Storage, meta: SnapshotMeta): Queue {
   const stored = must(storage.manifest(meta.index), `the snapshot at index ${meta.index}`);
   function* parts(): Generator<Uint8Array> {
@@ -209,6 +213,8 @@ export function restoreFrom(storage: Storage, meta: SnapshotMeta): Queue {
     return queue;
   } catch (error) {
     if (error instanceof RaftqError) throw error;
+    if (error instanceof NewerState)
+      throw new RaftqError("NEWER_FORMAT", `the snapshot at index ${meta.index} holds ${error.message}`, error);
     const { message } = failure("CORRUPT", `the snapshot at index ${meta.index} cannot be read: ${String(error)}`);
     throw new RaftqError("CORRUPT", message, error);
   }

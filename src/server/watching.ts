@@ -1,4 +1,5 @@
-// Does the cluster know where this node is, and does this node keep in mind where the cluster is? Looked at now and then.
+// Does the cluster know where this node is, does this node keep in mind where the cluster is, and are its files still where it put
+// them? Looked at now and then.
 import type { Clock } from "../lib/clock.ts";
 import type { Raft } from "../raft/raft.ts";
 import { type Member, memberId } from "../raft/types.ts";
@@ -15,6 +16,20 @@ export interface WatchPorts {
   readonly over: () => boolean;
   /** The cluster knows another address of this node: those who must be told the present one. */
   readonly moved: (addresses: readonly string[]) => void;
+}
+
+export function watchFiles(
+  clock: Clock,
+  intervalMs: number,
+  storage: Pick<Storage, "lookForFiles">,
+  over: () => boolean,
+): void {
+  const look = (): void => {
+    if (over()) return;
+    storage.lookForFiles();
+    clock.after(intervalMs, look);
+  };
+  clock.after(intervalMs, look);
 }
 
 export function watchMembership(ports: WatchPorts, own: Member, raft: Raft): void {

@@ -143,25 +143,39 @@ function writePayload(bytes: Uint8Array, view: DataView, content: FrameContent):
   }
 }
 
-export type DecodedFrame = { readonly ok: true; readonly frame: Frame } | { readonly ok: false; readonly why: string };
+/** `newer`: the checksum is right, and what it covers is not known to this raftq. */
+interface Unreadable {
+  readonly ok: false;
+  readonly why: string;
+  readonly newer: boolean;
+}
+
+export type DecodedFrame = { readonly ok: true; readonly frame: Frame } | Unreadable;
+
+const unreadable = (why: string): Unreadable => ({ ok: false, why, newer: false });
+const unknown = (what: string): Unreadable => ({
+  ok: false,
+  why: `${what}, which this raftq does not know`,
+  newer: true,
+});
 
 /** The frame at `offset` of a segment's `bytes`. Never throws. A batch's records are copied out of `bytes`. */
 export function decodeFrame(bytes: Uint8Array, place: FramePlace, offset: number): DecodedFrame {
-  if (bytes.length - offset < FRAME_HEADER_BYTES) return { ok: false, why: "no room for a frame" };
+  if (bytes.length - offset < FRAME_HEADER_BYTES) return unreadable("no room for a frame");
   const view = viewOf(bytes.subarray(offset));
-  if (view.getUint32(0) !== MAGIC) return { ok: false, why: "no frame begins here" };
+  if (view.getUint32(0) !== MAGIC) return unreadable("no frame begins here");
   const length = view.getUint32(AT_LENGTH);
   if (length < FRAME_HEADER_BYTES || length > bytes.length - offset) {
-    return { ok: false, why: `a frame claims ${length} bytes where ${bytes.length - offset} are left` };
+    return unreadable(`a frame claims ${length} bytes where ${bytes.length - offset} are left`);
   }
   // Before the checksum: a file that is used again is full of frames of its earlier life.
-  if (!isPlacedAt(view, place, offset)) return { ok: false, why: "a frame belongs to another place" };
+  if (!isPlacedAt(view, place, offset)) return unreadable("a frame belongs to another place");
   const covered = bytes.subarray(offset + AT_LENGTH, offset + length);
   if (crc32(covered, place.salt) !== view.getUint32(AT_CRC)) {
-    return { ok: false, why: "a frame's checksum does not match its bytes" };
+    return unreadable("a frame's checksum does not match its bytes");
   }
   const content = readContent(bytes.subarray(offset, offset + length));
-  if (typeof content === "string") return { ok: false, why: content };
+  if ("ok" in content) return content;
   return {
     ok: true,
     frame: {
@@ -191,45 +205,50 @@ export function tornBytes(bytes: Uint8Array, place: FramePlace, offset: number):
 }
 
 /** The content, or why it cannot be read although the checksum matches. */
-function readContent(bytes: Uint8Array): FrameContent | string {
+function readContent(bytes: Uint8Array): FrameContent | Unreadable {
   const view = viewOf(bytes);
   const kindByte = view.getUint8(AT_KIND);
   const kind = KINDS[kindByte];
-  if (kind === undefined) return `frame kind ${kindByte} is not known to this version of raftq`;
+  const flags = view.getUint8(AT_FLAGS);
+  if (kind === undefined) return unknown(`a frame is of kind ${kindByte}`);
+  if ((flags & ~FLAG_RESET) !== 0) return unknown(`a frame has the flags ${flags}`);
   switch (kind) {
     case "opening":
     case "closing":
       return { kind };
     case "batch": {
       const entries = readRecords(bytes);
-      if (typeof entries === "string") return entries;
+      if ("ok" in entries) return entries;
       const spans = entries[0]?.index === readU48(view, AT_FIRST) && entries.at(-1)?.index === readU48(view, AT_LAST);
-      return spans ? { kind, entries } : "a frame's records are not those its header names";
+      return spans ? { kind, entries } : unreadable("a frame's records are not those its header names");
     }
     case "snapshot":
-      if (bytes.length !== FRAME_HEADER_BYTES + SNAPSHOT_PAYLOAD_BYTES) return "a snapshot frame has a wrong length";
+      if (bytes.length !== FRAME_HEADER_BYTES + SNAPSHOT_PAYLOAD_BYTES)
+        return unreadable("a snapshot frame has a wrong length");
       return {
         kind,
         index: readU48(view, FRAME_HEADER_BYTES),
         term: readU48(view, FRAME_HEADER_BYTES + 6),
         manifestCrc: view.getUint32(FRAME_HEADER_BYTES + 12),
-        reset: (view.getUint8(AT_FLAGS) & FLAG_RESET) !== 0,
+        reset: (flags & FLAG_RESET) !== 0,
       };
     case "continues":
-      if (bytes.length !== FRAME_HEADER_BYTES + CONTINUES_PAYLOAD_BYTES) return "a continuing frame has a wrong length";
+      if (bytes.length !== FRAME_HEADER_BYTES + CONTINUES_PAYLOAD_BYTES)
+        return unreadable("a continuing frame has a wrong length");
       return { kind, nextSegment: view.getUint32(FRAME_HEADER_BYTES) };
   }
 }
 
-function readRecords(bytes: Uint8Array): readonly Entry[] | string {
+function readRecords(bytes: Uint8Array): readonly Entry[] | Unreadable {
   const entries: Entry[] = [];
   for (let at = FRAME_HEADER_BYTES; at < bytes.length;) {
     const decoded = decodeEntry(bytes, at);
-    if (!decoded.ok) return decoded.why;
+    if (!decoded.ok) return decoded;
     const last = entries.at(-1);
-    if (last !== undefined && decoded.entry.index !== last.index + 1) return "a frame's records leave a gap";
+    if (last !== undefined && decoded.entry.index !== last.index + 1)
+      return unreadable("a frame's records leave a gap");
     entries.push(decoded.entry);
     at = decoded.end;
   }
-  return entries.length === 0 ? "a batch frame holds no record" : entries;
+  return entries.length === 0 ? unreadable("a batch frame holds no record") : entries;
 }

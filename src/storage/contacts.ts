@@ -18,7 +18,7 @@ const MAX_ID_BYTES = 64;
 const MAX_ADDRESSES = 64;
 const MAX_ADDRESS_BYTES = 255 + 6;
 
-/** null: none, or unreadable, or of a newer format. `exists` all the same: then this directory was in use. */
+/** Throws NEWER_FORMAT. null: none, or unreadable; `exists` all the same: then this directory was in use. */
 export function readContacts(
   disk: Disk,
   formatVersion: number,

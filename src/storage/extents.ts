@@ -15,6 +15,8 @@ export interface Extents {
    * with the last snapshot frame. Of very many segments, also those with entries that only the snapshot stands for. */
   readonly dropBelow: (keepFrom: LogIndex) => readonly Segment[];
   readonly oldest: () => Segment | undefined;
+  /** All that are log, oldest first. */
+  readonly all: () => readonly Segment[];
 }
 
 export function createExtents(): Extents {
@@ -81,5 +83,6 @@ export function createExtents(): Extents {
       return segments.splice(0, firstKept).map((extent) => extent.segment);
     },
     oldest: () => segments[0]?.segment,
+    all: () => segments.map(({ segment }) => segment),
   };
 }

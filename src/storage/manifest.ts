@@ -51,12 +51,17 @@ export function manifestCrc(bytes: Uint8Array): number {
   return crc32(bytes);
 }
 
-/** null: damaged, or of a newer format. */
-export function decodeManifest(bytes: Uint8Array, formatVersion: number): Manifest | null {
+/** null: damaged. */
+export function manifestVersion(bytes: Uint8Array): number | null {
   if (bytes.length < HEADER_BYTES || !startsWith(bytes, MAGIC)) return null;
   const view = viewOf(bytes);
-  if (view.getUint32(AT_VERSION) > formatVersion) return null;
-  if (ownCrc(bytes) !== view.getUint32(AT_CRC)) return null;
+  return ownCrc(bytes) === view.getUint32(AT_CRC) ? view.getUint32(AT_VERSION) : null;
+}
+
+/** null: damaged, or of a newer format, which is judged before (newer.ts). */
+export function decodeManifest(bytes: Uint8Array, formatVersion: number): Manifest | null {
+  const version = manifestVersion(bytes);
+  if (version === null || version > formatVersion) return null;
   try {
     return readFields(bytes.subarray(HEADER_BYTES));
   } catch (error) {

@@ -1,6 +1,5 @@
 // What must a node know before its log can be read? Who it is, its term and vote, and where its log begins and began last.
 import { crc32 } from "../lib/crc32.ts";
-import { RaftqError } from "../lib/errors.ts";
 import {
   isClusterId,
   isIncarnation,
@@ -18,6 +17,7 @@ import { missing } from "./corrupt.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 import { MAX_SEGMENT_NUMBER } from "./segment.ts";
 import { inSequence } from "./sequence.ts";
+import { newerFormat } from "./versions.ts";
 
 export interface Meta {
   readonly nodeId: NodeId;
@@ -71,19 +71,18 @@ function slotCrc(slot: Uint8Array): number {
 }
 
 type DecodedSlot =
-  | { readonly state: "good"; readonly meta: Meta; readonly sequence: number }
-  | { readonly state: "newer"; readonly version: number }
-  | { readonly state: "bad" };
+  { readonly state: "good"; readonly meta: Meta; readonly sequence: number } | { readonly state: "bad" };
 
 const BAD = { state: "bad" } as const;
 
+/** Throws NEWER_FORMAT. */
 function decodeSlot(file: Uint8Array, slot: Slot, formatVersion: number): DecodedSlot {
   const bytes = file.subarray(slot * META_SLOT_BYTES, (slot + 1) * META_SLOT_BYTES);
   if (bytes.length < META_SLOT_BYTES || !startsWith(bytes, MAGIC)) return BAD;
   const view = viewOf(bytes);
   if (slotCrc(bytes) !== view.getUint32(AT_CRC)) return BAD;
   const version = view.getUint32(AT_VERSION);
-  if (version > formatVersion) return { state: "newer", version };
+  if (version > formatVersion) throw newerFormat(META_PATH, version, formatVersion);
   const meta = decodeFields(bytes.subarray(AT_FIELDS, AT_FIELDS + view.getUint16(AT_LENGTH)));
   return meta === null ? BAD : { state: "good", meta, sequence: readU48(view, AT_SEQUENCE) };
 }
@@ -120,20 +119,18 @@ export interface FoundMeta {
   readonly firstSlot: Slot;
 }
 
+/** Throws NEWER_FORMAT: one slot is enough, whatever the other one holds. */
+export function refuseNewerMeta(disk: Pick<Disk, "read">, formatVersion: number): void {
+  const file = disk.read(META_PATH);
+  if (file !== null) for (const slot of SLOTS) decodeSlot(file, slot, formatVersion);
+}
+
 /** The newest meta; null when there is none. Throws CORRUPT and NEWER_FORMAT. */
 export function readMeta(disk: Pick<Disk, "read">, formatVersion: number): FoundMeta | null {
   const file = disk.read(META_PATH);
   if (file === null) return null;
   const a = decodeSlot(file, 0, formatVersion);
   const b = decodeSlot(file, 1, formatVersion);
-  for (const slot of [a, b]) {
-    if (slot.state === "newer") {
-      throw new RaftqError(
-        "NEWER_FORMAT",
-        `the directory has format version ${slot.version}; this raftq knows ${formatVersion}`,
-      );
-    }
-  }
   if (a.state === "good" && b.state === "good") {
     const newest = a.sequence > b.sequence ? a : b;
     return { meta: newest.meta, sequence: newest.sequence, firstSlot: newest === a ? 0 : 1 };

@@ -3,6 +3,7 @@ import { crc32 } from "../lib/crc32.ts";
 import { ascii, startsWith, viewOf } from "./bytes.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 import { inSequence } from "./sequence.ts";
+import { newerFormat } from "./versions.ts";
 
 export interface NoteFile {
   readonly path: string;
@@ -14,7 +15,6 @@ export type FoundNote =
   | { readonly state: "none" }
   /** `fields`: what was written, its checksum verified. */
   | { readonly state: "good"; readonly fields: Uint8Array }
-  | { readonly state: "newer"; readonly version: number }
   | { readonly state: "bad" };
 
 const AT_VERSION = 8; // u32
@@ -36,6 +36,7 @@ function ownCrc(bytes: Uint8Array): number {
   return crc32(bytes.subarray(AT_FIELDS), crc32(bytes.subarray(0, AT_CRC)));
 }
 
+/** Throws NEWER_FORMAT. */
 export function readNote(disk: Disk, { path, magic }: NoteFile, formatVersion: number): FoundNote {
   const bytes = disk.read(path);
   if (bytes === null) return { state: "none" };
@@ -43,7 +44,7 @@ export function readNote(disk: Disk, { path, magic }: NoteFile, formatVersion: n
   const view = viewOf(bytes);
   if (ownCrc(bytes) !== view.getUint32(AT_CRC)) return { state: "bad" };
   const version = view.getUint32(AT_VERSION);
-  if (version > formatVersion) return { state: "newer", version };
+  if (version > formatVersion) throw newerFormat(path, version, formatVersion);
   return { state: "good", fields: bytes.subarray(AT_FIELDS) };
 }
 

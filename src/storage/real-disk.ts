@@ -6,6 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { assert, must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
+import { findMissing } from "./in-place.ts";
 import { type DirectoryLock, takeLock } from "./lock.ts";
 import { requireLocal } from "./network-disk.ts";
 import { PRIVATE_DIRECTORY_MODE, requirePrivate } from "./private-directory.ts";
@@ -36,6 +37,8 @@ interface Descriptors {
   readonly direct: number | null;
   /** Such a write was refused. */
   refused: boolean;
+  /** Where it is; null while it is renamed. */
+  at: string | null;
 }
 
 /** `directory` is created when it is locked. `allowNetworkDisk`: also on a file system that other machines may use. */
@@ -50,6 +53,17 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
     const file: DiskFile = { path };
     opened.set(file, descriptors);
     return file;
+  };
+
+  /** A file may be open while it is renamed. */
+  const rename = (from: string, to: string, done: Done): void => {
+    const moved = [...opened.values()].filter(({ at }) => at === from);
+    const settle = (at: string | null): void => moved.forEach((descriptors) => (descriptors.at = at));
+    settle(null);
+    fs.rename(from, to, (error) => {
+      settle(error === null ? to : from);
+      done(error);
+    });
   };
 
   return {
@@ -85,7 +99,7 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
       closeBoth(descriptors);
     },
     syncDirectory: (path, done) => syncDirectory(full(path), done),
-    rename: (from, to, done) => fs.rename(full(from), full(to), (error) => done(error)),
+    rename: (from, to, done) => rename(full(from), full(to), done),
     remove: (path, done) => fs.unlink(full(path), (error) => done(error)),
     removeDirectory: (path, done) => fs.rmdir(full(path), (error) => done(error)),
     freeBytes: (done) => {
@@ -93,6 +107,12 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
         done(error === null && found.bavail >= 0n ? Number(found.bavail * found.bsize) : Infinity);
       });
     },
+    findMissing: (files, done) =>
+      findMissing(
+        () => [...opened.values()],
+        () => files().map(full),
+        done,
+      ),
     lock: () => {
       prepareDirectory(directory);
       requireLocal(directory, allowNetworkDisk);
@@ -142,7 +162,7 @@ function openTwice(path: string, flags: number, done: OpenedTwice): void {
     if (error !== null) return done(error, null);
     // Not in one step: a file system without such writes refuses, and may have made the file all the same.
     fs.open(path, DIRECT_FLAGS, (refused, direct) => {
-      done(null, { cached, direct: refused === null ? direct : null, refused: false });
+      done(null, { cached, direct: refused === null ? direct : null, refused: false, at: path });
     });
   });
 }

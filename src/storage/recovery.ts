@@ -1,7 +1,9 @@
 // What did the log say when the node stopped? Follows the chain of segments, obeys every frame, and tells a torn tail from
 // corruption: a frame that cannot be read is a torn tail only if nothing after it can be read, in this segment and later ones.
 import { must } from "../lib/assert.ts";
+import { RaftqError } from "../lib/errors.ts";
 import {
+  type DecodedFrame,
   decodeFrame,
   type Frame,
   type FrameContent,
@@ -53,7 +55,7 @@ interface Link {
   readonly first: Frame;
 }
 
-/** Reads the whole log directory. Throws CORRUPT. `meta` null: nothing was ever acknowledged from this directory. */
+/** Reads the whole log directory. Throws CORRUPT and NEWER_FORMAT. `meta` null: nothing was ever acknowledged from this directory. */
 export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): RecoveredLog {
   const { found, stale } = findSegments(disk, meta?.floorSegment ?? 0);
   const head = found.findLast((candidate) => candidate.first !== null);
@@ -99,7 +101,7 @@ function findSegments(
     }
     const bytes = disk.read(path) ?? new Uint8Array(0);
     const header = decodeSegmentHeader(path, named, bytes);
-    const first = header === null ? null : decodeFrame(bytes, header, header.blockBytes);
+    const first = header === null ? null : frameAt(path, bytes, header, header.blockBytes);
     found.push({
       path,
       number: named.segment,
@@ -110,6 +112,13 @@ function findSegments(
     });
   }
   return { found: found.sort((a, b) => a.number - b.number), stale };
+}
+
+/** A whole frame of a newer raftq is no torn tail, which would be cut. Throws NEWER_FORMAT. */
+function frameAt(path: string, bytes: Uint8Array, place: FramePlace, offset: number): DecodedFrame {
+  const decoded = decodeFrame(bytes, place, offset);
+  if (!decoded.ok && decoded.newer) throw new RaftqError("NEWER_FORMAT", `${path} at byte ${offset}: ${decoded.why}`);
+  return decoded;
 }
 
 /** The newest segment with a readable first frame, unless one that must be there is newer. */
@@ -153,7 +162,7 @@ function readFrames(link: Link, until: FramePointer | null): readonly PlacedFram
   const frames: PlacedFrame[] = [];
   let before: FramePointer = link.first.previous;
   for (let offset = segment.blockBytes; ;) {
-    const decoded = decodeFrame(bytes, segment, offset);
+    const decoded = frameAt(segment.path, bytes, segment, offset);
     if (!decoded.ok) {
       if (until !== null)
         throw corrupt(segment.path, offset, `${decoded.why}, but a later segment continues behind it`);
@@ -194,7 +203,7 @@ function judgeTail(link: Link, frames: readonly PlacedFrame[]): number {
       `segment ${last.content.nextSegment} in ${LOG_DIRECTORY} is missing or has no readable first frame; ${segment.path} names it`,
     );
   }
-  const follower = firstFrameFrom(bytes, segment, last.end + segment.blockBytes);
+  const follower = firstFrameFrom(segment.path, bytes, segment, last.end + segment.blockBytes);
   if (follower !== null) {
     throw corrupt(segment.path, last.end, `no frame can be read here, but a whole one follows at byte ${follower}`);
   }
@@ -202,9 +211,9 @@ function judgeTail(link: Link, frames: readonly PlacedFrame[]): number {
 }
 
 /** The offset of the first whole frame at or behind `from`. */
-function firstFrameFrom(bytes: Uint8Array, place: FramePlace, from: number): number | null {
+function firstFrameFrom(path: string, bytes: Uint8Array, place: FramePlace, from: number): number | null {
   for (let offset = from; offset < bytes.length; offset += place.blockBytes) {
-    if (decodeFrame(bytes, place, offset).ok) return offset;
+    if (frameAt(path, bytes, place, offset).ok) return offset;
   }
   return null;
 }
@@ -212,7 +221,7 @@ function firstFrameFrom(bytes: Uint8Array, place: FramePlace, from: number): num
 /** A segment without header and first frame was prepared and never used: unless it holds a frame all the same. */
 function refuseFramesWithoutStart(found: FoundSegment, blockBytes: number): void {
   const place = { segment: found.number, salt: found.salt, blockBytes: found.header?.blockBytes ?? blockBytes };
-  const frame = firstFrameFrom(found.bytes, place, place.blockBytes);
+  const frame = firstFrameFrom(found.path, found.bytes, place, place.blockBytes);
   if (frame === null) return;
   throw corrupt(found.path, 0, `its header or first frame is unreadable, but a whole frame follows at byte ${frame}`);
 }

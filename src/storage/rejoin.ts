@@ -1,6 +1,5 @@
 // How far is a node whose data are lost on its way back? One note says it, from the moment before it asks to be let in again until
 // the fresh log that takes the place of the lost one is durable.
-import { RaftqError } from "../lib/errors.ts";
 import { createReader, createWriter, Malformed } from "../lib/msgpack.ts";
 import { type ClusterId, isClusterId, type Incarnation, isIncarnation, isNodeId, type NodeId } from "../raft/types.ts";
 import type { Disk, Done } from "./disk.ts";
@@ -45,11 +44,6 @@ export function readRejoin(
       return { exists: true, rejoin: null };
     case "good":
       return { exists: true, rejoin: decode(note.fields) };
-    case "newer":
-      throw new RaftqError(
-        "NEWER_FORMAT",
-        `${FILE.path} has format version ${note.version}; this raftq knows ${formatVersion}`,
-      );
   }
 }
 

@@ -1,6 +1,7 @@
 // How is one persist after the other made durable, once the directory is recovered? Meta first, then frames; then compaction.
 import { assert, must } from "../lib/assert.ts";
 import { STORAGE } from "../config.ts";
+import { RaftqError } from "../lib/errors.ts";
 import type { Persist } from "../raft/effects.ts";
 import type { ClusterId, LogIndex } from "../raft/types.ts";
 import type { FrameContent } from "./batch-frame.ts";
@@ -8,13 +9,15 @@ import type { Disk, Done } from "./disk.ts";
 import type { Extents } from "./extents.ts";
 import { writeContacts } from "./contacts.ts";
 import { createGate, type Gate } from "./gate.ts";
+import { isGone } from "./in-place.ts";
 import { batchFrames, type LogWriter } from "./log.ts";
 import { markDamaged } from "./mark.ts";
 import type { MetaFile } from "./meta.ts";
+import { refuseNewerSnapshot } from "./newer.ts";
 import type { Segment } from "./segment.ts";
 import { createLane, inSequence, type Lane } from "./sequence.ts";
 import { asideNumbers, removeAsides } from "./set-aside.ts";
-import type { CompleteSnapshot } from "./snapshot-files.ts";
+import { type CompleteSnapshot, pathsOf } from "./snapshot-files.ts";
 import { openSnapshots, type Snapshots } from "./snapshots.ts";
 import type { OpenStorage, Recovered, Storage, Unwritten } from "./types.ts";
 
@@ -43,7 +46,8 @@ interface Running extends Directory {
 
 export function createStorage(directory: Directory): Storage {
   const { settings, recovered, snapshot, extents, log, disk } = directory;
-  const gate = createGate(settings.onFailure);
+  // A path that is gone is met by whatever is made or opened next, perhaps before the next look.
+  const gate = createGate((error) => settings.onFailure(isGone(error) ? deleted(error.message) : error));
   const writes = createLane();
   const soon = (callback: () => void): void => {
     settings.after(0, callback);
@@ -81,7 +85,10 @@ export function createStorage(directory: Directory): Storage {
     persist: createPersist(running, quiet),
     whenSpace: log.whenSpace,
     saveSnapshot: snapshots.save,
-    storePart: snapshots.receive,
+    storePart: (part, done) => {
+      refuseNewerSnapshot(part, settings.newer, STORAGE.formatVersion);
+      snapshots.receive(part, done);
+    },
     manifest: (index) => {
       const found = snapshots.at(index);
       if (found === null) return null;
@@ -98,12 +105,37 @@ export function createStorage(directory: Directory): Storage {
     logBytes: extents.logBytes,
     lacksSpace: log.lacksSpace,
     snapshotBytes: () => snapshots.counted()?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
+    lookForFiles: createLook(running),
     markDamaged: (why) => mark(running, why),
     close: (done) => {
       quiet.cancel();
       close(running, done);
     },
   };
+}
+
+/** One look at a time. From the first miss on nothing is written: another one's files may be there by now. */
+function createLook({ disk, gate, extents, snapshots }: Running): Storage["lookForFiles"] {
+  let looking = false;
+  const files = (): readonly string[] => {
+    const snapshot = snapshots.counted();
+    return [...extents.all().map(({ path }) => path), ...(snapshot === null ? [] : pathsOf(snapshot))];
+  };
+  return () => {
+    if (looking || !gate.isOpen()) return;
+    looking = true;
+    disk.findMissing(files, (path) => {
+      looking = false;
+      gate.orFail(() => undefined)(path === null ? null : deleted(`${path} is not the file that was there`));
+    });
+  };
+}
+
+function deleted(why: string): RaftqError {
+  const what = `the data directory was deleted or replaced while the node ran: ${why}`;
+  const next =
+    "put back all of it as it was, or let the node come back empty: an empty --data, and --join with other members";
+  return new RaftqError("DISK_FAILED", `${what}; ${next}`);
 }
 
 /** One write at a time. One that fails is tried again when the addresses are told the next time: nothing hangs on it. */

@@ -17,7 +17,7 @@ const AT_SALT = 16; // u32
 const AT_BLOCK_BYTES = 20; // u32
 const AT_BYTES = 24; // u32
 const AT_CRC = 28; // u32: over the bytes before it, seeded with the salt
-const HEADER_BYTES = 32;
+export const SEGMENT_HEADER_BYTES = 32;
 /** No disk writes smaller pieces whole, and no file system has larger blocks. */
 const MIN_BLOCK_BYTES = 512;
 const MAX_BLOCK_BYTES = 65_536;
@@ -30,8 +30,13 @@ export function segmentPath(segment: number, salt: number): string {
   return `${LOG_DIRECTORY}/${String(segment).padStart(10, "0")}-${salt.toString(16).padStart(8, "0")}.seg`;
 }
 
+interface NamedSegment {
+  readonly segment: number;
+  readonly salt: number;
+}
+
 /** Number and salt from a file name in the log directory; null: not a segment. */
-export function parseSegmentName(name: string): { readonly segment: number; readonly salt: number } | null {
+export function parseSegmentName(name: string): NamedSegment | null {
   const match = SEGMENT_NAME.exec(name);
   if (match === null || Number(match[1]) > MAX_SEGMENT_NUMBER) return null;
   return { segment: Number(match[1]), salt: Number.parseInt(match[2] ?? "", 16) };
@@ -50,15 +55,20 @@ export function encodeSegmentHeader(segment: Segment, formatVersion: number): Ui
   return header;
 }
 
-/** The segment that `header` describes; null when it is damaged or does not belong to this file name. */
-export function decodeSegmentHeader(
-  path: string,
-  named: { readonly segment: number; readonly salt: number },
-  header: Uint8Array,
-): Segment | null {
-  if (header.length < HEADER_BYTES || !startsWith(header, MAGIC)) return null;
+/** The version of the whole file, because one life of a process writes all of it; null: the header is damaged. */
+export function segmentVersion({ salt }: NamedSegment, header: Uint8Array): number | null {
+  if (header.length < SEGMENT_HEADER_BYTES || !startsWith(header, MAGIC)) return null;
   const view = viewOf(header);
-  if (crc32(header.subarray(0, AT_CRC), named.salt) !== view.getUint32(AT_CRC)) return null;
+  return crc32(header.subarray(0, AT_CRC), salt) === view.getUint32(AT_CRC) ? view.getUint32(AT_VERSION) : null;
+}
+
+/**
+ * The segment that `header` describes; null when it is damaged or does not belong to this file name. Its version was judged before
+ * (newer.ts).
+ */
+export function decodeSegmentHeader(path: string, named: NamedSegment, header: Uint8Array): Segment | null {
+  if (segmentVersion(named, header) === null) return null;
+  const view = viewOf(header);
   if (view.getUint32(AT_SEGMENT) !== named.segment || view.getUint32(AT_SALT) !== named.salt) return null;
   const blockBytes = view.getUint32(AT_BLOCK_BYTES);
   const bytes = view.getUint32(AT_BYTES);

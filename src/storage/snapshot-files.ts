@@ -38,8 +38,13 @@ export function isIncomplete(disk: Disk, directory: string): boolean {
   return disk.size(manifestPath(directory)) === null;
 }
 
-const partPath = (directory: string, part: number): string => `${directory}/part-${String(part).padStart(6, "0")}`;
-const manifestPath = (directory: string): string => `${directory}/manifest`;
+export const partPath = (directory: string, part: number): string =>
+  `${directory}/part-${String(part).padStart(6, "0")}`;
+export const manifestPath = (directory: string): string => `${directory}/manifest`;
+
+export function pathsOf({ directory, manifest }: CompleteSnapshot): readonly string[] {
+  return [manifestPath(directory), ...manifest.parts.map((_, part) => partPath(directory, part))];
+}
 
 /** The snapshot that the log's last snapshot frame names. Throws CORRUPT unless it is complete and intact. */
 export function recoverSnapshot(disk: Disk, frame: SnapshotFrame, formatVersion: number): CompleteSnapshot {

@@ -8,6 +8,7 @@ import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { createExtents, type Extents } from "./extents.ts";
 import { refuseMarked } from "./mark.ts";
 import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
+import { refuseNewer, refuseNewerState } from "./newer.ts";
 import { removeRejoin, type Rejoin } from "./rejoin.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
 import { missing } from "./corrupt.ts";
@@ -108,6 +109,7 @@ function openLocked(
 /** Writes nothing. Throws whatever is no damage: a foreign directory, a newer format, a disk that cannot be read. */
 function judge(disk: Disk, settings: OpenStorage, distrusted: RaftqError | null): Judgement {
   const notes = readNotes(disk);
+  refuseNewer(disk, settings.newer, STORAGE.formatVersion);
   const { rejoin } = notes;
   if (distrusted !== null) return { type: "damaged", error: distrusted, notes };
   if (rejoin !== null) requireOwner(notes, settings.nodeId);
@@ -153,6 +155,11 @@ function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, contacts, an
   }
   const contents = [...log.frames.map(({ frame }) => frame.content), ...(log.copied === null ? [] : [log.copied])];
   const replayed = replay(contents);
+  for (const entry of replayed.entries) {
+    const what = settings.newer.entry(entry);
+    if (what !== null) throw new RaftqError("NEWER_FORMAT", `${LOG_DIRECTORY} holds entry ${entry.index} with ${what}`);
+  }
+  if (replayed.snapshot !== null) refuseNewerState(disk, replayed.snapshot, settings.newer, STORAGE.formatVersion);
   const snapshot = replayed.snapshot === null ? null : recoverSnapshot(disk, replayed.snapshot, STORAGE.formatVersion);
   if (meta !== null) requireNewerThan(meta, replayed);
   const strayed =

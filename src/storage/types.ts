@@ -77,7 +77,8 @@ export interface Storage {
   /**
    * Stores one received part. Part 0 (or another meta) starts afresh and drops what an earlier sender left. A part that does not
    * match the manifest is refused: `done(nextPart)` tells which part is wanted next, `parts` when all and the manifest are durable.
-   * Without the space for it, all parts are dropped and nothing is answered: the sender comes again.
+   * Without the space for it, all parts are dropped and nothing is answered: the sender comes again. Throws RaftqError VERSION, and
+   * nothing is written, when it is of a newer format.
    */
   storePart(part: ReceivedPart, done: (nextPart: number) => void): void;
 
@@ -105,6 +106,9 @@ export interface Storage {
   /** Keeps the addresses of the other members for the day when this log cannot be read. Promises nothing and never fails. */
   noteContacts(addresses: readonly string[]): void;
 
+  /** Looks whether the data are where they were put. What somebody else has deleted or replaced counts as a failed write. */
+  lookForFiles(): void;
+
   /** Writes the closing frame, releases the lock. */
   close(done: () => void): void;
 }
@@ -130,17 +134,28 @@ export interface Damaged {
   release(): void;
 }
 
+/**
+ * What only a newer queue can read, in words; null: nothing. Asked before anything is changed, because storage keeps entries and states
+ * without reading them.
+ */
+export interface NewerContent {
+  readonly entry: (entry: Entry) => string | null;
+  /** `isFormat`: it is not a part of the state, so it says nothing else where the state is wrong. */
+  readonly state: (firstPart: Uint8Array) => { readonly message: string; readonly isFormat: boolean } | null;
+}
+
 export interface OpenStorage {
   readonly nodeId: NodeId;
   /** Used when the directory is new, or when its data turn out to be damaged. */
   readonly newIncarnation: Incarnation;
   /** Draws a segment's random salt: 32 bits. */
   readonly drawSalt: () => number;
-  /** Called once, at the first failed write or sync: nothing more is acknowledged and the node must stop. */
+  /** Called once, at the first failed write or sync, or with DISK_FAILED when files are gone: nothing more is acknowledged and the node must stop. */
   readonly onFailure: (error: Error) => void;
   /** Runs `callback` once after `ms`; returns a cancel. For the closing frame after 50 ms of quiet. */
   readonly after: (ms: number, callback: () => void) => () => void;
   readonly segmentBytes: number;
+  readonly newer: NewerContent;
   /** Of so many free bytes, how many the next segment must leave: a log that takes the room of the snapshot never gets shorter. */
   readonly bytesKept: (freeBytes: number) => number;
   /** Free space may have changed by our own doing: something was made, could not be made, or was deleted. */

@@ -10,6 +10,7 @@ import { type Draft, encodeEntry, type Entry, type EntryKind, fieldsOf } from ".
 import type { Incarnation, NodeId } from "../../src/raft/types.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
+import { NEWER_CONTENT } from "../../src/server/snapshots.ts";
 import { openStorage } from "../../src/storage/storage.ts";
 import type { Storage } from "../../src/storage/types.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
@@ -78,6 +79,7 @@ function open(directory: string): Promise<Storage> {
         onFailure: fail,
         after: (ms, callback) => clock.after(ms, callback),
         segmentBytes: STORAGE.segmentBytes,
+        newer: NEWER_CONTENT,
         bytesKept: () => 0,
         onSpaceChanged: () => undefined,
       },

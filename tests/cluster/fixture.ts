@@ -68,7 +68,9 @@ export async function inPlace(work: (place: Place) => Promise<void>): Promise<vo
     await work(place);
   } finally {
     for (const end of endings) end();
-    await Promise.all(supervisors.map((supervisor) => supervisor.stopNow().then(() => supervisor.stopped)));
+    await Promise.all(
+      supervisors.map((supervisor) => supervisor.stopNow().then(() => supervisor.stopped.catch(expectLost))),
+    );
     rmSync(root, { recursive: true, force: true });
   }
 }
@@ -81,6 +83,10 @@ export async function waitFor<T>(what: string, look: () => T | undefined | Promi
     if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
     await Bun.sleep(10);
   }
+}
+
+function expectLost(error: unknown): void {
+  if (!(error instanceof RaftqError) || error.code !== "DISK_FAILED") throw error;
 }
 
 /** Why `attempt` was refused. */

@@ -1,7 +1,8 @@
 // Does the supervisor own its processes, and only those?
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { askSupervisor, type ControlRequest } from "../../src/cluster/control.ts";
 import { nodeDirectory, nodeLog } from "../../src/cluster/layout.ts";
 import { identify, processState } from "../../src/cluster/processes.ts";
@@ -51,6 +52,60 @@ test("stop ends all nodes in good order, takes the control socket away, and says
     const state = readClusterState(place.layout);
     expect([state?.pid, ...(state?.nodes.map((node) => node.pid) ?? [])]).toEqual([null, null, null, null]);
     expect(place.deaths).toEqual([]);
+  }));
+
+/** What somebody may do to `.raftq/default` while its cluster runs, and what must be as it is then. */
+const DELETIONS: readonly (readonly [string, (place: Place) => readonly string[]])[] = [
+  [
+    "deleted",
+    ({ layout }) => {
+      rmSync(layout.directory, { recursive: true });
+      return [];
+    },
+  ],
+  [
+    "emptied",
+    ({ layout }) => {
+      for (const name of readdirSync(layout.directory)) rmSync(join(layout.directory, name), { recursive: true });
+      return [];
+    },
+  ],
+  [
+    "replaced",
+    ({ layout }) => {
+      const other = `${layout.directory}-other`;
+      cpSync(layout.directory, other, { recursive: true, filter: (path) => !path.endsWith(".sock") });
+      writeFileSync(join(other, "control.sock"), "another supervisor's");
+      renameSync(layout.directory, `${layout.directory}-moved`);
+      renameSync(other, layout.directory);
+      return [layout.stateFile, layout.controlSocket];
+    },
+  ],
+];
+
+test.each(DELETIONS)(
+  "a supervisor whose directory is %s stops all nodes, reports why, and changes nothing there",
+  (_, strike) =>
+    inPlace(async (place) => {
+      const supervisor = await place.started(3);
+      const pids = supervisor.facts().nodes.map((node) => node.pid ?? 0);
+      const ended = refusal(supervisor.stopped);
+      const others = strike(place);
+      const before = others.map((path) => readFileSync(path, "utf8"));
+      expect(await ended).toContain(`${place.layout.directory} was deleted or replaced while cluster "default" ran`);
+      expect(pids.filter(isAlive)).toEqual([]);
+      expect(others.map((path) => readFileSync(path, "utf8"))).toEqual(before);
+      if (others.length === 0) expect(existsSync(place.layout.stateFile)).toBe(false);
+    }),
+);
+
+test("a supervisor is not misled by a node that ends at the moment when the directory goes", () =>
+  inPlace(async (place) => {
+    const supervisor = await place.started(2);
+    const ended = refusal(supervisor.stopped);
+    rmSync(place.layout.directory, { recursive: true });
+    process.kill(supervisor.facts().nodes[1]?.pid ?? 0, "SIGUSR2");
+    expect(await ended).toContain("was deleted or replaced");
   }));
 
 test("a node that dies by itself is reported with its last lines and is not started again", () =>

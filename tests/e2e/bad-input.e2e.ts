@@ -199,9 +199,7 @@ async function expectCorrupt(world: World, node: NodeProcess, data: string): Pro
 }
 
 function readTree(directory: string): Record<string, unknown> {
-  const files = readdirSync(directory, { recursive: true, withFileTypes: true }).filter(
-    (entry) => entry.isFile() && !entry.parentPath.endsWith("LOCK"),
-  );
+  const files = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   return Object.fromEntries(
     files.map((entry) => [
       join(entry.parentPath, entry.name),
@@ -278,9 +276,22 @@ inWorld("a directory of a newer format is refused politely", async (world) => {
     slot.writeUInt32BE(99, 8);
     slot.writeUInt32BE(Bun.hash.crc32(slot.subarray(16), Bun.hash.crc32(slot.subarray(0, 12))), 12);
   }
-  writeFileSync(path, meta);
-  const output = await world.raftq(["node", "--id", node.id, "--port", String(node.port), "--data", node.data]);
-  expectRefusal(output, EXIT.refused, /newer/);
+  const [oldest = ""] = segments(node.data);
+  const segment = readFileSync(oldest);
+  segment.writeUInt32BE(99, 8);
+  segment.writeUInt32BE(Bun.hash.crc32(segment.subarray(0, 28), Number.parseInt(oldest.slice(-12, -4), 16)), 28);
+  for (const [file, newer] of [
+    [path, meta],
+    [oldest, segment],
+  ] as const) {
+    const whole = readFileSync(file);
+    writeFileSync(file, newer);
+    const before = readTree(node.data);
+    const output = await world.raftq(["node", "--id", node.id, "--port", String(node.port), "--data", node.data]);
+    expectRefusal(output, EXIT.refused, /has format version 99, and this raftq knows format version 1\..* newer raftq/);
+    expect(readTree(node.data)).toEqual(before);
+    writeFileSync(file, whole);
+  }
 });
 
 // --- hostile bytes ---

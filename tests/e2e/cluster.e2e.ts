@@ -1,7 +1,7 @@
 // Does `raftq cluster` do what its commands say, with real nodes, and does nothing outlive it however it is ended?
 import { expect } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { identify } from "../../src/cluster/processes.ts";
 import { CLUSTER } from "../../src/config.ts";
@@ -105,6 +105,24 @@ inWorld("the first signal often comes twice: a second one within a second change
   expect(await node.ended()).toBe(0);
   expect(node.log()).toContain("stopping in good order");
   expect(node.log()).not.toContain("again: ending now");
+});
+
+inWorld("up whose directory is deleted ends with its nodes, says why, and leaves nothing behind", async (world) => {
+  const port = freePortRow(3);
+  const up = world.raftq(["cluster", "up", "3", "--base-port", String(port)]);
+  await waitFor("a leader", 15_000, async () => {
+    if (recordedPids(world).length < 4) return undefined;
+    return (await status(world)).leader ?? undefined;
+  });
+  const addresses = [0, 1, 2].map((i) => `127.0.0.1:${port + i}`).join(",");
+  renameSync(join(world.directory, ".raftq"), join(world.directory, "gone"));
+  rmSync(join(world.directory, "gone"), { recursive: true });
+  const { code, stderr } = await up;
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/\.raftq\/default was deleted or replaced while cluster "default" ran.*raftq cluster up/);
+  await nothingLeft(world);
+  expect((await world.raftq(["client", "--addr", addresses, "enqueue", "1"])).code).not.toBe(0);
+  expect(existsSync(join(world.directory, ".raftq"))).toBe(false);
 });
 
 inWorld("a paused node of a killed supervisor is named and ended by the next status", async (world) => {

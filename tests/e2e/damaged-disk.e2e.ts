@@ -1,6 +1,16 @@
 // Does a node whose disk is damaged come back by itself? The usual command, and nothing else; nothing acknowledged is lost.
 import { expect } from "bun:test";
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, renameSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { EXIT } from "../../src/lib/errors.ts";
 import { type ClusterStatus, clusterStatus, inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
@@ -9,6 +19,8 @@ import { drain, reckon, startWriter } from "./writers.ts";
 const COMEBACK_MS = 60_000;
 /** By then the log is closed behind its last frame. */
 const QUIET_MS = 500;
+/** A node looks once a second; a busy machine may need longer to end. */
+const NOTICED_MS = 5_000;
 
 function flip(path: string, at: number): void {
   const byte = readFileSync(path)[at] ?? 0;
@@ -109,6 +121,35 @@ inWorld(
     expect(existsSync(join(one.data, "g0"))).toBe(true);
   },
   60_000,
+);
+
+inWorld(
+  "a leader whose directory is deleted, or replaced by a copy, stops within seconds and comes back empty; nothing is lost",
+  async (world) => {
+    const cluster = await world.cluster(3);
+    const writer = startWriter(world, { number: 1, addresses: cluster.addresses });
+    for (const isReplaced of [false, true]) {
+      const victim = await cluster.leader();
+      const before = writer.acknowledged.length;
+      await waitFor("some jobs", 20_000, () => (writer.acknowledged.length > before + 300 ? true : undefined));
+      if (isReplaced) cpSync(victim.data, `${victim.data}.copy`, { recursive: true });
+      const struckAt = performance.now();
+      // At once: while `rm` is at work, the node may make another file.
+      renameSync(victim.data, `${victim.data}.gone`);
+      rmSync(`${victim.data}.gone`, { recursive: true });
+      if (isReplaced) renameSync(`${victim.data}.copy`, victim.data);
+      expect(await victim.ended()).toBe(EXIT.failed);
+      expect(performance.now() - struckAt).toBeLessThan(NOTICED_MS);
+      expect(victim.log()).toContain("the data directory was deleted or replaced while the node ran");
+      rmSync(victim.data, { recursive: true, force: true });
+      victim.start();
+      await whole(world, cluster.addresses, 3, () => undefined);
+    }
+    await writer.stop();
+    expect(writer.failed).toEqual([]);
+    expect(reckon([writer], await drain(world, cluster.addresses))).toEqual({ lost: 0, duplicated: 0, misordered: 0 });
+  },
+  180_000,
 );
 
 inWorld("swapped directories are refused on both nodes, and swapped back they serve", async (world) => {

@@ -123,6 +123,9 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
   let durableNames = new Map<string, Entry>();
   let unsyncedChanges: DirectoryChange[] = [];
   const open = new Map<DiskFile, FileImage>();
+  /** Of files that were renamed while they were open. */
+  const places = new WeakMap<DiskFile, string>();
+  const placeOf = (file: DiskFile): string => places.get(file) ?? file.path;
   const failing = new Map<FailingOperation, { left: number; readonly code: string }>();
   let held: (() => void)[] | null = null;
   let begun: { left: number; readonly run: () => void; readonly aim: Aim } | null = null;
@@ -320,7 +323,10 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         changing(
           done,
           () => (names.has(from) ? null : problem("ENOENT", from)),
-          () => ({ type: "rename", from, to }),
+          () => {
+            for (const file of open.keys()) if (placeOf(file) === from) places.set(file, to);
+            return { type: "rename", from, to };
+          },
         );
       },
       remove: (path, done) => {
@@ -340,6 +346,17 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         );
       },
       freeBytes: (done) => later(false, () => done(freeBytes())),
+      // At once when its time has come, without a part in the weather: what is random stays as it was.
+      findMissing: (files, done) => {
+        const look = (): void => {
+          if (life !== thisLife) return;
+          if (held !== null) return void held.push(look);
+          const unplaced = [...open].find(([file, entry]) => names.get(placeOf(file)) !== entry)?.[0];
+          const missing = files().find((path) => image(path) === null);
+          done(unplaced === undefined ? (missing ?? null) : placeOf(unplaced));
+        };
+        scheduler.after(0, look);
+      },
       lock: () => {
         if (lockedBy !== 0) throw new RaftqError("LOCKED", `the simulated directory is in use by process ${lockedBy}`);
         lockedBy = thisLife + 1;

@@ -3,6 +3,7 @@ import type { LogIndex } from "../../src/raft/types.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import { isIncarnation } from "../../src/raft/types.ts";
 import { seededRandom } from "../../src/lib/random.ts";
+import { NEWER_CONTENT } from "../../src/server/snapshots.ts";
 import { openStorage } from "../../src/storage/storage.ts";
 import type { Recovered, Storage } from "../../src/storage/types.ts";
 import type { Disk } from "../../src/storage/disk.ts";
@@ -40,6 +41,7 @@ export function openCopy(
         result = error.message;
       },
       after: (ms, callback) => scheduler.after(ms, callback),
+      newer: NEWER_CONTENT,
       bytesKept: () => 0,
       onSpaceChanged: () => undefined,
       segmentBytes,

@@ -125,6 +125,7 @@ export function enterDisk(disk: SimPort, life: Life): SimPort {
     remove: (path, done) => disk.remove(path, late(done)),
     removeDirectory: (path, done) => disk.removeDirectory(path, late(done)),
     freeBytes: (done) => disk.freeBytes((bytes) => life.enter(() => done(bytes))),
+    findMissing: (files, done) => disk.findMissing(files, (path) => life.enter(() => done(path))),
     lock: () => disk.lock(),
     unlock: () => disk.unlock(),
   };

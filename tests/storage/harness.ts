@@ -7,6 +7,7 @@ import { RaftqError } from "../../src/lib/errors.ts";
 import type { Persist } from "../../src/raft/effects.ts";
 import { encodeEntry, type Entry } from "../../src/raft/entry.ts";
 import type { HardState, Incarnation, MemberId, NodeId, SnapshotMeta } from "../../src/raft/types.ts";
+import { NEWER_CONTENT } from "../../src/server/snapshots.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import type { Disk } from "../../src/storage/disk.ts";
 import { openStorage } from "../../src/storage/storage.ts";
@@ -101,6 +102,7 @@ export function settings(
     onFailure: (error) => bench.failures.push(error),
     after,
     segmentBytes: SMALL_SEGMENT,
+    newer: NEWER_CONTENT,
     bytesKept: () => 0,
     onSpaceChanged: () => undefined,
     ...overrides,
@@ -252,6 +254,7 @@ function createMortalDisk(disk: Disk): { readonly disk: Disk; die(): void; settl
       remove: (at, done) => mortal(done, (late) => disk.remove(at, late)),
       removeDirectory: (at, done) => mortal(done, (late) => disk.removeDirectory(at, late)),
       freeBytes: (done) => mortal(done, (late) => disk.freeBytes(late)),
+      findMissing: (files, done) => mortal(done, (late) => disk.findMissing(files, late)),
     },
     die: () => {
       dead = true;

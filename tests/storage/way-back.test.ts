@@ -284,7 +284,7 @@ test("an unreadable note on the way back is not believed, and the data are judge
   }
 });
 
-test("a note of a newer format is refused on the way back, and contacts of one are left alone", async () => {
+test("a note of a newer format is refused on the way back, and so are contacts of one", async () => {
   const bench = await damagedDirectory(1);
   const first = live(bench, 1);
   while (first.declared === null) bench.scheduler.step();
@@ -294,8 +294,11 @@ test("a note of a newer format is refused on the way back, and contacts of one a
     ["contacts", "raftqcon"],
   ] as const)
     bench.disk.overwrite(file, 0, encodeNote(magic, bench.disk.cached(file)!.slice(16), 99));
-  expect((await refused(bench)).code).toBe("NEWER_FORMAT");
-  bench.disk.delete("rejoin");
+  for (const file of ["rejoin", "contacts"]) {
+    const error = await refused(bench);
+    expect([error.code, error.message]).toEqual(["NEWER_FORMAT", expect.stringContaining(`${file} has format`)]);
+    bench.disk.delete(file);
+  }
   expect((await refused(bench)).code).toBe("CORRUPT");
 });
 

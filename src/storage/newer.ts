@@ -1,0 +1,71 @@
+// Was any of this written by a newer raftq? Asked before the data are judged in any other way, let alone changed: what this version
+// cannot read is not damaged, and the version that wrote it can still use it.
+import { crc32 } from "../lib/crc32.ts";
+import { RaftqError } from "../lib/errors.ts";
+import type { Disk } from "./disk.ts";
+import { decodeManifest, manifestVersion } from "./manifest.ts";
+import { refuseNewerMeta } from "./meta.ts";
+import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion } from "./segment.ts";
+import type { SnapshotFrame } from "./replay.ts";
+import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snapshot-files.ts";
+import type { NewerContent, ReceivedPart } from "./types.ts";
+import { newerFormat, newerThan } from "./versions.ts";
+
+/** Throws NEWER_FORMAT: of meta, segments and snapshots, also where others of them are damaged. The notes are read before. */
+export function refuseNewer(disk: Disk, newer: NewerContent, formatVersion: number): void {
+  refuseNewerMeta(disk, formatVersion);
+  for (const name of disk.list(LOG_DIRECTORY)) {
+    const named = parseSegmentName(name);
+    if (named === null) continue;
+    const path = `${LOG_DIRECTORY}/${name}`;
+    const version = segmentVersion(named, disk.readAt(path, 0, SEGMENT_HEADER_BYTES));
+    if (version !== null && version > formatVersion) throw newerFormat(path, version, formatVersion);
+  }
+  for (const directory of snapshotDirectories(disk)) refuseNewerFiles(disk, directory, newer, formatVersion, false);
+}
+
+/**
+ * Throws NEWER_FORMAT. The snapshot counts, so a majority has the same state: a newer state machine made it. Of another one that is
+ * not said: it may be of a state that was found to be wrong.
+ */
+export function refuseNewerState(disk: Disk, counted: SnapshotFrame, newer: NewerContent, formatVersion: number): void {
+  refuseNewerFiles(disk, directoryOf(counted), newer, formatVersion, true);
+}
+
+/** A part has no checksum of its own: the manifest says whether it is as it was written. */
+function refuseNewerFiles(
+  disk: Disk,
+  directory: string,
+  newer: NewerContent,
+  formatVersion: number,
+  counts: boolean,
+): void {
+  const path = manifestPath(directory);
+  const bytes = disk.read(path);
+  if (bytes === null) return;
+  const version = manifestVersion(bytes);
+  if (version !== null && version > formatVersion) throw newerFormat(path, version, formatVersion);
+  const expected = decodeManifest(bytes, formatVersion)?.parts[0];
+  const first = partPath(directory, 0);
+  const part = expected === undefined ? null : disk.read(first);
+  if (part === null || crc32(part) !== expected?.crc) return;
+  const state = newer.state(part);
+  if (state !== null && (counts || state.isFormat))
+    throw new RaftqError("NEWER_FORMAT", `${first} holds ${state.message}`);
+}
+
+/** Throws VERSION: what another member sends is of a newer format. Asked of the first part, before any of it is written. */
+export function refuseNewerSnapshot(received: ReceivedPart, newer: NewerContent, formatVersion: number): void {
+  if (received.part !== 0) return;
+  const version = manifestVersion(received.manifest);
+  if (version !== null && version > formatVersion)
+    throw refusal(received, `a manifest with ${newerThan(version, formatVersion)}`);
+  const crc = decodeManifest(received.manifest, formatVersion)?.parts[0]?.crc;
+  const state = crc === crc32(received.bytes) ? newer.state(received.bytes) : null;
+  if (state !== null) throw refusal(received, state.message);
+}
+
+function refusal({ meta }: ReceivedPart, what: string): RaftqError {
+  const why = `the leader's snapshot at index ${meta.index} has ${what}`;
+  return new RaftqError("VERSION", `${why}; nothing of it was written, start this node with the leader's raftq`);
+}
