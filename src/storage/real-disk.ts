@@ -47,6 +47,7 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
   const opened = new Map<DiskFile, Descriptors>();
   const full = (path: string): string => join(directory, path);
   const descriptorsOf = (file: DiskFile): Descriptors => must(opened.get(file), `${file.path} is open`);
+  const closes = createCloses();
   let held: DirectoryLock | null = null;
 
   const remember = (path: string, descriptors: Descriptors): DiskFile => {
@@ -80,7 +81,7 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
         if (error !== null || descriptors === null) return done(error, null);
         fillWithZeros(descriptors, 0, size, (failed) => {
           if (failed === null) return done(null, remember(path, descriptors));
-          closeBoth(descriptors);
+          closeBoth(descriptors, closes);
           // Half a file would hold the very room that is missing.
           fs.unlink(full(path), () => done(failed, null));
         });
@@ -96,17 +97,19 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
     close: (file) => {
       const descriptors = descriptorsOf(file);
       opened.delete(file);
-      closeBoth(descriptors);
+      closeBoth(descriptors, closes);
     },
     syncDirectory: (path, done) => syncDirectory(full(path), done),
     rename: (from, to, done) => rename(full(from), full(to), done),
     remove: (path, done) => fs.unlink(full(path), (error) => done(error)),
     removeDirectory: (path, done) => fs.rmdir(full(path), (error) => done(error)),
-    freeBytes: (done) => {
-      fs.statfs(directory, { bigint: true }, (error, found) => {
-        done(error === null && found.bavail >= 0n ? Number(found.bavail * found.bsize) : Infinity);
-      });
-    },
+    // A file that was removed takes its space until it is closed.
+    freeBytes: (done) =>
+      closes.whenDone(() => {
+        fs.statfs(directory, { bigint: true }, (error, found) => {
+          done(error === null && found.bavail >= 0n ? Number(found.bavail * found.bsize) : Infinity);
+        });
+      }),
     findMissing: (files, done) =>
       findMissing(
         () => [...opened.values()],
@@ -167,9 +170,36 @@ function openTwice(path: string, flags: number, done: OpenedTwice): void {
   });
 }
 
-function closeBoth({ cached, direct }: Descriptors): void {
-  if (direct !== null) fs.close(direct);
-  fs.close(cached);
+function closeBoth({ cached, direct }: Descriptors, closes: Closes): void {
+  if (direct !== null) closes.close(direct);
+  closes.close(cached);
+}
+
+/** On the thread pool: the last close of a large file that was removed takes long. */
+interface Closes {
+  readonly close: (descriptor: number) => void;
+  /** Calls back when no close is under way. */
+  readonly whenDone: (callback: () => void) => void;
+}
+
+function createCloses(): Closes {
+  let underWay = 0;
+  let waiting: (() => void)[] = [];
+  return {
+    close: (descriptor) => {
+      underWay++;
+      fs.close(descriptor, () => {
+        if (--underWay > 0) return;
+        const callbacks = waiting;
+        waiting = [];
+        for (const callback of callbacks) callback();
+      });
+    },
+    whenDone: (callback) => {
+      if (underWay === 0) callback();
+      else waiting.push(callback);
+    },
+  };
 }
 
 /** How many of `bytes`, from the first on, can be written past the page cache. */

@@ -2,6 +2,7 @@
 import { expect, spyOn, test } from "bun:test";
 import fs from "node:fs";
 import { join } from "node:path";
+import { must } from "../../src/lib/assert.ts";
 import type { DiskFile } from "../../src/storage/disk.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import { close, createRealBench, entries, hardState, opened, persist, VOTE } from "./harness.ts";
@@ -127,5 +128,36 @@ test("on a file system that refuses to write past the page cache, or to open a f
     expect(await writePieces(bench.directory, "open")).toBe(true);
   } finally {
     closed.mockRestore();
+  }
+});
+
+test("the free space is asked for when nothing is being closed: a removed file takes its space until then", async () => {
+  using bench = createRealBench();
+  fs.mkdirSync(bench.directory, { mode: 0o700 });
+  const disk = createRealDisk(bench.directory);
+  const file = await new Promise<DiskFile | null>((done) => disk.create("segment", 4_096, (_, made) => done(made)));
+  const closing: (() => void)[] = [];
+  const close = spyOn(fs, "close").mockImplementation(((descriptor: number, done: (error: null) => void) => {
+    closing.push(() => {
+      fs.closeSync(descriptor);
+      done(null);
+    });
+  }) as typeof fs.close);
+  try {
+    disk.close(must(file, "the file"));
+    const order: string[] = [];
+    const asked = new Promise<void>((done) =>
+      disk.freeBytes(() => {
+        order.push("asked");
+        done();
+      }),
+    );
+    await Bun.sleep(20);
+    order.push("closed");
+    for (const end of closing) end();
+    await asked;
+    expect(order).toEqual(["closed", "asked"]);
+  } finally {
+    close.mockRestore();
   }
 });
