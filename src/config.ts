@@ -193,6 +193,8 @@ export const CLIENT = {
     silenceMs: 750,
     /** Nobody was ever reached: the addresses are probably wrong. A node that has just been started listens within this. */
     unreachableMs: 1_000,
+    /** A client that waits for its next command acknowledges what it has after this: seldom enough to cost nothing. */
+    idleMs: 100,
     /** `--timeout 0`: how long the one attempt may take. */
     onceMs: DEFAULTS.clientTimeoutMs,
   },

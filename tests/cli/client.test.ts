@@ -303,7 +303,7 @@ describe("a pipe", () => {
       expect.stringMatching(/^error BAD_REQUEST: line 2: value 2 is not/),
       "ok ids=1-2 index=2",
     ]);
-    expect(cluster.received).toHaveLength(1);
+    expect(cluster.executed).toHaveLength(1);
   });
 
   test("lets peek, log and status see every earlier line, and no later one", async () => {

@@ -33,7 +33,7 @@ afterEach(async () => {
 
 function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = []): Client {
   const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
-  const whole = {
+  const whole: ClientSettings = {
     addresses: cluster.addresses(),
     clientId: "c1",
     nonce: randomBytes(16),
@@ -41,6 +41,7 @@ function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = [
     follow: true,
     numbered: false,
     gather: false,
+    acknowledge: { when: "told" },
     closeOnLeave: false,
     limits: LIMITS,
     ...settings,

@@ -13,8 +13,9 @@ let outcomes: Map<string, Outcome>;
 let frame = 0;
 
 function start(settings: Partial<LineSettings> = {}, lastNumber = 0): void {
-  line = createLine({ numbered: false, window: 64, windowBytes: 1_000, isFinal: () => false, ...settings });
-  line.opened(lastNumber);
+  const defaults = { numbered: false, acknowledges: "told", onLate: () => {}, isFinal: () => false } as const;
+  line = createLine({ ...defaults, window: 64, windowBytes: 1_000, ...settings });
+  line.opened(lastNumber, lastNumber);
   outcomes = new Map();
   frame = 0;
 }
