@@ -14,6 +14,7 @@ import { createGathering } from "./gathering.ts";
 import { createLine, type Done, type Line, type Verdict } from "./line.ts";
 import type { Link } from "./link.ts";
 import { noLeader } from "./no-leader.ts";
+import { createPatience } from "./patience.ts";
 import { createSeeker, type Finding } from "./seek.ts";
 import type { Client, ClientEvent, ClientPorts, ClientSettings, QueryAnswer } from "./types.ts";
 import { createWaiting, type Waiter } from "./waiting.ts";
@@ -45,6 +46,7 @@ export function createClient(
     ...limits,
     isFinal,
   });
+  const patience = createPatience(clock, limits);
   const acknowledging = createAcknowledging(clock, settings, line, idle);
   const gathering = createGathering(limits, (command, done) => push(command, done, null));
   let link: Link | null = null;
@@ -63,7 +65,6 @@ export function createClient(
   /** Why nothing is sent at present, if so: the final word for a request that was surely never executed. */
   let obstacle: Failure | null = null;
   let lastFrameId = 0;
-  let quietSince = 0;
   let cancelDeadline: (() => void) | null = null;
   let cancelSilence: (() => void) | null = null;
   let cancelPause: (() => void) | null = null;
@@ -94,6 +95,9 @@ export function createClient(
     obstacle = null;
     const { hello } = newLink;
     newLink.onMessage = (message) => heard(newLink, message);
+    newLink.onBytes = () => {
+      if (link === newLink) patience.quietFromNow();
+    };
     newLink.onClosed = (why) => {
       if (link === newLink)
         dropLink(failure("CONNECTION_LOST", `the connection to ${hello.node.id} was lost: ${why}`), null);
@@ -153,7 +157,7 @@ export function createClient(
       return;
     }
     if (cancelPause !== null) return;
-    if (!owesAnswer()) quietSince = clock.now();
+    if (!owesAnswer()) patience.quietFromNow();
     if (closing !== null && line.waiting() === 0) {
       if (!isLeaving()) return finishClosing();
       if (session !== null) leave(link, session);
@@ -250,7 +254,7 @@ export function createClient(
 
   function heard(from: Link, message: ServerMessage): void {
     if (link !== from) return;
-    quietSince = clock.now();
+    patience.answered();
     try {
       take(message);
     } catch (error) {
@@ -363,7 +367,7 @@ export function createClient(
       if (next !== Infinity) cancelDeadline = clock.after(Math.max(0, next - clock.now()), deadlinePassed);
     }
     if (cancelSilence === null && link !== null && owesAnswer()) {
-      cancelSilence = clock.after(Math.max(0, quietSince + limits.silenceMs - clock.now()), silenceOver);
+      cancelSilence = clock.after(patience.left(line.bytesUnderWay()), silenceOver);
     }
   }
 
@@ -383,7 +387,8 @@ export function createClient(
   function silenceOver(): void {
     cancelSilence = null;
     if (link === null || !owesAnswer()) return;
-    if (clock.now() - quietSince < limits.silenceMs) return watch();
+    if (patience.left(line.bytesUnderWay()) > 0) return watch();
+    patience.exhausted();
     const { node } = link.hello;
     dropLink(failure("CONNECTION_LOST", `${node.id} owes an answer and is silent`), null);
   }

@@ -52,6 +52,8 @@ export interface Line {
   waiting(): number;
   /** Requests sent and not answered on the present connection. */
   underWay(): number;
+  /** Of their commands. */
+  bytesUnderWay(): number;
   nextDeadline(): number | null;
   /** The answers to all numbers up to this one were taken. */
   answeredUpTo(): number;
@@ -359,6 +361,7 @@ export function createLine(settings: LineSettings): Line {
     },
     waiting: () => live,
     underWay: () => frames.size(),
+    bytesUnderWay: () => bytesUnderWay,
     nextDeadline: () => {
       // All requests of a client have the same time-out, so the first one that waits is the first to run out.
       for (let position = slots.first(); live > 0 && position < slots.end(); position++) {

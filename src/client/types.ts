@@ -55,6 +55,8 @@ export interface ClientLimits {
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
   readonly silenceMs: number;
+  readonly slowBytesPerMs: number;
+  readonly maxPatience: number;
   readonly unreachableMs: number;
   readonly onceMs: number;
   readonly idleMs: number;
