@@ -140,7 +140,9 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
     if (!outcome.ok) return;
     const { reply, number } = outcome;
     const asked: NumberedCommand =
-      reply.type === "dequeued" ? { type: "dequeue", max: reply.jobs.length } : { type: "enqueue", values: [] };
+      reply.type === "dequeued"
+        ? { type: "dequeue", max: reply.jobs.length > 1 ? reply.jobs.length : null }
+        : { type: "enqueue", values: [] };
     if (await printed(`request ${number} was executed after all: ${formatOutcome(asked, outcome, style)}`)) taken();
   }
 

@@ -287,7 +287,8 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
     if (session === undefined || session.closed) return refuse(failure("SESSION_EXPIRED", "no such session"));
     if (session.fenced) return refuse(failure("SESSION_FENCED", "opened elsewhere"));
     const stored = session.replies.get(number);
-    if (stored !== undefined && ![session.commands.get(number), "settle"].includes(nameOf(request)))
+    const command = Buffer.from(request.command).toString("hex");
+    if (stored !== undefined && nameOf(request) !== "settle" && session.commands.get(number) !== command)
       return refuse(failure("CONFLICT", `number ${number} was used for another command`));
     if (stored !== undefined) {
       if (nameOf(request) === "settle") acknowledge(session, request.answeredUpTo);
@@ -299,7 +300,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
     const reply = encodeReply(apply(session, request));
     session.lastNumber = number;
     session.replies.set(number, reply);
-    session.commands.set(number, nameOf(request));
+    session.commands.set(number, command);
     acknowledge(session, request.answeredUpTo);
     return { type: "reply", frameId, duplicate: false, reply };
   }
