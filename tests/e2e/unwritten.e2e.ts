@@ -11,6 +11,8 @@ import { inWorld, type Output, waitFor, type World } from "./harness.ts";
 /** README: so many commands may be asked for beyond the lines that were written. */
 const AHEAD = 64;
 const JOBS = 5_000;
+/** Their lines are more than a pipe holds and `head` reads at once, so that the client meets the end of its reader. */
+const MANY_JOBS = 40_000;
 
 interface Queue {
   /** A line of bash in which `raftq` is the binary, which finds the node. */
@@ -19,7 +21,7 @@ interface Queue {
   oldest(): Promise<number>;
 }
 
-async function withJobs(world: World): Promise<Queue> {
+async function withJobs(world: World, jobs = JOBS): Promise<Queue> {
   const [port = 0] = freePorts(1);
   const node = world.node({ id: "n1", port });
   await waitFor("the node to found a cluster", 5_000, () =>
@@ -28,7 +30,7 @@ async function withJobs(world: World): Promise<Queue> {
   const addressed = { RAFTQ_ADDR: node.address };
   const bash = (line: string): Promise<Output> =>
     world.raftq(["-c", `raftq() { ${BINARY} "$@"; }; ${line}`], { program: "bash", env: addressed });
-  await bash(`seq 1 ${JOBS} | sed 's/.*/enqueue(&)/' | raftq client --id producer`);
+  await bash(`seq 1 ${jobs} | sed 's/.*/enqueue(&)/' | raftq client --id producer`);
   return { bash, oldest: async () => Number((await bash("raftq client peek")).stdout) };
 }
 
@@ -80,9 +82,9 @@ inWorld("a pipe into a full file system loses no job: what is not in the file co
 inWorld(
   "a reader that goes after two lines costs none of the jobs whose lines it had not been given",
   async (world) => {
-    const { bash, oldest } = await withJobs(world);
+    const { bash, oldest } = await withJobs(world, MANY_JOBS);
     const ran = await bash(
-      `yes dequeue | head -n ${JOBS} | raftq client --id c1 | head -n 2; exit "\${PIPESTATUS[2]}"`,
+      `yes dequeue | head -n ${MANY_JOBS} | raftq client --id c1 | head -n 2; exit "\${PIPESTATUS[2]}"`,
     );
     expect([ran.code, ran.stdout]).toEqual([1, "1\n2\n"]);
     const taken = (await oldest()) - 1;
