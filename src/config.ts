@@ -193,8 +193,16 @@ export const CLIENT = {
      * stands still, so that the client is not sent back. A disk that is slower than this costs a new connection, nothing else.
      */
     silenceMs: 750,
+    /**
+     * What the commands under way take on a link this slow is no silence. Where that was not enough, the next connection gets twice the
+     * time, and so on up to so many times as much, until an answer comes: else a slower link would never bring a large command across.
+     */
+    slowBytesPerMs: 1_000,
+    maxPatience: 16,
     /** Nobody was ever reached: the addresses are probably wrong. A node that has just been started listens within this. */
     unreachableMs: 1_000,
+    /** A client that waits for its next command acknowledges what it has after this: seldom enough to cost nothing. */
+    idleMs: 100,
     /** `--timeout 0`: how long the one attempt may take. */
     onceMs: DEFAULTS.clientTimeoutMs,
   },

@@ -2,6 +2,7 @@
 // What does `raftq …` do? Finds the command, runs it, and turns whatever goes wrong into one clear line and an exit code.
 import { type CommandDef, renderUsage, runCommand } from "citty";
 import { nearest } from "./cli/suggest.ts";
+import { codeOf } from "./cli/stdout.ts";
 import { VERSION } from "./cli/version.ts";
 import { EXIT, type ExitCode, RaftqError } from "./lib/errors.ts";
 
@@ -117,8 +118,12 @@ function tell(error: unknown): ExitCode {
   return EXIT.failed;
 }
 
-// `raftq client log | head -1`: the reader has all it wanted; that is no failure.
-process.stdout.on("error", () => process.exit(EXIT.ok));
+// `raftq cluster status | head -1`: the reader has all it wanted; that is no failure. A full disk is one.
+process.stdout.on("error", (error) => {
+  if (codeOf(error) === "EPIPE") process.exit(EXIT.ok);
+  process.stderr.write(`raftq: stdout cannot be written: ${error.message}\n`);
+  process.exit(EXIT.failed);
+});
 
 const exitCode = await run(process.argv.slice(2)).catch(tell);
 // Answers may still be on their way to a slow reader; only the end of the stream says that they have left.

@@ -1,35 +1,43 @@
 // In which order, and how fast, do answers leave a pipe? In the order of their places; everything that is ready goes out in
-// one write, and no further while the reader is behind.
+// one write, and no further while the reader is behind. Each is told whether it was written.
 
 export interface Place {
   text: string | null;
+  settle: Settle;
 }
+
+/** Called once: the whole answer was written, or never will be. */
+export type Settle = (isWritten: boolean) => void;
 
 export interface Answers {
   /** The place of the next line's answer. */
   place(): Place;
-  answer(place: Place, text: string): void;
+  answer(place: Place, text: string, settle: Settle): void;
   /** The reader is behind: resolves when it has caught up; null when it keeps up. */
   drained(): Promise<void> | null;
-  /** Resolves when every answer given so far is written. */
+  /** Resolves when every answer given so far is written, or never will be. */
   written(): Promise<void>;
 }
 
-/** `write` resolves when more may be written. `soon` runs its callback at the end of this round of the event loop. */
-export function createAnswers(write: (text: string) => Promise<void>, soon: (run: () => void) => void): Answers {
+/**
+ * `write` resolves when more may be written: null, or how many bytes were written before it failed. `soon` runs its callback at the
+ * end of this round of the event loop.
+ */
+export function createAnswers(
+  write: (text: string) => Promise<number | null>,
+  soon: (run: () => void) => void,
+): Answers {
   let places: Place[] = [];
   let first = 0;
   let isPlanned = false;
   let writing: Promise<void> | null = null;
+  let hasFailed = false;
 
-  function takeReady(): string {
-    let ready = "";
-    for (;;) {
-      const text = places[first]?.text;
-      if (text === null || text === undefined) break;
-      ready += `${text}\n`;
-      first++;
-    }
+  function takeReady(): readonly Place[] {
+    let end = first;
+    while (places[end]?.text !== null && places[end] !== undefined) end++;
+    const ready = places.slice(first, end);
+    first = end;
     if (first === places.length || first > 1_024) {
       places = places.slice(first);
       first = 0;
@@ -39,23 +47,41 @@ export function createAnswers(write: (text: string) => Promise<void>, soon: (run
 
   function writeReady(): void {
     isPlanned = false;
-    if (writing !== null) return;
+    if (writing !== null || hasFailed) return;
     const ready = takeReady();
-    if (ready === "") return;
-    writing = write(ready).then(() => {
+    if (ready.length === 0) return;
+    writing = write(ready.map(lineOf).join("")).then((written) => {
       writing = null;
+      if (written === null) for (const { settle } of ready) settle(true);
+      else failed(ready, written);
       writeReady();
     });
   }
 
+  /** The lines that fit into what was written are whole; no other will ever be. */
+  function failed(ready: readonly Place[], written: number): void {
+    hasFailed = true;
+    const waiting = places.slice(first).filter(({ text }) => text !== null);
+    places = [];
+    first = 0;
+    let end = 0;
+    for (const place of ready) {
+      end += Buffer.byteLength(lineOf(place));
+      place.settle(end <= written);
+    }
+    for (const { settle } of waiting) settle(false);
+  }
+
   return {
     place: () => {
-      const place: Place = { text: null };
-      places.push(place);
+      const place: Place = { text: null, settle: () => {} };
+      if (!hasFailed) places.push(place);
       return place;
     },
-    answer: (place, text) => {
+    answer: (place, text, settle) => {
+      if (hasFailed) return settle(false);
       place.text = text;
+      place.settle = settle;
       if (isPlanned || writing !== null) return;
       isPlanned = true;
       soon(writeReady);
@@ -67,3 +93,5 @@ export function createAnswers(write: (text: string) => Promise<void>, soon: (run
     },
   };
 }
+
+const lineOf = ({ text }: Place): string => `${text}\n`;

@@ -2,13 +2,21 @@
 import { randomBytes } from "node:crypto";
 import type { CommandDef } from "citty";
 import { CLIENT, DEFAULTS, WIRE } from "../config.ts";
-import { type ExitCode, RaftqError } from "../lib/errors.ts";
+import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
 import { isClientId } from "../queue/commands.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import { isAddress } from "../wire/address.ts";
 import { createTcpNetwork } from "../wire/tcp.ts";
-import { type Client, type ClientEvent, type ClientSettings, createClient } from "../client/client.ts";
+import {
+  type Acknowledge,
+  type Client,
+  type ClientEvent,
+  type ClientSettings,
+  createClient,
+} from "../client/client.ts";
+import type { Numbers } from "../client/line.ts";
+import { shownProgram } from "../cluster/program.ts";
 import { resolveAddresses } from "./addresses.ts";
 import { createAnswers } from "./answers.ts";
 import { type Arguments, strictCommand, type Values } from "./arguments.ts";
@@ -16,18 +24,19 @@ import { type BadLine, type LogRange, parseEnqueue, parseLine } from "./commands
 import { CREDENTIAL_ARGUMENTS, credentialFiles, localCredentials, openCredentials } from "./credentials.ts";
 import { escapeText } from "./escape.ts";
 import { createLines } from "./lines.ts";
-import { type OneCommand, runOnce } from "./one-shot.ts";
+import { type OneCommand, type OneShotEnds, runOnce } from "./one-shot.ts";
 import type { OutputStyle } from "./output.ts";
 import { type AskText, runPipe } from "./pipe.ts";
 import { createQuestions } from "./questions.ts";
 import { runShell } from "./shell.ts";
+import { createOutput, type Output, ownStdoutErrors, shellStdout, stdout } from "./stdout.ts";
 import { nearest } from "./suggest.ts";
 
 const CLIENT_ARGUMENTS = {
   verb: {
     type: "text",
     positional: true,
-    description: "enqueue, dequeue, peek, log or status; none: a shell, or a pipe",
+    description: "enqueue, dequeue, retry, peek, log or status; none: a shell, or a pipe",
   },
   value: {
     type: "text",
@@ -88,7 +97,7 @@ export const clientCommand: CommandDef = {
   },
 };
 
-const ONE_SHOT_VERBS = ["enqueue", "dequeue", "peek", "log", "status"];
+const ONE_SHOT_VERBS = ["enqueue", "dequeue", "retry", "peek", "log", "status"];
 
 /** `localhost 3000 client01`: the course project's way to start a client. */
 function refuseCourseForm(argv: readonly string[]): void {
@@ -113,6 +122,9 @@ async function runClient(values: ClientValues): Promise<ExitCode> {
   if (values.numbered && (values.id === undefined || command !== null || interactive)) {
     throw new RaftqError("USAGE", "--numbered needs a pipe and --id: the numbers belong to that id.");
   }
+  if (command?.type === "retry" && values.id === undefined) {
+    throw new RaftqError("USAGE", "retry prints the answers that another process left, and needs its --id.");
+  }
   if (values.id === undefined && (command === null || command.type === "enqueue" || command.type === "dequeue")) {
     tell(`client id ${clientId} (choose one with --id)`);
   }
@@ -124,23 +136,78 @@ async function runClient(values: ClientValues): Promise<ExitCode> {
     clock: createRealClock(),
     random: seededRandom(randomBytes(4).readUInt32BE()),
   };
-  const client = createClient(ports, clientSettings(values, addresses, clientId), (event) => listen(event));
+  ownStdoutErrors();
+  const output = createOutput(interactive ? shellStdout : stdout, ports.clock);
+  const acknowledge = acknowledgeOf(values, command, interactive);
+  const client = createClient(ports, { ...clientSettings(values, addresses, clientId), acknowledge }, (event) =>
+    listen(event),
+  );
   const ask = createQuestions(
     client,
     ports,
     style,
     style.terminal && !style.json ? CLIENT.logLines : CLIENT.logEntries,
   );
+  const run = (): Promise<ExitCode> => {
+    if (command !== null) return runOnce(client, ask, command, style, { output, tell });
+    if (!interactive) return pipe(client, ask, { ...values, clientId }, style, { output, tell });
+    return runShell(client, ask, { clientId, style, output, listen: (listener) => (listen = listener) });
+  };
   try {
-    if (command !== null) return await runOnce(client, ask, command, style);
-    if (!interactive) return await pipe(client, ask, { ...values, clientId }, style, tell);
-    return await runShell(client, ask, { clientId, style, listen: (listener) => (listen = listener) });
-  } finally {
+    const exit = await run();
     await new Promise<void>((resolve) => client.close(resolve));
+    return tellUnwritten(exit, client.untaken(), output, { ...values, clientId }, tell);
+  } finally {
+    client.close(() => {});
   }
 }
 
-function clientSettings(values: ClientValues, addresses: readonly string[], clientId: string): ClientSettings {
+/** What was asked for and is not on stdout can be had again, and is no success. A reader who wanted no more is no failure. */
+function tellUnwritten(
+  exit: ExitCode,
+  left: Numbers | null,
+  output: Output,
+  values: ClientValues & { readonly clientId: string },
+  tell: (text: string) => void,
+): ExitCode {
+  const problem = output.problem();
+  const isFailure = problem !== null && (left !== null || !problem.isReaderGone);
+  if (isFailure) tell(`raftq: stdout cannot be written: ${problem.message}`);
+  if (left !== null) {
+    const { first, last } = left;
+    const what = first === last ? `answer to request ${last}` : `answers to requests ${first} to ${last}`;
+    const were = first === last ? "was" : "were";
+    tell(`the ${what} of client ${values.clientId} ${were} not written: ${retryCommand(values)}`);
+  }
+  return isFailure ? EXIT.failed : exit;
+}
+
+/** Asks the same nodes, with the same credentials. */
+function retryCommand(values: ClientValues & { readonly clientId: string }): string {
+  const words = ["client", "--id", values.clientId];
+  if (values.addr !== undefined) words.push("--addr", values.addr.join(","));
+  for (const name of ["tls-cert", "tls-key", "tls-ca", "secret-file"] as const) {
+    const value = values[name];
+    if (value !== undefined) words.push(`--${name}`, value);
+  }
+  if (values.json) words.push("--json");
+  return [shownProgram(), ...words.map(shellWord), "retry"].join(" ");
+}
+
+const shellWord = (word: string): string =>
+  /^[\w.,:/@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+
+function acknowledgeOf(values: ClientValues, command: OneCommand | null, interactive: boolean): Acknowledge {
+  // A file that is sent again, and a shell's retry, ask for numbers that were answered.
+  if (values.numbered || interactive) return { when: "taken", earlier: "fetched", whenIdle: false };
+  return { when: "taken", earlier: command?.type === "retry" ? "fetched" : "refused", whenIdle: true };
+}
+
+function clientSettings(
+  values: ClientValues,
+  addresses: readonly string[],
+  clientId: string,
+): Omit<ClientSettings, "acknowledge"> {
   return {
     addresses,
     clientId,
@@ -167,6 +234,7 @@ function commandOf(values: ClientValues): OneCommand | null {
   if (verb?.toLowerCase() === "log" && value === undefined) return { type: "log", range };
   if (hasRange) throw new RaftqError("USAGE", "--from, --to and --node belong to log: raftq client log --from 3.");
   if (verb === undefined) return null;
+  if (verb.toLowerCase() === "retry" && value === undefined) return { type: "retry" };
   // The word after `enqueue` is the whole value: a shell has already taken its quotes and kept its spaces.
   const command =
     verb.toLowerCase() === "enqueue" ? parseEnqueue(value?.trim() ?? "") : parseLine(`${verb} ${value ?? ""}`);
@@ -194,7 +262,7 @@ function usageOf(verb: string, bad: BadLine): string {
   const { unquoted } = bad;
   if (unquoted === undefined) return bad.message;
   // What a person must type so that the quotes of a JSON text come through the shell.
-  const quoted = `'${JSON.stringify(unquoted).replaceAll("'", String.raw`'\''`)}'`;
+  const quoted = shellWord(JSON.stringify(unquoted));
   return `not an integer or JSON; did you mean raftq client enqueue ${quoted}?`;
 }
 
@@ -203,7 +271,7 @@ function pipe(
   ask: AskText,
   values: ClientValues & { readonly clientId: string },
   style: OutputStyle,
-  tell: (text: string) => void,
+  { output, tell }: OneShotEnds,
 ): Promise<ExitCode> {
   const clock = createRealClock();
   const reader = Bun.stdin.stream().getReader();
@@ -211,7 +279,7 @@ function pipe(
     input: chunksOf(reader),
     endInput: () => void clock.after(CLIENT.countRestMs, () => void reader.cancel()),
     lines: createLines(CLIENT.maxLineBytes),
-    answers: createAnswers(writeStdout, clock.soon),
+    answers: createAnswers(output.write, clock.soon),
     tell,
   };
   const settings = {
@@ -231,12 +299,4 @@ async function* chunksOf(reader: {
     if (value === undefined) return;
     yield value;
   }
-}
-
-/** Resolves when the reader of our answers is not behind. */
-function writeStdout(text: string): Promise<void> {
-  return new Promise((resolve) => {
-    if (process.stdout.write(text)) resolve();
-    else process.stdout.once("drain", resolve);
-  });
 }

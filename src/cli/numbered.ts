@@ -11,13 +11,11 @@ export interface NumberedLines {
   answered(line: number, outcome: Outcome, isCommand: boolean): void;
   /** The line asks for what cannot be done. */
   refused(line: number): void;
-  /** A line is not what its number stands for: what stands behind the used numbers belongs to another file. */
-  isOtherFile(): boolean;
   /** For a person, before the first line; null: nothing was sent before. */
   beginning(): string | null;
   /** For a person, behind the last line. */
   end(): readonly string[];
-  /** Why this run did not do what a file asks for that was sent before, or is new. */
+  /** Why this run does not do what the file asks for behind the used numbers, or did nothing at all. */
   problem(): Failure | null;
 }
 
@@ -43,7 +41,6 @@ export function createNumberedLines(clientId: string, lastUsed: number): Numbere
     refused: (line) => {
       if (line > lastUsed) refused++;
     },
-    isOtherFile: () => other !== Infinity,
     beginning: () => {
       if (lastUsed === 0) return null;
       return `${clientId} has used ${lastUsed === 1 ? "number 1" : `the numbers 1 to ${lastUsed}`} before: ${upTo(lastUsed)} not executed again. Another file needs another --id`;

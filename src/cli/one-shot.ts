@@ -3,40 +3,65 @@ import type { Client } from "../client/client.ts";
 import type { Outcome } from "../client/line.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
 import type { NumberedCommand } from "./commands.ts";
+import { fetchEarlier } from "./earlier.ts";
 import { formatFailure, formatOutcome, type OutputStyle, tellPerson } from "./output.ts";
 import type { AskText, Question } from "./pipe.ts";
 import { requestOf, tooLarge } from "./requests.ts";
+import type { Output } from "./stdout.ts";
 
-export type OneCommand = NumberedCommand | Question;
+export type OneCommand = NumberedCommand | Question | { readonly type: "retry" };
+
+export interface OneShotEnds {
+  readonly output: Output;
+  /** For stderr. */
+  readonly tell: (text: string) => void;
+}
 
 export async function runOnce(
   client: Client,
   ask: AskText,
   command: OneCommand,
   style: OutputStyle,
+  { output, tell }: OneShotEnds,
 ): Promise<ExitCode> {
+  const print = async (text: string): Promise<boolean> => (await output.write(`${text}\n`)) === null;
+
+  /** A redirect, or an error for a program that asked for JSON, is an answer; a person reads an error on stderr. */
+  async function fail(number: number | null, why: Failure): Promise<ExitCode> {
+    if (style.json || why.code === "NOT_LEADER")
+      await print(formatFailure(command.type, why, style, { requestNumber: number ?? undefined }));
+    else tell(`raftq: ${tellPerson(why)}`);
+    return ERRORS[why.code].exit;
+  }
+
+  async function retry(): Promise<ExitCode> {
+    const refused = await new Promise<Failure | null>((resolve) => client.open(resolve));
+    if (refused !== null) return fail(null, refused);
+    if (client.unacknowledgedAtOpen() === null) {
+      tell("nothing to print again: every answer to this client was acknowledged");
+      return EXIT.empty;
+    }
+    const fetched = await fetchEarlier(client, style, print);
+    return fetched.type === "failed" ? fail(null, fetched.failure) : EXIT.ok;
+  }
+
+  if (command.type === "retry") return retry();
   if (command.type !== "enqueue" && command.type !== "dequeue") {
     const answer = await ask(command);
-    if (answer.ok) {
-      process.stdout.write(`${answer.text}\n`);
-      return answer.isEmpty ? EXIT.empty : EXIT.ok;
-    }
-    return tell(command.type, null, answer.failure, style);
+    if (!answer.ok) return fail(null, answer.failure);
+    await print(answer.text);
+    return answer.isEmpty ? EXIT.empty : EXIT.ok;
   }
   const problem = tooLarge(command);
-  if (problem !== null) return tell(command.type, null, problem, style);
-  const outcome = await new Promise<Outcome>((resolve) => client.submit(requestOf(command), resolve));
-  if (!outcome.ok) return tell(command.type, outcome.number, outcome.failure, style);
-  process.stdout.write(`${formatOutcome(command, outcome, style)}\n`);
-  return outcome.reply.type === "dequeued" && outcome.reply.jobs.length === 0 ? EXIT.empty : EXIT.ok;
-}
-
-/** A redirect, or an error for a program that asked for JSON, is an answer; a person reads an error on stderr. */
-function tell(verb: string, number: number | null, why: Failure, style: OutputStyle): ExitCode {
-  if (style.json || why.code === "NOT_LEADER") {
-    process.stdout.write(`${formatFailure(verb, why, style, { requestNumber: number ?? undefined })}\n`);
-  } else {
-    process.stderr.write(`raftq: ${tellPerson(why)}\n`);
+  if (problem !== null) return fail(null, problem);
+  const { outcome, taken } = await new Promise<{ readonly outcome: Outcome; readonly taken: () => void }>((resolve) =>
+    client.submit(requestOf(command), (answered, take) => resolve({ outcome: answered, taken: take })),
+  );
+  if (!outcome.ok) {
+    const exit = await fail(outcome.number, outcome.failure);
+    if (output.problem() === null) taken();
+    return exit;
   }
-  return ERRORS[why.code].exit;
+  if (await print(formatOutcome(command, outcome, style))) taken();
+  return outcome.reply.type === "dequeued" && outcome.reply.jobs.length === 0 ? EXIT.empty : EXIT.ok;
 }

@@ -58,13 +58,17 @@ export function formatOutcome(asked: NumberedCommand, outcome: Outcome, style: O
         ? formatSeveral(answer, reply.jobs, style)
         : formatDequeued(answer, reply.jobs[0], style);
     case "void":
-      return formatFailure(verb, VOID, style, { requestNumber: number });
+      return formatVoid(number, style, verb);
     case "opened":
     case "closed":
     case "refused":
       throw new Error(`a request was answered with "${reply.type}"`);
   }
 }
+
+/** `verb` null: what was asked for is not known any more. */
+export const formatVoid = (number: number, style: OutputStyle, verb: string | null = null): string =>
+  formatFailure(verb, VOID, style, { requestNumber: number });
 
 const VOID: Failure = {
   code: "CONFLICT",

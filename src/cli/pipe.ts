@@ -1,4 +1,5 @@
-// How does raftq work in a pipe? One command a line, a window of them in flight, one answer a line in the order of the lines.
+// How does raftq work in a pipe? One command a line, one answer a line in the order of the lines, and a window of those that are
+// asked and not written yet: an answer that nobody reads stops the commands behind it.
 // Commands execute in that order too; `peek`, `log` and `status` wait until every earlier line is answered.
 import type { Client } from "../client/client.ts";
 import type { Outcome } from "../client/line.ts";
@@ -23,6 +24,7 @@ export interface PipeSettings {
   readonly style: OutputStyle;
   /** The number of a line is the number of its request. */
   readonly numbered: boolean;
+  /** Commands that are sent and whose answers are not written. */
   readonly inFlight: number;
 }
 
@@ -57,6 +59,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   let lineNumber = 0;
   let inFlight = 0;
   let isLeft = false;
+  let isOutputOver = false;
   let notSent = 0;
   const errors: { first: ErrorCode | null; stopping: ErrorCode | null } = { first: null, stopping: null };
   /** With `--numbered`, once the session is open; or why it could not be opened. */
@@ -79,6 +82,14 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     errors.stopping = code;
     ends.endInput();
   }
+  const isStopped = (): boolean => errors.stopping !== null || isOutputOver;
+
+  /** Whatever is asked for from now on, its answer cannot be written. */
+  function settled(isWritten: boolean): void {
+    if (isWritten || isOutputOver) return;
+    isOutputOver = true;
+    ends.endInput();
+  }
 
   /** Only then is it known which numbers earlier runs have used. */
   async function openNumbered(): Promise<void> {
@@ -92,7 +103,8 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   /** The numbers that were used before are behind us: nothing new is sent for a file that is another one. */
   async function passUsedNumbers(lines: NumberedLines): Promise<void> {
     while (inFlight > 0) await nextAnswer();
-    if (lines.isOtherFile()) stop("CONFLICT");
+    const problem = lines.problem();
+    if (problem !== null) stop(problem.code);
   }
 
   function outcomeText(command: NumberedCommand, outcome: Outcome, line: number): string {
@@ -112,9 +124,12 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     inFlight++;
     client.submit(
       requestOf(command),
-      (outcome) => {
-        answers.answer(place, outcomeText(command, outcome, line));
-        landed();
+      (outcome, taken) => {
+        answers.answer(place, outcomeText(command, outcome, line), (isWritten) => {
+          settled(isWritten);
+          if (isWritten) taken();
+          landed();
+        });
       },
       numbered ? line : undefined,
     );
@@ -126,7 +141,8 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     inFlight++;
     client.submit(
       { type: "settle" },
-      (outcome) => {
+      (outcome, taken) => {
+        taken();
         earlier?.answered(line, outcome, false);
         if (!outcome.ok && outcome.failure.code !== "FORGOTTEN") note(outcome.failure);
         landed();
@@ -137,7 +153,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
 
   function refuse(verb: string | null, why: Failure, line: number, place: Place): void {
     note(why);
-    answers.answer(place, formatFailure(verb, why, style, { line }));
+    answers.answer(place, formatFailure(verb, why, style, { line }), settled);
     earlier?.refused(line);
     voidNumber(line);
   }
@@ -147,7 +163,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     errors.first ??= why.code;
     stop(why.code);
     const verb = command.type === "bad" || command.type === "too long" ? null : command.type;
-    answers.answer(answers.place(), formatFailure(verb, why, style));
+    answers.answer(answers.place(), formatFailure(verb, why, style), settled);
   }
 
   function tellEnd(lines: NumberedLines): void {
@@ -160,13 +176,13 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
 
   async function askInOrder(question: Question, place: Place): Promise<void> {
     while (inFlight > 0) await nextAnswer();
-    if (errors.stopping !== null) {
+    if (isStopped()) {
       notSent++;
       return;
     }
     const answer = await ask(question);
     if (!answer.ok) note(answer.failure);
-    answers.answer(place, answer.ok ? answer.text : formatFailure(question.type, answer.failure, style));
+    answers.answer(place, answer.ok ? answer.text : formatFailure(question.type, answer.failure, style), settled);
   }
 
   /** A promise only when the lines behind must wait. */
@@ -224,13 +240,13 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     for (const text of batch) {
       if (isLeft) return;
       if (earlier !== null && lineNumber > 0 && lineNumber === earlier.lastUsed) await passUsedNumbers(earlier);
-      if (errors.stopping !== null) {
+      if (isStopped()) {
         if (typeof text !== "string" || isCommand(text)) notSent++;
         continue;
       }
       const turn = take(text) ?? answers.drained();
       if (turn !== null) await turn;
-      while (inFlight >= settings.inFlight && errors.stopping === null) await nextAnswer();
+      while (inFlight >= settings.inFlight && !isStopped()) await nextAnswer();
     }
   }
 

@@ -1,21 +1,24 @@
 // `raftq client` on a terminal: a prompt that shows client, node, leader and term; history, completion, one command at a time.
 import { clearLine, createInterface, cursorTo, type Interface } from "node:readline";
 import type { Client, ClientEvent } from "../client/client.ts";
-import type { Outcome } from "../client/line.ts";
+import type { Done, Outcome } from "../client/line.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
 import type { Reply } from "../queue/types.ts";
 import { shownProgram } from "../cluster/program.ts";
 import type { HelloAnswer } from "../wire/protocol.ts";
 import { type LineCommand, type NumberedCommand, parseLine } from "./commands.ts";
 import { escapeText } from "./escape.ts";
+import { fetchEarlier } from "./earlier.ts";
 import { formatFailure, formatOutcome, idRange, type OutputStyle, tellPerson } from "./output.ts";
 import type { AskText } from "./pipe.ts";
 import { requestOf, tooLarge } from "./requests.ts";
 import { formatTrace } from "./show.ts";
+import type { Output } from "./stdout.ts";
 
 export interface ShellSettings {
   readonly clientId: string;
   readonly style: OutputStyle;
+  readonly output: Output;
   /** Takes the client's events from now on. */
   readonly listen: (listener: (event: ClientEvent) => void) => void;
 }
@@ -82,10 +85,11 @@ export async function runShell(client: Client, ask: AskText, settings: ShellSett
     shell.fail(refused);
     return ERRORS[refused.code].exit;
   }
-  return shell.run();
+  const failed = await shell.showEarlier();
+  return failed ?? shell.run();
 }
 
-function createShell(client: Client, ask: AskText, { clientId, style }: ShellSettings) {
+function createShell(client: Client, ask: AskText, { clientId, style, output }: ShellSettings) {
   let explains = false;
   /** Nodes that sent us on since the last answer. */
   let route: string[] = [];
@@ -103,12 +107,43 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
 
   /** Above the prompt, if there is one. */
   function print(text: string): void {
+    void printed(text);
+  }
+
+  /** A shell whose output is lost ends: nobody sees what it does. */
+  async function printed(text: string): Promise<boolean> {
     if (isPrompting) {
       cursorTo(process.stdout, 0);
       clearLine(process.stdout, 0);
     }
-    process.stdout.write(`${text}\n`);
+    const writing = output.write(`${text}\n`);
     if (isPrompting) reader?.prompt(true);
+    if ((await writing) === null) return true;
+    wantsOut = true;
+    reader?.close();
+    return false;
+  }
+
+  /** What an earlier process left comes first: only then are the answers behind it acknowledged. */
+  async function showEarlier(): Promise<ExitCode | null> {
+    const left = client.unacknowledgedAtOpen();
+    if (left === null) return null;
+    const { first: from, last: to } = left;
+    print(`${clientId} has not acknowledged ${from === to ? `request ${to}` : `requests ${from} to ${to}`} before:`);
+    const fetched = await fetchEarlier(client, style, printed);
+    if (fetched.type === "all") return null;
+    if (fetched.type === "failed") fail(fetched.failure);
+    return fetched.type === "failed" ? ERRORS[fetched.failure.code].exit : EXIT.failed;
+  }
+
+  async function late(outcome: Outcome, taken: () => void): Promise<void> {
+    if (!outcome.ok) return;
+    const { reply, number } = outcome;
+    const asked: NumberedCommand =
+      reply.type === "dequeued"
+        ? { type: "dequeue", max: reply.jobs.length > 1 ? reply.jobs.length : null }
+        : { type: "enqueue", values: [] };
+    if (await printed(`request ${number} was executed after all: ${formatOutcome(asked, outcome, style)}`)) taken();
   }
 
   function fail(why: Failure, verb = last?.type ?? null): void {
@@ -129,6 +164,8 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
         reader?.close();
         return;
       }
+      case "answeredLate":
+        return void late(event.outcome, event.taken);
       case "connected":
       case "disconnected":
         reader?.setPrompt(promptText(clientId, client.node()));
@@ -136,19 +173,22 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
     }
   }
 
-  async function numbered(
-    command: NumberedCommand,
-    start: (done: (outcome: Outcome) => void) => void,
-    isRetry: boolean,
-  ): Promise<void> {
+  async function numbered(command: NumberedCommand, start: (done: Done) => void, isRetry: boolean): Promise<void> {
     last = command;
-    const outcome = await new Promise<Outcome>(start);
-    if (!outcome.ok)
+    const { outcome, taken } = await new Promise<{ readonly outcome: Outcome; readonly taken: () => void }>((resolve) =>
+      start((answered, take) => resolve({ outcome: answered, taken: take })),
+    );
+    if (!outcome.ok) {
+      taken();
       return (isOver || isAbandoned) && !style.json ? tellLast(command.type, outcome.failure) : fail(outcome.failure);
+    }
     const { reply, number } = outcome;
     const already = isRetry && outcome.duplicate && !style.json;
-    if (already) print(`request ${number} was already executed: same answer, ${idsOf(reply)}index ${reply.index}`);
-    if (!already || command.type === "dequeue") print(formatOutcome(command, outcome, style));
+    const lines: string[] = [];
+    if (already) lines.push(`request ${number} was already executed: same answer, ${idsOf(reply)}index ${reply.index}`);
+    if (!already || command.type === "dequeue") lines.push(formatOutcome(command, outcome, style));
+    if (!(await printed(lines.join("\n")))) return;
+    taken();
     const hops = route;
     route = [];
     if (explains) await explain(hops, reply.index);
@@ -255,5 +295,5 @@ function createShell(client: Client, ask: AskText, { clientId, style }: ShellSet
     return promise;
   }
 
-  return { run, heard, fail };
+  return { run, heard, fail, showEarlier };
 }

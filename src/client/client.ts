@@ -8,11 +8,13 @@ import { encodeCommand } from "../queue/commands.ts";
 import { decodeReply } from "../queue/replies.ts";
 import type { Command } from "../queue/types.ts";
 import type { HelloAnswer, ServerMessage } from "../wire/protocol.ts";
+import { createAcknowledging } from "./acknowledging.ts";
 import { type Asked, createAsking } from "./asking.ts";
 import { createGathering } from "./gathering.ts";
 import { createLine, type Done, type Line, type Verdict } from "./line.ts";
 import type { Link } from "./link.ts";
 import { noLeader } from "./no-leader.ts";
+import { createPatience } from "./patience.ts";
 import { createSeeker, type Finding } from "./seek.ts";
 import type { Client, ClientEvent, ClientPorts, ClientSettings, QueryAnswer } from "./types.ts";
 import { createWaiting, type Waiter } from "./waiting.ts";
@@ -27,13 +29,25 @@ export function createClient(
 ): Client {
   const { clock } = ports;
   const { limits } = settings;
+  assert(
+    !settings.gather || settings.acknowledge.when === "told",
+    "requests that share a number are acknowledged together",
+  );
   const askOnce = settings.timeoutMs === 0;
   const isFinal = (code: ErrorCode): boolean => {
     const errorClass = ERRORS[code].class;
     return (!settings.follow && errorClass === "redirect") || (askOnce && errorClass !== "redirect");
   };
 
-  const line: Line = createLine({ numbered: settings.numbered, ...limits, isFinal });
+  const line: Line = createLine({
+    numbered: settings.numbered,
+    acknowledges: settings.acknowledge.when,
+    onLate: (outcome, taken) => listen({ type: "answeredLate", outcome, taken }),
+    ...limits,
+    isFinal,
+  });
+  const patience = createPatience(clock, limits);
+  const acknowledging = createAcknowledging(clock, settings, line, idle);
   const gathering = createGathering(limits, (command, done) => push(command, done, null));
   let link: Link | null = null;
   let session: number | null = null;
@@ -51,7 +65,6 @@ export function createClient(
   /** Why nothing is sent at present, if so: the final word for a request that was surely never executed. */
   let obstacle: Failure | null = null;
   let lastFrameId = 0;
-  let quietSince = 0;
   let cancelDeadline: (() => void) | null = null;
   let cancelSilence: (() => void) | null = null;
   let cancelPause: (() => void) | null = null;
@@ -82,6 +95,9 @@ export function createClient(
     obstacle = null;
     const { hello } = newLink;
     newLink.onMessage = (message) => heard(newLink, message);
+    newLink.onBytes = () => {
+      if (link === newLink) patience.quietFromNow();
+    };
     newLink.onClosed = (why) => {
       if (link === newLink)
         dropLink(failure("CONNECTION_LOST", `the connection to ${hello.node.id} was lost: ${why}`), null);
@@ -113,12 +129,13 @@ export function createClient(
     left.close();
     line.connectionLost();
     openFrame = null;
+    acknowledging.connectionLost();
     cancelPause?.();
     cancelPause = null;
     asking.connectionLost();
     obstacle = why.code === "CONNECTION_LOST" ? failure("UNREACHABLE", why.message) : why;
     listen({ type: "disconnected", why: why.message });
-    if (closing !== null) return finishClosing();
+    if (closing !== null && !acknowledging.isOwed()) return finishClosing();
     if (isWanted()) seek(preferred, left.hello.node.address);
   }
 
@@ -140,10 +157,10 @@ export function createClient(
       return;
     }
     if (cancelPause !== null) return;
-    if (!owesAnswer()) quietSince = clock.now();
-    if (closeFrame === null && closing !== null && session !== null && line.waiting() === 0) {
-      closeFrame = ++lastFrameId;
-      link.send({ type: "close", frameId: closeFrame, group: 0, session });
+    if (!owesAnswer()) patience.quietFromNow();
+    if (closing !== null && line.waiting() === 0) {
+      if (!isLeaving()) return finishClosing();
+      if (session !== null) leave(link, session);
     }
     for (const asked of asking.takeUnsent()) {
       asking.sent(asked, ++lastFrameId);
@@ -160,9 +177,52 @@ export function createClient(
 
   function push(command: Command, done: Done, number: number | null): void {
     const why = refusal();
-    if (why !== null) return done({ ok: false, number, failure: why });
-    line.push(encodeCommand(command), deadlineOfNow(), done, number);
+    if (why !== null) return done({ ok: false, number, failure: why }, () => {});
+    line.push(encodeCommand(command), deadlineOfNow(), acknowledging.noticing(done), number);
     watch();
+  }
+
+  // ---- Leaving
+
+  const closesSession = (): boolean => settings.closeOnLeave && line.untaken() === null;
+
+  /** Is there something left to say? */
+  const isLeaving = (): boolean => session !== null && over === null && (closesSession() || acknowledging.isOwed());
+
+  function leave(to: Link, from: number): void {
+    if (!closesSession()) return acknowledge(to, from);
+    if (closeFrame !== null) return;
+    closeFrame = ++lastFrameId;
+    to.send({ type: "close", frameId: closeFrame, group: 0, session: from });
+  }
+
+  function acknowledge(to: Link, from: number): void {
+    const request = acknowledging.next(from, lastFrameId + 1);
+    if (request === null) return;
+    lastFrameId++;
+    to.send(request);
+  }
+
+  function idle(): void {
+    if (closed || closing !== null || over !== null || link === null || session === null || cancelPause !== null)
+      return;
+    acknowledge(link, session);
+    link.flush();
+    watch();
+  }
+
+  function acknowledged(message: ServerMessage): void {
+    acknowledging.answered(message);
+    if (closing === null) return;
+    if (message.type !== "failure" || !acknowledging.isOwed()) return pump();
+    switch (whatNext(message.failure)) {
+      case "leave":
+        return dropLink(message.failure, message.failure.leader ?? null);
+      case "pause":
+        return pause(message.failure.retryAfterMs);
+      case "giveUp":
+        return finishClosing();
+    }
   }
 
   function sendNumbered(to: Link): void {
@@ -194,7 +254,7 @@ export function createClient(
 
   function heard(from: Link, message: ServerMessage): void {
     if (link !== from) return;
-    quietSince = clock.now();
+    patience.answered();
     try {
       take(message);
     } catch (error) {
@@ -210,6 +270,7 @@ export function createClient(
     const { frameId } = message;
     if (frameId === openFrame) return opened(message);
     if (frameId === closeFrame) return finishClosing();
+    if (frameId === acknowledging.frameId) return acknowledged(message);
     if (message.type === "reply") return obey(line.replied(frameId, message.reply, message.duplicate));
     const asked = asking.answered(frameId);
     if (asked !== undefined) return answered(asked, message);
@@ -239,9 +300,10 @@ export function createClient(
     const reply = decodeReply(message.reply);
     if (reply.type === "refused") return openRefused(failure(reply.code, reply.message));
     if (reply.type !== "opened") throw new Malformed(`OPEN was answered with "${reply.type}"`);
-    session = reply.session;
     numberAtOpen = reply.lastNumber;
-    line.opened(reply.lastNumber);
+    const left = acknowledging.opened(reply.lastNumber, reply.answeredUpTo);
+    if (left !== null) return endSession(left);
+    session = reply.session;
     for (const opening of openings.takeAll()) opening.done(null);
     obey({ type: "goOn" });
   }
@@ -305,11 +367,12 @@ export function createClient(
       if (next !== Infinity) cancelDeadline = clock.after(Math.max(0, next - clock.now()), deadlinePassed);
     }
     if (cancelSilence === null && link !== null && owesAnswer()) {
-      cancelSilence = clock.after(Math.max(0, quietSince + limits.silenceMs - clock.now()), silenceOver);
+      cancelSilence = clock.after(patience.left(line.bytesUnderWay()), silenceOver);
     }
   }
 
-  const owesAnswer = (): boolean => openFrame !== null || line.underWay() > 0 || asking.underWay > 0;
+  const owesAnswer = (): boolean =>
+    openFrame !== null || acknowledging.frameId !== null || line.underWay() > 0 || asking.underWay > 0;
 
   function deadlinePassed(): void {
     cancelDeadline = null;
@@ -324,7 +387,8 @@ export function createClient(
   function silenceOver(): void {
     cancelSilence = null;
     if (link === null || !owesAnswer()) return;
-    if (clock.now() - quietSince < limits.silenceMs) return watch();
+    if (patience.left(line.bytesUnderWay()) > 0) return watch();
+    patience.exhausted();
     const { node } = link.hello;
     dropLink(failure("CONNECTION_LOST", `${node.id} owes an answer and is silent`), null);
   }
@@ -336,6 +400,7 @@ export function createClient(
     closing = null;
     seeker.stop();
     for (const cancel of [cancelDeadline, cancelSilence, cancelPause]) cancel?.();
+    acknowledging.stop();
     link?.close();
     link = null;
     done();
@@ -349,7 +414,7 @@ export function createClient(
     },
     again: (done) => {
       gathering.flush();
-      if (over !== null || !line.again(deadlineOfNow(), done)) return false;
+      if (over !== null || !line.again(deadlineOfNow(), acknowledging.noticing(done))) return false;
       if (link !== null) dropLink(failure("CONNECTION_LOST", "asking another node"), null);
       pump();
       watch();
@@ -367,13 +432,15 @@ export function createClient(
       watch();
     },
     numberAtOpen: () => numberAtOpen,
+    unacknowledgedAtOpen: () => acknowledging.left(),
+    untaken: () => line.untaken(),
     node: () => link?.hello ?? null,
     addresses: () => seeker.addresses(),
     close: (done) => {
       if (closed || closing !== null) return done();
       failEverything(failure("BAD_REQUEST", "this client was closed"));
       closing = done;
-      if (!settings.closeOnLeave || session === null || over !== null || link === null) return finishClosing();
+      if (!isLeaving() || (link === null && !acknowledging.isOwed())) return finishClosing();
       clock.after(limits.silenceMs, finishClosing);
       pump();
     },

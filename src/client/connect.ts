@@ -1,6 +1,6 @@
 // How does a program use the queue with promises? `connect`, then one method for each command.
 import { randomBytes } from "node:crypto";
-import { type Client, createClient, type Query, type QueryAnswer } from "./client.ts";
+import { type Client, type ClientSettings, createClient, type Query, type QueryAnswer } from "./client.ts";
 import type { Outcome } from "./line.ts";
 import { CLIENT, DEFAULTS, QUEUE, WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
@@ -91,7 +91,7 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
     clock: createRealClock(),
     random: seededRandom(randomBytes(4).readUInt32BE()),
   };
-  const settings = {
+  const settings: ClientSettings = {
     addresses: options.addresses,
     clientId: options.id,
     nonce: randomBytes(16),
@@ -99,6 +99,7 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
     follow: true,
     numbered: false,
     gather: true,
+    acknowledge: { when: "told" },
     closeOnLeave: false,
     limits: CLIENT.limits,
   };

@@ -5,6 +5,9 @@ import { assert } from "../lib/assert.ts";
 import type { Command, NewJob } from "../queue/types.ts";
 import type { Done, Outcome } from "./line.ts";
 
+/** A program has its part once it was told. */
+const TOLD = (): void => {};
+
 export interface Gathering {
   /** Behind all that was given before. */
   submit(command: Command, done: Done): void;
@@ -38,7 +41,10 @@ interface Part {
   readonly count: number;
 }
 
-export function createGathering(limits: GatheringLimits, push: (command: Command, done: Done) => void): Gathering {
+export function createGathering(
+  limits: GatheringLimits,
+  push: (command: Command, done: (outcome: Outcome) => void) => void,
+): Gathering {
   let group: Group | null = null;
 
   function flush(): void {
@@ -89,7 +95,7 @@ export function createGathering(limits: GatheringLimits, push: (command: Command
       if (command.type === "enqueue" && command.jobs.length > 0) return addEnqueue(command, done);
       if (command.type === "dequeue" && command.max === 1) return addDequeue(command, done);
       flush();
-      push(command, done);
+      push(command, (outcome) => done(outcome, TOLD));
     },
     flush,
   };
@@ -102,13 +108,13 @@ function isAlike(one: Dequeue, other: Dequeue): boolean {
 
 function shareEnqueued(outcome: Outcome, waiting: readonly Part[]): void {
   if (!outcome.ok || outcome.reply.type !== "enqueued") {
-    for (const { done } of waiting) done(outcome);
+    for (const { done } of waiting) done(outcome, TOLD);
     return;
   }
   const { reply } = outcome;
   let { firstId } = reply;
   for (const { done, count } of waiting) {
-    done({ ...outcome, reply: { ...reply, firstId, count } });
+    done({ ...outcome, reply: { ...reply, firstId, count } }, TOLD);
     firstId += count;
   }
 }
@@ -116,11 +122,11 @@ function shareEnqueued(outcome: Outcome, waiting: readonly Part[]): void {
 /** In the order in which they asked. Who is left has to ask again: that there is nothing is known only when nothing came. */
 function shareDequeued(outcome: Outcome, waiting: readonly Done[]): readonly Done[] {
   if (!outcome.ok || outcome.reply.type !== "dequeued" || outcome.reply.jobs.length === 0) {
-    for (const done of waiting) done(outcome);
+    for (const done of waiting) done(outcome, TOLD);
     return [];
   }
   const { reply } = outcome;
   assert(reply.jobs.length <= waiting.length, "a dequeue gives no more jobs than it was asked for");
-  for (const [at, job] of reply.jobs.entries()) waiting[at]?.({ ...outcome, reply: { ...reply, jobs: [job] } });
+  for (const [at, job] of reply.jobs.entries()) waiting[at]?.({ ...outcome, reply: { ...reply, jobs: [job] } }, TOLD);
   return waiting.slice(reply.jobs.length);
 }

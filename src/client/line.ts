@@ -1,5 +1,6 @@
 // Which numbered requests are under way, and in which order? One session's line: numbers are given strictly in order, sent
-// in order, and sent again in order; a number that once was unclear stays unclear until it is answered. No I/O in here.
+// in order, and sent again in order; a number that once was unclear stays unclear until it is answered, and one that was answered
+// stays here until its answer was taken. No I/O in here.
 import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts";
 import { must } from "../lib/assert.ts";
 import { encodeCommand } from "../queue/commands.ts";
@@ -13,7 +14,14 @@ import { isSessionOver, whatNext } from "./what-next.ts";
 export type Outcome =
   | { readonly ok: true; readonly number: number; readonly reply: Reply; readonly duplicate: boolean }
   | { readonly ok: false; readonly number: number | null; readonly failure: Failure };
-export type Done = (outcome: Outcome) => void;
+/** `taken` is called when the user has the outcome; before that, the answer is not acknowledged (see `LineSettings.acknowledges`). */
+export type Done = (outcome: Outcome, taken: () => void) => void;
+
+/** Numbers from the first to the last one. */
+export interface Numbers {
+  readonly first: number;
+  readonly last: number;
+}
 
 /** What an answer means for the connection: go on; wait and send again; ask another node; the session is over. */
 export type Verdict =
@@ -27,8 +35,8 @@ export interface Line {
   push(command: Uint8Array, deadline: number, done: Done, number: number | null): void;
   /** Sends the last number again: the abandoned one, or the one answered last. False when there is none, or others wait. */
   again(deadline: number, done: Done): boolean;
-  /** From the session's applied answer: numbers go on behind `lastNumber`, and whoever gave those has no more use for them. */
-  opened(lastNumber: number): void;
+  /** From the session's applied answer: numbers go on behind `lastNumber`; those up to `acknowledged` need no answer any more. */
+  opened(lastNumber: number, acknowledged: number): void;
   /** The next request to send on the present connection, or null when all are sent or a window is full. */
   next(session: number, frameId: number): Request | null;
   /** Payloads may be views of `reply`. */
@@ -44,12 +52,24 @@ export interface Line {
   waiting(): number;
   /** Requests sent and not answered on the present connection. */
   underWay(): number;
+  /** Of their commands. */
+  bytesUnderWay(): number;
   nextDeadline(): number | null;
+  /** The answers to all numbers up to this one were taken. */
+  answeredUpTo(): number;
+  /** Numbers that may have been executed and whose answers were not taken; null: there are none. */
+  untaken(): Numbers | null;
 }
 
 export interface LineSettings {
   /** The caller gives all numbers, the same ones in every run: what was given up stays to be done, by this run or the next. */
   readonly numbered: boolean;
+  /**
+   * An answer is acknowledged once its request's `done` was called, or only when that one's `taken` was. Then an answer that comes
+   * after the final word (the number was unclear, and is settled) has an owner too: `onLate`.
+   */
+  readonly acknowledges: "told" | "taken";
+  readonly onLate: Done;
   /** Requests between the first unanswered and the last one sent. */
   readonly window: number;
   /** Bytes of the commands that are sent and not answered; one alone may be larger. */
@@ -66,6 +86,8 @@ interface Slot {
   /** null: given up. Its number must be settled before a later one can run. */
   done: Done | null;
   answered: boolean;
+  /** Its user has the answer, or there is none to have. */
+  taken: boolean;
   /** Attempts on the present connection that have no answer yet. */
   open: number;
   /** An attempt ended without telling whether it took effect. */
@@ -104,6 +126,7 @@ export function createLine(settings: LineSettings): Line {
       deadline,
       done,
       answered: false,
+      taken: settings.acknowledges === "told",
       open: 0,
       unclear: false,
       lastFrame: 0,
@@ -112,14 +135,27 @@ export function createLine(settings: LineSettings): Line {
     live++;
   }
 
-  /** The slot's number is done with. */
+  /** The slot's number is done with: it needs not be sent again. */
   function leaveLine(slot: Slot): void {
     slot.answered = true;
-    for (let first = slots.at(slots.first()); first?.answered === true; first = slots.at(slots.first())) {
+    removeTaken();
+  }
+
+  function removeTaken(): void {
+    for (
+      let first = slots.at(slots.first());
+      first?.answered === true && first.taken;
+      first = slots.at(slots.first())
+    ) {
       answeredUpTo = Math.max(answeredUpTo, first.number ?? 0);
       slots.take(first.position);
     }
     cursor = Math.max(cursor, slots.first());
+  }
+
+  function take(slot: Slot): void {
+    slot.taken = true;
+    removeTaken();
   }
 
   function tell(slot: Slot, outcome: Outcome): void {
@@ -128,13 +164,28 @@ export function createLine(settings: LineSettings): Line {
     slot.done = null;
     lastTold = slot;
     live--;
-    done(outcome);
+    done(outcome, takerOf(slot));
+  }
+
+  /** Who has the final word "unknown" has no answer yet: only what is the number's answer now can be taken. */
+  function takerOf(slot: Slot): () => void {
+    return slot.answered ? () => take(slot) : () => {};
+  }
+
+  /** A number whose final word was given earlier has its answer now. */
+  function answeredLate(slot: Slot, outcome: Outcome): void {
+    // Nothing came of it, as its user was told or may as well have been.
+    if (!outcome.ok || outcome.reply.type === "void") return take(slot);
+    if (!slot.taken) settings.onLate(outcome, takerOf(slot));
   }
 
   /** The final word is a failure; the number, if it was ever used, stays in the line until it is settled. */
   function giveUp(slot: Slot, why: Failure): void {
     const number = slot.number ?? numberItWouldGet(slot);
-    if (slot.number === null) leaveLine(slot);
+    if (slot.number === null) {
+      slot.taken = true;
+      leaveLine(slot);
+    }
     // Everything behind this number waits for it, so the line goes back and settles it first.
     else if (!slot.answered) cursor = Math.min(cursor, slot.position);
     tell(slot, { ok: false, number, failure: finalWord(slot, why) });
@@ -176,7 +227,7 @@ export function createLine(settings: LineSettings): Line {
     return false;
   }
 
-  function take(frameId: number): Slot | null {
+  function takeFrame(frameId: number): Slot | null {
     const slot = frames.take(frameId);
     if (slot === null) return null;
     slot.open--;
@@ -211,6 +262,7 @@ export function createLine(settings: LineSettings): Line {
       // A settle: the number is known to be spent, or the command it stands for is still under way.
       if (why.code !== "FORGOTTEN") return { type: "pause", retryAfterMs: why.retryAfterMs };
       leaveLine(slot);
+      take(slot);
       return GO_ON;
     }
     if (isNumberSpent(why.code)) leaveLine(slot);
@@ -234,10 +286,10 @@ export function createLine(settings: LineSettings): Line {
       live++;
       return true;
     },
-    opened: (lastNumber) => {
+    opened: (lastNumber, acknowledged) => {
       if (settings.numbered) return;
       nextNumber = lastNumber + 1;
-      answeredUpTo = lastNumber;
+      answeredUpTo = acknowledged;
     },
     next: (session, frameId) => {
       while (cursor < slots.end() && at(cursor).answered) cursor++;
@@ -268,7 +320,7 @@ export function createLine(settings: LineSettings): Line {
       };
     },
     replied: (frameId, bytes, duplicate) => {
-      const slot = take(frameId);
+      const slot = takeFrame(frameId);
       if (slot === null || slot.answered) return GO_ON;
       const reply = decodeReply(bytes);
       if (reply.type === "refused" && ERRORS[reply.code].class !== "final") {
@@ -278,12 +330,16 @@ export function createLine(settings: LineSettings): Line {
         return { type: "over", failure: failure(reply.code, reply.message) };
       const number = must(slot.number, "the number of a request that was answered");
       leaveLine(slot);
-      if (reply.type === "refused") tell(slot, { ok: false, number, failure: failure(reply.code, reply.message) });
-      else tell(slot, { ok: true, number, reply, duplicate });
+      const outcome: Outcome =
+        reply.type === "refused"
+          ? { ok: false, number, failure: failure(reply.code, reply.message) }
+          : { ok: true, number, reply, duplicate };
+      if (slot.done === null) answeredLate(slot, outcome);
+      else tell(slot, outcome);
       return GO_ON;
     },
     refused: (frameId, why) => {
-      const slot = take(frameId);
+      const slot = takeFrame(frameId);
       return slot === null ? GO_ON : refused(slot, frameId, why);
     },
     connectionLost: () => {
@@ -305,12 +361,25 @@ export function createLine(settings: LineSettings): Line {
     },
     waiting: () => live,
     underWay: () => frames.size(),
+    bytesUnderWay: () => bytesUnderWay,
     nextDeadline: () => {
       // All requests of a client have the same time-out, so the first one that waits is the first to run out.
       for (let position = slots.first(); live > 0 && position < slots.end(); position++) {
         if (at(position).done !== null) return at(position).deadline;
       }
       return null;
+    },
+    answeredUpTo: () => answeredUpTo,
+    untaken: () => {
+      const left = slots
+        .all()
+        .filter(
+          ({ number, taken, answered, unclear, open }) =>
+            number !== null && !taken && (answered || unclear || open > 0),
+        );
+      const first = left[0]?.number;
+      const last = left.at(-1)?.number;
+      return typeof first === "number" && typeof last === "number" ? { first, last } : null;
     },
   };
 }

@@ -22,6 +22,8 @@ export interface Link {
   flush(): void;
   close(): void;
   onMessage: (message: ServerMessage) => void;
+  /** Some bytes came, perhaps of a message that is not whole yet. */
+  onBytes: () => void;
   /** Not called after `close`. */
   onClosed: (why: string) => void;
 }
@@ -89,7 +91,15 @@ function sayHello(
     if (link === null) done({ ok: false, why: reason, fatal: fatalFor(why, address) });
     else link.onClosed(reason);
   };
-  const connection = openConnection({ stream, clock: ports.clock, limits: WIRE, side: "dialed", onMessage, onClosed });
+  const connection = openConnection({
+    stream,
+    clock: ports.clock,
+    limits: WIRE,
+    side: "dialed",
+    onMessage,
+    onClosed,
+    onRead: () => link?.onBytes(),
+  });
   const hello = {
     type: "hello",
     version: WIRE.protocolVersion,
@@ -122,6 +132,7 @@ function createLink(connection: Connection, hello: HelloAnswer, onClose: () => v
       connection.close(null);
     },
     onMessage: () => {},
+    onBytes: () => {},
     onClosed: () => {},
   };
 }

@@ -5,7 +5,7 @@ import type { Random } from "../lib/random.ts";
 import type { Command } from "../queue/types.ts";
 import type { Network } from "../wire/network.ts";
 import type { ClientMessage, HelloAnswer, ServerMessage } from "../wire/protocol.ts";
-import type { Done } from "./line.ts";
+import type { Done, Numbers, Outcome } from "./line.ts";
 
 export interface ClientPorts {
   readonly network: Network;
@@ -26,10 +26,22 @@ export interface ClientSettings {
   readonly numbered: boolean;
   /** Enqueues, or dequeues, of one round of the event loop may share a number: each still gets its own answer. */
   readonly gather: boolean;
-  /** Nobody will use this id again, so leaving closes the session. */
+  readonly acknowledge: Acknowledge;
+  /** Nobody will use this id again, so leaving closes the session, unless an answer was not taken. */
   readonly closeOnLeave: boolean;
   readonly limits: ClientLimits;
 }
+
+/** When does the cluster learn that its user has an answer, so that it need not be kept? */
+export type Acknowledge =
+  /** Its `done` was called. What an earlier process of this id left is of no use to this one. */
+  | { readonly when: "told" }
+  /**
+   * The `taken` that its `done` got was called. `earlier`: are answers that an earlier process of this id has not acknowledged fetched
+   * by this one (by a settle of their numbers), or does it refuse to work until they are? `whenIdle`: also the answer to the last
+   * number, as soon as nothing is under way; else it is kept for whoever repeats that number, until this client leaves.
+   */
+  | { readonly when: "taken"; readonly earlier: "fetched" | "refused"; readonly whenIdle: boolean };
 
 /** `config.ts` CLIENT.limits fits. */
 export interface ClientLimits {
@@ -43,8 +55,11 @@ export interface ClientLimits {
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
   readonly silenceMs: number;
+  readonly slowBytesPerMs: number;
+  readonly maxPatience: number;
   readonly unreachableMs: number;
   readonly onceMs: number;
+  readonly idleMs: number;
 }
 
 export type ClientEvent =
@@ -52,6 +67,8 @@ export type ClientEvent =
   /** `from` named `to` as the leader, and it answers. */
   | { readonly type: "redirected"; readonly from: string; readonly to: string; readonly address: string }
   | { readonly type: "disconnected"; readonly why: string }
+  /** The answer to a number that was given up comes after its final word. `taken` as in `Done`. */
+  | { readonly type: "answeredLate"; readonly outcome: Outcome; readonly taken: () => void }
   /** Fenced or expired: no request of this client can succeed any more. */
   | { readonly type: "sessionOver"; readonly failure: Failure };
 
@@ -76,10 +93,14 @@ export interface Client {
   open(done: (failure: Failure | null) => void): void;
   /** The last number of the client id when this session was opened; 0 before that. */
   numberAtOpen(): number;
+  /** The numbers whose answers nobody had acknowledged when this session was opened; null: none, or it is not open. */
+  unacknowledgedAtOpen(): Numbers | null;
+  /** Numbers of this process that may have been executed and whose answers were not taken; null: none. */
+  untaken(): Numbers | null;
   /** The node this client talks to at present. */
   node(): HelloAnswer | null;
   /** All addresses given or learned. */
   addresses(): readonly string[];
-  /** Leaves; what has no final word yet gets it now. */
+  /** Leaves; what has no final word yet gets it now, and what was taken is acknowledged. */
   close(done: () => void): void;
 }

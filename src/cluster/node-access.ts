@@ -1,6 +1,6 @@
 // How are nodes asked? Over one kept connection each, in the client's own language; changes of membership go to the leader.
 import { randomBytes } from "node:crypto";
-import { createClient, type Query } from "../client/client.ts";
+import { type ClientSettings, createClient, type Query } from "../client/client.ts";
 import { dialNode, type Link, type LinkPorts } from "../client/link.ts";
 import { CLIENT, CLUSTER, WIRE } from "../config.ts";
 import { type Failure, failure } from "../lib/errors.ts";
@@ -98,7 +98,7 @@ function dial(ports: LinkPorts, peer: Peer, refused: (why: Failure) => void): Pr
 }
 
 function askLeader(ports: LinkPorts, addresses: readonly string[], query: Query): Promise<Failure | null> {
-  const settings = {
+  const settings: ClientSettings = {
     addresses,
     clientId: "cluster",
     nonce: randomBytes(16),
@@ -106,6 +106,7 @@ function askLeader(ports: LinkPorts, addresses: readonly string[], query: Query)
     follow: true,
     numbered: false,
     gather: false,
+    acknowledge: { when: "told" },
     closeOnLeave: false,
     limits: CLIENT.limits,
   };

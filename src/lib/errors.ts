@@ -94,6 +94,7 @@ export const ERRORS = {
     "Start the node with --join and the addresses of other members: it fetches everything from those again.",
   ),
 
+  ANSWERS_LEFT: rule("local", EXIT.refused, "Print what it left with `raftq client retry` and the same --id first."),
   USAGE: rule("local", EXIT.usage, "See --help."),
   UNREACHABLE: rule("local", EXIT.unreachable, "Start the cluster, or give its addresses with --addr."),
   PORT_IN_USE: rule("local", EXIT.failed, "Choose another port, or stop the program that uses it."),

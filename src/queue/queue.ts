@@ -292,9 +292,10 @@ function applyOpen(queue: Queue, entry: EntryFields): AppliedEntry {
   }
 }
 
-function openedReply(queue: Queue, { id, numberAtOpen }: Session): Uint8Array {
+function openedReply(queue: Queue, { id, numberAtOpen, answeredUpTo: present }: Session): Uint8Array {
   const expiresMs = queue.limits.sessionExpiryMs;
-  return encodeReply({ type: "opened", index: id, session: id, lastNumber: numberAtOpen, expiresMs });
+  const answeredUpTo = Math.min(present, numberAtOpen);
+  return encodeReply({ type: "opened", index: id, session: id, lastNumber: numberAtOpen, answeredUpTo, expiresMs });
 }
 
 /**

@@ -4,9 +4,9 @@ import { createReader, createWriter, Malformed, type Reader } from "../lib/msgpa
 import type { Job, Reply } from "./types.ts";
 
 const TYPE = { enqueued: 1, dequeued: 2, void: 3, opened: 4, closed: 5, refused: 6 } as const;
-const FIELDS = { enqueued: 4, dequeued: 3, void: 2, opened: 5, closed: 2, refused: 4 } as const;
+const FIELDS = { enqueued: 4, dequeued: 3, void: 2, opened: 6, closed: 2, refused: 4 } as const;
 const JOB_FIELDS = 3;
-const MAX_FIELDS = 5;
+const MAX_FIELDS = 6;
 const MIN_FIELDS = 2;
 const MAX_ENCODING = 0xff;
 
@@ -25,7 +25,12 @@ export function encodeReply(reply: Reply): Uint8Array {
     case "closed":
       return head(reply).finish();
     case "opened":
-      return head(reply).uint(reply.session).uint(reply.lastNumber).uint(reply.expiresMs).finish();
+      return head(reply)
+        .uint(reply.session)
+        .uint(reply.lastNumber)
+        .uint(reply.answeredUpTo)
+        .uint(reply.expiresMs)
+        .finish();
     case "refused":
       return head(reply).text(reply.code).text(reply.message).finish();
   }
@@ -67,7 +72,14 @@ function decodeFields(reader: Reader, type: number, index: number, maxBytes: num
     case TYPE.void:
       return { type: "void", index };
     case TYPE.opened:
-      return { type: "opened", index, session: reader.uint(), lastNumber: reader.uint(), expiresMs: reader.uint() };
+      return {
+        type: "opened",
+        index,
+        session: reader.uint(),
+        lastNumber: reader.uint(),
+        answeredUpTo: reader.uint(),
+        expiresMs: reader.uint(),
+      };
     case TYPE.closed:
       return { type: "closed", index };
     case TYPE.refused: {

@@ -35,12 +35,16 @@ export type Reply =
   /** No jobs: the queue was empty. */
   | { readonly type: "dequeued"; readonly index: number; readonly jobs: readonly Job[] }
   | { readonly type: "void"; readonly index: number }
-  /** `session` is the epoch: the index of the OPEN entry. `lastNumber`: go on with the next one. */
+  /**
+   * `session` is the epoch: the index of the OPEN entry. `lastNumber`: go on with the next one. The answers to the numbers above
+   * `answeredUpTo` were never acknowledged: an earlier process of this client may not have had them.
+   */
   | {
       readonly type: "opened";
       readonly index: number;
       readonly session: number;
       readonly lastNumber: number;
+      readonly answeredUpTo: number;
       readonly expiresMs: number;
     }
   | { readonly type: "closed"; readonly index: number }

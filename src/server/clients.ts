@@ -2,14 +2,14 @@
 import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
-import { encodeOpen, encodeTouch, isClientId, needsNoRoom } from "../queue/commands.ts";
+import { encodeOpen, encodeTouch, isClientId, isSettle, needsNoRoom } from "../queue/commands.ts";
 import { findOpen, hasSession, isCheckpoint, lookUp, peek } from "../queue/queue.ts";
 import { hasRoom, votersWithRoom } from "../raft/room.ts";
 import { nodeIdOf } from "../raft/types.ts";
 import type { ClientMessage, Request, ServerMessage } from "../wire/protocol.ts";
 import type { Connection } from "../wire/connection.ts";
 import { createInFlight, type InFlightLimits, type Waiting } from "./in-flight.ts";
-import { isFailure, type Outcome, type Replica } from "./replica.ts";
+import { isFailure, type Outcome, type Replica, type Waiter } from "./replica.ts";
 import { createUnderWay } from "./under-way.ts";
 import { type NodeFacts, leaderAddressOf, logPageOf, statusOf } from "./status.ts";
 
@@ -122,6 +122,8 @@ export function createClients(
     if (found.type !== "refused") keepAlive(asked.visitor, message.session);
     switch (found.type) {
       case "answered":
+        // A settle may be there for its answeredUpTo alone, which counts only once it is in the log.
+        if (isSettle(message.command)) return propose(message, { settle: (outcome) => settleOutcome(asked, outcome) });
         return answer(asked, { type: "reply", frameId: message.frameId, duplicate: true, reply: found.reply });
       case "refused":
         return refuse(asked, found.failure);
@@ -161,8 +163,11 @@ export function createClients(
       return place.waiter.settle({ type: "failed", failure: why });
     }
     // A malformed command enters the log too: its refusal becomes the number's answer, and the numbers behind it can go on.
-    const { session, number, answeredUpTo, command: body } = message;
-    replica.propose({ kind: "command", session, number, answeredUpTo, body }, place.waiter);
+    propose(message, place.waiter);
+  }
+
+  function propose({ session, number, answeredUpTo, command: body }: Request, waiter: Waiter): void {
+    replica.propose({ kind: "command", session, number, answeredUpTo, body }, waiter);
   }
 
   function whileLeading(asked: Asked): void {

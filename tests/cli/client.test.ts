@@ -143,6 +143,129 @@ describe("one command", () => {
   });
 });
 
+describe("answers that cannot be written", () => {
+  const FULL = { output: "/dev/full" };
+  const lost = (ran: Ran, what: string, id: string): void => {
+    expect(ran.exit).toBe(1);
+    expect(ran.error).toContain("raftq: stdout cannot be written: ENOSPC");
+    expect(ran.error).toContain(`the ${what} not written: `);
+    expect(ran.error).toContain(` client --id ${id} --addr ${cluster.addresses().join(",")} `);
+    expect(ran.error.trimEnd()).toEndWith(" retry");
+  };
+  const fill = async (count: number): Promise<void> => {
+    await client(["--id", "producer"], { input: enqueues(1, count).join("\n") });
+  };
+
+  test("of one command end with 1, and retry prints them, once", async () => {
+    await fill(2);
+    lost(await client(["--id", "c1", "dequeue"], FULL), "answer to request 1 of client c1 was", "c1");
+    expect(queued()).toEqual(["2"]);
+    expect(await client(["--id", "c1", "retry"])).toEqual({ exit: 0, out: ["1"], error: "" });
+    expect(await client(["--id", "c1", "retry"])).toMatchObject({
+      exit: 4,
+      out: [],
+      error: "nothing to print again: every answer to this client was acknowledged\n",
+    });
+    expect(await client(["--id", "c1", "dequeue"])).toMatchObject({ exit: 0, out: ["2"] });
+  });
+
+  test("of a retry itself stay to be had", async () => {
+    await fill(1);
+    await client(["--id", "c1", "dequeue"], FULL);
+    lost(await client(["--id", "c1", "retry"], FULL), "answer to request 1 of client c1 was", "c1");
+    expect(await client(["--id", "c1", "retry"])).toMatchObject({ exit: 0, out: ["1"] });
+  });
+
+  test("of a generated id leave its session open, and the message names the id", async () => {
+    await fill(1);
+    const ran = await client(["dequeue"], FULL);
+    const id = /client id (\S+) /.exec(ran.error)?.[1] ?? "";
+    lost(ran, `answer to request 1 of client ${id} was`, id);
+    expect(await client(["--id", id, "retry"])).toMatchObject({ exit: 0, out: ["1"] });
+  });
+
+  test("of a pipe are printed again in order, as they would have been: jobs, lists, ids and refusals", async () => {
+    await fill(5);
+    const lines = ["dequeue", "dequeue(1)", "dequeue(2)", "enqueue(6, 7)", "dequeue(10)", "dequeue", "dequeue(3)"];
+    const ran = await client(["--id", "p1"], { input: lines.join("\n"), ...FULL });
+    lost(ran, "answers to requests 1 to 7 of client p1 were", "p1");
+    const [first, second, ...rest] = (await client(["--id", "p1", "retry"])).out;
+    expect([first, second]).toEqual(["1", "2"]);
+    expect(rest).toEqual(["[3,4]", "ok ids=6-7 index=11", "[5,6,7]", "(empty)", "(empty)"]);
+  });
+
+  test("are printed again as lists where they were lists of one", async () => {
+    await fill(1);
+    await client(["--id", "c1", "dequeue(5)"], FULL);
+    expect((await client(["--id", "c1", "retry"])).out).toEqual(["[1]"]);
+  });
+
+  test("as JSON are the same, and say that they are repeated", async () => {
+    await fill(1);
+    const ran = await client(["--id", "c1", "--json", "dequeue"], FULL);
+    expect(ran.error.trimEnd()).toEndWith(" --json retry");
+    expect((await client(["--id", "c1", "--json", "retry"])).out).toEqual([
+      '{"command":"dequeue","status":"ok","requestNumber":1,"id":1,"value":1,"index":4,"duplicate":true}',
+    ]);
+  });
+
+  test("are not passed over by another command, whether one or in a pipe", async () => {
+    await fill(3);
+    await client(["--id", "c1", "dequeue"], FULL);
+    const one = await client(["--id", "c1", "dequeue"]);
+    expect([one.exit, one.out]).toEqual([6, []]);
+    expect(one.error).toContain("an earlier process of client c1 did not acknowledge the answer to request 1");
+    const several = await client(["--id", "c1"], { input: "dequeue\ndequeue\n" });
+    expect(several.exit).toBe(6);
+    expect(several.out[0]).toStartWith("error ANSWERS_LEFT: ");
+    expect(queued()).toEqual(["2", "3"]);
+  });
+
+  test("of a numbered file are had again by the same file, too", async () => {
+    const file = enqueues(1, 3).join("\n");
+    const ran = await client(["--id", "p1", "--numbered"], { input: file, ...FULL });
+    lost(ran, "answers to requests 1 to 3 of client p1 were", "p1");
+    expect(await client(["--id", "p1", "--numbered"], { input: file })).toMatchObject({
+      exit: 0,
+      out: ["ok id=1 index=2", "ok id=2 index=3", "ok id=3 index=4"],
+    });
+    expect(queued()).toEqual(["1", "2", "3"]);
+  });
+
+  test("of a numbered file that retry has printed are compared with nothing, so nothing behind them is sent", async () => {
+    await client(["--id", "p1", "--numbered"], { input: enqueues(1, 3).join("\n"), ...FULL });
+    await client(["--id", "p1", "retry"]);
+    const ran = await client(["--id", "p1", "--numbered"], { input: enqueues(1, 5).join("\n") });
+    expect([ran.exit, ran.out.length, queued()]).toEqual([6, 3, ["1", "2", "3"]]);
+    expect(ran.error).toContain("nothing could be compared");
+  });
+
+  test("that came too late for their request are had by retry, and the message says so", async () => {
+    await fill(1);
+    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+    const ran = await client(["--id", "c1", "--timeout", "300ms", "dequeue"]);
+    expect(ran.exit).toBe(5);
+    expect(ran.error).toContain("the answer to request 1 of client c1 was not written: ");
+    cluster.fate = () => "pass";
+    expect(await client(["--id", "c1", "retry"])).toMatchObject({ exit: 0, out: ["1"] });
+  });
+
+  test("are nothing to be told about where nothing was taken: a log that nobody reads to its end", async () => {
+    await fill(1_000);
+    const words = ["client", "--addr", cluster.address(1), "log"];
+    const child = Bun.spawn([process.execPath, MAIN, ...words], { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+    await child.stdout.cancel();
+    expect([await child.exited, await new Response(child.stderr).text()]).toEqual([0, ""]);
+    const full = await client(["log"], FULL);
+    expect([full.exit, full.error]).toEqual([1, expect.stringContaining("stdout cannot be written: ENOSPC")]);
+  });
+
+  test("retry needs the id of the process that lacks them", async () => {
+    const ran = await client(["retry"]);
+    expect([ran.exit, ran.error]).toEqual([2, expect.stringContaining("needs its --id")]);
+  });
+});
+
 describe("a mistake", () => {
   test.each([
     [["clint"], 'unknown command "clint". Did you mean raftq client?'],
@@ -303,7 +426,15 @@ describe("a pipe", () => {
       expect.stringMatching(/^error BAD_REQUEST: line 2: value 2 is not/),
       "ok ids=1-2 index=2",
     ]);
-    expect(cluster.received).toHaveLength(1);
+    expect(cluster.executed).toHaveLength(1);
+  });
+
+  test("takes in 64 values of 128 KiB, over one connection", async () => {
+    const large = JSON.stringify("x".repeat(128 * 1024));
+    const ran = await pipe(enqueues(1, 64).map(() => `enqueue(${large})`));
+    expect([ran.exit, ran.out.length, ran.error]).toEqual([0, 64, ""]);
+    expect(cluster.messages.filter(({ type }) => type === "open")).toHaveLength(1);
+    expect(cluster.received.filter(({ command }) => command !== "settle")).toHaveLength(64);
   });
 
   test("lets peek, log and status see every earlier line, and no later one", async () => {

@@ -1,4 +1,5 @@
 // How do tests run `raftq client`? As a child process of the real entry point, with its streams as text.
+import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 
 export const MAIN = join(import.meta.dir, "../../src/main.ts");
@@ -13,21 +14,25 @@ export interface RunOptions {
   readonly input?: string | Uint8Array;
   readonly environment?: Record<string, string>;
   readonly directory?: string;
+  /** Where stdout goes instead of into `out`: a file. */
+  readonly output?: string;
 }
 
 /** stdin is a pipe with `input` in it, or closed at once. */
 export async function raftq(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  const file = options.output === undefined ? null : openSync(options.output, "w");
   const child = Bun.spawn([process.execPath, MAIN, ...words], {
     stdin: new Blob([options.input ?? ""]),
-    stdout: "pipe",
+    stdout: file ?? "pipe",
     stderr: "pipe",
     cwd: options.directory ?? import.meta.dir,
     env: { PATH: process.env["PATH"] ?? "", ...options.environment },
   });
   const [out, error, exit] = await Promise.all([
-    new Response(child.stdout).text(),
+    typeof child.stdout === "number" ? "" : new Response(child.stdout).text(),
     new Response(child.stderr).text(),
     child.exited,
   ]);
+  if (file !== null) closeSync(file);
   return { exit, out: out === "" ? [] : out.replace(/\n$/, "").split("\n"), error };
 }

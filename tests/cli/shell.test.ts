@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { completions, promptText } from "../../src/cli/shell.ts";
 import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
-import { MAIN } from "./run-client.ts";
+import { MAIN, raftq } from "./run-client.ts";
 
 let cluster: FakeCluster;
 beforeEach(async () => {
@@ -88,6 +88,32 @@ test("the shell follows a redirect, works, explains, repeats and leaves", async 
     "enqueue 1,[2, 3],4",
     "dequeue",
   ]);
+});
+
+test("a shell first shows what an earlier process left, and keeps its own last answer for retry", async () => {
+  cluster.queue.push({ id: 9, encoding: 1, payload: new TextEncoder().encode('"kept"') });
+  const words = ["client", "--addr", cluster.address(1), "--id", "c1"];
+  await raftq([...words, "dequeue"], { output: "/dev/full" });
+  const shell = openShell(words.slice(1));
+  const shown = await shell.until("c1@n1* t1> ");
+  expect(shown).toContain('c1 has not acknowledged request 1 before:\r\n"kept"\r\n');
+  await shell.type("enqueue 2", "ok id=1 ");
+  await shell.type("retry", "request 2 was already executed: same answer");
+  await shell.type("-1", "-1");
+  expect(await shell.exited).toBe(0);
+  expect((await raftq([...words, "retry"])).exit).toBe(4);
+});
+
+test("a shell shows an answer that comes after its request was given up, before the answers behind it", async () => {
+  cluster.queue.push({ id: 9, encoding: 1, payload: new TextEncoder().encode('"late"') });
+  const shell = openShell(["--addr", cluster.address(1), "--id", "c1", "--timeout", "300ms"]);
+  await shell.until("c1@n1* t1> ");
+  cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+  await shell.type("dequeue", "no answer to request 1 in time");
+  cluster.fate = () => "pass";
+  expect(await shell.type("enqueue 2", "ok id=1 ")).toContain('request 1 was executed after all: "late"');
+  await shell.type("-1", "-1");
+  expect(await shell.exited).toBe(0);
 });
 
 function openElsewhere(clientId: string): void {

@@ -17,6 +17,7 @@ import { createRealClock } from "../../src/lib/real-clock.ts";
 import { createTcpNetwork } from "../../src/wire/tcp.ts";
 import { connect, RequestFailed } from "../../src/index.ts";
 import { type FakeCluster, startFakeCluster } from "./fake-cluster.ts";
+import { startSlowLink } from "./slow-link.ts";
 
 const LIMITS = { ...CLIENT.limits, retryMinMs: 2, retryMaxMs: 20, silenceMs: 150, unreachableMs: 100, onceMs: 1_000 };
 let cluster: FakeCluster;
@@ -33,7 +34,7 @@ afterEach(async () => {
 
 function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = []): Client {
   const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
-  const whole = {
+  const whole: ClientSettings = {
     addresses: cluster.addresses(),
     clientId: "c1",
     nonce: randomBytes(16),
@@ -41,6 +42,7 @@ function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = [
     follow: true,
     numbered: false,
     gather: false,
+    acknowledge: { when: "told" },
     closeOnLeave: false,
     limits: LIMITS,
     ...settings,
@@ -54,6 +56,14 @@ const value = (number: number): Command => ({
   queue: "default",
   jobs: [{ encoding: ENCODING.json, payload: new TextEncoder().encode(String(number)) }],
 });
+const TAKE: Command = {
+  type: "dequeue",
+  queues: ["default"],
+  max: 1,
+  maxBytes: WIRE.maxPayloadBytes,
+  leaseMs: 0,
+  waitMs: 0,
+};
 const submit = (client: Client, command: Command): Promise<Outcome> =>
   new Promise((resolve) => client.submit(command, resolve));
 const enqueue = (client: Client, number: number): Promise<Outcome> => submit(client, value(number));
@@ -385,11 +395,110 @@ describe("the session", () => {
     expect(cluster.sessionOf("c1")?.closed).toBe(true);
   });
 
+  describe("whose answers must be taken", () => {
+    const TAKEN = { when: "taken", earlier: "refused", whenIdle: true } as const;
+    const FETCHED = { when: "taken", earlier: "fetched", whenIdle: false } as const;
+    const ask = (client: Client, command: Command, number?: number) =>
+      new Promise<{ readonly outcome: Outcome; readonly taken: () => void }>((resolve) =>
+        client.submit(command, (outcome, taken) => resolve({ outcome, taken }), number),
+      );
+    const close = (client: Client): Promise<void> => new Promise((resolve) => client.close(resolve));
+    const answeredUpTo = (): number | undefined => cluster.sessionOf("c1")?.answeredUpTo;
+
+    test("acknowledges on leaving what was taken, and no more", async () => {
+      const client = start({ acknowledge: FETCHED });
+      const [first, second] = await Promise.all([ask(client, value(1)), ask(client, value(2))]);
+      first.taken();
+      await close(client);
+      expect([answeredUpTo(), client.untaken()]).toEqual([1, { first: 2, last: 2 }]);
+      expect(cluster.executed).toHaveLength(2);
+      expect(second.outcome.ok).toBe(true);
+    });
+
+    test("acknowledges on leaving although the leader changes just then", async () => {
+      const client = start({ acknowledge: FETCHED });
+      (await ask(client, value(1))).taken();
+      cluster.lead(2);
+      await close(client);
+      expect(answeredUpTo()).toBe(1);
+    });
+
+    test("acknowledges the last answer when nothing else is asked, if it is to", async () => {
+      const limits = { ...LIMITS, idleMs: 5 };
+      const client = start({ acknowledge: TAKEN, limits });
+      (await ask(client, value(1))).taken();
+      const acknowledged = async (): Promise<void> => {
+        while (answeredUpTo() !== 1) await new Promise((next) => setImmediate(next));
+      };
+      await acknowledged();
+      expect(cluster.received.at(-1)).toEqual({ node: "n1", number: 1, command: "settle", answeredUpTo: 1 });
+    });
+
+    test("is not opened by a process that would pass over what an earlier one left, only by one that fetches it", async () => {
+      const first = start({ acknowledge: FETCHED });
+      await Promise.all([ask(first, value(1)), ask(first, value(2))]);
+      await close(first);
+      const second = start({ acknowledge: TAKEN });
+      expect(failureOf((await ask(second, value(3))).outcome)).toMatchObject({
+        code: "ANSWERS_LEFT",
+        applied: "no",
+        message: "an earlier process of client c1 did not acknowledge the answers to requests 1 to 2",
+      });
+      await close(second);
+      const third = start({ acknowledge: FETCHED });
+      expect(await new Promise((resolve) => third.open(resolve))).toBeNull();
+      expect(third.unacknowledgedAtOpen()).toEqual({ first: 1, last: 2 });
+      for (const number of [1, 2]) {
+        const { outcome, taken } = await ask(third, { type: "settle" }, number);
+        expect(outcome).toMatchObject({ ok: true, number, duplicate: true, reply: { type: "enqueued" } });
+        taken();
+      }
+      expect((await ask(third, value(3))).outcome).toMatchObject({ ok: true, number: 3 });
+      expect(answeredUpTo()).toBe(2);
+      expect(queued()).toEqual([1, 2, 3]);
+    });
+
+    test("of a generated id is closed only when every answer was taken", async () => {
+      const client = start({ acknowledge: TAKEN, closeOnLeave: true });
+      const { taken } = await ask(client, value(1));
+      const other = start({ acknowledge: TAKEN, closeOnLeave: true, clientId: "c2" });
+      (await ask(other, value(2))).taken();
+      await Promise.all([close(client), close(other)]);
+      expect([cluster.sessionOf("c1")?.closed, cluster.sessionOf("c2")?.closed]).toEqual([false, true]);
+      taken();
+    });
+  });
+
   test("of a chosen id stays open on leaving", async () => {
     const client = start();
     await enqueue(client, 1);
     await new Promise<void>((resolve) => client.close(resolve));
     expect(cluster.sessionOf("c1")?.closed).toBe(false);
+  });
+});
+
+describe("large commands", () => {
+  test("come across a link on which one of them takes longer than a silence, over the first connection", async () => {
+    const slow = await startSlowLink(cluster.address(1), 1_200);
+    const events: ClientEvent[] = [];
+    const client = start({ addresses: [slow.address], follow: false, timeoutMs: 20_000 }, events);
+    const text = JSON.stringify("x".repeat(256 * 1024));
+    const jobs = [{ encoding: ENCODING.json, payload: new TextEncoder().encode(text) }];
+    const outcomes = await Promise.all(upTo(4).map(() => submit(client, { type: "enqueue", queue: "default", jobs })));
+    expect(outcomes.map(({ ok }) => ok)).toEqual([true, true, true, true]);
+    expect(events.map(({ type }) => type)).toEqual(["connected"]);
+    expect(await submit(client, TAKE)).toMatchObject({ ok: true, reply: { jobs: [{ id: 1 }] } });
+    slow.close();
+  }, 20_000);
+
+  test("of 8 MiB together are all answered over one connection", async () => {
+    const events: ClientEvent[] = [];
+    const client = start({ timeoutMs: 10_000 }, events);
+    const payload = new Uint8Array(1024 * 1024);
+    const command: Command = { type: "enqueue", queue: "default", jobs: [{ encoding: ENCODING.bytes, payload }] };
+    const outcomes = await Promise.all(upTo(8).map(() => submit(client, command)));
+    expect(outcomes.map((outcome) => outcome.ok)).toEqual(upTo(8).map(() => true));
+    expect(events.map(({ type }) => type)).toEqual(["connected"]);
   });
 });
 

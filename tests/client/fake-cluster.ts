@@ -212,7 +212,14 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
           closed: false,
         };
         if (same === undefined) sessions.set(id, opened);
-        const reply = encodeReply({ type: "opened", index: id, session: id, lastNumber, expiresMs: 1_000 });
+        const reply = encodeReply({
+          type: "opened",
+          index: id,
+          session: id,
+          lastNumber,
+          answeredUpTo,
+          expiresMs: 1_000,
+        });
         return { type: "reply", frameId, duplicate: same !== undefined, reply };
       }
       case "close": {
@@ -281,19 +288,27 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
     if (session === undefined || session.closed) return refuse(failure("SESSION_EXPIRED", "no such session"));
     if (session.fenced) return refuse(failure("SESSION_FENCED", "opened elsewhere"));
     const stored = session.replies.get(number);
-    if (stored !== undefined && ![session.commands.get(number), "settle"].includes(nameOf(request)))
+    const command = Buffer.from(request.command).toString("hex");
+    if (stored !== undefined && nameOf(request) !== "settle" && session.commands.get(number) !== command)
       return refuse(failure("CONFLICT", `number ${number} was used for another command`));
-    if (stored !== undefined) return { type: "reply", frameId, duplicate: true, reply: stored };
+    if (stored !== undefined) {
+      if (nameOf(request) === "settle") acknowledge(session, request.answeredUpTo);
+      return { type: "reply", frameId, duplicate: true, reply: stored };
+    }
     if (number <= session.answeredUpTo) return refuse(failure("FORGOTTEN", `number ${number} was answered`));
     if (number !== session.lastNumber + 1)
       return refuse(failure("OUT_OF_ORDER", `number ${number} came before ${session.lastNumber + 1}`));
     const reply = encodeReply(apply(session, request));
     session.lastNumber = number;
-    session.answeredUpTo = Math.max(session.answeredUpTo, request.answeredUpTo);
     session.replies.set(number, reply);
-    session.commands.set(number, nameOf(request));
-    for (const old of session.replies.keys()) if (old <= session.answeredUpTo) session.replies.delete(old);
+    session.commands.set(number, command);
+    acknowledge(session, request.answeredUpTo);
     return { type: "reply", frameId, duplicate: false, reply };
+  }
+
+  function acknowledge(session: Session, answeredUpTo: number): void {
+    session.answeredUpTo = Math.max(session.answeredUpTo, Math.min(answeredUpTo, session.lastNumber));
+    for (const old of session.replies.keys()) if (old <= session.answeredUpTo) session.replies.delete(old);
   }
 
   function apply(session: Session, request: Request): Reply {

@@ -5,7 +5,7 @@ import type { Done, Outcome } from "../../src/client/line.ts";
 import { failure } from "../../src/lib/errors.ts";
 import type { Command } from "../../src/queue/types.ts";
 
-const pushed: { readonly command: Command; readonly done: Done }[] = [];
+const pushed: { readonly command: Command; readonly done: (outcome: Outcome) => void }[] = [];
 const start = () => {
   pushed.length = 0;
   return createGathering({ gatherJobs: 4, gatherBytes: 10 }, (command, done) => pushed.push({ command, done }));

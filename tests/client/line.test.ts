@@ -13,8 +13,9 @@ let outcomes: Map<string, Outcome>;
 let frame = 0;
 
 function start(settings: Partial<LineSettings> = {}, lastNumber = 0): void {
-  line = createLine({ numbered: false, window: 64, windowBytes: 1_000, isFinal: () => false, ...settings });
-  line.opened(lastNumber);
+  const defaults = { numbered: false, acknowledges: "told", onLate: () => {}, isFinal: () => false } as const;
+  line = createLine({ ...defaults, window: 64, windowBytes: 1_000, ...settings });
+  line.opened(lastNumber, lastNumber);
   outcomes = new Map();
   frame = 0;
 }
@@ -354,4 +355,91 @@ test("an answered command is not kept, but for the last one", () => {
     answer(sendAll()[0]);
   }
   expect(heldBytes() - before).toBeLessThan(10 * size);
+});
+
+describe("answers that must be taken", () => {
+  let takers: Map<string, () => void>;
+  let late: { readonly outcome: Outcome; readonly taken: () => void }[];
+  beforeEach(() => {
+    takers = new Map();
+    late = [];
+    start({ acknowledges: "taken", onLate: (outcome, taken) => late.push({ outcome, taken }), window: 3 });
+  });
+  const pushTaken = (name: string, deadline = 1_000): void =>
+    line.push(
+      new TextEncoder().encode(name),
+      deadline,
+      (outcome, taken) => {
+        outcomes.set(name, outcome);
+        takers.set(name, taken);
+      },
+      null,
+    );
+  const takeIt = (name: string): void => takers.get(name)!();
+
+  test("are acknowledged up to the first one that was not taken, whatever was answered", () => {
+    for (const name of ["a", "b"]) pushTaken(name);
+    for (const request of sendAll()) answer(request);
+    expect([line.answeredUpTo(), line.untaken()]).toEqual([0, { first: 1, last: 2 }]);
+    takeIt("b");
+    expect([line.answeredUpTo(), line.untaken()]).toEqual([0, { first: 1, last: 1 }]);
+    takeIt("a");
+    expect([line.answeredUpTo(), line.untaken()]).toEqual([2, null]);
+    pushTaken("c");
+    expect(sendAll()[0]!.answeredUpTo).toBe(2);
+  });
+
+  test("hold up the requests behind the window until they are", () => {
+    for (const name of ["a", "b", "c", "d"]) pushTaken(name);
+    for (const request of sendAll()) answer(request);
+    expect(sendAll()).toEqual([]);
+    takeIt("a");
+    expect(numbers(sendAll())).toEqual([4]);
+  });
+
+  test("are not sent again on a new connection", () => {
+    for (const name of ["a", "b"]) pushTaken(name);
+    const [a] = sendAll();
+    answer(a);
+    line.connectionLost();
+    expect(numbers(sendAll())).toEqual([2]);
+  });
+
+  test("that come after the final word are handed on, and cannot be taken by the one who got that", () => {
+    pushTaken("a", 10);
+    sendAll();
+    line.connectionLost();
+    line.expire(10, null);
+    expect(failureOf("a")).toEqual({ code: "TIMEOUT", applied: "unknown" });
+    pushTaken("b");
+    const [settle, b] = sendAll();
+    expect([isSettle(settle!), b!.answeredUpTo]).toEqual([true, 0]);
+    answer(settle);
+    answer(b);
+    takeIt("a");
+    takeIt("b");
+    expect([line.answeredUpTo(), line.untaken()]).toEqual([0, { first: 1, last: 1 }]);
+    expect(late.map(({ outcome }) => outcome)).toMatchObject([{ ok: true, number: 1, reply: { type: "enqueued" } }]);
+    late[0]!.taken();
+    expect([line.answeredUpTo(), line.untaken()]).toEqual([2, null]);
+  });
+
+  test("need nobody where a settle found that the number was never executed", () => {
+    pushTaken("a", 10);
+    sendAll();
+    line.connectionLost();
+    line.expire(10, null);
+    pushTaken("b");
+    const [settle] = sendAll();
+    line.replied(settle!.frameId, encodeReply({ type: "void", index: 1 }), false);
+    expect([line.answeredUpTo(), late.length]).toEqual([1, 0]);
+  });
+
+  test("are not awaited for a number that was surely not executed", () => {
+    pushTaken("a", 10);
+    const [a] = sendAll();
+    refuse(a, "NO_LEADER");
+    line.expire(10, null);
+    expect(line.untaken()).toBeNull();
+  });
 });

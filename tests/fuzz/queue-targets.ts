@@ -135,7 +135,14 @@ function randomReply(random: Random): Reply {
     case 2:
       return { type: "void", index };
     case 3:
-      return { type: "opened", index, session: index, lastNumber: random.below(9), expiresMs: 1 };
+      return {
+        type: "opened",
+        index,
+        session: index,
+        lastNumber: random.below(9),
+        answeredUpTo: random.below(9),
+        expiresMs: 1,
+      };
     case 4:
       return { type: "closed", index };
     default:

@@ -25,8 +25,8 @@ const goldens: readonly [string, Reply, string][] = [
   ["void", { type: "void", index: 14 }, "92030e"],
   [
     "opened",
-    { type: "opened", index: 9, session: 9, lastNumber: 70_000, expiresMs: 604_800_000 },
-    "95040909ce00011170ce240c8400",
+    { type: "opened", index: 9, session: 9, lastNumber: 70_000, answeredUpTo: 69_999, expiresMs: 604_800_000 },
+    "96040909ce00011170ce0001116fce240c8400",
   ],
   ["closed", { type: "closed", index: 5_000_000_000 }, "9205cf000000012a05f200"],
   ["refused", { type: "refused", index: 15, code: "NO_QUEUE", message: "no" }, "94060fa84e4f5f5155455545a26e6f"],

@@ -12,7 +12,14 @@ describe("opening a session", () => {
   test("the index of the OPEN is the session, and a new client starts after number 0", () => {
     const log = new Log();
     log.append({ kind: "noop" });
-    expect(log.open("c1").reply).toEqual({ type: "opened", index: 2, session: 2, lastNumber: 0, expiresMs: 7 * day });
+    expect(log.open("c1").reply).toEqual({
+      type: "opened",
+      index: 2,
+      session: 2,
+      lastNumber: 0,
+      answeredUpTo: 0,
+      expiresMs: 7 * day,
+    });
     expect(log.queue.sessionCount).toBe(1);
   });
 

@@ -71,6 +71,22 @@ describe("one node", () => {
     expect(again?.type === "reply" && first?.type === "reply" && Buffer.compare(again.reply, first.reply)).toBe(0);
   });
 
+  test("a settle of a number that was answered acknowledges, and gives the number's answer once more", () => {
+    const { town, guest, session } = alone();
+    guest.send(request(2, session, 1, enqueue("42")));
+    guest.send(request(3, session, 2, DEQUEUE));
+    town.until(() => answerTo(guest, 3) !== undefined);
+    const settle = encodeCommand({ type: "settle" });
+    guest.send(request(4, session, 2, settle, 2));
+    town.until(() => answerTo(guest, 4) !== undefined);
+    expect(replyOf(answerTo(guest, 4))).toMatchObject({ type: "dequeued", jobs: [{ id: 1 }] });
+    guest.send(request(5, session, 2, settle));
+    guest.send({ type: "open", frameId: 6, group: 0, clientId: "c1", nonce: NONCE.map((byte) => byte + 1) });
+    town.until(() => answerTo(guest, 6) !== undefined);
+    expect(answerTo(guest, 5)).toMatchObject({ type: "failure", failure: { code: "FORGOTTEN" } });
+    expect(replyOf(answerTo(guest, 6))).toMatchObject({ type: "opened", lastNumber: 2, answeredUpTo: 2 });
+  });
+
   test("a number that comes twice while it is under way is one entry, and both get its answer", () => {
     const { town, one, guest, session } = alone();
     const before = one.node.status()?.lastIndex ?? 0;

@@ -25,6 +25,7 @@ function busy(seed: number) {
       follow: true,
       numbered: false,
       gather: false,
+      acknowledge: { when: "told" },
       closeOnLeave: true,
       limits: CLIENT.limits,
     },

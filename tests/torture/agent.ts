@@ -2,7 +2,7 @@
 // with which command, and sends each again, with the same number, until it has a definite answer. One JSON line each way.
 import { randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
-import { type Client, createClient } from "../../src/client/client.ts";
+import { type Client, type ClientSettings, createClient } from "../../src/client/client.ts";
 import type { Outcome } from "../../src/client/line.ts";
 import { CLIENT, WIRE } from "../../src/config.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
@@ -63,7 +63,7 @@ function sessionOf(id: string): Session {
 }
 
 function open(clientId: string): Client {
-  const settings = {
+  const settings: ClientSettings = {
     addresses: addresses.split(","),
     clientId,
     nonce: randomBytes(16),
@@ -71,6 +71,7 @@ function open(clientId: string): Client {
     follow: true,
     numbered: true,
     gather: false,
+    acknowledge: { when: "told" },
     closeOnLeave: false,
     limits: CLIENT.limits,
   };

@@ -76,7 +76,14 @@ const EXAMPLES: Readonly<Record<string, WireMessage>> = {
   challenge,
   proof: { type: "proof", proof: prove("dialed", secret, { hello: secretHello, challenge }) },
   open: { type: "open", frameId: 1, group: 0, clientId: "c1", nonce: Uint8Array.from({ length: 16 }, (_, at) => at) },
-  opened: reply(1, { type: "opened", index: 3, session: 3, lastNumber: 0, expiresMs: QUEUE.sessionExpiryMs }),
+  opened: reply(1, {
+    type: "opened",
+    index: 3,
+    session: 3,
+    lastNumber: 0,
+    answeredUpTo: 0,
+    expiresMs: QUEUE.sessionExpiryMs,
+  }),
   enqueue: request(2, 1, encodeCommand({ type: "enqueue", queue: "default", jobs: [json("42")] })),
   enqueued: reply(2, { type: "enqueued", index: 4, firstId: 1, count: 1 }),
   dequeue: request(

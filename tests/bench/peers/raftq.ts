@@ -1,6 +1,12 @@
 // How is raftq driven like the others? Three nodes of the compiled binary, and its own client library in a closed loop.
 import { randomBytes } from "node:crypto";
-import { type Client, createClient, type Query, type QueryAnswer } from "../../../src/client/client.ts";
+import {
+  type Client,
+  type ClientSettings,
+  createClient,
+  type Query,
+  type QueryAnswer,
+} from "../../../src/client/client.ts";
 import type { Outcome } from "../../../src/client/line.ts";
 import { CLIENT, DEFAULTS, WIRE } from "../../../src/config.ts";
 import type { Failure } from "../../../src/lib/errors.ts";
@@ -39,7 +45,7 @@ function openRaftq(addresses: readonly string[]): RaftqClient {
     clock: createRealClock(),
     random: seededRandom(randomBytes(4).readUInt32BE()),
   };
-  const settings = {
+  const settings: ClientSettings = {
     addresses,
     clientId: `bench-${randomBytes(8).toString("hex")}`,
     nonce: randomBytes(16),
@@ -47,6 +53,7 @@ function openRaftq(addresses: readonly string[]): RaftqClient {
     follow: true,
     numbered: false,
     gather: true,
+    acknowledge: { when: "told" },
     closeOnLeave: true,
     limits: CLIENT.limits,
   };
