@@ -23,6 +23,9 @@ export const WIRE = {
   /** Peers carry batches and snapshot parts. Below 16 MiB, so byte 0 of every frame is 0. */
   maxPeerFrameBytes: 4 * MiB,
   maxPayloadBytes: 1 * MiB,
+  /** All that is taken of who is not known yet: of a dialer its hello and its proof, of who was dialed a challenge and a hello with 64 members. */
+  maxHelloBytes: 8 * KiB,
+  maxHelloAnswerBytes: 32 * KiB,
   /** Silence before the hello, and from the first to the last byte of a frame. */
   helloTimeoutMs: 5_000,
   frameTimeoutMs: 10_000,
@@ -38,6 +41,8 @@ export const WIRE = {
   sendAheadBytes: 256 * KiB,
   /** How long a closing socket may take to deliver its last bytes (the goodbye). */
   closeTimeoutMs: 1_000,
+  /** What all closing sockets together may still have to deliver; beyond it the one that is closing the longest is cut off. */
+  maxClosingBytes: 32 * MiB,
   dialTimeoutMs: 1_000,
   reconnectMinMs: 20,
   /** A member that owes an answer for so long is dialed anew, later by what the bulk on its way takes a link this slow. */
@@ -92,7 +97,7 @@ export const SERVER = {
   maxClosing: 512,
   /** Files of the log and of snapshots, links to members, what the runtime itself has open. */
   otherFiles: 128,
-  /** What all connections hold together: frames that are not whole yet, and answers that were not read yet. */
+  /** Memory of all connections together: of frames that are not whole yet, and of answers that were not read yet. */
   maxHeldBytes: 256 * MiB,
   /** Requests that wait for their answer, and the bytes of their commands: of one connection, and of all. */
   maxInFlightPerConnection: 4_096,

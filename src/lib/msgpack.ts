@@ -2,6 +2,7 @@
 // unsigned integer, text, binary, array. The reader is told what to expect and refuses everything else: extensions, maps,
 // floats, negative numbers, other types, lengths beyond the data, numbers above 2^53 - 1, invalid UTF-8, trailing bytes.
 import { assert } from "./assert.ts";
+import { release } from "./release.ts";
 
 const TWO_32 = 0x1_0000_0000;
 const utf8 = new TextEncoder();
@@ -71,7 +72,7 @@ class GrowingWriter implements Writer {
     if (this.#at + more <= this.#bytes.length) return;
     const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#at + more));
     larger.set(this.#bytes.subarray(0, this.#at));
-    this.#leaveShared();
+    if (!this.#leaveShared()) release(this.#bytes);
     this.#bytes = larger;
   }
 
@@ -191,7 +192,10 @@ class GrowingWriter implements Writer {
     this.#bytes = NOTHING;
     // Little would be wasted: no need to copy much.
     const isTight = !isShared && end > LARGEST_COPY_BYTES && bytes.length - end < end / 8;
-    return isTight ? bytes.subarray(0, end) : bytes.slice(0, end);
+    if (isTight) return bytes.subarray(0, end);
+    const copy = bytes.slice(0, end);
+    if (!isShared) release(bytes);
+    return copy;
   }
 }
 

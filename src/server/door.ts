@@ -5,7 +5,7 @@ import type { Clock } from "../lib/clock.ts";
 import { isRemoved } from "../raft/admission.ts";
 import { namesMember } from "../raft/configuration.ts";
 import type { Raft } from "../raft/raft.ts";
-import { type ClusterId, type Configuration, type Member, memberId } from "../raft/types.ts";
+import { type ClusterId, type Configuration, type Member, type MemberId, memberId } from "../raft/types.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
 import type { ByteStream } from "../wire/network.ts";
 import { type ClientMessage, dialsNode, type Hello } from "../wire/protocol.ts";
@@ -54,6 +54,8 @@ export function createDoor(ports: DoorPorts): Door {
 
   function accept(stream: ByteStream): void {
     let receive: ((message: Message) => void) | null = null;
+    const { remote } = stream;
+    let peer: MemberId | null = null;
     const connection = openConnection({
       stream,
       clock: ports.clock,
@@ -61,7 +63,9 @@ export function createDoor(ports: DoorPorts): Door {
       side: "accepted",
       onMessage: (message) => {
         if (receive !== null) return receive(message);
-        if (message.type === "hello") receive = welcome(connection, message);
+        if (message.type !== "hello") return;
+        receive = welcome(connection, message);
+        if (receive !== null && message.node !== null) peer = memberId(message.node);
       },
       introduce: () => {
         const node = ports.self();
@@ -76,7 +80,8 @@ export function createDoor(ports: DoorPorts): Door {
       },
       onRead: (milliseconds) => ports.serving()?.replica.stages.add("decode", milliseconds),
       onHeld: (bytes) => {
-        for (const slow of held.note(connection, stream.remote, bytes)) slow.abandon(tooMuchHeld);
+        const owner = { remote, isMember: peer !== null && isKnown(peer) };
+        for (const slow of held.note(connection, owner, bytes)) slow.abandon(tooMuchHeld);
       },
     });
     open.set(connection, { closed: () => {} });
@@ -123,11 +128,14 @@ export function createDoor(ports: DoorPorts): Door {
       expel(places.becomeAdmin(connection));
       return null;
     }
-    const raft = ports.serving()?.replica.raft;
-    const members = raft === undefined ? [] : membersOf(raft).map(({ member }) => memberId(member));
-    const { refused, leaving } = places.becomePeer(connection, memberId(node), (id) => members.includes(id));
+    const { refused, leaving } = places.becomePeer(connection, memberId(node), isKnown);
     expel(leaving);
     return refused;
+  }
+
+  function isKnown(id: MemberId): boolean {
+    const raft = ports.serving()?.replica.raft;
+    return raft !== undefined && namesMember(raft.configuration, id);
   }
 
   function sayHello(connection: Connection): void {

@@ -21,6 +21,8 @@ export type Message = Exclude<WireMessage, PeerFrame | Goodbye | Challenge | Pro
 /** `config.ts` WIRE fits. */
 export interface ConnectionLimits {
   readonly protocolVersion: number;
+  readonly maxHelloBytes: number;
+  readonly maxHelloAnswerBytes: number;
   readonly maxClientFrameBytes: number;
   readonly maxPeerFrameBytes: number;
   readonly maxClientSendBytes: number;
@@ -42,7 +44,7 @@ export interface OpenConnection {
   readonly introduce?: () => Introduction | null;
   /** Called once, never from inside `send`, `flush` or `close`. Null: this side closed without a failure. */
   readonly onClosed: (why: Failure | null) => void;
-  /** The connection now holds so many bytes: of a frame that is not whole yet, and sent but not taken. Not after it has ended. */
+  /** The connection now takes so many bytes of memory: for a frame that is not whole yet, and sent but not taken. Not after it has ended. */
   readonly onHeld?: (bytes: number) => void;
   /** Bytes came in; it took so long until their messages were decoded and taken. */
   readonly onRead?: (milliseconds: number) => void;
@@ -56,11 +58,11 @@ export interface Connection {
   readonly who: Identity | null;
   /** Encodes now; leaves at `flush`. Nothing happens on a connection that is closing. */
   send(message: Message): void;
-  /** A frame that `encodeMessage` made (the same answer for many); never a peer frame. */
+  /** A frame that `encodeMessage` made, for this connection only; never a peer frame. */
   sendFrame(frame: Uint8Array): void;
   /** Everything sent since the last flush, as one chunk; heartbeats, votes and acknowledgements first. */
   flush(): void;
-  /** Bytes that were sent but not taken by the system yet. */
+  /** What was sent but not taken by the system yet, in bytes of memory. */
   pending(): number;
   /** Says goodbye with that reason (null: in silence), then closes. What was sent before still leaves. */
   close(why: Failure | null): void;
@@ -70,7 +72,8 @@ export interface Connection {
 
 export function openConnection(open: OpenConnection): Connection {
   const { stream, limits, side } = open;
-  const deframer = createDeframer(limits.maxClientFrameBytes);
+  const firstLimit = side === "accepted" ? limits.maxHelloBytes : limits.maxHelloAnswerBytes;
+  const deframer = createDeframer(firstLimit, "before the hello");
   const queue = createSendQueue(stream, limits);
   const { trust } = stream;
   const handshake =
@@ -98,6 +101,7 @@ export function openConnection(open: OpenConnection): Connection {
   function end(why: Failure | null): void {
     ending = why;
     watch.stop();
+    deframer.discard();
     stream.close();
   }
 
@@ -141,7 +145,7 @@ export function openConnection(open: OpenConnection): Connection {
   let held = 0;
   function noteHeld(): void {
     if (open.onHeld === undefined || ending !== undefined) return;
-    const bytes = deframer.buffered() + queue.pending();
+    const bytes = deframer.allocated() + queue.pending();
     if (bytes === held) return;
     held = bytes;
     open.onHeld(bytes);
@@ -158,6 +162,8 @@ export function openConnection(open: OpenConnection): Connection {
     const message = decodeMessage(body);
     if (message.type === "goodbye") return end(message.failure);
     if (message.type === "ping" && message.frameId === KEEP_ALIVE) {
+      // What waits to be read shows as well that this side lives: nobody makes it gather answers.
+      if (queue.pending() > 0) return;
       send({ type: "pong", frameId: KEEP_ALIVE });
       return queue.flush();
     }
@@ -189,7 +195,7 @@ export function openConnection(open: OpenConnection): Connection {
     greeting = message;
     who = identity;
     if (message.type === "hello") peer = message.role === "peer";
-    if (peer) deframer.setLimit(limits.maxPeerFrameBytes);
+    deframer.setLimit(peer ? limits.maxPeerFrameBytes : limits.maxClientFrameBytes);
     watch.greeted();
     open.onMessage(message);
   }
@@ -223,6 +229,7 @@ export function openConnection(open: OpenConnection): Connection {
   stream.onDrain = flush;
   stream.onClose = (why) => {
     watch.stop();
+    deframer.discard();
     open.onClosed(ending === undefined ? failure("CONNECTION_LOST", why) : ending);
     ending ??= null;
   };

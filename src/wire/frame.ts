@@ -1,6 +1,7 @@
 // Where does a frame begin and end in a stream of bytes? u32 big-endian length, then so many bytes.
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/msgpack.ts";
+import { release } from "../lib/release.ts";
 
 export const LENGTH_BYTES = 4;
 
@@ -17,12 +18,18 @@ export interface Deframer {
   setLimit(maxFrameBytes: number): void;
   /** Frames completed so far. */
   readonly frames: number;
-  /** Bytes held of a frame that is not complete. */
+  /** Bytes received of a frame that is not complete. */
   buffered(): number;
+  /** The memory that they take: their own, never a part of `data`. */
+  allocated(): number;
+  /** The stream has ended: what was received of an incomplete frame is dropped. */
+  discard(): void;
 }
 
-export function createDeframer(firstLimit: number): Deframer {
+/** `where`: of the first limit, for whoever exceeds it. */
+export function createDeframer(firstLimit: number, firstWhere = "here"): Deframer {
   let limit = firstLimit;
+  let where = firstWhere;
   let frames = 0;
   /** Of the length, while it is not complete. */
   let headerBytes = 0;
@@ -44,19 +51,23 @@ export function createDeframer(firstLimit: number): Deframer {
     if (header > limit)
       return {
         at,
-        failed: failure("TOO_LARGE", `a frame of ${header} bytes is longer than the ${limit} allowed here`),
+        failed: failure("TOO_LARGE", `a frame of ${header} bytes is longer than the ${limit} allowed ${where}`),
       };
     if (header === 0) return { at, failed: failure("BAD_REQUEST", "a frame is empty") };
     length = header;
     return { at, failed: null };
   }
 
-  function endFrame(): void {
+  function beginFrame(): void {
     headerBytes = 0;
     header = 0;
     length = null;
     body = new Uint8Array(0);
     filled = 0;
+  }
+
+  function endFrame(): void {
+    beginFrame();
     frames++;
   }
 
@@ -66,6 +77,7 @@ export function createDeframer(firstLimit: number): Deframer {
     if (needed > body.length) {
       const larger = new Uint8Array(Math.min(whole, Math.max(needed, body.length * 2, FIRST_BUFFER_BYTES)));
       larger.set(body.subarray(0, filled));
+      release(body);
       body = larger;
     }
     body.set(part, filled);
@@ -84,24 +96,34 @@ export function createDeframer(firstLimit: number): Deframer {
         }
         const part = data.subarray(at, Math.min(data.length, at + length - filled));
         at += part.length;
-        let whole = part;
-        if (part.length < length) {
-          store(part, length);
-          if (filled < length) return null;
-          whole = body;
+        if (part.length === length) {
+          endFrame();
+          if (!onFrame(part)) return null;
+          continue;
         }
+        store(part, length);
+        if (filled < length) return null;
+        const whole = body;
         endFrame();
-        if (!onFrame(whole)) return null;
+        const goesOn = onFrame(whole);
+        release(whole);
+        if (!goesOn) return null;
       }
       return null;
     },
     setLimit: (maxFrameBytes) => {
       limit = maxFrameBytes;
+      where = "here";
     },
     get frames() {
       return frames;
     },
     buffered: () => headerBytes + filled,
+    allocated: () => body.length,
+    discard: () => {
+      release(body);
+      beginFrame();
+    },
   };
 }
 

@@ -20,11 +20,14 @@ export type Trust =
 
 export const EVERYBODY: Trust = { type: "everybody" };
 
+/** What keeping a chunk costs besides its bytes: many small ones are no cheaper than a few large ones. */
+export const CHUNK_COST_BYTES = 128;
+
 export interface ByteStream {
   /** For people and limits: `127.0.0.1:51234`. */
   readonly remote: string;
   readonly trust: Trust;
-  /** Queues all of `bytes` (they must not change afterwards). The number of bytes not yet taken by the system is `pending()`. */
+  /** Queues all of `bytes`, which are the stream's own from now on: nobody else uses their memory. `pending()`: what is not yet taken by the system, in bytes of memory. */
   write(bytes: Uint8Array): void;
   pending(): number;
   /** Ends the stream now; `onClose` follows. */

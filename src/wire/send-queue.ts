@@ -1,7 +1,8 @@
 // What leaves first? Heartbeats, votes and acknowledgements, then bulk; each lane in its order, one chunk per flush.
 import { createWriter, type Writer } from "../lib/msgpack.ts";
+import { release } from "../lib/release.ts";
 import { encodeMessage, PEER_HEADROOM, peerFrame, writeFrame } from "./codec.ts";
-import type { ByteStream } from "./network.ts";
+import { type ByteStream, CHUNK_COST_BYTES } from "./network.ts";
 import { encodePeerMessage, type PeerMessage } from "./peer-codec.ts";
 import type { Message } from "./connection.ts";
 
@@ -20,7 +21,7 @@ export interface SendQueue {
   /** Everything, whatever the stream holds already: before the end. */
   flushAll(): void;
   discard(): void;
-  /** Bytes here and in the stream. */
+  /** Here and in the stream, in bytes of memory. */
   pending(): number;
 }
 
@@ -93,8 +94,8 @@ export function createSendQueue(stream: ByteStream, limits: { readonly sendAhead
     flush: () => flushUpTo(limits.sendAheadBytes),
     flushAll: () => flushUpTo(Number.MAX_SAFE_INTEGER),
     discard: () => {
-      urgent.clear();
-      bulk.clear();
+      urgent.discard();
+      bulk.discard();
       chunk = null;
     },
     pending: () => stream.pending() + urgent.bytes() + bulkBytes(),
@@ -104,7 +105,8 @@ export function createSendQueue(stream: ByteStream, limits: { readonly sendAhead
 interface Lane {
   push(waiting: Waiting): void;
   shift(): Waiting | undefined;
-  clear(): void;
+  /** What waits is not sent. */
+  discard(): void;
   bytes(): number;
 }
 
@@ -121,13 +123,13 @@ function createLane(): Lane {
   return {
     push: (waiting) => {
       frames.push(waiting);
-      bytes += waiting.bytes.length;
+      bytes += waiting.bytes.length + CHUNK_COST_BYTES;
     },
     shift: () => {
       const waiting = frames[front];
       if (waiting === undefined) return undefined;
       front++;
-      bytes -= waiting.bytes.length;
+      bytes -= waiting.bytes.length + CHUNK_COST_BYTES;
       if (front === frames.length) clear();
       else if (front > frames.length / 2 && front > COMPACT_AT) {
         frames = frames.slice(front);
@@ -135,7 +137,10 @@ function createLane(): Lane {
       }
       return waiting;
     },
-    clear,
+    discard: () => {
+      for (const waiting of frames.slice(front)) release(waiting.bytes);
+      clear();
+    },
     bytes: () => bytes,
   };
 }
@@ -150,6 +155,7 @@ function joined(frames: readonly Uint8Array[], size: number): Uint8Array {
   for (const frame of frames) {
     chunk.set(frame, at);
     at += frame.length;
+    release(frame);
   }
   return chunk;
 }

@@ -4,8 +4,9 @@
 // `drain` came), and is counted as pending until its callback. `end` is called without data, after the last chunk was taken.
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { RaftqError } from "../lib/errors.ts";
+import { release } from "../lib/release.ts";
 import { formatAddress, isAddress, parseAddress } from "./address.ts";
-import { type ByteStream, type DialResult, EVERYBODY, type Network, type Trust } from "./network.ts";
+import { type ByteStream, CHUNK_COST_BYTES, type DialResult, EVERYBODY, type Network, type Trust } from "./network.ts";
 import type { SharedSecrets } from "./secret.ts";
 import { createTlsServer, dialTls, type TlsLimits, type TlsMaterial } from "./tls.ts";
 
@@ -22,6 +23,8 @@ export type Credentials =
 export interface TcpLimits extends TlsLimits {
   /** How long a closed stream may still deliver what was written before. */
   readonly closeTimeoutMs: number;
+  /** What all closed streams together may still have to deliver; beyond it the one that was closed first is cut off. */
+  readonly maxClosingBytes: number;
   /** Accepted sockets, those that are closing included. Beyond it a new one is closed without a word: the last resort. */
   readonly maxSockets?: number;
 }
@@ -35,9 +38,10 @@ export function createTcpNetwork(
   credentials: Credentials | null = null,
   onRefused: OnRefused = () => {},
 ): Network {
+  const shared = { ...limits, closing: createClosing(limits.maxClosingBytes) };
   return {
     listen: (host, port, accept, ready) => {
-      const server = createAnyServer(limits, credentials, accept, onRefused);
+      const server = createAnyServer(shared, credentials, accept, onRefused);
       let bound = false;
       server.on("error", (error) => {
         if (!bound) ready(listenError(error, host, port), null);
@@ -51,13 +55,48 @@ export function createTcpNetwork(
     },
     dial: (address, timeoutMs, done) => {
       if (!isAddress(address)) return done({ ok: false, refused: false, why: `"${address}" is not an address` });
-      dial(address, timeoutMs, limits, credentials, done);
+      dial(address, timeoutMs, shared, credentials, done);
     },
   };
 }
 
+/** The sockets that were closed by this side and still have bytes to deliver. */
+interface Closing {
+  /** Nothing is written to it any more. */
+  add(socket: Socket, bytes: number): void;
+  remove(socket: Socket): void;
+}
+
+function createClosing(maxBytes: number): Closing {
+  /** In the order in which they were closed. */
+  const sockets = new Map<Socket, number>();
+  let total = 0;
+
+  function remove(socket: Socket): void {
+    total -= sockets.get(socket) ?? 0;
+    sockets.delete(socket);
+  }
+
+  return {
+    add: (socket, bytes) => {
+      sockets.set(socket, bytes);
+      total += bytes;
+      for (const oldest of sockets.keys()) {
+        if (total <= maxBytes) return;
+        remove(oldest);
+        oldest.destroy();
+      }
+    },
+    remove,
+  };
+}
+
+interface SharedLimits extends TcpLimits {
+  readonly closing: Closing;
+}
+
 function createAnyServer(
-  limits: TcpLimits,
+  limits: SharedLimits,
   credentials: Credentials | null,
   accept: (stream: ByteStream) => void,
   onRefused: OnRefused,
@@ -87,7 +126,7 @@ function plainTrust(credentials: Credentials | null): Trust {
 function dial(
   address: string,
   timeoutMs: number,
-  limits: TcpLimits,
+  limits: SharedLimits,
   credentials: Credentials | null,
   done: (result: DialResult) => void,
 ): void {
@@ -127,9 +166,16 @@ function dial(
   }
 }
 
-function createStream(socket: Socket, { closeTimeoutMs }: TcpLimits, trust: Trust): ByteStream {
+/** The runtime copies what the system does not take of a write: so much, for one connection, at most. */
+const PIECE_BYTES = 128 * 1024;
+
+function createStream(socket: Socket, { closeTimeoutMs, closing: allClosing }: SharedLimits, trust: Trust): ByteStream {
   const waiting: Uint8Array[] = [];
+  /** Of the first chunk that waits, so much was handed over. */
+  let handedOver = 0;
   let pendingBytes = 0;
+  /** Of them the runtime may have copied so many. */
+  let copiedBytes = 0;
   let blocked = false;
   let closing = false;
   let over = false;
@@ -139,18 +185,15 @@ function createStream(socket: Socket, { closeTimeoutMs }: TcpLimits, trust: Trus
     remote: formatAddress(socket.remoteAddress ?? "?", socket.remotePort ?? 0),
     write: (bytes) => {
       if (closing || bytes.length === 0) return;
-      pendingBytes += bytes.length;
+      pendingBytes += bytes.length + CHUNK_COST_BYTES;
       waiting.push(bytes);
       handOver();
     },
-    pending: () => pendingBytes,
+    pending: () => pendingBytes + copiedBytes,
     close: () => {
       if (closing) return;
       closing = true;
-      // Whoever stops reading with bytes in the kernel's buffer sends a reset, which can destroy a goodbye under way: read on.
-      const timer = setTimeout(() => socket.destroy(), closeTimeoutMs);
-      timer.unref();
-      socket.on("close", () => clearTimeout(timer));
+      linger(stream.pending());
       endWhenSent();
       setImmediate(() => finish("closed by this side"));
     },
@@ -161,16 +204,46 @@ function createStream(socket: Socket, { closeTimeoutMs }: TcpLimits, trust: Trus
 
   function handOver(): void {
     while (!blocked && !socket.destroyed) {
-      const chunk = waiting.shift();
+      const [chunk] = waiting;
       if (chunk === undefined) return;
-      blocked = !socket.write(chunk, () => {
+      const piece = chunk.subarray(handedOver, handedOver + PIECE_BYTES);
+      handedOver += piece.length;
+      const isLast = handedOver === chunk.length;
+      if (isLast) {
+        waiting.shift();
+        handedOver = 0;
+      }
+      copiedBytes += piece.length;
+      blocked = !socket.write(piece, () => {
         if (socket.destroyed) return;
-        pendingBytes -= chunk.length;
+        copiedBytes -= piece.length;
+        if (!isLast) return;
+        pendingBytes -= chunk.length + CHUNK_COST_BYTES;
+        release(chunk);
         if (pendingBytes > 0) return;
         if (closing) endWhenSent();
         else stream.onDrain();
       });
     }
+  }
+
+  /**
+   * So many bytes may still be delivered, for a while, beside those of all others. Whoever stops reading with bytes in the kernel's
+   * buffer sends a reset, which can destroy a goodbye under way: read on.
+   */
+  function linger(bytes: number): void {
+    const timer = setTimeout(() => socket.destroy(), closeTimeoutMs);
+    timer.unref();
+    socket.on("close", () => {
+      clearTimeout(timer);
+      allClosing.remove(socket);
+    });
+    if (bytes > 0) allClosing.add(socket, bytes);
+  }
+
+  function dropWaiting(): void {
+    for (const chunk of waiting) release(chunk);
+    waiting.length = 0;
   }
 
   function endWhenSent(): void {
@@ -185,7 +258,10 @@ function createStream(socket: Socket, { closeTimeoutMs }: TcpLimits, trust: Trus
 
   socket.on("data", (data: Uint8Array) => {
     // A plain view: a Buffer's `slice` does not copy, which would surprise everybody behind the port.
-    if (!closing) stream.onData(new Uint8Array(data.buffer, data.byteOffset, data.length));
+    const view = new Uint8Array(data.buffer, data.byteOffset, data.length);
+    if (!closing) stream.onData(view);
+    // Left to the collector, what a flood of bytes leaves behind would be as much again as all that the process holds.
+    release(view);
   });
   socket.on("drain", () => {
     blocked = false;
@@ -194,6 +270,9 @@ function createStream(socket: Socket, { closeTimeoutMs }: TcpLimits, trust: Trus
   socket.on("end", () => {
     if (closing) return;
     closing = true;
+    dropWaiting();
+    // Who ended its side without reading what it asked for may have left the other one open.
+    linger(copiedBytes);
     socket.end();
     finish("the other side closed the connection");
   });
@@ -204,8 +283,9 @@ function createStream(socket: Socket, { closeTimeoutMs }: TcpLimits, trust: Trus
   });
   socket.on("close", () => {
     closing = true;
-    waiting.length = 0;
+    dropWaiting();
     pendingBytes = 0;
+    copiedBytes = 0;
     finish("the connection closed");
   });
   return stream;

@@ -1,6 +1,7 @@
-// Are clients served while strangers do what they can with connections? Thousands that are idle, silence, and bytes that drip.
+// Are clients served while strangers do what they can with connections? Thousands that are idle, silence, bytes that drip, frames
+// that are never whole, answers that nobody reads. And does the memory stay bounded?
 import { expect } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { SERVER, WIRE } from "../../src/config.ts";
@@ -17,6 +18,9 @@ const IDLE = parameter("RAFTQ_E2E_IDLE", 1_000);
 const DRIPS = 50;
 const SILENT = 200;
 const JOBS = 400;
+/** Connections with unfinished frames or unread answers. */
+const FLOOD = parameter("RAFTQ_E2E_FLOOD", 1_000);
+const MiB = 1024 * 1024;
 /** Sockets that are opened at once. */
 const AT_ONCE = 200;
 
@@ -88,6 +92,10 @@ function drip({ socket }: Stranger, afterHello: boolean): Timer {
 const residentBytes = (pid: number): number =>
   Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) * 1024;
 
+/** The most memory the process ever held, by the system's own account. */
+const peakBytes = (pid: number): number =>
+  Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) * 1024;
+
 /** Hundredths of a second of processor time. */
 const processorTicks = (pid: number): number => {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
@@ -139,6 +147,111 @@ inWorld(
   },
   180_000,
 );
+
+/** What comes in one piece from each of many connections. */
+interface Flood {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  readonly secret?: boolean;
+  readonly reads?: boolean;
+  /** How those end that are not left alone. */
+  readonly end: Failure["code"] | null;
+  /** Above what the node has at its start. */
+  readonly mostBytes: number;
+}
+
+/** A frame of 1 MiB and more, but for its last bytes. */
+const UNFINISHED = new Uint8Array(WIRE.maxPayloadBytes + 4);
+UNFINISHED.set([0, 0x10, 0xff, 0xff]);
+const NONCE_HELLO = encodeMessage({
+  type: "hello",
+  version: 1,
+  features: [],
+  role: "client",
+  clusterId: null,
+  node: null,
+  nonce: new Uint8Array(32),
+});
+const peeks = Array.from({ length: 12 }, (_, at) => encodeMessage({ type: "peek", frameId: at + 1 }));
+const joined = (...parts: readonly Uint8Array[]): Uint8Array => new Uint8Array(Buffer.concat(parts));
+
+const floods: readonly Flood[] = [
+  { name: "instead of a hello", bytes: UNFINISHED, end: "TOO_LARGE", mostBytes: 96 * MiB },
+  {
+    name: "instead of a proof",
+    bytes: joined(NONCE_HELLO, UNFINISHED),
+    secret: true,
+    end: "TOO_LARGE",
+    mostBytes: 96 * MiB,
+  },
+  {
+    name: "behind a hello",
+    bytes: joined(HELLO, UNFINISHED),
+    end: "OVERLOADED",
+    mostBytes: SERVER.maxHeldBytes + 192 * MiB,
+  },
+  {
+    name: "of answers that are not read",
+    bytes: joined(HELLO, ...peeks),
+    reads: false,
+    end: null,
+    mostBytes: SERVER.maxHeldBytes + 384 * MiB,
+  },
+];
+
+/** Resolves when the node has taken all its bytes, or has closed. */
+function send(port: number, at: number, { bytes, reads }: Flood): Promise<Stranger> {
+  return stranger(port, `127.0.${1 + (at % 7)}.9`, false).then(
+    (one) =>
+      new Promise((done) => {
+        if (reads === false) one.socket.pause();
+        one.socket.on("close", () => done(one));
+        one.socket.write(bytes, () => done(one));
+      }),
+  );
+}
+
+for (const flood of floods) {
+  inWorld(
+    `a megabyte on each of many connections, ${flood.name}, costs a node no more memory than it promises, and clients are served`,
+    async (world) => {
+      const [port = 0] = freePorts(1);
+      writeFileSync(join(world.directory, "secret"), "peer:a secret that is long enough", { mode: 0o600 });
+      const flags = flood.secret === true ? ["--secret-file", join(world.directory, "secret")] : [];
+      const node = world.node({ id: "n1", port, flags });
+      const client = ["client", "--addr", node.address, ...flags];
+      const large = "x".repeat(1_000_000);
+      await waitFor("the node to serve", 10_000, async () =>
+        (await world.raftq([...client, "status"])).code === 0 ? true : undefined,
+      );
+      // One of them stays, to be peeked at.
+      expect(await world.raftq(client, { input: `enqueue("${large}")\n`.repeat(2) })).toMatchObject({ code: 0 });
+      const before = peakBytes(node.pid());
+      const all: Stranger[] = [];
+      while (all.length < FLOOD) {
+        const next = Array.from({ length: Math.min(50, FLOOD - all.length) }, (_, at) =>
+          send(port, all.length + at, flood),
+        );
+        all.push(...(await Promise.all(next)));
+      }
+      const taken = await world.raftq([...client, "dequeue"]);
+      expect(taken).toMatchObject({ code: 0, stdout: `"${large}"\n` });
+      let ticks = processorTicks(node.pid());
+      await waitFor("the node to have done what was asked", 60_000, async () => {
+        await Bun.sleep(300);
+        const spent = processorTicks(node.pid()) - ticks;
+        ticks += spent;
+        return spent < 3 ? true : undefined;
+      });
+      const ends = all.map((one) => one.end()).filter((end) => end !== undefined);
+      if (flood.end !== null) expect(ends.map((end) => end?.code ?? null)).toContain(flood.end);
+      if (flood.end === "TOO_LARGE") expect(ends.length).toBe(FLOOD);
+      expect(peakBytes(node.pid()) - before).toBeLessThan(flood.mostBytes);
+      for (const one of all) one.socket.destroy();
+    },
+    120_000,
+  );
+}
 
 inWorld(
   "a node that may open few files says so, refuses by name, never spins, and serves again when places are free",

@@ -244,6 +244,31 @@ test("frames that are never whole cost no more than the limit for all: the slow 
   expect(steady.received.filter(({ type }) => type === "failure").length).toBe(20);
 });
 
+test("a member with an unfinished frame stays while a flood of clients with unfinished frames is given up", () => {
+  const town = createTown(3, 1, { places: SERVER.places, maxHeldBytes: 2_000_000 });
+  const ports = [3000, 3001, 3002];
+  const nodes = ports.map((port) => town.start(port, ports, 3));
+  town.until(() => nodes.some(isLeader));
+  town.pass(500);
+  const node = nodes[1]?.node.status()?.node ?? null;
+  const member = call(town, "x", { ...HELLO, role: "peer", clusterId: nodes[0]?.node.clusterId() ?? null, node });
+  const unfinished = (bytes: number): Uint8Array => {
+    const part = new Uint8Array(bytes);
+    part.set([0, 0x10, 0, 0]);
+    return part;
+  };
+  member.stream.write(unfinished(600_000));
+  const clients = Array.from({ length: 20 }, (_, at) => {
+    town.pass(20);
+    const client = call(town, at < 10 ? "x" : "y");
+    client.stream.write(unfinished(200_000));
+    return client;
+  });
+  town.pass(100);
+  expect(clients.filter(({ end }) => end()?.code === "OVERLOADED").length).toBeGreaterThan(15);
+  expect(member.end()).toBeUndefined();
+});
+
 test("many log pages asked at once are made a few in a turn, and all are answered", () => {
   const { town } = alone();
   const caller = call(town, "a");

@@ -149,31 +149,44 @@ test.each([
 });
 
 describe("what all connections hold", () => {
+  const anyone = (remote: string) => ({ remote, isMember: false });
+  const member = (remote: string) => ({ remote, isMember: true });
+
   test("above the limit the one without progress for the longest goes, of the address that holds the most", () => {
     const held = createHeld<string>(100);
-    expect(held.note("b1", "b:1", 30)).toEqual([]);
-    expect(held.note("a1", "a:1", 30)).toEqual([]);
-    expect(held.note("a2", "a:1", 30)).toEqual([]);
-    expect(held.note("c1", "c:1", 20)).toEqual(["a1"]);
+    expect(held.note("b1", anyone("b:1"), 30)).toEqual([]);
+    expect(held.note("a1", anyone("a:1"), 30)).toEqual([]);
+    expect(held.note("a2", anyone("a:1"), 30)).toEqual([]);
+    expect(held.note("c1", anyone("c:1"), 20)).toEqual(["a1"]);
     expect(held.bytes).toBe(80);
+  });
+
+  test("a member goes only when nobody else holds anything, however much and however long it holds", () => {
+    const held = createHeld<string>(100);
+    held.note("m1", member("a:1"), 60);
+    held.note("a1", anyone("a:2"), 30);
+    held.note("b1", anyone("b:1"), 10);
+    expect(held.note("c1", anyone("c:1"), 1)).toEqual(["a1"]);
+    expect(held.note("m2", member("b:2"), 50)).toEqual(["b1", "c1", "m1"]);
+    expect(held.bytes).toBe(50);
   });
 
   test("who completes a frame, or reads, has made progress; who only adds to it has not", () => {
     const held = createHeld<string>(100);
-    for (const name of ["a1", "a2", "a3"]) held.note(name, "a:1", 30);
-    held.note("a1", "a:1", 10);
-    held.note("a2", "a:1", 40);
-    expect(held.note("a3", "a:1", 60)).toEqual(["a2"]);
+    for (const name of ["a1", "a2", "a3"]) held.note(name, anyone("a:1"), 30);
+    held.note("a1", anyone("a:1"), 10);
+    held.note("a2", anyone("a:1"), 40);
+    expect(held.note("a3", anyone("a:1"), 60)).toEqual(["a2"]);
   });
 
   test("as many go as it takes, the newcomer itself if need be, and what is gone is forgotten", () => {
     const held = createHeld<string>(100);
-    for (const name of ["a1", "a2", "a3"]) held.note(name, "a:1", 30);
-    expect(held.note("a4", "a:1", 95)).toEqual(["a1", "a2", "a3"]);
-    expect(held.note("a5", "a:1", 101)).toEqual(["a4", "a5"]);
-    held.note("a6", "a:1", 50);
-    held.note("a6", "a:1", 0);
-    held.note("a7", "a:1", 20);
+    for (const name of ["a1", "a2", "a3"]) held.note(name, anyone("a:1"), 30);
+    expect(held.note("a4", anyone("a:1"), 95)).toEqual(["a1", "a2", "a3"]);
+    expect(held.note("a5", anyone("a:1"), 101)).toEqual(["a4", "a5"]);
+    held.note("a6", anyone("a:1"), 50);
+    held.note("a6", anyone("a:1"), 0);
+    held.note("a7", anyone("a:1"), 20);
     held.leave("a7");
     held.leave("a7");
     expect(held.bytes).toBe(0);

@@ -8,12 +8,17 @@ import { sealFrame } from "./frames.ts";
 import { TYPE } from "../../src/wire/message-types.ts";
 import type { PeerMessage } from "../../src/wire/peer-codec.ts";
 import type { Hello, HelloAnswer, WireMessage } from "../../src/wire/protocol.ts";
+import type { NodeId } from "../../src/raft/types.ts";
+import { MAX_ADDRESS_BYTES } from "../../src/wire/address.ts";
+import { MAX_LIST } from "../../src/wire/fields.ts";
+import { CHUNK_COST_BYTES } from "../../src/wire/network.ts";
 import { type Opened, open, type OpenedWith } from "./fake-world.ts";
-import { asPeerFrame, entry, EXAMPLES, member, PEER_EXAMPLES } from "./messages.ts";
+import { asPeerFrame, CLUSTER, entry, EXAMPLES, member, PEER_EXAMPLES } from "./messages.ts";
 
 const clientHello: Hello = { type: "hello", version: 1, features: [], role: "client", clusterId: null, node: null };
 const peerHello: Hello = { ...clientHello, role: "peer", node: member(2) };
 const answer = EXAMPLES.find((message) => message.type === "helloAnswer") as HelloAnswer;
+const REQUEST = { type: "request", frameId: 1, group: 0, session: 1, number: 1, answeredUpTo: 0 } as const;
 const heartbeat: PeerMessage = { type: "Heartbeat", term: 3, leaderCommit: 1, time: 5, readContext: 1 };
 
 const say = ({ stream }: Opened, ...messages: readonly WireMessage[]): void => {
@@ -47,15 +52,7 @@ test("an owner sees the hello first, answers it, and then sees requests", () => 
 
 test("a dialer sees the answer first, and then answers", () => {
   const opened = open({ side: "dialed" });
-  opened.connection.send({
-    type: "request",
-    frameId: 1,
-    group: 0,
-    session: 1,
-    number: 1,
-    answeredUpTo: 0,
-    command: new Uint8Array(1),
-  });
+  opened.connection.send({ ...REQUEST, command: new Uint8Array(1) });
   opened.connection.send(clientHello);
   opened.connection.flush();
   expect(opened.stream.written().map((message) => message.type)).toEqual(["hello", "request"]);
@@ -246,21 +243,97 @@ test("an HTTP request, a TLS hello and other strangers are closed at their first
   expectEnd(tls, "UNAUTHORISED", /started without --tls-cert/);
 });
 
+const frameHead = (length: number): Uint8Array => {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, length);
+  return bytes;
+};
+
 test("a frame over the limit is closed with TOO_LARGE before its body comes; the limit of peers is larger", () => {
-  const head = (length: number): Uint8Array => {
-    const bytes = new Uint8Array(4);
-    new DataView(bytes.buffer).setUint32(0, length);
-    return bytes;
-  };
   const client = greeted(clientHello);
-  client.stream.onData(head(WIRE.maxClientFrameBytes + 1));
+  client.stream.onData(frameHead(WIRE.maxClientFrameBytes + 1));
   expectEnd(client, "TOO_LARGE", /longer than the/);
   const peer = greeted(peerHello);
-  peer.stream.onData(head(WIRE.maxPeerFrameBytes));
+  peer.stream.onData(frameHead(WIRE.maxPeerFrameBytes));
   expect(peer.stream.closed).toBe(false);
   const early = open();
-  early.stream.onData(head(WIRE.maxPeerFrameBytes));
+  early.stream.onData(frameHead(WIRE.maxPeerFrameBytes));
   expectEnd(early, "TOO_LARGE", /longer than the/);
+});
+
+test.each([
+  ["accepted", WIRE.maxHelloBytes],
+  ["dialed", WIRE.maxHelloAnswerBytes],
+] as const)(
+  "before the hello of the other side, on a stream that was %s, a frame has at most %p bytes",
+  (side, most) => {
+    const early = open({ side });
+    early.stream.onData(frameHead(most + 1));
+    expectEnd(early, "TOO_LARGE", /longer than the \d+ allowed before the hello/);
+    const allowed = open({ side });
+    allowed.stream.onData(frameHead(most));
+    expect(allowed.stream.closed).toBe(false);
+  },
+);
+
+test("the largest hello and the largest answer to it are taken", () => {
+  const name = "f".repeat(64);
+  const address = `${`${"a".repeat(62)}.`.repeat(4).slice(0, MAX_ADDRESS_BYTES - 7)}a:65535`;
+  expect(address.length).toBe(MAX_ADDRESS_BYTES);
+  const id = "n".repeat(32);
+  const node = { ...member(2), id: id as NodeId, address };
+  const features = Array.from({ length: MAX_LIST }, () => name);
+  const hello: Hello = { ...peerHello, features, clusterId: CLUSTER, node, nonce: new Uint8Array(32) };
+  const accepted = open();
+  say(accepted, hello);
+  // It gets as far as the question whether there is a secret.
+  expectEnd(accepted, "UNAUTHORISED", /without --secret-file/);
+  const members = Array.from({ length: MAX_LIST }, () => address);
+  const proof = new Uint8Array(32);
+  const largest = { ...answer, features, clusterId: CLUSTER, node, leader: address, term: 2 ** 48 - 1, members, proof };
+  const dialed = open({ side: "dialed" });
+  dialed.connection.send(clientHello);
+  say(dialed, largest);
+  expect(dialed.messages.map(({ type }) => type)).toEqual(["helloAnswer"]);
+});
+
+test("a connection reports the memory of an unfinished frame as allocated, and none once it is whole", () => {
+  const opened = greeted(clientHello);
+  const command = new Uint8Array(1_000_000);
+  const frame = encodeMessage({ ...REQUEST, command });
+  const feed = (from: number, to: number): number => {
+    opened.stream.onData(frame.slice(from, to));
+    return opened.held();
+  };
+  expect(feed(0, 4)).toBe(0);
+  expect(feed(4, 5)).toBe(16 * 1024);
+  expect(feed(5, 20_000)).toBe(32 * 1024);
+  expect(feed(20_000, 900_000)).toBe(900_000 - 4);
+  expect(feed(900_000, 900_001)).toBe(frame.length - 4);
+  expect(feed(900_001, frame.length)).toBe(0);
+  expect(opened.messages.at(-1)).toEqual({ ...REQUEST, command });
+});
+
+test("small answers that nobody reads count with what keeping each of them costs", () => {
+  const opened = greeted(clientHello, { reading: false });
+  for (let frameId = 1; !opened.stream.closed; frameId++) {
+    opened.connection.send({ type: "reply", frameId, duplicate: false, reply: new Uint8Array(1) });
+    opened.connection.flush();
+    if (frameId > WIRE.maxClientSendBytes / CHUNK_COST_BYTES) break;
+  }
+  expect(opened.stream.closed).toBe(true);
+  opened.stream.onClose("closed by this side");
+  expect(opened.ended()).toMatchObject({ code: "OVERLOADED" });
+});
+
+test("keep-alive pings of a side that does not read are not answered one by one", () => {
+  const opened = greeted(clientHello, { reading: false });
+  const before = opened.stream.chunks.length;
+  for (let at = 0; at < 1_000; at++) say(opened, { type: "ping", frameId: 0 });
+  expect(opened.stream.chunks.length).toBe(before);
+  opened.stream.drain();
+  say(opened, { type: "ping", frameId: 0 });
+  expect(lastWord(opened)).toEqual({ type: "pong", frameId: 0 });
 });
 
 test("every message has its side: what comes from the wrong one closes the connection", () => {

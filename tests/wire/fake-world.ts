@@ -6,7 +6,7 @@ import { decodeMessage } from "../../src/wire/codec.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../../src/wire/connection.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
 import type { Introduction } from "../../src/wire/handshake.ts";
-import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
+import { type ByteStream, CHUNK_COST_BYTES, EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
 
@@ -58,7 +58,7 @@ export function createFakeStream(reading = true, trust: Trust = EVERYBODY): Fake
     write: (bytes) => {
       if (closed) throw new Error("written after close");
       chunks.push(bytes);
-      if (!reading) pending += bytes.length;
+      if (!reading) pending += bytes.length + CHUNK_COST_BYTES;
     },
     pending: () => pending,
     close: () => {
@@ -93,6 +93,8 @@ export interface Opened {
   readonly stream: FakeStream;
   readonly clock: FakeClock;
   readonly messages: Message[];
+  /** The memory that it reported last. */
+  readonly held: () => number;
   /** Undefined: still open. */
   readonly ended: () => Failure | null | undefined;
 }
@@ -110,6 +112,7 @@ export function open(given: OpenedWith = {}): Opened {
   const clock = createFakeClock();
   const stream = createFakeStream(given.reading, given.trust);
   const messages: Message[] = [];
+  let held = 0;
   let end: Failure | null | undefined;
   const connection: Connection = openConnection({
     stream,
@@ -125,6 +128,9 @@ export function open(given: OpenedWith = {}): Opened {
       if (end !== undefined) throw new Error("onClosed was called twice");
       end = why;
     },
+    onHeld: (bytes) => {
+      held = bytes;
+    },
   });
-  return { connection, stream, clock, messages, ended: () => end };
+  return { connection, stream, clock, messages, held: () => held, ended: () => end };
 }

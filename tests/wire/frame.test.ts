@@ -126,6 +126,37 @@ test("a frame that was only claimed costs as much memory as has arrived of it", 
   expect(deframers.every((deframer) => deframer.buffered() === 5)).toBe(true);
 });
 
+test("what is allocated for an unfinished frame is known: at most twice what came or 16 KiB, nothing once it is whole or given up", () => {
+  const bytes = frame(LIMIT - 4, 3);
+  const [whole, givenUp] = [createDeframer(LIMIT), createDeframer(LIMIT)];
+  const came = LIMIT - 100_000;
+  for (const deframer of [whole, givenUp]) {
+    for (let at = 0; at < came; at += 10_000) {
+      deframer.push(bytes.subarray(at, at + 10_000), () => true);
+      expect(deframer.allocated()).toBeGreaterThanOrEqual(deframer.buffered() - 4);
+      expect(deframer.allocated()).toBeLessThanOrEqual(Math.max(16 * 1024, 2 * deframer.buffered()));
+    }
+  }
+  const bodies: Uint8Array[] = [];
+  whole.push(bytes.subarray(came), (body) => {
+    expect(body.length).toBe(LIMIT - 4);
+    return bodies.push(body) > 0;
+  });
+  // Its memory is given back, whoever still holds on to it.
+  expect(bodies.map((body) => body.length)).toEqual([0]);
+  givenUp.discard();
+  expect([whole, givenUp].map((deframer) => [deframer.allocated(), deframer.buffered()])).toEqual([
+    [0, 0],
+    [0, 0],
+  ]);
+});
+
+test("a frame that came whole is a view of what came, which is left alone", () => {
+  const bytes = join([frame(50_000, 3), frame(50_000, 4)]);
+  expect(createDeframer(LIMIT).push(bytes, () => true)).toBe(null);
+  expect(bytes.length).toBe(2 * 50_004);
+});
+
 test("a big frame in many small pieces costs time in proportion to its length", () => {
   const timeOf = (size: number): number => {
     const bytes = frame(size, 7);

@@ -246,6 +246,17 @@ test("a node that has heard a hello but no proof waits no longer than for a hell
   expect(wrote(opened, "goodbye")).toMatchObject({ failure: { code: "TIMEOUT" } });
 });
 
+test("who owes its proof may send no more than who owes its hello", () => {
+  const opened = open({ trust: everyRole(1), introduce: () => ({ clusterId: null, node: member(1) }) });
+  opened.stream.onData(encodeMessage({ ...hello("client"), nonce: new Uint8Array(32) }));
+  expect(opened.stream.written().map(({ type }) => type)).toEqual(["challenge"]);
+  const head = new Uint8Array(4);
+  new DataView(head.buffer).setUint32(0, WIRE.maxHelloBytes + 1);
+  opened.stream.onData(head);
+  expect(opened.stream.written().at(-1)).toMatchObject({ type: "goodbye", failure: { code: "TOO_LARGE" } });
+  expect(opened.stream.closed).toBe(true);
+});
+
 test("the time that TLS took counts into the time for the hello", () => {
   const identity = { role: "client", node: null } as const;
   const opened = open({ trust: { type: "certificate", identity, handshakeMs: WIRE.helloTimeoutMs - 100 } });

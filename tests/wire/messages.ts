@@ -15,7 +15,7 @@ export function member(number: number): Member {
   return { id: `n${number}` as NodeId, incarnation, address: `127.0.0.1:${2999 + number}` };
 }
 
-const CLUSTER = "7f3a00112233ccdd" as ClusterId;
+export const CLUSTER = "7f3a00112233ccdd" as ClusterId;
 export const LONG_NODE = `n${"9".repeat(31)}` as NodeId;
 const LONG_ADDRESS = `${`${"a".repeat(63)}.`.repeat(3)}${"a".repeat(61)}:65535`;
 const bytes = (count: number, fill = 0x5a): Uint8Array => new Uint8Array(count).fill(fill);

@@ -13,6 +13,7 @@ import type { ClusterId } from "../../src/raft/types.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { frameBody } from "../../src/wire/frame.ts";
 import { PEER_TYPE, TYPE } from "../../src/wire/message-types.ts";
+import { CHUNK_COST_BYTES } from "../../src/wire/network.ts";
 import type { Request, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
 import { prove } from "../../src/wire/secret.ts";
 import { asPeerFrame, member } from "./messages.ts";
@@ -150,6 +151,8 @@ test("the limits on the page are those of config.ts", () => {
   const {
     maxClientFrameBytes,
     maxPeerFrameBytes,
+    maxHelloBytes,
+    maxHelloAnswerBytes,
     maxPayloadBytes,
     helloTimeoutMs,
     frameTimeoutMs,
@@ -161,6 +164,12 @@ test("the limits on the page are those of config.ts", () => {
   const facts = [
     `# The raftq protocol, version ${WIRE.protocolVersion}`,
     `at most ${maxClientFrameBytes} (1 MiB + 64 KiB) from and to clients, ${maxPeerFrameBytes} (4 MiB) between members`,
+    `(hello, proof) have at most ${maxHelloBytes} bytes, the answers (challenge, helloAnswer) ${maxHelloAnswerBytes}.`,
+    `| a frame of ${maxHelloBytes} bytes before the hello`,
+    `| a frame of ${maxClientFrameBytes} bytes from clients, ${maxPeerFrameBytes} from members`,
+    `of an answer ${CHUNK_COST_BYTES} bytes more`,
+    `Beyond ${mebibytes(SERVER.maxHeldBytes)} connections are given up`,
+    `may have ${mebibytes(WIRE.maxClosingBytes)} of last words`,
     `hello does not come within ${helloTimeoutMs / 1000} s`,
     `a node closes a connection`,
     `takes more than ${frameTimeoutMs / 1000} s from its first`,

@@ -176,7 +176,7 @@ test("a chunk of 30 MiB arrives whole", async () => {
       if (got === size) resolve();
     };
   });
-  near.write(sent);
+  near.write(sent.slice());
   await done;
   expect(hash.digest("hex")).toBe(new Bun.CryptoHasher("sha256").update(sent).digest("hex"));
 });
@@ -239,6 +239,94 @@ test("a side that neither reads nor closes is cut off after the time for a close
     other.resume();
   });
   expect(got).toBeLessThan(30_000_000);
+});
+
+test("of the bytes that closed streams still have to deliver only so many are kept: the one closed first is cut off", async () => {
+  const few = createTcpNetwork({ ...WIRE, closeTimeoutMs: 60_000, maxClosingBytes: 70_000_000 });
+  const accepted: Socket[] = [];
+  const silent = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
+    accepted.push(socket.on("error", () => {}));
+  });
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", () => resolve()));
+  toClose.push(() => silent.close());
+  toClose.push(() => accepted.map((socket) => socket.destroy()));
+  const { port } = silent.address() as { readonly port: number };
+  for (let at = 0; at < 3; at++) {
+    const near = await new Promise<ByteStream>((resolve, reject) => {
+      few.dial(`127.0.0.1:${port}`, 1_000, (result) =>
+        result.ok ? resolve(result.stream) : reject(new Error(result.why)),
+      );
+    });
+    near.write(new Uint8Array(30_000_000));
+    near.close();
+    while (accepted.length <= at) await Bun.sleep(1);
+  }
+  const got = await Promise.all(
+    accepted.map(
+      (socket) =>
+        new Promise<number>((resolve) => {
+          let sum = 0;
+          socket.on("data", (data) => (sum += data.length));
+          for (const end of ["close", "end"]) socket.on(end, () => resolve(sum));
+          socket.resume();
+        }),
+    ),
+  );
+  expect(got[0]).toBeLessThan(30_000_000);
+  expect(got.slice(1)).toEqual([30_000_000, 30_000_000]);
+});
+
+test("a side that ends its half and does not read what it is owed is cut off after the time for a close", async () => {
+  const impatient = createTcpNetwork({ ...WIRE, closeTimeoutMs: 50 });
+  const streams: ByteStream[] = [];
+  const listener = await new Promise<Listener>((resolve, reject) => {
+    impatient.listen(
+      "127.0.0.1",
+      0,
+      (stream) => streams.push(stream),
+      (error, bound) => (bound === null ? reject(error ?? new Error("no listener")) : resolve(bound)),
+    );
+  });
+  toClose.push(() => listener.close());
+  const socket = connectSocket({ host: "127.0.0.1", port: listener.port, allowHalfOpen: true });
+  toClose.push(() => socket.destroy());
+  socket.pause();
+  socket.on("error", () => {});
+  while (streams.length === 0) await Bun.sleep(1);
+  streams[0]?.write(new Uint8Array(30_000_000));
+  socket.end();
+  while (streams[0]?.pending() !== 0) await Bun.sleep(1);
+  let got = 0;
+  const over = new Promise<void>((resolve) => socket.on("close", () => resolve()));
+  socket.on("data", (data) => (got += data.length));
+  socket.resume();
+  await over;
+  expect(got).toBeLessThan(30_000_000);
+});
+
+test("the memory of what was received is given back after the call, that of what was written once it is taken", async () => {
+  const server = await listen();
+  const near = await dialed(server.address);
+  const far = await server.next();
+  const sent = new Uint8Array(3_000_000).fill(5);
+  const pieces: Uint8Array[] = [];
+  let got = 0;
+  const arrived = new Promise<void>((resolve) => {
+    far.onData = (data) => {
+      pieces.push(data);
+      got += data.length;
+      if (got === 3_000_000) setImmediate(resolve);
+    };
+  });
+  const drained = new Promise<void>((resolve) => {
+    near.onDrain = resolve;
+  });
+  near.write(sent);
+  await Promise.all([arrived, drained]);
+  expect(sent.length).toBe(0);
+  const small = 16 * 1024;
+  expect(pieces.filter(({ length }) => length >= small)).toEqual([]);
+  expect(near.pending()).toBe(0);
 });
 
 test("a closed stream delivers nothing any more and says so once", async () => {
