@@ -76,6 +76,7 @@ export interface Cluster {
 
 export interface Pipe {
   write(line: string): void;
+  pid(): number;
   /** Lines written that were not answered yet. */
   waiting(): number;
   stderr(): string;
@@ -257,6 +258,7 @@ function openPipe(
       waiting++;
       child.stdin.write(`${line}\n`);
     },
+    pid: () => child.pid ?? 0,
     waiting: () => waiting,
     stderr: () => stderr,
     end: () => {
