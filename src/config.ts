@@ -64,10 +64,12 @@ export const RAFT = {
 } as const;
 
 export const STORAGE = {
-  formatVersion: 1,
+  formatVersion: 2,
   segmentBytes: 8 * MiB,
   blockBytes: 4 * KiB,
   quietMs: 50,
+  /** How often meta names the newest frame that is durable while writes never pause: what is lost of a log's end is noticed up to there. */
+  proofMs: 1_000,
   /** How often a full disk is asked again whether the next segment fits. */
   spaceRetryMs: 250,
   /** A snapshot is taken when the log since the last one outgrows max(this, factor x snapshot bytes). */

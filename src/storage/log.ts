@@ -25,6 +25,8 @@ export interface LogSettings {
 export interface LogWriter {
   /** The segment begun by this writer. */
   readonly startSegment: number;
+  /** The newest frame that is durable and holds something, or the one that this writer began with. */
+  readonly provenFrame: () => number;
   /**
    * Made durable one after the other, until there is no space for the next one: `written` of them are durable then. The
    * frame of a snapshot has a place where others have none. One call at a time.
@@ -102,7 +104,10 @@ export function beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSetti
       extents.begin(segment);
       extents.note(content, bytes.length);
       const last = { segment: segment.segment, number, end: blockBytes + bytes.length };
-      done(null, createWriter(disk, settings, make, { current, last, isEmpty: content.kind === "opening" }));
+      done(
+        null,
+        createWriter(disk, settings, make, { current, last, proven: number, isEmpty: content.kind === "opening" }),
+      );
     });
   };
   disk.freeBytes((free) => make(firstBytes(content, settings, free), null, begun));
@@ -178,6 +183,8 @@ function segmentMaker(disk: Disk, settings: LogSettings, firstNumber: number): S
 interface Begun {
   current: OpenSegment;
   last: FramePointer;
+  /** Empty frames that come later are not counted: nothing is lost with them. */
+  proven: number;
   /** The last frame says nothing, so it needs no closing frame behind it. */
   isEmpty: boolean;
 }
@@ -232,6 +239,7 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
       if (error !== null) return done(error, false);
       state.last = pointer;
       state.isEmpty = content.kind === "closing";
+      if (!state.isEmpty) state.proven = pointer.number;
       extents.note(content, bytes);
       done(null, true);
     });
@@ -263,6 +271,7 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
 
   return {
     startSegment,
+    provenFrame: () => state.proven,
     append,
     // Without space there is none: what is written next proves the frame as well.
     appendClosing: (done) => {

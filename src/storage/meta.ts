@@ -1,4 +1,5 @@
-// What must a node know before its log can be read? Who it is, its term and vote, and where its log begins and began last.
+// What must a node know before its log can be read? Who it is, its term and vote, where its log begins and began last, and how
+// far it reaches at least.
 import { crc32 } from "../lib/crc32.ts";
 import {
   isClusterId,
@@ -28,6 +29,8 @@ export interface Meta {
   readonly startSegment: number;
   /** The oldest segment that is still log. */
   readonly floorSegment: number;
+  /** A frame that is durable, and with it every earlier one: a log that ends before it has lost something. 0: none is known. */
+  readonly provenFrame: number;
 }
 
 export const META_PATH = "meta";
@@ -44,7 +47,9 @@ const AT_CRC = 12; // u32: over everything before and behind it, to the end of t
 const AT_SEQUENCE = 16; // u48: of this write; A and B of one update differ by 1
 const AT_LENGTH = 22; // u16: of the MessagePack array that follows
 const AT_FIELDS = 24;
-const FIELDS = 7;
+const FIELDS = 8;
+/** Version 1 did not name the proven frame. */
+const FIELDS_OF_VERSION_1 = 7;
 const MAX_ID_BYTES = 64;
 
 export function encodeMetaSlot(meta: Meta, sequence: number, formatVersion: number): Uint8Array {
@@ -56,7 +61,7 @@ export function encodeMetaSlot(meta: Meta, sequence: number, formatVersion: numb
   writer.uint(meta.hardState.currentTerm);
   if (meta.hardState.votedFor === null) writer.nil();
   else writer.text(meta.hardState.votedFor);
-  const fields = writer.uint(meta.startSegment).uint(meta.floorSegment).finish();
+  const fields = writer.uint(meta.startSegment).uint(meta.floorSegment).uint(meta.provenFrame).finish();
   slot.set(MAGIC);
   view.setUint32(AT_VERSION, formatVersion);
   writeU48(view, AT_SEQUENCE, sequence);
@@ -83,14 +88,15 @@ function decodeSlot(file: Uint8Array, slot: Slot, formatVersion: number): Decode
   if (slotCrc(bytes) !== view.getUint32(AT_CRC)) return BAD;
   const version = view.getUint32(AT_VERSION);
   if (version > formatVersion) throw newerFormat(META_PATH, version, formatVersion);
-  const meta = decodeFields(bytes.subarray(AT_FIELDS, AT_FIELDS + view.getUint16(AT_LENGTH)));
+  const meta = decodeFields(bytes.subarray(AT_FIELDS, AT_FIELDS + view.getUint16(AT_LENGTH)), version);
   return meta === null ? BAD : { state: "good", meta, sequence: readU48(view, AT_SEQUENCE) };
 }
 
-function decodeFields(bytes: Uint8Array): Meta | null {
+function decodeFields(bytes: Uint8Array, version: number): Meta | null {
   try {
     const reader = createReader(bytes);
-    reader.array(FIELDS, FIELDS);
+    const fields = version <= 1 ? FIELDS_OF_VERSION_1 : FIELDS;
+    reader.array(fields, fields);
     const nodeId = reader.text(MAX_ID_BYTES);
     const incarnation = reader.text(MAX_ID_BYTES);
     const clusterId = reader.nil() ? null : reader.text(MAX_ID_BYTES);
@@ -98,11 +104,13 @@ function decodeFields(bytes: Uint8Array): Meta | null {
     const votedFor = reader.nil() ? null : reader.text(MAX_ID_BYTES);
     const startSegment = reader.uint(MAX_SEGMENT_NUMBER);
     const floorSegment = reader.uint(MAX_SEGMENT_NUMBER);
+    const provenFrame = fields === FIELDS ? reader.uint(MAX_U48) : 0;
     reader.end();
     if (!isNodeId(nodeId) || !isIncarnation(incarnation)) return null;
     if (clusterId !== null && !isClusterId(clusterId)) return null;
     if (votedFor !== null && !isMemberId(votedFor)) return null;
-    return { nodeId, incarnation, clusterId, hardState: { currentTerm, votedFor }, startSegment, floorSegment };
+    const hardState = { currentTerm, votedFor };
+    return { nodeId, incarnation, clusterId, hardState, startSegment, floorSegment, provenFrame };
   } catch (error) {
     if (error instanceof Malformed) return null;
     throw error;

@@ -1,5 +1,6 @@
 // What did the log say when the node stopped? Follows the chain of segments, obeys every frame, and tells a torn tail from
-// corruption: a frame that cannot be read is a torn tail only if nothing after it can be read, in this segment and later ones.
+// corruption: a frame that cannot be read is a torn tail only if nothing after it can be read, in this segment and later ones, and if
+// meta does not say that it was durable.
 import { must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
 import {
@@ -68,6 +69,7 @@ export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): R
 
   const last = chain.at(-1);
   const torn = last === undefined ? 0 : judgeTail(last, frames);
+  if (last !== undefined) requireProven(last, frames, meta?.provenFrame ?? 0);
   const split = splitLast(frames);
   const newest = Math.max(meta?.startSegment ?? 0, meta?.floorSegment ?? 0, ...found.map(({ number }) => number));
   if (newest === MAX_SEGMENT_NUMBER)
@@ -208,6 +210,14 @@ function judgeTail(link: Link, frames: readonly PlacedFrame[]): number {
     throw corrupt(segment.path, last.end, `no frame can be read here, but a whole one follows at byte ${follower}`);
   }
   return tornBytes(bytes, segment, last.end);
+}
+
+/** Frame numbers rise and are never used again, so a log that reaches the proven frame ends with it or a later one. */
+function requireProven({ segment }: Link, frames: readonly PlacedFrame[], provenFrame: number): void {
+  const last = must(frames.at(-1), "the first frame of the newest segment was read").frame;
+  if (last.number >= provenFrame) return;
+  const why = `no frame can be read here, and ${META_PATH} says that frame ${provenFrame} was durable; the last one is ${last.number}`;
+  throw corrupt(segment.path, last.end, why);
 }
 
 /** The offset of the first whole frame at or behind `from`. */

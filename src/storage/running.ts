@@ -14,6 +14,7 @@ import { batchFrames, type LogWriter } from "./log.ts";
 import { markDamaged } from "./mark.ts";
 import type { MetaFile } from "./meta.ts";
 import { refuseNewerSnapshot } from "./newer.ts";
+import { createProofs, type Proofs } from "./proof.ts";
 import type { Segment } from "./segment.ts";
 import { createLane, inSequence, type Lane } from "./sequence.ts";
 import { asideNumbers, removeAsides } from "./set-aside.ts";
@@ -32,12 +33,16 @@ export interface Directory {
   readonly meta: MetaFile;
 }
 
-/** The directory in use. Log and meta are written in one lane, deletions follow in another; snapshots and the mark are written beside both. */
+/**
+ * The directory in use. The log is written in one lane, and with it what it needs of meta first; deletions follow in another; proofs,
+ * snapshots and the mark are written beside both.
+ */
 interface Running extends Directory {
   readonly gate: Gate;
   readonly lane: Lane;
   readonly deletions: Lane;
   readonly marks: Lane;
+  readonly proofs: Proofs;
   readonly snapshots: Snapshots;
   readonly soon: (callback: () => void) => void;
   /** Files were deleted. */
@@ -45,7 +50,7 @@ interface Running extends Directory {
 }
 
 export function createStorage(directory: Directory): Storage {
-  const { settings, recovered, snapshot, extents, log, disk } = directory;
+  const { settings, recovered, snapshot, extents, log, meta, disk } = directory;
   // A path that is gone is met by whatever is made or opened next, perhaps before the next look.
   const gate = createGate((error) => settings.onFailure(isGone(error) ? deleted(error.message) : error));
   const writes = createLane();
@@ -56,16 +61,18 @@ export function createStorage(directory: Directory): Storage {
     log.prepare();
     settings.onSpaceChanged();
   };
+  // After a failure the lane stands still.
+  const lane: Lane = (task) =>
+    writes((release) => {
+      if (gate.isOpen()) task(release);
+    });
   const running: Running = {
     ...directory,
     gate,
     soon,
     onFreed,
-    // After a failure the lane stands still.
-    lane: (task) =>
-      writes((release) => {
-        if (gate.isOpen()) task(release);
-      }),
+    lane,
+    proofs: createProofs({ settings, gate, lane, log, meta }),
     deletions: createLane(),
     marks: createLane(),
     snapshots: openSnapshots(disk, snapshot, {
@@ -77,12 +84,11 @@ export function createStorage(directory: Directory): Storage {
     }),
   };
   const { snapshots } = running;
-  const quiet = createQuietTimer(running);
   log.prepare();
   return {
     recovered,
     setCluster: (clusterId, done) => setCluster(running, clusterId, done),
-    persist: createPersist(running, quiet),
+    persist: createPersist(running),
     whenSpace: log.whenSpace,
     saveSnapshot: snapshots.save,
     storePart: (part, done) => {
@@ -107,10 +113,7 @@ export function createStorage(directory: Directory): Storage {
     snapshotBytes: () => snapshots.counted()?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
     lookForFiles: createLook(running),
     markDamaged: (why) => mark(running, why),
-    close: (done) => {
-      quiet.cancel();
-      close(running, done);
-    },
+    close: (done) => close(running, done),
   };
 }
 
@@ -179,30 +182,13 @@ function dropSetAside({ disk, settings, deletions, gate }: Running): void {
   );
 }
 
-interface QuietTimer {
-  readonly arm: () => void;
-  readonly cancel: () => void;
-}
-
-/** After a while without a persist an empty frame proves the last one: damage to it can be told from a torn tail. */
-function createQuietTimer({ settings, lane, log, gate }: Running): QuietTimer {
-  let cancel = (): void => undefined;
-  return {
-    arm: () => {
-      cancel();
-      cancel = settings.after(STORAGE.quietMs, () => lane((release) => log.appendClosing(gate.orFail(release))));
-    },
-    cancel: () => cancel(),
-  };
-}
-
-function createPersist(running: Running, quiet: QuietTimer): Storage["persist"] {
-  const { settings, snapshots, lane, log, meta, gate, soon } = running;
+function createPersist(running: Running): Storage["persist"] {
+  const { settings, snapshots, lane, log, proofs, gate, soon } = running;
   let persisting = false;
   return (batch, done) => {
     assert(!persisting, "one persist at a time");
     persisting = true;
-    quiet.cancel();
+    proofs.stir();
     const contents = framesOf(batch, settings.segmentBytes, snapshots);
     lane((release) => {
       const finish = (written: number): void => {
@@ -214,7 +200,7 @@ function createPersist(running: Running, quiet: QuietTimer): Storage["persist"] 
           snapshots.count(index);
           compact(running, Math.min(batch.snapshot.keepFrom, index + 1));
         }
-        quiet.arm();
+        proofs.arm();
         done(unwritten);
       };
       const nothing = (): void => finish(0);
@@ -224,7 +210,7 @@ function createPersist(running: Running, quiet: QuietTimer): Storage["persist"] 
         else nothing();
       };
       if (batch.hardState === null) write();
-      else meta.update({ hardState: batch.hardState }, gate.orFail(write));
+      else proofs.update({ hardState: batch.hardState }, write);
     });
   };
 }
@@ -251,7 +237,7 @@ function framesOf(batch: Persist, segmentBytes: number, snapshots: Snapshots): r
 
 /** No entry of a segment is needed: first meta says where the log begins, then its file is used again, or goes, oldest first. */
 function compact(running: Running, keepFrom: LogIndex): void {
-  const { extents, lane, log, meta, gate } = running;
+  const { extents, lane, log, proofs } = running;
   const dropped = extents.dropBelow(keepFrom);
   if (dropped.length === 0) return;
   const floorSegment = must(extents.oldest(), "the segment being written stays").segment;
@@ -260,7 +246,7 @@ function compact(running: Running, keepFrom: LogIndex): void {
       release();
       deleteSegments(running, log.reuse(dropped));
     };
-    meta.update({ floorSegment }, gate.orFail(recorded));
+    proofs.update({ floorSegment }, recorded);
   });
 }
 
@@ -280,7 +266,7 @@ function deleteSegments({ disk, deletions, gate, onFreed }: Running, segments: r
   });
 }
 
-function setCluster({ lane, meta, gate }: Running, clusterId: ClusterId, done: () => void): void {
+function setCluster({ lane, meta, proofs }: Running, clusterId: ClusterId, done: () => void): void {
   lane((release) => {
     const known = meta.current().clusterId;
     assert(
@@ -291,16 +277,18 @@ function setCluster({ lane, meta, gate }: Running, clusterId: ClusterId, done: (
       release();
       done();
     };
-    meta.update({ clusterId }, gate.orFail(finish));
+    proofs.update({ clusterId }, finish);
   });
 }
 
 /** After a failure there is nothing to wait for but the mark. */
-function close({ disk, lane, deletions, marks, log, meta, snapshots, gate, soon }: Running, done: () => void): void {
+function close(running: Running, done: () => void): void {
+  const { disk, lane, deletions, marks, proofs, log, meta, snapshots, gate, soon } = running;
   let ended = false;
   const end = (): void => {
     if (ended) return;
     ended = true;
+    proofs.cancel();
     marks(() => {
       gate.shut();
       disk.unlock();
@@ -314,5 +302,5 @@ function close({ disk, lane, deletions, marks, log, meta, snapshots, gate, soon 
       meta.close();
       deletions(() => snapshots.settle(end));
     });
-  lane(() => log.appendClosing(gate.orFail(closeFiles)));
+  lane(() => log.appendClosing(gate.orFail(() => proofs.finish(closeFiles))));
 }

@@ -238,7 +238,8 @@ function repair(
       if (failed !== null || log === null) return done(failed, null);
       const { identity, hardState } = reading.recovered;
       const floorSegment = reading.extents.oldest()?.segment ?? log.startSegment;
-      const meta: Meta = { ...identity, hardState, startSegment: log.startSegment, floorSegment };
+      const { startSegment } = log;
+      const meta: Meta = { ...identity, hardState, startSegment, floorSegment, provenFrame: log.provenFrame() };
       let file: MetaFile | null = null;
       const begin = (next: Done): void =>
         beginMeta(disk, meta, reading.foundMeta, STORAGE.formatVersion, (problem, begun) => {

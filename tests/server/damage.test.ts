@@ -3,12 +3,12 @@
 import { describe, expect, test } from "bun:test";
 import type { MemberId } from "../../src/raft/types.ts";
 import { createRing, type Ring } from "./ring.ts";
-import { fileHits, type Hit, logHits, metaHits, snapshotHits } from "./positions.ts";
+import { fileHits, type Hit, logHits, metaHits, snapshotHits, tailHits } from "./positions.ts";
 
 /** Seconds on a quiet machine. */
 const SLOW_MS = 120_000;
 
-const ALL_HITS = [...logHits(), ...metaHits(), ...snapshotHits(), ...fileHits()];
+const ALL_HITS = [...logHits(), ...tailHits(), ...metaHits(), ...snapshotHits(), ...fileHits()];
 
 /** Every n-th of them, so that each class of file is met. */
 const everyNth = (hits: readonly Hit[], n: number, from: number): readonly Hit[] =>

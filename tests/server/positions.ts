@@ -204,6 +204,21 @@ export function snapshotHits(): readonly Hit[] {
   return hits;
 }
 
+/** All that was written last is gone, as if it had never been: the frames from one of them on, and the closing frame behind them. */
+export function tailHits(): readonly Hit[] {
+  return [1, 2, 3].map((count) => ({
+    name: `the last ${count} frames, zeroed with all behind them`,
+    strike: (disk) => {
+      const path = pick(segmentsInUse(disk), "last");
+      const last = framesOn(disk)
+        .filter((placed) => placed.path === path)
+        .slice(-count);
+      const at = pick(last, "first").frame.offset;
+      disk.overwrite(path, at, new Uint8Array(disk.cached(path)!.length - at));
+    },
+  }));
+}
+
 /** Files that are gone, empty or shorter. */
 export function fileHits(): readonly Hit[] {
   const paths: Readonly<Record<string, (disk: SimDisk) => string>> = {

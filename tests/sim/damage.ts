@@ -1,11 +1,12 @@
-// What may rot on the disk of a node that is down, and would its next start notice? Bits flip, a block turns to zeros, a file ends
-// too early or is gone. The only damage left out is the one that nothing can notice: in a last frame that no closing frame follows.
+// What may rot on the disk of a node that is down, and would its next start notice? Bits flip, a block turns to zeros, or all that was
+// written last, a file ends too early or is gone. The only damage left out is the one that nothing can notice: in last frames that
+// neither meta nor a later frame proves.
 import { STORAGE } from "../../src/config.ts";
 import { crc32 } from "../../src/lib/crc32.ts";
 import type { Random } from "../../src/lib/random.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import { META_PATH, META_SLOT_BYTES, readMeta } from "../../src/storage/meta.ts";
-import { recoverLog } from "../../src/storage/recovery.ts";
+import { recoverLog, type RecoveredLog } from "../../src/storage/recovery.ts";
 import { LOG_DIRECTORY, parseSegmentName } from "../../src/storage/segment.ts";
 import type { Storage } from "../../src/storage/types.ts";
 import type { SimDisk } from "./disk.ts";
@@ -28,6 +29,7 @@ export interface Patient {
 
 const BLOCK_BYTES = STORAGE.blockBytes;
 const ATTEMPTS = 5;
+const TAIL_PERCENT = 30;
 
 /** Damages one spot. null: nothing was done, there is no spot that a start could judge. */
 export function damageSomewhere(patient: Patient, random: Random): Damage | null {
@@ -36,9 +38,9 @@ export function damageSomewhere(patient: Patient, random: Random): Damage | null
   const paths = disk.files();
   if (before.startsWith(REFUSED) || paths.length === 0) return null;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const path = drawFile(paths, random);
-    const blow = drawBlow(path, disk.cached(path)?.length ?? 0, random);
-    if (blow.at !== null && isUnproven(disk, path, blow.at)) continue;
+    const blow = random.chance(TAIL_PERCENT) ? drawTail(disk, random) : drawSpot(disk, paths, random);
+    if (blow === null) continue;
+    const { path } = blow;
     const allowed = path === META_PATH ? [before, ...knownByOneSlot(patient)] : [before];
     blow.strike(disk);
     const after = knownBy(patient, disk.cached);
@@ -66,13 +68,55 @@ function drawFile(paths: readonly string[], random: Random): string {
 }
 
 interface Blow {
+  readonly path: string;
+  readonly what: string;
+  readonly strike: (disk: SimDisk) => void;
+}
+
+/** null: nobody could notice it. */
+function drawSpot(disk: SimDisk, paths: readonly string[], random: Random): Blow | null {
+  const path = drawFile(paths, random);
+  const { at, what, strike } = drawHit(path, disk.cached(path)?.length ?? 0, random);
+  return at !== null && isUnproven(disk, path, at) ? null : { path, what, strike };
+}
+
+/**
+ * The end of the log turns to zeros, from a frame on that meta proves, with all that is behind it: as if the last writes had never
+ * been done. null: there is no such frame.
+ */
+function drawTail(disk: SimDisk, random: Random): Blow | null {
+  const { log, provenFrame } = logOn(disk);
+  const proven = contentFrames(log).filter(({ number }) => number <= provenFrame);
+  const path = proven.at(-1)?.path;
+  const from = proven.filter((frame) => frame.path === path);
+  if (path === undefined) return null;
+  const { offset } = from[random.below(from.length)]!;
+  const length = (disk.cached(path)?.length ?? 0) - offset;
+  const strike = (struck: SimDisk): void => struck.overwrite(path, offset, new Uint8Array(length));
+  return { path, what: `zeros from ${offset} to the end`, strike };
+}
+
+interface ContentFrame {
+  readonly path: string;
+  readonly number: number;
+  readonly offset: number;
+}
+
+/** Without the one that would be copied. */
+function contentFrames({ frames }: RecoveredLog): readonly ContentFrame[] {
+  return frames.flatMap(({ segment, frame: { content, number, offset } }) =>
+    content.kind === "opening" || content.kind === "closing" ? [] : [{ path: segment.path, number, offset }],
+  );
+}
+
+interface Hit {
   readonly what: string;
   /** The block that is hit; null: the file as a whole. */
   readonly at: number | null;
   readonly strike: (disk: SimDisk) => void;
 }
 
-function drawBlow(path: string, size: number, random: Random): Blow {
+function drawHit(path: string, size: number, random: Random): Hit {
   const kind = size === 0 ? 9 : random.below(10);
   if (kind === 9) return { what: "deleted", at: null, strike: (disk) => disk.delete(path) };
   if (kind === 8) {
@@ -101,17 +145,25 @@ function drawBlow(path: string, size: number, random: Random): Blow {
   };
 }
 
+function logOn(disk: SimDisk): { readonly log: RecoveredLog; readonly provenFrame: number } {
+  const port = disk.restart();
+  const meta = readMeta(port, STORAGE.formatVersion)?.meta ?? null;
+  return { log: recoverLog(port, meta, BLOCK_BYTES), provenFrame: meta?.provenFrame ?? 0 };
+}
+
 /** Is this block part of a last frame that nothing proves, or behind it? Damage there looks like a torn write. */
 function isUnproven(disk: SimDisk, path: string, at: number): boolean {
   const name = path.slice(path.lastIndexOf("/") + 1);
   const segment = path.startsWith(LOG_DIRECTORY) ? parseSegmentName(name)?.segment : undefined;
   if (segment === undefined) return false;
-  const port = disk.restart();
-  const log = recoverLog(port, readMeta(port, STORAGE.formatVersion)?.meta ?? null, BLOCK_BYTES);
-  if (log.copied === null) return false;
+  const { log, provenFrame } = logOn(disk);
+  if (log.copied === null || numberOfLast(log) <= provenFrame) return false;
   const { previous } = log;
   return segment > previous.segment || (segment === previous.segment && at >= previous.end);
 }
+
+/** The next number is two higher than that of the last frame (FORMAT.md, Repairing). */
+const numberOfLast = ({ nextNumber }: RecoveredLog): number => nextNumber - 2;
 
 const REFUSED = "refused: ";
 /** As `knownBy` writes it. */

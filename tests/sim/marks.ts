@@ -21,6 +21,7 @@ const TOLD = [
   ["a leader removed itself and stepped down", /removed from the cluster by entry/],
   ["a snapshot was installed", /installed the leader's snapshot/],
   ["a torn tail was cut", /torn tail of/],
+  ["frames missing at the end of a log were noticed", /says that frame \d+ was durable/],
   ["a node started from a snapshot and entries behind it", /recovered [1-9]\d* entries, snapshot at/],
   ["a founder found a cluster and joined it", /a cluster exists there already/],
   ["a wiped founder was found by its cluster", /of an existing cluster knows this address/],

@@ -5,6 +5,7 @@ import { decodeFrame, type Frame } from "../../src/storage/batch-frame.ts";
 import { decodeManifest, encodeManifest } from "../../src/storage/manifest.ts";
 import { readMeta } from "../../src/storage/meta.ts";
 import { LOG_DIRECTORY, parseSegmentName, type Segment } from "../../src/storage/segment.ts";
+import { RaftqError } from "../../src/lib/errors.ts";
 import type { Entry } from "../../src/raft/entry.ts";
 import {
   BLOCK,
@@ -21,6 +22,7 @@ import {
   shown,
   type SimBench,
   snapshotMeta,
+  sourceOf,
   SMALL_SEGMENT,
   VOTE,
 } from "./harness.ts";
@@ -168,6 +170,150 @@ test("once the closing frame is written, damage to the last batch is corruption 
   expect((await refused(await with1(image, newest.file, bytes))).code).toBe("CORRUPT");
 });
 
+/** The image with zeros from `offset` to the end of a file: as if its last writes had never been done. */
+async function withoutTail(image: Image, file: string, offset: number): Promise<SimBench> {
+  return with1(image, file, image.get(file)!.slice().fill(0, offset));
+}
+
+const provenIn = (image: Image): number =>
+  readMeta({ read: (path) => image.get(path) ?? null }, STORAGE.formatVersion)?.meta.provenFrame ?? 0;
+
+for (const stop of ["quiet", "close"] as const) {
+  test(`the last batch and the closing frame behind it, lost together, are corruption: after ${stop}`, async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { hardState: hardState(2, VOTE), entries: entries(1, 3) });
+    await persist(bench, storage, { entries: entries(4, 6) });
+    if (stop === "close") await close(bench, storage);
+    else bench.pass(STORAGE.quietMs + 10);
+    bench.kill();
+    const image = imageOf(bench);
+    const { file, frames } = framesIn(image).at(-1)!;
+    expect(frames.map((frame) => frame.content.kind)).toEqual(["opening", "batch", "batch", "closing"]);
+    const [, first, second, closing] = frames;
+    for (const { offset } of [first!, second!]) {
+      const bare = await withoutTail(image, file, offset);
+      const before = imageOf(bare);
+      const error = await refused(bare);
+      expect(error.code).toBe("CORRUPT");
+      expect(error.message).toContain(`${file} is damaged at byte ${offset}`);
+      expect(error.message).toContain(`frame ${second!.number}`);
+      expect(imageOf(bare)).toEqual(before);
+    }
+    // Nothing was in it.
+    const { log, summary } = await logOf(await withoutTail(image, file, closing!.offset));
+    expect(shown(log)).toEqual(shown(entries(1, 6)));
+    expect(summary).not.toContain("torn");
+    // One slot of meta is enough.
+    for (const slot of [0, 1]) {
+      const lost = await benchWith(
+        image,
+        new Map([
+          [file, image.get(file)!.slice().fill(0, second!.offset)],
+          [
+            "meta",
+            image
+              .get("meta")!
+              .slice()
+              .fill(0, slot * BLOCK, (slot + 1) * BLOCK),
+          ],
+        ]),
+      );
+      expect((await refused(lost)).code).toBe("CORRUPT");
+    }
+  });
+}
+
+test("while writes never pause, the end of the log can be lost without a sign for about the last second, and no earlier", async () => {
+  const bench = createSimBench();
+  const segmentBytes = 200 * BLOCK;
+  const storage = await opened(bench, { segmentBytes });
+  const writtenAt: number[] = [];
+  while (bench.scheduler.now() < 2_700) {
+    await persist(bench, storage, { entries: entries(writtenAt.length + 1, writtenAt.length + 1) });
+    writtenAt.push(bench.scheduler.now());
+    bench.pass(STORAGE.quietMs / 2);
+  }
+  const now = bench.scheduler.now();
+  bench.kill();
+  const image = imageOf(bench);
+  const all = framesIn(image);
+  expect(all.length).toBeGreaterThan(1);
+  const batches = all.flatMap(({ file, frames }) => frames.map((frame) => ({ file, frame })));
+  expect(batches.every(({ frame }) => frame.content.kind !== "closing")).toBe(true);
+  const outcomes: string[] = [];
+  for (const { file, frame } of batches.filter((found) => found.file === all.at(-1)!.file)) {
+    if (frame.content.kind !== "batch") continue;
+    const index = frame.content.entries[0]!.index;
+    const result = await (await withoutTail(image, file, frame.offset)).open({ segmentBytes });
+    const isOld = writtenAt[index - 1]! < now - STORAGE.proofMs - 10;
+    if (result instanceof RaftqError) {
+      expect({ index, code: result.code, proven: frame.number <= provenIn(image) }).toEqual({
+        index,
+        code: "CORRUPT",
+        proven: true,
+      });
+    } else {
+      expect(shown(result.recovered.entries)).toEqual(shown(entries(1, index - 1)));
+      expect({ index, isOld }).toEqual({ index, isOld: false });
+    }
+    outcomes.push(result instanceof RaftqError ? "refused" : "cut");
+  }
+  expect(outcomes).toContain("refused");
+  expect(outcomes.at(-1)).toBe("cut");
+});
+
+test("every change of meta names the newest frame as well", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  await persist(bench, storage, { hardState: hardState(2, VOTE) });
+  bench.kill();
+  const image = imageOf(bench);
+  const { file, frames } = framesIn(image).at(-1)!;
+  expect(frames.map((frame) => frame.content.kind)).toEqual(["opening", "batch"]);
+  expect(provenIn(image)).toBe(frames[1]!.number);
+  expect((await refused(await withoutTail(image, file, frames[1]!.offset))).code).toBe("CORRUPT");
+});
+
+test("an old copy of a segment under the present meta is corruption", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  bench.pass(100);
+  const old = imageOf(bench);
+  await persist(bench, storage, { entries: entries(4, 6) });
+  await close(bench, storage);
+  bench.kill();
+  const { file } = framesIn(imageOf(bench)).at(-1)!;
+  expect((await refused(await with1(imageOf(bench), file, old.get(file)!))).code).toBe("CORRUPT");
+});
+
+test("lives, snapshots and truncations leave a log that reaches what meta names, whatever became of the segments", async () => {
+  const bench = createSimBench();
+  for (let life = 1; life <= 13; life++) {
+    const storage = await opened(bench);
+    const last = storage.recovered.entries.at(-1)?.index ?? storage.recovered.snapshot?.index ?? 0;
+    await persist(bench, storage, { hardState: hardState(life), entries: entries(last + 1, last + 12, life, 2 * KiB) });
+    if (life % 3 === 0) await saveAndCount(bench, storage, snapshotMeta(last + 10, life), last + 11);
+    if (life % 4 === 0) {
+      const meta = snapshotMeta(last + 50, life);
+      await bench.call((done) => storage.saveSnapshot(meta, sourceOf(partsOf(meta.index)), done));
+      await persist(bench, storage, { snapshot: { meta, reset: true, keepFrom: meta.index + 1 } });
+    }
+    bench.pass([5, 100, 1_100][life % 3]!);
+    if (life % 2 === 0) await close(bench, storage);
+    if (life % 5 === 0) bench.powerCut();
+    else bench.kill();
+    const image = imageOf(bench);
+    const { file, frames } = framesIn(image).at(-1)!;
+    const proven = frames.filter(({ number, content }) => content.kind !== "opening" && number <= provenIn(image));
+    const from = proven.findLast(({ content }) => content.kind !== "closing");
+    if (from !== undefined) expect((await refused(await withoutTail(image, file, from.offset))).code).toBe("CORRUPT");
+  }
+  expect((await opened(bench)).recovered.entries.length).toBeGreaterThan(0);
+});
+
 /** Several segments, a snapshot in between, killed while writing. */
 async function longLog(): Promise<Image> {
   const bench = createSimBench();
@@ -255,8 +401,11 @@ test("a damaged snapshot that counts is corruption when opening, and when a part
     expect(error.message).toContain(file);
   }
   const another = encodeManifest(
-    { meta: { ...snapshotMeta(20), time: 1 }, parts: decodeManifest(image.get(manifest)!, 1)!.parts },
-    1,
+    {
+      meta: { ...snapshotMeta(20), time: 1 },
+      parts: decodeManifest(image.get(manifest)!, STORAGE.formatVersion)!.parts,
+    },
+    STORAGE.formatVersion,
   );
   expect((await refused(await with1(image, manifest, another))).message).toContain("not the one that the log names");
   const bench = await with1(image, part, image.get(part)!);

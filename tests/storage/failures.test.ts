@@ -1,7 +1,10 @@
 // What happens when the disk fails or hangs? The first failed write or sync is told once, and nothing is acknowledged after it.
 import { expect, test } from "bun:test";
+import { STORAGE } from "../../src/config.ts";
+import { readMeta } from "../../src/storage/meta.ts";
 import type { Storage } from "../../src/storage/types.ts";
 import {
+  batch,
   close,
   createSimBench,
   entries,
@@ -89,6 +92,70 @@ test("a failing closing frame in the quiet is fatal too", async () => {
   expect(bench.failures).toHaveLength(1);
   expect(tryEverything(bench, storage)()).toBe(0);
   expect(bench.failures).toHaveLength(1);
+});
+
+for (const slot of [1, 2]) {
+  test(`a failing write of slot ${slot} of meta, which names the newest frame after the quiet, is fatal too`, async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await persist(bench, storage, { entries: entries(1, 3) });
+    settle(bench);
+    // The closing frame comes first.
+    bench.disk.fail("write", 1 + slot);
+    bench.pass(100);
+    expect(bench.failures).toHaveLength(1);
+    expect(tryEverything(bench, storage)()).toBe(0);
+    await close(bench, storage);
+    expect(bench.failures).toHaveLength(1);
+    expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 3)));
+  });
+}
+
+test("a persist does not wait while meta names the newest frame", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  settle(bench);
+  const order: string[] = [];
+  const inMeta = (): number => readMeta({ read: bench.disk.durable }, STORAGE.formatVersion)?.sequence ?? 0;
+  const before = inMeta();
+  bench.disk.whenBegun(
+    1,
+    () => {
+      order.push("meta begun");
+      bench.disk.whenBegun(
+        1,
+        () => order.push(inMeta() === before ? "log begun beside it" : "log begun behind it"),
+        (operation, path) => operation === "write" && path.startsWith("g0/log/"),
+      );
+      storage.persist(batch({ entries: entries(4, 4) }), () => order.push("acknowledged"));
+    },
+    (operation, path) => operation === "write" && path.startsWith("meta"),
+  );
+  bench.pass(100);
+  expect(order).toEqual(["meta begun", "log begun beside it", "acknowledged"]);
+  expect(inMeta()).toBeGreaterThan(before);
+});
+
+test("what is being proven when a directory is closed is waited for, and nothing is written afterwards", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  await persist(bench, storage, { entries: entries(1, 3) });
+  settle(bench);
+  let closed = false;
+  bench.disk.whenBegun(
+    1,
+    () => storage.close(() => (closed = true)),
+    (operation, path) => operation === "write" && path.startsWith("meta"),
+  );
+  for (let ms = 0; !closed && ms < 1_000; ms++) bench.pass(1);
+  expect(closed).toBe(true);
+  const left = bench.disk.backup();
+  expect(bench.disk.openFiles()).toBe(0);
+  bench.pass(2 * STORAGE.proofMs);
+  expect(bench.disk.backup()).toEqual(left);
+  expect(bench.failures).toEqual([]);
+  expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 3)));
 });
 
 test("a failing snapshot write is reported and the snapshot is not", async () => {

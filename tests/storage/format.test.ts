@@ -1,9 +1,10 @@
-// Can a directory be read by the versions it should be, and is FORMAT.md true? A directory written by version 1 stays here as it is.
+// Can a directory be read by the versions it should be, and is FORMAT.md true? One that each version wrote stays here as it is.
 import { expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
+import { STORAGE } from "../../src/config.ts";
 import { crc32 } from "../../src/lib/crc32.ts";
-import { encodeMetaSlot } from "../../src/storage/meta.ts";
+import { encodeMetaSlot, readMeta } from "../../src/storage/meta.ts";
 import { decodeManifest, encodeManifest } from "../../src/storage/manifest.ts";
 import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/storage/segment.ts";
 import { MAX_PART_BYTES } from "../../src/storage/types.ts";
@@ -26,38 +27,51 @@ import {
   shown,
   snapshotMeta,
 } from "./harness.ts";
-import { GOLDEN_DIRECTORY, GOLDEN_SEGMENT } from "./golden.ts";
+import { GOLDEN_VERSIONS, goldenDirectory, goldenSegment, type GoldenVersion } from "./golden.ts";
 
-function goldenBench(): RealBench {
+function goldenBench(version: GoldenVersion): RealBench {
   const bench = createRealBench();
-  fs.cpSync(GOLDEN_DIRECTORY, bench.directory, { recursive: true });
+  fs.cpSync(goldenDirectory(version), bench.directory, { recursive: true });
   // A checkout knows no modes but the executable one.
   fs.chmodSync(bench.directory, 0o700);
   return bench;
 }
 
-test("the golden directory of version 1 opens, says what it always said, and takes new entries", async () => {
-  using bench = goldenBench();
-  let storage = await opened(bench, { segmentBytes: GOLDEN_SEGMENT });
-  const expected = [...entries(9, 12, 2, 700), ...entries(13, 16, 2), ...entries(17, 20, 3)];
-  expect(storage.recovered.hardState).toEqual(hardState(3));
-  expect(storage.recovered.identity).toEqual({
-    nodeId: N1,
-    incarnation: INCARNATION,
-    clusterId: "00112233445566aa" as ClusterId,
-  });
-  expect(storage.recovered.snapshot).toEqual(snapshotMeta(12, 2));
-  expect(shown(storage.recovered.entries.slice(-12))).toEqual(shown(expected));
-  expect(storage.readPart(12, 2)).toEqual(partsOf(12)[2]!);
-  await persist(bench, storage, { entries: entries(21, 22, 3) });
-  await close(bench, storage);
-  storage = await opened(bench);
-  expect(storage.recovered.entries.at(-1)?.index).toBe(22);
-  await close(bench, storage);
+test.each(GOLDEN_VERSIONS)(
+  "the golden directory of version %d opens, says what it always said, and takes new entries",
+  async (version) => {
+    using bench = goldenBench(version);
+    let storage = await opened(bench, { segmentBytes: goldenSegment(version) });
+    const expected = [...entries(9, 12, 2, 700), ...entries(13, 16, 2), ...entries(17, 20, 3)];
+    expect(storage.recovered.hardState).toEqual(hardState(3));
+    expect(storage.recovered.identity).toEqual({
+      nodeId: N1,
+      incarnation: INCARNATION,
+      clusterId: "00112233445566aa" as ClusterId,
+    });
+    expect(storage.recovered.snapshot).toEqual(snapshotMeta(12, 2));
+    expect(shown(storage.recovered.entries.slice(-12))).toEqual(shown(expected));
+    expect(storage.readPart(12, 2)).toEqual(partsOf(12)[2]!);
+    await persist(bench, storage, { entries: entries(21, 22, 3) });
+    await close(bench, storage);
+    storage = await opened(bench);
+    expect(storage.recovered.entries.at(-1)?.index).toBe(22);
+    await close(bench, storage);
+    // From its first opening on its meta is of this version.
+    expect(bench.read("meta")!.slice(8, 12)).toEqual(new Uint8Array([0, 0, 0, STORAGE.formatVersion]));
+  },
+);
+
+test("meta of version 1 names no proven frame, and that of a later one does", () => {
+  const provenIn = (version: GoldenVersion) => {
+    const read = (file: string) => fs.readFileSync(path.join(goldenDirectory(version), file));
+    return readMeta({ read }, STORAGE.formatVersion)?.meta.provenFrame;
+  };
+  expect(GOLDEN_VERSIONS.map(provenIn)).toEqual([0, 8]);
 });
 
 test("a directory of a newer format is refused politely and left alone", async () => {
-  using bench = goldenBench();
+  using bench = goldenBench(STORAGE.formatVersion);
   const file = path.join(bench.directory, "meta");
   const meta = {
     nodeId: N1,
@@ -66,52 +80,55 @@ test("a directory of a newer format is refused politely and left alone", async (
     hardState: hardState(1),
     startSegment: 1,
     floorSegment: 1,
+    provenFrame: 0,
   };
-  const newer = Buffer.concat([encodeMetaSlot(meta, 100, 2), encodeMetaSlot(meta, 101, 2)]);
+  const version = STORAGE.formatVersion + 1;
+  const newer = Buffer.concat([encodeMetaSlot(meta, 100, version), encodeMetaSlot(meta, 101, version)]);
   fs.writeFileSync(file, newer);
   const error = await refused(bench);
   expect(error.code).toBe("NEWER_FORMAT");
-  expect(error.message).toContain("format version 2");
+  expect(error.message).toContain(`format version ${version}`);
   expect(fs.readFileSync(file)).toEqual(newer);
   await refused(bench);
 });
 
-const golden = (file: string): { readonly bytes: Buffer; readonly view: DataView } => {
-  const bytes = fs.readFileSync(path.join(GOLDEN_DIRECTORY, file));
+const golden = (version: GoldenVersion, file: string): { readonly bytes: Buffer; readonly view: DataView } => {
+  const bytes = fs.readFileSync(path.join(goldenDirectory(version), file));
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) };
 };
 const u48 = (view: DataView, at: number): number => view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
 
-test("meta is laid out as FORMAT.md says", () => {
-  const { bytes, view } = golden("meta");
+test.each(GOLDEN_VERSIONS)("meta of version %d is laid out as FORMAT.md says", (version) => {
+  const { bytes, view } = golden(version, "meta");
   expect(bytes.length).toBe(2 * BLOCK);
   const [a, b] = [u48(view, 16), u48(view, BLOCK + 16)];
   expect(b).toBe(a + 1);
   for (const slot of [bytes.subarray(0, BLOCK), bytes.subarray(BLOCK)]) {
     expect(slot.toString("latin1", 0, 8)).toBe("raftqmet");
-    expect(slot.readUInt32BE(8)).toBe(1);
+    expect(slot.readUInt32BE(8)).toBe(version);
     expect(slot.readUInt32BE(12)).toBe(crc32(slot.subarray(16), crc32(slot.subarray(0, 12))));
     const length = slot.readUInt16BE(22);
-    expect(slot[24]).toBe(0x97);
+    expect(slot[24]).toBe(version === 1 ? 0x97 : 0x98);
     expect(slot.subarray(24 + length).every((byte) => byte === 0)).toBe(true);
   }
 });
 
-test("segments and frames are laid out as FORMAT.md says", () => {
-  const names = fs.readdirSync(path.join(GOLDEN_DIRECTORY, "g0/log")).sort();
+test.each(GOLDEN_VERSIONS)("segments and frames of version %d are laid out as FORMAT.md says", (version) => {
+  const size = goldenSegment(version);
+  const names = fs.readdirSync(path.join(goldenDirectory(version), "g0/log")).sort();
   const kinds: number[] = [];
   let records = 0;
   for (const name of names) {
-    const { bytes, view } = golden(`g0/log/${name}`);
+    const { bytes, view } = golden(version, `g0/log/${name}`);
     const salt = Number.parseInt(name.slice(11, 19), 16);
-    expect(bytes.length).toBe(GOLDEN_SEGMENT);
+    expect(bytes.length).toBe(size);
     expect(bytes.toString("latin1", 0, 8)).toBe("raftqseg");
     expect([8, 12, 16, 20, 24].map((at) => view.getUint32(at))).toEqual([
-      1,
+      version,
       Number(name.slice(0, 10)),
       salt,
       BLOCK,
-      GOLDEN_SEGMENT,
+      size,
     ]);
     expect(view.getUint32(28)).toBe(crc32(bytes.subarray(0, 28), salt));
     for (let at = BLOCK; at < bytes.length && bytes.toString("latin1", at, at + 4) === "rqF1";) {
@@ -134,10 +151,10 @@ test("segments and frames are laid out as FORMAT.md says", () => {
   expect(records).toBeGreaterThan(8);
 });
 
-test("a manifest is laid out as FORMAT.md says", () => {
-  const { bytes } = golden("g0/snapshot/12-2/manifest");
+test.each(GOLDEN_VERSIONS)("a manifest of version %d is laid out as FORMAT.md says", (version) => {
+  const { bytes } = golden(version, "g0/snapshot/12-2/manifest");
   expect(bytes.toString("latin1", 0, 8)).toBe("raftqman");
-  expect(bytes.readUInt32BE(8)).toBe(1);
+  expect(bytes.readUInt32BE(8)).toBe(version);
   expect(bytes.readUInt32BE(12)).toBe(crc32(bytes.subarray(16), crc32(bytes.subarray(0, 12))));
   expect([...bytes.subarray(16, 20)]).toEqual([0x96, 12, 2, 1]);
 });

@@ -1,6 +1,15 @@
-// Where is the directory that format version 1 wrote, and what is in it?
+// Where is the directory that a format version wrote, and what is in it?
 import path from "node:path";
 
-export const GOLDEN_DIRECTORY = path.join(import.meta.dir, "golden/v1");
-/** Five blocks: small, so that a few entries fill several segments. */
-export const GOLDEN_SEGMENT = 5 * 4096;
+/** All that a raftq must open, oldest first. */
+export const GOLDEN_VERSIONS = [1, 2] as const;
+export type GoldenVersion = (typeof GOLDEN_VERSIONS)[number];
+
+export function goldenDirectory(version: GoldenVersion): string {
+  return path.join(import.meta.dir, `golden/v${version}`);
+}
+
+/** A few blocks: small, so that a few entries fill several segments. */
+export function goldenSegment(version: GoldenVersion): number {
+  return (version === 1 ? 5 : 9) * 4096;
+}

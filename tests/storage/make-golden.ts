@@ -4,12 +4,13 @@ import fs from "node:fs";
 import path from "node:path";
 import type { ClusterId } from "../../src/raft/types.ts";
 import { createSimBench, entries, hardState, opened, persist, saveAndCount, snapshotMeta, VOTE } from "./harness.ts";
-import { GOLDEN_DIRECTORY, GOLDEN_SEGMENT } from "./golden.ts";
+import { STORAGE } from "../../src/config.ts";
+import { goldenDirectory, goldenSegment } from "./golden.ts";
 
-if (fs.existsSync(GOLDEN_DIRECTORY))
-  throw new Error(`${GOLDEN_DIRECTORY} exists, and a golden directory is never made again`);
+const DIRECTORY = goldenDirectory(STORAGE.formatVersion);
+if (fs.existsSync(DIRECTORY)) throw new Error(`${DIRECTORY} exists, and a golden directory is never made again`);
 const bench = createSimBench();
-const storage = await opened(bench, { segmentBytes: GOLDEN_SEGMENT });
+const storage = await opened(bench, { segmentBytes: goldenSegment(STORAGE.formatVersion) });
 await persist(bench, storage, { hardState: hardState(2, VOTE), entries: entries(1, 8, 1, 700) });
 await bench.call<void>((done) => storage.setCluster("00112233445566aa" as ClusterId, () => done()));
 await persist(bench, storage, { entries: entries(9, 12, 2, 700) });
@@ -20,7 +21,7 @@ await persist(bench, storage, { hardState: hardState(3), entries: entries(17, 20
 bench.pass(10);
 bench.kill();
 for (const file of bench.disk.files()) {
-  const target = path.join(GOLDEN_DIRECTORY, file);
+  const target = path.join(DIRECTORY, file);
   fs.mkdirSync(path.dirname(target), { recursive: true });
   fs.writeFileSync(target, bench.disk.cached(file)!);
 }

@@ -7,7 +7,7 @@ import { RaftqError } from "../../src/lib/errors.ts";
 import { createQueue } from "../../src/queue/queue.ts";
 import { encodeVersion } from "../../src/queue/commands.ts";
 import { freeze } from "../../src/queue/snapshot.ts";
-import { QUEUE } from "../../src/config.ts";
+import { QUEUE, STORAGE } from "../../src/config.ts";
 import { encodeEntry } from "../../src/raft/entry.ts";
 import { MARK_PATH } from "../../src/storage/mark.ts";
 import { encodeNote } from "../../src/storage/note.ts";
@@ -29,6 +29,8 @@ import {
   sourceOf,
 } from "./harness.ts";
 
+const KNOWN = STORAGE.formatVersion;
+const NEWER = KNOWN + 1;
 const AT_FORMAT = 5;
 const AT_STATE_MACHINE = 6;
 
@@ -82,8 +84,8 @@ function rewritten(bench: SimBench, file: string, change: (bytes: Uint8Array) =>
   return file;
 }
 
-/** Version 2 at byte 8, and the checksum at byte 12 over everything else: the form of all files but segments. */
-function seal(bytes: Uint8Array, version = 2): void {
+/** A newer version at byte 8, and the checksum at byte 12 over everything else: the form of all files but segments. */
+function seal(bytes: Uint8Array, version = NEWER): void {
   view(bytes).setUint32(8, version);
   view(bytes).setUint32(12, crc32(bytes.subarray(16), crc32(bytes.subarray(0, 12))));
 }
@@ -91,7 +93,7 @@ function seal(bytes: Uint8Array, version = 2): void {
 function newerSegment(file: string): Rewrite {
   return (bench) =>
     rewritten(bench, file, (bytes) => {
-      view(bytes).setUint32(8, 2);
+      view(bytes).setUint32(8, NEWER);
       view(bytes).setUint32(28, crc32(bytes.subarray(0, 28), Number.parseInt(file.slice(-12, -4), 16)));
     });
 }
@@ -141,7 +143,7 @@ test.each(VERSIONED)(
   async (_, make) => {
     const bench = await directory();
     const file = make(bench);
-    await expectLeftAlone(bench, [file, "format version 2", "knows format version 1"]);
+    await expectLeftAlone(bench, [file, `format version ${NEWER}`, `knows format version ${KNOWN}`]);
   },
 );
 
@@ -184,18 +186,18 @@ test.each(["asking", "agreed", "moved"] as const)(
       await bench.call<void>((done) => bench.disk.restart().create("rejoin", note.length, () => done()));
       bench.disk.overwrite("rejoin", 0, note);
       bench.kill();
-      await expectLeftAlone(bench, [file, "format version 2"]);
+      await expectLeftAlone(bench, [file, `format version ${NEWER}`]);
     }
   },
 );
 
 test("a newer rejoin is refused, and so is one beside whole data", async () => {
   const bench = await directory();
-  const note = encodeNote("raftqrej", new Uint8Array([0x90]), 2);
+  const note = encodeNote("raftqrej", new Uint8Array([0x90]), NEWER);
   await bench.call<void>((done) => bench.disk.restart().create("rejoin", note.length, () => done()));
   bench.disk.overwrite("rejoin", 0, note);
   bench.kill();
-  await expectLeftAlone(bench, ["rejoin", "format version 2", "knows format version 1"]);
+  await expectLeftAlone(bench, ["rejoin", `format version ${NEWER}`, `knows format version ${KNOWN}`]);
 });
 
 const PART = "g0/snapshot/12-1/part-000000";
@@ -289,7 +291,7 @@ test("a snapshot of a newer format from another member is refused by name, and n
   seal(newerManifest);
   const newerPart = changed(firstPart(), AT_FORMAT, 3);
   const cases = [
-    [newerManifest, firstPart(), 30, "format version 2, and this raftq knows format version 1"],
+    [newerManifest, firstPart(), 30, `format version ${NEWER}, and this raftq knows format version ${KNOWN}`],
     [await send(31, newerPart), newerPart, 31, "snapshot format 3"],
   ] as const;
   const bench = createSimBench();

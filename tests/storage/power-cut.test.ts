@@ -1,6 +1,8 @@
 // Is what was acknowledged there after any crash? Scripts of persists, truncations, votes, rotations and snapshots are cut at every
 // event, by a kill or a power cut; recovery itself is cut again; and what one recovery reported must outlive the next power cut.
 import { expect, test } from "bun:test";
+import { STORAGE } from "../../src/config.ts";
+import { readMeta } from "../../src/storage/meta.ts";
 import { seededRandom, type Random } from "../../src/lib/random.ts";
 import type { Persist } from "../../src/raft/effects.ts";
 import type { Storage } from "../../src/storage/types.ts";
@@ -20,6 +22,8 @@ import {
 } from "./harness.ts";
 import { after, difference, during, type Expected, NOTHING, stateOf } from "./model.ts";
 
+/** The number of the first frame of a new directory: meta names it from the start. */
+const FIRST_FRAME = 2;
 /** For a loaded machine; alone, each takes about a second. */
 const LONG_TEST_MS = 60_000;
 
@@ -196,6 +200,68 @@ test("a crash of any kind during the founding of a directory leaves one that ope
     expect(storage.recovered.hadData).toBe(false);
   }
 });
+
+/** Writes from time to time: with pauses that are long enough for a proof, and for more than a second with none. */
+function runPauses(bench: SimBench, storage: Storage, progress: Progress, pauses: readonly number[]): void {
+  const next = (at: number): void => {
+    const pause = pauses[at];
+    if (pause === undefined) {
+      progress.finished = true;
+      return;
+    }
+    progress.pending = batch({ entries: entries(at + 1, at + 1) });
+    storage.persist(progress.pending, () => {
+      progress.state = after(progress.state, batch({ entries: entries(at + 1, at + 1) }));
+      progress.pending = null;
+      bench.after(pause, () => next(at + 1));
+    });
+  };
+  next(0);
+}
+
+for (const [name, pauses, from] of [
+  ["after the quiet", [80, 52, 53, 54, 80], 0],
+  ["once a second", Array.from({ length: 42 }, () => 25), 900],
+] as const) {
+  test(
+    `a crash at any event while meta names the newest frame ${name} is no damage, and loses nothing acknowledged`,
+    async () => {
+      let cuts = 0;
+      let named = 0;
+      for (let isOver = false, events = 0; !isOver; events++) {
+        for (let fateSeed = 1; fateSeed <= 6; fateSeed++) {
+          const bench = createSimBench(fateSeed);
+          const progress: Progress = { state: NOTHING, pending: null, finished: false };
+          const storage = await bench.open();
+          if (storage instanceof RaftqError) throw storage;
+          const begins = bench.scheduler.now() + from;
+          runPauses(bench, storage, progress, pauses);
+          while (bench.scheduler.now() < begins && bench.scheduler.step());
+          for (let step = 0; step < events && !progress.finished; step++) bench.scheduler.step();
+          isOver = progress.finished;
+          if (fateSeed % 2 === 0) bench.powerCut();
+          else bench.kill();
+          const meta = readMeta({ read: bench.read }, STORAGE.formatVersion)?.meta;
+          if ((meta?.provenFrame ?? 0) > FIRST_FRAME) named++;
+          const where = `${name}, cut after ${events} events, fate ${fateSeed}`;
+          const again = await bench.open();
+          if (again instanceof RaftqError) throw new Error(`${where}: ${again.message}`);
+          const allowed = progress.pending === null ? [progress.state] : during(progress.state, progress.pending);
+          check(again, allowed, where);
+          bench.powerCut();
+          const last = await bench.open();
+          if (last instanceof RaftqError) throw new Error(`${where}, second start: ${last.message}`);
+          check(last, [stateOf(again.recovered)], where);
+          cuts++;
+        }
+      }
+      // Some cuts come before it, and some behind it.
+      expect(named).toBeGreaterThan(20);
+      expect(named).toBeLessThan(cuts);
+    },
+    LONG_TEST_MS,
+  );
+}
 
 test(
   "many lives, each cut at a random moment, lose nothing acknowledged",

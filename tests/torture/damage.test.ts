@@ -3,10 +3,12 @@ import { expect, test } from "bun:test";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { STORAGE } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
+import { goldenDirectory } from "../storage/golden.ts";
 import { damage } from "./damage.ts";
 
-const GOLDEN = join(import.meta.dir, "../storage/golden/v1");
+const GOLDEN = goldenDirectory(STORAGE.formatVersion);
 
 function contents(folder: string): Map<string, Buffer> {
   const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) =>

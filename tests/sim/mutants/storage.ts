@@ -85,9 +85,9 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/storage/running.ts",
-        find: "      else meta.update({ hardState: batch.hardState }, gate.orFail(write));",
+        find: "      else proofs.update({ hardState: batch.hardState }, write);",
         replace: `      else {
-        meta.update({ hardState: batch.hardState }, () => {});
+        proofs.update({ hardState: batch.hardState }, () => {});
         write();
       }`,
       },
@@ -175,6 +175,18 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
         file: "src/storage/meta.ts",
         find: '        [(next) => disk.rename(NEW_META_PATH, META_PATH, next), (next) => disk.syncDirectory(".", next)],',
         replace: "        [(next) => disk.rename(NEW_META_PATH, META_PATH, next)],",
+      },
+    ],
+  },
+  {
+    name: "proof-ignored",
+    what: "a log that ends before the frame that meta says was durable is taken for one with a torn tail",
+    within: 400,
+    edits: [
+      {
+        file: "src/storage/recovery.ts",
+        find: "  if (last.number >= provenFrame) return;",
+        replace: "  if (last.number >= 0) return;",
       },
     ],
   },

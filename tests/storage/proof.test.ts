@@ -1,0 +1,141 @@
+// When does meta name the newest frame that is durable, on a disk where writing meta takes longer than writing the log?
+import { expect, test } from "bun:test";
+import { STORAGE } from "../../src/config.ts";
+import type { Done } from "../../src/storage/disk.ts";
+import { createGate } from "../../src/storage/gate.ts";
+import type { LogWriter } from "../../src/storage/log.ts";
+import type { Meta, MetaFile } from "../../src/storage/meta.ts";
+import { createProofs, type Proofs } from "../../src/storage/proof.ts";
+import { createLane } from "../../src/storage/sequence.ts";
+import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
+import { hardState, INCARNATION, N1, settings } from "./harness.ts";
+import { seededRandom } from "../../src/lib/random.ts";
+
+interface Slow {
+  readonly proofs: Proofs;
+  readonly scheduler: Scheduler;
+  /** A persist that ends now. */
+  readonly persisted: () => void;
+  /** What meta was asked to become: proven frame and term. */
+  readonly begun: string[];
+  /** Ends the write of meta that is under way. */
+  readonly end: () => void;
+}
+
+function slowMeta(): Slow {
+  const scheduler = createScheduler();
+  let proven = 1;
+  let current: Meta = {
+    nodeId: N1,
+    incarnation: INCARNATION,
+    clusterId: null,
+    hardState: hardState(1),
+    startSegment: 1,
+    floorSegment: 1,
+    provenFrame: 1,
+  };
+  const begun: string[] = [];
+  let underWay: (() => void) | null = null;
+  const meta: MetaFile = {
+    current: () => current,
+    update: (change: Partial<Meta>, done: Done) => {
+      if (underWay !== null) throw new Error("two writes of meta at once");
+      const next = { ...current, ...change };
+      begun.push(`${next.provenFrame} in term ${next.hardState.currentTerm}`);
+      underWay = () => {
+        current = next;
+        done(null);
+      };
+    },
+    close: () => undefined,
+  };
+  const log: Pick<LogWriter, "provenFrame" | "appendClosing"> = {
+    provenFrame: () => proven,
+    appendClosing: (done) => done(null),
+  };
+  const gate = createGate((error) => {
+    throw error;
+  });
+  const after = (ms: number, run: () => void): (() => void) => scheduler.after(ms, run);
+  const proofs = createProofs({
+    settings: settings({ failures: [], salts: seededRandom(1) }, after, {}),
+    gate,
+    lane: createLane(),
+    log,
+    meta,
+  });
+  return {
+    proofs,
+    scheduler,
+    begun,
+    persisted: () => {
+      proven++;
+      proofs.stir();
+      proofs.arm();
+    },
+    end: () => {
+      const finish = underWay;
+      if (finish === null) throw new Error("no write of meta is under way");
+      underWay = null;
+      finish();
+    },
+  };
+}
+
+function pass({ scheduler }: Slow, ms: number): void {
+  let over = false;
+  scheduler.after(ms, () => {
+    over = true;
+  });
+  while (!over) scheduler.step();
+}
+
+test("what becomes durable while meta is being written is named by one more write, however long the first one takes", () => {
+  const slow = slowMeta();
+  slow.persisted();
+  pass(slow, STORAGE.quietMs + 1);
+  expect(slow.begun).toEqual(["2 in term 1"]);
+  for (let more = 0; more < 3; more++) {
+    slow.persisted();
+    pass(slow, 2 * STORAGE.proofMs);
+  }
+  expect(slow.begun).toEqual(["2 in term 1"]);
+  slow.end();
+  expect(slow.begun).toEqual(["2 in term 1", "5 in term 1"]);
+  slow.end();
+  pass(slow, 2 * STORAGE.proofMs);
+  expect(slow.begun).toEqual(["2 in term 1", "5 in term 1"]);
+});
+
+test("a term waits for one write of meta at most, and names the newest frame itself", () => {
+  const slow = slowMeta();
+  let durable = 0;
+  slow.persisted();
+  pass(slow, STORAGE.quietMs + 1);
+  slow.persisted();
+  pass(slow, STORAGE.quietMs + 1);
+  slow.proofs.update({ hardState: hardState(2) }, () => durable++);
+  slow.end();
+  expect(slow.begun).toEqual(["2 in term 1", "3 in term 2"]);
+  expect(durable).toBe(0);
+  slow.end();
+  expect(durable).toBe(1);
+  // Nothing is left to be named.
+  pass(slow, 2 * STORAGE.proofMs);
+  expect(slow.begun.length).toBe(2);
+});
+
+test("while persists never pause, meta names the newest frame once a second", () => {
+  const slow = slowMeta();
+  let ended = 0;
+  for (let at = 0; at < 200; at++) {
+    slow.persisted();
+    pass(slow, STORAGE.quietMs / 2);
+    if (slow.begun.length === ended) continue;
+    slow.end();
+    ended++;
+  }
+  const seconds = (200 * STORAGE.quietMs) / 2 / STORAGE.proofMs;
+  expect(ended).toBeGreaterThanOrEqual(seconds - 1);
+  expect(ended).toBeLessThanOrEqual(seconds);
+});
