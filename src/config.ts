@@ -26,9 +26,10 @@ export const WIRE = {
   /** All that is taken of who is not known yet: of a dialer its hello and its proof, of who was dialed a challenge and a hello with 64 members. */
   maxHelloBytes: 8 * KiB,
   maxHelloAnswerBytes: 32 * KiB,
-  /** Silence before the hello, and from the first to the last byte of a frame. */
   helloTimeoutMs: 5_000,
+  /** So many bytes more of a frame must come within this time, or the rest of it: 6.5 kbit/s, whatever its length. */
   frameTimeoutMs: 10_000,
+  frameProgressBytes: 8 * KiB,
   /** TLS handshakes under way at once; those beyond it are closed at once and try again. */
   maxHandshakes: 512,
   pingIntervalMs: 10_000,
@@ -45,9 +46,8 @@ export const WIRE = {
   maxClosingBytes: 32 * MiB,
   dialTimeoutMs: 1_000,
   reconnectMinMs: 20,
-  /** A member that owes an answer for so long is dialed anew, later by what the bulk on its way takes a link this slow. */
+  /** A member that owes an answer and from which nothing comes for so long is dialed anew. */
   peerSilenceMs: 1_000,
-  slowestBytesPerMs: 40,
   /** Low, because a fresh founder waits this long for members of an older cluster to dial it (SERVER.foundingGraceMs). */
   reconnectMaxMs: 250,
 } as const;

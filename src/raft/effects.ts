@@ -53,13 +53,14 @@ export type Input =
   | { readonly type: "spaceFound" }
   /** The snapshot of our own state at `meta.index` has its parts, manifest and directory durable; it does not count yet. */
   | { readonly type: "snapshotSaved"; readonly meta: SnapshotMeta }
-  /** One received part is durable (asked for by `storePart`). */
+  /** A received chunk is taken (asked for by `storeParts`); the parts before `nextPart` are durable. */
   | {
       readonly type: "partStored";
       readonly from: MemberId;
       readonly link: Link;
       readonly meta: SnapshotMeta;
       readonly nextPart: number;
+      readonly nextOffset: number;
       readonly parts: number;
     }
   | { readonly type: "read"; readonly token: Token }
@@ -69,6 +70,10 @@ export type Input =
   /** Our own link to that member came up / went down: what was in flight on it is lost, acknowledgements on it are void. */
   | { readonly type: "linkUp"; readonly member: MemberId }
   | { readonly type: "linkDown"; readonly member: MemberId }
+  /** Bytes of bulk that we sent to that member arrived there, and the link carries so many in a second. */
+  | { readonly type: "linkProgress"; readonly member: MemberId; readonly bytesPerSecond: number }
+  /** Bytes of a message of that member came, and the message is not whole yet. */
+  | { readonly type: "bytesCame"; readonly member: MemberId }
   /** The connection to the leader closed and the one reconnect was refused: nobody listens there (DESIGN section 4, Election). */
   | { readonly type: "leaderGone"; readonly leader: MemberId }
   /** Our own loop stalled longer than a heartbeat: the silence was ours, so the election timer starts afresh. */
@@ -121,12 +126,14 @@ export interface Transition {
 export interface Effects {
   readonly persist: Persist | null;
   readonly send: readonly Outgoing[];
-  /** `bytes` of these are empty: the caller reads the part from its snapshot and sends it on our link to `to`. */
+  /** The caller reads so much of the part, from `offset` on, from its snapshot and sends it on our link to `to`. */
   readonly sendParts: readonly {
     readonly to: MemberId;
     readonly term: Term;
     readonly meta: SnapshotMeta;
     readonly part: number;
+    readonly offset: number;
+    readonly maxBytes: number;
   }[];
   /** Received parts to store; `partStored` follows when they are durable. */
   readonly storeParts: readonly {
@@ -136,6 +143,7 @@ export interface Effects {
     readonly manifest: Uint8Array;
     readonly part: number;
     readonly parts: number;
+    readonly offset: number;
     readonly bytes: Uint8Array;
   }[];
   readonly installSnapshot: SnapshotMeta | null;

@@ -11,6 +11,12 @@ import { armElection, becomeCandidate, becomeFollower, becomeLeader } from "./ro
 import type { RaftState } from "./state.ts";
 import type { MemberId } from "./types.ts";
 
+/**
+ * Bytes of a large message show for so many election timeouts that the leader lives; then it must have said something whole, if only
+ * a heartbeat: what is on its way arrives also when its leadership is over.
+ */
+const BYTES_COUNT_FOR = 4;
+
 /** The leader is known to be gone: wait just long enough that two who noticed do not ask at the same moment. */
 function armHasty(state: RaftState): void {
   state.electionWait = state.settings.random.between(0, state.settings.heartbeatMs);
@@ -55,7 +61,15 @@ export function tickElection(state: RaftState): void {
   if (state.leaderHeard) {
     state.leaderHeard = false;
     state.leaderHeardAt = state.now;
+    state.leaderMessageAt = state.now;
+  } else if (
+    state.leaderBytesCame &&
+    state.now - state.leaderMessageAt < BYTES_COUNT_FOR * state.settings.electionMaxMs
+  ) {
+    state.leaderHeardAt = state.now;
+    armElection(state);
   }
+  state.leaderBytesCame = false;
   startElectionTimer(state);
   if (state.role === "leader" || state.now < state.electionDeadline) return;
   if (promotable(state)) startPreVote(state);

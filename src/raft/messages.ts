@@ -82,7 +82,10 @@ export interface TimeoutNow {
   readonly term: Term;
 }
 
-/** One part of a snapshot. Part 0 comes first; the receiver asks for the next. `bytes` are filled in by the server, not by raft. */
+/**
+ * One part of a snapshot, or a chunk of one that the link carries in about a second. Part 0 comes first; the receiver asks for the
+ * next. `bytes` are filled in by the server, not by raft.
+ */
 export interface InstallSnapshot {
   readonly type: "InstallSnapshot";
   readonly term: Term;
@@ -91,6 +94,8 @@ export interface InstallSnapshot {
   readonly manifest: Uint8Array;
   readonly part: number;
   readonly parts: number;
+  /** Where in the part `bytes` begin. */
+  readonly offset: number;
   readonly bytes: Uint8Array;
 }
 
@@ -100,6 +105,8 @@ export interface InstallSnapshotReply {
   readonly index: LogIndex;
   /** The next part wanted; `parts` once all are stored. */
   readonly nextPart: number;
+  /** So many bytes of that part are here. */
+  readonly nextOffset: number;
   /** The snapshot counts on the receiver (or was not needed): its log holds everything up to `matchIndex`. 0 while parts are missing. */
   readonly matchIndex: LogIndex;
 }

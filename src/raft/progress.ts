@@ -1,4 +1,5 @@
 // What does the leader know about one follower, and how much may be on its way to it? The paper's nextIndex and matchIndex.
+import type { RaftState } from "./state.ts";
 import type { LogIndex, MemberId, SnapshotMeta } from "./types.ts";
 
 /**
@@ -37,7 +38,8 @@ export interface Progress {
 export interface SnapshotTransfer {
   readonly meta: SnapshotMeta;
   nextPart: number;
-  /** The part is out and not answered. */
+  nextOffset: number;
+  /** The chunk is out and not answered. */
   sent: boolean;
 }
 
@@ -86,7 +88,7 @@ export function becomeReplicate(progress: Progress): void {
 export function becomeSnapshot(progress: Progress, meta: SnapshotMeta): void {
   clearInflight(progress);
   progress.state = "snapshot";
-  progress.snapshot = { meta, nextPart: 0, sent: false };
+  progress.snapshot = { meta, nextPart: 0, nextOffset: 0, sent: false };
 }
 
 /** What was on the link is lost: look again for the point of agreement, never below what was acknowledged. */
@@ -112,4 +114,12 @@ export function freeInflight(progress: Progress, index: LogIndex): void {
     progress.inflightLast.shift();
     progress.inflightTotalBytes -= progress.inflightBytes.shift() ?? 0;
   }
+}
+
+/** Each message becomes a write of its own there: smaller ones cost its disk more than they save a slow link. */
+const LEAST_MESSAGE_BYTES = 16 * 1_024;
+
+/** How long a message to that member may be: what our link to it carries in a second, as far as that is known. */
+export function bytesPerMessage({ linkRates }: RaftState, member: MemberId): number {
+  return Math.max(LEAST_MESSAGE_BYTES, linkRates.get(member) ?? Number.POSITIVE_INFINITY);
 }

@@ -119,7 +119,14 @@ export function step(raft: Raft, input: Input): void {
       break;
     case "linkDown":
       state.linksDown.add(input.member);
+      state.linkRates.delete(input.member);
       resetLink(state, input.member);
+      break;
+    case "linkProgress":
+      onLinkProgress(state, input.member, input.bytesPerSecond);
+      break;
+    case "bytesCame":
+      if (input.member === state.leader) state.leaderBytesCame = true;
       break;
     case "leaderGone":
       onLeaderGone(state, input.leader);
@@ -160,6 +167,16 @@ function onStalled(state: RaftState): void {
 function resetLink(state: RaftState, member: MemberId): void {
   const progress = state.progress.get(member);
   if (progress !== undefined) loseLink(progress);
+}
+
+/** Whoever takes what is sent to it lives, and what is out has moved on, however large it is. */
+function onLinkProgress(state: RaftState, member: MemberId, bytesPerSecond: number): void {
+  if (state.linksDown.has(member)) return;
+  state.linkRates.set(member, bytesPerSecond);
+  const progress = state.progress.get(member);
+  if (progress === undefined) return;
+  progress.heard = true;
+  progress.sentAt = state.now;
 }
 
 function propose(state: RaftState, token: Token, draft: Draft): void {

@@ -5,7 +5,15 @@ import { quorumValue } from "./configuration.ts";
 import { entryAt, lastAtMostTerm, slice, termAt, type Log } from "./log.ts";
 import type { AppendEntriesReply, HeartbeatReply, InstallSnapshotReply } from "./messages.ts";
 import { OWN_LINK, send } from "./outbox.ts";
-import { becomeProbe, becomeReplicate, becomeSnapshot, freeInflight, sentAppend, type Progress } from "./progress.ts";
+import {
+  becomeProbe,
+  becomeReplicate,
+  becomeSnapshot,
+  freeInflight,
+  bytesPerMessage,
+  sentAppend,
+  type Progress,
+} from "./progress.ts";
 import { sendSnapshotPart } from "./snapshot.ts";
 import type { RaftState } from "./state.ts";
 import type { LogIndex, MemberId } from "./types.ts";
@@ -37,10 +45,17 @@ function sendAppends(state: RaftState, progress: Progress): void {
   if (progress.state === "snapshot") sendSnapshotPart(state, progress);
 }
 
+/** A slow link gets on step by step: not more than two messages of the length that suits it are out. */
+const MOST_FULL_MESSAGES_OUT = 2;
+
 function mayAppend(state: RaftState, progress: Progress): boolean {
   if (progress.state === "snapshot") return false;
   if (progress.state === "probe") return !progress.probing;
-  const { maxInflightMessages, maxInflightBytes } = state.settings;
+  const { maxInflightMessages } = state.settings;
+  const maxInflightBytes = Math.min(
+    state.settings.maxInflightBytes,
+    MOST_FULL_MESSAGES_OUT * bytesPerMessage(state, progress.id),
+  );
   if (progress.inflightLast.length >= maxInflightMessages || progress.inflightTotalBytes >= maxInflightBytes)
     return false;
   return progress.nextIndex <= state.log.lastIndex;
@@ -49,7 +64,8 @@ function mayAppend(state: RaftState, progress: Progress): boolean {
 /** Sends what fits behind `prevLogIndex`; a follower that replicates is taken to have it. Returns the bytes of its records. */
 function sendAppend(state: RaftState, progress: Progress, prevLogIndex: LogIndex, prevLogTerm: number): number {
   const { log } = state;
-  const batch = batchFrom(log, prevLogIndex + 1, state.settings.maxAppendBytes);
+  const maxBytes = Math.min(state.settings.maxAppendBytes, bytesPerMessage(state, progress.id));
+  const batch = batchFrom(log, prevLogIndex + 1, maxBytes);
   send(state, progress.id, OWN_LINK, {
     type: "AppendEntries",
     term: state.currentTerm,
@@ -155,6 +171,7 @@ export function onInstallSnapshotReply(state: RaftState, progress: Progress, rep
   const transfer = progress.snapshot;
   if (transfer === null || transfer.meta.index !== reply.index) return;
   transfer.nextPart = reply.nextPart;
+  transfer.nextOffset = reply.nextOffset;
   transfer.sent = false;
 }
 

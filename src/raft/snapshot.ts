@@ -5,7 +5,7 @@ import { followLeader } from "./following.ts";
 import { emptyLog, tailStart, termAt } from "./log.ts";
 import type { InstallSnapshot, InstallSnapshotReply } from "./messages.ts";
 import { send, sendAcknowledgement } from "./outbox.ts";
-import { becomeSnapshot, type Progress } from "./progress.ts";
+import { becomeSnapshot, bytesPerMessage, type Progress } from "./progress.ts";
 import type { RaftState } from "./state.ts";
 import type { LogIndex, MemberId, SnapshotMeta } from "./types.ts";
 
@@ -18,7 +18,7 @@ export function onSnapshotSaved(state: RaftState, meta: SnapshotMeta): void {
   state.snapshotsToPersist.push({ meta, reset: false, keepFrom });
 }
 
-/** Leader: one part at a time; from the beginning when a newer snapshot has replaced the one being sent. */
+/** Leader: one part at a time, or what of it the link carries in a second; from the beginning when a newer snapshot has replaced the one being sent. */
 export function sendSnapshotPart(state: RaftState, progress: Progress): void {
   const newest = state.snapshot;
   if (progress.snapshot === null || newest === null) return;
@@ -32,18 +32,21 @@ export function sendSnapshotPart(state: RaftState, progress: Progress): void {
     term: state.currentTerm,
     meta: transfer.meta,
     part: transfer.nextPart,
+    offset: transfer.nextOffset,
+    maxBytes: bytesPerMessage(state, progress.id),
   };
   state.gathered.sendParts.push(part);
 }
 
 export function onInstallSnapshot(state: RaftState, from: MemberId, link: Link, message: InstallSnapshot): void {
-  const { meta, manifest, part, parts, bytes } = message;
+  const { meta, manifest, part, parts, offset, bytes } = message;
   if (!followLeader(state, from, message.term)) {
     send(state, from, link, {
       type: "InstallSnapshotReply",
       term: state.currentTerm,
       index: meta.index,
       nextPart: 0,
+      nextOffset: 0,
       matchIndex: 0,
     });
     return;
@@ -54,7 +57,7 @@ export function onInstallSnapshot(state: RaftState, from: MemberId, link: Link, 
     commitTo(state, meta.index);
   }
   if (!isWanted(state, meta)) acknowledge(state, from, link, meta, parts, state.commitIndex);
-  else state.gathered.storeParts.push({ from, link, meta, manifest, part, parts, bytes });
+  else state.gathered.storeParts.push({ from, link, meta, manifest, part, parts, offset, bytes });
 }
 
 /** It leads further; or the disk has no space for the entries that it stands for, which then need none. */
@@ -77,13 +80,14 @@ function acknowledge(
     term,
     index: meta.index,
     nextPart: parts,
+    nextOffset: 0,
     matchIndex,
   };
   sendAcknowledgement(state, to, link, reply, matchIndex);
 }
 
 export function onPartStored(state: RaftState, stored: Extract<Input, { type: "partStored" }>): void {
-  const { from, link, meta, nextPart, parts } = stored;
+  const { from, link, meta, nextPart, nextOffset, parts } = stored;
   // The leadership that sent it may be over; the next leader starts its own transfer.
   if (state.leader !== from || state.role === "leader") return;
   if (isWanted(state, meta)) {
@@ -93,6 +97,7 @@ export function onPartStored(state: RaftState, stored: Extract<Input, { type: "p
         term: state.currentTerm,
         index: meta.index,
         nextPart,
+        nextOffset,
         matchIndex: 0,
       });
       return;

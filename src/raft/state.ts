@@ -73,6 +73,10 @@ export interface RaftState {
   /** The leader said something this turn; the tick turns this into `leaderHeardAt`. */
   leaderHeard: boolean;
   leaderHeardAt: number;
+  /** Bytes of the leader's came this turn, of a message that is not whole yet. */
+  leaderBytesCame: boolean;
+  /** When a whole message of the leader's came last. */
+  leaderMessageAt: number;
   /** The tick sets `electionDeadline` this far ahead: `now` is old while the inbox is drained. */
   electionWait: number | null;
   electionDeadline: number;
@@ -85,6 +89,8 @@ export interface RaftState {
   readonly progress: Map<MemberId, Progress>;
   transfer: Transfer | null;
   readonly linksDown: Set<MemberId>;
+  /** What the links to other members carry, in bytes per second; who is missing has a link that is not measured. */
+  readonly linkRates: Map<MemberId, number>;
 
   /** The hard state that storage has confirmed. */
   durable: HardState;

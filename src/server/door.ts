@@ -8,7 +8,7 @@ import type { Raft } from "../raft/raft.ts";
 import { type ClusterId, type Configuration, type Member, type MemberId, memberId } from "../raft/types.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
 import type { ByteStream } from "../wire/network.ts";
-import { type ClientMessage, dialsNode, type Hello } from "../wire/protocol.ts";
+import { type ClientMessage, dialsNode, type Hello, PIECES } from "../wire/protocol.ts";
 import { allows } from "../wire/secret.ts";
 import type { Clients } from "./clients.ts";
 import type { FoundingWord } from "./founding.ts";
@@ -74,11 +74,19 @@ export function createDoor(ports: DoorPorts): Door {
       onClosed: (why) => {
         open.get(connection)?.closed();
         open.delete(connection);
+        const from = connection.greeting;
+        if (why?.code === "TIMEOUT" && from?.type === "hello" && from.node !== null)
+          ports.log({
+            level: "warn",
+            event: "peer-timeout",
+            text: `the link from ${from.node.id} ended: ${why.message}`,
+          });
         if (why?.code === "UNAUTHORISED") ports.refused(`${hostOf(stream.remote)}: ${why.message}`);
         places.leave(connection);
         held.leave(connection);
       },
       onRead: (milliseconds) => ports.serving()?.replica.stages.add("decode", milliseconds),
+      onProgress: (progress) => ports.serving()?.peers.progress(connection, progress),
       onHeld: (bytes) => {
         const owner = { remote, isMember: peer !== null && isKnown(peer) };
         for (const slow of held.note(connection, owner, bytes)) slow.abandon(tooMuchHeld);
@@ -100,7 +108,7 @@ export function createDoor(ports: DoorPorts): Door {
       connection.close(refused);
       return null;
     }
-    sayHello(connection);
+    sayHello(connection, hello);
     return hello.role === "peer" && hello.node !== null
       ? admitPeer(connection, hello, hello.node)
       : admitClient(connection);
@@ -138,14 +146,14 @@ export function createDoor(ports: DoorPorts): Door {
     return raft !== undefined && namesMember(raft.configuration, id);
   }
 
-  function sayHello(connection: Connection): void {
+  function sayHello(connection: Connection, { role }: Hello): void {
     const self = ports.self();
     if (self === null) return;
     const raft = ports.serving()?.replica.raft;
     connection.send({
       type: "helloAnswer",
       version: ports.limits.protocolVersion,
-      features: [],
+      features: role === "peer" ? [PIECES] : [],
       clusterId: ports.clusterId(),
       node: self,
       leader: raft === undefined ? null : leaderAddressOf(raft),

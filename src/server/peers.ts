@@ -7,9 +7,16 @@ import { problemWith } from "../raft/admission.ts";
 import type { RaftMessage } from "../raft/messages.ts";
 import { OWN_LINK } from "../raft/outbox.ts";
 import { type ClusterId, type Member, type MemberId, memberId } from "../raft/types.ts";
-import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
+import { formatDuration } from "../lib/durations.ts";
+import {
+  type Connection,
+  type ConnectionLimits,
+  type Message,
+  openConnection,
+  type Progress,
+} from "../wire/connection.ts";
 import type { Network } from "../wire/network.ts";
-import { dialsNode } from "../wire/protocol.ts";
+import { dialsNode, PIECES } from "../wire/protocol.ts";
 import { membersOf } from "./status.ts";
 import type { Links, Replica } from "./replica.ts";
 import type { Stages } from "./stages.ts";
@@ -20,10 +27,8 @@ export interface PeerSettings {
   readonly dialTimeoutMs: number;
   readonly reconnectMinMs: number;
   readonly reconnectMaxMs: number;
-  /** A member that owes an answer and says nothing for so long, and what its bytes take, is dialed anew. */
+  /** A member that owes an answer, and takes and says nothing for so long, is dialed anew. */
   readonly silenceMs: number;
-  /** The slowest link that is worth waiting for. */
-  readonly slowestBytesPerMs: number;
 }
 
 export interface PeerPorts {
@@ -42,6 +47,8 @@ export interface Peers extends Links {
   start(replica: Replica): void;
   /** A member dialed us and said hello; its messages go to the replica, replies go back on the same connection. */
   accept(connection: Connection, from: Member): (message: Message) => void;
+  /** On an accepted connection. */
+  progress(connection: Connection, progress: Progress): void;
   closed(connection: Connection): void;
   isReachable(member: MemberId): boolean;
   stop(): void;
@@ -60,8 +67,8 @@ interface Dialed {
   refusal: string | null;
   waitMs: number;
   cancelRetry: (() => void) | null;
-  /** When the first message left that nothing was heard after, and how much bulk since then; null: nothing is owed. */
-  owed: { readonly sinceMs: number; bytes: number } | null;
+  /** When the first message left that nothing was heard after; null: nothing is owed. */
+  owedSinceMs: number | null;
   /** The member left the configuration, or its address changed: this link is not used again. */
   dropped: boolean;
 }
@@ -72,6 +79,7 @@ export function createPeers(ports: PeerPorts): Peers {
   const links = new Map<MemberId, Dialed>();
   const accepted = new Map<Link, Connection>();
   const linkOf = new Map<Connection, Link>();
+  const memberOf = new Map<Connection, MemberId>();
   const touched = new Set<Connection>();
   let replica: Replica | null = null;
   let nextLink: Link = 1;
@@ -98,7 +106,7 @@ export function createPeers(ports: PeerPorts): Peers {
         refusal: null,
         waitMs: 0,
         cancelRetry: null,
-        owed: null,
+        owedSinceMs: null,
         dropped: false,
       };
       links.set(id, link);
@@ -132,10 +140,11 @@ export function createPeers(ports: PeerPorts): Peers {
         onMessage: (message) => receive(link, connection, message),
         onClosed: (why) => lost(link, connection, why),
         onRead: (milliseconds) => ports.stages.add("decode", milliseconds),
+        onProgress: (progress) => noteProgress(link, connection, progress),
       });
       link.connection = connection;
       const { protocolVersion: version } = settings;
-      const features = [dialsNode(link.member.id)];
+      const features = [dialsNode(link.member.id), PIECES];
       connection.send({ type: "hello", version, features, role: "peer", clusterId: ports.clusterId, node: self });
       connection.flush();
     });
@@ -143,22 +152,43 @@ export function createPeers(ports: PeerPorts): Peers {
 
   /**
    * A system that sends lost bytes again waits longer each time, for seconds after the network works again: a new connection does
-   * not. Whatever is sent is answered at once, but for what waits for a hung disk, which a new connection does not hurt.
+   * not. Whatever is sent is answered at once, but for what waits for a hung disk, which a new connection does not hurt; and bulk
+   * is acknowledged piece by piece, each so small that the slowest link has taken it by then.
    */
-  function isStalled({ owed }: Dialed): boolean {
-    if (owed === null) return false;
-    return clock.now() - owed.sinceMs > settings.silenceMs + owed.bytes / settings.slowestBytesPerMs;
-  }
+  const isStalled = ({ owedSinceMs }: Dialed): boolean =>
+    owedSinceMs !== null && clock.now() - owedSinceMs > settings.silenceMs;
 
   function sendOn(link: Dialed, connection: Connection, message: RaftMessage): void {
-    if (isStalled(link)) return connection.close(failure("TIMEOUT", "this member has said nothing for too long"));
-    link.owed ??= { sinceMs: clock.now(), bytes: 0 };
-    link.owed.bytes += bulkOf(message);
+    if (isStalled(link)) return giveUp(link, connection);
+    link.owedSinceMs ??= clock.now();
     connection.send(message);
   }
 
+  function giveUp(link: Dialed, connection: Connection): void {
+    const silence = formatDuration(clock.now() - (link.owedSinceMs ?? clock.now()));
+    const bulk = connection.underWay();
+    const what =
+      bulk === null
+        ? ""
+        : `; of the ${bulk.type} on its way it has ${bulk.arrived} of ${bulk.bytes} bytes after ${formatDuration(clock.now() - bulk.sinceMs)}`;
+    const text = `${link.member.id} at ${link.member.address} has taken and said nothing for ${silence}${what}: dialing it anew`;
+    ports.log({ level: "warn", event: "peer-stalled", text });
+    // What waits here is sent again on the new link, so the old one need not carry it first.
+    connection.abandon(failure("TIMEOUT", `${link.member.id} has taken and said nothing for ${silence}`));
+  }
+
+  function noteProgress(link: Dialed, connection: Connection, progress: Progress): void {
+    link.owedSinceMs = null;
+    if (progress.type === "arrived" && progress.bytes > 0) noteRate(link, connection);
+  }
+
+  function noteRate(link: Dialed, connection: Connection): void {
+    const rate = connection.bytesPerSecond();
+    if (rate !== null && link.up) replica?.linkProgress(link.id, rate);
+  }
+
   function receive(link: Dialed, connection: Connection, message: Message): void {
-    link.owed = null;
+    link.owedSinceMs = null;
     if (message.type !== "helloAnswer") {
       if (isReply(message) && link.up) deliver(connection, link.id, OWN_LINK, message);
       return;
@@ -184,6 +214,7 @@ export function createPeers(ports: PeerPorts): Peers {
     link.refusal = null;
     link.waitMs = 0;
     replica?.input({ type: "linkUp", member: link.id });
+    noteRate(link, connection);
   }
 
   function deliver(connection: Connection, from: MemberId, link: Link, message: RaftMessage): void {
@@ -198,7 +229,7 @@ export function createPeers(ports: PeerPorts): Peers {
     touched.delete(connection);
     if (link.connection !== connection) return;
     link.connection = null;
-    link.owed = null;
+    link.owedSinceMs = null;
     const wasUp = link.up;
     link.up = false;
     if (link.dropped || stopped) return;
@@ -263,12 +294,18 @@ export function createPeers(ports: PeerPorts): Peers {
       const fromId = memberId(from);
       accepted.set(link, connection);
       linkOf.set(connection, link);
+      memberOf.set(connection, fromId);
       return (message) => {
         if (isRequest(message)) deliver(connection, fromId, link, message);
         else connection.close(failure("BAD_REQUEST", `a ${message.type} has no place on this connection`));
       };
     },
+    progress: (connection, progress) => {
+      const from = memberOf.get(connection);
+      if (from !== undefined && progress.type === "came") replica?.bytesCame(from);
+    },
     closed: (connection) => {
+      memberOf.delete(connection);
       const link = linkOf.get(connection);
       if (link !== undefined) accepted.delete(link);
       linkOf.delete(connection);
@@ -285,13 +322,6 @@ export function createPeers(ports: PeerPorts): Peers {
       links.clear();
     },
   };
-}
-
-/** Bytes that may take a slow link long. */
-function bulkOf(message: RaftMessage): number {
-  if (message.type === "InstallSnapshot") return message.bytes.length + message.manifest.length;
-  if (message.type !== "AppendEntries") return 0;
-  return message.entries.reduce((sum, { record }) => sum + record.length, 0);
 }
 
 type RaftReply = Extract<RaftMessage, { type: `${string}Reply` }>;

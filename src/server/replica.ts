@@ -70,6 +70,10 @@ export interface Replica {
   /** The leader has applied its term's first entry, so what it knows of sessions is complete. */
   isReadyLeader(): boolean;
   receive(from: MemberId, link: Link, message: RaftMessage): void;
+  /** Bulk on our link to that member arrived there. Nothing that a turn would have to be taken for. */
+  linkProgress(member: MemberId, bytesPerSecond: number): void;
+  /** As `linkProgress`: bytes of a message of that member came. */
+  bytesCame(member: MemberId): void;
   /** Only inside `Doorway.takeRequests`: enters the log in this very turn or is refused. */
   propose(draft: Draft, waiter: Waiter): void;
   /** `finished(null)` once the applied state shows everything acknowledged before this call. */
@@ -100,6 +104,9 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   let timerDueAt = Number.POSITIVE_INFINITY;
   /** When the timer that is set will fire: not later than what is due. */
   let timerSetFor = Number.POSITIVE_INFINITY;
+  /** What happened on links since the last turn. */
+  const linkRates = new Map<MemberId, number>();
+  const cameFrom = new Set<MemberId>();
   let nextToken: Token = 1;
   /** Those whose proposals raft answers in this turn, in their order. */
   let proposing: Waiter[] = [];
@@ -187,6 +194,10 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       // Not before: raft judges whether it comes from the leader.
       if (input.type === "message") digests.heard(input.from, input.message);
     }
+    for (const [member, bytesPerSecond] of linkRates) step(raft, { type: "linkProgress", member, bytesPerSecond });
+    for (const member of cameFrom) step(raft, { type: "bytesCame", member });
+    linkRates.clear();
+    cameFrom.clear();
   }
 
   function persist(batch: Persist | null): void {
@@ -354,6 +365,8 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       if (message.type === "AppendEntriesReply" && message.success) traces.durable(from, message.matchIndex);
       if (!canWait(raft, from, message)) wake();
     },
+    linkProgress: (member, bytesPerSecond) => void linkRates.set(member, bytesPerSecond),
+    bytesCame: (member) => void cameFrom.add(member),
     propose: (draft, waiter) => {
       proposing.push(waiter);
       step(raft, { type: "propose", token: nextToken++, draft });

@@ -164,11 +164,13 @@ export function createSnapshots(
       release();
     },
 
-    partToSend: ({ term, meta, part }) => {
+    partToSend: ({ term, meta, part, offset, maxBytes }) => {
       const stored = storage.manifest(meta.index);
       // A newer snapshot took its place: raft notices by the silence and starts again with that one.
       if (stored === null || part >= stored.parts) return null;
-      const bytes = storage.readPart(meta.index, part);
+      const whole = storage.readPart(meta.index, part);
+      if (offset > 0 && offset >= whole.length) return null;
+      const bytes = whole.subarray(offset, Math.min(whole.length, offset + Math.max(1, Math.floor(maxBytes))));
       return {
         type: "InstallSnapshot",
         term,
@@ -176,14 +178,15 @@ export function createSnapshots(
         manifest: stored.bytes,
         part,
         parts: stored.parts,
+        offset,
         bytes,
       };
     },
 
     storePart: (received) => {
       const { from, link, meta, parts } = received;
-      storage.storePart(received, (nextPart) => {
-        input({ type: "partStored", from, link, meta, nextPart, parts });
+      storage.storePart(received, (nextPart, nextOffset) => {
+        input({ type: "partStored", from, link, meta, nextPart, nextOffset, parts });
       });
     },
 

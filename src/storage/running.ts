@@ -8,6 +8,7 @@ import type { FrameContent } from "./batch-frame.ts";
 import type { Disk, Done } from "./disk.ts";
 import type { Extents } from "./extents.ts";
 import { writeContacts } from "./contacts.ts";
+import { createChunks } from "./chunks.ts";
 import { createGate, type Gate } from "./gate.ts";
 import { isGone } from "./in-place.ts";
 import { batchFrames, type LogWriter } from "./log.ts";
@@ -85,15 +86,20 @@ export function createStorage(directory: Directory): Storage {
   };
   const { snapshots } = running;
   log.prepare();
+  const chunks = createChunks(STORAGE.formatVersion);
   return {
     recovered,
     setCluster: (clusterId, done) => setCluster(running, clusterId, done),
     persist: createPersist(running),
     whenSpace: log.whenSpace,
     saveSnapshot: snapshots.save,
-    storePart: (part, done) => {
-      refuseNewerSnapshot(part, settings.newer, STORAGE.formatVersion);
-      snapshots.receive(part, done);
+    storePart: (received, done) => {
+      // What is here already is not gathered: it is answered at once.
+      const isHere = snapshots.at(received.meta.index) !== null;
+      const next = isHere ? ({ type: "part", part: received } as const) : chunks.add(received);
+      if (next.type === "wait") return soon(() => done(next.nextPart, next.nextOffset));
+      refuseNewerSnapshot(next.part, settings.newer, STORAGE.formatVersion);
+      snapshots.receive(next.part, (nextPart) => done(nextPart, 0));
     },
     manifest: (index) => {
       const found = snapshots.at(index);

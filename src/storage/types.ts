@@ -41,6 +41,8 @@ export interface ReceivedPart {
   readonly manifest: Uint8Array;
   readonly part: number;
   readonly parts: number;
+  /** Where in the part `bytes` begin: a slow link brings it in chunks. */
+  readonly offset: number;
   readonly bytes: Uint8Array;
 }
 
@@ -75,12 +77,13 @@ export interface Storage {
   saveSnapshot(meta: SnapshotMeta, source: SnapshotSource, done: (isSaved: boolean) => void): void;
 
   /**
-   * Stores one received part. Part 0 (or another meta) starts afresh and drops what an earlier sender left. A part that does not
-   * match the manifest is refused: `done(nextPart)` tells which part is wanted next, `parts` when all and the manifest are durable.
+   * Stores one received part, or keeps a chunk of it until the part is whole. The beginning of part 0 (or another meta) starts afresh
+   * and drops what an earlier sender left. A part that does not match the manifest is refused: `done(nextPart, nextOffset)` tells
+   * which part is wanted next, and from where in it; `parts` when all and the manifest are durable.
    * Without the space for it, all parts are dropped and nothing is answered: the sender comes again. Throws RaftqError VERSION, and
    * nothing is written, when it is of a newer format.
    */
-  storePart(part: ReceivedPart, done: (nextPart: number) => void): void;
+  storePart(part: ReceivedPart, done: (nextPart: number, nextOffset: number) => void): void;
 
   /** Manifest bytes and number of parts of a complete snapshot (saved or received); null when it is gone. */
   manifest(index: LogIndex): { readonly meta: SnapshotMeta; readonly bytes: Uint8Array; readonly parts: number } | null;

@@ -6,17 +6,29 @@
 import type { Clock } from "../lib/clock.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/msgpack.ts";
+import { release } from "../lib/release.ts";
 import { decodeGreeting, decodeMessage, encodeMessage, versionOf } from "./codec.ts";
 import { createDeframer } from "./frame.ts";
 import { acceptorHandshake, dialerHandshake, type Introduction, Refused } from "./handshake.ts";
 import type { ByteStream, Identity } from "./network.ts";
-import type { PeerMessage } from "./peer-codec.ts";
-import type { Challenge, Goodbye, Hello, HelloAnswer, PeerFrame, Proof, WireMessage } from "./protocol.ts";
-import { createSendQueue } from "./send-queue.ts";
+import { decodePeerMessage, type PeerMessage } from "./peer-codec.ts";
+import { createPieces } from "./pieces.ts";
+import {
+  type Challenge,
+  type Goodbye,
+  type Hello,
+  type HelloAnswer,
+  type PeerFrame,
+  type PeerPiece,
+  PIECES,
+  type Proof,
+  type WireMessage,
+} from "./protocol.ts";
+import { createSendQueue, type UnderWay } from "./send-queue.ts";
 import { createWatch } from "./watch.ts";
 
 /** A peer frame and its number, and how both sides prove who they are, are the connection's business. */
-export type Message = Exclude<WireMessage, PeerFrame | Goodbye | Challenge | Proof> | PeerMessage;
+export type Message = Exclude<WireMessage, PeerFrame | PeerPiece | Goodbye | Challenge | Proof> | PeerMessage;
 
 /** `config.ts` WIRE fits. */
 export interface ConnectionLimits {
@@ -30,6 +42,7 @@ export interface ConnectionLimits {
   readonly sendAheadBytes: number;
   readonly helloTimeoutMs: number;
   readonly frameTimeoutMs: number;
+  readonly frameProgressBytes: number;
   readonly pingIntervalMs: number;
   readonly idleTimeoutMs: number;
 }
@@ -48,7 +61,15 @@ export interface OpenConnection {
   readonly onHeld?: (bytes: number) => void;
   /** Bytes came in; it took so long until their messages were decoded and taken. */
   readonly onRead?: (milliseconds: number) => void;
+  /** Between members: a message gets on, or the other side shows in another way that it is there. */
+  readonly onProgress?: (progress: Progress) => void;
 }
+
+export type Progress =
+  /** The other side has so many bytes more of what was sent to it. */
+  | { readonly type: "arrived"; readonly bytes: number }
+  /** Bytes of a message came that is not whole yet. */
+  | { readonly type: "came" };
 
 export interface Connection {
   readonly remote: string;
@@ -64,6 +85,10 @@ export interface Connection {
   flush(): void;
   /** What was sent but not taken by the system yet, in bytes of memory. */
   pending(): number;
+  /** What the link is known to carry; null: it is not measured. */
+  bytesPerSecond(): number | null;
+  /** The bulk that the other side does not have yet; null: none, or that is not known. */
+  underWay(): UnderWay | null;
   /** Says goodbye with that reason (null: in silence), then closes. What was sent before still leaves. */
   close(why: Failure | null): void;
   /** As `close`, but what was sent before is dropped: its memory is needed. */
@@ -74,7 +99,8 @@ export function openConnection(open: OpenConnection): Connection {
   const { stream, limits, side } = open;
   const firstLimit = side === "accepted" ? limits.maxHelloBytes : limits.maxHelloAnswerBytes;
   const deframer = createDeframer(firstLimit, "before the hello");
-  const queue = createSendQueue(stream, limits);
+  const queue = createSendQueue(stream, open.clock, limits);
+  const pieces = createPieces(limits.maxPeerFrameBytes);
   const { trust } = stream;
   const handshake =
     side === "dialed" ? dialerHandshake(trust) : acceptorHandshake(trust, open.introduce ?? (() => null));
@@ -82,7 +108,10 @@ export function openConnection(open: OpenConnection): Connection {
   let who: Identity | null = null;
   /** Both sides of a connection between nodes speak in peer frames. */
   let peer = false;
+  let ownGreeting: Hello | HelloAnswer | null = null;
   let received = 0;
+  /** The last ping behind bulk; null: none waits for its answer. */
+  let unanswered: number | null = null;
   /** Undefined while open; afterwards what `onClosed` will say. */
   let ending: Failure | null | undefined;
 
@@ -91,6 +120,11 @@ export function openConnection(open: OpenConnection): Connection {
   const watch = createWatch(open.clock, watchLimits, {
     framesRead: () => deframer.frames,
     bytesBuffered: () => deframer.buffered(),
+    describeFrame: () => {
+      const message = pieces.describe();
+      const frame = `a frame is not complete, ${deframer.buffered()} of ${deframer.due()} bytes`;
+      return message === null ? frame : `${frame}, of a message that comes in pieces (${message})`;
+    },
     ping: () => {
       send({ type: "ping", frameId: KEEP_ALIVE });
       queue.flush();
@@ -102,6 +136,7 @@ export function openConnection(open: OpenConnection): Connection {
     ending = why;
     watch.stop();
     deframer.discard();
+    pieces.discard();
     stream.close();
   }
 
@@ -121,11 +156,19 @@ export function openConnection(open: OpenConnection): Connection {
 
   function sendGreeting(message: Hello | HelloAnswer): void {
     if (message.type === "hello") peer = message.role === "peer";
+    ownGreeting = message;
     try {
       queue.addMessage(handshake.outgoing(message));
+      startPace();
     } catch (error) {
       close(reasonOf(error));
     }
+  }
+
+  /** Members whose builds both know it. */
+  function startPace(): void {
+    if (peer && ownGreeting?.features.includes(PIECES) === true && greeting?.features.includes(PIECES) === true)
+      queue.startPace();
   }
 
   /** A socket that does not read must not fill our memory. */
@@ -145,7 +188,7 @@ export function openConnection(open: OpenConnection): Connection {
   let held = 0;
   function noteHeld(): void {
     if (open.onHeld === undefined || ending !== undefined) return;
-    const bytes = deframer.allocated() + queue.pending();
+    const bytes = deframer.allocated() + pieces.allocated() + queue.pending();
     if (bytes === held) return;
     held = bytes;
     open.onHeld(bytes);
@@ -153,6 +196,11 @@ export function openConnection(open: OpenConnection): Connection {
 
   function flush(): void {
     if (ending !== undefined) return;
+    // An answer says that everything before it has come, so a reader that is slow gets the last one only.
+    if (unanswered !== null && stream.pending() === 0) {
+      queue.addMessage({ type: "pong", frameId: unanswered });
+      unanswered = null;
+    }
     queue.flush();
     noteHeld();
   }
@@ -168,7 +216,12 @@ export function openConnection(open: OpenConnection): Connection {
       return queue.flush();
     }
     if (message.type === "pong" && message.frameId === KEEP_ALIVE) return;
-    if (message.type === "peer") return receivePeer(message);
+    if (message.type === "peer" || message.type === "piece") return receivePeer(message);
+    if (peer && message.type === "ping") {
+      unanswered = message.frameId;
+      return flush();
+    }
+    if (peer && message.type === "pong") return receiveAnswer(message.frameId);
     if (peer || message.type === "challenge" || message.type === "proof" || DIRECTION[message.type] !== side)
       throw new Malformed(`a ${message.type} has no place on this connection`);
     open.onMessage(message);
@@ -196,16 +249,30 @@ export function openConnection(open: OpenConnection): Connection {
     who = identity;
     if (message.type === "hello") peer = message.role === "peer";
     deframer.setLimit(peer ? limits.maxPeerFrameBytes : limits.maxClientFrameBytes);
+    startPace();
     watch.greeted();
     open.onMessage(message);
   }
 
-  function receivePeer(frame: PeerFrame): void {
+  function receivePeer(frame: PeerFrame | PeerPiece): void {
     if (!peer) throw new Malformed("a peer frame has no place on a client's connection");
     received++;
     if (frame.sequence !== received)
       throw new Malformed(`peer frame ${frame.sequence} came where ${received} was due: frames are missing`);
-    open.onMessage(frame.message);
+    if (frame.type === "peer") return open.onMessage(frame.message);
+    const whole = pieces.add(frame);
+    if (whole === null) return;
+    const message = decodePeerMessage(whole);
+    release(whole);
+    open.onMessage(message);
+  }
+
+  /** To a ping behind bulk: the other side has what left before it, so more may leave. */
+  function receiveAnswer(ping: number): void {
+    const bytes = queue.pace()?.answered(ping) ?? null;
+    if (bytes === null) throw new Malformed(`pong ${ping} answers no ping`);
+    open.onProgress?.({ type: "arrived", bytes });
+    flush();
   }
 
   stream.onData = (data) => {
@@ -222,6 +289,7 @@ export function openConnection(open: OpenConnection): Connection {
     if (failed !== null) close(failed);
     else if (ending === undefined) {
       watch.heard();
+      if (peer && deframer.buffered() + pieces.allocated() > 0) open.onProgress?.({ type: "came" });
       noteHeld();
     }
     open.onRead?.(open.clock.now() - began);
@@ -230,6 +298,7 @@ export function openConnection(open: OpenConnection): Connection {
   stream.onClose = (why) => {
     watch.stop();
     deframer.discard();
+    pieces.discard();
     open.onClosed(ending === undefined ? failure("CONNECTION_LOST", why) : ending);
     ending ??= null;
   };
@@ -253,6 +322,8 @@ export function openConnection(open: OpenConnection): Connection {
     },
     flush,
     pending: () => queue.pending(),
+    bytesPerSecond: () => queue.pace()?.bytesPerSecond() ?? null,
+    underWay: () => queue.underWay(),
     close,
     abandon,
   };

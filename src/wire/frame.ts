@@ -20,6 +20,8 @@ export interface Deframer {
   readonly frames: number;
   /** Bytes received of a frame that is not complete. */
   buffered(): number;
+  /** How long that frame will be; 0: not known yet. */
+  due(): number;
   /** The memory that they take: their own, never a part of `data`. */
   allocated(): number;
   /** The stream has ended: what was received of an incomplete frame is dropped. */
@@ -119,6 +121,7 @@ export function createDeframer(firstLimit: number, firstWhere = "here"): Deframe
       return frames;
     },
     buffered: () => headerBytes + filled,
+    due: () => (length === null ? 0 : length + LENGTH_BYTES),
     allocated: () => body.length,
     discard: () => {
       release(body);

@@ -13,6 +13,9 @@ export type Role = (typeof ROLES)[number];
 /** A feature of a peer's hello: the dialer takes the node at this address for `id`, as its configuration says. */
 export const dialsNode = (id: NodeId): string => `to ${id}`;
 
+/** A feature of both hellos of a connection between members: bulk comes in pieces, with pings behind it that are answered at once. */
+export const PIECES = "pieces";
+
 export interface Hello {
   readonly type: "hello";
   readonly version: number;
@@ -136,13 +139,23 @@ export interface PeerFrame {
   readonly message: RaftMessage | FoundingMessage;
 }
 
+/** A part of a message that is too long to leave at once, numbered as a peer's frame is. */
+export interface PeerPiece {
+  readonly type: "piece";
+  readonly sequence: number;
+  /** So many bytes of the message follow; 0: this is the last piece. */
+  readonly left: number;
+  readonly bytes: Uint8Array;
+}
+
 /** Either side, before it closes the connection: why. */
 export interface Goodbye {
   readonly type: "goodbye";
   readonly failure: Failure;
 }
 
-export type WireMessage = Hello | Challenge | Proof | HelloAnswer | ClientMessage | ServerMessage | PeerFrame | Goodbye;
+export type WireMessage =
+  Hello | Challenge | Proof | HelloAnswer | ClientMessage | ServerMessage | PeerFrame | PeerPiece | Goodbye;
 
 export type MemberRole = "voter" | "learner" | "outgoing";
 export type NodeState = "leader" | "follower" | "candidate" | "learner" | "starting";

@@ -1,15 +1,33 @@
-// What leaves first? Heartbeats, votes and acknowledgements, then bulk; each lane in its order, one chunk per flush.
+// What leaves first? Heartbeats, votes and acknowledgements, then bulk; each lane in its order, one chunk per flush. Between members
+// bulk leaves in pieces, and no more of it at once than the link carries in the time that a heartbeat may wait.
+import type { Clock } from "../lib/clock.ts";
 import { createWriter, type Writer } from "../lib/msgpack.ts";
 import { release } from "../lib/release.ts";
 import { encodeMessage, PEER_HEADROOM, peerFrame, writeFrame } from "./codec.ts";
 import { type ByteStream, CHUNK_COST_BYTES } from "./network.ts";
+import { createPace, type Pace } from "./pace.ts";
 import { encodePeerMessage, type PeerMessage } from "./peer-codec.ts";
 import type { Message } from "./connection.ts";
 
 interface Waiting {
   readonly bytes: Uint8Array;
-  /** A member's message: it becomes a numbered frame only when it leaves, because lanes change the order. */
-  readonly numbered: boolean;
+  /** A member's message: it becomes a numbered frame only when it leaves, because lanes change the order. Null: a whole frame. */
+  readonly type: PeerMessage["type"] | null;
+}
+
+/** A message of which some pieces have left. */
+interface Cut {
+  readonly bytes: Uint8Array;
+  at: number;
+}
+
+/** The bulk message that left last, or is leaving. */
+export interface UnderWay {
+  readonly type: PeerMessage["type"];
+  /** As the other side is known to have it. */
+  readonly arrived: number;
+  readonly bytes: number;
+  readonly sinceMs: number;
 }
 
 export interface SendQueue {
@@ -23,15 +41,33 @@ export interface SendQueue {
   discard(): void;
   /** Here and in the stream, in bytes of memory. */
   pending(): number;
+  /** From now on bulk leaves in pieces, with pings behind it: the other side knows both. */
+  startPace(): void;
+  pace(): Pace | null;
+  /** Null: the other side has everything. */
+  underWay(): UnderWay | null;
 }
 
 /** Answers to clients are many and small: they are encoded one behind the other into chunks of about this size. */
 const CHUNK_BYTES = 64 * 1_024;
 const FIRST_CHUNK_BYTES = 256;
+/** A smaller piece is not worth its head, unless it is the rest of a message. */
+const LEAST_PIECE_BYTES = 128;
+/** What a frame adds to a message. */
+const FRAME_BYTES = PEER_HEADROOM;
 
-export function createSendQueue(stream: ByteStream, limits: { readonly sendAheadBytes: number }): SendQueue {
+export function createSendQueue(
+  stream: ByteStream,
+  clock: Clock,
+  limits: { readonly sendAheadBytes: number },
+): SendQueue {
   const urgent = createLane();
   const bulk = createLane();
+  /** The newest of each kind stands for those before it, so a slow link has fewer of them instead of a queue of them. */
+  const newest = new Map<PeerMessage["type"], Waiting>();
+  let pace: Pace | null = null;
+  let cut: Cut | null = null;
+  let last: (Omit<UnderWay, "arrived"> & { readonly from: number }) | null = null;
   let sequence = 0;
   /** The end of the bulk, while it grows. */
   let chunk: Writer | null = null;
@@ -43,7 +79,7 @@ export function createSendQueue(stream: ByteStream, limits: { readonly sendAhead
     chunk = null;
     // As much again will do for the next one, unless it was an exception.
     chunkBytes = Math.max(FIRST_CHUNK_BYTES, Math.min(CHUNK_BYTES, bytes.length + (bytes.length >> 2)));
-    bulk.push({ bytes, numbered: false });
+    bulk.push({ bytes, type: null });
   }
 
   function addBulk(waiting: Waiting): void {
@@ -51,59 +87,128 @@ export function createSendQueue(stream: ByteStream, limits: { readonly sendAhead
     bulk.push(waiting);
   }
 
-  const bulkBytes = (): number => bulk.bytes() + (chunk?.length() ?? 0);
-  const frameOf = ({ bytes, numbered }: Waiting): Uint8Array => (numbered ? peerFrame(++sequence, bytes) : bytes);
+  const cutBytes = (): number => (cut === null ? 0 : cut.bytes.length - cut.at);
+  const bulkBytes = (): number => bulk.bytes() + cutBytes() + (chunk?.length() ?? 0);
+  const frameOf = ({ bytes, type }: Waiting): Uint8Array => (type === null ? bytes : peerFrame(++sequence, bytes));
 
-  /** False when there was nothing to write, or nothing that may be written now. */
-  function writeChunk(most: number): boolean {
+  /** The next frame of bulk that fits into `room`: a whole message, or a piece of one. */
+  function nextBulk(room: number): Uint8Array | null {
+    if (cut === null) {
+      const waiting = bulk.first();
+      if (waiting === undefined || room <= 0) return null;
+      const bytes = waiting.bytes.length - PEER_HEADROOM;
+      const isWhole = pace === null || waiting.type === null || bytes + FRAME_BYTES <= room;
+      if (!isWhole && room < LEAST_PIECE_BYTES) return null;
+      bulk.shift();
+      if (waiting.type !== null)
+        last = { type: waiting.type, bytes, sinceMs: clock.now(), from: (pace?.left() ?? 0) + sizeOfBulk };
+      if (isWhole) return frameOf(waiting);
+      cut = { bytes: waiting.bytes, at: PEER_HEADROOM };
+    }
+    const rest = cutBytes();
+    if (room < LEAST_PIECE_BYTES && rest + FRAME_BYTES > room) return null;
+    const bytes = cut.bytes.subarray(cut.at, cut.at + Math.min(rest, Math.floor(room) - FRAME_BYTES));
+    cut.at += bytes.length;
+    const left = rest - bytes.length;
+    if (left === 0) cut = null;
+    return encodeMessage({ type: "piece", sequence: ++sequence, left, bytes });
+  }
+
+  /** Of bulk, in the chunk that is being put together. */
+  let sizeOfBulk = 0;
+
+  /** False when there was nothing to write, or nothing that may be written now. `most`: null: everything, whatever the link carries. */
+  function writeChunk(most: number | null): boolean {
     const frames: Uint8Array[] = [];
     let size = 0;
-    const take = (lane: Lane, room: number): void => {
-      while (size < room) {
-        const waiting = lane.shift();
-        if (waiting === undefined) return;
-        const frame = frameOf(waiting);
-        frames.push(frame);
-        size += frame.length;
-      }
+    const add = (frame: Uint8Array): void => {
+      frames.push(frame);
+      size += frame.length;
     };
-    take(urgent, Number.MAX_SAFE_INTEGER);
-    take(bulk, most - stream.pending());
+    for (let waiting = urgent.shift(); waiting !== undefined; waiting = urgent.shift()) add(frameOf(waiting));
+    // In a packet with bulk a heartbeat costs next to nothing.
+    const carries = pace !== null && bulkBytes() > 0 && pace.room() >= LEAST_PIECE_BYTES;
+    if (newest.size > 0 && (pace === null || most === null || carries || pace.mayBeat(bulkBytes() > 0))) {
+      for (const waiting of newest.values()) add(frameOf(waiting));
+      newest.clear();
+      pace?.beat();
+    }
+    const room = roomFor(most, size);
+    sizeOfBulk = 0;
+    while (sizeOfBulk < room) {
+      const frame = nextBulk(room - sizeOfBulk);
+      if (frame === null) break;
+      add(frame);
+      sizeOfBulk += frame.length;
+    }
     if (size === 0) return false;
+    const ping = pace?.wrote(sizeOfBulk, bulkBytes() > 0) ?? null;
+    if (ping !== null && most !== null) add(encodeMessage({ type: "ping", frameId: ping }));
+    sizeOfBulk = 0;
     stream.write(joined(frames, size));
     return true;
   }
 
-  function flushUpTo(most: number): void {
+  /** For bulk, behind so much that is urgent. */
+  function roomFor(most: number | null, urgentBytes: number): number {
+    if (most === null) return Number.MAX_SAFE_INTEGER;
+    const unsent = most - stream.pending() - urgentBytes;
+    return pace === null ? unsent : Math.min(unsent, pace.room(), pace.stride);
+  }
+
+  function flushUpTo(most: number | null): void {
     closeChunk();
-    while (urgent.bytes() + bulk.bytes() > 0) if (!writeChunk(most)) return;
+    while (urgent.bytes() + newest.size + bulkBytes() > 0) if (!writeChunk(most)) return;
+  }
+
+  function addPeerMessage(message: PeerMessage): void {
+    const waiting = { bytes: encodePeerMessage(message, PEER_HEADROOM), type: message.type };
+    if (PEER_LANE[message.type] === "bulk") addBulk(waiting);
+    else if (pace !== null && REPLACED_BY_THE_NEXT.has(message.type)) newest.set(message.type, waiting);
+    else urgent.push(waiting);
   }
 
   return {
     addMessage: (message) => {
-      if (isPeerMessage(message)) {
-        const waiting = { bytes: encodePeerMessage(message, PEER_HEADROOM), numbered: true };
-        return PEER_LANE[message.type] === "urgent" ? urgent.push(waiting) : addBulk(waiting);
-      }
-      if (AHEAD_OF_BULK.has(message.type)) return urgent.push({ bytes: encodeMessage(message), numbered: false });
+      if (isPeerMessage(message)) return addPeerMessage(message);
+      if (AHEAD_OF_BULK.has(message.type)) return urgent.push({ bytes: encodeMessage(message), type: null });
       chunk ??= createWriter(0, chunkBytes, true);
       writeFrame(chunk, message);
       if (chunk.length() >= CHUNK_BYTES) closeChunk();
     },
-    add: (frame) => addBulk({ bytes: frame, numbered: false }),
+    add: (frame) => addBulk({ bytes: frame, type: null }),
     flush: () => flushUpTo(limits.sendAheadBytes),
-    flushAll: () => flushUpTo(Number.MAX_SAFE_INTEGER),
+    flushAll: () => flushUpTo(null),
     discard: () => {
       urgent.discard();
       bulk.discard();
+      for (const { bytes } of newest.values()) release(bytes);
+      newest.clear();
+      if (cut !== null) release(cut.bytes);
+      cut = null;
       chunk = null;
     },
-    pending: () => stream.pending() + urgent.bytes() + bulkBytes(),
+    pending: () => {
+      let bytes = stream.pending() + urgent.bytes() + bulkBytes();
+      for (const waiting of newest.values()) bytes += waiting.bytes.length;
+      return bytes;
+    },
+    startPace: () => {
+      pace ??= createPace(clock.now);
+    },
+    pace: () => pace,
+    underWay: () => {
+      if (pace === null || last === null) return null;
+      const { from, type, bytes, sinceMs } = last;
+      const arrived = Math.max(0, Math.min(bytes, pace.arrived() - from));
+      return arrived === bytes && cut === null ? null : { type, bytes, sinceMs, arrived };
+    },
   };
 }
 
 interface Lane {
   push(waiting: Waiting): void;
+  first(): Waiting | undefined;
   shift(): Waiting | undefined;
   /** What waits is not sent. */
   discard(): void;
@@ -125,6 +230,7 @@ function createLane(): Lane {
       frames.push(waiting);
       bytes += waiting.bytes.length + CHUNK_COST_BYTES;
     },
+    first: () => frames[front],
     shift: () => {
       const waiting = frames[front];
       if (waiting === undefined) return undefined;
@@ -177,6 +283,9 @@ const PEER_LANE: Readonly<Record<PeerMessage["type"], "urgent" | "bulk">> = {
   found: "urgent",
   foundAnswer: "urgent",
 };
+
+/** A later one claims all that an earlier one did. */
+const REPLACED_BY_THE_NEXT: ReadonlySet<PeerMessage["type"]> = new Set(["Heartbeat", "HeartbeatReply"]);
 
 /** The hello is the first frame, also when a request was sent before the first flush. */
 const AHEAD_OF_BULK: ReadonlySet<Message["type"]> = new Set(["hello", "helloAnswer", "ping", "pong"]);

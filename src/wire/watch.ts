@@ -1,4 +1,4 @@
-// Is the other side still there, and does it keep its deadlines? Hello in time, every frame whole in time, never silent for long.
+// Is the other side still there, and does it keep its deadlines? Hello in time, progress of every frame, never silent for long.
 import type { Clock } from "../lib/clock.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { type Failure, failure } from "../lib/errors.ts";
@@ -6,6 +6,8 @@ import { type Failure, failure } from "../lib/errors.ts";
 export interface WatchLimits {
   readonly helloTimeoutMs: number;
   readonly frameTimeoutMs: number;
+  /** A frame that gets fewer bytes than this further within `frameTimeoutMs`, and is not whole then, does not come. */
+  readonly frameProgressBytes: number;
   readonly pingIntervalMs: number;
   readonly idleTimeoutMs: number;
 }
@@ -14,6 +16,8 @@ interface Watched {
   /** Frames read so far, and bytes held of the next one. */
   readonly framesRead: () => number;
   readonly bytesBuffered: () => number;
+  /** That frame, for people, and how much of it there is. */
+  readonly describeFrame: () => string;
   readonly ping: () => void;
   readonly expired: (why: Failure) => void;
 }
@@ -32,8 +36,13 @@ const STALL_SHARE = 0.1;
 export function createWatch(clock: Clock, limits: WatchLimits, watched: Watched): Watch {
   let stopped = false;
   let lastHeard = clock.now();
-  /** Since when the present frame is incomplete, and how many came before it; null between frames. */
-  let incomplete: { readonly since: number; readonly frame: number } | null = null;
+  /** The present frame, by how many came before it; null between frames. `bytes`: there were so many of it at `judgedAt`. */
+  let incomplete: {
+    readonly since: number;
+    readonly frame: number;
+    readonly judgedAt: number;
+    readonly bytes: number;
+  } | null = null;
   let frameTimer = false;
 
   /** Runs `check` after `ms`; a stalled process gets the whole time again, so that it first reads what has arrived. */
@@ -71,10 +80,17 @@ export function createWatch(clock: Clock, limits: WatchLimits, watched: Watched)
     cancelFrame = afterWatching(ms, () => {
       frameTimer = false;
       if (incomplete === null) return;
-      const left = incomplete.since + limits.frameTimeoutMs - clock.now();
+      const now = clock.now();
+      const left = incomplete.judgedAt + limits.frameTimeoutMs - now;
       if (left > 0) return watchFrame(left);
-      const within = formatDuration(limits.frameTimeoutMs);
-      watched.expired(failure("TIMEOUT", `a frame was not complete within ${within}`, { applied: "no" }));
+      const bytes = watched.bytesBuffered();
+      if (bytes - incomplete.bytes >= limits.frameProgressBytes) {
+        incomplete = { ...incomplete, judgedAt: now, bytes };
+        return watchFrame(limits.frameTimeoutMs);
+      }
+      const came = `${bytes - incomplete.bytes} bytes of it came within ${formatDuration(limits.frameTimeoutMs)}`;
+      const frame = `${watched.describeFrame()} after ${formatDuration(now - incomplete.since)}`;
+      watched.expired(failure("TIMEOUT", `${frame}: only ${came}`, { applied: "no" }));
     });
   }
 
@@ -90,7 +106,7 @@ export function createWatch(clock: Clock, limits: WatchLimits, watched: Watched)
         return;
       }
       const frame = watched.framesRead();
-      if (incomplete?.frame !== frame) incomplete = { since: lastHeard, frame };
+      if (incomplete?.frame !== frame) incomplete = { since: lastHeard, frame, judgedAt: lastHeard, bytes: 0 };
       if (!frameTimer) watchFrame(limits.frameTimeoutMs);
     },
     stop: () => {

@@ -41,5 +41,14 @@ export function wholeSnapshot(choices: Random, scene: Scene, term: number, lastI
   const meta: SnapshotMeta = { index, term, configuration, configurationIndex: choices.below(index), time: 1 };
   const manifest = encodeManifest({ meta, parts: [{ bytes: bytes.length, crc: crc32(bytes) }] }, STORAGE.formatVersion);
   const said = choices.chance(90) ? manifest : mutate(manifest, choices);
-  return { type: "InstallSnapshot", term: term + choices.below(2), meta, manifest: said, part: 0, parts: 1, bytes };
+  return {
+    type: "InstallSnapshot",
+    term: term + choices.below(2),
+    meta,
+    manifest: said,
+    part: 0,
+    parts: 1,
+    offset: 0,
+    bytes,
+  };
 }

@@ -160,8 +160,9 @@ export class Stranger {
   }
 
   say(message: WireMessage): void {
-    const numbered = message.type === "peer" ? { ...message, sequence: this.#sequence + 1 } : message;
-    if (message.type === "peer") this.#sequence++;
+    const isNumbered = message.type === "peer" || message.type === "piece";
+    const numbered = isNumbered ? { ...message, sequence: this.#sequence + 1 } : message;
+    if (isNumbered) this.#sequence++;
     this.#note(numbered);
     this.raw(encodeMessage(numbered));
   }

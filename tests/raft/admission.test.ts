@@ -182,6 +182,7 @@ describe("what cannot be", () => {
     manifest: new Uint8Array(0),
     part: 0,
     parts: 1,
+    offset: 0,
     bytes: new Uint8Array(0),
   });
 
@@ -215,7 +216,7 @@ describe("what cannot be", () => {
     for (const wrong of [
       acknowledge(term, lastIndex + 1),
       refuse(term, lastIndex + 1, 0, 0),
-      { type: "InstallSnapshotReply", term, index: 5, nextPart: 1, matchIndex: lastIndex + 1 } as const,
+      { type: "InstallSnapshotReply", term, index: 5, nextPart: 1, nextOffset: 0, matchIndex: lastIndex + 1 } as const,
       { type: "HeartbeatReply", term, readContext: 1, diskLow: false } as const,
     ])
       expect(problemWith(raft, idOf("n2"), wrong)).not.toBeNull();

@@ -337,6 +337,7 @@ export function createCluster(names: readonly string[], settings: Settings = {})
         manifest: empty,
         part: part.part,
         parts: PARTS,
+        offset: 0,
         bytes: empty,
       } as const;
       transmit(node, { to: part.to, link: 0, message });
@@ -344,7 +345,7 @@ export function createCluster(names: readonly string[], settings: Settings = {})
     for (const { from, link, meta, part, parts } of effects.storeParts) {
       later(node, () => {
         if (part === parts - 1) node.stored.set(meta.index, meta);
-        give(node.id, { type: "partStored", from, link, meta, nextPart: part + 1, parts });
+        give(node.id, { type: "partStored", from, link, meta, nextPart: part + 1, nextOffset: 0, parts });
       });
     }
     if (effects.installSnapshot !== null) {

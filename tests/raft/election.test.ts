@@ -263,6 +263,53 @@ test("a follower whose disk hangs does not stand for election, also when the lea
   c.converge();
 });
 
+describe("while a large message comes over a slow link", () => {
+  const came = { type: "bytesCame", member: idOf("n2") } as const;
+  /** Bytes of it every 50 ms, and nothing else. */
+  const dripping = (from: typeof came, ms: number): boolean => {
+    const node = single({ entries: logOf(1) });
+    node.hear("n2", heartbeat(2));
+    settle(node);
+    const asked: unknown[] = [];
+    for (let at = 0; at < ms; at += 50) {
+      asked.push(...replies(node.wait(50), "RequestVote"), ...replies(node.turn(from).send, "RequestVote"));
+    }
+    return asked.length > 0;
+  };
+
+  test("its bytes keep a follower from standing for election, and from voting for another", () => {
+    expect(dripping(came, 2_000)).toBe(false);
+    const node = single({ entries: logOf(1) });
+    node.hear("n2", heartbeat(2));
+    settle(node);
+    for (let at = 0; at < 1_000; at += 50) {
+      node.wait(50);
+      node.turn(came);
+    }
+    const [answer] = replies(node.hear("n3", requestVote(3, 2, 1, { preVote: true })).send, "RequestVoteReply");
+    expect(vote(answer).voteGranted).toBe(false);
+  });
+
+  test("bytes of somebody who is not the leader show nothing", () => {
+    expect(dripping({ type: "bytesCame", member: idOf("n3") } as never, 1_000)).toBe(true);
+  });
+
+  test("bytes alone show nothing any more after four election timeouts: they may be those of a leadership that is over", () => {
+    expect(dripping(came, 4 * TIMES.electionMaxMs + 2 * TIMES.electionMaxMs)).toBe(true);
+  });
+
+  test("a leader whose followers take what it sends leads on, though they have answered nothing", () => {
+    const node = leading();
+    for (let at = 0; at < 5_000; at += 50) {
+      node.wait(50);
+      node.turn({ type: "linkProgress", member: idOf("n2"), bytesPerSecond: 8_000 });
+    }
+    expect(node.raft.role).toBe("leader");
+    node.wait(1_000);
+    expect(node.raft.role).toBe("follower");
+  });
+});
+
 describe("a leader that cannot lead", () => {
   test("steps down when no majority answers, also when only one direction is cut", () => {
     const c = createCluster(["n1", "n2", "n3"]);

@@ -110,10 +110,18 @@ test("the leader's snapshot of entries that had no space is taken, though they a
     configurationIndex: 1,
     time: 5,
   };
-  const part = { type: "InstallSnapshot", term: 1, meta, part: 0, parts: 1 } as const;
+  const part = { type: "InstallSnapshot", term: 1, meta, part: 0, parts: 1, offset: 0 } as const;
   const heard = node.hear("n2", { ...part, manifest: new Uint8Array(0), bytes: new Uint8Array(0) });
   expect(heard.storeParts).toHaveLength(1);
-  const { persist } = node.turn({ type: "partStored", from: idOf("n2"), link: 7, meta, nextPart: 1, parts: 1 });
+  const { persist } = node.turn({
+    type: "partStored",
+    from: idOf("n2"),
+    link: 7,
+    meta,
+    nextPart: 1,
+    nextOffset: 0,
+    parts: 1,
+  });
   expect(persist?.snapshot).toMatchObject({ meta: { index: 5 }, reset: true });
   expect(replies(node.sync().after, "InstallSnapshotReply")).toMatchObject([{ matchIndex: 5 }]);
 });
@@ -131,9 +139,9 @@ describe("an installed snapshot whose frame had no space", () => {
   function installing(): Single {
     const node = single();
     node.hear("n2", appendEntries(1, 1, 1, [], 1));
-    const part = { type: "InstallSnapshot", term: 1, meta, part: 0, parts: 1 } as const;
+    const part = { type: "InstallSnapshot", term: 1, meta, part: 0, parts: 1, offset: 0 } as const;
     node.hear("n2", { ...part, manifest: new Uint8Array(0), bytes: new Uint8Array(0) });
-    node.turn({ type: "partStored", from: idOf("n2"), link: 7, meta, nextPart: 1, parts: 1 });
+    node.turn({ type: "partStored", from: idOf("n2"), link: 7, meta, nextPart: 1, nextOffset: 0, parts: 1 });
     return node;
   }
 

@@ -167,6 +167,50 @@ describe("a leader", () => {
     expect(replies(more.send, "AppendEntries").length).toBeGreaterThan(0);
   });
 
+  test("over a slow link a message holds what that carries in a second, and two of them are out at most", () => {
+    const node = leading({ maxAppendBytes: 1 << 20, maxInflightBytes: 8 << 20, maxInflightMessages: 64 });
+    node.turn({ type: "linkProgress", member: idOf("n2"), bytesPerSecond: 20_000 });
+    for (const follower of ["n2", "n3"]) node.hear(follower, acknowledge(2, 2));
+    const sizes = (to: string): number[] =>
+      proposed.send.flatMap(({ to: id, message }) =>
+        id === idOf(to) && message.type === "AppendEntries"
+          ? [message.entries.reduce((sum, { record }) => sum + record.length, 0)]
+          : [],
+      );
+    const proposed = node.turn(
+      ...Array.from(
+        { length: 100 },
+        (_, at) => ({ type: "propose", token: at + 1, draft: draft("x".repeat(5_000)) }) as const,
+      ),
+    );
+    const record = sizes("n3").reduce((sum, bytes) => sum + bytes, 0) / 100;
+    expect(sizes("n3")).toHaveLength(1);
+    expect(sizes("n2")).toEqual([3 * record, 3 * record, 3 * record]);
+    // On a new connection nothing is known of it.
+    node.turn({ type: "linkDown", member: idOf("n2") });
+    node.turn({ type: "linkProgress", member: idOf("n2"), bytesPerSecond: 20_000 });
+    expect(node.raft.linkRates.size).toBe(0);
+  });
+
+  test("what is out and gets on is not sent again, however long it takes; what has arrived and is not answered is", () => {
+    const node = leading();
+    const beat = { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: false } as const;
+    node.hear("n2", acknowledge(2, 2));
+    node.turn({ type: "propose", token: 1, draft: draft("x".repeat(3_000)) });
+    settle(node);
+    const again = (isMoving: boolean): number => {
+      let sent = 0;
+      for (let at = 0; at < 3_000; at += 50) {
+        node.wait(50);
+        if (isMoving) node.turn({ type: "linkProgress", member: idOf("n2"), bytesPerSecond: 1_000 });
+        sent += replies(node.hear("n2", beat).send, "AppendEntries").length;
+      }
+      return sent;
+    };
+    expect(again(true)).toBe(0);
+    expect(again(false)).toBeGreaterThan(0);
+  });
+
   test("a divergence of 100,000 entries heals in as many round trips as there are terms", () => {
     const terms = (count: number, from: number) =>
       Array.from({ length: count }, (_, at) => from + Math.floor((at * 3) / count));

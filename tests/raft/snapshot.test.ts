@@ -34,10 +34,11 @@ const part = (term: number, what: SnapshotMeta, number = 0, parts = 2): InstallS
   manifest: new Uint8Array(0),
   part: number,
   parts,
+  offset: 0,
   bytes: new Uint8Array(0),
 });
 const stored = (what: SnapshotMeta, nextPart = 2, parts = 2, from = "n2") =>
-  ({ type: "partStored", from: idOf(from), link: 7, meta: what, nextPart, parts }) as const;
+  ({ type: "partStored", from: idOf(from), link: 7, meta: what, nextPart, nextOffset: 0, parts }) as const;
 
 /** A cluster whose leader has compacted far beyond what a crashed follower has. */
 function withLaggard(c: Cluster): { leader: string; laggard: string } {
@@ -298,6 +299,7 @@ describe("our own snapshots", () => {
       term: node.raft.currentTerm,
       index: 5,
       nextPart: 3,
+      nextOffset: 0,
       matchIndex: 5,
     });
     expect((replies(done.send, "AppendEntries")[0] as AppendEntries).prevLogIndex).toBe(5);
@@ -317,6 +319,26 @@ function refusal(rejectedIndex: number, hintIndex: number, hintTerm: number) {
   } as const;
 }
 
+test("over a slow link a part goes out in chunks of what that carries in a second, and on from where it was when the link is new", () => {
+  const node = leading({ snapshot: meta(5, 2), entries: [] });
+  const term = node.raft.currentTerm;
+  node.turn({ type: "linkProgress", member: idOf("n2"), bytesPerSecond: 20_000 });
+  node.hear("n3", acknowledge(term, 6));
+  const wanted = ({
+    sendParts,
+  }: {
+    readonly sendParts: readonly { part: number; offset: number; maxBytes: number }[];
+  }) => sendParts.map(({ part: number, offset, maxBytes }) => [number, offset, maxBytes]);
+  expect(wanted(node.hear("n2", { ...refusal(5, 1, 1), term }))).toEqual([[0, 0, 20_000]]);
+  const answer = { type: "InstallSnapshotReply", term, index: 5, matchIndex: 0 } as const;
+  expect(wanted(node.hear("n2", { ...answer, nextPart: 0, nextOffset: 20_000 }))).toEqual([[0, 20_000, 20_000]]);
+  node.turn({ type: "linkDown", member: idOf("n2") });
+  expect(wanted(node.turn({ type: "linkUp", member: idOf("n2") }))).toEqual([[0, 20_000, Number.POSITIVE_INFINITY]]);
+  expect(wanted(node.hear("n2", { ...answer, nextPart: 1, nextOffset: 0 }))).toEqual([
+    [1, 0, Number.POSITIVE_INFINITY],
+  ]);
+});
+
 test("a snapshot is sent one part at a time, and again after a long silence", () => {
   const node = leading({ snapshot: meta(5, 2), entries: [] });
   const term = node.raft.currentTerm;
@@ -334,6 +356,13 @@ test("a snapshot is sent one part at a time, and again after a long silence", ()
     again += node.hear("n2", beat).sendParts.length;
   }
   expect(again).toBe(1);
-  const next = node.hear("n2", { type: "InstallSnapshotReply", term, index: 5, nextPart: 1, matchIndex: 0 });
+  const next = node.hear("n2", {
+    type: "InstallSnapshotReply",
+    term,
+    index: 5,
+    nextPart: 1,
+    nextOffset: 0,
+    matchIndex: 0,
+  });
   expect(next.sendParts.map((one) => one.part)).toEqual([1]);
 });

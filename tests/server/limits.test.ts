@@ -179,7 +179,7 @@ test("a member's fifth connection takes the place of its oldest", () => {
   expect(ends.filter((end) => end === undefined).length).toBeLessThanOrEqual(SERVER.places.maxPeersPerMember);
 });
 
-test("one byte a second: the connection ends when the frame is due, whatever comes meanwhile", () => {
+test("one byte a second: the connection ends when more of the frame is due, whatever comes meanwhile", () => {
   const { town } = alone();
   const caller = call(town, "a");
   const frame = encodeMessage({ type: "log", frameId: 1, from: 1, to: 0, local: true });
@@ -190,7 +190,10 @@ test("one byte a second: the connection ends when the frame is due, whatever com
     caller.stream.write(long.slice(at, at + 1));
     town.pass(1_000);
   }
-  expect(caller.end()).toMatchObject({ code: "TIMEOUT", message: expect.stringContaining("not complete within 10s") });
+  expect(caller.end()).toMatchObject({
+    code: "TIMEOUT",
+    message: expect.stringContaining("bytes of it came within 10s"),
+  });
   expect(town.clock.now() - began).toBeLessThan(WIRE.frameTimeoutMs + 2_000);
   expect(frame.length).toBeGreaterThan(4);
 });

@@ -28,6 +28,7 @@ const TOLD = [
   ["a node was let in as a learner", /as a learner$/],
   ["a voter learned of its own removal", /removed as a voter/],
   ["a wiped node had to wait before it was let in", /has not been silent for long enough/],
+  ["a link that took nothing any more was dialed anew", /has taken and said nothing for/],
 ] as const;
 
 /** What a client or the operator is refused with. */
@@ -72,6 +73,7 @@ const SEEN = [
   "a peek showed a job",
   "a peek found nothing",
   "hundreds of jobs came and went by one request each",
+  "a part of a snapshot was sent in chunks",
 ] as const;
 
 export type Mark = (typeof TOLD)[number][0] | (typeof REFUSED)[keyof typeof REFUSED] | (typeof SEEN)[number];
@@ -127,6 +129,7 @@ export function createMarks(): Marks {
     });
     if (seen === undefined) return;
     sawRole(raft, seen);
+    sawLinks(raft);
     sawLog(raft, seen);
     if (raft.configuration !== seen.configuration) sawConfiguration(raft, seen);
   }
@@ -142,6 +145,11 @@ export function createMarks(): Marks {
     if (seen.role !== "leader" || role === "leader") return;
     if (currentTerm > seen.term) hit("a leader was deposed by a higher term");
     if (seen.reads > 0) hit("reads were refused because the leadership ended");
+  }
+
+  function sawLinks({ progress }: Raft): void {
+    for (const { snapshot } of progress.values())
+      if ((snapshot?.nextOffset ?? 0) > 0) hit("a part of a snapshot was sent in chunks");
   }
 
   function sawLog(raft: Raft, seen: Seen): void {

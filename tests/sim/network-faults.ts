@@ -11,9 +11,6 @@ export interface Cut {
 }
 
 const FLAP_MAX_MS = 300;
-const SLOW_MAX_MS = 3_000;
-/** A window of the network passes through the slowest link within the time that healing takes. */
-const SLOW_BYTES_PER_MS = { from: 100, to: 1_000 } as const;
 const STORM_PAUSE_MS = 40;
 const SWIZZLE_STEP_MS = 200;
 /** In election timeouts. */
@@ -83,8 +80,9 @@ export function networkFaults({ world, plan, pickUp, ceased }: FaultTools): Reco
       if (victim === null) return;
       const whole = chance.chance(40);
       const other = world.machines[chance.below(world.machines.length)]!;
-      const bytesPerMs = chance.between(SLOW_BYTES_PER_MS.from, SLOW_BYTES_PER_MS.to);
-      const ms = chance.below(SLOW_MAX_MS);
+      const { from, to } = plan.slowLinks.bytesPerMs;
+      const bytesPerMs = chance.between(from, to);
+      const ms = chance.below(plan.slowLinks.maxMs);
       for (const machine of whole ? world.machines : [other]) {
         if (machine === victim) continue;
         world.after(ms, world.slowLink(victim, machine, bytesPerMs));

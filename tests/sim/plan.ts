@@ -68,6 +68,8 @@ export interface Plan {
   readonly clockRates: { readonly from: number; readonly to: number };
   readonly roundMs: number;
   readonly network: SimNetworkSettings;
+  /** What a slow link carries, and how long it stays so. */
+  readonly slowLinks: { readonly bytesPerMs: { readonly from: number; readonly to: number }; readonly maxMs: number };
   readonly disk: DiskWeather;
   readonly clients: ClientHabits;
   readonly faults: FaultIntervals;
@@ -118,6 +120,7 @@ function draw(seed: number, wishes: PlanWishes): Plan {
     clockRates: random.chance(30) ? { from: 0.5, to: 2 } : { from: 0.999, to: 1.001 },
     roundMs: pick(random, 0, 0.2, 1, 5),
     network: drawNetwork(random.fork()),
+    slowLinks: { bytesPerMs: { from: 100, to: 1_000 }, maxMs: 3_000 },
     disk: drawDisk(random.fork()),
     clients: drawClients(random.fork(), settings.queueLimits),
     faults,

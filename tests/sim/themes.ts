@@ -22,6 +22,7 @@ export function themed(plan: Plan, fixedNodes: boolean): Plan {
     return changingMembers({ ...quick(plan, random), nodes: fixedNodes ? plan.nodes : random.between(3, 5) }, random);
   if (drawn < 30) return tightDisks({ ...quick(plan, random), nodes }, random);
   if (drawn < 33) return handovers({ ...quick(plan, random), nodes }, random);
+  if (drawn < 36) return slowLinks({ ...quick(plan, random), nodes }, random);
   return plan;
 }
 
@@ -168,6 +169,40 @@ function handovers(plan: Plan, random: Random): Plan {
       reset: random.chance(70) ? 200 : 0,
       partition: random.chance(30) ? 1_500 : 0,
       slowLink: random.chance(50) ? 1_000 : 0,
+    }),
+  };
+}
+
+/** Links of 32 to 512 kbit/s for seconds, under large jobs and snapshots: most of what is sent takes longer than an election timeout. */
+function slowLinks(plan: Plan, random: Random): Plan {
+  return {
+    ...plan,
+    settings: {
+      ...plan.settings,
+      segmentBytes: 256 * 1024,
+      compactMinBytes: 16_384,
+      keepLogBytes: 0,
+      maxAppendBytes: 1 << 20,
+      maxInflightMessages: 64,
+      maxUncommittedBytes: 1 << 20,
+      queueLimits: { ...plan.settings.queueLimits, checkpointEntries: 4 },
+    },
+    slowLinks: { bytesPerMs: { from: 4, to: 64 }, maxMs: 10_000 },
+    clients: {
+      ...plan.clients,
+      processes: Math.min(4, plan.settings.queueLimits.maxSessions - 1),
+      window: 4,
+      thinkMaxMs: 50,
+      enqueuePercent: 80,
+      maxPadding: 10_000,
+      maxJobs: 1,
+      attemptTimeoutMs: 1_000,
+    },
+    faults: only(plan, {
+      slowLink: 1_000,
+      kill: random.chance(50) ? 3_000 : 0,
+      partition: random.chance(30) ? 3_000 : 0,
+      wipe: random.chance(30) ? 5_000 : 0,
     }),
   };
 }

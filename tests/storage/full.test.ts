@@ -256,7 +256,7 @@ async function receiving() {
   const meta = snapshotMeta(9);
   await saveAndCount(sender, from, meta, 10, partsOf(9));
   const { bytes: manifest, parts } = from.manifest(9)!;
-  const received = (part: number) => ({ meta, manifest, part, parts, bytes: from.readPart(9, part) });
+  const received = (part: number) => ({ meta, manifest, part, parts, offset: 0, bytes: from.readPart(9, part) });
 
   const bench = createSimBench();
   const storage = await opened(bench);

@@ -114,7 +114,7 @@ function receive(storage: Storage, index: number, term: number, done: () => void
   const bytes = manifestOf(index, term);
   const parts = partsOf(index, 2, 600);
   const send = (part: number): void =>
-    storage.storePart({ meta, manifest: bytes, part, parts: 2, bytes: parts[part]! }, (nextPart) =>
+    storage.storePart({ meta, manifest: bytes, part, parts: 2, offset: 0, bytes: parts[part]! }, (nextPart) =>
       nextPart === 2 ? done() : send(nextPart),
     );
   send(0);

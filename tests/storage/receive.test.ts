@@ -38,7 +38,7 @@ function send(
   part: number,
   bytes = parts[part]!,
 ): Promise<number> {
-  return bench.call((done) => storage.storePart({ meta, manifest, part, parts: parts.length, bytes }, done));
+  return bench.call((done) => storage.storePart({ meta, manifest, part, parts: parts.length, offset: 0, bytes }, done));
 }
 
 const snapshotDirectories = (bench: SimBench): string[] => [
@@ -67,6 +67,32 @@ test("a damaged, repeated or early part is refused with the part that is wanted"
   expect(await send(bench, storage, snapshot, 2)).toBe(3);
   expect(storage.manifest(30)).toEqual({ meta: snapshot.meta, bytes: snapshot.manifest, parts: 3 });
   expect(await send(bench, storage, snapshot, 0)).toBe(3);
+  expect([0, 1, 2].map((part) => storage.readPart(30, part))).toEqual([...snapshot.parts]);
+});
+
+test("a part comes in chunks: they wait until it is whole, a wrong one is told where to go on, and a wrong part begins again", async () => {
+  const bench = createSimBench();
+  const storage = await opened(bench);
+  const snapshot = await sent(30);
+  const chunk = (part: number, offset: number, end: number, damage = false): Promise<readonly [number, number]> => {
+    const bytes = snapshot.parts[part]!.slice(offset, end);
+    if (damage) bytes[0]! ^= 1;
+    const { meta, manifest, parts } = snapshot;
+    const received = { meta, manifest, part, parts: parts.length, offset, bytes };
+    return bench.call((done) => storage.storePart(received, (next, nextOffset) => done([next, nextOffset] as const)));
+  };
+  expect(await chunk(0, 400, 700)).toEqual([0, 0]);
+  expect(await chunk(0, 0, 400)).toEqual([0, 400]);
+  expect(await chunk(0, 300, 700)).toEqual([0, 400]);
+  expect(await chunk(0, 400, 700, true)).toEqual([0, 700]);
+  expect(await chunk(0, 700, 1_000)).toEqual([0, 0]);
+  expect(await chunk(0, 0, 999)).toEqual([0, 999]);
+  expect(await chunk(0, 999, 1_000)).toEqual([1, 0]);
+  expect(await chunk(1, 0, 10)).toEqual([1, 10]);
+  expect(await chunk(1, 0, snapshot.parts[1]!.length)).toEqual([2, 0]);
+  expect(await chunk(2, 0, 500)).toEqual([2, 500]);
+  expect(storage.manifest(30)).toBeNull();
+  expect(await chunk(2, 500, snapshot.parts[2]!.length)).toEqual([3, 0]);
   expect([0, 1, 2].map((part) => storage.readPart(30, part))).toEqual([...snapshot.parts]);
 });
 

@@ -172,7 +172,9 @@ for (const { disk, make } of DISKS) {
           for (let part = 0; part < 3; part++) {
             const bytes = leader.readPart(50, part);
             expect(
-              await bench.call<number>((done) => storage.storePart({ meta, manifest, part, parts: 3, bytes }, done)),
+              await bench.call<number>((done) =>
+                storage.storePart({ meta, manifest, part, parts: 3, offset: 0, bytes }, done),
+              ),
             ).toBe(part + 1);
           }
           await persist(bench, storage, {

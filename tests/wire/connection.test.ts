@@ -170,14 +170,40 @@ test("half a hello, byte by byte, does not extend the deadline", () => {
   expectEnd(opened, "TIMEOUT", /no hello/);
 });
 
-test("a frame that drips in is closed at the deadline for a whole frame, whatever arrives meanwhile", () => {
+test("a frame that drips in is closed when too little of it has come in its time, whatever arrives meanwhile", () => {
   const opened = greeted(clientHello);
   const frame = encodeMessage({ type: "reply", frameId: 1, duplicate: false, reply: new Uint8Array(100) });
   for (let at = 0; at < 20; at++) {
     opened.stream.onData(frame.slice(at, at + 1));
     opened.clock.pass(WIRE.frameTimeoutMs / 20);
   }
-  expectEnd(opened, "TIMEOUT", /not complete within 10s/);
+  expectEnd(
+    opened,
+    "TIMEOUT",
+    /a frame is not complete, 20 of 110 bytes after 10s: only 20 bytes of it came within 10s/,
+  );
+});
+
+test("a frame that gets on is waited for, however long it takes, and closed when it stops getting on", () => {
+  const opened = greeted(clientHello);
+  const frame = encodeMessage({
+    type: "request",
+    frameId: 1,
+    group: 0,
+    session: 1,
+    number: 1,
+    answeredUpTo: 0,
+    command: new Uint8Array(1_000_000),
+  });
+  const step = WIRE.frameProgressBytes / 10;
+  let at = 0;
+  for (; at < frame.length / 2; at += step) {
+    opened.stream.onData(frame.slice(at, at + step));
+    opened.clock.pass(WIRE.frameTimeoutMs / 11);
+  }
+  expect(opened.stream.closed).toBe(false);
+  opened.clock.pass(2 * WIRE.frameTimeoutMs);
+  expectEnd(opened, "TIMEOUT", /of 1000\d\d\d bytes after .*: only \d+ bytes of it came within 10s/);
 });
 
 test("many frames, each cut in the middle, pass however long they take together", () => {
@@ -345,7 +371,7 @@ test("every message has its side: what comes from the wrong one closes the conne
       const opened =
         kind === "dialed" ? open({ side: "dialed" }) : greeted(kind === "client" ? clientHello : peerHello);
       if (kind === "dialed") say(opened, answer);
-      say(opened, message);
+      say(opened, message.type === "pong" && kind === "peer" ? { ...message, frameId: 0 } : message);
       if (!opened.stream.closed) welcome[kind] = [...welcome[kind]!, message.type];
       else expectEnd(opened, "BAD_REQUEST", /has no place/);
     }
@@ -365,7 +391,7 @@ test("every message has its side: what comes from the wrong one closes the conne
     "readmit",
   ];
   const fromNodes = ["reply", "failure", "statusAnswer", "logAnswer", "traceAnswer", "done", "pong", "peekAnswer"];
-  expect(welcome).toEqual({ client: fromClients, peer: ["peer"], dialed: fromNodes });
+  expect(welcome).toEqual({ client: fromClients, peer: ["ping", "pong", "piece", "peer"], dialed: fromNodes });
 });
 
 test("the first message must be a hello", () => {

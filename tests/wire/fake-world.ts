@@ -3,7 +3,13 @@ import { WIRE } from "../../src/config.ts";
 import type { Clock } from "../../src/lib/clock.ts";
 import type { Failure } from "../../src/lib/errors.ts";
 import { decodeMessage } from "../../src/wire/codec.ts";
-import { type Connection, type ConnectionLimits, type Message, openConnection } from "../../src/wire/connection.ts";
+import {
+  type Connection,
+  type ConnectionLimits,
+  type Message,
+  openConnection,
+  type Progress,
+} from "../../src/wire/connection.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
 import type { Introduction } from "../../src/wire/handshake.ts";
 import { type ByteStream, CHUNK_COST_BYTES, EVERYBODY, type Trust } from "../../src/wire/network.ts";
@@ -106,6 +112,7 @@ export interface OpenedWith {
   readonly trust?: Trust;
   readonly introduce?: () => Introduction | null;
   readonly onMessage?: (message: Message, connection: Connection) => void;
+  readonly onProgress?: (progress: Progress) => void;
 }
 
 export function open(given: OpenedWith = {}): Opened {
@@ -124,6 +131,7 @@ export function open(given: OpenedWith = {}): Opened {
       messages.push(message);
       given.onMessage?.(message, connection);
     },
+    ...(given.onProgress === undefined ? {} : { onProgress: given.onProgress }),
     onClosed: (why) => {
       if (end !== undefined) throw new Error("onClosed was called twice");
       end = why;

@@ -113,8 +113,8 @@ export const PEER_EXAMPLES: readonly PeerMessage[] = [
   { type: "Heartbeat", term: 3, leaderCommit: 11, time: 98_765, readContext: 17, agreed: { index: 8, digest: 7 } },
   { type: "HeartbeatReply", term: 3, readContext: 17, diskLow: false, checkpoints: [{ index: 8, digest: 7 }] },
   { type: "TimeoutNow", term: 3 },
-  { type: "InstallSnapshot", term: 8, meta, manifest: bytes(5, 1), part: 1, parts: 3, bytes: bytes(7, 2) },
-  { type: "InstallSnapshotReply", term: 8, index: 500, nextPart: 2, matchIndex: 0 },
+  { type: "InstallSnapshot", term: 8, meta, manifest: bytes(5, 1), part: 1, parts: 3, offset: 0, bytes: bytes(7, 2) },
+  { type: "InstallSnapshotReply", term: 8, index: 500, nextPart: 2, nextOffset: 0, matchIndex: 0 },
   { type: "StaleDisk", term: 8, acknowledgedIndex: 499 },
   { type: "Probe", term: 8, token: 5 },
   { type: "ProbeReply", term: 8, token: 5 },
@@ -178,12 +178,32 @@ export const EXAMPLES: readonly Exclude<WireMessage, PeerFrame>[] = [
     frameId: 11,
     peeked: { job: { id: 7, encoding: 1, payload: bytes(3) }, ready: 2, appliedIndex: 9 },
   },
+  { type: "piece", sequence: 1, left: 70_000, bytes: bytes(5, 0x90) },
 ];
 
 /** Of messages that have one. */
 export const SECOND_FORMS: readonly WireMessage[] = [
   { type: "join", frameId: 7, member: member(4), comesBack: true },
   { type: "peekAnswer", frameId: 11, peeked: { job: null, ready: 0, appliedIndex: 9 } },
+  {
+    type: "peer",
+    sequence: 2,
+    message: {
+      type: "InstallSnapshot",
+      term: 8,
+      meta,
+      manifest: bytes(5, 1),
+      part: 1,
+      parts: 3,
+      offset: 7,
+      bytes: bytes(7, 2),
+    },
+  },
+  {
+    type: "peer",
+    sequence: 2,
+    message: { type: "InstallSnapshotReply", term: 8, index: 500, nextPart: 1, nextOffset: 14, matchIndex: 0 },
+  },
   {
     type: "peer",
     sequence: 1,
@@ -194,6 +214,7 @@ export const SECOND_FORMS: readonly WireMessage[] = [
       manifest: bytes(5, 1),
       part: 0,
       parts: 1,
+      offset: 0,
       bytes: bytes(7, 2),
     },
   },
@@ -250,9 +271,17 @@ export function atLimits(): readonly WireMessage[] {
       manifest: bytes(100_000),
       part: MAX_U48 - 1,
       parts: MAX_U48,
+      offset: MAX_U48,
       bytes: bytes(2 << 20),
     },
-    { type: "InstallSnapshotReply", term: MAX_U48, index: MAX_U48, nextPart: MAX_U48, matchIndex: MAX_U48 },
+    {
+      type: "InstallSnapshotReply",
+      term: MAX_U48,
+      index: MAX_U48,
+      nextPart: MAX_U48,
+      nextOffset: MAX_U48,
+      matchIndex: MAX_U48,
+    },
     { type: "StaleDisk", term: MAX_U48, acknowledgedIndex: MAX_U48 },
     { type: "Probe", term: MAX_U48, token: MAX },
     { type: "ProbeReply", term: MAX_U48, token: MAX },
@@ -340,6 +369,7 @@ export function atLimits(): readonly WireMessage[] {
     },
     { type: "done", frameId: MAX, index: MAX_U48, clusterId: null },
     ...peers.map((message) => asPeerFrame(message, MAX)),
+    { type: "piece", sequence: MAX, left: WIRE.maxPeerFrameBytes, bytes: bytes(2 << 20) },
   ];
 }
 
