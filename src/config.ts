@@ -17,7 +17,7 @@ export const DEFAULTS = {
 } as const;
 
 export const WIRE = {
-  protocolVersion: 1,
+  protocolVersion: 2,
   /** 1 MiB of payload plus slack for headers; checked before anything is allocated. */
   maxClientFrameBytes: 1 * MiB + 64 * KiB,
   /** Peers carry batches and snapshot parts. Below 16 MiB, so byte 0 of every frame is 0. */
@@ -27,7 +27,7 @@ export const WIRE = {
   maxHelloBytes: 8 * KiB,
   maxHelloAnswerBytes: 32 * KiB,
   helloTimeoutMs: 5_000,
-  /** So many bytes more of a frame must come within this time, or the rest of it: 6.5 kbit/s, whatever its length. */
+  /** So many more bytes of a frame must be received within this time, or the rest of it: 6.5 kbit/s, whatever its length. */
   frameTimeoutMs: 10_000,
   frameProgressBytes: 8 * KiB,
   /** TLS handshakes under way at once; those beyond it are closed at once and try again. */
@@ -46,7 +46,7 @@ export const WIRE = {
   maxClosingBytes: 32 * MiB,
   dialTimeoutMs: 1_000,
   reconnectMinMs: 20,
-  /** A member that owes an answer and from which nothing comes for so long is dialed anew. */
+  /** A member that owes an answer and from which nothing comes for so long is dialed again. */
   peerSilenceMs: 1_000,
   /** Low, because a fresh founder waits this long for members of an older cluster to dial it (SERVER.foundingGraceMs). */
   reconnectMaxMs: 250,

@@ -53,7 +53,7 @@ export type Input =
   | { readonly type: "spaceFound" }
   /** The snapshot of our own state at `meta.index` has its parts, manifest and directory durable; it does not count yet. */
   | { readonly type: "snapshotSaved"; readonly meta: SnapshotMeta }
-  /** A received chunk is taken (asked for by `storeParts`); the parts before `nextPart` are durable. */
+  /** A received chunk is kept (asked for by `storeParts`); the parts before `nextPart` are durable. */
   | {
       readonly type: "partStored";
       readonly from: MemberId;
@@ -70,10 +70,10 @@ export type Input =
   /** Our own link to that member came up / went down: what was in flight on it is lost, acknowledgements on it are void. */
   | { readonly type: "linkUp"; readonly member: MemberId }
   | { readonly type: "linkDown"; readonly member: MemberId }
-  /** Bytes of bulk that we sent to that member arrived there, and the link carries so many in a second. */
+  /** That member acknowledged bytes of bulk that we sent, and the link carries so many in a second. */
   | { readonly type: "linkProgress"; readonly member: MemberId; readonly bytesPerSecond: number }
-  /** Bytes of a message of that member came, and the message is not whole yet. */
-  | { readonly type: "bytesCame"; readonly member: MemberId }
+  /** Bytes of an incomplete message of that member were received. */
+  | { readonly type: "bytesReceived"; readonly member: MemberId }
   /** The connection to the leader closed and the one reconnect was refused: nobody listens there (DESIGN section 4, Election). */
   | { readonly type: "leaderGone"; readonly leader: MemberId }
   /** Our own loop stalled longer than a heartbeat: the silence was ours, so the election timer starts afresh. */

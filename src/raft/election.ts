@@ -12,10 +12,10 @@ import type { RaftState } from "./state.ts";
 import type { MemberId } from "./types.ts";
 
 /**
- * Bytes of a large message show for so many election timeouts that the leader lives; then it must have said something whole, if only
- * a heartbeat: what is on its way arrives also when its leadership is over.
+ * Bytes of an incomplete message show that the leader lives, for at most so many election timeouts after its last whole message, if
+ * only a heartbeat: what is in flight arrives also when its leadership is over.
  */
-const BYTES_COUNT_FOR = 4;
+const MAX_ELECTION_TIMEOUTS_BY_BYTES = 4;
 
 /** The leader is known to be gone: wait just long enough that two who noticed do not ask at the same moment. */
 function armHasty(state: RaftState): void {
@@ -63,13 +63,13 @@ export function tickElection(state: RaftState): void {
     state.leaderHeardAt = state.now;
     state.leaderMessageAt = state.now;
   } else if (
-    state.leaderBytesCame &&
-    state.now - state.leaderMessageAt < BYTES_COUNT_FOR * state.settings.electionMaxMs
+    state.leaderBytesReceived &&
+    state.now - state.leaderMessageAt < MAX_ELECTION_TIMEOUTS_BY_BYTES * state.settings.electionMaxMs
   ) {
     state.leaderHeardAt = state.now;
     armElection(state);
   }
-  state.leaderBytesCame = false;
+  state.leaderBytesReceived = false;
   startElectionTimer(state);
   if (state.role === "leader" || state.now < state.electionDeadline) return;
   if (promotable(state)) startPreVote(state);

@@ -117,9 +117,9 @@ export function freeInflight(progress: Progress, index: LogIndex): void {
 }
 
 /** Each message becomes a write of its own there: smaller ones cost its disk more than they save a slow link. */
-const LEAST_MESSAGE_BYTES = 16 * 1_024;
+const MIN_MESSAGE_BYTES = 16 * 1_024;
 
 /** How long a message to that member may be: what our link to it carries in a second, as far as that is known. */
 export function bytesPerMessage({ linkRates }: RaftState, member: MemberId): number {
-  return Math.max(LEAST_MESSAGE_BYTES, linkRates.get(member) ?? Number.POSITIVE_INFINITY);
+  return Math.max(MIN_MESSAGE_BYTES, linkRates.get(member) ?? Number.POSITIVE_INFINITY);
 }

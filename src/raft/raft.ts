@@ -125,8 +125,8 @@ export function step(raft: Raft, input: Input): void {
     case "linkProgress":
       onLinkProgress(state, input.member, input.bytesPerSecond);
       break;
-    case "bytesCame":
-      if (input.member === state.leader) state.leaderBytesCame = true;
+    case "bytesReceived":
+      if (input.member === state.leader) state.leaderBytesReceived = true;
       break;
     case "leaderGone":
       onLeaderGone(state, input.leader);
@@ -169,7 +169,7 @@ function resetLink(state: RaftState, member: MemberId): void {
   if (progress !== undefined) loseLink(progress);
 }
 
-/** Whoever takes what is sent to it lives, and what is out has moved on, however large it is. */
+/** A member that acknowledges bytes lives, and what is in flight to it makes progress, however large it is. */
 function onLinkProgress(state: RaftState, member: MemberId, bytesPerSecond: number): void {
   if (state.linksDown.has(member)) return;
   state.linkRates.set(member, bytesPerSecond);

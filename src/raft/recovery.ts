@@ -34,7 +34,7 @@ export function recoverState(settings: RaftSettings): RaftState {
     verifiedIndex: 0,
     leaderHeard: false,
     leaderHeardAt: settings.now,
-    leaderBytesCame: false,
+    leaderBytesReceived: false,
     leaderMessageAt: settings.now,
     electionWait: null,
     electionDeadline: Infinity,

@@ -45,8 +45,8 @@ function sendAppends(state: RaftState, progress: Progress): void {
   if (progress.state === "snapshot") sendSnapshotPart(state, progress);
 }
 
-/** A slow link gets on step by step: not more than two messages of the length that suits it are out. */
-const MOST_FULL_MESSAGES_OUT = 2;
+/** A slow link makes progress step by step: at most two messages of the length that suits it are in flight. */
+const MAX_FULL_MESSAGES_IN_FLIGHT = 2;
 
 function mayAppend(state: RaftState, progress: Progress): boolean {
   if (progress.state === "snapshot") return false;
@@ -54,7 +54,7 @@ function mayAppend(state: RaftState, progress: Progress): boolean {
   const { maxInflightMessages } = state.settings;
   const maxInflightBytes = Math.min(
     state.settings.maxInflightBytes,
-    MOST_FULL_MESSAGES_OUT * bytesPerMessage(state, progress.id),
+    MAX_FULL_MESSAGES_IN_FLIGHT * bytesPerMessage(state, progress.id),
   );
   if (progress.inflightLast.length >= maxInflightMessages || progress.inflightTotalBytes >= maxInflightBytes)
     return false;

@@ -73,9 +73,9 @@ export interface RaftState {
   /** The leader said something this turn; the tick turns this into `leaderHeardAt`. */
   leaderHeard: boolean;
   leaderHeardAt: number;
-  /** Bytes of the leader's came this turn, of a message that is not whole yet. */
-  leaderBytesCame: boolean;
-  /** When a whole message of the leader's came last. */
+  /** Bytes of an incomplete message of the leader's were received this turn. */
+  leaderBytesReceived: boolean;
+  /** When the last whole message of the leader's was received. */
   leaderMessageAt: number;
   /** The tick sets `electionDeadline` this far ahead: `now` is old while the inbox is drained. */
   electionWait: number | null;
@@ -89,7 +89,7 @@ export interface RaftState {
   readonly progress: Map<MemberId, Progress>;
   transfer: Transfer | null;
   readonly linksDown: Set<MemberId>;
-  /** What the links to other members carry, in bytes per second; who is missing has a link that is not measured. */
+  /** What the links to other members carry, in bytes per second; not measured for those that are missing. */
   readonly linkRates: Map<MemberId, number>;
 
   /** The hard state that storage has confirmed. */

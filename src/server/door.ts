@@ -8,7 +8,7 @@ import type { Raft } from "../raft/raft.ts";
 import { type ClusterId, type Configuration, type Member, type MemberId, memberId } from "../raft/types.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
 import type { ByteStream } from "../wire/network.ts";
-import { type ClientMessage, dialsNode, type Hello, PIECES } from "../wire/protocol.ts";
+import { type ClientMessage, dialsNode, type Hello } from "../wire/protocol.ts";
 import { allows } from "../wire/secret.ts";
 import type { Clients } from "./clients.ts";
 import type { FoundingWord } from "./founding.ts";
@@ -108,7 +108,7 @@ export function createDoor(ports: DoorPorts): Door {
       connection.close(refused);
       return null;
     }
-    sayHello(connection, hello);
+    sayHello(connection);
     return hello.role === "peer" && hello.node !== null
       ? admitPeer(connection, hello, hello.node)
       : admitClient(connection);
@@ -146,14 +146,14 @@ export function createDoor(ports: DoorPorts): Door {
     return raft !== undefined && namesMember(raft.configuration, id);
   }
 
-  function sayHello(connection: Connection, { role }: Hello): void {
+  function sayHello(connection: Connection): void {
     const self = ports.self();
     if (self === null) return;
     const raft = ports.serving()?.replica.raft;
     connection.send({
       type: "helloAnswer",
       version: ports.limits.protocolVersion,
-      features: role === "peer" ? [PIECES] : [],
+      features: [],
       clusterId: ports.clusterId(),
       node: self,
       leader: raft === undefined ? null : leaderAddressOf(raft),

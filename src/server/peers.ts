@@ -16,7 +16,7 @@ import {
   type Progress,
 } from "../wire/connection.ts";
 import type { Network } from "../wire/network.ts";
-import { dialsNode, PIECES } from "../wire/protocol.ts";
+import { dialsNode } from "../wire/protocol.ts";
 import { membersOf } from "./status.ts";
 import type { Links, Replica } from "./replica.ts";
 import type { Stages } from "./stages.ts";
@@ -27,7 +27,7 @@ export interface PeerSettings {
   readonly dialTimeoutMs: number;
   readonly reconnectMinMs: number;
   readonly reconnectMaxMs: number;
-  /** A member that owes an answer, and takes and says nothing for so long, is dialed anew. */
+  /** A member that owes an answer, and acknowledges and sends nothing for so long, is dialed again. */
   readonly silenceMs: number;
 }
 
@@ -144,7 +144,7 @@ export function createPeers(ports: PeerPorts): Peers {
       });
       link.connection = connection;
       const { protocolVersion: version } = settings;
-      const features = [dialsNode(link.member.id), PIECES];
+      const features = [dialsNode(link.member.id)];
       connection.send({ type: "hello", version, features, role: "peer", clusterId: ports.clusterId, node: self });
       connection.flush();
     });
@@ -153,7 +153,7 @@ export function createPeers(ports: PeerPorts): Peers {
   /**
    * A system that sends lost bytes again waits longer each time, for seconds after the network works again: a new connection does
    * not. Whatever is sent is answered at once, but for what waits for a hung disk, which a new connection does not hurt; and bulk
-   * is acknowledged piece by piece, each so small that the slowest link has taken it by then.
+   * is acknowledged fragment by fragment, each so small that the slowest link has carried it by then.
    */
   const isStalled = ({ owedSinceMs }: Dialed): boolean =>
     owedSinceMs !== null && clock.now() - owedSinceMs > settings.silenceMs;
@@ -166,20 +166,20 @@ export function createPeers(ports: PeerPorts): Peers {
 
   function giveUp(link: Dialed, connection: Connection): void {
     const silence = formatDuration(clock.now() - (link.owedSinceMs ?? clock.now()));
-    const bulk = connection.underWay();
-    const what =
+    const bulk = connection.bulkInFlight();
+    const inFlight =
       bulk === null
         ? ""
-        : `; of the ${bulk.type} on its way it has ${bulk.arrived} of ${bulk.bytes} bytes after ${formatDuration(clock.now() - bulk.sinceMs)}`;
-    const text = `${link.member.id} at ${link.member.address} has taken and said nothing for ${silence}${what}: dialing it anew`;
+        : `; it has acknowledged ${bulk.acknowledged} of ${bulk.bytes} bytes of the ${bulk.type} in flight for ${formatDuration(clock.now() - bulk.sinceMs)}`;
+    const text = `${link.member.id} at ${link.member.address} has not answered for ${silence}${inFlight}: dialing it again`;
     ports.log({ level: "warn", event: "peer-stalled", text });
     // What waits here is sent again on the new link, so the old one need not carry it first.
-    connection.abandon(failure("TIMEOUT", `${link.member.id} has taken and said nothing for ${silence}`));
+    connection.abandon(failure("TIMEOUT", `${link.member.id} has not answered for ${silence}`));
   }
 
   function noteProgress(link: Dialed, connection: Connection, progress: Progress): void {
     link.owedSinceMs = null;
-    if (progress.type === "arrived" && progress.bytes > 0) noteRate(link, connection);
+    if (progress.type === "acknowledged" && progress.bytes > 0) noteRate(link, connection);
   }
 
   function noteRate(link: Dialed, connection: Connection): void {
@@ -302,7 +302,7 @@ export function createPeers(ports: PeerPorts): Peers {
     },
     progress: (connection, progress) => {
       const from = memberOf.get(connection);
-      if (from !== undefined && progress.type === "came") replica?.bytesCame(from);
+      if (from !== undefined && progress.type === "received") replica?.bytesReceived(from);
     },
     closed: (connection) => {
       memberOf.delete(connection);

@@ -70,10 +70,10 @@ export interface Replica {
   /** The leader has applied its term's first entry, so what it knows of sessions is complete. */
   isReadyLeader(): boolean;
   receive(from: MemberId, link: Link, message: RaftMessage): void;
-  /** Bulk on our link to that member arrived there. Nothing that a turn would have to be taken for. */
+  /** That member acknowledged bulk on our link to it. No reason to take a turn. */
   linkProgress(member: MemberId, bytesPerSecond: number): void;
-  /** As `linkProgress`: bytes of a message of that member came. */
-  bytesCame(member: MemberId): void;
+  /** Bytes of an incomplete message of that member were received. No reason to take a turn. */
+  bytesReceived(member: MemberId): void;
   /** Only inside `Doorway.takeRequests`: enters the log in this very turn or is refused. */
   propose(draft: Draft, waiter: Waiter): void;
   /** `finished(null)` once the applied state shows everything acknowledged before this call. */
@@ -106,7 +106,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   let timerSetFor = Number.POSITIVE_INFINITY;
   /** What happened on links since the last turn. */
   const linkRates = new Map<MemberId, number>();
-  const cameFrom = new Set<MemberId>();
+  const receivedFrom = new Set<MemberId>();
   let nextToken: Token = 1;
   /** Those whose proposals raft answers in this turn, in their order. */
   let proposing: Waiter[] = [];
@@ -195,9 +195,9 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       if (input.type === "message") digests.heard(input.from, input.message);
     }
     for (const [member, bytesPerSecond] of linkRates) step(raft, { type: "linkProgress", member, bytesPerSecond });
-    for (const member of cameFrom) step(raft, { type: "bytesCame", member });
+    for (const member of receivedFrom) step(raft, { type: "bytesReceived", member });
     linkRates.clear();
-    cameFrom.clear();
+    receivedFrom.clear();
   }
 
   function persist(batch: Persist | null): void {
@@ -366,7 +366,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       if (!canWait(raft, from, message)) wake();
     },
     linkProgress: (member, bytesPerSecond) => void linkRates.set(member, bytesPerSecond),
-    bytesCame: (member) => void cameFrom.add(member),
+    bytesReceived: (member) => void receivedFrom.add(member),
     propose: (draft, waiter) => {
       proposing.push(waiter);
       step(raft, { type: "propose", token: nextToken++, draft });

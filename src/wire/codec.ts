@@ -34,7 +34,7 @@ import {
   type Hello,
   type HelloAnswer,
   type PeerFrame,
-  type PeerPiece,
+  type PeerFragment,
   type Proof,
   ROLES,
   type WireMessage,
@@ -77,7 +77,7 @@ export function peerFrame(sequence: number, encoded: Uint8Array): Uint8Array {
 function bulkBytes(message: Exclude<WireMessage, PeerFrame>): number {
   if (message.type === "request") return message.command.length;
   if (message.type === "peekAnswer") return message.peeked.job?.payload.length ?? 0;
-  if (message.type === "piece") return message.bytes.length;
+  if (message.type === "fragment") return message.bytes.length;
   return message.type === "reply" ? message.reply.length : 0;
 }
 
@@ -97,8 +97,8 @@ function writeMessage(writer: Writer, message: Exclude<WireMessage, PeerFrame>):
     case "proof":
       writer.array(LENGTHS.proof).uint(TYPE.proof).binary(message.proof);
       return;
-    case "piece":
-      writer.array(LENGTHS.piece).uint(TYPE.piece).uint(message.sequence).uint(crc32(message.bytes));
+    case "fragment":
+      writer.array(LENGTHS.fragment).uint(TYPE.fragment).uint(message.sequence).uint(crc32(message.bytes));
       writer.uint(message.left).binary(message.bytes);
       return;
     case "request":
@@ -189,11 +189,11 @@ const LENGTHS: Readonly<Record<WireMessage["type"], number>> = {
   done: 4,
   pong: 2,
   peer: 4,
-  piece: 5,
+  fragment: 5,
 };
 const MAX_VALUES = Math.max(...Object.values(LENGTHS));
 
-type ConnectionMessage = Hello | Challenge | Proof | HelloAnswer | Goodbye | PeerFrame | PeerPiece;
+type ConnectionMessage = Hello | Challenge | Proof | HelloAnswer | Goodbye | PeerFrame | PeerFragment;
 
 function readConnectionMessage(reader: Reader, type: number): ConnectionMessage | null {
   switch (type) {
@@ -214,8 +214,8 @@ function readConnectionMessage(reader: Reader, type: number): ConnectionMessage 
       return { type: "proof", proof: readDigest(reader) };
     case TYPE.peer:
       return readPeerFrame(reader);
-    case TYPE.piece:
-      return readPiece(reader);
+    case TYPE.fragment:
+      return readFragment(reader);
     default:
       return null;
   }
@@ -291,11 +291,11 @@ function readPeerFrame(reader: Reader): PeerFrame {
   return { type: "peer", sequence, message: decodePeerMessage(bytes) };
 }
 
-function readPiece(reader: Reader): PeerPiece {
+function readFragment(reader: Reader): PeerFragment {
   const sequence = reader.uint();
   const checksum = reader.uint(MAX_U32);
   const left = reader.uint(WIRE.maxPeerFrameBytes);
   const bytes = reader.ownBinary(WIRE.maxPeerFrameBytes);
-  if (crc32(bytes) !== checksum) throw new Malformed(`the checksum of piece ${sequence} does not match its bytes`);
-  return { type: "piece", sequence, left, bytes };
+  if (crc32(bytes) !== checksum) throw new Malformed(`the checksum of fragment ${sequence} does not match its bytes`);
+  return { type: "fragment", sequence, left, bytes };
 }

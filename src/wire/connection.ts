@@ -12,23 +12,22 @@ import { createDeframer } from "./frame.ts";
 import { acceptorHandshake, dialerHandshake, type Introduction, Refused } from "./handshake.ts";
 import type { ByteStream, Identity } from "./network.ts";
 import { decodePeerMessage, type PeerMessage } from "./peer-codec.ts";
-import { createPieces } from "./pieces.ts";
-import {
-  type Challenge,
-  type Goodbye,
-  type Hello,
-  type HelloAnswer,
-  type PeerFrame,
-  type PeerPiece,
-  PIECES,
-  type Proof,
-  type WireMessage,
+import { createReassembly } from "./reassembly.ts";
+import type {
+  Challenge,
+  Goodbye,
+  Hello,
+  HelloAnswer,
+  PeerFragment,
+  PeerFrame,
+  Proof,
+  WireMessage,
 } from "./protocol.ts";
-import { createSendQueue, type UnderWay } from "./send-queue.ts";
+import { type BulkInFlight, createSendQueue } from "./send-queue.ts";
 import { createWatch } from "./watch.ts";
 
 /** A peer frame and its number, and how both sides prove who they are, are the connection's business. */
-export type Message = Exclude<WireMessage, PeerFrame | PeerPiece | Goodbye | Challenge | Proof> | PeerMessage;
+export type Message = Exclude<WireMessage, PeerFrame | PeerFragment | Goodbye | Challenge | Proof> | PeerMessage;
 
 /** `config.ts` WIRE fits. */
 export interface ConnectionLimits {
@@ -61,15 +60,15 @@ export interface OpenConnection {
   readonly onHeld?: (bytes: number) => void;
   /** Bytes came in; it took so long until their messages were decoded and taken. */
   readonly onRead?: (milliseconds: number) => void;
-  /** Between members: a message gets on, or the other side shows in another way that it is there. */
+  /** Between members. */
   readonly onProgress?: (progress: Progress) => void;
 }
 
 export type Progress =
-  /** The other side has so many bytes more of what was sent to it. */
-  | { readonly type: "arrived"; readonly bytes: number }
-  /** Bytes of a message came that is not whole yet. */
-  | { readonly type: "came" };
+  /** The other side answered a ping: it has received so many more bytes of bulk, perhaps none. */
+  | { readonly type: "acknowledged"; readonly bytes: number }
+  /** Bytes of an incomplete message were received. */
+  | { readonly type: "received" };
 
 export interface Connection {
   readonly remote: string;
@@ -87,8 +86,8 @@ export interface Connection {
   pending(): number;
   /** What the link is known to carry; null: it is not measured. */
   bytesPerSecond(): number | null;
-  /** The bulk that the other side does not have yet; null: none, or that is not known. */
-  underWay(): UnderWay | null;
+  /** The newest bulk, until it is acknowledged; null: none, or it is not measured. */
+  bulkInFlight(): BulkInFlight | null;
   /** Says goodbye with that reason (null: in silence), then closes. What was sent before still leaves. */
   close(why: Failure | null): void;
   /** As `close`, but what was sent before is dropped: its memory is needed. */
@@ -100,7 +99,7 @@ export function openConnection(open: OpenConnection): Connection {
   const firstLimit = side === "accepted" ? limits.maxHelloBytes : limits.maxHelloAnswerBytes;
   const deframer = createDeframer(firstLimit, "before the hello");
   const queue = createSendQueue(stream, open.clock, limits);
-  const pieces = createPieces(limits.maxPeerFrameBytes);
+  const reassembly = createReassembly(limits.maxPeerFrameBytes);
   const { trust } = stream;
   const handshake =
     side === "dialed" ? dialerHandshake(trust) : acceptorHandshake(trust, open.introduce ?? (() => null));
@@ -108,10 +107,10 @@ export function openConnection(open: OpenConnection): Connection {
   let who: Identity | null = null;
   /** Both sides of a connection between nodes speak in peer frames. */
   let peer = false;
-  let ownGreeting: Hello | HelloAnswer | null = null;
+  let ownGreetingSent = false;
   let received = 0;
-  /** The last ping behind bulk; null: none waits for its answer. */
-  let unanswered: number | null = null;
+  /** The newest ping of the other member; null: it is answered. */
+  let unansweredPing: number | null = null;
   /** Undefined while open; afterwards what `onClosed` will say. */
   let ending: Failure | null | undefined;
 
@@ -121,9 +120,9 @@ export function openConnection(open: OpenConnection): Connection {
     framesRead: () => deframer.frames,
     bytesBuffered: () => deframer.buffered(),
     describeFrame: () => {
-      const message = pieces.describe();
+      const message = reassembly.describe();
       const frame = `a frame is not complete, ${deframer.buffered()} of ${deframer.due()} bytes`;
-      return message === null ? frame : `${frame}, of a message that comes in pieces (${message})`;
+      return message === null ? frame : `${frame}, a fragment of a message (${message})`;
     },
     ping: () => {
       send({ type: "ping", frameId: KEEP_ALIVE });
@@ -136,7 +135,7 @@ export function openConnection(open: OpenConnection): Connection {
     ending = why;
     watch.stop();
     deframer.discard();
-    pieces.discard();
+    reassembly.discard();
     stream.close();
   }
 
@@ -156,19 +155,18 @@ export function openConnection(open: OpenConnection): Connection {
 
   function sendGreeting(message: Hello | HelloAnswer): void {
     if (message.type === "hello") peer = message.role === "peer";
-    ownGreeting = message;
     try {
       queue.addMessage(handshake.outgoing(message));
-      startPace();
+      ownGreetingSent = true;
+      startPacing();
     } catch (error) {
       close(reasonOf(error));
     }
   }
 
-  /** Members whose builds both know it. */
-  function startPace(): void {
-    if (peer && ownGreeting?.features.includes(PIECES) === true && greeting?.features.includes(PIECES) === true)
-      queue.startPace();
+  /** Between members, once both hellos are exchanged. */
+  function startPacing(): void {
+    if (peer && ownGreetingSent && greeting !== null) queue.startPacing();
   }
 
   /** A socket that does not read must not fill our memory. */
@@ -188,7 +186,7 @@ export function openConnection(open: OpenConnection): Connection {
   let held = 0;
   function noteHeld(): void {
     if (open.onHeld === undefined || ending !== undefined) return;
-    const bytes = deframer.allocated() + pieces.allocated() + queue.pending();
+    const bytes = deframer.allocated() + reassembly.allocated() + queue.pending();
     if (bytes === held) return;
     held = bytes;
     open.onHeld(bytes);
@@ -196,10 +194,10 @@ export function openConnection(open: OpenConnection): Connection {
 
   function flush(): void {
     if (ending !== undefined) return;
-    // An answer says that everything before it has come, so a reader that is slow gets the last one only.
-    if (unanswered !== null && stream.pending() === 0) {
-      queue.addMessage({ type: "pong", frameId: unanswered });
-      unanswered = null;
+    // An answer acknowledges everything before it, so a slow reader gets only the newest one.
+    if (unansweredPing !== null && stream.pending() === 0) {
+      queue.addMessage({ type: "pong", frameId: unansweredPing });
+      unansweredPing = null;
     }
     queue.flush();
     noteHeld();
@@ -216,12 +214,12 @@ export function openConnection(open: OpenConnection): Connection {
       return queue.flush();
     }
     if (message.type === "pong" && message.frameId === KEEP_ALIVE) return;
-    if (message.type === "peer" || message.type === "piece") return receivePeer(message);
+    if (message.type === "peer" || message.type === "fragment") return receivePeer(message);
     if (peer && message.type === "ping") {
-      unanswered = message.frameId;
+      unansweredPing = message.frameId;
       return flush();
     }
-    if (peer && message.type === "pong") return receiveAnswer(message.frameId);
+    if (peer && message.type === "pong") return receiveAcknowledgement(message.frameId);
     if (peer || message.type === "challenge" || message.type === "proof" || DIRECTION[message.type] !== side)
       throw new Malformed(`a ${message.type} has no place on this connection`);
     open.onMessage(message);
@@ -249,29 +247,29 @@ export function openConnection(open: OpenConnection): Connection {
     who = identity;
     if (message.type === "hello") peer = message.role === "peer";
     deframer.setLimit(peer ? limits.maxPeerFrameBytes : limits.maxClientFrameBytes);
-    startPace();
+    startPacing();
     watch.greeted();
     open.onMessage(message);
   }
 
-  function receivePeer(frame: PeerFrame | PeerPiece): void {
+  function receivePeer(frame: PeerFrame | PeerFragment): void {
     if (!peer) throw new Malformed("a peer frame has no place on a client's connection");
     received++;
     if (frame.sequence !== received)
       throw new Malformed(`peer frame ${frame.sequence} came where ${received} was due: frames are missing`);
     if (frame.type === "peer") return open.onMessage(frame.message);
-    const whole = pieces.add(frame);
+    const whole = reassembly.add(frame);
     if (whole === null) return;
     const message = decodePeerMessage(whole);
     release(whole);
     open.onMessage(message);
   }
 
-  /** To a ping behind bulk: the other side has what left before it, so more may leave. */
-  function receiveAnswer(ping: number): void {
-    const bytes = queue.pace()?.answered(ping) ?? null;
+  /** The answer to a ping: the other side has received what was sent before it, so more may be sent. */
+  function receiveAcknowledgement(ping: number): void {
+    const bytes = queue.pacer()?.acknowledged(ping) ?? null;
     if (bytes === null) throw new Malformed(`pong ${ping} answers no ping`);
-    open.onProgress?.({ type: "arrived", bytes });
+    open.onProgress?.({ type: "acknowledged", bytes });
     flush();
   }
 
@@ -289,7 +287,7 @@ export function openConnection(open: OpenConnection): Connection {
     if (failed !== null) close(failed);
     else if (ending === undefined) {
       watch.heard();
-      if (peer && deframer.buffered() + pieces.allocated() > 0) open.onProgress?.({ type: "came" });
+      if (peer && deframer.buffered() + reassembly.allocated() > 0) open.onProgress?.({ type: "received" });
       noteHeld();
     }
     open.onRead?.(open.clock.now() - began);
@@ -298,7 +296,7 @@ export function openConnection(open: OpenConnection): Connection {
   stream.onClose = (why) => {
     watch.stop();
     deframer.discard();
-    pieces.discard();
+    reassembly.discard();
     open.onClosed(ending === undefined ? failure("CONNECTION_LOST", why) : ending);
     ending ??= null;
   };
@@ -322,8 +320,8 @@ export function openConnection(open: OpenConnection): Connection {
     },
     flush,
     pending: () => queue.pending(),
-    bytesPerSecond: () => queue.pace()?.bytesPerSecond() ?? null,
-    underWay: () => queue.underWay(),
+    bytesPerSecond: () => queue.pacer()?.bytesPerSecond() ?? null,
+    bulkInFlight: () => queue.bulkInFlight(),
     close,
     abandon,
   };

@@ -31,7 +31,7 @@ export const TYPE = {
   peekAnswer: 55,
 
   peer: 64,
-  piece: 65,
+  fragment: 65,
 } as const;
 
 /** Messages inside a peer frame: numbers of their own. */

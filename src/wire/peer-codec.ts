@@ -91,15 +91,14 @@ function writePeerMessage(writer: Writer, message: PeerMessage): void {
       writer.array(2).uint(PEER_TYPE.TimeoutNow).uint(message.term);
       return;
     case "InstallSnapshot":
-      writer.array(lengthOf(message)).uint(PEER_TYPE.InstallSnapshot).uint(message.term);
+      writer.array(8).uint(PEER_TYPE.InstallSnapshot).uint(message.term);
       writeMeta(writer, message.meta);
-      writer.binary(message.manifest).uint(message.part).uint(message.parts).binary(message.bytes);
-      if (message.offset > 0) writer.uint(message.offset);
+      writer.binary(message.manifest).uint(message.part).uint(message.parts);
+      writer.uint(message.offset).binary(message.bytes);
       return;
     case "InstallSnapshotReply":
-      writer.array(lengthOf(message)).uint(PEER_TYPE.InstallSnapshotReply).uint(message.term).uint(message.index);
-      writer.uint(message.nextPart).uint(message.matchIndex);
-      if (message.nextOffset > 0) writer.uint(message.nextOffset);
+      writer.array(6).uint(PEER_TYPE.InstallSnapshotReply).uint(message.term).uint(message.index);
+      writer.uint(message.nextPart).uint(message.nextOffset).uint(message.matchIndex);
       return;
     case "StaleDisk":
       writer.array(3).uint(PEER_TYPE.StaleDisk).uint(message.term).uint(message.acknowledgedIndex);
@@ -126,10 +125,10 @@ export function decodePeerMessage(bytes: Uint8Array): PeerMessage {
   const reader = createReader(bytes);
   const length = reader.array(1, 9);
   const type = reader.uint();
-  const message = readRaftMessage(reader, type, length) ?? readFoundingMessage(reader, type);
+  const message = readRaftMessage(reader, type) ?? readFoundingMessage(reader, type);
   if (message === null) throw new Malformed(`a peer frame holds a message of the unknown type ${type}`);
-  if (length !== lengthOf(message))
-    throw new Malformed(`this ${message.type} has ${lengthOf(message)} values, not ${length}`);
+  if (length !== LENGTHS[message.type])
+    throw new Malformed(`a ${message.type} has ${LENGTHS[message.type]} values, not ${length}`);
   reader.end();
   return message;
 }
@@ -142,8 +141,8 @@ const LENGTHS: Readonly<Record<PeerMessage["type"], number>> = {
   Heartbeat: 6,
   HeartbeatReply: 5,
   TimeoutNow: 2,
-  InstallSnapshot: 7,
-  InstallSnapshotReply: 5,
+  InstallSnapshot: 8,
+  InstallSnapshotReply: 6,
   StaleDisk: 3,
   Probe: 3,
   ProbeReply: 3,
@@ -151,15 +150,7 @@ const LENGTHS: Readonly<Record<PeerMessage["type"], number>> = {
   foundAnswer: 5,
 };
 
-/** What begins in the middle of a part says where. */
-function lengthOf(message: PeerMessage): number {
-  const inside =
-    (message.type === "InstallSnapshot" && message.offset > 0) ||
-    (message.type === "InstallSnapshotReply" && message.nextOffset > 0);
-  return LENGTHS[message.type] + (inside ? 1 : 0);
-}
-
-function readRaftMessage(reader: Reader, type: number, length: number): RaftMessage | null {
+function readRaftMessage(reader: Reader, type: number): RaftMessage | null {
   switch (type) {
     case PEER_TYPE.RequestVote: {
       const term = readU48(reader);
@@ -216,14 +207,20 @@ function readRaftMessage(reader: Reader, type: number, length: number): RaftMess
       const manifest = reader.ownBinary(MAX_BINARY_BYTES);
       const [part, parts] = [readU48(reader), readU48(reader)];
       if (part >= parts) throw new Malformed(`part ${part} of ${parts} cannot be`);
+      const offset = readU48(reader);
       const bytes = reader.ownBinary(MAX_BINARY_BYTES);
-      const offset = length > LENGTHS.InstallSnapshot ? readU48(reader) : 0;
       return { type: "InstallSnapshot", term, meta, manifest, part, parts, offset, bytes };
     }
     case PEER_TYPE.InstallSnapshotReply: {
-      const [term, index, nextPart, matchIndex] = [readU48(reader), readU48(reader), readU48(reader), readU48(reader)];
-      const nextOffset = length > LENGTHS.InstallSnapshotReply ? readU48(reader) : 0;
-      return { type: "InstallSnapshotReply", term, index, nextPart, nextOffset, matchIndex };
+      const term = readU48(reader);
+      return {
+        type: "InstallSnapshotReply",
+        term,
+        index: readU48(reader),
+        nextPart: readU48(reader),
+        nextOffset: readU48(reader),
+        matchIndex: readU48(reader),
+      };
     }
     case PEER_TYPE.StaleDisk:
       return { type: "StaleDisk", term: readU48(reader), acknowledgedIndex: readU48(reader) };

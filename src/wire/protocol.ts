@@ -13,9 +13,6 @@ export type Role = (typeof ROLES)[number];
 /** A feature of a peer's hello: the dialer takes the node at this address for `id`, as its configuration says. */
 export const dialsNode = (id: NodeId): string => `to ${id}`;
 
-/** A feature of both hellos of a connection between members: bulk comes in pieces, with pings behind it that are answered at once. */
-export const PIECES = "pieces";
-
 export interface Hello {
   readonly type: "hello";
   readonly version: number;
@@ -139,11 +136,11 @@ export interface PeerFrame {
   readonly message: RaftMessage | FoundingMessage;
 }
 
-/** A part of a message that is too long to leave at once, numbered as a peer's frame is. */
-export interface PeerPiece {
-  readonly type: "piece";
+/** A part of a message that is too long to be sent at once, numbered as a peer's frame is. */
+export interface PeerFragment {
+  readonly type: "fragment";
   readonly sequence: number;
-  /** So many bytes of the message follow; 0: this is the last piece. */
+  /** So many bytes of the message follow; 0: this is the last fragment. */
   readonly left: number;
   readonly bytes: Uint8Array;
 }
@@ -155,7 +152,7 @@ export interface Goodbye {
 }
 
 export type WireMessage =
-  Hello | Challenge | Proof | HelloAnswer | ClientMessage | ServerMessage | PeerFrame | PeerPiece | Goodbye;
+  Hello | Challenge | Proof | HelloAnswer | ClientMessage | ServerMessage | PeerFrame | PeerFragment | Goodbye;
 
 export type MemberRole = "voter" | "learner" | "outgoing";
 export type NodeState = "leader" | "follower" | "candidate" | "learner" | "starting";

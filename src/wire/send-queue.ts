@@ -1,11 +1,11 @@
-// What leaves first? Heartbeats, votes and acknowledgements, then bulk; each lane in its order, one chunk per flush. Between members
-// bulk leaves in pieces, and no more of it at once than the link carries in the time that a heartbeat may wait.
+// What is sent first? Heartbeats, votes and acknowledgements, then bulk; each lane in its order, one chunk per flush. Between members
+// bulk is sent in fragments, and no more of it at once than the link carries in the time that a heartbeat may be delayed.
 import type { Clock } from "../lib/clock.ts";
 import { createWriter, type Writer } from "../lib/msgpack.ts";
 import { release } from "../lib/release.ts";
 import { encodeMessage, PEER_HEADROOM, peerFrame, writeFrame } from "./codec.ts";
 import { type ByteStream, CHUNK_COST_BYTES } from "./network.ts";
-import { createPace, type Pace } from "./pace.ts";
+import { createPacer, type Pacer } from "./pacing.ts";
 import { encodePeerMessage, type PeerMessage } from "./peer-codec.ts";
 import type { Message } from "./connection.ts";
 
@@ -15,17 +15,17 @@ interface Waiting {
   readonly type: PeerMessage["type"] | null;
 }
 
-/** A message of which some pieces have left. */
-interface Cut {
+/** A message of which some fragments were sent: the bytes before `at`. */
+interface Fragmented {
   readonly bytes: Uint8Array;
   at: number;
 }
 
-/** The bulk message that left last, or is leaving. */
-export interface UnderWay {
+/** The newest bulk message that was sent, or is being sent. */
+export interface BulkInFlight {
   readonly type: PeerMessage["type"];
-  /** As the other side is known to have it. */
-  readonly arrived: number;
+  /** Of its `bytes`. */
+  readonly acknowledged: number;
   readonly bytes: number;
   readonly sinceMs: number;
 }
@@ -41,18 +41,19 @@ export interface SendQueue {
   discard(): void;
   /** Here and in the stream, in bytes of memory. */
   pending(): number;
-  /** From now on bulk leaves in pieces, with pings behind it: the other side knows both. */
-  startPace(): void;
-  pace(): Pace | null;
-  /** Null: the other side has everything. */
-  underWay(): UnderWay | null;
+  /** From now on bulk is sent in fragments, with pings behind it: the other side is a member, and its hello has come. */
+  startPacing(): void;
+  /** Null: not a connection between members, or its hellos are not exchanged. */
+  pacer(): Pacer | null;
+  /** Null: everything is acknowledged. */
+  bulkInFlight(): BulkInFlight | null;
 }
 
 /** Answers to clients are many and small: they are encoded one behind the other into chunks of about this size. */
 const CHUNK_BYTES = 64 * 1_024;
 const FIRST_CHUNK_BYTES = 256;
-/** A smaller piece is not worth its head, unless it is the rest of a message. */
-const LEAST_PIECE_BYTES = 128;
+/** A smaller fragment is not worth its header, unless it is the rest of a message. */
+const MIN_FRAGMENT_BYTES = 128;
 /** What a frame adds to a message. */
 const FRAME_BYTES = PEER_HEADROOM;
 
@@ -63,11 +64,12 @@ export function createSendQueue(
 ): SendQueue {
   const urgent = createLane();
   const bulk = createLane();
-  /** The newest of each kind stands for those before it, so a slow link has fewer of them instead of a queue of them. */
+  /** The newest of each type replaces the one that waits, so a slow link carries fewer of them instead of a queue of them. */
   const newest = new Map<PeerMessage["type"], Waiting>();
-  let pace: Pace | null = null;
-  let cut: Cut | null = null;
-  let last: (Omit<UnderWay, "arrived"> & { readonly from: number }) | null = null;
+  let pacer: Pacer | null = null;
+  let fragmented: Fragmented | null = null;
+  /** `from`: as the pacer counts bytes. */
+  let newestBulk: (Omit<BulkInFlight, "acknowledged"> & { readonly from: number }) | null = null;
   let sequence = 0;
   /** The end of the bulk, while it grows. */
   let chunk: Writer | null = null;
@@ -87,35 +89,45 @@ export function createSendQueue(
     bulk.push(waiting);
   }
 
-  const cutBytes = (): number => (cut === null ? 0 : cut.bytes.length - cut.at);
-  const bulkBytes = (): number => bulk.bytes() + cutBytes() + (chunk?.length() ?? 0);
+  const unfragmentedBytes = (): number => (fragmented === null ? 0 : fragmented.bytes.length - fragmented.at);
+  const bulkBytes = (): number => bulk.bytes() + unfragmentedBytes() + (chunk?.length() ?? 0);
   const frameOf = ({ bytes, type }: Waiting): Uint8Array => (type === null ? bytes : peerFrame(++sequence, bytes));
 
-  /** The next frame of bulk that fits into `room`: a whole message, or a piece of one. */
-  function nextBulk(room: number): Uint8Array | null {
-    if (cut === null) {
+  /** The next frame of bulk that has at most `available` bytes: a whole message, or a fragment of one. */
+  function nextBulk(available: number): Uint8Array | null {
+    if (fragmented === null) {
       const waiting = bulk.first();
-      if (waiting === undefined || room <= 0) return null;
+      if (waiting === undefined || available <= 0) return null;
       const bytes = waiting.bytes.length - PEER_HEADROOM;
-      const isWhole = pace === null || waiting.type === null || bytes + FRAME_BYTES <= room;
-      if (!isWhole && room < LEAST_PIECE_BYTES) return null;
+      const isWhole = pacer === null || waiting.type === null || bytes + FRAME_BYTES <= available;
+      if (!isWhole && available < MIN_FRAGMENT_BYTES) return null;
       bulk.shift();
       if (waiting.type !== null)
-        last = { type: waiting.type, bytes, sinceMs: clock.now(), from: (pace?.left() ?? 0) + sizeOfBulk };
+        newestBulk = {
+          type: waiting.type,
+          bytes,
+          sinceMs: clock.now(),
+          from: (pacer?.sentBytes() ?? 0) + bulkInChunk,
+        };
       if (isWhole) return frameOf(waiting);
-      cut = { bytes: waiting.bytes, at: PEER_HEADROOM };
+      fragmented = { bytes: waiting.bytes, at: PEER_HEADROOM };
     }
-    const rest = cutBytes();
-    if (room < LEAST_PIECE_BYTES && rest + FRAME_BYTES > room) return null;
-    const bytes = cut.bytes.subarray(cut.at, cut.at + Math.min(rest, Math.floor(room) - FRAME_BYTES));
-    cut.at += bytes.length;
+    const rest = unfragmentedBytes();
+    if (available < MIN_FRAGMENT_BYTES && rest + FRAME_BYTES > available) return null;
+    const { bytes: message, at } = fragmented;
+    const bytes = message.subarray(at, at + Math.min(rest, Math.floor(available) - FRAME_BYTES));
+    fragmented.at += bytes.length;
     const left = rest - bytes.length;
-    if (left === 0) cut = null;
-    return encodeMessage({ type: "piece", sequence: ++sequence, left, bytes });
+    const frame = encodeMessage({ type: "fragment", sequence: ++sequence, left, bytes });
+    if (left === 0) {
+      release(message);
+      fragmented = null;
+    }
+    return frame;
   }
 
-  /** Of bulk, in the chunk that is being put together. */
-  let sizeOfBulk = 0;
+  /** Bytes of bulk in the chunk that is being put together. */
+  let bulkInChunk = 0;
 
   /** False when there was nothing to write, or nothing that may be written now. `most`: null: everything, whatever the link carries. */
   function writeChunk(most: number | null): boolean {
@@ -126,34 +138,39 @@ export function createSendQueue(
       size += frame.length;
     };
     for (let waiting = urgent.shift(); waiting !== undefined; waiting = urgent.shift()) add(frameOf(waiting));
-    // In a packet with bulk a heartbeat costs next to nothing.
-    const carries = pace !== null && bulkBytes() > 0 && pace.room() >= LEAST_PIECE_BYTES;
-    if (newest.size > 0 && (pace === null || most === null || carries || pace.mayBeat(bulkBytes() > 0))) {
+    if (newest.size > 0 && (most === null || mayHeartbeat())) {
       for (const waiting of newest.values()) add(frameOf(waiting));
       newest.clear();
-      pace?.beat();
+      pacer?.heartbeatSent();
     }
-    const room = roomFor(most, size);
-    sizeOfBulk = 0;
-    while (sizeOfBulk < room) {
-      const frame = nextBulk(room - sizeOfBulk);
+    const available = availableBulk(most, size);
+    bulkInChunk = 0;
+    while (bulkInChunk < available) {
+      const frame = nextBulk(available - bulkInChunk);
       if (frame === null) break;
       add(frame);
-      sizeOfBulk += frame.length;
+      bulkInChunk += frame.length;
     }
     if (size === 0) return false;
-    const ping = pace?.wrote(sizeOfBulk, bulkBytes() > 0) ?? null;
+    const ping = pacer?.sent(bulkInChunk, bulkBytes() > 0) ?? null;
     if (ping !== null && most !== null) add(encodeMessage({ type: "ping", frameId: ping }));
-    sizeOfBulk = 0;
+    bulkInChunk = 0;
     stream.write(joined(frames, size));
     return true;
   }
 
-  /** For bulk, behind so much that is urgent. */
-  function roomFor(most: number | null, urgentBytes: number): number {
+  function mayHeartbeat(): boolean {
+    if (pacer === null) return true;
+    const bulkWaits = bulkBytes() > 0;
+    // In a packet with bulk a heartbeat costs next to nothing.
+    return (bulkWaits && pacer.available() >= MIN_FRAGMENT_BYTES) || pacer.mayHeartbeat(bulkWaits);
+  }
+
+  /** How much bulk may be written behind so many urgent bytes. */
+  function availableBulk(most: number | null, urgentBytes: number): number {
     if (most === null) return Number.MAX_SAFE_INTEGER;
     const unsent = most - stream.pending() - urgentBytes;
-    return pace === null ? unsent : Math.min(unsent, pace.room(), pace.stride);
+    return pacer === null ? unsent : Math.min(unsent, pacer.available(), pacer.maxBurst());
   }
 
   function flushUpTo(most: number | null): void {
@@ -164,7 +181,7 @@ export function createSendQueue(
   function addPeerMessage(message: PeerMessage): void {
     const waiting = { bytes: encodePeerMessage(message, PEER_HEADROOM), type: message.type };
     if (PEER_LANE[message.type] === "bulk") addBulk(waiting);
-    else if (pace !== null && REPLACED_BY_THE_NEXT.has(message.type)) newest.set(message.type, waiting);
+    else if (pacer !== null && REPLACED_BY_THE_NEXT.has(message.type)) newest.set(message.type, waiting);
     else urgent.push(waiting);
   }
 
@@ -184,8 +201,8 @@ export function createSendQueue(
       bulk.discard();
       for (const { bytes } of newest.values()) release(bytes);
       newest.clear();
-      if (cut !== null) release(cut.bytes);
-      cut = null;
+      if (fragmented !== null) release(fragmented.bytes);
+      fragmented = null;
       chunk = null;
     },
     pending: () => {
@@ -193,15 +210,15 @@ export function createSendQueue(
       for (const waiting of newest.values()) bytes += waiting.bytes.length;
       return bytes;
     },
-    startPace: () => {
-      pace ??= createPace(clock.now);
+    startPacing: () => {
+      pacer ??= createPacer(clock.now);
     },
-    pace: () => pace,
-    underWay: () => {
-      if (pace === null || last === null) return null;
-      const { from, type, bytes, sinceMs } = last;
-      const arrived = Math.max(0, Math.min(bytes, pace.arrived() - from));
-      return arrived === bytes && cut === null ? null : { type, bytes, sinceMs, arrived };
+    pacer: () => pacer,
+    bulkInFlight: () => {
+      if (pacer === null || newestBulk === null) return null;
+      const { from, type, bytes, sinceMs } = newestBulk;
+      const acknowledged = Math.max(0, Math.min(bytes, pacer.acknowledgedBytes() - from));
+      return acknowledged === bytes && fragmented === null ? null : { type, bytes, sinceMs, acknowledged };
     },
   };
 }

@@ -94,7 +94,7 @@ async function slow(kbit: number, bytes: number, leader: string, term: number): 
   await until(ANSWER_MS, () => answer !== null, 5);
   const ms = performance.now() - began;
   const after = await status();
-  const stalled = logged(/taken and said nothing/);
+  const stalled = logged(/has not answered for/);
   console.log(
     JSON.stringify({
       answer: answer === null ? null : (JSON.parse(answer) as { status: string }).status,

@@ -24,7 +24,14 @@ const MiB = 1024 * 1024;
 /** Sockets that are opened at once. */
 const AT_ONCE = 200;
 
-const HELLO = encodeMessage({ type: "hello", version: 1, features: [], role: "client", clusterId: null, node: null });
+const HELLO = encodeMessage({
+  type: "hello",
+  version: WIRE.protocolVersion,
+  features: [],
+  role: "client",
+  clusterId: null,
+  node: null,
+});
 
 interface Stranger {
   readonly socket: Socket;
@@ -165,7 +172,7 @@ const UNFINISHED = new Uint8Array(WIRE.maxPayloadBytes + 4);
 UNFINISHED.set([0, 0x10, 0xff, 0xff]);
 const NONCE_HELLO = encodeMessage({
   type: "hello",
-  version: 1,
+  version: WIRE.protocolVersion,
   features: [],
   role: "client",
   clusterId: null,

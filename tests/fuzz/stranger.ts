@@ -160,7 +160,7 @@ export class Stranger {
   }
 
   say(message: WireMessage): void {
-    const isNumbered = message.type === "peer" || message.type === "piece";
+    const isNumbered = message.type === "peer" || message.type === "fragment";
     const numbered = isNumbered ? { ...message, sequence: this.#sequence + 1 } : message;
     if (isNumbered) this.#sequence++;
     this.#note(numbered);

@@ -264,7 +264,7 @@ test("a follower whose disk hangs does not stand for election, also when the lea
 });
 
 describe("while a large message comes over a slow link", () => {
-  const came = { type: "bytesCame", member: idOf("n2") } as const;
+  const came = { type: "bytesReceived", member: idOf("n2") } as const;
   /** Bytes of it every 50 ms, and nothing else. */
   const dripping = (from: typeof came, ms: number): boolean => {
     const node = single({ entries: logOf(1) });
@@ -291,7 +291,7 @@ describe("while a large message comes over a slow link", () => {
   });
 
   test("bytes of somebody who is not the leader show nothing", () => {
-    expect(dripping({ type: "bytesCame", member: idOf("n3") } as never, 1_000)).toBe(true);
+    expect(dripping({ type: "bytesReceived", member: idOf("n3") } as never, 1_000)).toBe(true);
   });
 
   test("bytes alone show nothing any more after four election timeouts: they may be those of a leadership that is over", () => {

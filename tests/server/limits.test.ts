@@ -23,7 +23,14 @@ function alone(): { readonly town: Town; readonly one: Settled } {
   return { town, one };
 }
 
-const HELLO: Hello = { type: "hello", version: 1, features: [], role: "client", clusterId: null, node: null };
+const HELLO: Hello = {
+  type: "hello",
+  version: WIRE.protocolVersion,
+  features: [],
+  role: "client",
+  clusterId: null,
+  node: null,
+};
 
 interface Caller {
   readonly received: Message[];

@@ -114,7 +114,7 @@ test("a follower hears of its leader every few heartbeats while a large job come
   expect(gaps.at(-1)).toBeLessThan(200);
 });
 
-test("a link that takes nothing any more is dialed anew, and the log tells which message stood still, and how much of it had arrived", () => {
+test("a link that carries nothing any more is dialed again, and the log names the message in flight, and how much of it was acknowledged", () => {
   const { town, enqueue, leader } = slowed(4, 512);
   enqueue(500_000);
   town.pass(3_000);
@@ -125,6 +125,6 @@ test("a link that takes nothing any more is dialed anew, and the log tells which
   expect(told.length).toBeGreaterThan(0);
   for (const text of told)
     expect(text).toMatch(
-      /^n300\d at 127\.0\.0\.1:300\d has taken and said nothing for 1[.\d]*s; of the AppendEntries on its way it has [1-9]\d+ of 500\d\d\d bytes after [\d.]+s: dialing it anew$/,
+      /^n300\d at 127\.0\.0\.1:300\d has not answered for 1[.\d]*s; it has acknowledged [1-9]\d+ of 500\d\d\d bytes of the AppendEntries in flight for [\d.]+s: dialing it again$/,
     );
 });

@@ -28,7 +28,7 @@ const TOLD = [
   ["a node was let in as a learner", /as a learner$/],
   ["a voter learned of its own removal", /removed as a voter/],
   ["a wiped node had to wait before it was let in", /has not been silent for long enough/],
-  ["a link that took nothing any more was dialed anew", /has taken and said nothing for/],
+  ["a link that carried nothing any more was dialed again", /has not answered for/],
 ] as const;
 
 /** What a client or the operator is refused with. */

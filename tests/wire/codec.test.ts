@@ -88,7 +88,7 @@ test("every message keeps its bytes when the buffer that it came in is used agai
 test("the largest messages of clients and peers fit their frames", () => {
   for (const message of atLimits()) {
     const limit =
-      message.type === "peer" || message.type === "piece" ? WIRE.maxPeerFrameBytes : WIRE.maxClientFrameBytes;
+      message.type === "peer" || message.type === "fragment" ? WIRE.maxPeerFrameBytes : WIRE.maxClientFrameBytes;
     expect(encodeMessage(message).length - 4).toBeLessThanOrEqual(limit);
   }
 });
@@ -343,7 +343,7 @@ test("ids, addresses, codes and places that cannot be are refused", () => {
 });
 
 test("only a peer names a node in its hello", () => {
-  const hello = { type: "hello", version: 1, features: [], clusterId: null } as const;
+  const hello = { type: "hello", version: WIRE.protocolVersion, features: [], clusterId: null } as const;
   for (const wrong of [
     { ...hello, role: "peer", node: null } as const,
     { ...hello, role: "client", node: member(1) } as const,

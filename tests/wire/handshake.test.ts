@@ -32,7 +32,7 @@ const certificate = (role: Role, node: string | null = null): Trust => ({
 
 const hello = (role: Role): Hello => ({
   type: "hello",
-  version: 1,
+  version: WIRE.protocolVersion,
   features: [],
   role,
   clusterId: null,
@@ -40,7 +40,7 @@ const hello = (role: Role): Hello => ({
 });
 const answer: HelloAnswer = {
   type: "helloAnswer",
-  version: 1,
+  version: WIRE.protocolVersion,
   features: [],
   clusterId: null,
   node: member(1),
@@ -185,7 +185,7 @@ test("a proof is for its direction, its nonces, its role, its cluster and both i
     { hello: { ...said, clusterId: cluster }, challenge },
     { hello: { ...said, node: member(3) }, challenge },
     { hello: { ...said, features: ["x"] }, challenge },
-    { hello: { ...said, version: 2 }, challenge },
+    { hello: { ...said, version: WIRE.protocolVersion + 1 }, challenge },
     { hello: said, challenge: { ...challenge, nonce: new Uint8Array(32).fill(3) } },
     { hello: said, challenge: { ...challenge, clusterId: cluster } },
     { hello: said, challenge: { ...challenge, node: member(3) } },

@@ -123,10 +123,10 @@ export const PEER_EXAMPLES: readonly PeerMessage[] = [
 ];
 
 export const EXAMPLES: readonly Exclude<WireMessage, PeerFrame>[] = [
-  { type: "hello", version: 1, features: [], role: "client", clusterId: null, node: null },
+  { type: "hello", version: WIRE.protocolVersion, features: [], role: "client", clusterId: null, node: null },
   {
     type: "helloAnswer",
-    version: 1,
+    version: WIRE.protocolVersion,
     features: ["later"],
     clusterId: CLUSTER,
     node: member(2),
@@ -178,7 +178,7 @@ export const EXAMPLES: readonly Exclude<WireMessage, PeerFrame>[] = [
     frameId: 11,
     peeked: { job: { id: 7, encoding: 1, payload: bytes(3) }, ready: 2, appliedIndex: 9 },
   },
-  { type: "piece", sequence: 1, left: 70_000, bytes: bytes(5, 0x90) },
+  { type: "fragment", sequence: 1, left: 70_000, bytes: bytes(5, 0x90) },
 ];
 
 /** Of messages that have one. */
@@ -305,7 +305,7 @@ export function atLimits(): readonly WireMessage[] {
     },
     {
       type: "helloAnswer",
-      version: 1,
+      version: WIRE.protocolVersion,
       features: [],
       clusterId: null,
       node: longest,
@@ -369,7 +369,7 @@ export function atLimits(): readonly WireMessage[] {
     },
     { type: "done", frameId: MAX, index: MAX_U48, clusterId: null },
     ...peers.map((message) => asPeerFrame(message, MAX)),
-    { type: "piece", sequence: MAX, left: WIRE.maxPeerFrameBytes, bytes: bytes(2 << 20) },
+    { type: "fragment", sequence: MAX, left: WIRE.maxPeerFrameBytes, bytes: bytes(2 << 20) },
   ];
 }
 

@@ -43,7 +43,7 @@ const reply = (frameId: number, value: Reply): ServerMessage => ({
 
 const secretHello = {
   type: "hello",
-  version: 1,
+  version: WIRE.protocolVersion,
   features: [],
   role: "client",
   clusterId: null,
@@ -60,10 +60,10 @@ const secret = new TextEncoder().encode("an example of a secret");
 
 /** What each example of the page says. */
 const EXAMPLES: Readonly<Record<string, WireMessage>> = {
-  hello: { type: "hello", version: 1, features: [], role: "client", clusterId: null, node: null },
+  hello: { type: "hello", version: WIRE.protocolVersion, features: [], role: "client", clusterId: null, node: null },
   helloAnswer: {
     type: "helloAnswer",
-    version: 1,
+    version: WIRE.protocolVersion,
     features: [],
     clusterId: "7f3a00112233ccdd" as ClusterId,
     node: member(1),

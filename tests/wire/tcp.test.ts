@@ -404,7 +404,14 @@ test("a dial that is not answered ends at its time-out, and is not called a refu
   expect(result).toMatchObject({ ok: false, refused: false, why: `127.0.0.1:${port} did not answer within 100ms` });
 });
 
-const hello: Hello = { type: "hello", version: 1, features: [], role: "client", clusterId: null, node: null };
+const hello: Hello = {
+  type: "hello",
+  version: WIRE.protocolVersion,
+  features: [],
+  role: "client",
+  clusterId: null,
+  node: null,
+};
 const answer = EXAMPLES.find((message) => message.type === "helloAnswer") as HelloAnswer;
 
 interface Talker {

@@ -1,26 +1,23 @@
-// Does bulk between members leave in pieces that heartbeats can pass, and does the other side put them together again?
+// Does bulk between members leave in fragments that heartbeats can pass, and does the other side put them together again?
 import { expect, test } from "bun:test";
 import { WIRE } from "../../src/config.ts";
 import { encodeMessage } from "../../src/wire/codec.ts";
 import type { PeerMessage } from "../../src/wire/peer-codec.ts";
 import { encodePeerMessage } from "../../src/wire/peer-codec.ts";
-import { type Hello, type HelloAnswer, PIECES, type PeerPiece, type WireMessage } from "../../src/wire/protocol.ts";
+import { type Hello, type HelloAnswer, type PeerFragment, type WireMessage } from "../../src/wire/protocol.ts";
 import type { Progress } from "../../src/wire/connection.ts";
 import { type Opened, open } from "./fake-world.ts";
 import { asPeerFrame, entry, EXAMPLES, member } from "./messages.ts";
 
-const hello = (features: readonly string[]): Hello => ({
+const HELLO: Hello = {
   type: "hello",
-  version: 1,
-  features,
+  version: WIRE.protocolVersion,
+  features: [],
   role: "peer",
   clusterId: null,
   node: member(2),
-});
-const answer = (features: readonly string[]): HelloAnswer => ({
-  ...(EXAMPLES.find((message) => message.type === "helloAnswer") as HelloAnswer),
-  features,
-});
+};
+const ANSWER = EXAMPLES.find((message) => message.type === "helloAnswer") as HelloAnswer;
 const heartbeat = (time: number): PeerMessage => ({
   type: "Heartbeat",
   term: 3,
@@ -46,12 +43,12 @@ const say = ({ stream }: Opened, ...messages: readonly WireMessage[]): void => {
   for (const message of messages) stream.onData(encodeMessage(message).slice());
 };
 
-/** An accepted connection between members whose builds both know pieces, or only one of them. */
-function linked(ours: readonly string[] = [PIECES], theirs: readonly string[] = [PIECES]) {
+/** An accepted connection between members. */
+function linked() {
   const progress: Progress[] = [];
   const opened = open({ onProgress: (made) => progress.push(made) });
-  say(opened, hello(theirs));
-  opened.connection.send(answer(ours));
+  say(opened, HELLO);
+  opened.connection.send(ANSWER);
   opened.connection.flush();
   return { ...opened, progress };
 }
@@ -67,30 +64,30 @@ function reader({ stream }: Opened): () => readonly WireMessage[] {
   };
 }
 
-test("a message that is longer than the link takes at once leaves in pieces, as its pings are answered, and is the same on the other side", () => {
+test("a message that is longer than the link takes at once is sent in fragments, as its pings are answered, and is the same on the other side", () => {
   const near = linked();
   const far = linked();
   const written = reader(near);
   say(near, { type: "pong", frameId: 1 });
   near.connection.send(append(50_000));
   near.connection.flush();
-  let pieces = 0;
+  let fragments = 0;
   for (let round = 0; round < 2_000 && far.messages.length < 2; round++) {
     const left = written();
     const bytes = left.reduce((sum, message) => sum + encodeMessage(message).length, 0);
     expect(bytes).toBeLessThan(64 * 1_024 + 1_000);
     if (round === 0) expect(bytes).toBeLessThan(700);
-    pieces += left.filter(({ type }) => type === "piece").length;
+    fragments += left.filter(({ type }) => type === "fragment").length;
     say(far, ...left);
     near.clock.pass(1);
     for (const message of left) if (message.type === "ping") say(near, { type: "pong", frameId: message.frameId });
   }
   expect(far.messages.slice(1)).toEqual([append(50_000)]);
-  expect(pieces).toBeGreaterThan(10);
-  expect(near.connection.underWay()).toBe(null);
+  expect(fragments).toBeGreaterThan(10);
+  expect(near.connection.bulkInFlight()).toBe(null);
 });
 
-test("a heartbeat passes between the pieces of a large message", () => {
+test("a heartbeat passes between the fragments of a large message", () => {
   const near = linked();
   const written = reader(near);
   say(near, { type: "pong", frameId: 1 });
@@ -99,9 +96,9 @@ test("a heartbeat passes between the pieces of a large message", () => {
   near.connection.send(heartbeat(1));
   near.connection.flush();
   const types = written().map(({ type }) => type);
-  expect(types.slice(0, 2)).toEqual(["piece", "ping"]);
+  expect(types.slice(0, 2)).toEqual(["fragment", "ping"]);
   expect(types.at(-1)).toBe("peer");
-  expect(near.connection.underWay()).toMatchObject({ type: "AppendEntries", arrived: 0, sinceMs: 0 });
+  expect(near.connection.bulkInFlight()).toMatchObject({ type: "AppendEntries", acknowledged: 0, sinceMs: 0 });
 });
 
 test("on a link that is late with its answers heartbeats do not queue: the newest leaves with the next answer", () => {
@@ -127,7 +124,7 @@ test("every ping between members is answered at once, and every answer says what
   near.connection.flush();
   const pings = written().flatMap((message) => (message.type === "ping" ? [message.frameId] : []));
   for (const frameId of pings) say(near, { type: "pong", frameId });
-  const arrived = near.progress.reduce((sum, made) => sum + (made.type === "arrived" ? made.bytes : 0), 0);
+  const arrived = near.progress.reduce((sum, made) => sum + (made.type === "acknowledged" ? made.bytes : 0), 0);
   expect(arrived).toBeGreaterThan(200);
   say(near, { type: "pong", frameId: 1_000 });
   expect(near.stream.closed).toBe(true);
@@ -135,8 +132,8 @@ test("every ping between members is answered at once, and every answer says what
 
 test("to a side that does not read, only the newest of its pings is answered", () => {
   const slow = open({ reading: false });
-  say(slow, hello([PIECES]));
-  slow.connection.send(answer([PIECES]));
+  say(slow, HELLO);
+  slow.connection.send(ANSWER);
   slow.connection.flush();
   const written = reader(slow);
   for (let frameId = 1; frameId <= 100; frameId++) say(slow, { type: "ping", frameId });
@@ -145,63 +142,43 @@ test("to a side that does not read, only the newest of its pings is answered", (
   expect(written()).toEqual([{ type: "pong", frameId: 100 }]);
 });
 
-test("bytes of a message that is not whole yet are progress, also between its pieces; whole messages are not", () => {
+test("bytes of a message that is not whole yet are progress, also between its fragments; whole messages are not", () => {
   const far = linked();
   const bytes = encodePeerMessage(append(1_000));
-  const piece = (sequence: number, from: number, to: number): PeerPiece => ({
-    type: "piece",
+  const fragment = (sequence: number, from: number, to: number): PeerFragment => ({
+    type: "fragment",
     sequence,
     left: bytes.length - to,
     bytes: bytes.subarray(from, to),
   });
   say(far, asPeerFrame(heartbeat(1), 1));
   expect(far.progress).toEqual([]);
-  say(far, piece(2, 0, 400));
-  far.stream.onData(encodeMessage(piece(3, 400, 900)).slice(0, 100));
-  expect(far.progress).toEqual([{ type: "came" }, { type: "came" }]);
-  far.stream.onData(encodeMessage(piece(3, 400, 900)).slice(100));
-  say(far, asPeerFrame(heartbeat(2), 4), piece(5, 900, bytes.length));
+  say(far, fragment(2, 0, 400));
+  far.stream.onData(encodeMessage(fragment(3, 400, 900)).slice(0, 100));
+  expect(far.progress).toEqual([{ type: "received" }, { type: "received" }]);
+  far.stream.onData(encodeMessage(fragment(3, 400, 900)).slice(100));
+  say(far, asPeerFrame(heartbeat(2), 4), fragment(5, 900, bytes.length));
   expect(far.messages.slice(1)).toEqual([heartbeat(1), heartbeat(2), append(1_000)]);
 });
 
-test("pieces that do not fit each other, too many of them, or none at all close the connection", () => {
-  const piece = (sequence: number, left: number, count: number): PeerPiece => ({
-    type: "piece",
+test("fragments that do not fit each other, too many of them, or none at all close the connection", () => {
+  const fragment = (sequence: number, left: number, count: number): PeerFragment => ({
+    type: "fragment",
     sequence,
     left,
     bytes: new Uint8Array(count),
   });
-  for (const pieces of [
-    [piece(1, 10, 0)],
-    [piece(1, 100, 50), piece(2, 60, 50)],
-    [piece(1, 100, 50), piece(2, 0, 50)],
-    [piece(1, WIRE.maxPeerFrameBytes, 1)],
-    [piece(2, 100, 50)],
-    [piece(1, 0, 50)],
+  for (const fragments of [
+    [fragment(1, 10, 0)],
+    [fragment(1, 100, 50), fragment(2, 60, 50)],
+    [fragment(1, 100, 50), fragment(2, 0, 50)],
+    [fragment(1, WIRE.maxPeerFrameBytes, 1)],
+    [fragment(2, 100, 50)],
+    [fragment(1, 0, 50)],
   ]) {
     const far = linked();
-    say(far, ...pieces);
+    say(far, ...fragments);
     expect(far.stream.written().at(-1)).toMatchObject({ type: "goodbye", failure: { code: "BAD_REQUEST" } });
-  }
-});
-
-test("a build that does not know pieces gets whole messages and no pings", () => {
-  for (const [ours, theirs] of [
-    [[PIECES], []],
-    [[], [PIECES]],
-  ] as const) {
-    const near = linked(ours, theirs);
-    const written = reader(near);
-    near.connection.send(append(50_000));
-    near.connection.send(heartbeat(1));
-    near.connection.send(heartbeat(2));
-    near.connection.flush();
-    expect(written()).toEqual([
-      asPeerFrame(heartbeat(1), 1),
-      asPeerFrame(heartbeat(2), 2),
-      asPeerFrame(append(50_000), 3),
-    ]);
-    expect(near.connection.bytesPerSecond()).toBe(null);
   }
 });
 

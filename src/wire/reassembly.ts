@@ -1,24 +1,24 @@
-// How do the pieces of a member's message become the message again? In order, as many bytes as the first one said, and no more.
+// How do the fragments of a member's message become the message again? In order, as many bytes as the first one announced, and no more.
 import { createReader, Malformed } from "../lib/msgpack.ts";
 import { release } from "../lib/release.ts";
 import { PEER_TYPE } from "./message-types.ts";
-import type { PeerPiece } from "./protocol.ts";
+import type { PeerFragment } from "./protocol.ts";
 
 /** It grows with what arrives, so a claim alone costs nothing. */
 const FIRST_BUFFER_BYTES = 16 * 1024;
 
-export interface Pieces {
-  /** With the last piece: the bytes of the message, to be released when it is decoded. Null: more follow. Throws Malformed. */
-  add(piece: PeerPiece): Uint8Array | null;
-  /** The memory that a message takes which is not whole yet. */
+export interface Reassembly {
+  /** With the last fragment: the bytes of the message, to be released when it is decoded. Null: more follow. Throws Malformed. */
+  add(fragment: PeerFragment): Uint8Array | null;
+  /** The memory that an incomplete message takes. */
   allocated(): number;
-  /** Of that message, for people: "AppendEntries, 1024 of 900123 bytes"; null: there is none. */
+  /** That message, for people: "AppendEntries, 1024 of 900123 bytes"; null: there is none. */
   describe(): string | null;
-  /** What is not whole will not be. */
+  /** The rest will not come. */
   discard(): void;
 }
 
-export function createPieces(maxMessageBytes: number): Pieces {
+export function createReassembly(maxMessageBytes: number): Reassembly {
   let body = new Uint8Array(0);
   let filled = 0;
   let left = 0;
@@ -42,15 +42,15 @@ export function createPieces(maxMessageBytes: number): Pieces {
   }
 
   return {
-    add: (piece) => {
-      const { length } = piece.bytes;
-      if (length === 0) throw new Malformed("a piece is empty");
-      if (filled > 0 && piece.left + length !== left)
-        throw new Malformed(`${piece.left} bytes are left behind a piece of ${length}, where ${left} were due`);
-      const total = filled + length + piece.left;
-      if (total > maxMessageBytes) throw new Malformed(`a message in pieces has at most ${maxMessageBytes} bytes`);
-      store(piece.bytes, total);
-      left = piece.left;
+    add: (fragment) => {
+      const { length } = fragment.bytes;
+      if (length === 0) throw new Malformed("a fragment is empty");
+      if (filled > 0 && fragment.left + length !== left)
+        throw new Malformed(`${fragment.left} bytes are left behind a fragment of ${length}, where ${left} were due`);
+      const total = filled + length + fragment.left;
+      if (total > maxMessageBytes) throw new Malformed(`a message in fragments has at most ${maxMessageBytes} bytes`);
+      store(fragment.bytes, total);
+      left = fragment.left;
       if (left > 0) return null;
       const whole = body;
       begin();
