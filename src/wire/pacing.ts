@@ -51,6 +51,11 @@ const PING_INTERVAL_MS = 500;
  * whoever grows faster fills a long queue before its first answer is late, on all links of a node together.
  */
 const DOUBLING_MS = 500;
+/**
+ * Where nothing waits the window grows only to so many times what the link has just carried in MAX_QUEUE_DELAY_MS: it proves no more.
+ * Without this it would stay as small as the messages are, each with a ping of its own, and now and then one would wait for an answer.
+ */
+const DELIVERIES_IN_WINDOW = 2;
 /** Behind the least window an answer may take this long because the other side is busy; what is beyond that is a queue, whoever fills it. */
 const BUSY_MS = 100;
 /** What a heartbeat costs the link, with the acknowledgement of its reply, and the share of the link that it may have beside bulk. */
@@ -74,10 +79,20 @@ export function createPacer(now: () => number): Pacer {
   let baseRttMs: number | null = null;
   /** The window has grown since: what was sent before says nothing about its present size. */
   let grownAt = Number.NEGATIVE_INFINITY;
+  /** What was acknowledged in the last whole MAX_QUEUE_DELAY_MS, and where the next one begins. */
+  let delivered = 0;
+  let deliveryBegan = { at: now(), acknowledgedBytes: 0 };
 
   const inFlight = (): number => cost - acknowledgedCost;
   const bytesPerSecond = (): number => (window * 1_000) / ((baseRttMs ?? 0) + MAX_QUEUE_DELAY_MS);
   const maxBurst = (): number => Math.min(window / 2, MAX_BURST);
+
+  function measureDelivery(): void {
+    const ms = now() - deliveryBegan.at;
+    if (ms < MAX_QUEUE_DELAY_MS) return;
+    delivered = ((acknowledgedBytes - deliveryBegan.acknowledgedBytes) * MAX_QUEUE_DELAY_MS) / ms;
+    deliveryBegan = { at: now(), acknowledgedBytes };
+  }
 
   function adjustWindow({ at, inFlight: bytes, moreWaits }: Ping): void {
     const rtt = now() - at;
@@ -90,7 +105,7 @@ export function createPacer(now: () => number): Pacer {
     const queueDelay = rtt - baseRttMs;
     if (queueDelay > MAX_QUEUE_DELAY_MS) {
       window = Math.max(MIN_WINDOW, (bytes * (baseRttMs + MAX_QUEUE_DELAY_MS)) / rtt);
-    } else if (moreWaits && at >= grownAt) {
+    } else if ((moreWaits || window < DELIVERIES_IN_WINDOW * delivered) && at >= grownAt) {
       const growth = 1 + (baseRttMs + MAX_QUEUE_DELAY_MS) / DOUBLING_MS;
       window = Math.min(MAX_WINDOW, window * Math.min(growth, MAX_QUEUE_DELAY_MS / Math.max(1, queueDelay)));
       grownAt = now();
@@ -120,6 +135,7 @@ export function createPacer(now: () => number): Pacer {
       const more = ping.sentBytes - acknowledgedBytes;
       acknowledgedBytes = ping.sentBytes;
       acknowledgedCost = ping.cost;
+      measureDelivery();
       adjustWindow(ping);
       return more;
     },

@@ -95,6 +95,26 @@ test("the most that may be on the way is bounded, however fast the link is", () 
   expect(pacer.maxBurst()).toBe(64 * 1_024);
 });
 
+test("where nothing waits the window grows to twice what passes in 75 ms, so that few messages need a ping, and not further", () => {
+  for (const [everyMs, bytes] of [
+    [1, 4_000],
+    [50, 400],
+  ] as const) {
+    const pacer = greeted({ bytesPerMs: 1_000_000, baseRttMs: 1 });
+    let pings = 0;
+    for (let message = 0; message < 1_000; message++) {
+      const ping = pacer.sent(bytes, false);
+      clock.now += everyMs;
+      if (ping === null) continue;
+      if (message >= 500) pings++;
+      pacer.acknowledged(ping);
+    }
+    const passes = (75 / everyMs) * bytes;
+    expect(pacer.bytesPerSecond() * 0.076).toBeLessThan(2.5 * passes);
+    if (bytes === 4_000) expect(pings).toBeLessThan(50);
+  }
+});
+
 test("an answer that is not due is no answer", () => {
   const pacer = createPacer(() => clock.now);
   expect(pacer.acknowledged(1)).toBe(null);
