@@ -40,7 +40,7 @@ export function hearLeader(state: RaftState): void {
   armElection(state);
 }
 
-function leaderLives(state: RaftState): boolean {
+export function leaderLives(state: Readonly<RaftState>): boolean {
   if (state.role === "leader") return true;
   if (state.leader === null) return false;
   return state.leaderHeard || state.now - state.leaderHeardAt < state.settings.electionMinMs;

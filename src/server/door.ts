@@ -3,7 +3,8 @@ import { must } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import { isRemoved } from "../raft/admission.ts";
-import { namesMember } from "../raft/configuration.ts";
+import { leaderLives } from "../raft/election.ts";
+import { isVoter, namesMember } from "../raft/configuration.ts";
 import type { Raft } from "../raft/raft.ts";
 import { type ClusterId, type Configuration, type Member, type MemberId, memberId } from "../raft/types.ts";
 import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
@@ -230,14 +231,17 @@ export function createDoor(ports: DoorPorts): Door {
 }
 
 /**
- * A node that was removed is refused always. An earlier incarnation of a member, only while a leader lives: that is when its votes are
+ * A node that was removed is refused always by voters: one that was let in again becomes a voter when all voters know of it. A learner
+ * may know of the removal only, and need that very node as its leader: it refuses it while another leader lives. An earlier incarnation of a member, only while a leader lives: that is when its votes are
  * ignored anyway, and whoever was let in by a leader that this node has not heard of yet must reach it when that leader dies.
  */
 function outsiderProblem(raft: Raft | undefined, from: Member): Failure | null {
   if (raft === undefined) return null;
-  if (!isRemoved(raft, from.id)) {
+  const id = memberId(from);
+  if (isRemoved(raft, from.id)) {
+    if (!isVoter(raft.members, raft.self) && (raft.leader === id || !leaderLives(raft))) return null;
+  } else {
     if (raft.leader === null || raft.configurationIndex > raft.commitIndex) return null;
-    const id = memberId(from);
     if (namesMember(raft.configuration, id)) return null;
     const wasMember = raft.configurations.some(({ configuration }) => namesMember(configuration, id));
     if (raft.role !== "leader" && !wasMember) return null;

@@ -7,6 +7,7 @@ import { type ClientMessage, type Role, ROLES } from "../../src/wire/protocol.ts
 import { seededRandom } from "../../src/lib/random.ts";
 import { sharedSecret } from "../sim/network.ts";
 import { member } from "../wire/messages.ts";
+import type { NodeSettings } from "../../src/server/types.ts";
 import { createTown, type Guest, type Settled, type Town } from "./town.ts";
 
 const ENQUEUE = encodeCommand({
@@ -167,10 +168,14 @@ test("a member that was removed is refused while a leader lives, and both logs s
 });
 
 /** Three members, one of which was removed and is gone. */
-function withoutOne(): { readonly town: Town; readonly gone: Settled; readonly others: readonly Settled[] } {
+function withoutOne(more: Partial<NodeSettings> = {}): {
+  readonly town: Town;
+  readonly gone: Settled;
+  readonly others: readonly Settled[];
+} {
   const town = createTown(3);
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3));
+  const nodes = ports.map((port) => town.start(port, ports, 3, more));
   town.until(() => nodes.some(isLeader));
   const leader = nodes.find(isLeader) as Settled;
   const gone = nodes.find((node) => node !== leader) as Settled;
@@ -197,6 +202,32 @@ test("a removed node is refused by every member, under any incarnation, and also
   town.end(portOf(second), "kill");
   town.until(() => first.node.inspect()?.raft.leader === null);
   expect(asMember(town, first, gone.node.id).closed.at(-1)?.code).toBe("UNAUTHORISED");
+});
+
+test("a newcomer that comes to know of a removal before it knows that the node was let in again follows that node, if it leads", () => {
+  // Entry by entry, so that the newcomer sees the removal first.
+  const slowly = { maxAppendBytes: 1 };
+  const { town, gone, others } = withoutOne(slowly);
+  const ports = [3000, 3001, 3002];
+  const leader = others.find(isLeader) as Settled;
+  const order = (message: ClientMessage): void => {
+    const guest = town.visit(portOf([...others, gone].find(isLeader) ?? leader));
+    guest.send(message);
+    town.until(() => answerOf(guest) === "done");
+  };
+  order({ type: "readmit", frameId: 1, id: gone.node.id });
+  town.end(portOf(gone), "wipe");
+  const back = town.start(portOf(gone), ports, null, slowly);
+  const votersOf = ({ node }: Settled): readonly string[] =>
+    node.inspect()?.raft.configuration.voters.map(({ id }) => id) ?? [];
+  town.until(() => votersOf(leader).includes(gone.node.id));
+  order({ type: "transfer", frameId: 1, to: gone.node.id });
+  town.until(() => isLeader(back));
+  const newcomer = town.start(3003, ports, null, slowly);
+  town.until(() => votersOf(newcomer).includes("n3003"));
+  expect(isLeader(back)).toBe(true);
+  // As a voter it refuses who is removed, as everybody does; before, whoever was removed while another one leads.
+  expect(newcomer.logged.filter(({ text }) => text.includes("no member of this cluster any more"))).toEqual([]);
 });
 
 test("nor does it get a member to distrust its disk that has just started and cannot know what has committed", () => {
