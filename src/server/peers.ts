@@ -78,8 +78,7 @@ export function createPeers(ports: PeerPorts): Peers {
   const selfId = memberId(self);
   const links = new Map<MemberId, Dialed>();
   const accepted = new Map<Link, Connection>();
-  const linkOf = new Map<Connection, Link>();
-  const memberOf = new Map<Connection, MemberId>();
+  const senders = new Map<Connection, { readonly link: Link; readonly from: MemberId }>();
   const touched = new Set<Connection>();
   let replica: Replica | null = null;
   let nextLink: Link = 1;
@@ -293,22 +292,20 @@ export function createPeers(ports: PeerPorts): Peers {
       const link = nextLink++;
       const fromId = memberId(from);
       accepted.set(link, connection);
-      linkOf.set(connection, link);
-      memberOf.set(connection, fromId);
+      senders.set(connection, { link, from: fromId });
       return (message) => {
         if (isRequest(message)) deliver(connection, fromId, link, message);
         else connection.close(failure("BAD_REQUEST", `a ${message.type} has no place on this connection`));
       };
     },
     progress: (connection, progress) => {
-      const from = memberOf.get(connection);
-      if (from !== undefined && progress.type === "received") replica?.bytesReceived(from);
+      const sender = senders.get(connection);
+      if (sender !== undefined && progress.type === "received") replica?.bytesReceived(sender.from);
     },
     closed: (connection) => {
-      memberOf.delete(connection);
-      const link = linkOf.get(connection);
-      if (link !== undefined) accepted.delete(link);
-      linkOf.delete(connection);
+      const sender = senders.get(connection);
+      if (sender !== undefined) accepted.delete(sender.link);
+      senders.delete(connection);
       touched.delete(connection);
     },
     isReachable: (member) => links.get(member)?.up === true,

@@ -2,11 +2,9 @@
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/msgpack.ts";
 import { release } from "../lib/release.ts";
+import { createGrowingBuffer } from "./growing-buffer.ts";
 
 export const LENGTH_BYTES = 4;
-
-/** A partly received frame starts in a buffer of this size and grows with what arrives, so a claim alone costs nothing. */
-const FIRST_BUFFER_BYTES = 16 * 1024;
 
 export interface Deframer {
   /**
@@ -38,8 +36,7 @@ export function createDeframer(firstLimit: number, firstWhere = "here"): Deframe
   let header = 0;
   /** Of the present frame; null between frames. */
   let length: number | null = null;
-  let body = new Uint8Array(0);
-  let filled = 0;
+  const body = createGrowingBuffer();
 
   function readHeader(data: Uint8Array, from: number): { readonly at: number; readonly failed: Failure | null } {
     let at = from;
@@ -64,26 +61,11 @@ export function createDeframer(firstLimit: number, firstWhere = "here"): Deframe
     headerBytes = 0;
     header = 0;
     length = null;
-    body = new Uint8Array(0);
-    filled = 0;
   }
 
   function endFrame(): void {
     beginFrame();
     frames++;
-  }
-
-  /** Doubles up to the length of the frame: every byte is moved at most twice on average. */
-  function store(part: Uint8Array, whole: number): void {
-    const needed = filled + part.length;
-    if (needed > body.length) {
-      const larger = new Uint8Array(Math.min(whole, Math.max(needed, body.length * 2, FIRST_BUFFER_BYTES)));
-      larger.set(body.subarray(0, filled));
-      release(body);
-      body = larger;
-    }
-    body.set(part, filled);
-    filled = needed;
   }
 
   return {
@@ -96,16 +78,16 @@ export function createDeframer(firstLimit: number, firstWhere = "here"): Deframe
           if (read.failed !== null) return read.failed;
           if (length === null) return null;
         }
-        const part = data.subarray(at, Math.min(data.length, at + length - filled));
+        const part = data.subarray(at, Math.min(data.length, at + length - body.length()));
         at += part.length;
         if (part.length === length) {
           endFrame();
           if (!onFrame(part)) return null;
           continue;
         }
-        store(part, length);
-        if (filled < length) return null;
-        const whole = body;
+        body.append(part, length);
+        if (body.length() < length) return null;
+        const whole = body.take();
         endFrame();
         const goesOn = onFrame(whole);
         release(whole);
@@ -120,11 +102,11 @@ export function createDeframer(firstLimit: number, firstWhere = "here"): Deframe
     get frames() {
       return frames;
     },
-    buffered: () => headerBytes + filled,
+    buffered: () => headerBytes + body.length(),
     due: () => (length === null ? 0 : length + LENGTH_BYTES),
-    allocated: () => body.length,
+    allocated: body.allocated,
     discard: () => {
-      release(body);
+      body.discard();
       beginFrame();
     },
   };

@@ -1,11 +1,8 @@
 // How do the fragments of a member's message become the message again? In order, as many bytes as the first one announced, and no more.
 import { createReader, Malformed } from "../lib/msgpack.ts";
-import { release } from "../lib/release.ts";
+import { createGrowingBuffer } from "./growing-buffer.ts";
 import { PEER_TYPE } from "./message-types.ts";
 import type { PeerFragment } from "./protocol.ts";
-
-/** It grows with what arrives, so a claim alone costs nothing. */
-const FIRST_BUFFER_BYTES = 16 * 1024;
 
 export interface Reassembly {
   /** With the last fragment: the bytes of the message, to be released when it is decoded. Null: more follow. Throws Malformed. */
@@ -19,49 +16,28 @@ export interface Reassembly {
 }
 
 export function createReassembly(maxMessageBytes: number): Reassembly {
-  let body = new Uint8Array(0);
-  let filled = 0;
+  const message = createGrowingBuffer();
   let left = 0;
-
-  function store(bytes: Uint8Array, total: number): void {
-    const needed = filled + bytes.length;
-    if (needed > body.length) {
-      const larger = new Uint8Array(Math.min(total, Math.max(needed, body.length * 2, FIRST_BUFFER_BYTES)));
-      larger.set(body.subarray(0, filled));
-      release(body);
-      body = larger;
-    }
-    body.set(bytes, filled);
-    filled = needed;
-  }
-
-  function begin(): void {
-    body = new Uint8Array(0);
-    filled = 0;
-    left = 0;
-  }
 
   return {
     add: (fragment) => {
       const { length } = fragment.bytes;
       if (length === 0) throw new Malformed("a fragment is empty");
+      const filled = message.length();
       if (filled > 0 && fragment.left + length !== left)
         throw new Malformed(`${fragment.left} bytes are left behind a fragment of ${length}, where ${left} were due`);
       const total = filled + length + fragment.left;
       if (total > maxMessageBytes) throw new Malformed(`a message in fragments has at most ${maxMessageBytes} bytes`);
-      store(fragment.bytes, total);
+      message.append(fragment.bytes, total);
       left = fragment.left;
-      if (left > 0) return null;
-      const whole = body;
-      begin();
-      return whole;
+      return left > 0 ? null : message.take();
     },
-    allocated: () => body.length,
-    describe: () => (filled === 0 ? null : `${nameIn(body.subarray(0, filled))}, ${filled} of ${filled + left} bytes`),
-    discard: () => {
-      release(body);
-      begin();
+    allocated: message.allocated,
+    describe: () => {
+      const filled = message.length();
+      return filled === 0 ? null : `${nameIn(message.bytes())}, ${filled} of ${filled + left} bytes`;
     },
+    discard: message.discard,
   };
 }
 

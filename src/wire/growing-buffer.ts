@@ -1,0 +1,52 @@
+// How are the parts of a frame, or of a message, joined as they arrive? In memory that grows with them, so a claim alone costs nothing.
+import { release } from "../lib/release.ts";
+
+const FIRST_BYTES = 16 * 1024;
+
+export interface GrowingBuffer {
+  /** `whole`: the length in the end. It doubles up to that: every byte is moved at most twice on average. */
+  append(part: Uint8Array, whole: number): void;
+  length(): number;
+  allocated(): number;
+  /** A view of what is there. */
+  bytes(): Uint8Array;
+  /** All of it, once it is whole; the caller releases it. What is appended next begins a new one. */
+  take(): Uint8Array;
+  discard(): void;
+}
+
+export function createGrowingBuffer(): GrowingBuffer {
+  let memory = new Uint8Array(0);
+  let filled = 0;
+
+  function begin(): void {
+    memory = new Uint8Array(0);
+    filled = 0;
+  }
+
+  return {
+    append: (part, whole) => {
+      const needed = filled + part.length;
+      if (needed > memory.length) {
+        const larger = new Uint8Array(Math.min(whole, Math.max(needed, memory.length * 2, FIRST_BYTES)));
+        larger.set(memory.subarray(0, filled));
+        release(memory);
+        memory = larger;
+      }
+      memory.set(part, filled);
+      filled = needed;
+    },
+    length: () => filled,
+    allocated: () => memory.length,
+    bytes: () => memory.subarray(0, filled),
+    take: () => {
+      const whole = memory;
+      begin();
+      return whole;
+    },
+    discard: () => {
+      release(memory);
+      begin();
+    },
+  };
+}
