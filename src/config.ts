@@ -17,7 +17,7 @@ export const DEFAULTS = {
 } as const;
 
 export const WIRE = {
-  protocolVersion: 2,
+  protocolVersion: 3,
   /** 1 MiB of payload plus slack for headers; checked before anything is allocated. */
   maxClientFrameBytes: 1 * MiB + 64 * KiB,
   /** Peers carry batches and snapshot parts. Below 16 MiB, so byte 0 of every frame is 0. */
@@ -64,7 +64,7 @@ export const RAFT = {
 } as const;
 
 export const STORAGE = {
-  formatVersion: 2,
+  formatVersion: 3,
   segmentBytes: 8 * MiB,
   blockBytes: 4 * KiB,
   quietMs: 50,

@@ -25,13 +25,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   lib: [],
 };
 
-/** What comes from outside, by folder. The pure folders and lib take nothing. */
+/** What comes from outside, by folder. The pure folders take nothing. */
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   main: ["citty"],
   cli: ["citty", "node:"],
   cluster: ["node:"],
   server: ["node:"],
   client: ["node:"],
+  lib: ["msgpackr/pack"],
   wire: ["node:net", "node:crypto", "node:tls"],
   storage: ["node:fs", "node:path", "bun:ffi"],
 };

@@ -1,6 +1,6 @@
 // How do a log and a node's state look? A table for people, one JSON object for programs.
 import { CLIENT } from "../config.ts";
-import { Malformed } from "../lib/msgpack.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import type { Checkpoint } from "../raft/messages.ts";
 import { decodeCommand, decodeOpen } from "../queue/commands.ts";
 import type { LogLine, LogPage, NodeStatus, Peeked, StageTimes, Trace } from "../wire/protocol.ts";

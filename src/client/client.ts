@@ -3,7 +3,7 @@
 // Callbacks only; time, chance and the network come through ports, so that it runs in the simulator as it is.
 import { assert } from "../lib/assert.ts";
 import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts";
-import { Malformed } from "../lib/msgpack.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import { encodeCommand } from "../queue/commands.ts";
 import { decodeReply } from "../queue/replies.ts";
 import type { Command } from "../queue/types.ts";

@@ -116,6 +116,11 @@ export const ERRORS = {
     EXIT.refused,
     "A newer raftq wrote this directory, and nothing in it was changed: start the newer raftq.",
   ),
+  OLDER_FORMAT: rule(
+    "local",
+    EXIT.refused,
+    "An earlier raftq wrote this directory, and nothing in it was changed: start that raftq, or begin with an empty --data.",
+  ),
   STALE_DISK: rule(
     "local",
     EXIT.unhealthy,

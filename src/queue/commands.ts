@@ -1,18 +1,14 @@
 // What does a client ask of the queue, byte for byte? The bodies of command, open, touch and version entries, both directions.
 // Accepted bytes are part of the log for ever: what one version of raftq accepts and another refuses would split a cluster.
-import { createReader, createWriter, Malformed, type Reader } from "../lib/msgpack.ts";
+import { binary, binaryView, decode, encode, list, text, textOf, tuple, uint, zero } from "../lib/layout.ts";
+import { frontOf, Malformed } from "../lib/messagepack.ts";
+import { type Kinds, kind, union } from "../lib/union.ts";
 import type { Command, NewJob, QueueLimits } from "./types.ts";
-
-const OP = { enqueue: 1, dequeue: 2, settle: 3 } as const;
-const ENQUEUE_FIELDS = 3;
-const DEQUEUE_FIELDS = 6;
-const SETTLE_FIELDS = 1;
-const JOB_FIELDS = 8;
-const MAX_ENCODING = 0xff;
 
 /** Client ids and queue names, in bytes of UTF-8. */
 export const MAX_NAME_BYTES = 64;
 export const NONCE_BYTES = 16;
+const MAX_ENCODING = 0xff;
 
 /** What a client says when it opens a session; the nonce stands for its process. */
 export interface Open {
@@ -20,98 +16,53 @@ export interface Open {
   readonly nonce: Uint8Array;
 }
 
+type CommandOf<Type extends Command["type"]> = Extract<Command, { readonly type: Type }>;
+
+const queueName = text(MAX_NAME_BYTES);
+/** Its size is judged when it is applied, so that the refusal is the number's answer. */
+const payload = binaryView(Number.MAX_SAFE_INTEGER);
+const newJob = tuple<NewJob>(
+  "a job",
+  { encoding: uint(MAX_ENCODING), payload },
+  { reserved: { headers: null, delay: 0, priority: 0, ttl: 0, group: null, key: null } },
+);
+
+export const COMMANDS: Kinds<Command> = {
+  /** How many jobs there may be is a limit of the state. */
+  enqueue: kind<CommandOf<"enqueue">>("enqueue", 1, {
+    queue: queueName,
+    jobs: list(newJob, Number.MAX_SAFE_INTEGER, 1),
+  }),
+  dequeue: kind<CommandOf<"dequeue">>("dequeue", 2, {
+    queues: list(queueName, 1, 1),
+    max: uint(Number.MAX_SAFE_INTEGER, 1),
+    maxBytes: uint(),
+    leaseMs: zero,
+    waitMs: zero,
+  }),
+  settle: kind<CommandOf<"settle">>("settle", 3, {}),
+};
+
+const commands = union<Command>("command", COMMANDS);
+
 export function encodeCommand(command: Command): Uint8Array {
-  switch (command.type) {
-    case "enqueue": {
-      const payloadBytes = command.jobs.reduce((sum, job) => sum + job.payload.length, 0);
-      const writer = createWriter(0, MAX_NAME_BYTES + payloadBytes + command.jobs.length * (JOB_FIELDS + 8));
-      writer.array(ENQUEUE_FIELDS).uint(OP.enqueue).text(command.queue).array(command.jobs.length);
-      for (const job of command.jobs) {
-        writer.array(JOB_FIELDS).uint(job.encoding).binary(job.payload);
-        writer.nil().uint(0).uint(0).uint(0).nil().nil();
-      }
-      return writer.finish();
-    }
-    case "dequeue": {
-      const writer = createWriter();
-      writer.array(DEQUEUE_FIELDS).uint(OP.dequeue).array(command.queues.length);
-      for (const queue of command.queues) writer.text(queue);
-      return writer.uint(command.max).uint(command.maxBytes).uint(command.leaseMs).uint(command.waitMs).finish();
-    }
-    case "settle":
-      return createWriter().array(SETTLE_FIELDS).uint(OP.settle).finish();
-  }
+  return commands.encode(command);
 }
 
-/** The command in `bytes`; payloads are views of them. Throws Malformed on anything that this version does not execute. */
+/** The command in `bytes`; payloads may be views of them. Throws Malformed on anything that this version does not execute. */
 export function decodeCommand(bytes: Uint8Array, limits: Pick<QueueLimits, "maxJobsPerCommand">): Command {
-  const reader = createReader(bytes);
-  const fields = reader.array(SETTLE_FIELDS, DEQUEUE_FIELDS);
-  const op = reader.uint();
-  const command = decodeFields(reader, op, fields, limits.maxJobsPerCommand);
-  reader.end();
+  // Before anything is made of them: so many values cost memory.
+  const command = commands.decode(bytes, COMMANDS.dequeue.maxValues + limits.maxJobsPerCommand * newJob.maxValues);
+  const jobs = command.type === "enqueue" ? command.jobs.length : 0;
+  if (jobs > limits.maxJobsPerCommand)
+    throw new Malformed(`an enqueue has ${jobs} jobs where 1 to ${limits.maxJobsPerCommand} are expected`);
   return command;
-}
-
-function decodeFields(reader: Reader, op: number, fields: number, maxJobs: number): Command {
-  switch (op) {
-    case OP.enqueue: {
-      expectFields("enqueue", fields, ENQUEUE_FIELDS);
-      const queue = reader.text(MAX_NAME_BYTES);
-      const count = reader.array(1, maxJobs);
-      const jobs: NewJob[] = [];
-      for (let at = 0; at < count; at++) jobs.push(decodeJob(reader));
-      return { type: "enqueue", queue, jobs };
-    }
-    case OP.dequeue: {
-      expectFields("dequeue", fields, DEQUEUE_FIELDS);
-      reader.array(1, 1);
-      const queues = [reader.text(MAX_NAME_BYTES)];
-      const max = reader.uint();
-      if (max === 0) throw new Malformed("a dequeue asks for at least one job");
-      const maxBytes = reader.uint();
-      expectZero(reader, "leaseMs");
-      expectZero(reader, "waitMs");
-      return { type: "dequeue", queues, max, maxBytes, leaseMs: 0, waitMs: 0 };
-    }
-    case OP.settle:
-      expectFields("settle", fields, SETTLE_FIELDS);
-      return { type: "settle" };
-    default:
-      throw new Malformed(`${op} is not the number of a command that this version knows`);
-  }
-}
-
-function decodeJob(reader: Reader): NewJob {
-  reader.array(JOB_FIELDS, JOB_FIELDS);
-  const encoding = reader.uint(MAX_ENCODING);
-  // Its size is judged when it is applied, so that the refusal is the number's answer.
-  const payload = reader.binary(Number.MAX_SAFE_INTEGER);
-  expectNil(reader, "headers");
-  expectZero(reader, "delay");
-  expectZero(reader, "priority");
-  expectZero(reader, "ttl");
-  expectNil(reader, "group");
-  expectNil(reader, "key");
-  return { encoding, payload };
-}
-
-function expectFields(command: string, found: number, expected: number): void {
-  if (found !== expected) throw new Malformed(`${command} has ${found} fields where ${expected} are expected`);
-}
-
-function expectZero(reader: Reader, field: string): void {
-  if (reader.uint() !== 0) throw new Malformed(`${field} is not supported in this version: send 0`);
-}
-
-function expectNil(reader: Reader, field: string): void {
-  if (!reader.nil()) throw new Malformed(`${field} is not supported in this version: send nil`);
 }
 
 /** Is this a settle, in whatever valid form it is written? */
 export function isSettle(command: Uint8Array): boolean {
   try {
-    return decodeCommand(command, { maxJobsPerCommand: 0 }).type === "settle";
+    return frontOf(command).first === COMMANDS.settle.number && commands.decode(command).type === "settle";
   } catch (error) {
     if (error instanceof Malformed) return false;
     throw error;
@@ -121,7 +72,7 @@ export function isSettle(command: Uint8Array): boolean {
 /** May it be executed while there is no room? What takes jobs out, or settles: not what adds any, nor what cannot be read. */
 export function needsNoRoom(command: Uint8Array): boolean {
   try {
-    return decodeCommand(command, { maxJobsPerCommand: 0 }).type !== "enqueue";
+    return frontOf(command).first !== COMMANDS.enqueue.number && commands.decode(command).type !== "enqueue";
   } catch (error) {
     if (error instanceof Malformed) return false;
     throw error;
@@ -139,46 +90,40 @@ export function isClientId(text: string): boolean {
   return !UNPRINTABLE.test(text) && new TextEncoder().encode(text).length <= MAX_NAME_BYTES;
 }
 
+export const openLayout = tuple<Open>("an open", {
+  clientId: textOf("client id (1 to 64 bytes of printable text)", MAX_NAME_BYTES, (id): id is string => isClientId(id)),
+  nonce: binary(NONCE_BYTES, NONCE_BYTES),
+});
+
 export function encodeOpen(open: Open): Uint8Array {
-  return createWriter().array(2).text(open.clientId).binary(open.nonce).finish();
+  return encode(openLayout, open);
 }
 
+/** Throws Malformed. */
 export function decodeOpen(bytes: Uint8Array): Open {
-  const reader = createReader(bytes);
-  reader.array(2, 2);
-  const clientId = reader.text(MAX_NAME_BYTES);
-  if (!isClientId(clientId)) throw new Malformed(`a client id is 1 to ${MAX_NAME_BYTES} bytes of printable text`);
-  const nonce = reader.binary(NONCE_BYTES);
-  if (nonce.length !== NONCE_BYTES) throw new Malformed(`a nonce has ${NONCE_BYTES} bytes, not ${nonce.length}`);
-  reader.end();
-  return { clientId, nonce };
+  return decode(openLayout, bytes);
 }
 
 /** The sessions whose clients are connected but idle. */
+export const touchLayout = list(uint(), Number.MAX_SAFE_INTEGER);
+
 export function encodeTouch(sessions: readonly number[]): Uint8Array {
-  const writer = createWriter().array(sessions.length);
-  for (const session of sessions) writer.uint(session);
-  return writer.finish();
+  return encode(touchLayout, sessions);
 }
 
-export function decodeTouch(bytes: Uint8Array): number[] {
-  const reader = createReader(bytes);
-  const count = reader.array(0, bytes.length);
-  const sessions: number[] = [];
-  for (let at = 0; at < count; at++) sessions.push(reader.uint());
-  reader.end();
-  return sessions;
+/** Throws Malformed. */
+export function decodeTouch(bytes: Uint8Array): readonly number[] {
+  return decode(touchLayout, bytes);
 }
 
 /** The version of the state machine from this entry on. */
+export const versionLayout = tuple<{ readonly version: number }>("a version", { version: uint() });
+
 export function encodeVersion(version: number): Uint8Array {
-  return createWriter().array(1).uint(version).finish();
+  return encode(versionLayout, { version });
 }
 
+/** Throws Malformed. */
 export function decodeVersion(bytes: Uint8Array): number {
-  const reader = createReader(bytes);
-  reader.array(1, 1);
-  const version = reader.uint();
-  reader.end();
-  return version;
+  return decode(versionLayout, bytes).version;
 }

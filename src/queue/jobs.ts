@@ -1,6 +1,6 @@
 // Where do the jobs that wait live? In a chain of pages that only ever grow at the end: a frozen view of it needs no copy.
 import { assert, must } from "../lib/assert.ts";
-import { part } from "../lib/msgpack.ts";
+import { part } from "../lib/part.ts";
 import { digestOfJob } from "./digest.ts";
 import type { Job } from "./types.ts";
 

@@ -1,7 +1,7 @@
 // What does one committed entry do to the queue? `apply` alone changes it, from the entry alone, so every node computes the same.
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure, RaftqError } from "../lib/errors.ts";
-import { Malformed } from "../lib/msgpack.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import { decodeCommand, decodeOpen, decodeTouch, decodeVersion } from "./commands.ts";
 import { createJobs, drop, first, push, type WaitingJobs } from "./jobs.ts";
 import { encodeReply } from "./replies.ts";

@@ -1,5 +1,5 @@
 // Who counts? The configuration as bytes (the body of a `config` entry and part of every snapshot), and majorities over it.
-import { createReader, createWriter, Malformed, type Reader, type Writer } from "../lib/msgpack.ts";
+import { boolean, decode, encode, list, nullable, text, textOf, tuple } from "../lib/layout.ts";
 import {
   isIncarnation,
   isMemberId,
@@ -23,108 +23,53 @@ const MAX_INCARNATION_BYTES = 16;
 const MAX_MEMBER_ID_BYTES = MAX_NODE_ID_BYTES + 1 + MAX_INCARNATION_BYTES;
 const MAX_ADDRESS_BYTES = 255 + 6;
 
-/** Values of a configuration: the last one only where nodes were removed. */
-const WITHOUT_REMOVED = 3;
-const WITH_REMOVED = 4;
+const nodeId = textOf("node id", MAX_NODE_ID_BYTES, isNodeId);
+const memberFields = {
+  id: nodeId,
+  incarnation: textOf("incarnation", MAX_INCARNATION_BYTES, isIncarnation),
+  address: text(MAX_ADDRESS_BYTES),
+};
+const members = list(tuple<Member>("a member", memberFields), MAX_MEMBERS);
+const learner = tuple<Learner>("a learner", {
+  ...memberFields,
+  replaces: nullable(textOf("member id", MAX_MEMBER_ID_BYTES, isMemberId)),
+});
+const removedNode = tuple<Removed>("a removed node", { id: nodeId, readmitted: boolean });
+
+export const configurationLayout = tuple<Configuration>(
+  "a configuration",
+  {
+    voters: members,
+    outgoing: members,
+    learners: list(learner, MAX_MEMBERS),
+    removed: list(removedNode, MAX_REMOVED),
+  },
+  { check: contradictionIn },
+);
 
 export function encodeConfiguration(configuration: Configuration): Uint8Array {
-  const writer = createWriter(0, 256);
-  const { removed } = configuration;
-  writer.array(removed.length === 0 ? WITHOUT_REMOVED : WITH_REMOVED);
-  writeMembers(writer, configuration.voters);
-  writeMembers(writer, configuration.outgoing);
-  writer.array(configuration.learners.length);
-  for (const learner of configuration.learners) {
-    writer.array(4).text(learner.id).text(learner.incarnation).text(learner.address);
-    if (learner.replaces === null) writer.nil();
-    else writer.text(learner.replaces);
-  }
-  if (removed.length === 0) return writer.finish();
-  writer.array(removed.length);
-  for (const { id, readmitted } of removed) writer.array(2).text(id).boolean(readmitted);
-  return writer.finish();
-}
-
-function writeMembers(writer: Writer, members: readonly Member[]): void {
-  writer.array(members.length);
-  for (const member of members) writer.array(3).text(member.id).text(member.incarnation).text(member.address);
+  return encode(configurationLayout, configuration);
 }
 
 /** Throws Malformed. */
 export function decodeConfiguration(bytes: Uint8Array): Configuration {
-  const reader = createReader(bytes);
-  const length = reader.array(WITHOUT_REMOVED, WITH_REMOVED);
-  const voters = readMembers(reader, "voters");
-  const outgoing = readMembers(reader, "outgoing voters");
-  const learners: Learner[] = [];
-  const learnerCount = reader.array(0, MAX_MEMBERS);
-  for (let at = 0; at < learnerCount; at++) {
-    reader.array(4, 4);
-    const member = readMember(reader);
-    learners.push({ ...member, replaces: reader.nil() ? null : readMemberId(reader) });
-  }
-  const removed = length === WITH_REMOVED ? readRemoved(reader) : [];
-  reader.end();
-  refuseDuplicates(learners, "learners");
-  for (const learner of learners) {
-    const counted = [...voters, ...outgoing].some((voter) => memberId(voter) === memberId(learner));
-    if (counted) throw new Malformed(`${memberId(learner)} is both a voter and a learner`);
-  }
-  if (voters.length === 0 && (outgoing.length > 0 || learners.length > 0)) {
-    throw new Malformed("a configuration has members but no voters");
-  }
+  return decode(configurationLayout, bytes);
+}
+
+function contradictionIn({ voters, outgoing, learners, removed }: Configuration): string | null {
+  const twice = Object.entries({ voters, "outgoing voters": outgoing, learners, "removed nodes": removed }).find(
+    ([, nodes]) => new Set(nodes.map(({ id }) => id)).size !== nodes.length,
+  );
+  if (twice !== undefined) return `one node id stands twice among the ${twice[0]}`;
+  const counted = new Set([...voters, ...outgoing].map(memberId));
+  for (const one of learners.map(memberId)) if (counted.has(one)) return `${one} is both a voter and a learner`;
+  if (voters.length === 0 && (outgoing.length > 0 || learners.length > 0))
+    return "a configuration has members but no voters";
   for (const { id, readmitted } of removed) {
-    if (voters.some((voter) => voter.id === id)) throw new Malformed(`${id} is both removed and a voter`);
-    if (!readmitted && learners.some((learner) => learner.id === id))
-      throw new Malformed(`${id} is both removed and a learner`);
+    if (voters.some((voter) => voter.id === id)) return `${id} is both removed and a voter`;
+    if (!readmitted && learners.some((one) => one.id === id)) return `${id} is both removed and a learner`;
   }
-  return { voters, outgoing, learners, removed };
-}
-
-function readRemoved(reader: Reader): Removed[] {
-  const removed: Removed[] = [];
-  const count = reader.array(1, MAX_REMOVED);
-  for (let at = 0; at < count; at++) {
-    reader.array(2, 2);
-    removed.push({ id: readNodeId(reader), readmitted: reader.boolean() });
-  }
-  refuseDuplicates(removed, "removed nodes");
-  return removed;
-}
-
-function readMembers(reader: Reader, what: string): Member[] {
-  const members: Member[] = [];
-  const count = reader.array(0, MAX_MEMBERS);
-  for (let at = 0; at < count; at++) {
-    reader.array(3, 3);
-    members.push(readMember(reader));
-  }
-  refuseDuplicates(members, what);
-  return members;
-}
-
-function readNodeId(reader: Reader): NodeId {
-  const id = reader.text(MAX_NODE_ID_BYTES);
-  if (!isNodeId(id)) throw new Malformed(`"${id}" is no node id`);
-  return id;
-}
-
-function readMember(reader: Reader): Member {
-  const id = readNodeId(reader);
-  const incarnation = reader.text(MAX_INCARNATION_BYTES);
-  if (!isIncarnation(incarnation)) throw new Malformed(`"${incarnation}" is no incarnation`);
-  return { id, incarnation, address: reader.text(MAX_ADDRESS_BYTES) };
-}
-
-function readMemberId(reader: Reader): MemberId {
-  const text = reader.text(MAX_MEMBER_ID_BYTES);
-  if (!isMemberId(text)) throw new Malformed(`"${text}" is no member id`);
-  return text;
-}
-
-function refuseDuplicates(members: readonly { readonly id: NodeId }[], what: string): void {
-  const ids = new Set(members.map((member) => member.id));
-  if (ids.size !== members.length) throw new Malformed(`one node id stands twice among the ${what}`);
+  return null;
 }
 
 /** A node with this id takes part, in whatever role and incarnation. */

@@ -1,7 +1,7 @@
 // What is one log entry, byte for byte? A portable record, identical on every node, encoded once and carried everywhere.
 import { assert } from "../lib/assert.ts";
 import { crc32Behind } from "../lib/crc32.ts";
-import { part } from "../lib/msgpack.ts";
+import { part } from "../lib/part.ts";
 import { MAX_U48 } from "../lib/u48.ts";
 import type { LogIndex, Term } from "./types.ts";
 

@@ -1,5 +1,5 @@
 // May this fresh node found a cluster, and with whom? Pure rules (DESIGN section 4, Founding); `founders.ts` carries the messages.
-import { Malformed } from "../lib/msgpack.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import { encodeConfiguration, decodeConfiguration } from "../raft/configuration.ts";
 import { decodeEntry, encodeEntry, type Entry, fieldsOf } from "../raft/entry.ts";
 import type { Raft } from "../raft/raft.ts";

@@ -1,31 +1,21 @@
-// Who may send what? The least role for each message of a client; a member's messages need a member (`wire/handshake.ts`).
+// Who may send what? The least role of each question stands in its layout; a member's messages need a member (`wire/handshake.ts`).
 import { type Failure, failure } from "../lib/errors.ts";
 import type { Identity } from "../wire/network.ts";
-import type { ClientMessage, Role } from "../wire/protocol.ts";
+import { FRAMES } from "../wire/layouts.ts";
+import type { ClientMessage } from "../wire/protocol.ts";
 import { allows } from "../wire/secret.ts";
 
-const LEAST_ROLE: Readonly<Record<ClientMessage["type"], Role>> = {
-  ping: "read-only",
-  status: "read-only",
-  peek: "read-only",
-  log: "read-only",
-  trace: "read-only",
-  open: "client",
-  request: "client",
-  close: "client",
-  join: "admin",
-  remove: "admin",
-  readmit: "admin",
-  transfer: "admin",
-};
+const QUESTIONS: ReadonlySet<string> = new Set(
+  Object.values(FRAMES).flatMap(({ from, leastRole, type }) => (from === "dialer" && leastRole !== null ? [type] : [])),
+);
 
 export function isClientMessage(message: { readonly type: string }): message is ClientMessage {
-  return Object.hasOwn(LEAST_ROLE, message.type);
+  return QUESTIONS.has(message.type);
 }
 
 /** Why `who` may not send this; null: it may. */
 export function refusalOf(message: ClientMessage, who: Identity): Failure | null {
-  const needed = LEAST_ROLE[message.type];
+  const needed = FRAMES[message.type].leastRole;
   if (!allows(who.role, needed)) {
     return failure("UNAUTHORISED", `"${message.type}" needs the role ${needed}; yours is ${who.role}`);
   }

@@ -1,6 +1,6 @@
 // What does a node say about itself? Read-only pictures of raft, queue and storage for `status` and `log`.
 import type { Clock } from "../lib/clock.ts";
-import { Malformed } from "../lib/msgpack.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import { decodeOpen } from "../queue/commands.ts";
 import { clientOf } from "../queue/queue.ts";
 import { fieldsOf } from "../raft/entry.ts";

@@ -20,7 +20,7 @@ export interface Notes {
   readonly any: boolean;
 }
 
-/** Throws NEWER_FORMAT. */
+/** Throws NEWER_FORMAT, OLDER_FORMAT. */
 export function readNotes(disk: Disk): Notes {
   const { rejoin, exists } = readRejoin(disk, formatVersion);
   const known = readContacts(disk, formatVersion);

@@ -1,6 +1,7 @@
 // What does a snapshot consist of? The manifest says it: which log it stands for, and length and checksum of every part.
 import { crc32 } from "../lib/crc32.ts";
-import { createReader, createWriter, Malformed } from "../lib/msgpack.ts";
+import { binaryOf, converted, decode, encode, list, tuple, uint } from "../lib/layout.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import { MAX_U48 } from "../lib/u48.ts";
 import { decodeConfiguration, encodeConfiguration } from "../raft/configuration.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
@@ -20,21 +21,46 @@ const MAGIC = ascii("raftqman");
 const AT_VERSION = 8; // u32
 const AT_CRC = 12; // u32: over everything before and behind it
 const HEADER_BYTES = 16;
-const FIELDS = 6;
-const U32 = 0xffff_ffff;
+const MAX_U32 = 0xffff_ffff;
+const ANY = Number.MAX_SAFE_INTEGER;
+const u48 = uint(MAX_U48);
 
-export function encodeManifest({ meta, parts }: Manifest, formatVersion: number): Uint8Array {
-  const writer = createWriter(HEADER_BYTES)
-    .array(FIELDS)
-    .uint(meta.index)
-    .uint(meta.term)
-    .uint(meta.configurationIndex);
-  writer
-    .uint(meta.time)
-    .binary(encodeConfiguration(meta.configuration))
-    .array(2 * parts.length);
-  for (const part of parts) writer.uint(part.bytes).uint(part.crc);
-  const bytes = writer.finish();
+/** As the values lie in the array: length and checksum of each part in turn. */
+interface Flat extends SnapshotMeta {
+  readonly partNumbers: readonly number[];
+}
+
+const layout = converted<Manifest, Flat>(
+  tuple<Flat>(
+    "a manifest",
+    {
+      index: u48,
+      term: u48,
+      configurationIndex: u48,
+      time: u48,
+      configuration: binaryOf("configuration", ANY, encodeConfiguration, decodeConfiguration),
+      partNumbers: list(uint(MAX_U32), ANY, 2),
+    },
+    {
+      check: ({ index, configurationIndex, partNumbers }) => {
+        if (configurationIndex > index) return "a snapshot's configuration comes from behind the snapshot";
+        return partNumbers.length % 2 === 0 ? null : "a part has a length and a checksum";
+      },
+    },
+  ),
+  ({ meta, parts }) => ({ ...meta, partNumbers: parts.flatMap(({ bytes, crc }) => [bytes, crc]) }),
+  ({ partNumbers, ...meta }) => ({ meta, parts: partsIn(partNumbers) }),
+);
+
+function partsIn(numbers: readonly number[]): readonly Part[] {
+  return Array.from({ length: numbers.length / 2 }, (_, at) => ({
+    bytes: numbers[2 * at] ?? 0,
+    crc: numbers[2 * at + 1] ?? 0,
+  }));
+}
+
+export function encodeManifest(manifest: Manifest, formatVersion: number): Uint8Array {
+  const bytes = encode(layout, manifest, HEADER_BYTES);
   const view = viewOf(bytes);
   bytes.set(MAGIC);
   view.setUint32(AT_VERSION, formatVersion);
@@ -58,30 +84,14 @@ export function manifestVersion(bytes: Uint8Array): number | null {
   return ownCrc(bytes) === view.getUint32(AT_CRC) ? view.getUint32(AT_VERSION) : null;
 }
 
-/** null: damaged, or of a newer format, which is judged before (newer.ts). */
+/** null: damaged, or of another format, which is judged before (newer.ts). */
 export function decodeManifest(bytes: Uint8Array, formatVersion: number): Manifest | null {
   const version = manifestVersion(bytes);
-  if (version === null || version > formatVersion) return null;
+  if (version !== formatVersion) return null;
   try {
-    return readFields(bytes.subarray(HEADER_BYTES));
+    return decode(layout, bytes.subarray(HEADER_BYTES));
   } catch (error) {
     if (error instanceof Malformed) return null;
     throw error;
   }
-}
-
-function readFields(bytes: Uint8Array): Manifest {
-  const reader = createReader(bytes);
-  reader.array(FIELDS, FIELDS);
-  const index = reader.uint(MAX_U48);
-  const term = reader.uint(MAX_U48);
-  const configurationIndex = reader.uint(index);
-  const time = reader.uint(MAX_U48);
-  const configuration = decodeConfiguration(reader.binary(bytes.length));
-  const numbers = reader.array(2, bytes.length);
-  if (numbers % 2 !== 0) throw new Malformed("a part has a length and a checksum");
-  const parts: Part[] = [];
-  for (let at = 0; at < numbers; at += 2) parts.push({ bytes: reader.uint(U32), crc: reader.uint(U32) });
-  reader.end();
-  return { meta: { index, term, configuration, configurationIndex, time }, parts };
 }

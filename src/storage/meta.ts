@@ -11,14 +11,15 @@ import {
   type Incarnation,
   type NodeId,
 } from "../raft/types.ts";
-import { createReader, createWriter, Malformed } from "../lib/msgpack.ts";
+import { converted, decode, encode, nullable, textOf, tuple, uint } from "../lib/layout.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import { MAX_U48 } from "../lib/u48.ts";
 import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
 import { missing } from "./corrupt.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 import { MAX_SEGMENT_NUMBER } from "./segment.ts";
 import { inSequence } from "./sequence.ts";
-import { newerFormat } from "./versions.ts";
+import { refuseOtherFormat } from "./versions.ts";
 
 export interface Meta {
   readonly nodeId: NodeId;
@@ -47,21 +48,31 @@ const AT_CRC = 12; // u32: over everything before and behind it, to the end of t
 const AT_SEQUENCE = 16; // u48: of this write; A and B of one update differ by 1
 const AT_LENGTH = 22; // u16: of the MessagePack array that follows
 const AT_FIELDS = 24;
-const FIELDS = 8;
-/** Version 1 did not name the proven frame. */
-const FIELDS_OF_VERSION_1 = 7;
 const MAX_ID_BYTES = 64;
+const u48 = uint(MAX_U48);
+
+/** As the values lie in the array. */
+type Flat = Omit<Meta, "hardState"> & HardState;
+
+const layout = converted<Meta, Flat>(
+  tuple<Flat>("a meta", {
+    nodeId: textOf("node id", MAX_ID_BYTES, isNodeId),
+    incarnation: textOf("incarnation", MAX_ID_BYTES, isIncarnation),
+    clusterId: nullable(textOf("cluster id", MAX_ID_BYTES, isClusterId)),
+    currentTerm: u48,
+    votedFor: nullable(textOf("member id", MAX_ID_BYTES, isMemberId)),
+    startSegment: uint(MAX_SEGMENT_NUMBER),
+    floorSegment: uint(MAX_SEGMENT_NUMBER),
+    provenFrame: u48,
+  }),
+  ({ hardState, ...rest }) => ({ ...rest, ...hardState }),
+  ({ currentTerm, votedFor, ...rest }) => ({ ...rest, hardState: { currentTerm, votedFor } }),
+);
 
 export function encodeMetaSlot(meta: Meta, sequence: number, formatVersion: number): Uint8Array {
   const slot = new Uint8Array(META_SLOT_BYTES);
   const view = viewOf(slot);
-  const writer = createWriter().array(FIELDS).text(meta.nodeId).text(meta.incarnation);
-  if (meta.clusterId === null) writer.nil();
-  else writer.text(meta.clusterId);
-  writer.uint(meta.hardState.currentTerm);
-  if (meta.hardState.votedFor === null) writer.nil();
-  else writer.text(meta.hardState.votedFor);
-  const fields = writer.uint(meta.startSegment).uint(meta.floorSegment).uint(meta.provenFrame).finish();
+  const fields = encode(layout, meta);
   slot.set(MAGIC);
   view.setUint32(AT_VERSION, formatVersion);
   writeU48(view, AT_SEQUENCE, sequence);
@@ -80,37 +91,21 @@ type DecodedSlot =
 
 const BAD = { state: "bad" } as const;
 
-/** Throws NEWER_FORMAT. */
+/** Throws NEWER_FORMAT, OLDER_FORMAT. */
 function decodeSlot(file: Uint8Array, slot: Slot, formatVersion: number): DecodedSlot {
   const bytes = file.subarray(slot * META_SLOT_BYTES, (slot + 1) * META_SLOT_BYTES);
   if (bytes.length < META_SLOT_BYTES || !startsWith(bytes, MAGIC)) return BAD;
   const view = viewOf(bytes);
   if (slotCrc(bytes) !== view.getUint32(AT_CRC)) return BAD;
   const version = view.getUint32(AT_VERSION);
-  if (version > formatVersion) throw newerFormat(META_PATH, version, formatVersion);
-  const meta = decodeFields(bytes.subarray(AT_FIELDS, AT_FIELDS + view.getUint16(AT_LENGTH)), version);
+  refuseOtherFormat(META_PATH, version, formatVersion);
+  const meta = metaIn(bytes.subarray(AT_FIELDS, AT_FIELDS + view.getUint16(AT_LENGTH)));
   return meta === null ? BAD : { state: "good", meta, sequence: readU48(view, AT_SEQUENCE) };
 }
 
-function decodeFields(bytes: Uint8Array, version: number): Meta | null {
+function metaIn(fields: Uint8Array): Meta | null {
   try {
-    const reader = createReader(bytes);
-    const fields = version <= 1 ? FIELDS_OF_VERSION_1 : FIELDS;
-    reader.array(fields, fields);
-    const nodeId = reader.text(MAX_ID_BYTES);
-    const incarnation = reader.text(MAX_ID_BYTES);
-    const clusterId = reader.nil() ? null : reader.text(MAX_ID_BYTES);
-    const currentTerm = reader.uint(MAX_U48);
-    const votedFor = reader.nil() ? null : reader.text(MAX_ID_BYTES);
-    const startSegment = reader.uint(MAX_SEGMENT_NUMBER);
-    const floorSegment = reader.uint(MAX_SEGMENT_NUMBER);
-    const provenFrame = fields === FIELDS ? reader.uint(MAX_U48) : 0;
-    reader.end();
-    if (!isNodeId(nodeId) || !isIncarnation(incarnation)) return null;
-    if (clusterId !== null && !isClusterId(clusterId)) return null;
-    if (votedFor !== null && !isMemberId(votedFor)) return null;
-    const hardState = { currentTerm, votedFor };
-    return { nodeId, incarnation, clusterId, hardState, startSegment, floorSegment, provenFrame };
+    return decode(layout, fields);
   } catch (error) {
     if (error instanceof Malformed) return null;
     throw error;
@@ -127,13 +122,13 @@ export interface FoundMeta {
   readonly firstSlot: Slot;
 }
 
-/** Throws NEWER_FORMAT: one slot is enough, whatever the other one holds. */
+/** Throws NEWER_FORMAT, OLDER_FORMAT: one slot is enough, whatever the other one holds. */
 export function refuseNewerMeta(disk: Pick<Disk, "read">, formatVersion: number): void {
   const file = disk.read(META_PATH);
   if (file !== null) for (const slot of SLOTS) decodeSlot(file, slot, formatVersion);
 }
 
-/** The newest meta; null when there is none. Throws CORRUPT and NEWER_FORMAT. */
+/** The newest meta; null when there is none. Throws CORRUPT, NEWER_FORMAT, OLDER_FORMAT. */
 export function readMeta(disk: Pick<Disk, "read">, formatVersion: number): FoundMeta | null {
   const file = disk.read(META_PATH);
   if (file === null) return null;

@@ -1,4 +1,4 @@
-// Was any of this written by a newer raftq? Asked before the data are judged in any other way, let alone changed: what this version
+// Was any of this written by another version of raftq? Asked before the data are judged in any other way, let alone changed: what this version
 // cannot read is not damaged, and the version that wrote it can still use it.
 import { crc32 } from "../lib/crc32.ts";
 import { RaftqError } from "../lib/errors.ts";
@@ -9,9 +9,9 @@ import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion }
 import type { SnapshotFrame } from "./replay.ts";
 import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snapshot-files.ts";
 import type { NewerContent, ReceivedPart } from "./types.ts";
-import { newerFormat, newerThan } from "./versions.ts";
+import { newerThan, refuseOtherFormat } from "./versions.ts";
 
-/** Throws NEWER_FORMAT: of meta, segments and snapshots, also where others of them are damaged. The notes are read before. */
+/** Throws NEWER_FORMAT, OLDER_FORMAT: of meta, segments and snapshots, also where others of them are damaged. The notes are read before. */
 export function refuseNewer(disk: Disk, newer: NewerContent, formatVersion: number): void {
   refuseNewerMeta(disk, formatVersion);
   for (const name of disk.list(LOG_DIRECTORY)) {
@@ -19,7 +19,7 @@ export function refuseNewer(disk: Disk, newer: NewerContent, formatVersion: numb
     if (named === null) continue;
     const path = `${LOG_DIRECTORY}/${name}`;
     const version = segmentVersion(named, disk.readAt(path, 0, SEGMENT_HEADER_BYTES));
-    if (version !== null && version > formatVersion) throw newerFormat(path, version, formatVersion);
+    if (version !== null) refuseOtherFormat(path, version, formatVersion);
   }
   for (const directory of snapshotDirectories(disk)) refuseNewerFiles(disk, directory, newer, formatVersion, false);
 }
@@ -44,7 +44,7 @@ function refuseNewerFiles(
   const bytes = disk.read(path);
   if (bytes === null) return;
   const version = manifestVersion(bytes);
-  if (version !== null && version > formatVersion) throw newerFormat(path, version, formatVersion);
+  if (version !== null) refuseOtherFormat(path, version, formatVersion);
   const expected = decodeManifest(bytes, formatVersion)?.parts[0];
   const first = partPath(directory, 0);
   const part = expected === undefined ? null : disk.read(first);

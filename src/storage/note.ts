@@ -3,7 +3,7 @@ import { crc32 } from "../lib/crc32.ts";
 import { ascii, startsWith, viewOf } from "./bytes.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 import { inSequence } from "./sequence.ts";
-import { newerFormat } from "./versions.ts";
+import { refuseOtherFormat } from "./versions.ts";
 
 export interface NoteFile {
   readonly path: string;
@@ -36,7 +36,7 @@ function ownCrc(bytes: Uint8Array): number {
   return crc32(bytes.subarray(AT_FIELDS), crc32(bytes.subarray(0, AT_CRC)));
 }
 
-/** Throws NEWER_FORMAT. */
+/** Throws NEWER_FORMAT, OLDER_FORMAT. */
 export function readNote(disk: Disk, { path, magic }: NoteFile, formatVersion: number): FoundNote {
   const bytes = disk.read(path);
   if (bytes === null) return { state: "none" };
@@ -44,7 +44,7 @@ export function readNote(disk: Disk, { path, magic }: NoteFile, formatVersion: n
   const view = viewOf(bytes);
   if (ownCrc(bytes) !== view.getUint32(AT_CRC)) return { state: "bad" };
   const version = view.getUint32(AT_VERSION);
-  if (version > formatVersion) throw newerFormat(path, version, formatVersion);
+  refuseOtherFormat(path, version, formatVersion);
   return { state: "good", fields: bytes.subarray(AT_FIELDS) };
 }
 

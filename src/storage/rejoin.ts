@@ -1,6 +1,7 @@
 // How far is a node whose data are lost on its way back? One note says it, from the moment before it asks to be let in again until
 // the fresh log that takes the place of the lost one is durable.
-import { createReader, createWriter, Malformed } from "../lib/msgpack.ts";
+import { decode, encode, nullable, placeIn, text, textOf, tuple, uint } from "../lib/layout.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import { type ClusterId, isClusterId, type Incarnation, isIncarnation, isNodeId, type NodeId } from "../raft/types.ts";
 import type { Disk, Done } from "./disk.ts";
 import { readNote, removeNote, writeNote } from "./note.ts";
@@ -26,12 +27,27 @@ export interface Rejoin {
 export const REJOIN_PATH = "rejoin";
 const FILE = { path: REJOIN_PATH, magic: "raftqrej" } as const;
 const STAGES = ["asking", "agreed", "moved"] as const satisfies readonly Stage[];
-const FIELDS = 6;
 const MAX_ID_BYTES = 64;
 const MAX_WHY_BYTES = 2_000;
 const MAX_WHY_CHARACTERS = 500;
 
-/** Throws NEWER_FORMAT. `exists` without `rejoin`: unreadable. What it said is lost, but this directory was in use. */
+const layout = tuple<Rejoin>(
+  "a rejoin record",
+  {
+    nodeId: textOf("node id", MAX_ID_BYTES, isNodeId),
+    incarnation: textOf("incarnation", MAX_ID_BYTES, isIncarnation),
+    stage: placeIn(STAGES),
+    clusterId: nullable(textOf("cluster id", MAX_ID_BYTES, isClusterId)),
+    asideNumber: uint(),
+    why: text(MAX_WHY_BYTES),
+  },
+  {
+    check: ({ clusterId, stage }) =>
+      clusterId === null && stage !== "asking" ? `a rejoin that is ${stage} names its cluster` : null,
+  },
+);
+
+/** Throws NEWER_FORMAT, OLDER_FORMAT. `exists` without `rejoin`: unreadable. What it said is lost, but this directory was in use. */
 export function readRejoin(
   disk: Disk,
   formatVersion: number,
@@ -43,25 +59,13 @@ export function readRejoin(
     case "bad":
       return { exists: true, rejoin: null };
     case "good":
-      return { exists: true, rejoin: decode(note.fields) };
+      return { exists: true, rejoin: rejoinIn(note.fields) };
   }
 }
 
-function decode(fields: Uint8Array): Rejoin | null {
+function rejoinIn(fields: Uint8Array): Rejoin | null {
   try {
-    const reader = createReader(fields);
-    reader.array(FIELDS, FIELDS);
-    const nodeId = reader.text(MAX_ID_BYTES);
-    const incarnation = reader.text(MAX_ID_BYTES);
-    const stage = STAGES[reader.uint()];
-    const clusterId = reader.nil() ? null : reader.text(MAX_ID_BYTES);
-    const asideNumber = reader.uint();
-    const why = reader.text(MAX_WHY_BYTES);
-    reader.end();
-    if (!isNodeId(nodeId) || !isIncarnation(incarnation) || stage === undefined) return null;
-    if (clusterId !== null && !isClusterId(clusterId)) return null;
-    if (clusterId === null && stage !== "asking") return null;
-    return { nodeId, incarnation, stage, clusterId, asideNumber, why };
+    return decode(layout, fields);
   } catch (error) {
     if (error instanceof Malformed) return null;
     throw error;
@@ -69,12 +73,8 @@ function decode(fields: Uint8Array): Rejoin | null {
 }
 
 export function writeRejoin(disk: Disk, rejoin: Rejoin, formatVersion: number, done: Done): void {
-  const writer = createWriter().array(FIELDS).text(rejoin.nodeId).text(rejoin.incarnation);
-  writer.uint(STAGES.indexOf(rejoin.stage));
-  if (rejoin.clusterId === null) writer.nil();
-  else writer.text(rejoin.clusterId);
-  writer.uint(rejoin.asideNumber).text(rejoin.why.slice(0, MAX_WHY_CHARACTERS));
-  writeNote(disk, FILE, writer.finish(), formatVersion, done);
+  const fields = encode(layout, { ...rejoin, why: rejoin.why.slice(0, MAX_WHY_CHARACTERS).toWellFormed() });
+  writeNote(disk, FILE, fields, formatVersion, done);
 }
 
 export function removeRejoin(disk: Disk, done: Done): void {

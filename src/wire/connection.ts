@@ -5,13 +5,14 @@
 // own. What is sent waits until `flush`, which the owner calls once per turn.
 import type { Clock } from "../lib/clock.ts";
 import { type Failure, failure } from "../lib/errors.ts";
-import { Malformed } from "../lib/msgpack.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import { release } from "../lib/release.ts";
-import { decodeGreeting, decodeMessage, encodeMessage, versionOf } from "./codec.ts";
+import { decodeGreeting, decodeMessage, decodePeerMessage, encodeMessage, versionOf } from "./codec.ts";
 import { createDeframer } from "./frame.ts";
 import { acceptorHandshake, dialerHandshake, type Introduction, Refused } from "./handshake.ts";
+import { FRAMES } from "./layouts.ts";
+import { type PeerMessage } from "./peer-layouts.ts";
 import type { ByteStream, Identity } from "./network.ts";
-import { decodePeerMessage, type PeerMessage } from "./peer-codec.ts";
 import { createReassembly } from "./reassembly.ts";
 import type {
   Challenge,
@@ -96,6 +97,7 @@ export interface Connection {
 
 export function openConnection(open: OpenConnection): Connection {
   const { stream, limits, side } = open;
+  const otherSide = side === "accepted" ? "dialer" : "acceptor";
   const firstLimit = side === "accepted" ? limits.maxHelloBytes : limits.maxHelloAnswerBytes;
   const deframer = createDeframer(firstLimit, "before the hello");
   const queue = createSendQueue(stream, open.clock, limits);
@@ -220,7 +222,8 @@ export function openConnection(open: OpenConnection): Connection {
       return flush();
     }
     if (peer && message.type === "pong") return receiveAcknowledgement(message.frameId);
-    if (peer || message.type === "challenge" || message.type === "proof" || DIRECTION[message.type] !== side)
+    // A second hello may never arrive.
+    if (peer || isGreeting(message) || FRAMES[message.type].from !== otherSide)
       throw new Malformed(`a ${message.type} has no place on this connection`);
     open.onMessage(message);
   }
@@ -337,30 +340,8 @@ function reasonOf(error: unknown): Failure {
   throw error;
 }
 
-type ClientOrServer = Exclude<Message, PeerMessage>["type"];
+type Greeting = Hello | HelloAnswer | Challenge | Proof;
 
-/** On which side of a client's connection a message may arrive. A second hello never may. */
-const DIRECTION: Readonly<Record<ClientOrServer, "accepted" | "dialed" | "nowhere">> = {
-  hello: "nowhere",
-  helloAnswer: "nowhere",
-  request: "accepted",
-  open: "accepted",
-  close: "accepted",
-  status: "accepted",
-  peek: "accepted",
-  log: "accepted",
-  trace: "accepted",
-  join: "accepted",
-  remove: "accepted",
-  readmit: "accepted",
-  transfer: "accepted",
-  ping: "accepted",
-  reply: "dialed",
-  failure: "dialed",
-  statusAnswer: "dialed",
-  logAnswer: "dialed",
-  peekAnswer: "dialed",
-  traceAnswer: "dialed",
-  done: "dialed",
-  pong: "dialed",
-};
+function isGreeting(message: WireMessage): message is Greeting {
+  return message.type in { hello: 0, helloAnswer: 0, challenge: 0, proof: 0 };
+}

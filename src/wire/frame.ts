@@ -1,6 +1,6 @@
 // Where does a frame begin and end in a stream of bytes? u32 big-endian length, then so many bytes.
 import { type Failure, failure } from "../lib/errors.ts";
-import { Malformed } from "../lib/msgpack.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import { release } from "../lib/release.ts";
 import { createGrowingBuffer } from "./growing-buffer.ts";
 

@@ -1,7 +1,7 @@
 // How do two sides come to know each other? By what the transport has proven (a certificate), by what both prove in the hello
 // (a shared secret), or not at all. Until that is done, nothing but hello, challenge, proof and goodbye is taken.
 import { type Failure, failure } from "../lib/errors.ts";
-import { Malformed } from "../lib/msgpack.ts";
+import { Malformed } from "../lib/messagepack.ts";
 import type { Identity, Trust } from "./network.ts";
 import type { Challenge, Hello, HelloAnswer, Proof, WireMessage } from "./protocol.ts";
 import {

@@ -1,4 +1,4 @@
-// What can be said on the wire? Every message as a closed union; `codec.ts` turns them into bytes and back; PROTOCOL.md explains them.
+// What can be said on the wire? Every message as a closed union; `layouts.ts` says what each looks like in bytes; PROTOCOL.md explains them.
 import type { Failure } from "../lib/errors.ts";
 import type { Job } from "../queue/types.ts";
 import type { Checkpoint, RaftMessage } from "../raft/messages.ts";
@@ -154,8 +154,10 @@ export interface Goodbye {
 export type WireMessage =
   Hello | Challenge | Proof | HelloAnswer | ClientMessage | ServerMessage | PeerFrame | PeerFragment | Goodbye;
 
-export type MemberRole = "voter" | "learner" | "outgoing";
-export type NodeState = "leader" | "follower" | "candidate" | "learner" | "starting";
+export const MEMBER_ROLES = ["voter", "learner", "outgoing"] as const;
+export type MemberRole = (typeof MEMBER_ROLES)[number];
+export const NODE_STATES = ["leader", "follower", "candidate", "learner", "starting"] as const;
+export type NodeState = (typeof NODE_STATES)[number];
 
 export interface MemberStatus {
   readonly id: NodeId;
@@ -205,7 +207,7 @@ export interface NodeStatus {
   readonly logBytes: number;
   /** The newest checkpoint where this node's state was found to be a majority's; null: none yet. */
   readonly checkpoint: Checkpoint | null;
-  /** null: an earlier build, which does not say. */
+  /** null: too little time has passed. */
   readonly times: StageTimes | null;
 }
 

@@ -1,7 +1,7 @@
 // How do the fragments of a member's message become the message again? In order, as many bytes as the first one announced, and no more.
-import { createReader, Malformed } from "../lib/msgpack.ts";
+import { Malformed } from "../lib/messagepack.ts";
+import { peerMessageName } from "./codec.ts";
 import { createGrowingBuffer } from "./growing-buffer.ts";
-import { PEER_TYPE } from "./message-types.ts";
 import type { PeerFragment } from "./protocol.ts";
 
 export interface Reassembly {
@@ -35,21 +35,8 @@ export function createReassembly(maxMessageBytes: number): Reassembly {
     allocated: message.allocated,
     describe: () => {
       const filled = message.length();
-      return filled === 0 ? null : `${nameIn(message.bytes())}, ${filled} of ${filled + left} bytes`;
+      return filled === 0 ? null : `${peerMessageName(message.bytes())}, ${filled} of ${filled + left} bytes`;
     },
     discard: message.discard,
   };
-}
-
-/** Of the message that begins so. */
-function nameIn(first: Uint8Array): string {
-  try {
-    const reader = createReader(first);
-    reader.array(1, 9);
-    const type = reader.uint();
-    return Object.entries(PEER_TYPE).find(([, number]) => number === type)?.[0] ?? "a message";
-  } catch (error) {
-    if (error instanceof Malformed) return "a message";
-    throw error;
-  }
 }

@@ -2,8 +2,8 @@
 // the hello, under a label for each direction. Who dials proves first: a stranger gets nothing to guess secrets on.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { RaftqError } from "../lib/errors.ts";
-import { createWriter } from "../lib/msgpack.ts";
-import { writeMember, writeOptionalText, writeTexts } from "./fields.ts";
+import { encode } from "../lib/layout.ts";
+import { proven } from "./layouts.ts";
 import { type Challenge, type Hello, type Role, ROLES } from "./protocol.ts";
 
 export interface Secret {
@@ -32,18 +32,19 @@ const LABELS = { dialed: "raftq 1 dialed", accepted: "raftq 1 accepted" } as con
 
 /** `side` proves to the other one that it has `key`. */
 export function prove(side: "dialed" | "accepted", key: Uint8Array, { hello, challenge }: Transcript): Uint8Array {
-  const writer = createWriter();
-  writer.array(10).text(LABELS[side]).uint(hello.version);
-  writeTexts(writer, hello.features);
-  writer.text(hello.role);
-  writeOptionalText(writer, hello.clusterId);
-  if (hello.node === null) writer.nil();
-  else writeMember(writer, hello.node);
-  writer.binary(hello.nonce);
-  writeOptionalText(writer, challenge.clusterId);
-  writeMember(writer, challenge.node);
-  writer.binary(challenge.nonce);
-  return new Uint8Array(createHmac("sha256", key).update(writer.finish()).digest());
+  const said = encode(proven, {
+    label: LABELS[side],
+    version: hello.version,
+    features: hello.features,
+    role: hello.role,
+    clusterId: hello.clusterId,
+    node: hello.node,
+    nonce: hello.nonce,
+    acceptorClusterId: challenge.clusterId,
+    acceptor: challenge.node,
+    acceptorNonce: challenge.nonce,
+  });
+  return new Uint8Array(createHmac("sha256", key).update(said).digest());
 }
 
 /** The key that `proof` was made with, among those that allow the role of the hello; null: none. All are tried, in constant time. */

@@ -1,23 +1,40 @@
 // What is sent first? Heartbeats, votes and acknowledgements, then bulk; each lane in its order, one chunk per flush. Between members
 // bulk is sent in fragments, and no more of it at once than the link carries in the time that a heartbeat may be delayed.
+import { must } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";
-import { createWriter, type Writer } from "../lib/msgpack.ts";
+import type { Parts } from "../lib/messagepack.ts";
 import { release } from "../lib/release.ts";
-import { encodeMessage, PEER_HEADROOM, peerFrame, writeFrame } from "./codec.ts";
+import {
+  createFrameWriter,
+  encodeMessage,
+  encodePeerMessage,
+  fragmentFrame,
+  type FrameWriter,
+  joined,
+  PEER_FRAME_BYTES,
+  peerFrame,
+} from "./codec.ts";
+import type { Message } from "./connection.ts";
+import { FRAMES } from "./layouts.ts";
+import { PEER_MESSAGES, type PeerMessage } from "./peer-layouts.ts";
 import { type ByteStream, CHUNK_COST_BYTES } from "./network.ts";
 import { createPacer, type Pacer } from "./pacing.ts";
-import { encodePeerMessage, type PeerMessage } from "./peer-codec.ts";
-import type { Message } from "./connection.ts";
 
-interface Waiting {
-  readonly bytes: Uint8Array;
-  /** A member's message: it becomes a numbered frame only when it leaves, because lanes change the order. Null: a whole frame. */
-  readonly type: PeerMessage["type"] | null;
-}
+type Waiting =
+  /** Whole frames; their memory is this queue's. */
+  | { readonly type: null; readonly bytes: Parts }
+  /**
+   * A member's message: it becomes a numbered frame only when it leaves, because lanes change the order. Its records are the log's
+   * own: they are copied once, into what is written to the stream.
+   */
+  | { readonly type: PeerMessage["type"]; readonly bytes: Parts };
 
-/** A message of which some fragments were sent: the bytes before `at`. */
+/** A message of which some fragments were sent. */
 interface Fragmented {
-  readonly bytes: Uint8Array;
+  readonly message: Parts;
+  sentBytes: number;
+  /** The part where the next fragment begins, and the byte in it. */
+  part: number;
   at: number;
 }
 
@@ -54,8 +71,6 @@ const CHUNK_BYTES = 64 * 1_024;
 const FIRST_CHUNK_BYTES = 256;
 /** A smaller fragment is not worth its header, unless it is the rest of a message. */
 const MIN_FRAGMENT_BYTES = 128;
-/** What a frame adds to a message. */
-const FRAME_BYTES = PEER_HEADROOM;
 
 export function createSendQueue(
   stream: ByteStream,
@@ -72,7 +87,7 @@ export function createSendQueue(
   let newestBulk: (Omit<BulkInFlight, "acknowledged"> & { readonly from: number }) | null = null;
   let sequence = 0;
   /** The end of the bulk, while it grows. */
-  let chunk: Writer | null = null;
+  let chunk: FrameWriter | null = null;
   let chunkBytes = FIRST_CHUNK_BYTES;
 
   function closeChunk(): void {
@@ -81,7 +96,7 @@ export function createSendQueue(
     chunk = null;
     // As much again will do for the next one, unless it was an exception.
     chunkBytes = Math.max(FIRST_CHUNK_BYTES, Math.min(CHUNK_BYTES, bytes.length + (bytes.length >> 2)));
-    bulk.push({ bytes, type: null });
+    bulk.push(wholeFrames(bytes));
   }
 
   function addBulk(waiting: Waiting): void {
@@ -89,17 +104,17 @@ export function createSendQueue(
     bulk.push(waiting);
   }
 
-  const unfragmentedBytes = (): number => (fragmented === null ? 0 : fragmented.bytes.length - fragmented.at);
-  const bulkBytes = (): number => bulk.bytes() + unfragmentedBytes() + (chunk?.length() ?? 0);
-  const frameOf = ({ bytes, type }: Waiting): Uint8Array => (type === null ? bytes : peerFrame(++sequence, bytes));
+  const unsentBytes = (): number => (fragmented === null ? 0 : fragmented.message.length - fragmented.sentBytes);
+  const bulkBytes = (): number => bulk.bytes() + unsentBytes() + (chunk?.length() ?? 0);
+  const frameOf = ({ bytes, type }: Waiting): Parts => (type === null ? bytes : peerFrame(++sequence, bytes));
 
   /** The next frame of bulk that has at most `available` bytes: a whole message, or a fragment of one. */
-  function nextBulk(available: number): Uint8Array | null {
+  function nextBulk(available: number): Parts | null {
     if (fragmented === null) {
       const waiting = bulk.first();
       if (waiting === undefined || available <= 0) return null;
-      const bytes = waiting.bytes.length - PEER_HEADROOM;
-      const isWhole = pacer === null || waiting.type === null || bytes + FRAME_BYTES <= available;
+      const bytes = waiting.bytes.length;
+      const isWhole = pacer === null || waiting.type === null || bytes + PEER_FRAME_BYTES <= available;
       if (!isWhole && available < MIN_FRAGMENT_BYTES) return null;
       bulk.shift();
       if (waiting.type !== null)
@@ -110,20 +125,13 @@ export function createSendQueue(
           from: (pacer?.sentBytes() ?? 0) + bulkInChunk,
         };
       if (isWhole) return frameOf(waiting);
-      fragmented = { bytes: waiting.bytes, at: PEER_HEADROOM };
+      fragmented = { message: waiting.bytes, sentBytes: 0, part: 0, at: 0 };
     }
-    const rest = unfragmentedBytes();
-    if (available < MIN_FRAGMENT_BYTES && rest + FRAME_BYTES > available) return null;
-    const { bytes: message, at } = fragmented;
-    const bytes = message.subarray(at, at + Math.min(rest, Math.floor(available) - FRAME_BYTES));
-    fragmented.at += bytes.length;
-    const left = rest - bytes.length;
-    const frame = encodeMessage({ type: "fragment", sequence: ++sequence, left, bytes });
-    if (left === 0) {
-      release(message);
-      fragmented = null;
-    }
-    return frame;
+    const rest = unsentBytes();
+    if (available < MIN_FRAGMENT_BYTES && rest + PEER_FRAME_BYTES > available) return null;
+    const bytes = nextBytes(fragmented, Math.min(rest, Math.floor(available) - PEER_FRAME_BYTES));
+    if (bytes.length === rest) fragmented = null;
+    return fragmentFrame(++sequence, rest - bytes.length, bytes);
   }
 
   /** Bytes of bulk in the chunk that is being put together. */
@@ -131,10 +139,10 @@ export function createSendQueue(
 
   /** False when there was nothing to write, or nothing that may be written now. `most`: null: everything, whatever the link carries. */
   function writeChunk(most: number | null): boolean {
-    const frames: Uint8Array[] = [];
+    const parts: Uint8Array[] = [];
     let size = 0;
-    const add = (frame: Uint8Array): void => {
-      frames.push(frame);
+    const add = (frame: Parts): void => {
+      for (const part of frame.parts) parts.push(part);
       size += frame.length;
     };
     for (let waiting = urgent.shift(); waiting !== undefined; waiting = urgent.shift()) add(frameOf(waiting));
@@ -153,9 +161,10 @@ export function createSendQueue(
     }
     if (size === 0) return false;
     const ping = pacer?.sent(bulkInChunk, bulkBytes() > 0) ?? null;
-    if (ping !== null && most !== null) add(encodeMessage({ type: "ping", frameId: ping }));
+    if (ping !== null && most !== null) add(wholeFrames(encodeMessage({ type: "ping", frameId: ping })).bytes);
     bulkInChunk = 0;
-    stream.write(joined(frames, size));
+    const [only] = parts;
+    stream.write(parts.length === 1 && only !== undefined ? only : joined({ parts, length: size }));
     return true;
   }
 
@@ -179,29 +188,28 @@ export function createSendQueue(
   }
 
   function addPeerMessage(message: PeerMessage): void {
-    const waiting = { bytes: encodePeerMessage(message, PEER_HEADROOM), type: message.type };
-    if (PEER_LANE[message.type] === "bulk") addBulk(waiting);
-    else if (pacer !== null && REPLACED_BY_THE_NEXT.has(message.type)) newest.set(message.type, waiting);
+    const waiting = { bytes: encodePeerMessage(message), type: message.type };
+    const { priority } = PEER_MESSAGES[message.type];
+    if (priority === "bulk") addBulk(waiting);
+    else if (pacer !== null && priority === "newest") newest.set(message.type, waiting);
     else urgent.push(waiting);
   }
 
   return {
     addMessage: (message) => {
       if (isPeerMessage(message)) return addPeerMessage(message);
-      if (AHEAD_OF_BULK.has(message.type)) return urgent.push({ bytes: encodeMessage(message), type: null });
-      chunk ??= createWriter(0, chunkBytes, true);
-      writeFrame(chunk, message);
+      if (FRAMES[message.type].priority === "urgent") return urgent.push(wholeFrames(encodeMessage(message)));
+      chunk ??= createFrameWriter(chunkBytes);
+      chunk.add(message);
       if (chunk.length() >= CHUNK_BYTES) closeChunk();
     },
-    add: (frame) => addBulk({ bytes: frame, type: null }),
+    add: (frame) => addBulk(wholeFrames(frame)),
     flush: () => flushUpTo(limits.sendAheadBytes),
     flushAll: () => flushUpTo(null),
     discard: () => {
       urgent.discard();
       bulk.discard();
-      for (const { bytes } of newest.values()) release(bytes);
       newest.clear();
-      if (fragmented !== null) release(fragmented.bytes);
       fragmented = null;
       chunk = null;
     },
@@ -261,7 +269,8 @@ function createLane(): Lane {
       return waiting;
     },
     discard: () => {
-      for (const waiting of frames.slice(front)) release(waiting.bytes);
+      for (const { type, bytes } of frames.slice(front))
+        if (type === null) for (const part of bytes.parts) release(part);
       clear();
     },
     bytes: () => bytes,
@@ -270,43 +279,25 @@ function createLane(): Lane {
 
 const COMPACT_AT = 1_024;
 
-function joined(frames: readonly Uint8Array[], size: number): Uint8Array {
-  const [only] = frames;
-  if (frames.length === 1 && only !== undefined) return only;
-  const chunk = new Uint8Array(size);
-  let at = 0;
-  for (const frame of frames) {
-    chunk.set(frame, at);
-    at += frame.length;
-    release(frame);
+const wholeFrames = (bytes: Uint8Array): Waiting => ({ type: null, bytes: { parts: [bytes], length: bytes.length } });
+
+/** The next `count` bytes of it, as views. */
+function nextBytes(fragmented: Fragmented, count: number): Parts {
+  const parts: Uint8Array[] = [];
+  for (let left = count; left > 0;) {
+    const part = must(fragmented.message.parts[fragmented.part], "the part that holds the next byte");
+    const bytes = part.subarray(fragmented.at, fragmented.at + left);
+    parts.push(bytes);
+    left -= bytes.length;
+    fragmented.at += bytes.length;
+    if (fragmented.at < part.length) continue;
+    fragmented.part++;
+    fragmented.at = 0;
   }
-  return chunk;
+  fragmented.sentBytes += count;
+  return { parts, length: count };
 }
 
-/** TimeoutNow stays behind the entries that its receiver must have before it campaigns. */
-const PEER_LANE: Readonly<Record<PeerMessage["type"], "urgent" | "bulk">> = {
-  RequestVote: "urgent",
-  RequestVoteReply: "urgent",
-  AppendEntries: "bulk",
-  AppendEntriesReply: "urgent",
-  Heartbeat: "urgent",
-  HeartbeatReply: "urgent",
-  TimeoutNow: "bulk",
-  InstallSnapshot: "bulk",
-  InstallSnapshotReply: "urgent",
-  StaleDisk: "urgent",
-  Probe: "urgent",
-  ProbeReply: "urgent",
-  found: "urgent",
-  foundAnswer: "urgent",
-};
-
-/** A later one claims all that an earlier one did. */
-const REPLACED_BY_THE_NEXT: ReadonlySet<PeerMessage["type"]> = new Set(["Heartbeat", "HeartbeatReply"]);
-
-/** The hello is the first frame, also when a request was sent before the first flush. */
-const AHEAD_OF_BULK: ReadonlySet<Message["type"]> = new Set(["hello", "helloAnswer", "ping", "pong"]);
-
 function isPeerMessage(message: Message): message is PeerMessage {
-  return Object.hasOwn(PEER_LANE, message.type);
+  return Object.hasOwn(PEER_MESSAGES, message.type);
 }

@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { SERVER, WIRE } from "../../src/config.ts";
 import type { Failure } from "../../src/lib/errors.ts";
-import { Malformed } from "../../src/lib/msgpack.ts";
+import { Malformed } from "../../src/lib/messagepack.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
 import { BINARY } from "../scripts/project.ts";

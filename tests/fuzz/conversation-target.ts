@@ -9,7 +9,7 @@ import { encodeEntry, KIND_NAMES } from "../../src/raft/entry.ts";
 import type { Incarnation, Member, NodeId } from "../../src/raft/types.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { frameBody } from "../../src/wire/frame.ts";
-import type { PeerMessage } from "../../src/wire/peer-codec.ts";
+import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
 import type { Settled } from "../server/town.ts";
 import { asPeerFrame, EXAMPLES, PEER_EXAMPLES, randomMessage } from "../wire/messages.ts";

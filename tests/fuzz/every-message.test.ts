@@ -2,7 +2,8 @@
 // every scene, on a connection of its own; the fuzzer says them in any order, and broken.
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
-import { PEER_TYPE, TYPE } from "../../src/wire/message-types.ts";
+import { FRAMES } from "../../src/wire/layouts.ts";
+import { PEER_MESSAGES } from "../../src/wire/peer-layouts.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
 import { asPeerFrame, EXAMPLES, PEER_EXAMPLES } from "../wire/messages.ts";
 import { judged, lieInWait, visit } from "./conversation-target.ts";
@@ -19,7 +20,7 @@ const MESSAGES: readonly WireMessage[] = [
   ...PROVING,
   ...PEER_EXAMPLES.map((message) => asPeerFrame(message)),
 ];
-const TYPES = [...Object.keys(TYPE).filter((type) => type !== "peer"), ...Object.keys(PEER_TYPE)];
+const TYPES = [...Object.keys(FRAMES).filter((type) => type !== "peer"), ...Object.keys(PEER_MESSAGES)];
 /** A trusted member, and a member of another cluster that knows the address of a lone node. */
 const MAY_END: ReadonlySet<Standing> = new Set(["member", "foreigner", "another"]);
 /** Who has no cluster yet, or none any more, depends on what it is told. */

@@ -7,7 +7,7 @@ import { encodeEntry, type EntryKind, fieldsOf } from "../../src/raft/entry.ts";
 import type { SnapshotMeta } from "../../src/raft/types.ts";
 import { foundingEntry } from "../../src/server/founding.ts";
 import { encodeManifest } from "../../src/storage/manifest.ts";
-import type { PeerMessage } from "../../src/wire/peer-codec.ts";
+import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 import { mutate } from "./mutate.ts";
 import { partsOf } from "./queue-targets.ts";
 import { HOSTILE, type Scene } from "./scenes.ts";

@@ -1,7 +1,7 @@
 // Can a body in the log, a stored reply or a snapshot make the queue do anything but execute, refuse, or say Malformed?
 import { QUEUE } from "../../src/config.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
-import { Malformed } from "../../src/lib/msgpack.ts";
+import { Malformed } from "../../src/lib/messagepack.ts";
 import type { Random } from "../../src/lib/random.ts";
 import {
   decodeCommand,

@@ -7,7 +7,7 @@ import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.t
 import { type HelloAnswer, type Role, ROLES } from "../../src/wire/protocol.ts";
 import { anyDamage } from "../server/positions.ts";
 import { createTown, type Settled } from "../server/town.ts";
-import { EXAMPLES } from "../wire/messages.ts";
+import { HELLO_ANSWER } from "../wire/messages.ts";
 
 export const HOSTILE_PORT = 3009;
 export const PORTS = [3000, 3001, 3002];
@@ -63,7 +63,7 @@ export const HOSTILE: Member = {
 const FREE_AGAIN = 2 ** 40;
 const LETTING_IN_PORT = 3010;
 const WELCOME: HelloAnswer = {
-  ...(EXAMPLES.find(({ type }) => type === "helloAnswer") as HelloAnswer),
+  ...HELLO_ANSWER,
   clusterId: "00112233445566ff" as ClusterId,
   node: HOSTILE,
 };

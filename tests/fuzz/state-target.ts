@@ -1,10 +1,10 @@
 // Can the parts of a snapshot make `restore` do anything but refuse, or give a state that is sound and goes on?
 import { crc32 } from "../../src/lib/crc32.ts";
-import { createReader, createWriter, Malformed, type Writer } from "../../src/lib/msgpack.ts";
+import { Malformed } from "../../src/lib/messagepack.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { apply, createQueue, type Queue } from "../../src/queue/queue.ts";
 import { restore } from "../../src/queue/snapshot.ts";
-import { unpack } from "msgpackr/pack";
+import { bytesOf, valueOf } from "../lib/handmade.ts";
 import { joined, mutate } from "./mutate.ts";
 import { drawEntry, expectSound, LIMITS, MAX_U48, partsOf, thawed } from "./queue-targets.ts";
 import { about, type FuzzTarget, gist, pick } from "./target.ts";
@@ -74,7 +74,7 @@ function withRightDigest(parts: readonly Uint8Array[]): readonly Uint8Array[] {
     if (!(error instanceof Malformed)) throw error;
     const found = /digest (\d+) where its header says (\d+)/.exec(error.message);
     if (found === null) return parts;
-    const [right, said] = [found[1], found[2]].map((digits) => createWriter().uint(Number(digits)).finish());
+    const [right, said] = [found[1], found[2]].map((digits) => bytesOf(Number(digits)));
     const header = Buffer.from(parts[0]!);
     const at = header.indexOf(said!);
     return [joined(header.subarray(0, at), right!, header.subarray(at + said!.length)), ...parts.slice(1)];
@@ -107,8 +107,7 @@ const SESSION_COUNT = 5;
 function withOtherMeaning(parts: readonly Uint8Array[], random: Random): readonly Uint8Array[] | null {
   let records: unknown[][];
   try {
-    for (const part of parts) createReader(part).array(2, 2);
-    records = parts.flatMap((part) => (unpack(part) as [number, unknown[][]])[1]);
+    records = parts.flatMap((part) => (valueOf(part) as [number, unknown[][]])[1]);
     if (!records.every(Array.isArray)) return null;
   } catch {
     return null;
@@ -150,18 +149,4 @@ function placesIn(array: unknown[]): readonly Place[] {
 
 const numbersIn = (records: unknown[][]): readonly number[] => records.flatMap(placesIn).map(({ value }) => value);
 
-function partOf(number: number, record: unknown): Uint8Array {
-  const writer = createWriter().array(2).uint(number).array(1);
-  write(writer, record);
-  return writer.finish();
-}
-
-function write(writer: Writer, value: unknown): void {
-  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) writer.uint(value);
-  else if (typeof value === "string") writer.text(value);
-  else if (value instanceof Uint8Array) writer.binary(value);
-  else if (Array.isArray(value)) {
-    writer.array(value.length);
-    for (const item of value) write(writer, item);
-  } else writer.nil();
-}
+const partOf = (number: number, record: unknown): Uint8Array => bytesOf([number, [record]]);

@@ -1,6 +1,6 @@
 // How does a stranger come to be what it wants to be taken for? By its first words on a connection; then it says what it likes.
 import { WIRE } from "../../src/config.ts";
-import { Malformed } from "../../src/lib/msgpack.ts";
+import { Malformed } from "../../src/lib/messagepack.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { ClusterId, Member } from "../../src/raft/types.ts";
@@ -10,7 +10,7 @@ import { sealFrame } from "../wire/frames.ts";
 import type { ByteStream } from "../../src/wire/network.ts";
 import type { Challenge, Hello, HelloAnswer, Role, WireMessage } from "../../src/wire/protocol.ts";
 import { prove } from "../../src/wire/secret.ts";
-import { EXAMPLES } from "../wire/messages.ts";
+import { HELLO_ANSWER } from "../wire/messages.ts";
 import { HOSTILE, keyOf, type Scene, type SceneName } from "./scenes.ts";
 import { expectThat, Finding } from "./target.ts";
 
@@ -121,7 +121,7 @@ export class Stranger {
     const asksForSecret = name === "secret" || standing === "asked" || standing === "impostor";
     const hello: Hello = {
       type: "hello",
-      version: choices.chance(97) ? 1 : 2,
+      version: choices.chance(97) ? WIRE.protocolVersion : WIRE.protocolVersion + 1,
       features: [],
       role,
       clusterId: standing === "foreigner" ? FOREIGN : standing === "founder" ? null : clusterId,
@@ -135,7 +135,7 @@ export class Stranger {
     const challenge = this.#challenge;
     if (challenge === null) return;
     const proof = prove("dialed", keyOf(role), { hello: { ...hello, nonce: NONCE }, challenge });
-    this.#member = standing === "member" && hello.version === 1;
+    this.#member = standing === "member" && hello.version === WIRE.protocolVersion;
     this.#proven ||= standing !== "impostor";
     this.say({ type: "proof", proof: standing === "impostor" ? WRONG : proof });
   }
@@ -145,7 +145,7 @@ export class Stranger {
     const clusterId = standing === "another" ? FOREIGN : (nodes[0]?.node.clusterId() ?? null);
     const hello = this.#hello;
     const answer: HelloAnswer = {
-      ...(EXAMPLES.find(({ type }) => type === "helloAnswer") as HelloAnswer),
+      ...HELLO_ANSWER,
       clusterId,
       node: as,
     };

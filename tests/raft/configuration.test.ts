@@ -1,6 +1,7 @@
 // Configurations: their bytes mean one thing only, and majorities over them always meet.
 import { describe, expect, test } from "bun:test";
-import { createWriter, Malformed } from "../../src/lib/msgpack.ts";
+import { Malformed } from "../../src/lib/messagepack.ts";
+import { bytesOf } from "../lib/handmade.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import {
   decodeConfiguration,
@@ -59,16 +60,7 @@ describe("encoding", () => {
     }
     const nobody = encodeConfiguration({ voters: [], outgoing: voters("n1"), learners: [], removed: [] });
     expect(() => decodeConfiguration(nobody)).toThrow("no voters");
-    const badId = createWriter()
-      .array(3)
-      .array(1)
-      .array(3)
-      .text("N 1")
-      .text("1".repeat(16))
-      .text("a:1")
-      .array(0)
-      .array(0)
-      .finish();
+    const badId = bytesOf([[["N 1", "1".repeat(16), "a:1"]], [], [], []]);
     expect(() => decodeConfiguration(badId)).toThrow("no node id");
   });
 

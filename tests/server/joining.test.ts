@@ -3,11 +3,8 @@ import { expect, test } from "bun:test";
 import { SERVER, WIRE } from "../../src/config.ts";
 import { failure } from "../../src/lib/errors.ts";
 import { openConnection } from "../../src/wire/connection.ts";
-import type { HelloAnswer } from "../../src/wire/protocol.ts";
-import { EXAMPLES, member } from "../wire/messages.ts";
+import { HELLO_ANSWER, member } from "../wire/messages.ts";
 import { createTown } from "./town.ts";
-
-const WELCOME = EXAMPLES.find(({ type }) => type === "helloAnswer") as HelloAnswer;
 
 test("two nodes that each name the other as the leader are asked once a round, both of them", () => {
   const town = createTown();
@@ -27,7 +24,7 @@ test("two nodes that each name the other as the leader are asked once a round, b
           limits: WIRE,
           side: "accepted",
           onMessage: (message) => {
-            if (message.type === "hello") connection.send({ ...WELCOME, node: member(2) });
+            if (message.type === "hello") connection.send({ ...HELLO_ANSWER, node: member(2) });
             if (message.type === "join") {
               asked.push(port);
               const why = failure("NOT_LEADER", "another one leads", { leader: `127.0.0.1:${other}` });

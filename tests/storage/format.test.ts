@@ -4,7 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { STORAGE } from "../../src/config.ts";
 import { crc32 } from "../../src/lib/crc32.ts";
-import { encodeMetaSlot, readMeta } from "../../src/storage/meta.ts";
+import { encodeMetaSlot } from "../../src/storage/meta.ts";
 import { decodeManifest, encodeManifest } from "../../src/storage/manifest.ts";
 import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/storage/segment.ts";
 import { MAX_PART_BYTES } from "../../src/storage/types.ts";
@@ -27,9 +27,9 @@ import {
   shown,
   snapshotMeta,
 } from "./harness.ts";
-import { GOLDEN_VERSIONS, goldenDirectory, goldenSegment, type GoldenVersion } from "./golden.ts";
+import { GOLDEN_SEGMENT_BYTES, goldenDirectory, OLDER_VERSION } from "./golden.ts";
 
-function goldenBench(version: GoldenVersion): RealBench {
+function goldenBench(version: number): RealBench {
   const bench = createRealBench();
   fs.cpSync(goldenDirectory(version), bench.directory, { recursive: true });
   // A checkout knows no modes but the executable one.
@@ -37,37 +37,36 @@ function goldenBench(version: GoldenVersion): RealBench {
   return bench;
 }
 
-test.each(GOLDEN_VERSIONS)(
-  "the golden directory of version %d opens, says what it always said, and takes new entries",
-  async (version) => {
-    using bench = goldenBench(version);
-    let storage = await opened(bench, { segmentBytes: goldenSegment(version) });
-    const expected = [...entries(9, 12, 2, 700), ...entries(13, 16, 2), ...entries(17, 20, 3)];
-    expect(storage.recovered.hardState).toEqual(hardState(3));
-    expect(storage.recovered.identity).toEqual({
-      nodeId: N1,
-      incarnation: INCARNATION,
-      clusterId: "00112233445566aa" as ClusterId,
-    });
-    expect(storage.recovered.snapshot).toEqual(snapshotMeta(12, 2));
-    expect(shown(storage.recovered.entries.slice(-12))).toEqual(shown(expected));
-    expect(storage.readPart(12, 2)).toEqual(partsOf(12)[2]!);
-    await persist(bench, storage, { entries: entries(21, 22, 3) });
-    await close(bench, storage);
-    storage = await opened(bench);
-    expect(storage.recovered.entries.at(-1)?.index).toBe(22);
-    await close(bench, storage);
-    // From its first opening on its meta is of this version.
-    expect(bench.read("meta")!.slice(8, 12)).toEqual(new Uint8Array([0, 0, 0, STORAGE.formatVersion]));
-  },
-);
+test("the golden directory of this version opens, says what it always said, and takes new entries", async () => {
+  using bench = goldenBench(STORAGE.formatVersion);
+  let storage = await opened(bench, { segmentBytes: GOLDEN_SEGMENT_BYTES });
+  const expected = [...entries(9, 12, 2, 700), ...entries(13, 16, 2), ...entries(17, 20, 3)];
+  expect(storage.recovered.hardState).toEqual(hardState(3));
+  expect(storage.recovered.identity).toEqual({
+    nodeId: N1,
+    incarnation: INCARNATION,
+    clusterId: "00112233445566aa" as ClusterId,
+  });
+  expect(storage.recovered.snapshot).toEqual(snapshotMeta(12, 2));
+  expect(shown(storage.recovered.entries.slice(-12))).toEqual(shown(expected));
+  expect(storage.readPart(12, 2)).toEqual(partsOf(12)[2]!);
+  await persist(bench, storage, { entries: entries(21, 22, 3) });
+  await close(bench, storage);
+  storage = await opened(bench);
+  expect(storage.recovered.entries.at(-1)?.index).toBe(22);
+  await close(bench, storage);
+});
 
-test("meta of version 1 names no proven frame, and that of a later one does", () => {
-  const provenIn = (version: GoldenVersion) => {
-    const read = (file: string) => fs.readFileSync(path.join(goldenDirectory(version), file));
-    return readMeta({ read }, STORAGE.formatVersion)?.meta.provenFrame;
-  };
-  expect(GOLDEN_VERSIONS.map(provenIn)).toEqual([0, 8]);
+test("a directory of an earlier format is refused politely and left alone", async () => {
+  using bench = goldenBench(OLDER_VERSION);
+  const before = bench.read("meta");
+  const error = await refused(bench);
+  expect([error.code, error.exitCode, error.message]).toEqual([
+    "OLDER_FORMAT",
+    6,
+    `meta has format version ${OLDER_VERSION}, and this raftq knows format version ${STORAGE.formatVersion}`,
+  ]);
+  expect(bench.read("meta")).toEqual(before);
 });
 
 test("a directory of a newer format is refused politely and left alone", async () => {
@@ -92,39 +91,39 @@ test("a directory of a newer format is refused politely and left alone", async (
   await refused(bench);
 });
 
-const golden = (version: GoldenVersion, file: string): { readonly bytes: Buffer; readonly view: DataView } => {
-  const bytes = fs.readFileSync(path.join(goldenDirectory(version), file));
+const golden = (file: string): { readonly bytes: Buffer; readonly view: DataView } => {
+  const bytes = fs.readFileSync(path.join(goldenDirectory(STORAGE.formatVersion), file));
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) };
 };
 const u48 = (view: DataView, at: number): number => view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
 
-test.each(GOLDEN_VERSIONS)("meta of version %d is laid out as FORMAT.md says", (version) => {
-  const { bytes, view } = golden(version, "meta");
+test("meta is laid out as FORMAT.md says", () => {
+  const { bytes, view } = golden("meta");
   expect(bytes.length).toBe(2 * BLOCK);
   const [a, b] = [u48(view, 16), u48(view, BLOCK + 16)];
   expect(b).toBe(a + 1);
   for (const slot of [bytes.subarray(0, BLOCK), bytes.subarray(BLOCK)]) {
     expect(slot.toString("latin1", 0, 8)).toBe("raftqmet");
-    expect(slot.readUInt32BE(8)).toBe(version);
+    expect(slot.readUInt32BE(8)).toBe(STORAGE.formatVersion);
     expect(slot.readUInt32BE(12)).toBe(crc32(slot.subarray(16), crc32(slot.subarray(0, 12))));
     const length = slot.readUInt16BE(22);
-    expect(slot[24]).toBe(version === 1 ? 0x97 : 0x98);
+    expect(slot[24]).toBe(0x98);
     expect(slot.subarray(24 + length).every((byte) => byte === 0)).toBe(true);
   }
 });
 
-test.each(GOLDEN_VERSIONS)("segments and frames of version %d are laid out as FORMAT.md says", (version) => {
-  const size = goldenSegment(version);
-  const names = fs.readdirSync(path.join(goldenDirectory(version), "g0/log")).sort();
+test("segments and frames are laid out as FORMAT.md says", () => {
+  const size = GOLDEN_SEGMENT_BYTES;
+  const names = fs.readdirSync(path.join(goldenDirectory(STORAGE.formatVersion), "g0/log")).sort();
   const kinds: number[] = [];
   let records = 0;
   for (const name of names) {
-    const { bytes, view } = golden(version, `g0/log/${name}`);
+    const { bytes, view } = golden(`g0/log/${name}`);
     const salt = Number.parseInt(name.slice(11, 19), 16);
     expect(bytes.length).toBe(size);
     expect(bytes.toString("latin1", 0, 8)).toBe("raftqseg");
     expect([8, 12, 16, 20, 24].map((at) => view.getUint32(at))).toEqual([
-      version,
+      STORAGE.formatVersion,
       Number(name.slice(0, 10)),
       salt,
       BLOCK,
@@ -151,17 +150,17 @@ test.each(GOLDEN_VERSIONS)("segments and frames of version %d are laid out as FO
   expect(records).toBeGreaterThan(8);
 });
 
-test.each(GOLDEN_VERSIONS)("a manifest of version %d is laid out as FORMAT.md says", (version) => {
-  const { bytes } = golden(version, "g0/snapshot/12-2/manifest");
+test("a manifest is laid out as FORMAT.md says", () => {
+  const { bytes } = golden("g0/snapshot/12-2/manifest");
   expect(bytes.toString("latin1", 0, 8)).toBe("raftqman");
-  expect(bytes.readUInt32BE(8)).toBe(version);
+  expect(bytes.readUInt32BE(8)).toBe(STORAGE.formatVersion);
   expect(bytes.readUInt32BE(12)).toBe(crc32(bytes.subarray(16), crc32(bytes.subarray(0, 12))));
   expect([...bytes.subarray(16, 20)]).toEqual([0x96, 12, 2, 1]);
 });
 
 test("a manifest whose list of parts is not made of pairs is refused, although its checksum is right", () => {
-  const whole = encodeManifest({ meta: snapshotMeta(20), parts: [{ bytes: 1, crc: 2 }] }, 1);
-  expect(decodeManifest(whole, 1)?.parts).toEqual([{ bytes: 1, crc: 2 }]);
+  const whole = encodeManifest({ meta: snapshotMeta(20), parts: [{ bytes: 1, crc: 2 }] }, STORAGE.formatVersion);
+  expect(decodeManifest(whole, STORAGE.formatVersion)?.parts).toEqual([{ bytes: 1, crc: 2 }]);
   // As an array of 1 or 3 values, followed by two or four: another reader would find other values.
   for (const [count, values] of [
     [1, [1, 2]],
@@ -169,13 +168,16 @@ test("a manifest whose list of parts is not made of pairs is refused, although i
   ] as const) {
     const forged = new Uint8Array([...whole.subarray(0, -3), 0x90 | count, ...values]);
     new DataView(forged.buffer).setUint32(12, crc32(forged.subarray(16), crc32(forged.subarray(0, 12))));
-    expect(decodeManifest(forged, 1)).toBeNull();
+    expect(decodeManifest(forged, STORAGE.formatVersion)).toBeNull();
   }
 });
 
 test("a manifest with a number that no record can hold, or a configuration from behind the snapshot, is refused", () => {
   const read = (more: Partial<ReturnType<typeof snapshotMeta>>) =>
-    decodeManifest(encodeManifest({ meta: { ...snapshotMeta(20), ...more }, parts: [{ bytes: 1, crc: 2 }] }, 1), 1);
+    decodeManifest(
+      encodeManifest({ meta: { ...snapshotMeta(20), ...more }, parts: [{ bytes: 1, crc: 2 }] }, STORAGE.formatVersion),
+      STORAGE.formatVersion,
+    );
   const most = 2 ** 48 - 1;
   const edge = { index: most, term: most, configurationIndex: most, time: most };
   expect(read(edge)?.meta).toMatchObject(edge);

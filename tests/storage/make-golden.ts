@@ -5,12 +5,12 @@ import path from "node:path";
 import type { ClusterId } from "../../src/raft/types.ts";
 import { createSimBench, entries, hardState, opened, persist, saveAndCount, snapshotMeta, VOTE } from "./harness.ts";
 import { STORAGE } from "../../src/config.ts";
-import { goldenDirectory, goldenSegment } from "./golden.ts";
+import { GOLDEN_SEGMENT_BYTES, goldenDirectory } from "./golden.ts";
 
 const DIRECTORY = goldenDirectory(STORAGE.formatVersion);
 if (fs.existsSync(DIRECTORY)) throw new Error(`${DIRECTORY} exists, and a golden directory is never made again`);
 const bench = createSimBench();
-const storage = await opened(bench, { segmentBytes: goldenSegment(STORAGE.formatVersion) });
+const storage = await opened(bench, { segmentBytes: GOLDEN_SEGMENT_BYTES });
 await persist(bench, storage, { hardState: hardState(2, VOTE), entries: entries(1, 8, 1, 700) });
 await bench.call<void>((done) => storage.setCluster("00112233445566aa" as ClusterId, () => done()));
 await persist(bench, storage, { entries: entries(9, 12, 2, 700) });

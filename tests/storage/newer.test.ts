@@ -2,7 +2,7 @@
 // what its checksum does not cover is damage.
 import { expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
-import { createWriter } from "../../src/lib/msgpack.ts";
+import { createWriter } from "../lib/handmade.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
 import { createQueue } from "../../src/queue/queue.ts";
 import { encodeVersion } from "../../src/queue/commands.ts";
@@ -37,7 +37,7 @@ const AT_STATE_MACHINE = 6;
 /** The first part of a real state: [number, [[kind, format, state machine version, …], …]]. */
 function firstPart(): Uint8Array {
   const part = freeze(createQueue(QUEUE), MAX_PART_BYTES).nextPart()!;
-  expect([...part.subarray(3, 7)]).toEqual([0x9a, 1, 2, 1]);
+  expect([...part.subarray(3, 7)]).toEqual([0x9a, 1, 3, 1]);
   return part;
 }
 
@@ -49,7 +49,7 @@ function changed(bytes: Uint8Array, at: number, value: number): Uint8Array {
 
 /** A header of another length, as a newer format may well have one. */
 function longerHeader(): Uint8Array {
-  const writer = createWriter().array(2).uint(0).array(1).array(14).uint(1).uint(3);
+  const writer = createWriter().array(2).uint(0).array(1).array(14).uint(1).uint(4);
   for (let field = 2; field < 14; field++) writer.uint(field);
   return writer.finish();
 }
@@ -182,7 +182,7 @@ test.each(["asking", "agreed", "moved"] as const)(
       const file = make(bench);
       const fields = createWriter().array(6).text("n1").text("0123456789abcdee");
       fields.uint(["asking", "agreed", "moved"].indexOf(stage)).text("00112233445566aa").uint(1).text("why");
-      const note = encodeNote("raftqrej", fields.finish(), 1);
+      const note = encodeNote("raftqrej", fields.finish(), KNOWN);
       await bench.call<void>((done) => bench.disk.restart().create("rejoin", note.length, () => done()));
       bench.disk.overwrite("rejoin", 0, note);
       bench.kill();
@@ -204,8 +204,8 @@ const PART = "g0/snapshot/12-1/part-000000";
 
 test("a snapshot of a newer format, or of a newer state machine, is refused before anything is written", async () => {
   const cases = [
-    [changed(firstPart(), AT_FORMAT, 3), "snapshot format 3"],
-    [longerHeader(), "snapshot format 3"],
+    [changed(firstPart(), AT_FORMAT, 4), "snapshot format 4"],
+    [longerHeader(), "snapshot format 4"],
     [changed(firstPart(), AT_STATE_MACHINE, 2), "state machine version 2"],
   ] as const;
   for (const [part, says] of cases) {
@@ -223,7 +223,7 @@ test("a snapshot of a newer format, or of a newer state machine, is refused befo
 
 test("a snapshot that does not count is refused for its format, and not for what its state says", async () => {
   for (const [at, value, says] of [
-    [AT_FORMAT, 3, "NEWER_FORMAT"],
+    [AT_FORMAT, 4, "NEWER_FORMAT"],
     [AT_STATE_MACHINE, 2, "opened"],
   ] as const) {
     const bench = createSimBench();
@@ -239,7 +239,7 @@ test("a snapshot that does not count is refused for its format, and not for what
 
 test("a state of a newer state machine that was marked as wrong is damage, and one of a newer format is not", async () => {
   for (const [at, value, says] of [
-    [AT_FORMAT, 3, "NEWER_FORMAT"],
+    [AT_FORMAT, 4, "NEWER_FORMAT"],
     [AT_STATE_MACHINE, 2, "CORRUPT"],
   ] as const) {
     const marked = createSimBench();
@@ -289,10 +289,10 @@ test("a snapshot of a newer format from another member is refused by name, and n
   };
   const newerManifest = (await send(30, firstPart())).slice();
   seal(newerManifest);
-  const newerPart = changed(firstPart(), AT_FORMAT, 3);
+  const newerPart = changed(firstPart(), AT_FORMAT, 4);
   const cases = [
     [newerManifest, firstPart(), 30, `format version ${NEWER}, and this raftq knows format version ${KNOWN}`],
-    [await send(31, newerPart), newerPart, 31, "snapshot format 3"],
+    [await send(31, newerPart), newerPart, 31, "snapshot format 4"],
   ] as const;
   const bench = createSimBench();
   const storage = await opened(bench);

@@ -130,7 +130,7 @@ function manifestOf(index: number, term: number): Uint8Array {
       meta: snapshotMeta(index, term),
       parts: partsOf(index, 2, 600).map((part) => ({ bytes: part.length, crc: crc32(part) })),
     },
-    1,
+    STORAGE.formatVersion,
   );
   manifests.set(key, bytes);
   return bytes;

@@ -2,18 +2,18 @@
 import { expect, test } from "bun:test";
 import { WIRE } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { createWriter } from "../../src/lib/msgpack.ts";
+import { createWriter } from "../lib/handmade.ts";
 import { encodeMessage } from "../../src/wire/codec.ts";
 import { sealFrame } from "./frames.ts";
-import { TYPE } from "../../src/wire/message-types.ts";
-import type { PeerMessage } from "../../src/wire/peer-codec.ts";
-import type { Hello, HelloAnswer, WireMessage } from "../../src/wire/protocol.ts";
+import { FRAMES } from "../../src/wire/layouts.ts";
+import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
+import type { Hello, WireMessage } from "../../src/wire/protocol.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import { MAX_ADDRESS_BYTES } from "../../src/wire/address.ts";
 import { MAX_LIST } from "../../src/wire/fields.ts";
 import { CHUNK_COST_BYTES } from "../../src/wire/network.ts";
 import { type Opened, open, type OpenedWith } from "./fake-world.ts";
-import { asPeerFrame, CLUSTER, entry, EXAMPLES, member, PEER_EXAMPLES } from "./messages.ts";
+import { asPeerFrame, CLUSTER, entry, EXAMPLES, HELLO_ANSWER, member, PEER_EXAMPLES } from "./messages.ts";
 
 const clientHello: Hello = {
   type: "hello",
@@ -24,7 +24,6 @@ const clientHello: Hello = {
   node: null,
 };
 const peerHello: Hello = { ...clientHello, role: "peer", node: member(2) };
-const answer = EXAMPLES.find((message) => message.type === "helloAnswer") as HelloAnswer;
 const REQUEST = { type: "request", frameId: 1, group: 0, session: 1, number: 1, answeredUpTo: 0 } as const;
 const heartbeat: PeerMessage = { type: "Heartbeat", term: 3, leaderCommit: 1, time: 5, readContext: 1 };
 
@@ -36,7 +35,7 @@ const lastWord = ({ stream }: Opened): WireMessage | undefined => stream.written
 function greeted(hello: Hello, given: OpenedWith = {}): Opened {
   const opened = open(given);
   say(opened, hello);
-  opened.connection.send(answer);
+  opened.connection.send(HELLO_ANSWER);
   opened.connection.flush();
   return opened;
 }
@@ -54,17 +53,17 @@ test("an owner sees the hello first, answers it, and then sees requests", () => 
   say(opened, { type: "ping", frameId: 7 });
   expect(opened.messages).toEqual([clientHello, { type: "ping", frameId: 7 }]);
   expect(opened.connection.greeting).toEqual(clientHello);
-  expect(opened.stream.written()).toEqual([answer]);
+  expect(opened.stream.written()).toEqual([HELLO_ANSWER]);
 });
 
-test("a dialer sees the answer first, and then answers", () => {
+test("a dialer sees the HELLO_ANSWER first, and then answers", () => {
   const opened = open({ side: "dialed" });
   opened.connection.send({ ...REQUEST, command: new Uint8Array(1) });
   opened.connection.send(clientHello);
   opened.connection.flush();
   expect(opened.stream.written().map((message) => message.type)).toEqual(["hello", "request"]);
-  say(opened, answer, { type: "pong", frameId: 3 });
-  expect(opened.messages).toEqual([answer, { type: "pong", frameId: 3 }]);
+  say(opened, HELLO_ANSWER, { type: "pong", frameId: 3 });
+  expect(opened.messages).toEqual([HELLO_ANSWER, { type: "pong", frameId: 3 }]);
 });
 
 test("everything sent in a turn leaves as one chunk at flush, nothing before", () => {
@@ -231,14 +230,14 @@ test("another protocol version is told both versions, whatever its hello looks l
   const opened = open();
   const writer = createWriter(4)
     .array(3)
-    .uint(TYPE.hello)
+    .uint(FRAMES.hello.number)
     .uint(WIRE.protocolVersion + 1)
     .text("something new");
   opened.stream.onData(sealFrame(writer.finish()));
-  expectEnd(opened, "VERSION", /version 3, this side 2/);
+  expectEnd(opened, "VERSION", /version 4, this side 3/);
   const dialed = open({ side: "dialed" });
-  say(dialed, { ...answer, version: 1 });
-  expectEnd(dialed, "VERSION", /version 1, this side 2/);
+  say(dialed, { ...HELLO_ANSWER, version: 1 });
+  expectEnd(dialed, "VERSION", /version 1, this side 3/);
 });
 
 test("an HTTP request, a TLS hello and other strangers are closed at their first byte with a reason", () => {
@@ -285,7 +284,7 @@ test.each([
   },
 );
 
-test("the largest hello and the largest answer to it are taken", () => {
+test("the largest hello and the largest HELLO_ANSWER to it are taken", () => {
   const name = "f".repeat(64);
   const address = `${`${"a".repeat(62)}.`.repeat(4).slice(0, MAX_ADDRESS_BYTES - 7)}a:65535`;
   expect(address.length).toBe(MAX_ADDRESS_BYTES);
@@ -299,7 +298,16 @@ test("the largest hello and the largest answer to it are taken", () => {
   expectEnd(accepted, "UNAUTHORISED", /without --secret-file/);
   const members = Array.from({ length: MAX_LIST }, () => address);
   const proof = new Uint8Array(32);
-  const largest = { ...answer, features, clusterId: CLUSTER, node, leader: address, term: 2 ** 48 - 1, members, proof };
+  const largest = {
+    ...HELLO_ANSWER,
+    features,
+    clusterId: CLUSTER,
+    node,
+    leader: address,
+    term: 2 ** 48 - 1,
+    members,
+    proof,
+  };
   const dialed = open({ side: "dialed" });
   dialed.connection.send(clientHello);
   say(dialed, largest);
@@ -353,8 +361,9 @@ test("every message has its side: what comes from the wrong one closes the conne
     for (const kind of ["client", "peer", "dialed"] as const) {
       const opened =
         kind === "dialed" ? open({ side: "dialed" }) : greeted(kind === "client" ? clientHello : peerHello);
-      if (kind === "dialed") say(opened, answer);
-      say(opened, message.type === "pong" && kind === "peer" ? { ...message, frameId: 0 } : message);
+      if (kind === "dialed") say(opened, HELLO_ANSWER);
+      if (message.type === "pong" && kind === "peer") say(opened, { ...message, frameId: 0 });
+      else say(opened, message.type === "fragment" ? { ...message, sequence: 1 } : message);
       if (!opened.stream.closed) welcome[kind] = [...welcome[kind]!, message.type];
       else expectEnd(opened, "BAD_REQUEST", /has no place/);
     }
@@ -428,7 +437,7 @@ test("after a close no message reaches the owner and no timer runs", () => {
   say(opened, { type: "ping", frameId: 1 });
   opened.clock.pass(WIRE.idleTimeoutMs * 2);
   expect(opened.messages).toEqual([clientHello]);
-  expect(opened.stream.written()).toEqual([answer]);
+  expect(opened.stream.written()).toEqual([HELLO_ANSWER]);
 });
 
 test("an owner that closes inside onMessage sees no further message of the same chunk", () => {

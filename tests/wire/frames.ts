@@ -1,6 +1,7 @@
 // How does a test make a frame around bytes of its own?
-import { PEER_HEADROOM, peerFrame } from "../../src/wire/codec.ts";
+import { encodePeerMessage, joined, peerFrame } from "../../src/wire/codec.ts";
 import { LENGTH_BYTES } from "../../src/wire/frame.ts";
+import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 
 /** Writes the length into the four bytes of headroom that the frame was made with. */
 export function sealFrame(frame: Uint8Array): Uint8Array {
@@ -10,7 +11,10 @@ export function sealFrame(frame: Uint8Array): Uint8Array {
 
 /** A member's frame around any bytes. */
 export function encodePeerFrame(sequence: number, message: Uint8Array): Uint8Array {
-  const encoded = new Uint8Array(PEER_HEADROOM + message.length);
-  encoded.set(message, PEER_HEADROOM);
-  return peerFrame(sequence, encoded);
+  return joined(peerFrame(sequence, { parts: [message], length: message.length }));
+}
+
+/** A member's message, without the frame. */
+export function peerMessageBytes(message: PeerMessage): Uint8Array {
+  return joined(encodePeerMessage(message));
 }

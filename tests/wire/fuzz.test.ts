@@ -1,13 +1,13 @@
 // Can any bytes make the codec do anything but answer or say Malformed? Mutations of valid messages, random bytes, hostile lengths.
 import { expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
-import { createWriter, Malformed } from "../../src/lib/msgpack.ts";
+import { Malformed } from "../../src/lib/messagepack.ts";
+import { createWriter } from "../lib/handmade.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
-import { encodePeerFrame } from "./frames.ts";
+import { encodePeerFrame, peerMessageBytes } from "./frames.ts";
 import { frameBody } from "../../src/wire/frame.ts";
-import { TYPE } from "../../src/wire/message-types.ts";
-import { encodePeerMessage } from "../../src/wire/peer-codec.ts";
+import { FRAMES } from "../../src/wire/layouts.ts";
 import { PEER_EXAMPLES, randomMessage } from "./messages.ts";
 
 /** What came out, or null for Malformed. Everything else goes on up and fails the test, with the seed in the message. */
@@ -70,7 +70,7 @@ test("a mutated member's message under a right checksum is refused as Malformed 
   let refused = 0;
   for (let seed = 1; seed <= 20_000; seed++) {
     const random = seededRandom(seed);
-    const bytes = mutated(encodePeerMessage(PEER_EXAMPLES[random.below(PEER_EXAMPLES.length)]!), random);
+    const bytes = mutated(peerMessageBytes(PEER_EXAMPLES[random.below(PEER_EXAMPLES.length)]!), random);
     const message = tryDecode(frameBody(encodePeerFrame(seed, bytes)), seed);
     if (message === null) refused++;
     else expect(decodeMessage(frameBody(encodeMessage(message)))).toEqual(message);
@@ -91,13 +91,22 @@ test("claims of huge lengths cost neither memory nor time", () => {
   const head = (tag: number): Uint8Array => Uint8Array.of(tag, 0xff, 0xff, 0xff, 0xff);
   const bodies = [
     head(0xdd),
-    createWriter().array(2).uint(TYPE.goodbye).raw(head(0xdd)).finish(),
-    createWriter().array(7).uint(TYPE.request).uint(1).uint(0).uint(1).uint(1).uint(0).raw(head(0xc6)).finish(),
-    createWriter().array(7).uint(TYPE.hello).uint(1).raw(head(0xdd)).finish(),
-    createWriter().array(7).uint(TYPE.hello).uint(1).array(0).raw(head(0xdb)).finish(),
+    createWriter().array(2).uint(FRAMES.goodbye.number).raw(head(0xdd)).finish(),
+    createWriter()
+      .array(7)
+      .uint(FRAMES.request.number)
+      .uint(1)
+      .uint(0)
+      .uint(1)
+      .uint(1)
+      .uint(0)
+      .raw(head(0xc6))
+      .finish(),
+    createWriter().array(7).uint(FRAMES.hello.number).uint(1).raw(head(0xdd)).finish(),
+    createWriter().array(7).uint(FRAMES.hello.number).uint(1).array(0).raw(head(0xdb)).finish(),
     createWriter()
       .array(4)
-      .uint(TYPE.peer)
+      .uint(FRAMES.peer.number)
       .uint(1)
       .uint(crc32(new Uint8Array(0)))
       .raw(head(0xc6))
@@ -112,6 +121,6 @@ test("claims of huge lengths cost neither memory nor time", () => {
 test("arrays inside arrays, however deep, are refused", () => {
   const deep = new Uint8Array(100_000).fill(0x91);
   expect(() => decodeMessage(deep)).toThrow(Malformed);
-  const inside = createWriter().array(2).uint(TYPE.goodbye).raw(deep).finish();
+  const inside = createWriter().array(2).uint(FRAMES.goodbye.number).raw(deep).finish();
   expect(() => decodeMessage(inside)).toThrow(Malformed);
 });

@@ -12,10 +12,12 @@ import { KIND_NAMES } from "../../src/raft/entry.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { frameBody } from "../../src/wire/frame.ts";
-import { PEER_TYPE, TYPE } from "../../src/wire/message-types.ts";
+import { FRAMES } from "../../src/wire/layouts.ts";
+import { PEER_MESSAGES } from "../../src/wire/peer-layouts.ts";
 import { CHUNK_COST_BYTES } from "../../src/wire/network.ts";
 import type { Request, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
 import { prove } from "../../src/wire/secret.ts";
+import { ARRAY_ROWS, COMMAND_ROWS, FRAME_ROWS, PEER_ROWS, REPLY_ROWS } from "./described.ts";
 import { asPeerFrame, member } from "./messages.ts";
 
 const page = readFileSync(join(import.meta.dir, "../../src/wire/PROTOCOL.md"), "utf8");
@@ -141,9 +143,43 @@ test("the table of errors is that of lib/errors.ts", () => {
   expect(tableUnder("| code | class | next |")).toEqual(rows);
 });
 
-test("every message stands on the page with its number", () => {
-  const frames = Object.entries(TYPE).map(([name, number]) => `**${number} ${name}** \`[${number}, `);
-  const inside = Object.entries(PEER_TYPE).map(([name, number]) => `| ${name} | \`[${number}, `);
+test("the tables of all messages are what their layouts say", () => {
+  expect(tableUnder("| number | message | sent by | least role | priority | values behind the number |")).toEqual(
+    FRAME_ROWS,
+  );
+  expect(tableUnder("| number | message | priority | values behind the number |")).toEqual(PEER_ROWS);
+  expect(tableUnder("| number | command | values behind the number |")).toEqual(COMMAND_ROWS);
+  expect(tableUnder("| number | reply | values behind the number |")).toEqual(REPLY_ROWS);
+  expect(tableUnder("| array | values |")).toEqual(ARRAY_ROWS);
+});
+
+/** The names of the values, in order, where the text shows a message as an array. */
+function namesShown(array: string): readonly string[] {
+  const inside = array.slice(array.indexOf(",") + 1, array.lastIndexOf("]"));
+  let depth = 0;
+  const values = [""];
+  for (const letter of inside) {
+    if (letter === "[") depth++;
+    if (letter === "]") depth--;
+    if (letter === "," && depth === 0) values.push("");
+    else values.push(values.pop() + letter);
+  }
+  return values.map((value) => value.trim().split(/[ ?]/)[0]!);
+}
+
+test("every message stands on the page with its number, and its values in their order", () => {
+  const layouts = [...Object.values(FRAMES), ...Object.values(PEER_MESSAGES)];
+  for (const { type, number, count } of layouts) {
+    const at = words.search(new RegExp(`(\\*\\*${number} ${type}\\*\\*|\\| ${type} \\|) \`\\[${number}[,\\]]`));
+    expect([type, at >= 0]).toEqual([type, true]);
+    const array = words.slice(words.indexOf("`[", at) + 1, words.indexOf("`", words.indexOf("`[", at) + 1));
+    expect([type, namesShown(array).length]).toEqual([type, count - 1]);
+  }
+});
+
+test("every message has its number on the page", () => {
+  const frames = Object.entries(FRAMES).map(([name, { number }]) => `**${number} ${name}** \`[${number}, `);
+  const inside = Object.entries(PEER_MESSAGES).map(([name, { number }]) => `| ${name} | \`[${number}, `);
   expect([...frames, ...inside].filter((text) => !words.includes(text))).toEqual([]);
 });
 

@@ -2,12 +2,12 @@
 import { expect, test } from "bun:test";
 import { WIRE } from "../../src/config.ts";
 import { encodeMessage } from "../../src/wire/codec.ts";
-import type { PeerMessage } from "../../src/wire/peer-codec.ts";
-import { encodePeerMessage } from "../../src/wire/peer-codec.ts";
-import { type Hello, type HelloAnswer, type PeerFragment, type WireMessage } from "../../src/wire/protocol.ts";
+import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
+import { type Hello, type PeerFragment, type WireMessage } from "../../src/wire/protocol.ts";
 import type { Progress } from "../../src/wire/connection.ts";
 import { type Opened, open } from "./fake-world.ts";
-import { asPeerFrame, entry, EXAMPLES, member } from "./messages.ts";
+import { peerMessageBytes } from "./frames.ts";
+import { asPeerFrame, entry, HELLO_ANSWER, member } from "./messages.ts";
 
 const HELLO: Hello = {
   type: "hello",
@@ -17,7 +17,6 @@ const HELLO: Hello = {
   clusterId: null,
   node: member(2),
 };
-const ANSWER = EXAMPLES.find((message) => message.type === "helloAnswer") as HelloAnswer;
 const heartbeat = (time: number): PeerMessage => ({
   type: "Heartbeat",
   term: 3,
@@ -48,7 +47,7 @@ function linked() {
   const progress: Progress[] = [];
   const opened = open({ onProgress: (made) => progress.push(made) });
   say(opened, HELLO);
-  opened.connection.send(ANSWER);
+  opened.connection.send(HELLO_ANSWER);
   opened.connection.flush();
   return { ...opened, progress };
 }
@@ -133,7 +132,7 @@ test("every ping between members is answered at once, and every answer says what
 test("to a side that does not read, only the newest of its pings is answered", () => {
   const slow = open({ reading: false });
   say(slow, HELLO);
-  slow.connection.send(ANSWER);
+  slow.connection.send(HELLO_ANSWER);
   slow.connection.flush();
   const written = reader(slow);
   for (let frameId = 1; frameId <= 100; frameId++) say(slow, { type: "ping", frameId });
@@ -144,7 +143,7 @@ test("to a side that does not read, only the newest of its pings is answered", (
 
 test("bytes of a message that is not whole yet are progress, also between its fragments; whole messages are not", () => {
   const far = linked();
-  const bytes = encodePeerMessage(append(1_000));
+  const bytes = peerMessageBytes(append(1_000));
   const fragment = (sequence: number, from: number, to: number): PeerFragment => ({
     type: "fragment",
     sequence,

@@ -9,9 +9,9 @@ import { type Connection, type Message, openConnection } from "../../src/wire/co
 import { createDeframer } from "../../src/wire/frame.ts";
 import { sealFrame } from "./frames.ts";
 import type { ByteStream, DialResult, Listener } from "../../src/wire/network.ts";
-import type { Hello, HelloAnswer } from "../../src/wire/protocol.ts";
+import type { Hello } from "../../src/wire/protocol.ts";
 import { createTcpNetwork } from "../../src/wire/tcp.ts";
-import { EXAMPLES } from "./messages.ts";
+import { HELLO_ANSWER } from "./messages.ts";
 
 const network = createTcpNetwork(WIRE);
 const toClose: (() => void)[] = [];
@@ -412,7 +412,6 @@ const hello: Hello = {
   clusterId: null,
   node: null,
 };
-const answer = EXAMPLES.find((message) => message.type === "helloAnswer") as HelloAnswer;
 
 interface Talker {
   readonly connection: Connection;
@@ -448,7 +447,7 @@ test("two connections over real sockets exchange thousands of messages in order,
   });
   const pongs: number[] = [];
   const far = talk(await server.next(), "accepted", (message, connection) => {
-    if (message.type === "hello") connection.send(answer);
+    if (message.type === "hello") connection.send(HELLO_ANSWER);
     if (message.type === "ping") connection.send({ type: "pong", frameId: message.frameId });
     connection.flush();
     if (message.type === "ping" && message.frameId === 5_000) {

@@ -1,0 +1,342 @@
+// What does an array of MessagePack values stand for? A layout describes it once: its fields in order, each with its type and range.
+// Writing, strict reading, the protocol's page and the tests' examples are all made from that description.
+import { COPIED_BYTES, Malformed, pack, type Packable, packableInteger, unpack } from "./messagepack.ts";
+
+/** The description of a field as data, for documents and for tests that make values. */
+export type Shape =
+  | { readonly kind: "boolean" }
+  | { readonly kind: "uint"; readonly min: number; readonly max: number }
+  /** `what`: what it must be beside its length; null: any text. */
+  | { readonly kind: "text"; readonly maxBytes: number; readonly what: string | null }
+  | { readonly kind: "choice"; readonly names: readonly string[] }
+  | { readonly kind: "binary"; readonly minBytes: number; readonly maxBytes: number; readonly what: string | null }
+  | { readonly kind: "optional"; readonly of: Shape }
+  | { readonly kind: "list"; readonly of: Shape; readonly min: number; readonly max: number }
+  | { readonly kind: "tuple"; readonly name: string; readonly fields: readonly NamedShape[] }
+  /** A place that a later version may use. */
+  | { readonly kind: "reserved"; readonly value: Reserved };
+
+export interface NamedShape {
+  readonly name: string;
+  readonly shape: Shape;
+}
+
+export type Reserved = null | 0;
+
+const unsupported = (expected: Reserved): string => `not supported in this version: send ${expected ?? "nil"}`;
+
+export interface Field<T> {
+  readonly shape: Shape;
+  /** MessagePack values that it has at most, itself included. */
+  readonly maxValues: number;
+  write(value: T): Packable;
+  /** `areViews`: binaries are views of the input. Throws Malformed. */
+  read(value: unknown, areViews: boolean): T;
+}
+
+export type Fields<T> = { readonly [K in keyof T]-?: Field<T[K]> };
+
+export const boolean: Field<boolean> = {
+  shape: { kind: "boolean" },
+  maxValues: 1,
+  write: (value) => value,
+  read: (value) => {
+    if (typeof value !== "boolean") throw new Malformed("expected true or false");
+    return value;
+  },
+};
+
+/** From `min` to `max`; at most 2^53 - 1. */
+export function uint(max = Number.MAX_SAFE_INTEGER, min = 0): Field<number> {
+  return {
+    shape: { kind: "uint", min, max },
+    maxValues: 1,
+    write: packableInteger,
+    read: (value) => {
+      if (typeof value !== "number") throw new Malformed("expected a number");
+      if (value > max) throw new Malformed(`the number ${value} is above the ${max} allowed`);
+      if (value < min) throw new Malformed(`the number ${value} is below the ${min} allowed`);
+      return value;
+    },
+  };
+}
+
+/** A number that a later version may use. */
+export const zero: Field<number> = {
+  shape: { kind: "reserved", value: 0 },
+  maxValues: 1,
+  write: packableInteger,
+  read: (value) => {
+    if (value !== 0) throw new Malformed(unsupported(0));
+    return value;
+  },
+};
+
+export function text(maxBytes: number): Field<string> {
+  return {
+    shape: { kind: "text", maxBytes, what: null },
+    maxValues: 1,
+    write: (value) => value,
+    read: (value) => readText(value, maxBytes),
+  };
+}
+
+/** A text that `is` accepts; `what` names it for people: "node id". */
+export function textOf<T extends string>(what: string, maxBytes: number, is: (text: string) => text is T): Field<T> {
+  return {
+    shape: { kind: "text", maxBytes, what },
+    maxValues: 1,
+    write: (value) => value,
+    read: (value) => {
+      const found = readText(value, maxBytes);
+      if (!is(found)) throw new Malformed(`"${found}" is no ${what}`);
+      return found;
+    },
+  };
+}
+
+function readText(value: unknown, maxBytes: number): string {
+  if (typeof value !== "string") throw new Malformed("expected a text");
+  // A character has at most three bytes for each of its UTF-16 units: most texts need not be measured.
+  if (value.length * 3 > maxBytes) {
+    const bytes = Buffer.byteLength(value);
+    if (bytes > maxBytes) throw new Malformed(`a text of ${bytes} bytes is longer than the ${maxBytes} allowed`);
+  }
+  return value;
+}
+
+/** One of a closed set of names. */
+export function choice<T extends string>(what: string, names: readonly T[]): Field<T> {
+  return {
+    shape: { kind: "choice", names },
+    maxValues: 1,
+    write: (value) => value,
+    read: (value) => {
+      if (typeof value !== "string") throw new Malformed("expected a text");
+      const found = names.find((name) => name === value);
+      if (found === undefined) throw new Malformed(`${JSON.stringify(value.slice(0, 64))} is no ${what}`);
+      return found;
+    },
+  };
+}
+
+/** The place of a name in a closed list. */
+export function placeIn<T extends string>(names: readonly T[]): Field<T> {
+  const place = uint(names.length - 1);
+  return {
+    ...place,
+    write: (value) => place.write(names.indexOf(value)),
+    read: (value) => {
+      const found = names[place.read(value, false)];
+      if (found === undefined) throw new Malformed("a place beyond the last name");
+      return found;
+    },
+  };
+}
+
+/** In memory of its own. */
+export function binary(maxBytes: number, minBytes = 0): Field<Uint8Array> {
+  const view = binaryView(maxBytes, minBytes);
+  return { ...view, read: (value, areViews) => (areViews ? view.read(value, true).slice() : view.read(value, false)) };
+}
+
+/** Perhaps a view of the input: good for as long as that is. */
+export function binaryView(maxBytes: number, minBytes = 0): Field<Uint8Array> {
+  return {
+    shape: { kind: "binary", minBytes, maxBytes, what: null },
+    maxValues: 1,
+    write: (value) => value,
+    read: (value) => readBinary(value, maxBytes, minBytes),
+  };
+}
+
+function readBinary(value: unknown, maxBytes: number, minBytes: number): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw new Malformed("expected a binary");
+  const { length } = value;
+  if (length > maxBytes) throw new Malformed(`a binary of ${length} bytes is longer than the ${maxBytes} allowed`);
+  if (length < minBytes) throw new Malformed(`a binary of ${length} bytes is shorter than the ${minBytes} due`);
+  return value;
+}
+
+/** A binary that stands for something else. `what` names that for people; `read` gets a view, and throws Malformed. */
+export function binaryOf<T>(
+  what: string,
+  maxBytes: number,
+  write: (value: T) => Packable,
+  read: (bytes: Uint8Array) => T,
+): Field<T> {
+  return {
+    shape: { kind: "binary", minBytes: 0, maxBytes, what },
+    maxValues: 1,
+    write,
+    read: (value) => read(readBinary(value, maxBytes, 0)),
+  };
+}
+
+/** nil: there is none. */
+export function nullable<T>(field: Field<T>): Field<T | null> {
+  return {
+    shape: { kind: "optional", of: field.shape },
+    maxValues: field.maxValues,
+    write: (value) => (value === null ? null : field.write(value)),
+    read: (value, areViews) => (value === null ? null : field.read(value, areViews)),
+  };
+}
+
+/** nil: the property is left out. */
+export function optional<T>(field: Field<T>): Field<T | undefined> {
+  return {
+    shape: { kind: "optional", of: field.shape },
+    maxValues: field.maxValues,
+    write: (value) => (value === undefined ? null : field.write(value)),
+    read: (value, areViews) => (value === null ? undefined : field.read(value, areViews)),
+  };
+}
+
+export function list<T>(field: Field<T>, max: number, min = 0): Field<readonly T[]> {
+  return {
+    shape: { kind: "list", of: field.shape, min, max },
+    maxValues: 1 + max * field.maxValues,
+    write: (values) => values.map((value) => field.write(value)),
+    read: (value, areViews) => {
+      if (!Array.isArray(value)) throw new Malformed("expected an array");
+      const { length } = value;
+      if (length < min || length > max) {
+        const allowed = min === max ? min : `${min} to ${max}`;
+        throw new Malformed(`an array has ${length} values where ${allowed} are expected`);
+      }
+      const read: T[] = [];
+      for (let at = 0; at < length; at++) read.push(field.read(value[at], areViews));
+      return read;
+    },
+  };
+}
+
+export interface Rules<T> {
+  /** Values behind the fields that a later version may use, by name. */
+  readonly reserved?: Readonly<Record<string, Reserved>>;
+  /** Why fields that are right alone are wrong together; null: they are not. */
+  readonly check?: (value: T) => string | null;
+}
+
+/** The fields of an array, without what may stand before them in it. */
+export interface Row<T> {
+  readonly shapes: readonly NamedShape[];
+  /** With the reserved ones. */
+  readonly count: number;
+  readonly maxValues: number;
+  /** Into `values`, from `from` on. */
+  write(value: T, values: Packable[], from: number): void;
+  read(values: readonly unknown[], from: number, areViews: boolean): T;
+}
+
+/** `constant`: what every value has beside its fields. */
+export function row<T extends object>(name: string, fields: Fields<T>, rules: Rules<T>, constant: object = {}): Row<T> {
+  const named = Object.entries<Field<unknown>>(fields);
+  const reserved = Object.entries(rules.reserved ?? {});
+  const names = named.map(([key]) => key);
+  const kinds = named.map(([, field]) => field);
+  const mayBeLeftOut = kinds.map(({ shape }) => shape.kind === "optional");
+  // Objects that begin with all their properties keep one layout in memory, which is what makes them fast to make and to use.
+  const blank: object = mayBeLeftOut.includes(true)
+    ? constant
+    : { ...constant, ...Object.fromEntries(names.map((key) => [key, null])) };
+  const { check } = rules;
+
+  function readFields(record: Record<string, unknown>, values: readonly unknown[], from: number, views: boolean): void {
+    let at = 0;
+    try {
+      for (; at < kinds.length; at++) {
+        const value = kinds[at]?.read(values[from + at], views);
+        if (value !== undefined) record[names[at] ?? ""] = value;
+      }
+    } catch (error) {
+      if (error instanceof Malformed) throw new Malformed(`${name}, ${names[at]}: ${error.message}`);
+      throw error;
+    }
+  }
+
+  return {
+    shapes: [
+      ...named.map(([key, { shape }]) => ({ name: key, shape })),
+      ...reserved.map(([key, value]) => ({ name: key, shape: { kind: "reserved", value } as const })),
+    ],
+    count: named.length + reserved.length,
+    maxValues: reserved.length + kinds.reduce((sum, field) => sum + field.maxValues, 0),
+    write: (value, values, from) => {
+      // oxlint-disable-next-line typescript/consistent-type-assertions -- its properties are looked up by name
+      const record = value as Readonly<Record<string, unknown>>;
+      for (let at = 0; at < names.length; at++) {
+        values[from + at] = kinds[at]?.write(record[names[at] ?? ""]) ?? null;
+      }
+      for (const [, constantValue] of reserved) values.push(constantValue);
+    },
+    read: (values, from, areViews) => {
+      const record: Record<string, unknown> = { ...blank };
+      readFields(record, values, from, areViews);
+      for (let at = 0; at < reserved.length; at++) {
+        const [key, expected] = reserved[at] ?? ["", null];
+        if (values[from + names.length + at] !== expected)
+          throw new Malformed(`${name}, ${key}: ${unsupported(expected)}`);
+      }
+      // oxlint-disable-next-line typescript/consistent-type-assertions -- each of its fields has been read
+      const read = record as T;
+      const problem = check?.(read) ?? null;
+      if (problem !== null) throw new Malformed(problem);
+      return read;
+    },
+  };
+}
+
+export const countOf = (values: number): string => (values === 1 ? "1 value" : `${values} values`);
+
+/** An array with these fields, in this order. `name` names it for people. */
+export function tuple<T extends object>(name: string, fields: Fields<T>, rules: Rules<T> = {}): Field<T> {
+  const { shapes, count, maxValues, write, read } = row(name, fields, rules);
+  return {
+    shape: { kind: "tuple", name, fields: shapes },
+    maxValues: 1 + maxValues,
+    write: (value) => {
+      const values: Packable[] = [];
+      write(value, values, 0);
+      return values;
+    },
+    read: (value, areViews) => {
+      if (!Array.isArray(value)) throw new Malformed(`expected an array (${name})`);
+      if (value.length !== count) throw new Malformed(`${name} has ${countOf(count)}, not ${value.length}`);
+      return read(value, 0, areViews);
+    },
+  };
+}
+
+/** The same values seen as something else: `flat` is how they lie in the array. */
+export function converted<T, Flat>(field: Field<Flat>, to: (value: T) => Flat, from: (flat: Flat) => T): Field<T> {
+  return {
+    shape: field.shape,
+    maxValues: field.maxValues,
+    write: (value) => field.write(to(value)),
+    read: (value, areViews) => from(field.read(value, areViews)),
+  };
+}
+
+/** With a few values too many, the layout says where they are. */
+const SPARE_VALUES = 16;
+
+/** Throws Malformed. */
+export function unpackArray(bytes: Uint8Array, maxValues: number): readonly unknown[] {
+  const values: unknown = unpack(bytes, maxValues + SPARE_VALUES);
+  if (!Array.isArray(values)) throw new Malformed("expected an array");
+  return values;
+}
+
+/** The bytes of a value whose field is an array. */
+export function encode<T>(field: Field<T>, value: T, headroom = 0): Uint8Array {
+  const packable = field.write(value);
+  if (!Array.isArray(packable)) throw new Error("what is encoded alone is an array");
+  return pack(packable, headroom);
+}
+
+/** Throws Malformed. */
+export function decode<T>(field: Field<T>, bytes: Uint8Array): T {
+  return field.read(unpackArray(bytes, field.maxValues), bytes.length > COPIED_BYTES);
+}
