@@ -24,7 +24,7 @@ function bash(world: World, script: string): Promise<Output> {
 
 for (const [which, redirection] of UNREAD) {
   inWorld(
-    `a node with a stderr ${which} serves, stops in good order, and keeps what it acknowledged`,
+    `with a stderr ${which} a client works, a node serves, keeps what it acknowledged and stops in good order`,
     async (world) => {
       const [port = 0] = freePorts(1);
       const address = `127.0.0.1:${port}`;
@@ -32,7 +32,7 @@ for (const [which, redirection] of UNREAD) {
         world,
         `timeout 40 ${BINARY} node --port ${port} --data data/n${port}-${port} --log-level debug ${redirection} & node=$!
       seq 1 500 | sed 's/.*/enqueue(&)/' | raftq client --id c1 --addr ${address} --timeout 20s | grep -c ^ok
-      raftq client --id c2 --addr ${address} dequeue
+      (sleep 0.1; echo dequeue) | raftq client --addr ${address} ${redirection}
       kill $node; wait $node; echo "exit $?"`,
       );
       expect(ran.stdout).toBe("500\n1\nexit 0\n");
