@@ -253,6 +253,13 @@ export const CLUSTER = {
   lastLogBytes: 4 * KiB,
 } as const;
 
+export const STDERR = {
+  /** Characters that were not read yet; what comes beyond them is left out. A pipe holds 64 KiB beside it. */
+  maxUnread: 1 * MiB,
+  /** How long a process that is about to end waits for the reader of its last lines. */
+  exitWaitMs: 1_000,
+} as const;
+
 /** The places of a node whose process may open `files` files: the defaults, or fewer of each kind. */
 export function placesWithin(files: number): {
   readonly places: { readonly [K in keyof typeof SERVER.places]: number };

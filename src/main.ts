@@ -2,6 +2,8 @@
 // What does `raftq …` do? Finds the command, runs it, and turns whatever goes wrong into one clear line and an exit code.
 import { type CommandDef, renderUsage, runCommand } from "citty";
 import { nearest } from "./cli/suggest.ts";
+import { isColoured, namedMessages } from "./cli/log.ts";
+import { stderr } from "./cli/stderr.ts";
 import { codeOf } from "./cli/stdout.ts";
 import { VERSION } from "./cli/version.ts";
 import { EXIT, type ExitCode, RaftqError } from "./lib/errors.ts";
@@ -61,8 +63,7 @@ async function showHelp(found: Found): Promise<void> {
   const text = await renderUsage(found.command, {
     meta: { name: found.path.slice(0, -1).join(" "), version: VERSION },
   });
-  const coloured = process.stdout.isTTY && (process.env["NO_COLOR"] ?? "") === "";
-  process.stdout.write(`${coloured ? text : Bun.stripANSI(text)}\n`);
+  process.stdout.write(`${isColoured(process.stdout) ? text : Bun.stripANSI(text)}\n`);
 }
 
 /** `raftq help cluster up`, `raftq cluster help up`: as if `--help` stood at the end. No command is called help, and no value. */
@@ -92,7 +93,8 @@ async function run(words: readonly string[]): Promise<ExitCode> {
     return Object.values(EXIT).find((code) => code === result) ?? EXIT.ok;
   } catch (error) {
     if (error instanceof RaftqError && error.code === "USAGE") {
-      throw new RaftqError("USAGE", `${sentence(error.message)} More: ${found.path.join(" ")} --help`, error);
+      const { message, details } = error;
+      throw new RaftqError("USAGE", `${sentence(message)} More: ${found.path.join(" ")} --help`, error, details);
     }
     throw error;
   }
@@ -103,28 +105,38 @@ function sentence(message: string): string {
   return /[.!?)"]$/.test(message) ? message : `${message}.`;
 }
 
-/** One line: what, why, what next. A stack only for those who ask for it. */
+/** What, why, what next: one line, and those that the error has below it. A stack only for those who ask for it. */
 function tell(error: unknown): ExitCode {
-  const stack = process.env["RAFTQ_DEBUG"] === "1" && error instanceof Error ? `${error.stack}\n` : "";
+  const wantsStack = process.env["RAFTQ_DEBUG"] === "1";
+  const stack = wantsStack && error instanceof Error && error.stack !== undefined ? error.stack.split("\n") : [];
   if (error instanceof RaftqError) {
-    const next = error.code === "USAGE" ? "" : ` ${error.next}`;
-    process.stderr.write(`raftq: ${sentence(error.message)}${next}\n${stack}`);
+    const { message, details } = error;
+    const next = error.code === "USAGE" ? [] : [error.next];
+    const lines = details.length > 0 ? [message, ...details, ...next] : [[sentence(message), ...next].join(" ")];
+    namedMessages.error(...lines, ...stack);
     return error.exitCode;
   }
   const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  process.stderr.write(
-    `raftq: stopped by a fault of its own: ${what} (RAFTQ_DEBUG=1 shows where; please report it)\n${stack}`,
-  );
+  const advice = "RAFTQ_DEBUG=1 shows where; please report it";
+  namedMessages.error(`stopped by a fault of its own: ${what} (${advice})`, ...stack);
   return EXIT.failed;
 }
+
+/** With the first code that is given. What was said on stderr may still be on its way to a slow reader. */
+function leave(exitCode: ExitCode): void {
+  if (isLeaving) return;
+  isLeaving = true;
+  void stderr.drained().then(() => process.exit(exitCode));
+}
+let isLeaving = false;
 
 // `raftq cluster status | head -1`: the reader has all it wanted; that is no failure. A full disk is one.
 process.stdout.on("error", (error) => {
   if (codeOf(error) === "EPIPE") process.exit(EXIT.ok);
-  process.stderr.write(`raftq: stdout cannot be written: ${error.message}\n`);
-  process.exit(EXIT.failed);
+  namedMessages.error(`stdout cannot be written: ${error.message}`);
+  leave(EXIT.failed);
 });
 
 const exitCode = await run(process.argv.slice(2)).catch(tell);
 // Answers may still be on their way to a slow reader; only the end of the stream says that they have left.
-process.stdout.end(() => process.exit(exitCode));
+process.stdout.end(() => leave(exitCode));

@@ -28,7 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** What comes from outside, by folder. The pure folders take nothing. */
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   main: ["citty"],
-  cli: ["citty", "node:"],
+  cli: ["citty", "consola/core", "node:"],
   cluster: ["node:"],
   server: ["node:"],
   client: ["node:"],
@@ -128,6 +128,13 @@ test("packages and built-in modules are used only where the table allows them", 
       .map((specifier) => `${file.path} imports ${specifier}`);
   });
   expect(foreign).toEqual([]);
+});
+
+test("what a person reads on stderr has one way there", () => {
+  const users = files.filter((file) => importsOf(file).some((specifier) => specifier.startsWith("consola")));
+  expect(users.map(({ path }) => path)).toEqual(["cli/log.ts"]);
+  const writers = files.filter(({ code }) => /\bprocess\.stderr\.write\b|\bconsole\.|\bBun\.stderr\b/.test(code));
+  expect(writers.map(({ path }) => path)).toEqual(["cli/stderr.ts"]);
 });
 
 test("raft and queue know no I/O, clock or randomness of their own, and never wait", () => {

@@ -53,10 +53,7 @@ export function resolveAddresses(
   const [only] = running;
   if (running.length > 1) {
     const lines = running.map(({ name, addresses }) => `  ${name}: --addr ${addresses.join(",")}`);
-    throw new RaftqError(
-      "USAGE",
-      `several clusters run under .raftq/: say which one with --addr.\n${lines.join("\n")}\n`,
-    );
+    throw new RaftqError("USAGE", "several clusters run under .raftq/: say which one with --addr.", null, lines);
   }
   if (only !== undefined) {
     tell(`cluster ${only.name} under .raftq/: ${only.addresses.join(",")}`);

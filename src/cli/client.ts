@@ -22,8 +22,8 @@ import { createAnswers } from "./answers.ts";
 import { type Arguments, strictCommand, type Values } from "./arguments.ts";
 import { type BadLine, type LogRange, parseEnqueue, parseLine } from "./commands.ts";
 import { CREDENTIAL_ARGUMENTS, credentialFiles, localCredentials, openCredentials } from "./credentials.ts";
-import { escapeText } from "./escape.ts";
 import { createLines } from "./lines.ts";
+import { messages, namedMessages } from "./log.ts";
 import { type OneCommand, type OneShotEnds, runOnce } from "./one-shot.ts";
 import type { OutputStyle } from "./output.ts";
 import { type AskText, runPipe } from "./pipe.ts";
@@ -113,10 +113,8 @@ function refuseCourseForm(argv: readonly string[]): void {
 async function runClient(values: ClientValues): Promise<ExitCode> {
   const command = commandOf(values);
   const interactive = command === null && process.stdin.isTTY;
-  const tell = (text: string): void => void process.stderr.write(`${escapeText(text)}\n`);
-  const { addresses, local } = resolveAddresses(values.addr, (text) => {
-    process.stderr.write(`raftq: ${escapeText(text)}\n`);
-  });
+  const tell = (text: string): void => messages.info(text);
+  const { addresses, local } = resolveAddresses(values.addr, (text) => namedMessages.info(text));
   const clientId = values.id ?? `c-${randomBytes(4).toString("hex")}`;
   if (!isClientId(clientId)) throw new RaftqError("USAGE", "--id is 1 to 64 bytes of printable text.");
   if (values.numbered && (values.id === undefined || command !== null || interactive)) {
@@ -172,7 +170,7 @@ function tellUnwritten(
 ): ExitCode {
   const problem = output.problem();
   const isFailure = problem !== null && (left !== null || !problem.isReaderGone);
-  if (isFailure) tell(`raftq: stdout cannot be written: ${problem.message}`);
+  if (isFailure) namedMessages.error(`stdout cannot be written: ${problem.message}`);
   if (left !== null) {
     const { first, last } = left;
     const what = first === last ? `answer to request ${last}` : `answers to requests ${first} to ${last}`;

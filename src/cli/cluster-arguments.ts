@@ -11,6 +11,7 @@ import { findRunning } from "../cluster/up.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Arguments, Values } from "./arguments.ts";
 import { CREDENTIAL_ARGUMENTS, credentialFiles, localCredentials } from "./credentials.ts";
+import { messages } from "./log.ts";
 import { openNodeAccess } from "./node-access.ts";
 
 /** Below the working directory: clusters and the directories of single nodes. */
@@ -91,17 +92,15 @@ export async function runningCluster(name: string): Promise<LocalCluster & { rea
 }
 
 export function tellLeftovers(cluster: LocalCluster): void {
-  if (!cluster.running) process.stderr.write(leftoverNotice(cluster.leftovers));
+  if (!cluster.running) messages.info(...leftoverNotices(cluster.leftovers));
 }
 
-export function leftoverNotice(leftovers: readonly Leftover[]): string {
-  return leftovers
-    .map(({ id, pid, was }) => `${id} (pid ${pid}) was left ${was} by a supervisor that was killed: ended it.\n`)
-    .join("");
+export function leftoverNotices(leftovers: readonly Leftover[]): readonly string[] {
+  return leftovers.map(
+    ({ id, pid, was }) => `${id} (pid ${pid}) was left ${was} by a supervisor that was killed: ended it.`,
+  );
 }
 
-export function movedNotice(moved: readonly MovedNode[]): string {
-  return moved
-    .map(({ id, from, to }) => `${from} is in use by another program: ${id} listens on ${to} from now on.\n`)
-    .join("");
+export function movedNotices(moved: readonly MovedNode[]): readonly string[] {
+  return moved.map(({ id, from, to }) => `${from} is in use by another program: ${id} listens on ${to} from now on.`);
 }

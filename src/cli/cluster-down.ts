@@ -9,7 +9,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { EXIT, RaftqError } from "../lib/errors.ts";
 import { strictCommand } from "./arguments.ts";
-import { JSON_FLAG, localCluster, NAME, ROOT, tellLeftovers } from "./cluster-arguments.ts";
+import { JSON_FLAG, type LocalCluster, localCluster, NAME, ROOT, tellLeftovers } from "./cluster-arguments.ts";
+import { canAsk, confirm } from "./confirm.ts";
+import { messages } from "./log.ts";
 
 export const downCommand = strictCommand({
   name: "down",
@@ -17,24 +19,38 @@ export const downCommand = strictCommand({
   arguments: {
     ...NAME,
     purge: { type: "boolean", description: "Delete the data, the logs and all else that `up` created" },
+    yes: { type: "boolean", alias: "y", description: "Do not ask whether --purge shall delete it" },
     ...JSON_FLAG,
   },
-  run: async ({ name, purge, json }) => {
+  run: async ({ name, purge, yes, json }) => {
+    if (purge && !yes && !canAsk()) {
+      throw new RaftqError(
+        "USAGE",
+        "--purge deletes the data for good, and nobody can be asked here: give --yes as well. Nothing was stopped or deleted.",
+      );
+    }
     const cluster = await localCluster(name);
     tellLeftovers(cluster);
     const { layout, running } = cluster;
+    if (purge && !yes && !(await confirm(purgeQuestion(cluster)))) {
+      messages.info("Nothing was stopped or deleted.");
+      return EXIT.failed;
+    }
     if (running)
       await askSupervisor(layout.controlSocket, { command: "down" }, CLUSTER.stopTimeoutMs + CLUSTER.controlTimeoutMs);
     const left = purge ? await purgeStopped(layout) : [];
     if (json) process.stdout.write(`${JSON.stringify({ name, stopped: running, purged: purge })}\n`);
     else process.stdout.write(`${told(name, running, purge)}\n`);
     if (left.length > 0)
-      process.stderr.write(
-        `Not deleted, because \`up\` did not create it: ${left.join(", ")} in ${layout.directory}\n`,
-      );
+      messages.warn(`Not deleted, because \`up\` did not create it: ${left.join(", ")} in ${layout.directory}`);
     return EXIT.ok;
   },
 });
+
+function purgeQuestion({ layout, facts, running }: LocalCluster): string {
+  const data = `the data of ${facts.nodes.map(({ id }) => id).join(", ")} in ${layout.directory} for good?`;
+  return running ? `Stop cluster "${facts.name}" and delete ${data}` : `Delete ${data}`;
+}
 
 function told(name: string, wasRunning: boolean, purged: boolean): string {
   const stopped = wasRunning ? `Cluster "${name}" is stopped` : `Cluster "${name}" was not running`;

@@ -20,6 +20,7 @@ import {
 } from "./cluster-arguments.ts";
 import { leaderOf } from "./cluster-nodes.ts";
 import { deathNotice, table } from "./cluster-view.ts";
+import { messages } from "./log.ts";
 
 type Running = LocalCluster & { readonly running: true };
 
@@ -132,7 +133,7 @@ async function addLocal(cluster: Running, access: NodeAccess, json: boolean): Pr
   leaderOf(await askStatus(facts.name, facts.nodes, access));
   const { node } = await askSupervisor(layout.controlSocket, { command: "add" }, CLUSTER.controlTimeoutMs);
   if (node === null) throw new RaftqError("VERSION", "the supervisor did not name the node that it added.");
-  if (!json) process.stderr.write(`Started ${node}; it copies the log before it votes …\n`);
+  if (!json) messages.info(`Started ${node}; it copies the log before it votes …`);
   const added = await waitForVoter(cluster, node, access);
   const text = `${node} at ${added.address} is a voting member.\n${table([
     ["node", "address", "pid"],
@@ -152,7 +153,10 @@ async function waitForVoter(cluster: Running, id: string, access: NodeAccess): P
     );
     const node = facts.nodes.find((one) => one.id === id);
     if (node === undefined) throw new RaftqError("UNKNOWN_NODE", `${id} was removed while it joined.`);
-    if (node.ended !== null) throw new RaftqError("UNREACHABLE", deathNotice(id, node.ended).trimEnd());
+    if (node.ended !== null) {
+      const [ended = "", ...lastLines] = deathNotice(id, node.ended);
+      throw new RaftqError("UNREACHABLE", ended, null, lastLines);
+    }
     const status = await askStatus(facts.name, facts.nodes, access);
     const leader = status.nodes.find((one) => one.id === status.leader);
     const members = leader === undefined ? [] : (serving(await access.status(leader.address))?.members ?? []);

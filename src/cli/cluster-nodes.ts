@@ -12,7 +12,8 @@ import { CLUSTER } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { strictCommand } from "./arguments.ts";
-import { JSON_FLAG, type LocalCluster, movedNotice, NAME, NODE_NAME, runningCluster } from "./cluster-arguments.ts";
+import { JSON_FLAG, type LocalCluster, movedNotices, NAME, NODE_NAME, runningCluster } from "./cluster-arguments.ts";
+import { messages } from "./log.ts";
 
 type Verb = Exclude<NodeVerb, "retire">;
 type Running = LocalCluster & { readonly running: true };
@@ -68,7 +69,7 @@ async function changeNode(
   const timeoutMs = CLUSTER.controlTimeoutMs;
   const begun = performance.now();
   const answer = await askSupervisor(layout.controlSocket, { command: verb, node }, timeoutMs);
-  process.stderr.write(movedNotice(movedNodes(facts.nodes, answer.cluster.nodes)));
+  messages.info(...movedNotices(movedNodes(facts.nodes, answer.cluster.nodes)));
   const outage = endsLeader && answer.changed ? await waitForServer(answer, node, begun, access) : null;
   const result: Result = {
     node,

@@ -14,7 +14,8 @@ import {
   tellLeftovers,
 } from "./cluster-arguments.ts";
 import { deathNotice, recoveryNotices, statusTable } from "./cluster-view.ts";
-import { openLiveTable } from "./live-table.ts";
+import { asText, openLiveTable } from "./live-table.ts";
+import { messages } from "./log.ts";
 
 export const statusCommand = strictCommand({
   name: "status",
@@ -40,13 +41,13 @@ export const statusCommand = strictCommand({
 /** A status, and what else a person should be told. */
 interface Look {
   readonly status: ClusterStatus;
-  readonly notes: string;
+  readonly notes: readonly string[];
 }
 
 async function showStatus(look: () => Promise<Look>, json: boolean): Promise<ExitCode> {
   const { status, notes } = await look();
   process.stdout.write(json ? `${JSON.stringify(status)}\n` : statusTable(status));
-  if (!json) process.stderr.write(notes);
+  if (!json) messages.info(...notes);
   return status.nodes.some((node) => node.state !== "down") ? EXIT.ok : EXIT.unreachable;
 }
 
@@ -55,7 +56,7 @@ async function watchStatus(look: () => Promise<Look>, json: boolean): Promise<Ex
   let shown = "";
   for (;;) {
     const { status, notes } = await look();
-    const text = json ? `${JSON.stringify(status)}\n` : `${statusTable(status)}${notes}`;
+    const text = json ? `${JSON.stringify(status)}\n` : `${statusTable(status)}${asText(notes)}`;
     if (live.isShown && !json) live.show(text);
     else if (text !== shown) process.stdout.write(text);
     shown = text;
@@ -67,8 +68,8 @@ async function lookAtLocal(name: string, access: NodeAccess): Promise<Look> {
   const cluster: LocalCluster = await localCluster(name);
   tellLeftovers(cluster);
   const status = await askStatus(name, cluster.facts.nodes, access);
-  const notes = cluster.facts.nodes.map(({ id, ended }) => (ended === null ? "" : deathNotice(id, ended)));
-  return { status, notes: notes.join("") + recoveryNotices(status) };
+  const deaths = cluster.facts.nodes.flatMap(({ id, ended }) => (ended === null ? [] : deathNotice(id, ended)));
+  return { status, notes: [...deaths, ...recoveryNotices(status)] };
 }
 
 async function lookAt(addresses: readonly string[], access: NodeAccess): Promise<Look> {

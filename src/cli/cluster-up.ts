@@ -21,9 +21,10 @@ import { CLUSTER, DEFAULTS, timingProblem } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { strictCommand, type Values } from "./arguments.ts";
-import { JSON_FLAG, leftoverNotice, movedNotice, NAME, ROOT } from "./cluster-arguments.ts";
+import { JSON_FLAG, leftoverNotices, movedNotices, NAME, ROOT } from "./cluster-arguments.ts";
 import { deathNotice, headline, nextSteps, processTable, statusTable } from "./cluster-view.ts";
 import { type LiveTable, openLiveTable } from "./live-table.ts";
+import { messages, namedMessages } from "./log.ts";
 import { DISK_ARGUMENTS, parseElection, TIMING_ARGUMENTS } from "./node-settings.ts";
 import { onStopSignals } from "./signals.ts";
 
@@ -80,7 +81,7 @@ async function upForeground(layout: Layout, values: UpValues): Promise<ExitCode>
   if (result.kind === "running") return tellRunning(layout, result.facts, values);
   const { supervisor, founded } = result;
   session.supervisor = supervisor;
-  session.live.note(leftoverNotice(result.leftovers) + movedNotice(result.moved));
+  session.live.note([...leftoverNotices(result.leftovers), ...movedNotices(result.moved)]);
   const access = openNodeAccess(localCredentials(layout, "admin"));
   const ask = (): Promise<ClusterStatus> => askStatus(values.name, supervisor.facts().nodes, access);
   try {
@@ -89,7 +90,7 @@ async function upForeground(layout: Layout, values: UpValues): Promise<ExitCode>
     else if (!session.stopping) await giveUpOrGoOn(supervisor, founded, values.name);
     await watchUntilStopped(session, supervisor, ask);
     session.live.show("");
-    session.live.note(`All nodes of cluster "${values.name}" are stopped; their data is kept.\n`);
+    session.live.note([`All nodes of cluster "${values.name}" are stopped; their data is kept.`]);
   } finally {
     access.close();
     session.live.close();
@@ -102,20 +103,18 @@ function openSession(): Session {
   const stop = (why: string): void => {
     session.stopping = true;
     if (session.supervisor === null) process.exit(EXIT.ok);
-    session.live.note(`${why}: stopping all nodes\n`);
+    session.live.note([`${why}: stopping all nodes`]);
     void session.supervisor.stop();
   };
   const fault = (error: unknown): void => {
     const what = error instanceof Error ? error.message : String(error);
-    process.stderr.write(
-      `raftq: the supervisor stopped by a fault (${what}); its nodes stop in good order by themselves.\n`,
-    );
+    namedMessages.error(`the supervisor stopped by a fault (${what}); its nodes stop in good order by themselves.`);
     process.exit(EXIT.failed);
   };
   process.on("uncaughtException", fault);
   process.on("unhandledRejection", fault);
   onStopSignals(stop, (signal) => {
-    session.live.note(`${signal} again: killing all nodes\n`);
+    session.live.note([`${signal} again: killing all nodes`]);
     void session.supervisor?.stopNow();
   });
   watchAncestors(CLUSTER.ancestorPollMs, (pid) => stop(`process ${pid}, which started this one, has ended`));
@@ -131,9 +130,7 @@ function isHopeless(facts: ClusterFacts, founded: boolean): boolean {
 async function giveUpOrGoOn(supervisor: Supervisor, founded: boolean, name: string): Promise<void> {
   if (!isHopeless(supervisor.facts(), founded)) {
     const waited = formatDuration(CLUSTER.leaderTimeoutMs);
-    process.stderr.write(
-      `No leader within ${waited}; still waiting. See: ${shownProgram()} cluster logs${nameFlag(name)}\n`,
-    );
+    messages.warn(`No leader within ${waited}; still waiting. See: ${shownProgram()} cluster logs${nameFlag(name)}`);
     return;
   }
   await supervisor.stop();
@@ -182,7 +179,7 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
       askStatus(values.name, (await findRunning(layout))?.nodes ?? [], access);
     const status = await waitForLeader(ask, access, ended);
     if (status !== null) {
-      if (before?.purging === false) process.stderr.write(movedNotice(movedNodes(before.nodes, status.nodes)));
+      if (before?.purging === false) messages.info(...movedNotices(movedNodes(before.nodes, status.nodes)));
       tellUp(layout, status, values);
       return EXIT.ok;
     }
@@ -194,7 +191,8 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
     throw new RaftqError("NO_LEADER", `cluster "${values.name}" runs, but no leader was elected within ${waited}.`);
   }
   // It has said why: here is what it said.
-  process.stderr.write(readFileSync(layout.supervisorLog).subarray(logStart));
+  const said = readFileSync(layout.supervisorLog).subarray(logStart).toString().trimEnd();
+  if (said !== "") messages.info(...said.split("\n"));
   return Object.values(EXIT).find((code) => code === child.exitCode) ?? EXIT.failed;
 }
 
@@ -236,7 +234,7 @@ async function tellRunning(layout: Layout, facts: ClusterFacts, values: UpValues
   const access = openNodeAccess(localCredentials(layout, "admin"));
   try {
     const status = await askStatus(values.name, facts.nodes, access);
-    if (!values.json) process.stderr.write(`Already running (pid ${facts.pid}).\n`);
+    if (!values.json) messages.info(`Already running (pid ${facts.pid}).`);
     tellUp(layout, status, values);
   } finally {
     access.close();
@@ -261,5 +259,5 @@ function tellUp(layout: Layout, status: ClusterStatus, values: UpValues, live = 
   const nodes = live ? "" : `${headline(status)}\n${processTable(status)}`;
   process.stdout.write(`${nodes}${nextSteps(shownProgram(), values.name, addresses, clientFiles(layout))}`);
   const hint = evenSizeHint(status.nodes.length);
-  if (hint !== null) process.stderr.write(`${hint}\n`);
+  if (hint !== null) messages.info(hint);
 }

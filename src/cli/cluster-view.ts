@@ -80,16 +80,16 @@ export function nextSteps(
 }
 
 /** Why a node is down that nobody stopped. */
-export function deathNotice(id: string, end: NodeEnd): string {
+export function deathNotice(id: string, end: NodeEnd): readonly string[] {
   const how = end.signal === null ? `exit code ${end.code ?? "unknown"}` : `signal ${end.signal}`;
-  const lines = end.lastLines.map((line) => `  ${escapeText(line)}\n`).join("");
-  const log = lines === "" ? "It wrote nothing to its log.\n" : `Its last lines:\n${lines}`;
-  return `${id} ended by itself at ${new Date(end.at).toISOString()} (${how}). ${log}`;
+  const log = end.lastLines.length === 0 ? "It wrote nothing to its log." : "Its last lines:";
+  const ended = `${id} ended by itself at ${new Date(end.at).toISOString()} (${how}). ${log}`;
+  return [ended, ...end.lastLines.map((line) => `  ${escapeText(line)}`)];
 }
 
 /** Why nodes do not serve although they run; nothing when all do. */
-export function recoveryNotices(status: ClusterStatus): string {
-  return status.nodes.map(({ why }) => (why === undefined ? "" : `${escapeText(why)}\n`)).join("");
+export function recoveryNotices(status: ClusterStatus): readonly string[] {
+  return status.nodes.flatMap(({ why }) => (why === undefined ? [] : [escapeText(why)]));
 }
 
 const shownState = (node: NodeLine): string => (node.state === "leader" ? "leader *" : node.state);

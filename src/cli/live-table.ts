@@ -1,13 +1,17 @@
 // How is one table kept current at the bottom of a terminal? It is drawn over its former self; notes go above it.
 // Without a terminal nothing is drawn and notes are plain lines on stderr.
+import { messages } from "./log.ts";
+
 export interface LiveTable {
   /** True on a terminal. */
   readonly isShown: boolean;
   show(text: string): void;
-  note(text: string): void;
+  note(lines: readonly string[]): void;
   /** Leaves the last table where it is. */
   close(): void;
 }
+
+export const asText = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join("");
 
 const CLEAR_BELOW = "\x1b[0J";
 const up = (lines: number): string => (lines === 0 ? "" : `\x1b[${lines}A`);
@@ -28,10 +32,9 @@ export function openLiveTable(): LiveTable {
       process.stdout.write(`${erase()}${fitting}`);
       shown = fitting;
     },
-    note: (text) => {
-      if (text === "") return;
-      if (isShown) process.stdout.write(`${shown === "" ? "" : erase()}${text}${shown}`);
-      else process.stderr.write(text);
+    note: (lines) => {
+      if (!isShown) messages.info(...lines);
+      else if (lines.length > 0) process.stdout.write(`${shown === "" ? "" : erase()}${asText(lines)}${shown}`);
     },
     close: () => {
       shown = "";

@@ -16,7 +16,7 @@ import { createRealDisk } from "../storage/real-disk.ts";
 import { createTcpNetwork } from "../wire/tcp.ts";
 import { strictCommand } from "./arguments.ts";
 import { openCredentials, type OpenedCredentials } from "./credentials.ts";
-import { createNodeLog } from "./node-log.ts";
+import { createNodeLog } from "./log.ts";
 import { NODE_ARGUMENTS, type NodeStart, nodeStart, refuseCourseForm } from "./node-settings.ts";
 import { onStopSignals } from "./signals.ts";
 

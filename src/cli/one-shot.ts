@@ -4,6 +4,7 @@ import type { Outcome } from "../client/line.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
 import type { NumberedCommand } from "./commands.ts";
 import { fetchEarlier } from "./earlier.ts";
+import { namedMessages } from "./log.ts";
 import { formatFailure, formatOutcome, type OutputStyle, tellPerson } from "./output.ts";
 import type { AskText, Question } from "./pipe.ts";
 import { requestOf, tooLarge } from "./requests.ts";
@@ -30,7 +31,7 @@ export async function runOnce(
   async function fail(number: number | null, why: Failure): Promise<ExitCode> {
     if (style.json || why.code === "NOT_LEADER")
       await print(formatFailure(command.type, why, style, { requestNumber: number ?? undefined }));
-    else tell(`raftq: ${tellPerson(why)}`);
+    else namedMessages.error(tellPerson(why));
     return ERRORS[why.code].exit;
   }
 

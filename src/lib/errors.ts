@@ -160,9 +160,12 @@ export function failure(
 export class RaftqError extends Error {
   override name = "RaftqError";
   readonly code: ErrorCode;
-  constructor(code: ErrorCode, message: string, cause?: unknown) {
+  /** More lines below the message. */
+  readonly details: readonly string[];
+  constructor(code: ErrorCode, message: string, cause?: unknown, details: readonly string[] = []) {
     super(message, { cause });
     this.code = code;
+    this.details = details;
   }
   get next(): string {
     return ERRORS[this.code].next;

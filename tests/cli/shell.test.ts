@@ -2,7 +2,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { completions, promptText } from "../../src/cli/shell.ts";
 import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
-import { MAIN, raftq } from "./run-client.ts";
+import { openTerminal, type Terminal } from "./pty.ts";
+import { raftq } from "./run-client.ts";
 
 let cluster: FakeCluster;
 beforeEach(async () => {
@@ -10,46 +11,7 @@ beforeEach(async () => {
 });
 afterEach(() => cluster.stop());
 
-interface Shell {
-  /** Types a line, and gives what appears until `expected` does. */
-  type(line: string, expected: string): Promise<string>;
-  until(expected: string): Promise<string>;
-  press(keys: string): void;
-  readonly exited: Promise<number>;
-}
-
-function openShell(words: readonly string[]): Shell {
-  let seen = "";
-  const child = Bun.spawn([process.execPath, MAIN, "client", ...words], {
-    env: { PATH: process.env["PATH"] ?? "", TERM: "xterm" },
-    terminal: {
-      cols: 200,
-      rows: 50,
-      data: (_, bytes) => {
-        seen += new TextDecoder().decode(bytes);
-      },
-    },
-  });
-  const until = async (expected: string): Promise<string> => {
-    const end = performance.now() + 4_000;
-    while (!seen.includes(expected)) {
-      if (performance.now() > end) throw new Error(`"${expected}" did not appear in ${JSON.stringify(seen)}`);
-      await Bun.sleep(5);
-    }
-    const found = seen;
-    seen = "";
-    return found;
-  };
-  return {
-    until,
-    press: (keys) => void child.terminal?.write(keys),
-    type: (line, expected) => {
-      child.terminal?.write(`${line}\r`);
-      return until(expected);
-    },
-    exited: child.exited,
-  };
-}
+const openShell = (words: readonly string[]): Terminal => openTerminal(["client", ...words]);
 
 test("the shell follows a redirect, works, explains, repeats and leaves", async () => {
   cluster.lead(3);

@@ -101,7 +101,7 @@ inWorld(
     await run("cluster", "down");
     await run("cluster", "up", "--detach");
     await run("client", "enqueue", "44");
-    await run("cluster", "down", "--purge");
+    await run("cluster", "down", "--purge", "--yes");
   },
   120_000,
 );

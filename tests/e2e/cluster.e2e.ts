@@ -287,7 +287,10 @@ inWorld("logs shows what each node wrote, and a purge leaves nothing of the clus
   const one = await world.raftq(["cluster", "logs", leader ?? ""]);
   expect(one.stdout).toMatch(/leader in term \d+/);
   expect(await world.raftq(["cluster", "logs", "n9"])).toMatchObject({ code: 2 });
-  expect(await world.raftq(["cluster", "down", "--purge"])).toMatchObject({ code: 0 });
+  const unasked = await world.raftq(["cluster", "down", "--purge"], { input: "yes\n" });
+  expect(unasked).toMatchObject({ code: 2, stderr: expect.stringContaining("give --yes as well") });
+  expect(await status(world)).toMatchObject({ leader });
+  expect(await world.raftq(["cluster", "down", "--purge", "--yes"])).toMatchObject({ code: 0 });
   expect(existsSync(join(world.directory, ".raftq/default"))).toBe(false);
   expect((await world.raftq(["cluster", "status"])).stderr).toContain('there is no cluster "default"');
 });

@@ -32,7 +32,7 @@ inWorld("one minute to a killed leader: 30000 acknowledged, none lost, none twic
   expect(first.stdout.trim().split("\n").at(-1)).toBe("30000");
   const second = await shell(compare, world.directory);
   expect(second.stdout).toContain("nothing lost, nothing twice, in order");
-  expect(await world.raftq(["cluster", "down", "--purge"])).toMatchObject({ code: 0 });
+  expect(await world.raftq(["cluster", "down", "--purge", "--yes"])).toMatchObject({ code: 0 });
 });
 
 inWorld("the example of a program does what its comments say", async (world) => {
