@@ -28,7 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** What comes from outside, by folder. The pure folders and lib take nothing. */
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   main: ["citty"],
-  cli: ["citty", "node:"],
+  cli: ["citty", "fastest-levenshtein", "node:"],
   cluster: ["node:"],
   server: ["node:"],
   client: ["node:"],
