@@ -29,7 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   main: ["citty"],
   cli: ["citty", "fastest-levenshtein", "node:"],
-  cluster: ["node:"],
+  cluster: ["node:", "valibot"],
   server: ["node:"],
   client: ["node:"],
   wire: ["node:net", "node:crypto", "node:tls"],
