@@ -29,7 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   main: ["citty"],
   cli: ["citty", "fastest-levenshtein", "node:"],
-  cluster: ["node:", "valibot"],
+  cluster: ["node:", "valibot", "@peculiar/x509", "reflect-metadata"],
   server: ["node:"],
   client: ["node:"],
   wire: ["node:net", "node:crypto", "node:tls"],
@@ -127,6 +127,11 @@ test("packages and built-in modules are used only where the table allows them", 
       .map((specifier) => `${file.path} imports ${specifier}`);
   });
   expect(foreign).toEqual([]);
+});
+
+test("what makes certificates is loaded only where one is made: it would slow down every start", () => {
+  const atStart = /(?:^|\n)(?:import|export) (?!type\b)[^;]*"(?:reflect-metadata|@peculiar\/x509)"/;
+  expect(files.filter(({ text }) => atStart.test(text)).map(({ path }) => path)).toEqual([]);
 });
 
 test("raft and queue know no I/O, clock or randomness of their own, and never wait", () => {
