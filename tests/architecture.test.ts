@@ -28,8 +28,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** What comes from outside, by folder. The pure folders take nothing. */
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   main: ["citty"],
-  cli: ["citty", "consola/core", "node:"],
-  cluster: ["node:"],
+  cli: ["citty", "consola/core", "fastest-levenshtein", "node:"],
+  cluster: ["node:", "valibot", "@peculiar/x509", "reflect-metadata"],
   server: ["node:"],
   client: ["node:"],
   lib: ["msgpackr/pack"],
@@ -135,6 +135,11 @@ test("what a person reads on stderr has one way there", () => {
   expect(users.map(({ path }) => path)).toEqual(["cli/log.ts"]);
   const writers = files.filter(({ code }) => /\bprocess\.stderr\.write\b|\bconsole\.|\bBun\.stderr\b/.test(code));
   expect(writers.map(({ path }) => path)).toEqual(["cli/stderr.ts"]);
+});
+
+test("what makes certificates is loaded only where one is made: it would slow down every start", () => {
+  const atStart = /(?:^|\n)(?:import|export) (?!type\b)[^;]*"(?:reflect-metadata|@peculiar\/x509)"/;
+  expect(files.filter(({ text }) => atStart.test(text)).map(({ path }) => path)).toEqual([]);
 });
 
 test("raft and queue know no I/O, clock or randomness of their own, and never wait", () => {

@@ -19,8 +19,9 @@ import {
   runningCluster,
 } from "./cluster-arguments.ts";
 import { leaderOf } from "./cluster-nodes.ts";
-import { deathNotice, table } from "./cluster-view.ts";
+import { deathNotice } from "./cluster-view.ts";
 import { messages } from "./log.ts";
+import { table } from "./table.ts";
 
 type Running = LocalCluster & { readonly running: true };
 
@@ -136,10 +137,10 @@ async function addLocal(cluster: Running, access: NodeAccess, json: boolean): Pr
   if (!json) messages.info(`Started ${node}; it copies the log before it votes …`);
   const added = await waitForVoter(cluster, node, access);
   const text = `${node} at ${added.address} is a voting member.\n${table([
-    ["node", "address", "pid"],
+    ["NODE", "ADDRESS", "PID"],
     [node, added.address, added.pid],
   ])}`;
-  return tell(json, { node, address: added.address, pid: added.pid, role: "voter" }, text.trimEnd());
+  return tell(json, { node, address: added.address, pid: added.pid, role: "voter" }, text);
 }
 
 async function waitForVoter(cluster: Running, id: string, access: NodeAccess): Promise<NodeFacts> {

@@ -3,36 +3,17 @@ import type { TlsFiles } from "../cluster/layout.ts";
 import type { NodeEnd } from "../cluster/node-process.ts";
 import type { ClusterStatus, NodeLine } from "../cluster/status.ts";
 import { escapeText } from "./escape.ts";
+import { table } from "./table.ts";
 
-type Cell = string | number | null;
-
-/** Columns as wide as their widest cell; null is shown as a dash. */
-export function table(rows: readonly (readonly Cell[])[]): string {
-  const texts = rows.map((row) => row.map((cell) => (cell === null ? "-" : String(cell))));
-  const widths: number[] = [];
-  for (const row of texts) row.forEach((text, i) => (widths[i] = Math.max(widths[i] ?? 0, text.length)));
-  return texts
-    .map(
-      (row) =>
-        `${row
-          .map((text, i) => text.padEnd(widths[i] ?? 0))
-          .join("  ")
-          .trimEnd()}\n`,
-    )
-    .join("");
-}
-
-/** node, address, pid, state. */
+/** What `cluster up` shows: which processes there are. */
 export function processTable(status: ClusterStatus): string {
-  return table([
-    ["node", "address", "pid", "state"],
-    ...status.nodes.map((node) => [node.id, node.address, node.pid, shownState(node)]),
-  ]);
+  const rows = status.nodes.map((node) => [node.id, node.address, node.pid, shownState(node)]);
+  return `${table([["NODE", "ADDRESS", "PID", "STATE"], ...rows])}\n`;
 }
 
 /** What `cluster status` shows: where the log of each node stands. */
 export function statusTable(status: ClusterStatus): string {
-  const head = ["node", "address", "pid", "state", "term", "commit", "applied", "last", "snapshot", ""];
+  const head = ["NODE", "ADDRESS", "PID", "STATE", "TERM", "COMMIT", "APPLIED", "LAST", "SNAPSHOT", ""];
   const rows = status.nodes.map((node) => [
     node.id,
     node.address,
@@ -45,7 +26,7 @@ export function statusTable(status: ClusterStatus): string {
     node.snapshotIndex,
     node.diskLow === true ? "disk low" : "",
   ]);
-  return `${headline(status)}\n${table([head, ...rows])}`;
+  return `${headline(status)}\n${table([head, ...rows])}\n`;
 }
 
 export function headline(status: ClusterStatus): string {
@@ -76,7 +57,7 @@ export function nextSteps(
     [`  ${raftq} cluster status --watch${flag}`, "who leads, and how far each log is"],
     [`  ${raftq} cluster down${flag}`, "stops all nodes, keeps their data"],
   ];
-  return `Try, in another terminal:\n${table(steps)}${exportLine(addresses, tls)}\n`;
+  return `Try, in another terminal:\n${table(steps)}\n${exportLine(addresses, tls)}\n`;
 }
 
 /** Why a node is down that nobody stopped. */

@@ -23,12 +23,13 @@ export function openLiveTable(): LiveTable {
   return {
     isShown,
     show: (text) => {
+      if (!isShown) return;
       // A line that wraps would be two on the screen, and one too many would stay when it is erased.
       const fitting = text
         .split("\n")
-        .map((line) => line.slice(0, process.stdout.columns - 1))
+        .map((line) => Bun.sliceAnsi(line, 0, process.stdout.columns - 1))
         .join("\n");
-      if (!isShown || fitting === shown) return;
+      if (fitting === shown) return;
       process.stdout.write(`${erase()}${fitting}`);
       shown = fitting;
     },

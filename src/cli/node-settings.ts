@@ -1,5 +1,5 @@
 // Which node do these flags describe? Flags and `RAFTQ_*` variables in; settings, or a refusal that says what to type, out.
-import { isIPv4 } from "node:net";
+import { BlockList, isIP } from "node:net";
 import { CLUSTER, DEFAULTS, QUEUE, RAFT, SERVER, STORAGE, timingProblem } from "../config.ts";
 import { formatDuration, parseDuration } from "../lib/durations.ts";
 import { RaftqError } from "../lib/errors.ts";
@@ -191,9 +191,21 @@ export function refuseCourseForm(words: readonly string[]): void {
   throw usage(`a node takes flags. Type: raftq node --port ${port}${ownHost} --join ${leaderHost}:${leaderPort}.`);
 }
 
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
+LOOPBACK.addAddress("::1", "ipv6");
+const EVERY_ADDRESS = new BlockList();
+EVERY_ADDRESS.addAddress("0.0.0.0", "ipv4");
+EVERY_ADDRESS.addAddress("::", "ipv6");
+
+/** Is `host` an address in `list`, however it is written? */
+function isIn(list: BlockList, host: string): boolean {
+  const version = isIP(host);
+  return version !== 0 && list.check(host, version === 4 ? "ipv4" : "ipv6");
+}
+
 function requireLoopback(host: string): void {
-  const loopback = host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));
-  if (loopback) return;
+  if (host === "localhost" || isIn(LOOPBACK, host)) return;
   throw usage(
     `--host ${host} lets other machines in. Give --tls-cert, --tls-key and --tls-ca; or --secret-file, on a network that nobody else can write to; or --insecure, if everybody who reaches this network may read and change the queue; or bind ${DEFAULTS.host}.`,
   );
@@ -201,12 +213,12 @@ function requireLoopback(host: string): void {
 
 function advertised(given: string | undefined, host: string, port: number): string {
   if (given !== undefined) return address(given);
-  if (host === "0.0.0.0" || host === "::") {
+  if (isIn(EVERY_ADDRESS, host)) {
     throw usage(
       `--host ${host} is every address of this machine: say with --advertise host:port where others reach this node.`,
     );
   }
-  return formatAddress(host, port);
+  return address(formatAddress(host, port));
 }
 
 function requireFounders(expect: number, join: readonly string[], advertise: string): void {

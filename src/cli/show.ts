@@ -8,6 +8,7 @@ import type { LogRange } from "./commands.ts";
 import { escapeText } from "./escape.ts";
 import { EMPTY, jsonObject, type OutputStyle, type Raw, raw, shownValue, valueText } from "./output.ts";
 import { LOGGED_COMMAND_LIMITS } from "./requests.ts";
+import { table } from "./table.ts";
 
 /** What a logged entry did, as `log` tells it. */
 interface Told {
@@ -97,12 +98,12 @@ function logTable(page: LogPage, range: LogRange, columns: number): string {
   const rows = page.entries.map((line) => {
     const told = tell(line);
     const { kind, client } = told;
-    const number = line.requestNumber === 0 ? "" : String(line.requestNumber);
+    const number = line.requestNumber === 0 ? "" : line.requestNumber;
     const state = line.index > page.commitIndex ? "not committed" : line.index > page.appliedIndex ? "committed" : "";
     return [
-      String(line.index),
-      String(line.term),
-      timeOf(line) ?? "-",
+      line.index,
+      line.term,
+      timeOf(line) ?? null,
       kind,
       client ?? (line.client === "" && line.requestNumber !== 0 ? "(closed)" : line.client),
       number,
@@ -122,23 +123,6 @@ function notShown({ entries, firstIndex, more }: LogPage, { from, to }: LogRange
   if (first === undefined) return [`no entries from ${from ?? firstIndex} ${to === null ? "on" : `to ${to}`}`];
   if (more) return [`the newest ${entries.length}; those before: log --from ${firstIndex} --to ${first - 1}`];
   return (from ?? firstIndex) < first ? [`entries before ${first} are no longer in the log`] : [];
-}
-
-/** Columns as wide as their longest cell; the last ones are not padded. Every cell is made safe for a terminal. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const safe = rows.map((row) => row.map(escapeText));
-  const widths: number[] = [];
-  for (const row of safe)
-    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, Bun.stringWidth(cell));
-  const pad = (cell: string, width: number): string => cell + " ".repeat(Math.max(0, width - Bun.stringWidth(cell)));
-  return safe
-    .map((row) =>
-      row
-        .map((cell, at) => pad(cell, widths[at] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
 }
 
 /** As `dequeue` would show the job. */
@@ -250,7 +234,7 @@ function statusText(status: NodeStatus): string {
       member.id,
       member.address,
       role,
-      String(member.matchIndex),
+      member.matchIndex,
       `${member.reachable ? "reachable" : "not reachable"}${member.diskLow ? ", disk low" : ""}`,
     ];
   });

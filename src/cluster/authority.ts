@@ -1,6 +1,6 @@
 // Who issues the certificates of a local cluster? The cluster itself: an authority in `.raftq/<name>/tls/`, its key beside it,
 // and a certificate for every node and every role.
-import { randomBytes, X509Certificate } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CLUSTER } from "../config.ts";
@@ -15,15 +15,14 @@ export function hasAuthority(layout: Layout): boolean {
 }
 
 /** Makes the authority and the certificates of the roles, once: complete or not at all, whoever else does the same. */
-export function ensureAuthority(layout: Layout): void {
+export async function ensureAuthority(layout: Layout): Promise<void> {
   if (hasAuthority(layout)) return;
   try {
     const draft = mkdtempSync(`${layout.tlsDirectory}.draft-`);
     const name = `raftq ${layout.name} ${randomBytes(4).toString("hex")}`;
-    const authority = createAuthority(name, validity());
+    const authority = await createAuthority(name, validity());
     write(draft, "ca", authority);
-    for (const role of ROLES)
-      write(draft, role, issue({ name, key: authority.key }, role, `raftq:role:${role}`, validity()));
+    for (const role of ROLES) write(draft, role, await issue(authority, role, `raftq:role:${role}`, validity()));
     try {
       renameSync(draft, layout.tlsDirectory);
     } catch (error) {
@@ -35,19 +34,22 @@ export function ensureAuthority(layout: Layout): void {
   }
 }
 
-/** The flags with which a node of a cluster with an authority starts; its certificate is issued when there is none. */
-export function nodeTlsFlags(layout: Layout, id: string): readonly string[] {
-  if (!hasAuthority(layout)) return [];
-  const { cert, key, ca } = tlsFiles(layout, id);
+/** Issues the certificate of node `id`, where there is an authority and no such certificate yet. */
+export async function ensureNodeCertificate(layout: Layout, id: string): Promise<void> {
+  const { cert, ca } = tlsFiles(layout, id);
+  if (!hasAuthority(layout) || existsSync(cert)) return;
   try {
-    if (!existsSync(cert)) {
-      const name = new X509Certificate(readFileSync(ca)).subject.replace(/^CN=/, "");
-      const authority = { name, key: readFileSync(tlsFiles(layout, "ca").key, "utf8") };
-      write(layout.tlsDirectory, id, issue(authority, id, `raftq:node:${id}`, validity()));
-    }
+    const authority = { cert: readFileSync(ca, "utf8"), key: readFileSync(tlsFiles(layout, "ca").key, "utf8") };
+    write(layout.tlsDirectory, id, await issue(authority, id, `raftq:node:${id}`, validity()));
   } catch (error) {
     throw unwritable(layout, error);
   }
+}
+
+/** The flags with which a node of a cluster with an authority starts; its certificate was issued before. */
+export function nodeTlsFlags(layout: Layout, id: string): readonly string[] {
+  if (!hasAuthority(layout)) return [];
+  const { cert, key, ca } = tlsFiles(layout, id);
   return ["--tls-cert", cert, "--tls-key", key, "--tls-ca", ca];
 }
 

@@ -1,43 +1,68 @@
 // How do other terminals reach the supervisor? One JSON line in, one JSON line out, over `.raftq/<name>/control.sock`.
 import { rmSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
+import * as v from "valibot";
 import { CLUSTER } from "../config.ts";
 import { isErrorCode, RaftqError } from "../lib/errors.ts";
-import type { NodeEnd } from "./node-process.ts";
-import { isObject } from "./state.ts";
+import { problemIn } from "./json.ts";
+import { NODE_END } from "./node-process.ts";
 
-export type NodeVerb = "kill" | "start" | "pause" | "resume" | "retire";
-export type ControlRequest =
-  | { readonly command: "describe" }
-  /** A new local node is started; it asks the others to be let in. */
-  | { readonly command: "add" }
-  | { readonly command: "down" }
-  /** `retire`: stop it and forget it, keep its data. */
-  | { readonly command: NodeVerb; readonly node: string };
+// `retire`: stop it and forget it, keep its data.
+const NODE_VERB = v.picklist(["kill", "start", "pause", "resume", "retire"]);
+export type NodeVerb = v.InferOutput<typeof NODE_VERB>;
+
+const REQUEST = v.pipe(
+  v.variant("command", [
+    v.strictObject({ command: v.literal("describe") }),
+    // A new local node is started; it asks the others to be let in.
+    v.strictObject({ command: v.literal("add") }),
+    v.strictObject({ command: v.literal("down") }),
+    v.strictObject({ command: NODE_VERB, node: v.string() }),
+  ]),
+  v.readonly(),
+);
+export type ControlRequest = v.InferOutput<typeof REQUEST>;
 
 /** What the supervisor knows of one node: its process. What the node itself says is asked of the node. */
-export interface NodeFacts {
-  readonly id: string;
-  readonly address: string;
-  readonly pid: number | null;
-  readonly process: "running" | "paused" | "down";
-  /** How it ended when nobody told it to. */
-  readonly ended: NodeEnd | null;
-}
+const NODE_FACTS = v.pipe(
+  v.strictObject({
+    id: v.string(),
+    address: v.string(),
+    pid: v.nullable(v.number()),
+    process: v.picklist(["running", "paused", "down"]),
+    // How it ended when nobody told it to.
+    ended: v.nullable(NODE_END),
+  }),
+  v.readonly(),
+);
+export type NodeFacts = v.InferOutput<typeof NODE_FACTS>;
 
-export interface ClusterFacts {
-  readonly name: string;
-  readonly pid: number | null;
-  readonly nodes: readonly NodeFacts[];
-}
+const CLUSTER_FACTS = v.pipe(
+  v.strictObject({
+    name: v.string(),
+    pid: v.nullable(v.number()),
+    nodes: v.pipe(v.array(NODE_FACTS), v.readonly()),
+  }),
+  v.readonly(),
+);
+export type ClusterFacts = v.InferOutput<typeof CLUSTER_FACTS>;
 
-export interface ControlAnswer {
-  readonly cluster: ClusterFacts;
-  /** The node that the request was about. */
-  readonly node: string | null;
-  /** True when there was something to do: killing a node that is down changes nothing. */
-  readonly changed: boolean;
-}
+const GRANTED = {
+  cluster: CLUSTER_FACTS,
+  // The node that the request was about.
+  node: v.nullable(v.string()),
+  // True when there was something to do: killing a node that is down changes nothing.
+  changed: v.boolean(),
+};
+const ANSWER = v.variant("ok", [
+  v.strictObject({ ok: v.literal(true), ...GRANTED }),
+  v.strictObject({ ok: v.literal(false), code: v.string(), message: v.string() }),
+]);
+type Answer = v.InferOutput<typeof ANSWER>;
+export type ControlAnswer = Readonly<Omit<Extract<Answer, { ok: true }>, "ok">>;
+
+const REQUEST_LINE = v.pipe(v.string(), v.parseJson(), REQUEST);
+const ANSWER_LINE = v.pipe(v.string(), v.parseJson(), ANSWER);
 
 export interface ControlListener {
   /** Takes no more requests; resolves when the answers that are under way have left. */
@@ -59,10 +84,12 @@ export function listenControl(
     socket.on("error", () => socket.destroy());
     readLine(socket, (line) => {
       silent.delete(socket);
-      const request = parseRequest(line);
-      if (request === null)
-        return finish(socket, refusal(new RaftqError("BAD_REQUEST", "this is no request to a supervisor")));
-      handle(request).then(
+      const request = v.safeParse(REQUEST_LINE, line);
+      if (!request.success) {
+        const why = `this is no request to a supervisor (${problemIn(request.issues)})`;
+        return finish(socket, refusal(new RaftqError("BAD_REQUEST", why)));
+      }
+      handle(request.output).then(
         (answer) => finish(socket, { ok: true, ...answer }),
         (error: unknown) => finish(socket, refusal(error)),
       );
@@ -122,66 +149,25 @@ function readLine(socket: Socket, take: (line: string) => void): void {
 }
 
 /** The answer is in the other side's buffer when the system took it; waiting for that side to close could take for ever. */
-const finish = (socket: Socket, answer: object): void => {
+const finish = (socket: Socket, answer: Answer): void => {
   socket.end(`${JSON.stringify(answer)}\n`, () => socket.destroy());
 };
 
-function refusal(error: unknown): object {
+function refusal(error: unknown): Answer {
   const code = error instanceof RaftqError ? error.code : "BAD_REQUEST";
   return { ok: false, code, message: error instanceof Error ? error.message : String(error) };
 }
 
-function parse(line: string): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(line);
-    return isObject(value) ? value : null;
-  } catch {
-    return null;
-  }
-}
-
-function parseRequest(line: string): ControlRequest | null {
-  const { command, node } = parse(line) ?? {};
-  if (command === "describe" || command === "add" || command === "down") return { command };
-  return isNodeVerb(command) && typeof node === "string" ? { command, node } : null;
-}
-
 function parseAnswer(line: string): ControlAnswer | RaftqError {
-  const answer = parse(line);
-  const { ok, code, message, cluster, node, changed } = answer ?? {};
-  if (ok === false && typeof code === "string" && typeof message === "string") {
-    return new RaftqError(isErrorCode(code) ? code : "BAD_REQUEST", message);
+  const read = v.safeParse(ANSWER_LINE, line);
+  if (!read.success) {
+    return new RaftqError(
+      "VERSION",
+      `the supervisor of this cluster is of another raftq (${problemIn(read.issues)}): end it with that version's \`raftq cluster down\``,
+    );
   }
-  if (ok === true && isClusterFacts(cluster) && (node === null || typeof node === "string")) {
-    return { cluster, node, changed: changed === true };
-  }
-  return new RaftqError(
-    "VERSION",
-    "the supervisor of this cluster is of another raftq: end it with that version's `raftq cluster down`",
-  );
+  const answer = read.output;
+  if (!answer.ok) return new RaftqError(isErrorCode(answer.code) ? answer.code : "BAD_REQUEST", answer.message);
+  const { cluster, node, changed } = answer;
+  return { cluster, node, changed };
 }
-
-const isNodeVerb = (value: unknown): value is NodeVerb =>
-  value === "kill" || value === "start" || value === "pause" || value === "resume" || value === "retire";
-
-const isClusterFacts = (value: unknown): value is ClusterFacts =>
-  isObject(value) &&
-  typeof value["name"] === "string" &&
-  Array.isArray(value["nodes"]) &&
-  value["nodes"].every(isNodeFacts);
-
-const isNodeFacts = (value: unknown): value is NodeFacts =>
-  isObject(value) &&
-  typeof value["id"] === "string" &&
-  typeof value["address"] === "string" &&
-  (value["pid"] === null || typeof value["pid"] === "number") &&
-  (value["process"] === "running" || value["process"] === "paused" || value["process"] === "down") &&
-  (value["ended"] === null || isNodeEnd(value["ended"]));
-
-const isNodeEnd = (value: unknown): value is NodeEnd =>
-  isObject(value) &&
-  (value["code"] === null || typeof value["code"] === "number") &&
-  (value["signal"] === null || typeof value["signal"] === "string") &&
-  typeof value["at"] === "number" &&
-  Array.isArray(value["lastLines"]) &&
-  value["lastLines"].every((line) => typeof line === "string");

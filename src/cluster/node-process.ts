@@ -3,18 +3,23 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
+import * as v from "valibot";
 import { CLUSTER } from "../config.ts";
 import { childEnvironment, SUPERVISED } from "./program.ts";
 import { identify, type ProcessIdentity, type ProcessState, processState, signalProcess } from "./processes.ts";
 
-/** How a process ended, and what it last wrote: for a person who asks why. */
-export interface NodeEnd {
-  readonly code: number | null;
-  readonly signal: string | null;
-  /** Unix milliseconds. */
-  readonly at: number;
-  readonly lastLines: readonly string[];
-}
+/** How a process ended, and what it last wrote: for a person who asks why. The control socket tells it as it stands here. */
+export const NODE_END = v.pipe(
+  v.strictObject({
+    code: v.nullable(v.number()),
+    signal: v.nullable(v.string()),
+    // Unix milliseconds.
+    at: v.number(),
+    lastLines: v.pipe(v.array(v.string()), v.readonly()),
+  }),
+  v.readonly(),
+);
+export type NodeEnd = v.InferOutput<typeof NODE_END>;
 
 export interface NodeProcess {
   readonly identity: ProcessIdentity;

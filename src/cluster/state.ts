@@ -13,31 +13,49 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import * as v from "valibot";
 import { RaftqError } from "../lib/errors.ts";
+import { isNodeId } from "../raft/types.ts";
 import { PRIVATE_DIRECTORY_MODE, requireOwn, requirePrivate } from "../storage/private-directory.ts";
+import { isAddress } from "../wire/address.ts";
+import { problemIn } from "./json.ts";
 import type { Layout } from "./layout.ts";
 import type { ProcessIdentity } from "./processes.ts";
 
-export interface NodeRecord {
-  readonly id: string;
-  readonly address: string;
-  readonly pid: number | null;
-  readonly startTime: string | null;
-}
+const COUNT = v.pipe(v.number(), v.safeInteger("a whole number"), v.minValue(1));
+const ADDRESS = v.pipe(v.string(), v.check(isAddress, "an address such as 127.0.0.1:3000"));
+/** Both null: there is no such process. */
+const PROCESS = { pid: v.nullable(COUNT), startTime: v.nullable(v.string()) };
+const isWhole = ({ pid, startTime }: { readonly pid: unknown; readonly startTime: unknown }): boolean =>
+  (pid === null) === (startTime === null);
+const NOT_WHOLE = "a process with both pid and startTime, or with neither";
 
-export interface ClusterState {
-  readonly name: string;
-  /** The supervisor, while there is one. */
-  readonly pid: number | null;
-  readonly startTime: string | null;
-  /** The addresses that founded the cluster: given to those nodes at every start, so that an interrupted founding goes on. */
-  readonly founders: readonly string[];
-  /** The number of the next node that is added; a removed node's number is not used again, because its data stays. */
-  readonly nextNumber: number;
-  /** A purge began: whoever comes next finishes it. */
-  readonly purging: boolean;
-  readonly nodes: readonly NodeRecord[];
-}
+const NODE = v.pipe(
+  v.strictObject({ id: v.pipe(v.string(), v.check(isNodeId, "a node id such as n1")), address: ADDRESS, ...PROCESS }),
+  v.check((read) => isWhole(read), NOT_WHOLE),
+  v.readonly(),
+);
+export type NodeRecord = v.InferOutput<typeof NODE>;
+
+const STATE = v.pipe(
+  v.strictObject({
+    name: v.string(),
+    // The supervisor, while there is one.
+    ...PROCESS,
+    // The addresses that founded the cluster: given to those nodes at every start, so that an interrupted founding goes on.
+    founders: v.pipe(v.array(ADDRESS), v.readonly()),
+    // The number of the next node that is added; a removed node's number is not used again, because its data stays.
+    nextNumber: COUNT,
+    // A purge began: whoever comes next finishes it.
+    purging: v.boolean(),
+    nodes: v.pipe(v.array(NODE), v.readonly()),
+  }),
+  v.check((read) => isWhole(read), NOT_WHOLE),
+  v.readonly(),
+);
+export type ClusterState = v.InferOutput<typeof STATE>;
+
+const STATE_FILE = v.pipe(v.string(), v.parseJson(), STATE);
 
 /** Null when this cluster was never started here. */
 export function readClusterState(layout: Layout): ClusterState | null {
@@ -51,14 +69,12 @@ export function readClusterState(layout: Layout): ClusterState | null {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
     throw new RaftqError("UNWRITABLE", `cannot read ${layout.stateFile}: ${reason(error)}`, error);
   }
-  const state = parseState(text);
-  if (state === null) {
-    throw new RaftqError(
-      "UNWRITABLE",
-      `${layout.stateFile} is not what \`cluster up\` writes: restore it, or move ${layout.directory} aside`,
-    );
-  }
-  return state;
+  const read = v.safeParse(STATE_FILE, text);
+  if (read.success) return read.output;
+  throw new RaftqError(
+    "UNWRITABLE",
+    `${layout.stateFile} is not what \`cluster up\` writes (${problemIn(read.issues)}): restore it, use the raftq that wrote it, or move ${layout.directory} aside`,
+  );
 }
 
 /** Complete or not at all: a supervisor killed in the middle leaves the previous state. */
@@ -125,46 +141,5 @@ export function purgeCluster(layout: Layout, state: ClusterState | null): readon
   if (left.length === 0) rmdirSync(layout.directory);
   return left;
 }
-
-function parseState(text: string): ClusterState | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  if (!isObject(value)) return null;
-  const { name, founders, nextNumber, purging, nodes } = value;
-  const supervisor = parseProcess(value);
-  if (supervisor === null || typeof name !== "string" || typeof purging !== "boolean") return null;
-  if (!isNumber(nextNumber) || !Array.isArray(founders) || !Array.isArray(nodes)) return null;
-  const records: NodeRecord[] = [];
-  for (const node of nodes) {
-    const record = parseNode(node);
-    if (record === null) return null;
-    records.push(record);
-  }
-  const addresses = founders.filter((founder) => typeof founder === "string");
-  return { name, ...supervisor, founders: addresses, nextNumber, purging, nodes: records };
-}
-
-function parseNode(value: unknown): NodeRecord | null {
-  if (!isObject(value)) return null;
-  const { id, address } = value;
-  const process = parseProcess(value);
-  if (process === null || typeof id !== "string" || typeof address !== "string") return null;
-  return { id, address, ...process };
-}
-
-function parseProcess(value: Record<string, unknown>): { pid: number | null; startTime: string | null } | null {
-  const { pid, startTime } = value;
-  if (pid === null && startTime === null) return { pid, startTime };
-  return isNumber(pid) && typeof startTime === "string" ? { pid, startTime } : null;
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-const isNumber = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) > 0;
 
 const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -3,7 +3,7 @@
 import { rmSync } from "node:fs";
 import { CLUSTER } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
-import { nodeTlsFlags } from "./authority.ts";
+import { ensureNodeCertificate, nodeTlsFlags } from "./authority.ts";
 import {
   type ClusterFacts,
   type ControlAnswer,
@@ -66,6 +66,7 @@ interface Supervision {
 export async function startSupervisor(settings: SupervisorSettings): Promise<Supervisor> {
   const { state, layout } = settings;
   const nodes = state.nodes.map((record): Supervised => ({ record, process: null, ended: null }));
+  for (const { id } of state.nodes) await ensureNodeCertificate(layout, id);
   const directory = watchDirectory(layout);
   const supervision: Supervision = {
     settings,
@@ -166,6 +167,7 @@ const isStopping = (): RaftqError => new RaftqError("UNREACHABLE", "this cluster
 async function startNode(supervision: Supervision, node: Supervised): Promise<boolean> {
   if (node.process !== null) return false;
   const record = await startable(supervision, node);
+  await ensureNodeCertificate(supervision.settings.layout, record.id);
   if (supervision.stopping !== null) return false;
   node.record = record;
   launch(supervision, node);
@@ -208,6 +210,7 @@ async function addNode(supervision: Supervision): Promise<string> {
   const { settings, nodes, nextNumber } = supervision;
   const records = nodes.map((node) => node.record);
   const record = await onFreePort(planAdd({ ...settings.state, nextNumber, nodes: records }), records);
+  await ensureNodeCertificate(settings.layout, record.id);
   if (supervision.stopping !== null) throw isStopping();
   supervision.nextNumber++;
   const node: Supervised = { record, process: null, ended: null };

@@ -82,7 +82,7 @@ async function prepare({ layout, request, tls }: UpSettings): Promise<Prepared> 
   }
   const planned = planUp(request, state);
   const plan = await onFreePorts(planned, request);
-  if (tls) ensureAuthority(layout);
+  if (tls) await ensureAuthority(layout);
   writeClusterState(layout, { ...plan.state, pid: null, startTime: null });
   return { leftovers, plan, moved: movedNodes(planned.state.nodes, plan.state.nodes) };
 }

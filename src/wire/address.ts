@@ -1,4 +1,5 @@
 // How is an address written? `127.0.0.1:3000`, `localhost:3000`, `[::1]:3000`.
+import { isIPv4, isIPv6 } from "node:net";
 import { RaftqError } from "../lib/errors.ts";
 
 export interface Address {
@@ -14,7 +15,6 @@ const MAX_PORT = 65_535;
 const HOST_NAME =
   /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$/;
 const ALL_NUMERIC = /^[0-9.]+$/;
-const IPV6_GROUP = /^[0-9a-fA-F]{1,4}$/;
 
 /** The parts of `host:port`; throws RaftqError USAGE. Port 0 is no address: nobody can be reached there. */
 export function parseAddress(text: string): Address {
@@ -49,29 +49,10 @@ function readAddress(text: string): Address | string {
   if (port < 1 || port > MAX_PORT || String(port) !== digits) return `a port is from 1 to ${MAX_PORT}`;
   if (host === "") return "the host is missing";
   if (!bracketed && host.includes(":")) return "an IPv6 address stands in brackets";
-  if (bracketed) return isIPv6(host) ? { host, port } : "what stands in brackets is not an IPv6 address";
+  if (bracketed) return isPortableIPv6(host) ? { host, port } : "what stands in brackets is not an IPv6 address";
   if (ALL_NUMERIC.test(host) && !isIPv4(host)) return "an IPv4 address has four numbers from 0 to 255";
   return HOST_NAME.test(host) ? { host, port } : "the host is neither a name nor an IP address";
 }
 
-function isIPv4(text: string): boolean {
-  const parts = text.split(".");
-  return parts.length === 4 && parts.every((part) => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) <= 255);
-}
-
-/** Eight groups; one `::` stands for the missing ones; the last two may be written as IPv4. Zones are not portable: refused. */
-function isIPv6(text: string): boolean {
-  const halves = text.split("::");
-  if (halves.length > 2) return false;
-  let groups = 0;
-  for (const [at, half] of halves.entries()) {
-    const parts = half === "" ? [] : half.split(":");
-    for (const [position, part] of parts.entries()) {
-      const last = at === halves.length - 1 && position === parts.length - 1;
-      if (last && isIPv4(part)) groups += 2;
-      else if (IPV6_GROUP.test(part)) groups += 1;
-      else return false;
-    }
-  }
-  return halves.length === 2 ? groups < 8 : groups === 8;
-}
+/** A zone (`fe80::1%eth0`) names an interface of one machine: no other could use the address. */
+const isPortableIPv6 = (host: string): boolean => isIPv6(host) && !host.includes("%");

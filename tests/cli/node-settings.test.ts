@@ -90,11 +90,18 @@ test("a disk that other machines may use is accepted only when that is said", ()
 });
 
 test("an address that other machines reach is refused unless --insecure says so", () => {
-  for (const host of ["0.0.0.0", "::", "10.0.0.7", "example.org", "1270.0.0.1"]) {
+  for (const host of ["0.0.0.0", "::", "10.0.0.7", "::ffff:10.0.0.7", "fe80::1%lo", "example.org", "1270.0.0.1"]) {
     expect(refusal(() => start(`--host ${host} --advertise a:1`))).toContain("--insecure");
   }
+  for (const host of ["127.8.9.10", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1"]) {
+    expect(start(`--host ${host}`).settings.host).toBe(host);
+  }
   expect(start("--host 10.0.0.7 --insecure").settings.advertise).toBe("10.0.0.7:3000");
-  expect(refusal(() => start("--host 0.0.0.0 --insecure"))).toContain("--advertise host:port");
+  for (const host of ["0.0.0.0", "::", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0"]) {
+    expect(refusal(() => start(`--host ${host} --insecure`))).toContain("--advertise host:port");
+  }
+  // Only this machine knows what eth0 is.
+  expect(refusal(() => start("--host fe80::1%eth0 --insecure"))).toContain("is not an address");
   expect(start("--host 0.0.0.0 --insecure --advertise db1:3000").settings.advertise).toBe("db1:3000");
 });
 

@@ -89,16 +89,24 @@ test("the state comes back as it was written, and what is no state is refused wi
     expect(readClusterState(layout)).toEqual(state);
     const text = JSON.stringify(state);
     const spoiled = [
-      text.slice(0, -5),
-      "[]",
-      "null",
-      text.replace('"pid":12', '"pid":"12"'),
-      text.replace('"n2"', "2"),
-      "{}",
-    ];
-    for (const wrong of spoiled) {
+      [text.slice(0, -5), "it is no JSON"],
+      ["[]", "name is missing"],
+      ["null", "the whole should be Object"],
+      ["{}", "name is missing"],
+      [text.replace('"pid":12', '"pid":"12"'), "pid should be number"],
+      [text.replace('"pid":12', '"pid":-12'), "pid should be >=1"],
+      [text.replace('"pid":12', '"pid":1e30'), "pid should be a whole number"],
+      [text.replace('"pid":12', '"pid":null'), "the whole should be a process with both pid and startTime"],
+      [text.replace('"n2"', "2"), "nodes.1.id should be string"],
+      [text.replace('"n2"', '"../.."'), "nodes.1.id should be a node id"],
+      [text.replaceAll("127.0.0.1:3001", "--evil"), "founders.1 should be an address"],
+      [text.replace('"purging":', '"\\u001b[2J":1,"purging":'), "the whole has a field that is not known here"],
+      [text.replace('"id":"n2"', '"id":"n2","__proto__":{}'), "nodes.1 has a field that is not known here"],
+    ] as const;
+    for (const [wrong, why] of spoiled) {
       writeFileSync(layout.stateFile, wrong);
-      expect(() => readClusterState(layout)).toThrow("is not what `cluster up` writes");
+      expect(() => readClusterState(layout)).toThrow(`cluster.json is not what \`cluster up\` writes (${why}`);
+      expect(() => readClusterState(layout)).toThrow(/: restore it, use the raftq that wrote it, or move .* aside$/);
     }
   } finally {
     rmSync(root, { recursive: true });

@@ -3,7 +3,7 @@
 import { expect } from "bun:test";
 import { chmodSync, cpSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createAuthority, issue } from "../../src/cluster/certificates.ts";
+import { type Certified, createAuthority, issue } from "../../src/cluster/certificates.ts";
 import { connect } from "../../src/index.ts";
 import { EXIT } from "../../src/lib/errors.ts";
 import { freePorts } from "../ports.ts";
@@ -14,18 +14,17 @@ const now = Date.now();
 const valid = { from: now - DAY, to: now + DAY };
 const WAIT_MS = 20_000;
 
-type Authority = { readonly name: string; readonly key: string; readonly cert: string };
-const authority = (name: string): Authority => ({ name, ...createAuthority(name, valid) });
+const authority = (name: string): Promise<Certified> => createAuthority(name, valid);
 
 /** Writes a certificate for `uri`, its key and the authority to trust; the flags that use them. */
-function certify(
+async function certify(
   world: World,
   owner: string,
   uri: string,
-  from: Authority,
-  more: { readonly validity?: typeof valid; readonly trusted?: Authority } = {},
-): readonly string[] {
-  const { cert, key } = issue(from, owner, uri, more.validity ?? valid);
+  from: Certified,
+  more: { readonly validity?: typeof valid; readonly trusted?: Certified } = {},
+): Promise<readonly string[]> {
+  const { cert, key } = await issue(from, owner, uri, more.validity ?? valid);
   const path = (kind: string): string => join(world.directory, `${owner}.${kind}`);
   writeFileSync(path("crt"), cert);
   writeFileSync(path("key"), key, { mode: 0o600 });
@@ -109,9 +108,9 @@ inWorld(
 inWorld(
   "certificates that are foreign, expired or of another name are refused with the reason on both sides",
   async (world) => {
-    const ours = authority("ours");
-    const foreign = authority("foreign");
-    const node = await alone(world, certify(world, "n1", "raftq:node:n1", ours));
+    const ours = await authority("ours");
+    const foreign = await authority("foreign");
+    const node = await alone(world, await certify(world, "n1", "raftq:node:n1", ours));
     const client = async (flags: readonly string[], why: RegExp): Promise<void> =>
       expect(await world.raftq(["client", "enqueue", "1", "--addr", node.address, ...flags])).toMatchObject({
         code: EXIT.unauthorised,
@@ -120,25 +119,28 @@ inWorld(
       });
     const past = { from: now - 2 * DAY, to: now - DAY };
     await client(
-      certify(world, "c1", "raftq:role:client", foreign, { trusted: ours }),
+      await certify(world, "c1", "raftq:role:client", foreign, { trusted: ours }),
       /your certificate is not from the authority/,
     );
     await says(node, "refused 127.0.0.1: your certificate is not from the authority");
-    await client(certify(world, "c2", "raftq:role:client", ours, { validity: past }), /your certificate has expired/);
+    await client(
+      await certify(world, "c2", "raftq:role:client", ours, { validity: past }),
+      /your certificate has expired/,
+    );
     await says(node, "refused 127.0.0.1: your certificate has expired");
-    await client(certify(world, "c3", "raftq:role:client", foreign), /its certificate is not from the authority/);
+    await client(await certify(world, "c3", "raftq:role:client", foreign), /its certificate is not from the authority/);
     await says(node, "refused 127.0.0.1: the other side ended the TLS handshake");
     await client([], /the other side speaks TLS: give --tls-cert/);
     await says(node, "does not speak TLS");
-    const impostor = await alone(world, certify(world, "n8", "raftq:node:n8", ours), "n7");
-    const fine = certify(world, "c4", "raftq:role:client", ours);
+    const impostor = await alone(world, await certify(world, "n8", "raftq:node:n8", ours), "n7");
+    const fine = await certify(world, "c4", "raftq:role:client", ours);
     expect(await world.raftq(["client", "enqueue", "1", "--addr", impostor.address, ...fine])).toMatchObject({
       code: EXIT.unauthorised,
       stderr: expect.stringMatching(/says that it is n7, but its certificate is for n8/),
     });
     // As a member: n9 shows the certificate of n8 to a cluster that would let n9 in.
     const [port = 0] = freePorts(1);
-    const flags = certify(world, "n8b", "raftq:node:n8", ours);
+    const flags = await certify(world, "n8b", "raftq:node:n8", ours);
     const joiner = world.node({ id: "n9", port, join: [node.address], flags });
     expect(await joiner.ended()).toBe(EXIT.unauthorised);
     expect(joiner.log()).toContain("the certificate names n8, the request n9");
@@ -158,10 +160,10 @@ inWorld(
 );
 
 inWorld("a certificate allows what its role may do, and nothing more", async (world) => {
-  const ours = authority("ours");
-  const node = await alone(world, certify(world, "n1", "raftq:node:n1", ours));
-  const as = (role: string, ...words: readonly string[]) =>
-    world.raftq([...words, "--addr", node.address, ...certify(world, role, `raftq:role:${role}`, ours)]);
+  const ours = await authority("ours");
+  const node = await alone(world, await certify(world, "n1", "raftq:node:n1", ours));
+  const as = async (role: string, ...words: readonly string[]) =>
+    world.raftq([...words, "--addr", node.address, ...(await certify(world, role, `raftq:role:${role}`, ours))]);
   const refused = { code: EXIT.unauthorised, stderr: expect.stringMatching(/needs the role/) };
   expect(await as("read-only", "client", "enqueue", "1")).toMatchObject(refused);
   expect(await as("read-only", "client", "log")).toMatchObject({ code: EXIT.ok });
@@ -169,12 +171,18 @@ inWorld("a certificate allows what its role may do, and nothing more", async (wo
   expect(await as("client", "cluster", "remove", "n1")).toMatchObject(refused);
   expect(await as("client", "cluster", "status")).toMatchObject({ code: EXIT.ok });
   expect(
-    await world.raftq(["client", "dequeue", "--addr", node.address, ...certify(world, "n2", "raftq:node:n2", ours)]),
+    await world.raftq([
+      "client",
+      "dequeue",
+      "--addr",
+      node.address,
+      ...(await certify(world, "n2", "raftq:node:n2", ours)),
+    ]),
   ).toMatchObject({
     code: EXIT.unauthorised,
     stderr: expect.stringMatching(/yours is that of the node n2/),
   });
-  const issued = certify(world, "lib", "raftq:role:client", ours);
+  const issued = await certify(world, "lib", "raftq:role:client", ours);
   const [cert = "", key = "", ca = ""] = [1, 3, 5].map((at) => readFileSync(issued[at] as string, "utf8"));
   const queue = await connect({ addresses: [node.address], id: "lib", tls: { cert, key, ca } });
   await queue.enqueue(2);
@@ -186,18 +194,18 @@ inWorld("a certificate allows what its role may do, and nothing more", async (wo
 });
 
 inWorld("SIGHUP changes the certificates for whoever comes next, and drops nobody", async (world) => {
-  const before = authority("before");
-  const after = authority("after");
-  const flags = certify(world, "n1", "raftq:node:n1", before);
+  const before = await authority("before");
+  const after = await authority("after");
+  const flags = await certify(world, "n1", "raftq:node:n1", before);
   const node = await alone(world, flags);
-  const old = certify(world, "c1", "raftq:role:client", before);
+  const old = await certify(world, "c1", "raftq:role:client", before);
   const answers: string[] = [];
   const pipe = world.pipe(["client", "--id", "c1", "--addr", node.address, ...old], (line) => answers.push(line));
   const answered = (count: number): Promise<true> =>
     waitFor(`${count} answers`, WAIT_MS, () => (answers.length === count ? true : undefined));
   pipe.write("enqueue(1)");
   await answered(1);
-  certify(world, "n1", "raftq:node:n1", after);
+  await certify(world, "n1", "raftq:node:n1", after);
   node.signal("SIGHUP");
   await says(node, "the credentials were read again");
   pipe.write("enqueue(2)");
@@ -206,14 +214,14 @@ inWorld("SIGHUP changes the certificates for whoever comes next, and drops nobod
   expect(pipe.stderr()).not.toContain("lost");
   const dequeue = ["client", "dequeue", "--addr", node.address];
   expect(await world.raftq([...dequeue, ...old])).toMatchObject({ code: EXIT.unauthorised });
-  expect(await world.raftq([...dequeue, ...certify(world, "c2", "raftq:role:client", after)])).toMatchObject({
+  expect(await world.raftq([...dequeue, ...(await certify(world, "c2", "raftq:role:client", after))])).toMatchObject({
     stdout: "1\n",
   });
   // What cannot be used changes nothing.
   writeFileSync(join(world.directory, "n1.crt"), "nothing");
   node.signal("SIGHUP");
   await says(node, "the credentials stay as they were");
-  expect(await world.raftq([...dequeue, ...certify(world, "c2", "raftq:role:client", after)])).toMatchObject({
+  expect(await world.raftq([...dequeue, ...(await certify(world, "c2", "raftq:role:client", after))])).toMatchObject({
     stdout: "2\n",
   });
   expect(await pipe.end()).toBe(EXIT.ok);
@@ -288,10 +296,10 @@ inWorld(
     await refusal(secretFile(world, "typo.secret", "clint:a secret that is long enough"), /"clint" is no role/);
     await refusal(["--secret-file", "nowhere"], /cannot read --secret-file nowhere/);
     await refusal(["--tls-cert", "x"], /all three of --tls-cert, --tls-key and --tls-ca/);
-    const tls = certify(world, "n1", "raftq:node:n1", authority("ours"));
+    const tls = await certify(world, "n1", "raftq:node:n1", await authority("ours"));
     await refusal([...tls, ...good], /--secret-file is instead of TLS/);
     const [certFlag = "", , ...rest] = tls;
-    certify(world, "n2", "raftq:node:n2", authority("ours"));
+    await certify(world, "n2", "raftq:node:n2", await authority("ours"));
     await refusal([certFlag, join(world.directory, "n2.crt"), ...rest], /cannot be used/);
     chmodSync(join(world.directory, "n1.key"), 0o644);
     await refusal(tls, /--tls-key .* can be read by others/);

@@ -34,6 +34,10 @@ inWorld(
       input: "enqueue(1)\ndequeue\n",
     });
     expect(answer.stdout).toMatch(/^ok id=1 index=\d+\n1\n$/);
+    // What makes certificates is loaded late, and from the executable too.
+    const secured = ["cluster", "up", "1", "--tls", "--detach", "--base-port", String(freePortRow(1))];
+    expect(await world.raftq(secured, { program: moved })).toMatchObject({ code: 0 });
+    expect(await world.raftq(["cluster", "down", "--purge"], { program: moved })).toMatchObject({ code: 0 });
   },
   90_000,
 );

@@ -53,10 +53,11 @@ function line(random: Random): Uint8Array {
         return { [pick(random, WORDS)]: anything(depth - 1) };
     }
   };
-  const request = {
-    command: random.chance(70) ? pick(random, COMMANDS) : anything(2),
-    node: random.chance(60) ? pick(random, WORDS) : anything(2),
-  };
+  const command = random.chance(70) ? pick(random, COMMANDS) : anything(2);
+  // `describe`, `add` and `down` take no node, and are refused with one.
+  const request = random.chance(40)
+    ? { command }
+    : { command, node: random.chance(60) ? pick(random, WORDS) : anything(2) };
   const end = { code: null, signal: "SIGKILL", at: 1, lastLines: ["x"] };
   const facts = {
     id: "n1",

@@ -15,14 +15,14 @@ const valid = { from: now - DAY, to: now + DAY };
 const expired = { from: now - 2 * DAY, to: now - DAY };
 const early = { from: now + DAY, to: now + 2 * DAY };
 
-const ours = { name: "ours", ...createAuthority("ours", valid) };
-const foreign = { name: "foreign", ...createAuthority("foreign", valid) };
+const ours = await createAuthority("ours", valid);
+const foreign = await createAuthority("foreign", valid);
 
-function materialOf(uri: string, authority = ours, validity = valid, trusted = ours): TlsMaterial {
-  return { ...issue(authority, "somebody", uri, validity), ca: trusted.cert };
+async function materialOf(uri: string, authority = ours, validity = valid, trusted = ours): Promise<TlsMaterial> {
+  return { ...(await issue(authority, "somebody", uri, validity)), ca: trusted.cert };
 }
-const node = materialOf("raftq:node:n1");
-const client = materialOf("raftq:role:client");
+const node = await materialOf("raftq:node:n1");
+const client = await materialOf("raftq:role:client");
 
 const atEnd: (() => void)[] = [];
 afterEach(() => {
@@ -136,11 +136,11 @@ async function strangerness(port: number, accepted: ByteStream[], material: Part
 
 test.each<[string, Partial<TlsMaterial>, RegExp]>([
   ["no certificate", {}, /asks for a certificate: give --tls-cert/],
-  ["one of another authority", materialOf("raftq:node:n1", foreign), /not from the authority/],
-  ["an expired one", materialOf("raftq:role:client", ours, expired), /your certificate has expired/],
-  ["one that is not valid yet", materialOf("raftq:role:client", ours, early), /not valid yet/],
-  ["one that names nobody", materialOf("https://example.org"), /names neither a node nor a role/],
-  ["one that claims to be a peer by role", materialOf("raftq:role:peer"), /names neither a node nor a role/],
+  ["one of another authority", await materialOf("raftq:node:n1", foreign), /not from the authority/],
+  ["an expired one", await materialOf("raftq:role:client", ours, expired), /your certificate has expired/],
+  ["one that is not valid yet", await materialOf("raftq:role:client", ours, early), /not valid yet/],
+  ["one that names nobody", await materialOf("https://example.org"), /names neither a node nor a role/],
+  ["one that claims to be a peer by role", await materialOf("raftq:role:peer"), /names neither a node nor a role/],
 ])("a dialer with %s is a stranger, and the reason is at hand", async (_, material, why) => {
   const { port, accepted } = await listen(tls(node));
   expect(await strangerness(port, accepted, material)).toMatch(why);
@@ -149,11 +149,11 @@ test.each<[string, Partial<TlsMaterial>, RegExp]>([
 test.each<[string, TlsMaterial, RegExp]>([
   [
     "of another authority",
-    materialOf("raftq:node:n1", foreign, valid, ours),
+    await materialOf("raftq:node:n1", foreign, valid, ours),
     /its certificate is not from the authority in --tls-ca/,
   ],
-  ["that has expired", materialOf("raftq:node:n1", ours, expired), /its certificate has expired/],
-  ["that names nobody", materialOf("https://example.org"), /names no node/],
+  ["that has expired", await materialOf("raftq:node:n1", ours, expired), /its certificate has expired/],
+  ["that names nobody", await materialOf("https://example.org"), /names no node/],
 ])("a dialer takes no node with a certificate %s, and says why", async (_, material, why) => {
   const { port } = await listen(tls(material));
   expect(await dial(port, tls(client))).toMatchObject({
@@ -222,10 +222,10 @@ test("renewed credentials count for new connections, and the open ones stay", as
   if (!before.ok) throw new Error(before.why);
   await until(() => accepted[0]);
   // Another authority, and another certificate of the same node.
-  credentials.renew(materialOf("raftq:node:n1", foreign, valid, foreign));
+  credentials.renew(await materialOf("raftq:node:n1", foreign, valid, foreign));
   const outdated = await dial(port, tls(client));
   expect(outdated).toMatchObject({ ok: false, unauthorised: true });
-  const renewed = await dial(port, tls(materialOf("raftq:role:client", foreign, valid, foreign)));
+  const renewed = await dial(port, tls(await materialOf("raftq:role:client", foreign, valid, foreign)));
   if (!renewed.ok) throw new Error(renewed.why);
   expect(
     (await until(() => accepted.find((stream, at) => at > 0 && stream.trust.type === "certificate"))).trust,
@@ -249,7 +249,7 @@ test("two authorities can be trusted at once: the way from one to the other", as
   const both = `${ours.cert}${foreign.cert}`;
   const { port, accepted } = await listen(tls({ ...node, ca: both }));
   for (const authority of [ours, foreign]) {
-    const dialed = await dial(port, tls({ ...materialOf("raftq:role:client", authority), ca: both }));
+    const dialed = await dial(port, tls({ ...(await materialOf("raftq:role:client", authority)), ca: both }));
     expect(dialed.ok).toBe(true);
   }
   await until(() => accepted[1]);
@@ -274,7 +274,7 @@ test("no session is resumed: a certificate that was good once would come back wi
   expect(session).toBeUndefined();
 });
 
-test("only exactly one name of ours is believed, and nothing that could be read in two ways", () => {
+test("only exactly one name of ours is believed, and nothing that could be read in two ways", async () => {
   expect(identityIn("URI:raftq:node:n1")).toEqual({ node: "n1" as never, role: "peer" });
   expect(identityIn("DNS:example.org, URI:raftq:role:read-only, IP Address:127.0.0.1")).toEqual({
     node: null,
@@ -297,14 +297,14 @@ test("only exactly one name of ours is believed, and nothing that could be read 
   ])
     expect(identityIn(names)).toBeNull();
   // What the system makes of a name with a comma in it.
-  const tricky = issue(ours, "x", "x, URI:raftq:node:n1, y", valid);
+  const tricky = await issue(ours, "x", "x, URI:raftq:node:n1, y", valid);
   expect(materialProblem({ ...tricky, ca: ours.cert })).toMatch(/names neither a node nor a role/);
 });
 
-test("material that does not fit together is refused before it is used", () => {
+test("material that does not fit together is refused before it is used", async () => {
   expect(materialProblem(node)).toBeNull();
   expect(materialProblem({ ...node, key: client.key })).not.toBeNull();
   expect(materialProblem({ ...node, cert: "nothing" })).not.toBeNull();
   expect(materialProblem({ ...node, ca: "nothing" })).not.toBeNull();
-  expect(must(materialProblem(materialOf("https://example.org")), "a problem")).toContain("raftq:node:<id>");
+  expect(must(materialProblem(await materialOf("https://example.org")), "a problem")).toContain("raftq:node:<id>");
 });
