@@ -1,106 +1,40 @@
 #!/usr/bin/env bun
-// What does `raftq …` do? Finds the command, runs it, and turns whatever goes wrong into one clear line and an exit code.
-import { type CommandDef, renderUsage, runCommand } from "citty";
-import { nearest } from "./cli/suggest.ts";
+// What does `raftq …` do? citty runs the command that is meant; what goes wrong becomes one clear line and an exit code.
+import { type ArgsDef, runCommand } from "citty";
+import { checked, type Command, isFlag, locate, resolve, sentence, withHelp } from "./cli/arguments.ts";
+import { refuseCourseForm } from "./cli/course-form.ts";
+import { helpOf } from "./cli/help.ts";
+import { root } from "./cli/root.ts";
 import { codeOf } from "./cli/stdout.ts";
 import { VERSION } from "./cli/version.ts";
 import { EXIT, type ExitCode, RaftqError } from "./lib/errors.ts";
 
-const root: CommandDef = {
-  meta: {
-    name: "raftq",
-    version: VERSION,
-    description: "A work queue replicated by Raft that does not lose what it acknowledged",
-  },
-  subCommands: {
-    node: () => import("./cli/node.ts").then(({ nodeCommand }) => nodeCommand),
-    client: () => import("./cli/client.ts").then(({ clientCommand }) => clientCommand),
-    cluster: () => import("./cli/cluster.ts").then(({ clusterCommand }) => clusterCommand),
-  },
-};
-
-interface Found {
-  readonly command: CommandDef;
-  /** The words that lead there: `["raftq", "cluster", "up"]`. */
-  readonly path: readonly string[];
-  readonly rest: readonly string[];
-}
-
-const resolve = <T>(value: T | Promise<T> | (() => T) | (() => Promise<T>)): T | Promise<T> =>
-  value instanceof Function ? value() : value;
-
-/** Walks down the command tree as far as `argv` names commands. */
-async function findCommand(argv: readonly string[]): Promise<Found> {
-  let found: Found = { command: root, path: ["raftq"], rest: argv };
-  for (;;) {
-    const subCommands = new Map(Object.entries((await resolve(found.command.subCommands)) ?? {}));
-    const [word, ...rest] = found.rest;
-    if (subCommands.size === 0 || word === undefined || asksForHelp([word]) || asksForVersion([word])) return found;
-    const subCommand = subCommands.get(word);
-    if (subCommand === undefined) throw unknownWord(found.path, word, [...subCommands.keys()]);
-    found = { command: await resolve(subCommand), path: [...found.path, word], rest };
-  }
-}
-
-function unknownWord(path: readonly string[], word: string, names: readonly string[]): RaftqError {
-  const before = path.join(" ");
-  if (word.startsWith("-")) {
-    return new RaftqError("USAGE", `${word} comes before any command: write ${before} <${names.join("|")}> ${word}.`);
-  }
-  const near = nearest(word, names);
-  const suggestion = near === undefined ? `There is ${names.join(", ")}.` : `Did you mean ${before} ${near}?`;
-  return new RaftqError("USAGE", `unknown command "${word}". ${suggestion}`);
-}
-
-const beforeDashes = (argv: readonly string[]): readonly string[] =>
-  argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
-const asksForHelp = (argv: readonly string[]): boolean => argv.includes("--help") || argv.includes("-h");
-const asksForVersion = (argv: readonly string[]): boolean => argv.includes("--version");
-
-async function showHelp(found: Found): Promise<void> {
-  const text = await renderUsage(found.command, {
-    meta: { name: found.path.slice(0, -1).join(" "), version: VERSION },
-  });
+async function showHelp(command: Command): Promise<void> {
   const coloured = process.stdout.isTTY && (process.env["NO_COLOR"] ?? "") === "";
-  process.stdout.write(`${coloured ? text : Bun.stripANSI(text)}\n`);
+  const text = await helpOf(command);
+  process.stdout.write(coloured ? text : Bun.stripANSI(text));
 }
 
-/** `raftq help cluster up`, `raftq cluster help up`: as if `--help` stood at the end. No command is called help, and no value. */
-function withHelpFlag(argv: readonly string[]): readonly string[] {
-  const at = argv.slice(0, 2).indexOf("help");
-  return at < 0 ? argv : [...argv.toSpliced(at, 1), "--help"];
-}
-
-async function run(words: readonly string[]): Promise<ExitCode> {
-  const argv = withHelpFlag(words);
-  const found = await findCommand(argv);
-  const flags = beforeDashes(found.rest);
-  if (asksForHelp(flags)) {
-    await showHelp(found);
-    return EXIT.ok;
+async function run(argv: readonly string[]): Promise<void> {
+  const flags = argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
+  if (flags.includes("--version")) return void process.stdout.write(`raftq ${VERSION}\n`);
+  // `raftq help cluster up`, `raftq cluster help up`, `raftq cluster up --help`: no command is called help, and no value.
+  const helpAt = argv.slice(0, 2).indexOf("help");
+  if (helpAt >= 0 || flags.includes("--help") || flags.includes("-h")) {
+    const words = helpAt < 0 ? argv : argv.toSpliced(helpAt, 1);
+    const flagAt = words.findIndex(isFlag);
+    return showHelp((await locate(root, flagAt < 0 ? words : words.slice(0, flagAt))).named);
   }
-  if (asksForVersion(flags)) {
-    process.stdout.write(`raftq ${VERSION}\n`);
-    return EXIT.ok;
+  refuseCourseForm(argv);
+  const { command, path, rest, before } = await locate(root, argv);
+  if (command.run === undefined) {
+    process.exitCode = command === root ? EXIT.ok : EXIT.usage;
+    return showHelp(command);
   }
-  if (found.command.run === undefined) {
-    await showHelp(found);
-    return found.command === root ? EXIT.ok : EXIT.usage;
-  }
-  try {
-    const { result } = await runCommand(found.command, { rawArgs: [...found.rest] });
-    return Object.values(EXIT).find((code) => code === result) ?? EXIT.ok;
-  } catch (error) {
-    if (error instanceof RaftqError && error.code === "USAGE") {
-      throw new RaftqError("USAGE", `${sentence(error.message)} More: ${found.path.join(" ")} --help`, error);
-    }
-    throw error;
-  }
-}
-
-/** What follows a message needs an end before it. */
-function sentence(message: string): string {
-  return /[.!?)"]$/.test(message) ? message : `${message}.`;
+  return withHelp(command, async () => {
+    const words = checked((await resolve(command.args)) ?? {}, rest, before);
+    await runCommand<ArgsDef>(root, { rawArgs: [...path, ...words] });
+  });
 }
 
 /** One line: what, why, what next. A stack only for those who ask for it. */
@@ -125,6 +59,6 @@ process.stdout.on("error", (error) => {
   process.exit(EXIT.failed);
 });
 
-const exitCode = await run(process.argv.slice(2)).catch(tell);
+await run(process.argv.slice(2)).catch((error: unknown) => void (process.exitCode = tell(error)));
 // Answers may still be on their way to a slow reader; only the end of the stream says that they have left.
-process.stdout.end(() => process.exit(exitCode));
+process.stdout.end(() => process.exit());

@@ -8,13 +8,14 @@ import type { Layout } from "../cluster/layout.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { EXIT, RaftqError } from "../lib/errors.ts";
-import { strictCommand } from "./arguments.ts";
+import { command } from "./arguments.ts";
 import { JSON_FLAG, localCluster, NAME, ROOT, tellLeftovers } from "./cluster-arguments.ts";
 
-export const downCommand = strictCommand({
-  name: "down",
+export const downCommand = command({
+  name: "raftq cluster down",
   description: "Stop all nodes of a local cluster, and keep their data",
-  arguments: {
+  examples: ["raftq cluster down --name test"],
+  args: {
     ...NAME,
     purge: { type: "boolean", description: "Delete the data, the logs and all else that `up` created" },
     ...JSON_FLAG,
