@@ -1,7 +1,16 @@
 #!/usr/bin/env bun
 // What does `raftq …` do? citty runs the command that is meant; what goes wrong becomes one clear line and an exit code.
 import { type ArgsDef, runCommand } from "citty";
-import { checked, type Command, isFlag, locate, resolve, sentence, withHelp } from "./cli/arguments.ts";
+import {
+  beforeDashes,
+  checked,
+  type Command,
+  findCommand,
+  isFlag,
+  resolve,
+  sentence,
+  withHelpHint,
+} from "./cli/arguments.ts";
 import { refuseCourseForm } from "./cli/course-form.ts";
 import { helpOf } from "./cli/help.ts";
 import { root } from "./cli/root.ts";
@@ -16,23 +25,23 @@ async function showHelp(command: Command): Promise<void> {
 }
 
 async function run(argv: readonly string[]): Promise<void> {
-  const flags = argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
+  const flags = beforeDashes(argv);
   if (flags.includes("--version")) return void process.stdout.write(`raftq ${VERSION}\n`);
   // `raftq help cluster up`, `raftq cluster help up`, `raftq cluster up --help`: no command is called help, and no value.
   const helpAt = argv.slice(0, 2).indexOf("help");
   if (helpAt >= 0 || flags.includes("--help") || flags.includes("-h")) {
     const words = helpAt < 0 ? argv : argv.toSpliced(helpAt, 1);
     const flagAt = words.findIndex(isFlag);
-    return showHelp((await locate(root, flagAt < 0 ? words : words.slice(0, flagAt))).named);
+    return showHelp((await findCommand(root, flagAt < 0 ? words : words.slice(0, flagAt))).named);
   }
   refuseCourseForm(argv);
-  const { command, path, rest, before } = await locate(root, argv);
+  const { command, path, rest, parentArgs } = await findCommand(root, argv);
   if (command.run === undefined) {
     process.exitCode = command === root ? EXIT.ok : EXIT.usage;
     return showHelp(command);
   }
-  return withHelp(command, async () => {
-    const words = checked((await resolve(command.args)) ?? {}, rest, before);
+  return withHelpHint(command, async () => {
+    const words = checked((await resolve(command.args)) ?? {}, rest, parentArgs);
     await runCommand<ArgsDef>(root, { rawArgs: [...path, ...words] });
   });
 }

@@ -2,7 +2,7 @@
 // words pass. This is the check in front of it, over its own definitions, and what makes more than a string of a value.
 import type { ArgDef, CommandContext, CommandDef, Resolvable } from "citty";
 import { type ExitCode, RaftqError } from "../lib/errors.ts";
-import { didYouMean, nonEmpty, type Read, truth } from "./conversions.ts";
+import { didYouMean, nonEmpty, type Convert, truth } from "./conversions.ts";
 import { nearest } from "./suggest.ts";
 
 /** What citty knows of a flag or a positional; the variable that is read when it is not given; and a conversion. */
@@ -10,14 +10,14 @@ type Argument = ArgDef & {
   // Choices are a conversion, too: citty's check of an enum suggests nothing, and knows nothing of variables.
   readonly type: "boolean" | "string" | "positional";
   readonly environment?: string;
-  readonly read?: Read<unknown>;
+  readonly convert?: Convert<unknown>;
 };
 export type Arguments = Readonly<Record<string, Argument>>;
 
 type Present = { readonly default: string } | { readonly required: true };
 type ValueOf<A> = A extends { readonly type: "boolean" }
   ? boolean
-  : (A extends { readonly read: Read<infer T> } ? T : string) | (A extends Present ? never : undefined);
+  : (A extends { readonly convert: Convert<infer T> } ? T : string) | (A extends Present ? never : undefined);
 /** What was not given, and has no default, is undefined; a boolean is then false. */
 export type Values<D extends Arguments> = { readonly [Name in keyof D]: ValueOf<D[Name]> };
 
@@ -39,7 +39,7 @@ const usage = (message: string): RaftqError => new RaftqError("USAGE", message);
 export const sentence = (message: string): string => (/[.!?)"]$/.test(message) ? message : `${message}.`);
 
 /** What `run` throws about the usage names the help of the command. */
-export async function withHelp<T>({ meta }: Command, run: () => T | Promise<T>): Promise<T> {
+export async function withHelpHint<T>({ meta }: Command, run: () => T | Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
@@ -54,13 +54,14 @@ export async function withHelp<T>({ meta }: Command, run: () => T | Promise<T>):
  */
 export function valuesOf<D extends Arguments>(definition: D, parsed: Parsed, environment: Environment): Values<D>;
 export function valuesOf(definition: Arguments, { args, rawArgs }: Parsed, environment: Environment): object {
-  const given = new Set(rawArgs.map((word) => word.split("=", 1)[0]));
-  const entries = Object.entries(definition).map(([name, { type, environment: variable = "", read = nonEmpty }]) => {
-    const fromVariable = given.has(`--${name}`) ? undefined : environment[variable] || undefined;
+  const given = new Set(beforeDashes(rawArgs).map((word) => word.split("=", 1)[0]));
+  const entries = Object.entries(definition).map(([name, { type, environment: variable = "", convert = nonEmpty }]) => {
+    const isGiven = given.has(`--${name}`) || given.has(`--no-${name}`);
+    const fromVariable = isGiven ? undefined : environment[variable] || undefined;
     const shown = fromVariable !== undefined ? variable : type === "positional" ? `<${name}>` : `--${name}`;
     const value = fromVariable ?? args[name];
     if (type === "boolean") return [name, typeof value === "string" ? truth(value, shown) : value === true];
-    return [name, typeof value === "string" ? read(value, shown) : undefined];
+    return [name, typeof value === "string" ? convert(value, shown) : undefined];
   });
   return Object.fromEntries(entries);
 }
@@ -89,6 +90,10 @@ export function command<const D extends Arguments>(definition: {
 
 /** `-5` and `-0.5e3` are values, not flags. */
 export const isFlag = (word: string): boolean => /^-[^\d]/.test(word);
+
+/** Where flags can be: behind `--` all are words. */
+export const beforeDashes = (argv: readonly string[]): readonly string[] =>
+  argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
 
 interface Flag {
   readonly name: string;
@@ -169,7 +174,11 @@ export function checked(definition: Arguments, argv: readonly string[], others?:
 
 export const resolve = <T>(value: Resolvable<T>): T | Promise<T> => (value instanceof Function ? value() : value);
 
-interface Located {
+/** `enqueue(7)` and `enqueue 7` in one word, as in the shell and in a pipe. */
+const splitCall = (word: string): readonly string[] =>
+  /^(\w+)\s*\((.*)\)$/s.exec(word) ?? /^(\w+)\s+(.*)$/s.exec(word) ?? [];
+
+interface FoundCommand {
   /** What the words name; and what runs then: that, or its default. */
   readonly named: Command;
   readonly command: Command;
@@ -177,30 +186,33 @@ interface Located {
   readonly path: readonly string[];
   readonly rest: readonly string[];
   /** The flags that may stand before its name: its own, and those of the commands beside it. */
-  readonly before: Arguments | undefined;
+  readonly parentArgs: Arguments | undefined;
 }
 
 /**
  * Which command is meant? citty knows only when it has parsed already, and then its parse fails before a check can say more.
  * Throws RaftqError USAGE for a word that is no command.
  */
-export async function locate(parent: Command, argv: readonly string[], path: readonly string[] = []): Promise<Located> {
+export async function findCommand(
+  parent: Command,
+  argv: readonly string[],
+  path: readonly string[] = [],
+): Promise<FoundCommand> {
   const subCommands = new Map(Object.entries((await resolve(parent.subCommands)) ?? {}));
-  const before = await resolve(parent.args);
+  const parentArgs = await resolve(parent.args);
   const { flags, words } =
-    before === undefined ? { flags: [], words: argv } : await withHelp(parent, () => split(before, argv));
+    parentArgs === undefined ? { flags: [], words: argv } : await withHelpHint(parent, () => split(parentArgs, argv));
   const [word, ...others] = words;
   if (word === undefined) {
     const command = subCommands.get(parent.default ?? "") ?? parent;
-    return { named: parent, command, path, rest: flags, before };
+    return { named: parent, command, path, rest: flags, parentArgs };
   }
-  // `enqueue(7)`, as in the shell and in a pipe, is two words.
-  const [, called = word, inside = ""] = /^(\w+)\((.*)\)$/s.exec(before === undefined ? "" : word) ?? [];
+  const [, called = word, value = ""] = parentArgs === undefined ? [] : splitCall(word);
   const command = subCommands.get(called.toLowerCase());
   if (command !== undefined) {
-    const rest = before === undefined ? others : [...flags, "--", ...(inside === "" ? [] : [inside]), ...others];
-    const found = { named: command, command, path: [...path, called.toLowerCase()], rest, before };
-    return command.subCommands === undefined ? found : locate(command, rest, found.path);
+    const rest = parentArgs === undefined ? others : [...flags, "--", ...(value === "" ? [] : [value]), ...others];
+    const found = { named: command, command, path: [...path, called.toLowerCase()], rest, parentArgs };
+    return command.subCommands === undefined ? found : findCommand(command, rest, found.path);
   }
   const names = [...subCommands.keys()];
   const way = parent.meta.name;

@@ -14,7 +14,7 @@ export const SHARED_ARGUMENTS = {
   },
   addr: {
     type: "string",
-    read: list,
+    convert: list,
     valueHint: "host:port,host:port",
     alias: "a",
     environment: "RAFTQ_ADDR",
@@ -23,7 +23,7 @@ export const SHARED_ARGUMENTS = {
   ...CREDENTIAL_ARGUMENTS,
   timeout: {
     type: "string",
-    read: duration,
+    convert: duration,
     valueHint: "duration",
     default: formatDuration(DEFAULTS.clientTimeoutMs),
     description: "How long to wait for a leader or an answer; 0: ask once",
@@ -47,8 +47,8 @@ export const PIPE_ARGUMENTS = {
 
 const index = integer(1, Number.MAX_SAFE_INTEGER);
 export const LOG_ARGUMENTS = {
-  from: { type: "string", read: index, valueHint: "index", description: "log: the first entry" },
-  to: { type: "string", read: index, valueHint: "index", description: "log: the last entry" },
+  from: { type: "string", convert: index, valueHint: "index", description: "log: the first entry" },
+  to: { type: "string", convert: index, valueHint: "index", description: "log: the last entry" },
   node: { type: "string", valueHint: "n2", description: "log: this node's own log" },
 } as const satisfies Arguments;
 

@@ -36,7 +36,7 @@ export const CLIENT_VERBS: Readonly<Record<string, Command>> = {
       count: {
         type: "positional",
         required: false,
-        read: integer(1, QUEUE.maxJobsPerCommand),
+        convert: integer(1, QUEUE.maxJobsPerCommand),
         description: "Up to how many; without it, one, shown by itself",
       },
       ...SHARED_ARGUMENTS,

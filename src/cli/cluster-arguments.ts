@@ -33,7 +33,7 @@ export const JSON_FLAG = {
 export const ADDRESS = {
   addr: {
     type: "string",
-    read: list,
+    convert: list,
     description: "Ask the cluster at these addresses instead of a local one",
     valueHint: "host:port,host:port",
   },

@@ -32,13 +32,13 @@ const UP_ARGUMENTS = {
   size: {
     type: "positional",
     required: false,
-    read: integer(1, CLUSTER.maxNodes),
+    convert: integer(1, CLUSTER.maxNodes),
     description: `Number of nodes, 1 to ${CLUSTER.maxNodes} (default: those that exist, else ${DEFAULTS.clusterSize})`,
   },
   ...NAME,
   "base-port": {
     type: "string",
-    read: integer(1, 65_535),
+    convert: integer(1, 65_535),
     description: `Port of n1; n2 has the next one (default: ${DEFAULTS.port})`,
     valueHint: "port",
   },

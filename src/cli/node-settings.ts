@@ -16,7 +16,7 @@ const defaultElection = `${formatDuration(DEFAULTS.electionMinMs)}-${formatDurat
 export const TIMING_ARGUMENTS = {
   heartbeat: {
     type: "string",
-    read: duration,
+    convert: duration,
     description: "How often the leader speaks to the others",
     environment: "RAFTQ_HEARTBEAT",
     valueHint: "duration",
@@ -43,7 +43,7 @@ export const DISK_ARGUMENTS = {
 export const NODE_ARGUMENTS = {
   port: {
     type: "string",
-    read: integer(1, 65_535),
+    convert: integer(1, 65_535),
     description: "Port for clients and other nodes",
     environment: "RAFTQ_PORT",
     default: String(DEFAULTS.port),
@@ -69,14 +69,14 @@ export const NODE_ARGUMENTS = {
   ...DISK_ARGUMENTS,
   join: {
     type: "string",
-    read: list,
+    convert: list,
     description: "Addresses of members to be let in by, or of all founders together with --expect",
     environment: "RAFTQ_JOIN",
     valueHint: "host:port,host:port",
   },
   expect: {
     type: "string",
-    read: integer(1, CLUSTER.maxNodes),
+    convert: integer(1, CLUSTER.maxNodes),
     description: "Found a new cluster of exactly this many nodes, those of --join",
     environment: "RAFTQ_EXPECT",
     valueHint: "3",
@@ -96,7 +96,7 @@ export const NODE_ARGUMENTS = {
   },
   "log-level": {
     type: "string",
-    read: choice("debug", "info", "warn", "error"),
+    convert: choice("debug", "info", "warn", "error"),
     valueHint: "debug|info|warn|error",
     description: "Least severe lines to write to stderr",
     environment: "RAFTQ_LOG_LEVEL",
@@ -104,7 +104,7 @@ export const NODE_ARGUMENTS = {
   },
   "log-format": {
     type: "string",
-    read: choice("text", "json"),
+    convert: choice("text", "json"),
     valueHint: "text|json",
     description: "Lines for people, or one JSON object each",
     environment: "RAFTQ_LOG_FORMAT",

@@ -7,18 +7,18 @@ import { RaftqError } from "../../src/lib/errors.ts";
 
 const DEFINITION = {
   node: { type: "positional", required: false, description: "a node" },
-  count: { type: "positional", read: integer(1, 9), default: "3", description: "how many" },
+  count: { type: "positional", convert: integer(1, 9), default: "3", description: "how many" },
   port: {
     type: "string",
-    read: integer(0, 65_535),
+    convert: integer(0, 65_535),
     default: "3000",
     environment: "RAFTQ_PORT",
     description: "the port",
   },
   data: { type: "string", valueHint: "directory", description: "where" },
-  join: { type: "string", read: list, description: "whom to join" },
-  heartbeat: { type: "string", read: duration, default: "50ms", description: "how often" },
-  "log-format": { type: "string", read: choice("text", "json"), default: "text", description: "how lines look" },
+  join: { type: "string", convert: list, description: "whom to join" },
+  heartbeat: { type: "string", convert: duration, default: "50ms", description: "how often" },
+  "log-format": { type: "string", convert: choice("text", "json"), default: "text", description: "how lines look" },
   detach: { type: "boolean", alias: "d", environment: "RAFTQ_DETACH", description: "return" },
   follow: { type: "boolean", default: true, description: "go on", negativeDescription: "stay" },
 } as const satisfies Arguments;
@@ -95,6 +95,7 @@ describe("arguments", () => {
   test("may be negative numbers, or anything behind two dashes", () => {
     expect(parse(["-5"]).node).toBe("-5");
     expect(parse(["--data", "-5", "--port", "1", "-0.5e3"])).toMatchObject({ data: "-5", port: 1, node: "-0.5e3" });
+    expect(parse(["--", "--port"], { RAFTQ_PORT: "4000" })).toMatchObject({ node: "--port", port: 4000 });
     expect(parse(["--data=--port"]).data).toBe("--port");
     for (const word of ["--port", "--help", "--no-follow", "--"]) {
       expect(parse(["--", word])).toMatchObject({ node: word, port: 3000, follow: true });

@@ -35,8 +35,13 @@ describe("one command", () => {
   });
 
   test("takes negative numbers and JSON with spaces, and enqueue(…) as one word", async () => {
-    await Promise.all([client(["enqueue", "-5"]), client(["enqueue", '{"a": [1, "b c"]}']), client(["ENQUEUE(7)"])]);
-    expect(queued().toSorted()).toEqual(["-5", "7", '{"a": [1, "b c"]}']);
+    await Promise.all([
+      client(["enqueue", "-5"]),
+      client(["enqueue", '{"a": [1, "b c"]}']),
+      client(["ENQUEUE(7)"]),
+      client(["enqueue 8"]),
+    ]);
+    expect(queued().toSorted()).toEqual(["-5", "7", "8", '{"a": [1, "b c"]}']);
   });
 
   test("takes several values between commas, and several jobs", async () => {

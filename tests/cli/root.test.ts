@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type ArgsDef, parseArgs, renderUsage } from "citty";
-import { checked, type Command, locate, resolve, valuesOf } from "../../src/cli/arguments.ts";
+import { checked, type Command, findCommand, resolve, valuesOf } from "../../src/cli/arguments.ts";
 import { helpOf } from "../../src/cli/help.ts";
 import { root } from "../../src/cli/root.ts";
 
@@ -54,11 +54,11 @@ test.each(leaves.map((command) => [command.meta.name, command] as const))(
     const examples = command.meta.examples ?? [];
     expect(examples).not.toBeEmpty();
     for (const example of examples) {
-      const { command: meant, path, rest, before } = await locate(root, wordsOf(example));
+      const { command: meant, path, rest, parentArgs } = await findCommand(root, wordsOf(example));
       expect(meant).toBe(command);
       expect(["raftq", ...path].join(" ")).toBe(command.meta.name);
       const definition = (await resolve(meant.args)) ?? {};
-      const rawArgs = [...checked(definition, rest, before)];
+      const rawArgs = [...checked(definition, rest, parentArgs)];
       expect(() => valuesOf(definition, { args: parseArgs(rawArgs, definition), rawArgs }, {})).not.toThrow();
     }
   },
