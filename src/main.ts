@@ -1,108 +1,50 @@
 #!/usr/bin/env bun
-// What does `raftq …` do? Finds the command, runs it, and turns whatever goes wrong into one clear line and an exit code.
-import { type CommandDef, renderUsage, runCommand } from "citty";
-import { nearest } from "./cli/suggest.ts";
+// What does `raftq …` do? citty runs the command that is meant; what goes wrong becomes one clear line and an exit code.
+import { type ArgsDef, runCommand } from "citty";
+import {
+  beforeDashes,
+  checked,
+  type Command,
+  findCommand,
+  isFlag,
+  resolve,
+  sentence,
+  withHelpHint,
+} from "./cli/arguments.ts";
+import { refuseCourseForm } from "./cli/course-form.ts";
+import { helpOf } from "./cli/help.ts";
 import { isColoured, namedMessages } from "./cli/log.ts";
+import { root } from "./cli/root.ts";
 import { stderr } from "./cli/stderr.ts";
 import { codeOf } from "./cli/stdout.ts";
 import { VERSION } from "./cli/version.ts";
 import { EXIT, type ExitCode, RaftqError } from "./lib/errors.ts";
 
-const root: CommandDef = {
-  meta: {
-    name: "raftq",
-    version: VERSION,
-    description: "A work queue replicated by Raft that does not lose what it acknowledged",
-  },
-  subCommands: {
-    node: () => import("./cli/node.ts").then(({ nodeCommand }) => nodeCommand),
-    client: () => import("./cli/client.ts").then(({ clientCommand }) => clientCommand),
-    cluster: () => import("./cli/cluster.ts").then(({ clusterCommand }) => clusterCommand),
-  },
-};
-
-interface Found {
-  readonly command: CommandDef;
-  /** The words that lead there: `["raftq", "cluster", "up"]`. */
-  readonly path: readonly string[];
-  readonly rest: readonly string[];
+async function showHelp(command: Command): Promise<void> {
+  const text = await helpOf(command);
+  process.stdout.write(isColoured(process.stdout) ? text : Bun.stripANSI(text));
 }
 
-const resolve = <T>(value: T | Promise<T> | (() => T) | (() => Promise<T>)): T | Promise<T> =>
-  value instanceof Function ? value() : value;
-
-/** Walks down the command tree as far as `argv` names commands. */
-async function findCommand(argv: readonly string[]): Promise<Found> {
-  let found: Found = { command: root, path: ["raftq"], rest: argv };
-  for (;;) {
-    const subCommands = new Map(Object.entries((await resolve(found.command.subCommands)) ?? {}));
-    const [word, ...rest] = found.rest;
-    if (subCommands.size === 0 || word === undefined || asksForHelp([word]) || asksForVersion([word])) return found;
-    const subCommand = subCommands.get(word);
-    if (subCommand === undefined) throw unknownWord(found.path, word, [...subCommands.keys()]);
-    found = { command: await resolve(subCommand), path: [...found.path, word], rest };
+async function run(argv: readonly string[]): Promise<void> {
+  const flags = beforeDashes(argv);
+  if (flags.includes("--version")) return void process.stdout.write(`raftq ${VERSION}\n`);
+  // `raftq help cluster up`, `raftq cluster help up`, `raftq cluster up --help`: no command is called help, and no value.
+  const helpAt = argv.slice(0, 2).indexOf("help");
+  if (helpAt >= 0 || flags.includes("--help") || flags.includes("-h")) {
+    const words = helpAt < 0 ? argv : argv.toSpliced(helpAt, 1);
+    const flagAt = words.findIndex(isFlag);
+    return showHelp((await findCommand(root, flagAt < 0 ? words : words.slice(0, flagAt))).named);
   }
-}
-
-function unknownWord(path: readonly string[], word: string, names: readonly string[]): RaftqError {
-  const before = path.join(" ");
-  if (word.startsWith("-")) {
-    return new RaftqError("USAGE", `${word} comes before any command: write ${before} <${names.join("|")}> ${word}.`);
+  refuseCourseForm(argv);
+  const { command, path, rest, parentArgs } = await findCommand(root, argv);
+  if (command.run === undefined) {
+    process.exitCode = command === root ? EXIT.ok : EXIT.usage;
+    return showHelp(command);
   }
-  const near = nearest(word, names);
-  const suggestion = near === undefined ? `There is ${names.join(", ")}.` : `Did you mean ${before} ${near}?`;
-  return new RaftqError("USAGE", `unknown command "${word}". ${suggestion}`);
-}
-
-const beforeDashes = (argv: readonly string[]): readonly string[] =>
-  argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
-const asksForHelp = (argv: readonly string[]): boolean => argv.includes("--help") || argv.includes("-h");
-const asksForVersion = (argv: readonly string[]): boolean => argv.includes("--version");
-
-async function showHelp(found: Found): Promise<void> {
-  const text = await renderUsage(found.command, {
-    meta: { name: found.path.slice(0, -1).join(" "), version: VERSION },
+  return withHelpHint(command, async () => {
+    const words = checked((await resolve(command.args)) ?? {}, rest, parentArgs);
+    await runCommand<ArgsDef>(root, { rawArgs: [...path, ...words] });
   });
-  process.stdout.write(`${isColoured(process.stdout) ? text : Bun.stripANSI(text)}\n`);
-}
-
-/** `raftq help cluster up`, `raftq cluster help up`: as if `--help` stood at the end. No command is called help, and no value. */
-function withHelpFlag(argv: readonly string[]): readonly string[] {
-  const at = argv.slice(0, 2).indexOf("help");
-  return at < 0 ? argv : [...argv.toSpliced(at, 1), "--help"];
-}
-
-async function run(words: readonly string[]): Promise<ExitCode> {
-  const argv = withHelpFlag(words);
-  const found = await findCommand(argv);
-  const flags = beforeDashes(found.rest);
-  if (asksForHelp(flags)) {
-    await showHelp(found);
-    return EXIT.ok;
-  }
-  if (asksForVersion(flags)) {
-    process.stdout.write(`raftq ${VERSION}\n`);
-    return EXIT.ok;
-  }
-  if (found.command.run === undefined) {
-    await showHelp(found);
-    return found.command === root ? EXIT.ok : EXIT.usage;
-  }
-  try {
-    const { result } = await runCommand(found.command, { rawArgs: [...found.rest] });
-    return Object.values(EXIT).find((code) => code === result) ?? EXIT.ok;
-  } catch (error) {
-    if (error instanceof RaftqError && error.code === "USAGE") {
-      const { message, details } = error;
-      throw new RaftqError("USAGE", `${sentence(message)} More: ${found.path.join(" ")} --help`, error, details);
-    }
-    throw error;
-  }
-}
-
-/** What follows a message needs an end before it. */
-function sentence(message: string): string {
-  return /[.!?)"]$/.test(message) ? message : `${message}.`;
 }
 
 /** What, why, what next: one line, and those that the error has below it. A stack only for those who ask for it. */
@@ -122,10 +64,11 @@ function tell(error: unknown): ExitCode {
   return EXIT.failed;
 }
 
-/** With the first code that is given. What was said on stderr may still be on its way to a slow reader. */
-function leave(exitCode: ExitCode): void {
+/** With `process.exitCode` as it is now. What was said on stderr may still be on its way to a slow reader. */
+function leave(): void {
   if (isLeaving) return;
   isLeaving = true;
+  const { exitCode } = process;
   void stderr.drained().then(() => process.exit(exitCode));
 }
 let isLeaving = false;
@@ -134,9 +77,10 @@ let isLeaving = false;
 process.stdout.on("error", (error) => {
   if (codeOf(error) === "EPIPE") process.exit(EXIT.ok);
   namedMessages.error(`stdout cannot be written: ${error.message}`);
-  leave(EXIT.failed);
+  process.exitCode = EXIT.failed;
+  leave();
 });
 
-const exitCode = await run(process.argv.slice(2)).catch(tell);
+await run(process.argv.slice(2)).catch((error: unknown) => void (process.exitCode = tell(error)));
 // Answers may still be on their way to a slow reader; only the end of the stream says that they have left.
-process.stdout.end(() => leave(exitCode));
+process.stdout.end(leave);

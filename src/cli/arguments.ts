@@ -1,238 +1,224 @@
-// What did the user type after a command's name? Strict: an unknown flag, a flag without its value, a value out of range
-// and a stray word are errors with a suggestion. citty lets all of them pass, so it only renders the help from here.
-import type { ArgsDef, CommandDef } from "citty";
-import { parseDuration } from "../lib/durations.ts";
+// What does citty not check? It parses, dispatches and renders the help; but it lets unknown flags, missing values and stray
+// words pass. This is the check in front of it, over its own definitions, and what makes more than a string of a value.
+import type { ArgDef, CommandContext, CommandDef, Resolvable } from "citty";
 import { type ExitCode, RaftqError } from "../lib/errors.ts";
+import { didYouMean, nonEmpty, type Convert, truth } from "./conversions.ts";
 import { nearest } from "./suggest.ts";
 
-interface Described {
-  readonly description: string;
-  /** One letter, without the dash. */
-  readonly alias?: string;
-  /** The variable that is read when the flag is not given. */
+/** What citty knows of a flag or a positional; the variable that is read when it is not given; and a conversion. */
+type Argument = ArgDef & {
+  // Choices are a conversion, too: citty's check of an enum suggests nothing, and knows nothing of variables.
+  readonly type: "boolean" | "string" | "positional";
   readonly environment?: string;
-}
-
-interface Valued<T> extends Described {
-  readonly valueHint?: string;
-  readonly default?: T;
-  /** Given by place, not by `--name`. Positionals take their words in the order of the definition. */
-  readonly positional?: boolean;
-  readonly required?: boolean;
-}
-
-export type Argument =
-  | ({ readonly type: "boolean" } & Described)
-  | ({ readonly type: "text" } & Valued<string>)
-  /** Words between commas. */
-  | ({ readonly type: "list" } & Valued<readonly string[]>)
-  | ({ readonly type: "integer"; readonly min: number; readonly max: number } & Valued<number>)
-  /** `50ms`, `5s`, `0`; the value is in milliseconds. */
-  | ({ readonly type: "duration" } & Valued<number>)
-  | ({ readonly type: "choice"; readonly options: readonly string[] } & Valued<string>);
-
-/** By flag name as typed, without the dashes: `"base-port"`. */
+  readonly convert?: Convert<unknown>;
+};
 export type Arguments = Readonly<Record<string, Argument>>;
 
-interface ValueOfType {
-  readonly text: string;
-  readonly list: readonly string[];
-  readonly integer: number;
-  readonly duration: number;
-}
-type Raw<A extends Argument> = A extends { readonly options: readonly (infer Option)[] }
-  ? Option
-  : A["type"] extends keyof ValueOfType
-    ? ValueOfType[A["type"]]
-    : never;
-type ValueOf<A extends Argument> = A["type"] extends "boolean"
+type Present = { readonly default: string } | { readonly required: true };
+type ValueOf<A> = A extends { readonly type: "boolean" }
   ? boolean
-  : A extends { readonly default: unknown } | { readonly required: true }
-    ? Raw<A>
-    : Raw<A> | undefined;
-
-/** A flag that was not given, has no variable and no default is undefined; a boolean is then false. */
+  : (A extends { readonly convert: Convert<infer T> } ? T : string) | (A extends Present ? never : undefined);
+/** What was not given, and has no default, is undefined; a boolean is then false. */
 export type Values<D extends Arguments> = { readonly [Name in keyof D]: ValueOf<D[Name]> };
 
-type Value = boolean | string | number | readonly string[] | undefined;
+/** A command of citty's. `meta.name` is all the words that lead to it; examples stand below its usage. */
+export interface Command extends CommandDef {
+  readonly meta: { readonly name: string; readonly description: string; readonly examples?: readonly string[] };
+  /** Of a command with subcommands: the flags that may stand before the subcommand's name. */
+  readonly args?: Resolvable<Arguments>;
+  readonly subCommands?: Resolvable<Readonly<Record<string, Command>>>;
+  readonly default?: string;
+}
+
+type Parsed = Pick<CommandContext, "args" | "rawArgs">;
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const usage = (message: string): RaftqError => new RaftqError("USAGE", message);
-/** `-5` and `-0.5e3` are values, not flags. */
-const NEGATIVE_NUMBER = /^-\d/;
-const isFlag = (word: string): boolean => word.startsWith("-") && word !== "-" && !NEGATIVE_NUMBER.test(word);
 
-const isPositional = (argument: Argument): boolean => argument.type !== "boolean" && argument.positional === true;
+/** What follows a message needs an end before it. */
+export const sentence = (message: string): string => (/[.!?)"]$/.test(message) ? message : `${message}.`);
 
-function example(argument: Argument): string {
-  switch (argument.type) {
-    case "boolean":
-      return "";
-    case "text":
-    case "list":
-      return argument.valueHint ?? "value";
-    case "integer":
-      return String(argument.default ?? argument.min);
-    case "duration":
-      return "5s";
-    case "choice":
-      return argument.options.join("|");
+/** What `run` throws about the usage names the help of the command. */
+export async function withHelpHint<T>({ meta }: Command, run: () => T | Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    if (!(error instanceof RaftqError) || error.code !== "USAGE") throw error;
+    const { message, details } = error;
+    throw new RaftqError("USAGE", `${sentence(message)} More: ${meta.name} --help`, error, details);
   }
 }
 
-function readInteger(text: string, name: string, min: number, max: number): number {
-  const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (value >= min && value <= max) return value;
-  throw usage(`${name} is a whole number from ${min} to ${max}, not "${text}".`);
-}
-
-function readDuration(text: string, name: string): number {
-  const value = parseDuration(text);
-  if (value !== undefined) return value;
-  throw usage(`${name} is a duration such as 50ms, 5s or 0, not "${text}".`);
-}
-
-function readChoice(text: string, name: string, options: readonly string[]): string {
-  if (options.includes(text)) return text;
-  const near = nearest(text, options);
-  throw usage(
-    `${name} is one of ${options.join(", ")}, not "${text}".${near === undefined ? "" : ` Did you mean ${near}?`}`,
-  );
-}
-
-/** `name` as the user knows it: `--port`, `RAFTQ_PORT`, `<node>`. */
-function read(argument: Argument, text: string, name: string): Value {
-  switch (argument.type) {
-    case "boolean": {
-      const value = readChoice(text.toLowerCase(), name, ["1", "true", "0", "false"]);
-      return value === "1" || value === "true";
-    }
-    case "text":
-      if (text === "") throw usage(`${name} is empty: give it a value.`);
-      return text;
-    case "list": {
-      const words = text.split(",").map((word) => word.trim());
-      if (words.includes("")) throw usage(`${name} is a list between commas (${example(argument)}), not "${text}".`);
-      return words;
-    }
-    case "integer":
-      return readInteger(text, name, argument.min, argument.max);
-    case "duration":
-      return readDuration(text, name);
-    case "choice":
-      return readChoice(text, name, argument.options);
-  }
-}
-
-/** The definition's name for `--name` or `-n`; an error that names the nearest flag when there is none. */
-function flagName(definition: Arguments, typed: string): string {
-  const flags = Object.entries(definition).filter(([, argument]) => !isPositional(argument));
-  for (const [name, argument] of flags) {
-    if (typed === `--${name}` || (argument.alias !== undefined && typed === `-${argument.alias}`)) return name;
-  }
-  const near = nearest(
-    typed.replace(/^-+/, ""),
-    flags.map(([name]) => name),
-  );
-  throw usage(`unknown flag ${typed}.${near === undefined ? "" : ` Did you mean --${near}?`}`);
-}
-
-interface Split {
-  /** Flag texts as given; null for a boolean. */
-  readonly given: ReadonlyMap<string, string | null>;
-  readonly words: readonly string[];
-}
-
-function split(definition: Arguments, argv: readonly string[]): Split {
-  const given = new Map<string, string | null>();
-  const words: string[] = [];
-  for (let at = 0; at < argv.length; at++) {
-    const word = argv[at] ?? "";
-    if (word === "--") {
-      words.push(...argv.slice(at + 1));
-      break;
-    }
-    if (!isFlag(word)) {
-      words.push(word);
-      continue;
-    }
-    const equals = word.indexOf("=");
-    const name = flagName(definition, equals < 0 ? word : word.slice(0, equals));
-    if (given.has(name)) throw usage(`--${name} was given twice: give it once.`);
-    const argument = definition[name];
-    if (argument?.type === "boolean") {
-      if (equals >= 0) throw usage(`--${name} takes no value: write --${name} alone.`);
-      given.set(name, null);
-    } else if (equals >= 0) {
-      given.set(name, word.slice(equals + 1));
-    } else {
-      const next = argv[at + 1];
-      if (argument !== undefined && (next === undefined || isFlag(next))) {
-        throw usage(`--${name} needs a value: --${name} ${example(argument)}`);
-      }
-      given.set(name, next ?? "");
-      at++;
-    }
-  }
-  return { given, words };
-}
-
-/** The values of `definition` as typed in `argv`, else from `environment`, else the defaults. Throws RaftqError USAGE. */
-export function parseArguments<D extends Arguments>(
-  definition: D,
-  argv: readonly string[],
-  environment?: Environment,
-): Values<D>;
-export function parseArguments(
-  definition: Arguments,
-  argv: readonly string[],
-  environment: Environment = {},
-): Readonly<Record<string, Value>> {
-  const { given, words } = split(definition, argv);
-  const waiting = [...words];
-  const values = new Map<string, Value>();
-  for (const [name, argument] of Object.entries(definition)) {
-    const positional = isPositional(argument);
-    const text = positional ? waiting.shift() : given.get(name);
-    const variable = argument.environment === undefined ? undefined : environment[argument.environment];
-    if (text === null) values.set(name, true);
-    else if (text !== undefined) values.set(name, read(argument, text, positional ? `<${name}>` : `--${name}`));
-    else if (variable !== undefined && variable !== "")
-      values.set(name, read(argument, variable, argument.environment ?? ""));
-    else if (argument.type === "boolean") values.set(name, false);
-    else if (argument.default !== undefined) values.set(name, argument.default);
-    else if (argument.required === true)
-      throw usage(`${positional ? `<${name}>` : `--${name}`} is missing: ${argument.description}.`);
-    else values.set(name, undefined);
-  }
-  const stray = waiting[0];
-  if (stray !== undefined) throw usage(`"${stray}" is one word too many here.`);
-  return Object.fromEntries(values);
-}
-
-/** The same definition for citty, which renders `--help` from it. */
-function forHelp(definition: Arguments): ArgsDef {
-  const entries = Object.entries(definition).map(([name, argument]): [string, ArgsDef[string]] => {
-    const variable = argument.environment === undefined ? "" : ` [${argument.environment}]`;
-    const description = `${argument.description}${variable}`;
-    const alias = argument.alias === undefined ? {} : { alias: argument.alias };
-    if (argument.type === "boolean") return [name, { type: "boolean", description, ...alias }];
-    if (argument.positional === true) return [name, { type: "positional", description, required: false }];
-    return [name, { type: "string", description, valueHint: argument.valueHint ?? example(argument), ...alias }];
+/**
+ * What citty parsed, from the words that `checked` made: a flag that was given is there as `--name` or `--name=value`.
+ * A variable counts for what was not given.
+ */
+export function valuesOf<D extends Arguments>(definition: D, parsed: Parsed, environment: Environment): Values<D>;
+export function valuesOf(definition: Arguments, { args, rawArgs }: Parsed, environment: Environment): object {
+  const given = new Set(beforeDashes(rawArgs).map((word) => word.split("=", 1)[0]));
+  const entries = Object.entries(definition).map(([name, { type, environment: variable = "", convert = nonEmpty }]) => {
+    const isGiven = given.has(`--${name}`) || given.has(`--no-${name}`);
+    const fromVariable = isGiven ? undefined : environment[variable] || undefined;
+    const shown = fromVariable !== undefined ? variable : type === "positional" ? `<${name}>` : `--${name}`;
+    const value = fromVariable ?? args[name];
+    if (type === "boolean") return [name, typeof value === "string" ? truth(value, shown) : value === true];
+    return [name, typeof value === "string" ? convert(value, shown) : undefined];
   });
   return Object.fromEntries(entries);
 }
 
-/** A command that takes its arguments strictly. `run` answers the exit code; what it throws becomes one line (main.ts). */
-export function strictCommand<const D extends Arguments>(command: {
+/** What citty runs: `run` answers with the exit code; what it throws becomes one line on stderr (main.ts). */
+export function runWith<const D extends Arguments>(
+  definition: D,
+  run: (values: Values<D>) => Promise<ExitCode> | ExitCode,
+): (context: CommandContext) => Promise<void> {
+  return async (context) => {
+    // citty does not pass on what a subcommand returns.
+    process.exitCode = await run(valuesOf(definition, context, process.env));
+  };
+}
+
+export function command<const D extends Arguments>(definition: {
   readonly name: string;
   readonly description: string;
-  readonly arguments: D;
+  readonly examples: readonly string[];
+  readonly args: D;
   readonly run: (values: Values<D>) => Promise<ExitCode> | ExitCode;
-}): CommandDef {
-  return {
-    meta: { name: command.name, description: command.description },
-    args: forHelp(command.arguments),
-    run: ({ rawArgs }) => command.run(parseArguments(command.arguments, rawArgs, process.env)),
-  };
+}): Command {
+  const { name, description, examples, args, run } = definition;
+  return { meta: { name, description, examples }, args, run: runWith(args, run) };
+}
+
+/** `-5` and `-0.5e3` are values, not flags. */
+export const isFlag = (word: string): boolean => /^-[^\d]/.test(word);
+
+/** Where flags can be: behind `--` all are words. */
+export const beforeDashes = (argv: readonly string[]): readonly string[] =>
+  argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
+
+interface Flag {
+  readonly name: string;
+  /** As citty gets it: `--name`, or `--no-name` for what is on by default. */
+  readonly written: string;
+  /** A value to show; null for a flag that takes none. */
+  readonly example: string | null;
+}
+
+/** By what the user may type. */
+function flagsOf(definition: Arguments): ReadonlyMap<string, Flag> {
+  const flags = new Map<string, Flag>();
+  for (const [name, argument] of Object.entries(definition)) {
+    if (argument.type === "positional") continue;
+    const example = argument.type === "boolean" ? null : (argument.default ?? argument.valueHint ?? "value");
+    const flag = { name, written: `--${name}`, example };
+    flags.set(flag.written, flag);
+    if (typeof argument.alias === "string") flags.set(`-${argument.alias}`, flag);
+    if (argument.default === true) flags.set(`--no-${name}`, { ...flag, written: `--no-${name}` });
+  }
+  return flags;
+}
+
+interface Split {
+  readonly flags: readonly string[];
+  readonly words: readonly string[];
+}
+
+/** `flags` as citty reads them without doubt: `--name`, `--no-name` or `--name=value`. Behind `--` all are words. */
+function split(definition: Arguments, argv: readonly string[], others: Arguments = {}): Split {
+  const known = flagsOf(definition);
+  const given = new Map<string, string>();
+  const words: string[] = [];
+  for (let at = 0; at < argv.length; at++) {
+    const word = argv[at] ?? "";
+    if (word === "--") return { flags: [...given.values()], words: [...words, ...argv.slice(at + 1)] };
+    if (!isFlag(word)) {
+      words.push(word);
+      continue;
+    }
+    const [typed = "", ...inline] = word.split("=");
+    const { name, written, example } = known.get(typed) ?? unknownFlag(typed, known, others);
+    if (given.has(name)) throw usage(`${written} was given twice: give it once.`);
+    if (example === null && inline.length > 0) throw usage(`${typed} takes no value: write ${typed} alone.`);
+    if (example !== null && inline.length === 0) {
+      const next = argv[++at];
+      if (next === undefined || isFlag(next)) throw usage(`--${name} needs a value: --${name} ${example}`);
+      inline.push(next);
+    }
+    given.set(name, [written, ...(example === null ? [] : [inline.join("=")])].join("="));
+  }
+  return { flags: [...given.values()], words };
+}
+
+function unknownFlag(typed: string, known: ReadonlyMap<string, Flag>, others: Arguments): never {
+  const other = others[flagsOf(others).get(typed)?.name ?? ""];
+  if (other !== undefined) throw usage(`${typed} does not go with this command (${other.description}).`);
+  const names = [...known.keys()].filter((flag) => flag.startsWith("--")).map((flag) => flag.slice(2));
+  const near = nearest(typed.replace(/^-+/, ""), names);
+  throw usage(`unknown flag ${typed}.${near === undefined ? "" : didYouMean(`--${near}`)}`);
+}
+
+/**
+ * What citty is to parse instead of `argv`. Throws RaftqError USAGE for all that the definition does not allow; of flags that
+ * only other commands have (`others`) it says what they are for.
+ */
+export function checked(definition: Arguments, argv: readonly string[], others?: Arguments): readonly string[] {
+  const { flags, words } = split(definition, argv, others);
+  const positionals = Object.entries(definition).filter(([, { type }]) => type === "positional");
+  const stray = words[positionals.length];
+  if (stray !== undefined) throw usage(`"${stray}" is one word too many here.`);
+  const missing = positionals
+    .slice(words.length)
+    .find(([, about]) => about.required !== false && about.default === undefined);
+  if (missing !== undefined) throw usage(`<${missing[0]}> is missing: ${missing[1].description}.`);
+  return words.length === 0 ? flags : [...flags, "--", ...words];
+}
+
+export const resolve = <T>(value: Resolvable<T>): T | Promise<T> => (value instanceof Function ? value() : value);
+
+/** `enqueue(7)` and `enqueue 7` in one word, as in the shell and in a pipe. */
+const splitCall = (word: string): readonly string[] =>
+  /^(\w+)\s*\((.*)\)$/s.exec(word) ?? /^(\w+)\s+(.*)$/s.exec(word) ?? [];
+
+interface FoundCommand {
+  /** What the words name; and what runs then: that, or its default. */
+  readonly named: Command;
+  readonly command: Command;
+  /** The names by which citty finds it, too. */
+  readonly path: readonly string[];
+  readonly rest: readonly string[];
+  /** The flags that may stand before its name: its own, and those of the commands beside it. */
+  readonly parentArgs: Arguments | undefined;
+}
+
+/**
+ * Which command is meant? citty knows only when it has parsed already, and then its parse fails before a check can say more.
+ * Throws RaftqError USAGE for a word that is no command.
+ */
+export async function findCommand(
+  parent: Command,
+  argv: readonly string[],
+  path: readonly string[] = [],
+): Promise<FoundCommand> {
+  const subCommands = new Map(Object.entries((await resolve(parent.subCommands)) ?? {}));
+  const parentArgs = await resolve(parent.args);
+  const { flags, words } =
+    parentArgs === undefined ? { flags: [], words: argv } : await withHelpHint(parent, () => split(parentArgs, argv));
+  const [word, ...others] = words;
+  if (word === undefined) {
+    const command = subCommands.get(parent.default ?? "") ?? parent;
+    return { named: parent, command, path, rest: flags, parentArgs };
+  }
+  const [, called = word, value = ""] = parentArgs === undefined ? [] : splitCall(word);
+  const command = subCommands.get(called.toLowerCase());
+  if (command !== undefined) {
+    const rest = parentArgs === undefined ? others : [...flags, "--", ...(value === "" ? [] : [value]), ...others];
+    const found = { named: command, command, path: [...path, called.toLowerCase()], rest, parentArgs };
+    return command.subCommands === undefined ? found : findCommand(command, rest, found.path);
+  }
+  const names = [...subCommands.keys()];
+  const way = parent.meta.name;
+  if (isFlag(word)) throw usage(`${word} comes before any command: write ${way} <${names.join("|")}> ${word}.`);
+  const near = nearest(word, names);
+  const suggestion = near === undefined ? ` There is ${names.join(", ")}.` : didYouMean(`${way} ${near}`);
+  throw usage(`unknown command "${word}".${suggestion}`);
 }

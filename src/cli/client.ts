@@ -1,12 +1,10 @@
-// `raftq client`: the shell on a terminal, a pipe otherwise, one command if it is given as words.
+// How does `raftq client` run? A shell on a terminal, a pipe otherwise, or the one command that was given as words.
 import { randomBytes } from "node:crypto";
-import type { CommandDef } from "citty";
-import { CLIENT, DEFAULTS, WIRE } from "../config.ts";
+import { CLIENT, WIRE } from "../config.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
 import { isClientId } from "../queue/commands.ts";
 import { createRealClock } from "../lib/real-clock.ts";
-import { isAddress } from "../wire/address.ts";
 import { createTcpNetwork } from "../wire/tcp.ts";
 import {
   type Acknowledge,
@@ -19,9 +17,9 @@ import type { Numbers } from "../client/line.ts";
 import { shownProgram } from "../cluster/program.ts";
 import { resolveAddresses } from "./addresses.ts";
 import { createAnswers } from "./answers.ts";
-import { type Arguments, strictCommand, type Values } from "./arguments.ts";
-import { type BadLine, type LogRange, parseEnqueue, parseLine } from "./commands.ts";
-import { CREDENTIAL_ARGUMENTS, credentialFiles, localCredentials, openCredentials } from "./credentials.ts";
+import type { ClientValues } from "./client-arguments.ts";
+import { parseEnqueue } from "./commands.ts";
+import { credentialFiles, localCredentials, openCredentials } from "./credentials.ts";
 import { createLines } from "./lines.ts";
 import { messages, namedMessages } from "./log.ts";
 import { type OneCommand, type OneShotEnds, runOnce } from "./one-shot.ts";
@@ -30,98 +28,16 @@ import { type AskText, runPipe } from "./pipe.ts";
 import { createQuestions } from "./questions.ts";
 import { runShell } from "./shell.ts";
 import { createOutput, type Output, ownStdoutErrors, shellStdout, stdout } from "./stdout.ts";
-import { nearest } from "./suggest.ts";
 
-const CLIENT_ARGUMENTS = {
-  verb: {
-    type: "text",
-    positional: true,
-    description: "enqueue, dequeue, retry, peek, log or status; none: a shell, or a pipe",
-  },
-  value: {
-    type: "text",
-    positional: true,
-    description: "enqueue: an integer or any JSON, or several between commas; dequeue: up to how many",
-  },
-  id: {
-    type: "text",
-    valueHint: "c1",
-    environment: "RAFTQ_ID",
-    description: "Who is asking; without it, a new name each time",
-  },
-  addr: {
-    type: "list",
-    valueHint: "host:port,…",
-    alias: "a",
-    environment: "RAFTQ_ADDR",
-    description: "Nodes to ask; without it, the cluster that runs under .raftq/, else 127.0.0.1:3000",
-  },
-  ...CREDENTIAL_ARGUMENTS,
-  timeout: {
-    type: "duration",
-    default: DEFAULTS.clientTimeoutMs,
-    description: "How long to wait for a leader or an answer; 0: ask once",
-  },
-  json: { type: "boolean", alias: "j", description: "One JSON object for each answer" },
-  "no-follow": { type: "boolean", description: "Print a redirect instead of following it" },
-  numbered: {
-    type: "boolean",
-    description:
-      "In a pipe: the line number is the request number, so the same file may be sent again; another needs another --id",
-  },
-  from: {
-    type: "integer",
-    min: 1,
-    max: Number.MAX_SAFE_INTEGER,
-    valueHint: "index",
-    description: "log: the first entry",
-  },
-  to: { type: "integer", min: 1, max: Number.MAX_SAFE_INTEGER, valueHint: "index", description: "log: the last entry" },
-  node: { type: "text", valueHint: "n2", description: "log: this node's own log" },
-} as const satisfies Arguments;
-type ClientValues = Values<typeof CLIENT_ARGUMENTS>;
-
-const strict = strictCommand({
-  name: "client",
-  description:
-    "Enqueue and dequeue: a shell on a terminal, one command a line in a pipe, or one command given as words",
-  arguments: CLIENT_ARGUMENTS,
-  run: runClient,
-});
-
-export const clientCommand: CommandDef = {
-  ...strict,
-  run: (context) => {
-    refuseCourseForm(context.rawArgs);
-    return strict.run?.(context);
-  },
-};
-
-const ONE_SHOT_VERBS = ["enqueue", "dequeue", "retry", "peek", "log", "status"];
-
-/** `localhost 3000 client01`: the course project's way to start a client. */
-function refuseCourseForm(argv: readonly string[]): void {
-  const [host = "", port = "", id = "c1", ...more] = argv;
-  if (more.length > 0 || !/^\d+$/.test(port) || id.startsWith("-") || !isAddress(`${host}:${port}`)) return;
-  if (nearest(host, ONE_SHOT_VERBS) !== undefined) return;
-  throw new RaftqError(
-    "USAGE",
-    `addresses and names are flags here. Type: raftq client --addr ${host}:${port} --id ${id}`,
-  );
-}
-
-async function runClient(values: ClientValues): Promise<ExitCode> {
-  const command = commandOf(values);
+/** `command`: the one that was given as words; null: a shell, or a pipe. */
+export async function runClient(values: ClientValues, command: OneCommand | null): Promise<ExitCode> {
   const interactive = command === null && process.stdin.isTTY;
   const tell = (text: string): void => messages.info(text);
   const { addresses, local } = resolveAddresses(values.addr, (text) => namedMessages.info(text));
   const clientId = values.id ?? `c-${randomBytes(4).toString("hex")}`;
   if (!isClientId(clientId)) throw new RaftqError("USAGE", "--id is 1 to 64 bytes of printable text.");
-  if (values.numbered && (values.id === undefined || command !== null || interactive)) {
+  if (values.numbered === true && (values.id === undefined || interactive)) {
     throw new RaftqError("USAGE", "--numbered needs a pipe and --id: the numbers belong to that id.");
-  }
-  if (command?.type === "retry" && values.id === undefined) {
-    throw new RaftqError("USAGE", "retry prints the answers that another process left, and needs its --id.");
   }
   if (values.id === undefined && (command === null || command.type === "enqueue" || command.type === "dequeue")) {
     tell(`client id ${clientId} (choose one with --id)`);
@@ -197,7 +113,7 @@ const shellWord = (word: string): string =>
 
 function acknowledgeOf(values: ClientValues, command: OneCommand | null, interactive: boolean): Acknowledge {
   // A file that is sent again, and a shell's retry, ask for numbers that were answered.
-  if (values.numbered || interactive) return { when: "taken", earlier: "fetched", whenIdle: false };
+  if (values.numbered === true || interactive) return { when: "taken", earlier: "fetched", whenIdle: false };
   return { when: "taken", earlier: command?.type === "retry" ? "fetched" : "refused", whenIdle: true };
 }
 
@@ -211,8 +127,8 @@ function clientSettings(
     clientId,
     nonce: randomBytes(16),
     timeoutMs: values.timeout,
-    follow: !values["no-follow"],
-    numbered: values.numbered,
+    follow: values.follow,
+    numbered: values.numbered === true,
     gather: false,
     closeOnLeave: values.id === undefined,
     limits: CLIENT.limits,
@@ -224,44 +140,15 @@ function tellRedirect(event: ClientEvent, tell: (text: string) => void): void {
     tell(`Redirect: ${event.from} is not the leader, going to ${event.to} ${event.address}`);
 }
 
-/** The one command given as words, or null. */
-function commandOf(values: ClientValues): OneCommand | null {
-  const { verb, value } = values;
-  const range: LogRange = { from: values.from ?? null, to: values.to ?? null, node: values.node ?? null };
-  const hasRange = range.from !== null || range.to !== null || range.node !== null;
-  if (verb?.toLowerCase() === "log" && value === undefined) return { type: "log", range };
-  if (hasRange) throw new RaftqError("USAGE", "--from, --to and --node belong to log: raftq client log --from 3.");
-  if (verb === undefined) return null;
-  if (verb.toLowerCase() === "retry" && value === undefined) return { type: "retry" };
-  // The word after `enqueue` is the whole value: a shell has already taken its quotes and kept its spaces.
-  const command =
-    verb.toLowerCase() === "enqueue" ? parseEnqueue(value?.trim() ?? "") : parseLine(`${verb} ${value ?? ""}`);
-  switch (command.type) {
-    case "enqueue":
-    case "dequeue":
-    case "peek":
-    case "log":
-    case "status":
-      return command;
-    case "bad":
-      throw new RaftqError("USAGE", usageOf(verb, command));
-    case "nothing":
-    case "leave":
-    case "retry":
-    case "explain":
-    case "help":
-      throw new RaftqError("USAGE", `"${verb}" is for the shell: start it with raftq client.`);
-  }
-}
-
-function usageOf(verb: string, bad: BadLine): string {
-  const near = bad.verb === null ? nearest(verb, ONE_SHOT_VERBS) : undefined;
-  if (near !== undefined) return `unknown command "${verb}". Did you mean raftq client ${near}?`;
-  const { unquoted } = bad;
-  if (unquoted === undefined) return bad.message;
+/** The word after `enqueue` is the whole value: a shell has already taken its quotes and kept its spaces. */
+export function enqueueOf(value: string): OneCommand {
+  const command = parseEnqueue(value.trim());
+  if (command.type !== "bad") return command;
+  const { message, unquoted } = command;
+  if (unquoted === undefined) throw new RaftqError("USAGE", message);
   // What a person must type so that the quotes of a JSON text come through the shell.
   const quoted = shellWord(JSON.stringify(unquoted));
-  return `not an integer or JSON; did you mean raftq client enqueue ${quoted}?`;
+  throw new RaftqError("USAGE", `not an integer or JSON; did you mean raftq client enqueue ${quoted}?`);
 }
 
 function pipe(
@@ -283,7 +170,7 @@ function pipe(
   const settings = {
     clientId: values.clientId,
     style,
-    numbered: values.numbered,
+    numbered: values.numbered === true,
     inFlight: CLIENT.pipeInFlight,
   };
   return runPipe(client, ask, ends, settings);

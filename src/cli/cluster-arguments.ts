@@ -10,6 +10,7 @@ import type { NodeAccess } from "../cluster/status.ts";
 import { findRunning } from "../cluster/up.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Arguments, Values } from "./arguments.ts";
+import { list } from "./conversions.ts";
 import { CREDENTIAL_ARGUMENTS, credentialFiles, localCredentials } from "./credentials.ts";
 import { messages } from "./log.ts";
 import { openNodeAccess } from "./node-access.ts";
@@ -19,9 +20,9 @@ export const ROOT = ".raftq";
 
 export const NAME = {
   name: {
-    type: "text",
+    type: "string",
     description: "Which local cluster",
-    valueHint: "default",
+    valueHint: "name",
     default: "default",
   },
 } as const satisfies Arguments;
@@ -32,7 +33,8 @@ export const JSON_FLAG = {
 
 export const ADDRESS = {
   addr: {
-    type: "list",
+    type: "string",
+    convert: list,
     description: "Ask the cluster at these addresses instead of a local one",
     valueHint: "host:port,host:port",
   },
@@ -46,7 +48,7 @@ export function accessTo(values: Values<typeof NAME & typeof ADDRESS>): NodeAcce
 }
 
 export const NODE_NAME = {
-  node: { type: "text", positional: true, required: true, description: "A node such as n3, or: leader" },
+  node: { type: "positional", required: true, description: "A node such as n3, or: leader" },
 } as const satisfies Arguments;
 
 export type LocalCluster =

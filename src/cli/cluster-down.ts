@@ -8,15 +8,16 @@ import type { Layout } from "../cluster/layout.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { EXIT, RaftqError } from "../lib/errors.ts";
-import { strictCommand } from "./arguments.ts";
+import { command } from "./arguments.ts";
 import { JSON_FLAG, type LocalCluster, localCluster, NAME, ROOT, tellLeftovers } from "./cluster-arguments.ts";
 import { canAsk, confirm } from "./confirm.ts";
 import { messages } from "./log.ts";
 
-export const downCommand = strictCommand({
-  name: "down",
+export const downCommand = command({
+  name: "raftq cluster down",
   description: "Stop all nodes of a local cluster, and keep their data",
-  arguments: {
+  examples: ["raftq cluster down", "raftq cluster down --name test --purge --yes"],
+  args: {
     ...NAME,
     purge: { type: "boolean", description: "Delete the data, the logs and all else that `up` created" },
     yes: { type: "boolean", alias: "y", description: "Do not ask whether --purge shall delete it" },

@@ -5,15 +5,20 @@ import { nodeLog } from "../cluster/layout.ts";
 import { CLUSTER } from "../config.ts";
 import { unknownNode } from "../cluster/unknown-node.ts";
 import { EXIT } from "../lib/errors.ts";
-import { strictCommand } from "./arguments.ts";
+import { command } from "./arguments.ts";
 import { JSON_FLAG, localCluster, NAME, tellLeftovers } from "./cluster-arguments.ts";
 import { escapeText } from "./escape.ts";
 
-export const logsCommand = strictCommand({
-  name: "logs",
+export const logsCommand = command({
+  name: "raftq cluster logs",
   description: "Show what the nodes wrote to their logs",
-  arguments: {
-    node: { type: "text", positional: true, description: "A node such as n3 (default: all, each line with its node)" },
+  examples: ["raftq cluster logs n3 --follow"],
+  args: {
+    node: {
+      type: "positional",
+      required: false,
+      description: "A node such as n3 (default: all, each line with its node)",
+    },
     ...NAME,
     ...JSON_FLAG,
     follow: { type: "boolean", alias: "f", description: "Go on with what comes, until Ctrl-C" },

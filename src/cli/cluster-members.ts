@@ -8,7 +8,7 @@ import { unknownNode } from "../cluster/unknown-node.ts";
 import { CLUSTER } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure, RaftqError } from "../lib/errors.ts";
-import { strictCommand } from "./arguments.ts";
+import { command } from "./arguments.ts";
 import {
   accessTo,
   ADDRESS,
@@ -25,13 +25,14 @@ import { table } from "./table.ts";
 
 type Running = LocalCluster & { readonly running: true };
 
-export const addCommand = strictCommand({
-  name: "add",
+export const addCommand = command({
+  name: "raftq cluster add",
   description: "Start one more local node and make it a member: first it learns the log, then it votes",
-  arguments: {
+  examples: ["raftq cluster add", "raftq cluster add n4 --addr 127.0.0.1:3000,127.0.0.1:3001"],
+  args: {
     node: {
-      type: "text",
-      positional: true,
+      type: "positional",
+      required: false,
       description: "With --addr: the id of a node that was removed and may join again",
     },
     ...NAME,
@@ -50,10 +51,11 @@ export const addCommand = strictCommand({
     }),
 });
 
-export const removeCommand = strictCommand({
-  name: "remove",
+export const removeCommand = command({
+  name: "raftq cluster remove",
   description: "Take a node out of the cluster, stop it, and keep its data",
-  arguments: { ...NODE_NAME, ...NAME, ...ADDRESS, ...JSON_FLAG },
+  examples: ["raftq cluster remove n3"],
+  args: { ...NODE_NAME, ...NAME, ...ADDRESS, ...JSON_FLAG },
   run: (values) =>
     withAccess(values, async (access) => {
       const { node, name, addr, json } = values;
@@ -75,13 +77,14 @@ export const removeCommand = strictCommand({
     }),
 });
 
-export const transferCommand = strictCommand({
-  name: "transfer",
+export const transferCommand = command({
+  name: "raftq cluster transfer",
   description: "Hand the leadership to another node, without a gap",
-  arguments: {
+  examples: ["raftq cluster transfer n2"],
+  args: {
     node: {
-      type: "text",
-      positional: true,
+      type: "positional",
+      required: false,
       description: "The new leader, such as n3 (default: whose log is farthest)",
     },
     ...NAME,

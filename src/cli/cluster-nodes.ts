@@ -1,6 +1,5 @@
 // What can happen to a machine? `raftq cluster kill`, `start`, `pause` and `resume` do it to a local process.
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CommandDef } from "citty";
 import { askSupervisor, type ControlAnswer, type NodeVerb } from "../cluster/control.ts";
 import { localCredentials } from "./credentials.ts";
 import { openNodeAccess } from "./node-access.ts";
@@ -11,7 +10,7 @@ import { askStatus, type ClusterStatus, type NodeAccess } from "../cluster/statu
 import { CLUSTER } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
-import { strictCommand } from "./arguments.ts";
+import { type Command, command } from "./arguments.ts";
 import { JSON_FLAG, type LocalCluster, movedNotices, NAME, NODE_NAME, runningCluster } from "./cluster-arguments.ts";
 import { messages } from "./log.ts";
 
@@ -21,19 +20,22 @@ type Running = LocalCluster & { readonly running: true };
 export const killCommand = nodeCommand(
   "kill",
   "End a node at once (kill -9): the crash that nothing acknowledged may be lost in",
+  ["raftq cluster kill leader", "raftq cluster kill n3"],
 );
-export const startCommand = nodeCommand("start", "Start a node that is down");
+export const startCommand = nodeCommand("start", "Start a node that is down", ["raftq cluster start n3"]);
 export const pauseCommand = nodeCommand(
   "pause",
   "Stop a node's process without ending it (SIGSTOP): a machine that hangs",
+  ["raftq cluster pause leader"],
 );
-export const resumeCommand = nodeCommand("resume", "Let a paused node go on");
+export const resumeCommand = nodeCommand("resume", "Let a paused node go on", ["raftq cluster resume n3"]);
 
-function nodeCommand(verb: Verb, description: string): CommandDef {
-  return strictCommand({
-    name: verb,
+function nodeCommand(verb: Verb, description: string, examples: readonly string[]): Command {
+  return command({
+    name: `raftq cluster ${verb}`,
     description,
-    arguments: { ...NODE_NAME, ...NAME, ...JSON_FLAG },
+    examples,
+    args: { ...NODE_NAME, ...NAME, ...JSON_FLAG },
     run: async ({ node, name, json }) => {
       const cluster = await runningCluster(name);
       const access = openNodeAccess(localCredentials(cluster.layout, "admin"));

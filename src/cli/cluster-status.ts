@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { askStatus, askStatusAt, type ClusterStatus, type NodeAccess } from "../cluster/status.ts";
 import { CLUSTER } from "../config.ts";
 import { EXIT, type ExitCode } from "../lib/errors.ts";
-import { strictCommand } from "./arguments.ts";
+import { command } from "./arguments.ts";
 import {
   accessTo,
   ADDRESS,
@@ -17,10 +17,11 @@ import { deathNotice, recoveryNotices, statusTable } from "./cluster-view.ts";
 import { asText, openLiveTable } from "./live-table.ts";
 import { messages } from "./log.ts";
 
-export const statusCommand = strictCommand({
-  name: "status",
+export const statusCommand = command({
+  name: "raftq cluster status",
   description: "Show who leads, and how far each node's log is",
-  arguments: {
+  examples: ["raftq cluster status --watch"],
+  args: {
     ...NAME,
     ...ADDRESS,
     watch: { type: "boolean", alias: "w", description: "Keep showing it until Ctrl-C" },

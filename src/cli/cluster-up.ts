@@ -20,7 +20,8 @@ import { alreadyRunning, bringUp, findRunning, requirePossible, type UpSettings 
 import { CLUSTER, DEFAULTS, timingProblem } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
-import { strictCommand, type Values } from "./arguments.ts";
+import { type Arguments, command, type Values } from "./arguments.ts";
+import { integer } from "./conversions.ts";
 import { JSON_FLAG, leftoverNotices, movedNotices, NAME, ROOT } from "./cluster-arguments.ts";
 import { deathNotice, headline, nextSteps, processTable, statusTable } from "./cluster-view.ts";
 import { type LiveTable, openLiveTable } from "./live-table.ts";
@@ -30,19 +31,17 @@ import { onStopSignals } from "./signals.ts";
 
 const UP_ARGUMENTS = {
   size: {
-    type: "integer",
-    positional: true,
-    min: 1,
-    max: CLUSTER.maxNodes,
+    type: "positional",
+    required: false,
+    convert: integer(1, CLUSTER.maxNodes),
     description: `Number of nodes, 1 to ${CLUSTER.maxNodes} (default: those that exist, else ${DEFAULTS.clusterSize})`,
   },
   ...NAME,
   "base-port": {
-    type: "integer",
-    min: 1,
-    max: 65_535,
+    type: "string",
+    convert: integer(1, 65_535),
     description: `Port of n1; n2 has the next one (default: ${DEFAULTS.port})`,
-    valueHint: String(DEFAULTS.port),
+    valueHint: "port",
   },
   detach: { type: "boolean", alias: "d", description: "Return when a leader serves; `raftq cluster down` stops it" },
   tls: {
@@ -52,13 +51,14 @@ const UP_ARGUMENTS = {
   ...DISK_ARGUMENTS,
   ...TIMING_ARGUMENTS,
   ...JSON_FLAG,
-} as const;
+} as const satisfies Arguments;
 type UpValues = Values<typeof UP_ARGUMENTS>;
 
-export const upCommand = strictCommand({
-  name: "up",
+export const upCommand = command({
+  name: "raftq cluster up",
   description: "Start a local cluster, or resume it",
-  arguments: UP_ARGUMENTS,
+  examples: ["raftq cluster up 5", "raftq cluster up --name test --base-port 4000 --detach"],
+  args: UP_ARGUMENTS,
   run: (values) => {
     const { min, max } = parseElection(values.election);
     const problem = timingProblem(values.heartbeat, min, max);

@@ -75,7 +75,7 @@ export function parseLine(line: string): LineCommand {
 }
 
 /** The command for values given by themselves: `raftq client enqueue 42`. */
-export function parseEnqueue(argument: string): LineCommand {
+export function parseEnqueue(argument: string): NumberedCommand | BadLine {
   const opened = argument.startsWith("(");
   if (opened && !argument.endsWith(")")) {
     const last = argument.lastIndexOf(")");
@@ -90,7 +90,7 @@ export function parseEnqueue(argument: string): LineCommand {
 
 const { maxJobsPerCommand } = QUEUE;
 
-function parseValues(text: string): LineCommand {
+function parseValues(text: string): NumberedCommand | BadLine {
   const values = splitAtCommas(text);
   if (values.length > maxJobsPerCommand)
     return bad("enqueue", `one command enqueues at most ${maxJobsPerCommand} values; these are ${values.length}`);

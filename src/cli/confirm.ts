@@ -10,8 +10,10 @@ export const canAsk = (): boolean => process.stdin.isTTY && process.stderr.isTTY
 
 /** True for `y` and `yes`; anything else, Ctrl-C and the end of the input mean no. */
 export async function confirm(question: string): Promise<boolean> {
+  // Listened for first: whoever sees the question may press Ctrl-C at once.
+  const answered = readAnswer();
   stderr.write(`${escapeText(question)} [y/N] `);
-  const answer = await readAnswer();
+  const answer = await answered;
   if (answer === null) stderr.write("\n");
   return answer !== null && /^y(es)?$/i.test(answer.trim());
 }

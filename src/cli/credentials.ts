@@ -10,25 +10,25 @@ import type { Arguments, Values } from "./arguments.ts";
 
 export const CREDENTIAL_ARGUMENTS = {
   "tls-cert": {
-    type: "text",
+    type: "string",
     description: "This side's certificate, with its intermediates (PEM); together with --tls-key and --tls-ca",
     environment: "RAFTQ_TLS_CERT",
     valueHint: "file",
   },
   "tls-key": {
-    type: "text",
+    type: "string",
     description: "The key of that certificate (PEM, readable by its owner only)",
     environment: "RAFTQ_TLS_KEY",
     valueHint: "file",
   },
   "tls-ca": {
-    type: "text",
+    type: "string",
     description: "The authority that the certificates of all others must come from (PEM)",
     environment: "RAFTQ_TLS_CA",
     valueHint: "file",
   },
   "secret-file": {
-    type: "text",
+    type: "string",
     description: "Secrets that both sides must know, for trusted networks; instead of TLS",
     environment: "RAFTQ_SECRET_FILE",
     valueHint: "file",

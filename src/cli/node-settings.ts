@@ -7,6 +7,7 @@ import { isNodeId } from "../raft/types.ts";
 import type { LogLevel, NodeSettings } from "../server/types.ts";
 import { formatAddress, parseAddress } from "../wire/address.ts";
 import type { Arguments, Values } from "./arguments.ts";
+import { choice, duration, integer, list } from "./conversions.ts";
 import { CREDENTIAL_ARGUMENTS, type CredentialFiles, credentialFiles } from "./credentials.ts";
 
 const defaultElection = `${formatDuration(DEFAULTS.electionMinMs)}-${formatDuration(DEFAULTS.electionMaxMs)}`;
@@ -14,17 +15,18 @@ const defaultElection = `${formatDuration(DEFAULTS.electionMinMs)}-${formatDurat
 /** Also passed on by `cluster up` to each of its nodes. */
 export const TIMING_ARGUMENTS = {
   heartbeat: {
-    type: "duration",
+    type: "string",
+    convert: duration,
     description: "How often the leader speaks to the others",
     environment: "RAFTQ_HEARTBEAT",
-    valueHint: formatDuration(DEFAULTS.heartbeatMs),
-    default: DEFAULTS.heartbeatMs,
+    valueHint: "duration",
+    default: formatDuration(DEFAULTS.heartbeatMs),
   },
   election: {
-    type: "text",
+    type: "string",
     description: "Silence of the leader after which a node stands for election: a random time in this range",
     environment: "RAFTQ_ELECTION",
-    valueHint: defaultElection,
+    valueHint: "min-max",
     default: defaultElection,
   },
 } as const satisfies Arguments;
@@ -40,49 +42,47 @@ export const DISK_ARGUMENTS = {
 
 export const NODE_ARGUMENTS = {
   port: {
-    type: "integer",
-    min: 1,
-    max: 65_535,
+    type: "string",
+    convert: integer(1, 65_535),
     description: "Port for clients and other nodes",
     environment: "RAFTQ_PORT",
-    default: DEFAULTS.port,
+    default: String(DEFAULTS.port),
   },
   host: {
-    type: "text",
+    type: "string",
     description: "Address to bind",
     environment: "RAFTQ_HOST",
-    valueHint: DEFAULTS.host,
     default: DEFAULTS.host,
   },
   id: {
-    type: "text",
+    type: "string",
     description: "Name of this node in its cluster (default: n<port>)",
     environment: "RAFTQ_ID",
     valueHint: "n1",
   },
   data: {
-    type: "text",
+    type: "string",
     description: "Directory of this node's data (default: .raftq/nodes/<port>)",
     environment: "RAFTQ_DATA",
     valueHint: "directory",
   },
   ...DISK_ARGUMENTS,
   join: {
-    type: "list",
+    type: "string",
+    convert: list,
     description: "Addresses of members to be let in by, or of all founders together with --expect",
     environment: "RAFTQ_JOIN",
     valueHint: "host:port,host:port",
   },
   expect: {
-    type: "integer",
-    min: 1,
-    max: CLUSTER.maxNodes,
+    type: "string",
+    convert: integer(1, CLUSTER.maxNodes),
     description: "Found a new cluster of exactly this many nodes, those of --join",
     environment: "RAFTQ_EXPECT",
     valueHint: "3",
   },
   advertise: {
-    type: "text",
+    type: "string",
     description: "Where other nodes and clients reach this one (default: host:port)",
     environment: "RAFTQ_ADVERTISE",
     valueHint: "host:port",
@@ -95,15 +95,17 @@ export const NODE_ARGUMENTS = {
     environment: "RAFTQ_INSECURE",
   },
   "log-level": {
-    type: "choice",
-    options: ["debug", "info", "warn", "error"],
+    type: "string",
+    convert: choice("debug", "info", "warn", "error"),
+    valueHint: "debug|info|warn|error",
     description: "Least severe lines to write to stderr",
     environment: "RAFTQ_LOG_LEVEL",
     default: "info",
   },
   "log-format": {
-    type: "choice",
-    options: ["text", "json"],
+    type: "string",
+    convert: choice("text", "json"),
+    valueHint: "text|json",
     description: "Lines for people, or one JSON object each",
     environment: "RAFTQ_LOG_FORMAT",
     default: "text",
@@ -178,17 +180,6 @@ export function parseElection(text: string): { readonly min: number; readonly ma
     throw usage(`--election is a range of two durations such as ${defaultElection}, not "${text}".`);
   }
   return { min: low, max: high };
-}
-
-/** The way this project is often first met: `node <host> <port> [<leader host> <leader port>]`. The exact line to type instead. */
-export function refuseCourseForm(words: readonly string[]): void {
-  const [host, port, leaderHost, leaderPort, ...more] = words;
-  const isPort = (word: string | undefined): boolean => word !== undefined && /^\d{1,5}$/.test(word);
-  if (host === undefined || host.startsWith("-") || !isPort(port) || more.length > 0) return;
-  const ownHost = host === "localhost" || host === DEFAULTS.host ? "" : ` --host ${host}`;
-  if (leaderHost === undefined) throw usage(`a node takes flags. Type: raftq node --port ${port}${ownHost}.`);
-  if (!isPort(leaderPort)) return;
-  throw usage(`a node takes flags. Type: raftq node --port ${port}${ownHost} --join ${leaderHost}:${leaderPort}.`);
 }
 
 const LOOPBACK = new BlockList();

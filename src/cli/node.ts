@@ -2,7 +2,6 @@
 // survive.
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import type { CommandDef } from "citty";
 import { SUPERVISED } from "../cluster/program.ts";
 import { placesWithin, SERVER, WIRE } from "../config.ts";
 import { BrokenInvariant } from "../lib/assert.ts";
@@ -14,28 +13,15 @@ import { createRealClock } from "../lib/real-clock.ts";
 import type { LogEvent, RunningNode } from "../server/types.ts";
 import { createRealDisk } from "../storage/real-disk.ts";
 import { createTcpNetwork } from "../wire/tcp.ts";
-import { strictCommand } from "./arguments.ts";
+import { runWith } from "./arguments.ts";
 import { openCredentials, type OpenedCredentials } from "./credentials.ts";
 import { createNodeLog } from "./log.ts";
-import { NODE_ARGUMENTS, type NodeStart, nodeStart, refuseCourseForm } from "./node-settings.ts";
+import { NODE_ARGUMENTS, type NodeStart, nodeStart } from "./node-settings.ts";
 import { onStopSignals } from "./signals.ts";
 
 type Log = (event: LogEvent) => void;
 
-const strict = strictCommand({
-  name: "node",
-  description: "Run one node: alone it founds a cluster, with --join it asks to be let in, with data it resumes",
-  arguments: NODE_ARGUMENTS,
-  run: (values) => runNode(nodeStart(values)),
-});
-
-export const nodeCommand: CommandDef = {
-  ...strict,
-  run: (context) => {
-    refuseCourseForm(context.rawArgs);
-    return strict.run?.(context);
-  },
-};
+export const runNodeCommand = runWith(NODE_ARGUMENTS, (values) => runNode(nodeStart(values)));
 
 function runNode(start: NodeStart): Promise<ExitCode> {
   const { dataDirectory, allowNetworkDisk } = start;

@@ -35,8 +35,13 @@ describe("one command", () => {
   });
 
   test("takes negative numbers and JSON with spaces, and enqueue(…) as one word", async () => {
-    await Promise.all([client(["enqueue", "-5"]), client(["enqueue", '{"a": [1, "b c"]}']), client(["ENQUEUE(7)"])]);
-    expect(queued().toSorted()).toEqual(["-5", "7", '{"a": [1, "b c"]}']);
+    await Promise.all([
+      client(["enqueue", "-5"]),
+      client(["enqueue", '{"a": [1, "b c"]}']),
+      client(["ENQUEUE(7)"]),
+      client(["enqueue 8"]),
+    ]);
+    expect(queued().toSorted()).toEqual(["-5", "7", "8", '{"a": [1, "b c"]}']);
   });
 
   test("takes several values between commas, and several jobs", async () => {
@@ -271,19 +276,23 @@ describe("a mistake", () => {
     [["clint"], 'unknown command "clint". Did you mean raftq client?'],
     [["--json", "client"], "--json comes before any command"],
     [["client", "enqueu", "1"], 'unknown command "enqueu". Did you mean raftq client enqueue?'],
-    [["client", "enqueue"], "enqueue needs a value"],
+    [["client", "enqueue"], "<value> is missing: An integer or any JSON"],
     [["client", "enqueue", "abc"], `not an integer or JSON; did you mean raftq client enqueue '"abc"'?`],
     [["client", "enqueue", "it's"], `did you mean raftq client enqueue '"it'\\''s"'?`],
     [["client", "enqueue", "(4"], "the closing bracket is missing: write enqueue(4)"],
     [["client", "enqueue", "1", "2"], '"2" is one word too many here.'],
     [["client", "enqueue", "1, x"], 'value 2 is not an integer or JSON; did you mean "x"?'],
     [["client", "enqueue", "a, b"], `did you mean raftq client enqueue '"a, b"'?`],
-    [["client", "dequeue", "0"], "dequeue takes how many jobs, 1 to 1000"],
+    [["client", "dequeue", "0"], '<count> is a whole number from 1 to 1000, not "0".'],
     [["client", "--timeout"], "--timeout needs a value: --timeout"],
     [["client", "--timout", "5s"], "unknown flag --timout. Did you mean --timeout?"],
     [["client", "--addr", "nonsense", "dequeue"], '"nonsense" is not an address'],
-    [["client", "dequeue", "--from", "3"], "--from, --to and --node belong to log"],
-    [["client", "--numbered", "enqueue", "1"], "--numbered needs a pipe and --id"],
+    [["client", "dequeue", "--from", "3"], "--from does not go with this command (log: the first entry)"],
+    [["client", "--from", "3"], "--from does not go with this command (log: the first entry)"],
+    [["client", "--numbered", "enqueue", "1"], "--numbered does not go with this command (In a pipe:"],
+    [["client", "--numbered"], "--numbered needs a pipe and --id"],
+    [["client", "--bogus", "5", "enqueue", "1"], "unknown flag --bogus."],
+    [["clutser", "--help"], 'unknown command "clutser". Did you mean raftq cluster?'],
     [["client", "localhost", "3000", "client01"], "Type: raftq client --addr localhost:3000 --id client01"],
     [["client", "localhost", "3000"], "Type: raftq client --addr localhost:3000 --id c1"],
   ])("%p ends with 2 and one line that helps", async (words, message) => {
@@ -294,8 +303,9 @@ describe("a mistake", () => {
   });
 
   test("is never needed to learn the commands: --help and --version are everywhere", async () => {
-    const [root, sub, version, ...words] = await Promise.all([
+    const [root, sub, verb, version, ...words] = await Promise.all([
       raftq(["--help"]),
+      raftq(["client", "--help"]),
       raftq(["client", "enqueue", "--help"]),
       raftq(["client", "--version"]),
       raftq(["help"]),
@@ -305,7 +315,8 @@ describe("a mistake", () => {
     ]);
     expect(root).toMatchObject({ exit: 0, error: "" });
     expect(root.out.join("\n")).toMatch(/node[^]*client[^]*cluster/);
-    expect(sub.out.join("\n")).toContain("USAGE raftq client");
+    expect(sub.out.join("\n")).toMatch(/USAGE raftq client[^]*enqueue[^]*EXAMPLES\n\n {2}raftq client/);
+    expect(verb.out.join("\n")).toMatch(/USAGE raftq client enqueue[^]*EXAMPLES\n\n {2}raftq client enqueue 42/);
     expect(version.out[0]).toMatch(/^raftq \d+\.\d+\.\d+$/);
     expect(words.map(({ exit, error }) => [exit, error])).toEqual(words.map(() => [0, ""]));
     const [help, helpClient, clientHelp, up] = words.map(({ out }) => out.join("\n"));

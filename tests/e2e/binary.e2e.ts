@@ -37,7 +37,7 @@ inWorld(
     // What makes certificates is loaded late, and from the executable too.
     const secured = ["cluster", "up", "1", "--tls", "--detach", "--base-port", String(freePortRow(1))];
     expect(await world.raftq(secured, { program: moved })).toMatchObject({ code: 0 });
-    expect(await world.raftq(["cluster", "down", "--purge"], { program: moved })).toMatchObject({ code: 0 });
+    expect(await world.raftq(["cluster", "down", "--purge", "--yes"], { program: moved })).toMatchObject({ code: 0 });
   },
   90_000,
 );
