@@ -1,6 +1,16 @@
 // What does an array of MessagePack values stand for? A layout describes it once: its fields in order, each with its type and range.
 // Writing, strict reading, the protocol's page and the tests' examples are all made from that description.
-import { COPIED_BYTES, Malformed, pack, type Packable, packableInteger, unpack } from "./messagepack.ts";
+import { generate, type GeneratedCode } from "./generated.ts";
+import {
+  BINARY,
+  type Binary,
+  COPIED_BYTES,
+  Malformed,
+  pack,
+  type Packable,
+  packableInteger,
+  unpack,
+} from "./messagepack.ts";
 
 /** The description of a field as data, for documents and for tests that make values. */
 export type Shape =
@@ -29,7 +39,8 @@ export interface Field<T> {
   readonly shape: Shape;
   /** MessagePack values that it has at most, itself included. */
   readonly maxValues: number;
-  write(value: T): Packable;
+  /** Adds to `binaries` those that belong where `BINARY` stands in what it gives. */
+  write(value: T, binaries: Binary[]): Packable;
   /** `areViews`: binaries are views of the input. Throws Malformed. */
   read(value: unknown, areViews: boolean): T;
 }
@@ -76,10 +87,13 @@ export function text(maxBytes: number): Field<string> {
   return {
     shape: { kind: "text", maxBytes, what: null },
     maxValues: 1,
-    write: (value) => value,
+    write: readable,
     read: (value) => readText(value, maxBytes),
   };
 }
+
+/** Characters of a wrong text that an error shows. */
+const MAX_QUOTED = 64;
 
 /** A text that `is` accepts; `what` names it for people: "node id". */
 export function textOf<T extends string>(what: string, maxBytes: number, is: (text: string) => text is T): Field<T> {
@@ -89,10 +103,15 @@ export function textOf<T extends string>(what: string, maxBytes: number, is: (te
     write: (value) => value,
     read: (value) => {
       const found = readText(value, maxBytes);
-      if (!is(found)) throw new Malformed(`"${found}" is no ${what}`);
+      if (!is(found)) throw new Malformed(`"${found.slice(0, MAX_QUOTED)}" is no ${what}`);
       return found;
     },
   };
+}
+
+/** Half a surrogate pair, or a byte order mark in front, could not be read again: U+FFFD stands for it then. */
+function readable(value: string): string {
+  return (value.charCodeAt(0) === 0xfeff ? `\ufffd${value.slice(1)}` : value).toWellFormed();
 }
 
 function readText(value: unknown, maxBytes: number): string {
@@ -114,7 +133,7 @@ export function choice<T extends string>(what: string, names: readonly T[]): Fie
     read: (value) => {
       if (typeof value !== "string") throw new Malformed("expected a text");
       const found = names.find((name) => name === value);
-      if (found === undefined) throw new Malformed(`${JSON.stringify(value.slice(0, 64))} is no ${what}`);
+      if (found === undefined) throw new Malformed(`"${value.slice(0, MAX_QUOTED)}" is no ${what}`);
       return found;
     },
   };
@@ -125,7 +144,7 @@ export function placeIn<T extends string>(names: readonly T[]): Field<T> {
   const place = uint(names.length - 1);
   return {
     ...place,
-    write: (value) => place.write(names.indexOf(value)),
+    write: (value) => packableInteger(names.indexOf(value)),
     read: (value) => {
       const found = names[place.read(value, false)];
       if (found === undefined) throw new Malformed("a place beyond the last name");
@@ -145,9 +164,14 @@ export function binaryView(maxBytes: number, minBytes = 0): Field<Uint8Array> {
   return {
     shape: { kind: "binary", minBytes, maxBytes, what: null },
     maxValues: 1,
-    write: (value) => value,
+    write: placed,
     read: (value) => readBinary(value, maxBytes, minBytes),
   };
+}
+
+export function placed(value: Binary, binaries: Binary[]): Packable {
+  binaries.push(value);
+  return BINARY;
 }
 
 function readBinary(value: unknown, maxBytes: number, minBytes: number): Uint8Array {
@@ -162,13 +186,13 @@ function readBinary(value: unknown, maxBytes: number, minBytes: number): Uint8Ar
 export function binaryOf<T>(
   what: string,
   maxBytes: number,
-  write: (value: T) => Packable,
+  write: (value: T) => Binary,
   read: (bytes: Uint8Array) => T,
 ): Field<T> {
   return {
     shape: { kind: "binary", minBytes: 0, maxBytes, what },
     maxValues: 1,
-    write,
+    write: (value, binaries) => placed(write(value), binaries),
     read: (value) => read(readBinary(value, maxBytes, 0)),
   };
 }
@@ -178,7 +202,7 @@ export function nullable<T>(field: Field<T>): Field<T | null> {
   return {
     shape: { kind: "optional", of: field.shape },
     maxValues: field.maxValues,
-    write: (value) => (value === null ? null : field.write(value)),
+    write: (value, binaries) => (value === null ? null : field.write(value, binaries)),
     read: (value, areViews) => (value === null ? null : field.read(value, areViews)),
   };
 }
@@ -188,7 +212,7 @@ export function optional<T>(field: Field<T>): Field<T | undefined> {
   return {
     shape: { kind: "optional", of: field.shape },
     maxValues: field.maxValues,
-    write: (value) => (value === undefined ? null : field.write(value)),
+    write: (value, binaries) => (value === undefined ? null : field.write(value, binaries)),
     read: (value, areViews) => (value === null ? undefined : field.read(value, areViews)),
   };
 }
@@ -197,7 +221,7 @@ export function list<T>(field: Field<T>, max: number, min = 0): Field<readonly T
   return {
     shape: { kind: "list", of: field.shape, min, max },
     maxValues: 1 + max * field.maxValues,
-    write: (values) => values.map((value) => field.write(value)),
+    write: (values, binaries) => values.map((value) => field.write(value, binaries)),
     read: (value, areViews) => {
       if (!Array.isArray(value)) throw new Malformed("expected an array");
       const { length } = value;
@@ -219,40 +243,62 @@ export interface Rules<T> {
   readonly check?: (value: T) => string | null;
 }
 
-/** The fields of an array, without what may stand before them in it. */
+/** The fields of an array. */
 export interface Row<T> {
   readonly shapes: readonly NamedShape[];
-  /** With the reserved ones. */
+  /** With the number in front and the reserved ones. */
   readonly count: number;
   readonly maxValues: number;
-  /** Into `values`, from `from` on. */
-  write(value: T, values: Packable[], from: number): void;
-  read(values: readonly unknown[], from: number, areViews: boolean): T;
+  write(value: T, binaries: Binary[]): Packable[];
+  read(values: readonly unknown[], areViews: boolean): T;
 }
 
-/** `constant`: what every value has beside its fields. */
-export function row<T extends object>(name: string, fields: Fields<T>, rules: Rules<T>, constant: object = {}): Row<T> {
+/** `kind`: the number that stands in front, and the type that it means; null: neither. */
+export function row<T extends object>(
+  name: string,
+  fields: Fields<T>,
+  rules: Rules<T>,
+  kind: { readonly type: string; readonly number: number } | null = null,
+): Row<T> {
   const named = Object.entries<Field<unknown>>(fields);
   const reserved = Object.entries(rules.reserved ?? {});
-  const names = named.map(([key]) => key);
-  const kinds = named.map(([, field]) => field);
-  const mayBeLeftOut = kinds.map(({ shape }) => shape.kind === "optional");
-  // Objects that begin with all their properties keep one layout in memory, which is what makes them fast to make and to use.
-  const blank: object = mayBeLeftOut.includes(true)
-    ? constant
-    : { ...constant, ...Object.fromEntries(names.map((key) => [key, null])) };
+  const before = kind === null ? [] : [kind.number];
   const { check } = rules;
+  let generated: GeneratedCode | null = null;
 
-  function readFields(record: Record<string, unknown>, values: readonly unknown[], from: number, views: boolean): void {
-    let at = 0;
-    try {
-      for (; at < kinds.length; at++) {
-        const value = kinds[at]?.read(values[from + at], views);
-        if (value !== undefined) record[names[at] ?? ""] = value;
+  function code(): GeneratedCode {
+    generated ??= generate(
+      named.map(([key, { shape, write, read }]) => ({
+        name: key,
+        mayBeLeftOut: shape.kind === "optional",
+        write,
+        read,
+      })),
+      before,
+      reserved.map(([, value]) => value),
+      kind?.type ?? null,
+    );
+    return generated;
+  }
+
+  /** Which field it was: it is read once more. */
+  function namedProblem(problem: Malformed, values: readonly unknown[], areViews: boolean): Malformed {
+    for (const [at, [key, field]] of named.entries()) {
+      try {
+        field.read(values[before.length + at], areViews);
+      } catch (error) {
+        if (error instanceof Malformed) return new Malformed(`${name}, ${key}: ${error.message}`);
+        throw error;
       }
+    }
+    return problem;
+  }
+
+  function readFields(values: readonly unknown[], areViews: boolean): object {
+    try {
+      return code().read(values, areViews);
     } catch (error) {
-      if (error instanceof Malformed) throw new Malformed(`${name}, ${names[at]}: ${error.message}`);
-      throw error;
+      throw error instanceof Malformed ? namedProblem(error, values, areViews) : error;
     }
   }
 
@@ -261,26 +307,17 @@ export function row<T extends object>(name: string, fields: Fields<T>, rules: Ru
       ...named.map(([key, { shape }]) => ({ name: key, shape })),
       ...reserved.map(([key, value]) => ({ name: key, shape: { kind: "reserved", value } as const })),
     ],
-    count: named.length + reserved.length,
-    maxValues: reserved.length + kinds.reduce((sum, field) => sum + field.maxValues, 0),
-    write: (value, values, from) => {
-      // oxlint-disable-next-line typescript/consistent-type-assertions -- its properties are looked up by name
-      const record = value as Readonly<Record<string, unknown>>;
-      for (let at = 0; at < names.length; at++) {
-        values[from + at] = kinds[at]?.write(record[names[at] ?? ""]) ?? null;
-      }
-      for (const [, constantValue] of reserved) values.push(constantValue);
-    },
-    read: (values, from, areViews) => {
-      const record: Record<string, unknown> = { ...blank };
-      readFields(record, values, from, areViews);
+    count: before.length + named.length + reserved.length,
+    maxValues: before.length + reserved.length + named.reduce((sum, [, field]) => sum + field.maxValues, 0),
+    write: (value, binaries) => code().write(value, binaries),
+    read: (values, areViews) => {
+      // oxlint-disable-next-line typescript/consistent-type-assertions -- each of its fields is read
+      const read = readFields(values, areViews) as T;
       for (let at = 0; at < reserved.length; at++) {
         const [key, expected] = reserved[at] ?? ["", null];
-        if (values[from + names.length + at] !== expected)
+        if (values[before.length + named.length + at] !== expected)
           throw new Malformed(`${name}, ${key}: ${unsupported(expected)}`);
       }
-      // oxlint-disable-next-line typescript/consistent-type-assertions -- each of its fields has been read
-      const read = record as T;
       const problem = check?.(read) ?? null;
       if (problem !== null) throw new Malformed(problem);
       return read;
@@ -296,15 +333,11 @@ export function tuple<T extends object>(name: string, fields: Fields<T>, rules: 
   return {
     shape: { kind: "tuple", name, fields: shapes },
     maxValues: 1 + maxValues,
-    write: (value) => {
-      const values: Packable[] = [];
-      write(value, values, 0);
-      return values;
-    },
+    write,
     read: (value, areViews) => {
       if (!Array.isArray(value)) throw new Malformed(`expected an array (${name})`);
       if (value.length !== count) throw new Malformed(`${name} has ${countOf(count)}, not ${value.length}`);
-      return read(value, 0, areViews);
+      return read(value, areViews);
     },
   };
 }
@@ -314,7 +347,7 @@ export function converted<T, Flat>(field: Field<Flat>, to: (value: T) => Flat, f
   return {
     shape: field.shape,
     maxValues: field.maxValues,
-    write: (value) => field.write(to(value)),
+    write: (value, binaries) => field.write(to(value), binaries),
     read: (value, areViews) => from(field.read(value, areViews)),
   };
 }
@@ -331,9 +364,10 @@ export function unpackArray(bytes: Uint8Array, maxValues: number): readonly unkn
 
 /** The bytes of a value whose field is an array. */
 export function encode<T>(field: Field<T>, value: T, headroom = 0): Uint8Array {
-  const packable = field.write(value);
+  const binaries: Binary[] = [];
+  const packable = field.write(value, binaries);
   if (!Array.isArray(packable)) throw new Error("what is encoded alone is an array");
-  return pack(packable, headroom);
+  return pack(packable, binaries, headroom);
 }
 
 /** Throws Malformed. */

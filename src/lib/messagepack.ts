@@ -4,7 +4,7 @@
 // Who copies what: msgpackr packs into one buffer that all share, so packed values are copied out before the next ones are packed.
 // What is unpacked from up to COPIED_BYTES has memory of its own; binaries in anything longer are views of the input.
 import { Packr, RESERVE_START_SPACE, RESET_BUFFER_MODE, REUSE_BUFFER_MODE, Unpackr } from "msgpackr/pack";
-import { assert } from "./assert.ts";
+import { assert, BrokenInvariant } from "./assert.ts";
 import { release } from "./release.ts";
 
 /** The bytes are not what they should be. */
@@ -20,24 +20,31 @@ export interface Parts {
 }
 
 /**
- * What can be packed. Numbers are safe integers, not negative; from 2^32 on they are bigints (`packableInteger`), since msgpackr
- * would write a float. Parts stand only at the end of the outermost array.
+ * What msgpackr packs. Numbers are safe integers, not negative; from 2^32 on they are bigints (`packableInteger`), since it would
+ * write a float. Binaries are not among them: `BINARY` stands where one belongs, and they are listed beside, in their order.
  */
-export type Packable = null | boolean | number | bigint | string | Uint8Array | Parts | readonly Packable[];
+export type Packable = null | boolean | number | bigint | string | typeof BINARY | readonly Packable[];
+export type Binary = Uint8Array | Parts;
 
-const TWO_32 = 0x1_0000_0000;
+/** Packed as three bytes that begin with 0xd4, as nothing else that we write does. A negative number would slow msgpackr down. */
+export const BINARY = undefined;
+const BINARY_TAG = 0xd4;
+const BINARY_BYTES = 3;
 
 export function packableInteger(value: number): number | bigint {
+  if (value >>> 0 === value) return value;
   // Not as an argument: its text would be made for every number that is written.
   if (!Number.isSafeInteger(value) || value < 0) assert(false, `a number is from 0 to 2^53-1, not ${value}`);
-  return value < TWO_32 ? value : BigInt(value);
+  return BigInt(value);
 }
 
-/** Values that are packed but not copied out. Their last binary is not packed: its head is, and its bytes follow as they are. */
+/** Values that are packed but not copied out. A binary that ends them is not copied with the rest: its bytes follow as they are. */
 export interface Packed {
-  /** Bytes before the last binary, the headroom included. */
+  /** Bytes before the last binary's, the headroom included. */
   readonly headBytes: number;
+  /** Of that binary; none, when the values do not end with one. */
   readonly last: Parts;
+  /** The headroom is left as it is. */
   copyHead(target: Uint8Array, at: number): void;
 }
 
@@ -46,75 +53,151 @@ const BUFFER_BYTES = 16 * 1_024;
 /** A buffer that has grown beyond this is given up when the next values are packed. */
 const MAX_BUFFER_BYTES = 256 * 1_024;
 const NOTHING: Parts = { parts: [], length: 0 };
-/** It is packed in place of the last binary and takes as much space as the longest head of one: five bytes. */
-const PLACEHOLDER = 0xffff_ffff;
-const PLACEHOLDER_BYTES = 5;
 
 packr.useBuffer(Buffer.allocUnsafeSlow(BUFFER_BYTES));
 
+/** msgpackr begins at the start of its buffer each time, behind the headroom, and gives the whole buffer. */
+const OPTIONS = REUSE_BUFFER_MODE + RESET_BUFFER_MODE + RESERVE_START_SPACE;
+
+/** What was packed last: msgpackr's buffer, and where in it binaries belong. */
 let buffer: Buffer = Buffer.alloc(0);
-const packed = {
-  headBytes: 0,
-  last: NOTHING,
-  copyHead: (target: Uint8Array, at: number): void => {
-    buffer.copy(target, at, 0, packed.headBytes);
-  },
-} satisfies Packed & { headBytes: number; last: Parts };
+let start = 0;
+let end = 0;
+const NO_BINARIES: readonly Binary[] = [];
+let inside = NO_BINARIES;
+const places: number[] = [];
+const packed = { headBytes: 0, last: NOTHING, copyHead } satisfies Packed & { headBytes: number; last: Parts };
 
 /** Good until the next values are packed. `headroom`: so many bytes, at most 255, are left free in front. */
-export function packInPlace(values: Packable[], headroom: number): Packed {
+export function packInPlace(values: readonly Packable[], binaries: readonly Binary[], headroom: number): Packed {
   if (buffer.length > MAX_BUFFER_BYTES) {
     packr.useBuffer(Buffer.allocUnsafeSlow(BUFFER_BYTES));
     release(buffer);
   }
-  const last = partsOf(values.at(-1));
-  if (last !== null) values[values.length - 1] = PLACEHOLDER;
-  // With these options msgpackr begins at the start of its buffer each time, and gives the whole buffer.
-  buffer = packr.pack(values, REUSE_BUFFER_MODE + RESET_BUFFER_MODE + RESERVE_START_SPACE + headroom);
-  packed.headBytes = last === null ? packr.offset : writeBinaryHead(packr.offset - PLACEHOLDER_BYTES, last.length);
-  packed.last = last ?? NOTHING;
+  buffer = packr.pack(values, OPTIONS + headroom);
+  start = headroom;
+  end = packr.offset;
+  packed.last = NOTHING;
+  packed.headBytes = end;
+  if (inside.length > 0) {
+    inside = NO_BINARIES;
+    places.length = 0;
+  }
+  if (binaries.length > 0) placeBinaries(binaries, values[values.length - 1] === BINARY);
   return packed;
 }
 
-function partsOf(value: Packable | undefined): Parts | null {
-  if (value === undefined || value === null || typeof value !== "object") return null;
-  if (value instanceof Uint8Array) return { parts: [value], length: value.length };
-  return "parts" in value ? value : null;
+function placeBinaries(binaries: readonly Binary[], endsWithOne: boolean): void {
+  const last = binaries.at(-1);
+  if (!endsWithOne) inside = binaries;
+  else if (last !== undefined) {
+    end -= BINARY_BYTES;
+    if (binaries.length > 1) inside = binaries.slice(0, -1);
+    packed.last = last instanceof Uint8Array ? { parts: [last], length: last.length } : last;
+    packed.headBytes = end + binaryHeadBytes(last.length);
+  }
+  if (inside.length > 0) findPlaces();
+  for (const { length } of inside) packed.headBytes += binaryHeadBytes(length) + length - BINARY_BYTES;
+  assert(places.length === inside.length, "each binary has its place");
+}
+
+/** Goes over what msgpackr has packed, value by value. */
+function findPlaces(): void {
+  for (let at = start; at < end;) {
+    const tag = buffer[at] ?? 0;
+    if (tag === BINARY_TAG) places.push(at);
+    at += bytesToNext(tag, at);
+  }
+}
+
+/** Bytes of the value there; of an array, those of its head. */
+function bytesToNext(tag: number, at: number): number {
+  if (tag >= 0xa0 && tag < 0xc0) return 1 + (tag & 0x1f);
+  if (tag < 0xc4) return 1;
+  switch (tag) {
+    case 0xcc:
+      return 2;
+    case 0xcd:
+    case BINARY_TAG:
+    case 0xdc:
+      return 3;
+    case 0xce:
+    case 0xdd:
+      return 5;
+    case 0xd3:
+      return 9;
+    case 0xd9:
+      return 2 + numberAt(buffer, at + 1, 1);
+    case 0xda:
+      return 3 + numberAt(buffer, at + 1, 2);
+    case 0xdb:
+      return 5 + numberAt(buffer, at + 1, 4);
+    default:
+      throw new BrokenInvariant(`msgpackr wrote the type byte ${tag}`);
+  }
+}
+
+function copyHead(target: Uint8Array, targetStart: number): void {
+  let from = start;
+  let to = targetStart + start;
+  for (let binary = 0; binary < places.length; binary++) {
+    const place = places[binary] ?? 0;
+    copyBytes(buffer, from, place, target, to);
+    to += place - from;
+    from = place + BINARY_BYTES;
+    to = copyBinary(inside[binary] ?? NOTHING, target, to);
+  }
+  copyBytes(buffer, from, end, target, to);
+  if (packed.headBytes + targetStart > to + end - from) writeBinaryHead(packed.last.length, target, to + end - from);
 }
 
 /** Where it ends. */
-function writeBinaryHead(at: number, length: number): number {
-  if (length < 0x100) {
-    buffer[at] = 0xc4;
-    buffer[at + 1] = length;
-    return at + 2;
+function copyBinary(binary: Binary, target: Uint8Array, at: number): number {
+  let to = writeBinaryHead(binary.length, target, at);
+  if (binary instanceof Uint8Array) {
+    copyBytes(binary, 0, binary.length, target, to);
+    return to + binary.length;
   }
-  if (length < 0x1_0000) {
-    buffer[at] = 0xc5;
-    buffer.writeUInt16BE(length, at + 1);
-    return at + 3;
+  for (const part of binary.parts) {
+    target.set(part, to);
+    to += part.length;
   }
-  buffer[at] = 0xc6;
-  buffer.writeUInt32BE(length, at + 1);
-  return at + 5;
+  return to;
+}
+
+/** A call into the runtime costs more than so many bytes one by one. */
+const FEW_BYTES = 48;
+
+function copyBytes(source: Uint8Array, from: number, until: number, target: Uint8Array, to: number): void {
+  if (until - from <= FEW_BYTES) for (let at = from; at < until; at++) target[to + at - from] = source[at] ?? 0;
+  else target.set(from === 0 && until === source.length ? source : source.subarray(from, until), to);
+}
+
+const binaryHeadBytes = (length: number): number => (length < 0x100 ? 2 : length < 0x1_0000 ? 3 : 5);
+
+/** Where it ends. */
+function writeBinaryHead(length: number, target: Uint8Array, at: number): number {
+  const bytes = binaryHeadBytes(length);
+  target[at] = bytes === 2 ? 0xc4 : bytes === 3 ? 0xc5 : 0xc6;
+  for (let byte = 1; byte < bytes; byte++) target[at + byte] = length >>> (8 * (bytes - 1 - byte));
+  return at + bytes;
 }
 
 /** Head and parts, one behind the other. */
-export function copyPacked({ headBytes, last, copyHead }: Packed, target: Uint8Array, start: number): void {
-  copyHead(target, start);
-  let at = start + headBytes;
-  for (const part of last.parts) {
-    target.set(part, at);
-    at += part.length;
+export function copyPacked(found: Packed, target: Uint8Array, at: number): void {
+  found.copyHead(target, at);
+  let to = at + found.headBytes;
+  for (const part of found.last.parts) {
+    copyBytes(part, 0, part.length, target, to);
+    to += part.length;
   }
 }
 
-/** In memory of their own. */
-export function pack(values: Packable[], headroom = 0): Uint8Array {
-  const found = packInPlace(values, headroom);
+/** In memory of their own, the headroom zero. */
+export function pack(values: readonly Packable[], binaries: readonly Binary[], headroom = 0): Uint8Array {
+  const found = packInPlace(values, binaries, headroom);
   const bytes = new Uint8Array(found.headBytes + found.last.length);
   copyPacked(found, bytes, 0);
-  bytes.fill(0, 0, headroom);
   return bytes;
 }
 
@@ -205,8 +288,8 @@ function wrong(expected: string, tag: number, at: number): Malformed {
 
 const copying = new Unpackr({ useRecords: false, int64AsType: "number", copyBuffers: true });
 const viewing = new Unpackr({ useRecords: false, int64AsType: "number" });
-/** A copy of so much costs less than the DataView that msgpackr makes for every other array. */
-export const COPIED_BYTES = 1_024;
+/** Of so much a copy costs less than the DataView that msgpackr makes for every other array, and the views of it that follow. */
+export const COPIED_BYTES = 64 * 1_024;
 const copy = new Uint8Array(COPIED_BYTES);
 const range = { start: 0, end: 0 };
 

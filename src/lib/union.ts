@@ -1,6 +1,6 @@
 // Which of several kinds is an array? Its first value is a number that says so; each kind has its own fields behind that.
 import { countOf, type Field, type Fields, type NamedShape, row, type Rules, unpackArray } from "./layout.ts";
-import { COPIED_BYTES, frontOf, Malformed, pack, type Packable } from "./messagepack.ts";
+import { type Binary, COPIED_BYTES, frontOf, Malformed, pack, type Packable } from "./messagepack.ts";
 
 /** An array whose first value is a number that says which kind of several it is. */
 export interface Kind<T> {
@@ -11,7 +11,7 @@ export interface Kind<T> {
   /** With the number. */
   readonly count: number;
   readonly maxValues: number;
-  write(value: T): Packable[];
+  write(value: T, binaries: Binary[]): Packable[];
   read(values: readonly unknown[], areViews: boolean): T;
 }
 
@@ -25,20 +25,8 @@ export function kind<T extends { readonly type: string }>(
   rules: Rules<T> = {},
 ): Kind<T> {
   // oxlint-disable-next-line typescript/consistent-type-assertions -- the type is the constant beside these fields
-  const body = row<T>(withArticle(type), fields as unknown as Fields<T>, rules, { type });
-  return {
-    type,
-    number,
-    shapes: body.shapes,
-    count: 1 + body.count,
-    maxValues: 2 + body.maxValues,
-    write: (value) => {
-      const values: Packable[] = [number];
-      body.write(value, values, 1);
-      return values;
-    },
-    read: (values, areViews) => body.read(values, 1, areViews),
-  };
+  const body = row<T>(withArticle(type), fields as unknown as Fields<T>, rules, { type, number });
+  return { type, number, ...body };
 }
 
 export function convertedKind<T extends { readonly type: string }, Flat>(
@@ -52,7 +40,7 @@ export function convertedKind<T extends { readonly type: string }, Flat>(
     shapes,
     count,
     maxValues,
-    write: (value) => write(to(value)),
+    write: (value, binaries) => write(to(value), binaries),
     read: (values, areViews) => from(read(values, areViews)),
   };
 }
@@ -64,7 +52,7 @@ export type Kinds<T extends { readonly type: string }> = {
 
 export interface Union<T extends { readonly type: string }> {
   readonly kinds: readonly Kind<T>[];
-  write(value: T): Packable[];
+  write(value: T, binaries: Binary[]): Packable[];
   /** Of a member that is one value among others. Throws Malformed. */
   read(value: unknown, areViews: boolean): T;
   encode(value: T): Uint8Array;
@@ -79,10 +67,10 @@ export function union<T extends { readonly type: string }>(what: string, kinds: 
   for (const one of all) byNumber[one.number] = one;
   const byType = new Map(all.map((one) => [one.type, one]));
 
-  function write(value: T): Packable[] {
+  function write(value: T, binaries: Binary[]): Packable[] {
     const found = byType.get(value.type);
     if (found === undefined) throw new Error(`there is no layout of a ${value.type}`);
-    return found.write(value);
+    return found.write(value, binaries);
   }
 
   function kindOf(number: unknown): Kind<T> {
@@ -105,7 +93,10 @@ export function union<T extends { readonly type: string }>(what: string, kinds: 
       expectCount(found, values.length);
       return found.read(values, areViews);
     },
-    encode: (value) => pack(write(value)),
+    encode: (value) => {
+      const binaries: Binary[] = [];
+      return pack(write(value, binaries), binaries);
+    },
     decode: (bytes, maxValues = Number.MAX_SAFE_INTEGER) => {
       const { values, first } = frontOf(bytes);
       const found = kindOf(first);

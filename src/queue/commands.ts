@@ -1,6 +1,6 @@
 // What does a client ask of the queue, byte for byte? The bodies of command, open, touch and version entries, both directions.
 // Accepted bytes are part of the log for ever: what one version of raftq accepts and another refuses would split a cluster.
-import { binary, binaryView, decode, encode, list, text, textOf, tuple, uint, zero } from "../lib/layout.ts";
+import { binary, binaryView, decode, encode, list, text, tuple, uint, zero } from "../lib/layout.ts";
 import { frontOf, Malformed } from "../lib/messagepack.ts";
 import { type Kinds, kind, union } from "../lib/union.ts";
 import type { Command, NewJob, QueueLimits } from "./types.ts";
@@ -90,10 +90,14 @@ export function isClientId(text: string): boolean {
   return !UNPRINTABLE.test(text) && new TextEncoder().encode(text).length <= MAX_NAME_BYTES;
 }
 
-export const openLayout = tuple<Open>("an open", {
-  clientId: textOf("client id (1 to 64 bytes of printable text)", MAX_NAME_BYTES, (id): id is string => isClientId(id)),
-  nonce: binary(NONCE_BYTES, NONCE_BYTES),
-});
+const openLayout = tuple<Open>(
+  "an open",
+  { clientId: text(MAX_NAME_BYTES), nonce: binary(NONCE_BYTES, NONCE_BYTES) },
+  {
+    check: ({ clientId }) =>
+      isClientId(clientId) ? null : `a client id is 1 to ${MAX_NAME_BYTES} bytes of printable text`,
+  },
+);
 
 export function encodeOpen(open: Open): Uint8Array {
   return encode(openLayout, open);
@@ -105,7 +109,7 @@ export function decodeOpen(bytes: Uint8Array): Open {
 }
 
 /** The sessions whose clients are connected but idle. */
-export const touchLayout = list(uint(), Number.MAX_SAFE_INTEGER);
+const touchLayout = list(uint(), Number.MAX_SAFE_INTEGER);
 
 export function encodeTouch(sessions: readonly number[]): Uint8Array {
   return encode(touchLayout, sessions);
@@ -117,7 +121,7 @@ export function decodeTouch(bytes: Uint8Array): readonly number[] {
 }
 
 /** The version of the state machine from this entry on. */
-export const versionLayout = tuple<{ readonly version: number }>("a version", { version: uint() });
+const versionLayout = tuple<{ readonly version: number }>("a version", { version: uint() });
 
 export function encodeVersion(version: number): Uint8Array {
   return encode(versionLayout, { version });

@@ -36,7 +36,7 @@ const learner = tuple<Learner>("a learner", {
 });
 const removedNode = tuple<Removed>("a removed node", { id: nodeId, readmitted: boolean });
 
-export const configurationLayout = tuple<Configuration>(
+const configurationLayout = tuple<Configuration>(
   "a configuration",
   {
     voters: members,

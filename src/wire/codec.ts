@@ -1,7 +1,15 @@
 // How does a message become a frame and back? By its layout. Strict: whatever is not exactly a known message is Malformed.
 import { crc32 } from "../lib/crc32.ts";
-
-import { copyPacked, frontOf, Malformed, type Packable, packInPlace, type Parts } from "../lib/messagepack.ts";
+import {
+  type Binary,
+  copyPacked,
+  frontOf,
+  Malformed,
+  type Packed,
+  packInPlace,
+  type Parts,
+} from "../lib/messagepack.ts";
+import { release } from "../lib/release.ts";
 import { union } from "../lib/union.ts";
 import { LENGTH_BYTES } from "./frame.ts";
 import { type Frame, FRAMES } from "./layouts.ts";
@@ -17,9 +25,21 @@ export type WholeMessage = Exclude<WireMessage, PeerFrame | PeerFragment>;
 /** The whole frame, length included, in memory of its own. */
 export function encodeMessage(message: WireMessage): Uint8Array {
   if (message.type === "peer") return joined(peerFrame(message.sequence, encodePeerMessage(message.message)));
-  if (message.type !== "fragment") return joined(frameOf(frames.write(message)));
+  if (message.type !== "fragment") return wholeFrame(packFrame(message));
   const { bytes, left, sequence } = message;
   return joined(fragmentFrame(sequence, left, { parts: [bytes], length: bytes.length }));
+}
+
+function packFrame(frame: Frame): Packed {
+  const binaries: Binary[] = [];
+  return packInPlace(frames.write(frame, binaries), binaries, LENGTH_BYTES);
+}
+
+function wholeFrame(packed: Packed): Uint8Array {
+  const bytes = new Uint8Array(packed.headBytes + packed.last.length);
+  copyPacked(packed, bytes, 0);
+  writeLength(bytes, 0, bytes.length - LENGTH_BYTES);
+  return bytes;
 }
 
 /** Frames one behind the other, in memory that grows with them. */
@@ -37,18 +57,24 @@ export function createFrameWriter(expectedBytes: number): FrameWriter {
   return {
     length: () => filled,
     add: (message) => {
-      const packed = packInPlace(frames.write(message), LENGTH_BYTES);
+      const packed = packFrame(message);
       const length = packed.headBytes + packed.last.length;
       if (filled + length > bytes.length) {
         const larger = new Uint8Array(Math.max(bytes.length * 2, filled + length));
         larger.set(bytes.subarray(0, filled));
+        release(bytes);
         bytes = larger;
       }
       copyPacked(packed, bytes, filled);
       writeLength(bytes, filled, length - LENGTH_BYTES);
       filled += length;
     },
-    finish: () => (filled > bytes.length * TIGHT ? bytes.subarray(0, filled) : bytes.slice(0, filled)),
+    finish: () => {
+      if (filled > bytes.length * TIGHT) return bytes.subarray(0, filled);
+      const whole = bytes.slice(0, filled);
+      release(bytes);
+      return whole;
+    },
   };
 }
 
@@ -59,14 +85,19 @@ function writeLength(bytes: Uint8Array, at: number, length: number): void {
   for (let byte = 0; byte < LENGTH_BYTES; byte++) bytes[at + byte] = length >>> (24 - 8 * byte);
 }
 
-/** A frame in parts: what is packed, and the bytes behind it as they are. */
-function frameOf(values: Packable[]): Parts {
-  const { headBytes, last, copyHead } = packInPlace(values, LENGTH_BYTES);
+/** What is packed in memory of its own, and the bytes behind it as they are. */
+function inParts({ headBytes, last, copyHead }: Packed): Parts {
   const head = new Uint8Array(headBytes);
   copyHead(head, 0);
-  const length = headBytes + last.length;
-  writeLength(head, 0, length - LENGTH_BYTES);
-  return { parts: [head, ...last.parts], length };
+  return { parts: [head, ...last.parts], length: headBytes + last.length };
+}
+
+/** A frame around parts. */
+function frameInParts(frame: Frame): Parts {
+  const found = inParts(packFrame(frame));
+  const [head] = found.parts;
+  if (head !== undefined) writeLength(head, 0, found.length - LENGTH_BYTES);
+  return found;
 }
 
 /** All parts in one. */
@@ -82,23 +113,21 @@ export function joined({ parts, length }: Parts): Uint8Array {
 
 /** What a member says, without the frame around it: that is made when it leaves. The records of entries, and the bytes of a snapshot, are not copied. */
 export function encodePeerMessage(message: PeerMessage): Parts {
-  const { headBytes, last, copyHead } = packInPlace(peerMessages.write(message), 0);
-  const head = new Uint8Array(headBytes);
-  copyHead(head, 0);
-  return { parts: [head, ...last.parts], length: headBytes + last.length };
+  const binaries: Binary[] = [];
+  return inParts(packInPlace(peerMessages.write(message, binaries), binaries, 0));
 }
 
 /** At most so much a frame, or a fragment's, adds to a message: length, array, type, sequence, checksum, bytes left, length of the message. */
-export const PEER_FRAME_BYTES = 34;
+export const PEER_FRAME_BYTES = 30;
 
 /** The frame around a message of a member. */
 export function peerFrame(sequence: number, message: Parts): Parts {
-  return frameOf(FRAMES.peer.write({ type: "peer", sequence, checksum: crcOf(message), message }));
+  return frameInParts({ type: "peer", sequence, checksum: crcOf(message), message });
 }
 
 /** The frame around a part of one. */
 export function fragmentFrame(sequence: number, left: number, bytes: Parts): Parts {
-  return frameOf(FRAMES.fragment.write({ type: "fragment", sequence, checksum: crcOf(bytes), left, bytes }));
+  return frameInParts({ type: "fragment", sequence, checksum: crcOf(bytes), left, bytes });
 }
 
 function crcOf({ parts }: Parts): number {

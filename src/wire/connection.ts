@@ -79,8 +79,6 @@ export interface Connection {
   readonly who: Identity | null;
   /** Encodes now; leaves at `flush`. Nothing happens on a connection that is closing. */
   send(message: Message): void;
-  /** A frame that `encodeMessage` made, for this connection only; never a peer frame. */
-  sendFrame(frame: Uint8Array): void;
   /** Everything sent since the last flush, as one chunk; heartbeats, votes and acknowledgements first. */
   flush(): void;
   /** What was sent but not taken by the system yet, in bytes of memory. */
@@ -316,11 +314,6 @@ export function openConnection(open: OpenConnection): Connection {
       return who;
     },
     send,
-    sendFrame: (frame) => {
-      if (ending !== undefined) return;
-      queue.add(frame);
-      checkPending();
-    },
     flush,
     pending: () => queue.pending(),
     bytesPerSecond: () => queue.pacer()?.bytesPerSecond() ?? null,
@@ -342,6 +335,8 @@ function reasonOf(error: unknown): Failure {
 
 type Greeting = Hello | HelloAnswer | Challenge | Proof;
 
+const GREETINGS: ReadonlySet<string> = new Set<Greeting["type"]>(["hello", "helloAnswer", "challenge", "proof"]);
+
 function isGreeting(message: WireMessage): message is Greeting {
-  return message.type in { hello: 0, helloAnswer: 0, challenge: 0, proof: 0 };
+  return GREETINGS.has(message.type);
 }

@@ -12,6 +12,7 @@ import {
   list,
   nullable,
   optional,
+  placed,
   text,
   textOf,
   tuple,
@@ -87,7 +88,8 @@ export type RawFragment = Omit<PeerFragment, "bytes"> & {
 export type Frame =
   Hello | HelloAnswer | Challenge | Proof | Goodbye | ClientMessage | ServerMessage | RawPeerFrame | RawFragment;
 
-export const NONCE_BYTES = 16;
+/** Of a client's process. */
+const NONCE_BYTES = 16;
 const MAX_CLIENT_ID_BYTES = 256;
 const MAX_MESSAGE_BYTES = 4096;
 const MAX_ENCODING = 0xff;
@@ -97,7 +99,7 @@ const clientBytes = binary(WIRE.maxClientFrameBytes);
 /** Parts when it is sent, a view when it is received. */
 const bulkBytes: Field<Uint8Array | Parts> = {
   ...binaryView(WIRE.maxPeerFrameBytes),
-  write: (value) => value,
+  write: placed,
 };
 const frameId = uint();
 /** There is one group for now. */

@@ -106,7 +106,14 @@ export function createSendQueue(
 
   const unsentBytes = (): number => (fragmented === null ? 0 : fragmented.message.length - fragmented.sentBytes);
   const bulkBytes = (): number => bulk.bytes() + unsentBytes() + (chunk?.length() ?? 0);
-  const frameOf = ({ bytes, type }: Waiting): Parts => (type === null ? bytes : peerFrame(++sequence, bytes));
+  /** Whole frames that are being written: nobody uses their memory after that. */
+  const taken: Uint8Array[] = [];
+
+  function frameOf({ bytes, type }: Waiting): Parts {
+    if (type !== null) return peerFrame(++sequence, bytes);
+    taken.push(...bytes.parts);
+    return bytes;
+  }
 
   /** The next frame of bulk that has at most `available` bytes: a whole message, or a fragment of one. */
   function nextBulk(available: number): Parts | null {
@@ -164,7 +171,12 @@ export function createSendQueue(
     if (ping !== null && most !== null) add(wholeFrames(encodeMessage({ type: "ping", frameId: ping })).bytes);
     bulkInChunk = 0;
     const [only] = parts;
-    stream.write(parts.length === 1 && only !== undefined ? only : joined({ parts, length: size }));
+    if (parts.length === 1 && only !== undefined) stream.write(only);
+    else {
+      stream.write(joined({ parts, length: size }));
+      for (const part of taken) release(part);
+    }
+    taken.length = 0;
     return true;
   }
 

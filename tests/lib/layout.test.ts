@@ -17,7 +17,7 @@ import {
   uint,
   zero,
 } from "../../src/lib/layout.ts";
-import { Malformed } from "../../src/lib/messagepack.ts";
+import { COPIED_BYTES, Malformed } from "../../src/lib/messagepack.ts";
 import { kind, union } from "../../src/lib/union.ts";
 import { bytesOf, valueOf } from "./handmade.ts";
 
@@ -107,7 +107,7 @@ type Message =
   | { readonly type: "first"; readonly id: number; readonly data: Uint8Array }
   | { readonly type: "other"; readonly later: number };
 const messages = union<Message>("message", {
-  first: kind("first", 1, { id: uint(), data: binaryView(100_000) }),
+  first: kind("first", 1, { id: uint(), data: binaryView(200_000) }),
   other: kind("other", 2, { later: zero }),
 });
 
@@ -135,12 +135,12 @@ describe("a union", () => {
   });
 
   test("binaries that may be views are; the others never are", () => {
-    const long = new Uint8Array(50_000).fill(4);
+    const long = new Uint8Array(COPIED_BYTES * 2).fill(4);
     const input = messages.encode({ type: "first", id: 1, data: long });
     const read = messages.decode(input);
     input.fill(0);
-    expect(read).toMatchObject({ data: new Uint8Array(50_000) });
-    const own = tuple<{ readonly data: Uint8Array }>("a holder", { data: binary(100_000) });
+    expect(read).toMatchObject({ data: new Uint8Array(COPIED_BYTES * 2) });
+    const own = tuple<{ readonly data: Uint8Array }>("a holder", { data: binary(200_000) });
     const held = encode(own, { data: long });
     const kept = decode(own, held);
     held.fill(0);

@@ -6,7 +6,9 @@ import {
   frontOf,
   leadingIntegers,
   Malformed,
-  pack,
+  BINARY,
+  type Binary,
+  pack as packBeside,
   type Packable,
   packableInteger,
   packInPlace,
@@ -15,6 +17,20 @@ import {
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { bytesOf, valueOf } from "./handmade.ts";
 import { mutate } from "./mutate.ts";
+
+type Plain = Packable | Binary | readonly Plain[];
+
+/** Binaries where they belong, instead of beside. */
+function pack(values: readonly Plain[], headroom = 0): Uint8Array {
+  const binaries: Binary[] = [];
+  const place = (value: Plain): Packable => {
+    if (Array.isArray(value)) return value.map(place);
+    if (typeof value !== "object" || value === null) return value as Packable;
+    binaries.push(value as Binary);
+    return BINARY;
+  };
+  return packBeside(values.map(place), binaries, headroom);
+}
 
 const MAX = Number.MAX_SAFE_INTEGER;
 const hex = (bytes: Uint8Array): string => bytes.toHex();
@@ -81,7 +97,7 @@ describe("texts, binaries and arrays", () => {
   test.each(LENGTHS)(
     "of %d bytes or values come back, are refused when they are cut off, and are as others write them",
     (length) => {
-      const values: readonly Packable[] = ["x".repeat(length), new Uint8Array(length).fill(7), Array(length).fill(1)];
+      const values: readonly Plain[] = ["x".repeat(length), new Uint8Array(length).fill(7), Array(length).fill(1)];
       for (const value of values) {
         const bytes = pack([value, 5]);
         expect(hex(bytes)).toBe(hex(bytesOf([value, 5])));
@@ -95,7 +111,7 @@ describe("texts, binaries and arrays", () => {
   test("the binary at the end of the outermost array is not packed with the rest, and has the same bytes", () => {
     for (const length of LENGTHS) {
       const last = new Uint8Array(length).fill(9);
-      const packed = packInPlace([1, "a", last], 4);
+      const packed = packInPlace([1, "a", BINARY], [last], 4);
       expect(packed.last).toEqual({ parts: [last], length });
       expect(packed.last.parts[0]).toBe(last);
       expect(hex(pack([1, "a", last], 4))).toBe(`00000000${hex(bytesOf([1, "a", last]))}`);
@@ -175,6 +191,44 @@ describe("texts, binaries and arrays", () => {
     }
   });
 });
+
+test("binaries anywhere in an array are put where they belong, whatever stands around them", () => {
+  for (let seed = 1; seed <= 3_000; seed++) {
+    const random = seededRandom(seed);
+    const values = Array.from({ length: random.between(1, 6) }, () => nested(random, 3));
+    expect(hex(pack(values))).toBe(hex(bytesOf(values.map(withNumbers))));
+  }
+});
+
+function nested(random: Random, depth: number): Plain {
+  switch (random.below(depth > 0 ? 6 : 4)) {
+    case 0:
+      return packableInteger(Math.min(MAX, 2 ** random.below(54) - random.below(2)));
+    case 1:
+      return ["", "abc", "naïve", "x".repeat(random.below(300)), "y".repeat(70_000)][
+        random.below(random.chance(99) ? 4 : 5)
+      ]!;
+    case 2:
+      return random.chance(50) ? null : random.chance(50);
+    case 3: {
+      const bytes = new Uint8Array(random.below(random.chance(95) ? 70 : 70_000)).fill(0xd4);
+      return random.chance(80)
+        ? bytes
+        : { parts: [bytes, bytes.subarray(0, 1)], length: bytes.length + bytes.subarray(0, 1).length };
+    }
+    default:
+      return Array.from({ length: random.below(random.chance(95) ? 5 : 400) }, () => nested(random, depth - 1));
+  }
+}
+
+/** As a writer by hand takes them. */
+function withNumbers(value: Plain): unknown {
+  if (typeof value === "bigint") return Number(value);
+  if (Array.isArray(value)) return (value as readonly Plain[]).map(withNumbers);
+  if (typeof value === "object" && value !== null && "parts" in value)
+    return new Uint8Array(Buffer.concat([...value.parts]));
+  return value;
+}
 
 describe("strictness", () => {
   test("of all 256 type bytes, those of our six types are taken and no other", () => {
@@ -270,7 +324,7 @@ describe("strictness", () => {
       case 1:
         return random.chance(50);
       case 2:
-        return 2 ** random.below(54) - random.below(2);
+        return Math.min(MAX, 2 ** random.below(54) - random.below(2));
       case 3:
         return ["", "abc", "naïve", "x".repeat(random.below(300))][random.below(4)];
       case 4:
