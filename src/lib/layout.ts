@@ -374,3 +374,13 @@ export function encode<T>(field: Field<T>, value: T, headroom = 0): Uint8Array {
 export function decode<T>(field: Field<T>, bytes: Uint8Array): T {
   return field.read(unpackArray(bytes, field.maxValues), bytes.length > COPIED_BYTES);
 }
+
+/** As `decode`; null: malformed. */
+export function decodeOrNull<T>(field: Field<T>, bytes: Uint8Array): T | null {
+  try {
+    return decode(field, bytes);
+  } catch (error) {
+    if (error instanceof Malformed) return null;
+    throw error;
+  }
+}

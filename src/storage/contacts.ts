@@ -1,7 +1,6 @@
 // Who else is in this node's cluster? Kept beside the log for the day when the log cannot be read: whom to ask, and which cluster
 // it must be. Nothing else is ever concluded from it.
-import { decode, encode, list, text, textOf, tuple } from "../lib/layout.ts";
-import { Malformed } from "../lib/messagepack.ts";
+import { decodeOrNull, encode, list, text, textOf, tuple } from "../lib/layout.ts";
 import { type ClusterId, isClusterId, isNodeId, type NodeId } from "../raft/types.ts";
 import type { Disk, Done } from "./disk.ts";
 import { readNote, writeNote } from "./note.ts";
@@ -30,16 +29,7 @@ export function readContacts(
   formatVersion: number,
 ): { readonly exists: boolean; readonly contacts: Contacts | null } {
   const note = readNote(disk, FILE, formatVersion);
-  return { exists: note.state !== "none", contacts: note.state === "good" ? contactsIn(note.fields) : null };
-}
-
-function contactsIn(fields: Uint8Array): Contacts | null {
-  try {
-    return decode(layout, fields);
-  } catch (error) {
-    if (error instanceof Malformed) return null;
-    throw error;
-  }
+  return { exists: note.state !== "none", contacts: note.state === "good" ? decodeOrNull(layout, note.fields) : null };
 }
 
 export function writeContacts(disk: Disk, contacts: Contacts, formatVersion: number, done: Done): void {

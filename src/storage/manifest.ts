@@ -1,7 +1,6 @@
 // What does a snapshot consist of? The manifest says it: which log it stands for, and length and checksum of every part.
 import { crc32 } from "../lib/crc32.ts";
-import { binaryOf, converted, decode, encode, list, tuple, uint } from "../lib/layout.ts";
-import { Malformed } from "../lib/messagepack.ts";
+import { binaryOf, converted, decodeOrNull, encode, list, tuple, uint } from "../lib/layout.ts";
 import { MAX_U48 } from "../lib/u48.ts";
 import { decodeConfiguration, encodeConfiguration } from "../raft/configuration.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
@@ -86,12 +85,5 @@ export function manifestVersion(bytes: Uint8Array): number | null {
 
 /** null: damaged, or of another format, which is judged before (newer.ts). */
 export function decodeManifest(bytes: Uint8Array, formatVersion: number): Manifest | null {
-  const version = manifestVersion(bytes);
-  if (version !== formatVersion) return null;
-  try {
-    return decode(layout, bytes.subarray(HEADER_BYTES));
-  } catch (error) {
-    if (error instanceof Malformed) return null;
-    throw error;
-  }
+  return manifestVersion(bytes) === formatVersion ? decodeOrNull(layout, bytes.subarray(HEADER_BYTES)) : null;
 }

@@ -11,8 +11,7 @@ import {
   type Incarnation,
   type NodeId,
 } from "../raft/types.ts";
-import { converted, decode, encode, nullable, textOf, tuple, uint } from "../lib/layout.ts";
-import { Malformed } from "../lib/messagepack.ts";
+import { converted, decodeOrNull, encode, nullable, textOf, tuple, uint } from "../lib/layout.ts";
 import { MAX_U48 } from "../lib/u48.ts";
 import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
 import { missing } from "./corrupt.ts";
@@ -99,17 +98,8 @@ function decodeSlot(file: Uint8Array, slot: Slot, formatVersion: number): Decode
   if (slotCrc(bytes) !== view.getUint32(AT_CRC)) return BAD;
   const version = view.getUint32(AT_VERSION);
   refuseOtherFormat(META_PATH, version, formatVersion);
-  const meta = metaIn(bytes.subarray(AT_FIELDS, AT_FIELDS + view.getUint16(AT_LENGTH)));
+  const meta = decodeOrNull(layout, bytes.subarray(AT_FIELDS, AT_FIELDS + view.getUint16(AT_LENGTH)));
   return meta === null ? BAD : { state: "good", meta, sequence: readU48(view, AT_SEQUENCE) };
-}
-
-function metaIn(fields: Uint8Array): Meta | null {
-  try {
-    return decode(layout, fields);
-  } catch (error) {
-    if (error instanceof Malformed) return null;
-    throw error;
-  }
 }
 
 export interface FoundMeta {

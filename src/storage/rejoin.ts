@@ -1,7 +1,6 @@
 // How far is a node whose data are lost on its way back? One note says it, from the moment before it asks to be let in again until
 // the fresh log that takes the place of the lost one is durable.
-import { decode, encode, nullable, placeIn, text, textOf, tuple, uint } from "../lib/layout.ts";
-import { Malformed } from "../lib/messagepack.ts";
+import { decodeOrNull, encode, nullable, placeIn, text, textOf, tuple, uint } from "../lib/layout.ts";
 import { type ClusterId, isClusterId, type Incarnation, isIncarnation, isNodeId, type NodeId } from "../raft/types.ts";
 import type { Disk, Done } from "./disk.ts";
 import { readNote, removeNote, writeNote } from "./note.ts";
@@ -59,16 +58,7 @@ export function readRejoin(
     case "bad":
       return { exists: true, rejoin: null };
     case "good":
-      return { exists: true, rejoin: rejoinIn(note.fields) };
-  }
-}
-
-function rejoinIn(fields: Uint8Array): Rejoin | null {
-  try {
-    return decode(layout, fields);
-  } catch (error) {
-    if (error instanceof Malformed) return null;
-    throw error;
+      return { exists: true, rejoin: decodeOrNull(layout, note.fields) };
   }
 }
 
