@@ -288,7 +288,7 @@ inWorld("a directory of a newer format is refused politely", async (world) => {
     writeFileSync(file, newer);
     const before = readTree(node.data);
     const output = await world.raftq(["node", "--id", node.id, "--port", String(node.port), "--data", node.data]);
-    expectRefusal(output, EXIT.refused, /has format version 99, and this raftq knows format version 2\..* newer raftq/);
+    expectRefusal(output, EXIT.refused, /has format version 99, and this raftq knows format version 3\..* newer raftq/);
     expect(readTree(node.data)).toEqual(before);
     writeFileSync(file, whole);
   }
