@@ -13,7 +13,15 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { EXIT } from "../../src/lib/errors.ts";
-import { type ClusterStatus, clusterStatus, inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
+import {
+  type ClusterStatus,
+  clusterStatus,
+  inWorld,
+  inWorldBesideOthers,
+  type NodeProcess,
+  waitFor,
+  type World,
+} from "./harness.ts";
 import { drain, reckon, startWriter } from "./writers.ts";
 
 const COMEBACK_MS = 60_000;
@@ -55,7 +63,7 @@ function whole(world: World, addresses: string, size: number, look: (status: Clu
   });
 }
 
-inWorld(
+inWorldBesideOthers(
   "five nodes, two damaged at different places and started as ever: both are full members again, nothing is lost",
   async (world) => {
     const { nodes, addresses } = await world.cluster(5);
@@ -123,7 +131,7 @@ inWorld(
   60_000,
 );
 
-inWorld(
+inWorldBesideOthers(
   "a leader whose directory is deleted, or replaced by a copy, stops within seconds and comes back empty; nothing is lost",
   async (world) => {
     const cluster = await world.cluster(3);

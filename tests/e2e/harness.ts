@@ -92,6 +92,11 @@ export function inWorld(name: string, work: (world: World) => Promise<void>, tim
   test(name, () => withWorld(work), timeoutMs);
 }
 
+/** Beside the others of its file that say so: for tests that wait more than they work. */
+export function inWorldBesideOthers(name: string, work: (world: World) => Promise<void>, timeoutMs: number): void {
+  test.concurrent(name, () => withWorld(work), timeoutMs);
+}
+
 export async function withWorld(work: (world: World) => Promise<void>): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "raftq-e2e-"));
   const started = new Set<{ readonly end: () => Promise<unknown> }>();

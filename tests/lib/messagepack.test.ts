@@ -193,7 +193,7 @@ describe("texts, binaries and arrays", () => {
 });
 
 test("binaries anywhere in an array are put where they belong, whatever stands around them", () => {
-  for (let seed = 1; seed <= 3_000; seed++) {
+  for (let seed = 1; seed <= 500; seed++) {
     const random = seededRandom(seed);
     const values = Array.from({ length: random.between(1, 6) }, () => nested(random, 3));
     expect(hex(pack(values))).toBe(hex(bytesOf(values.map(withNumbers))));
