@@ -294,11 +294,11 @@ export function row<T extends object>(
     return problem;
   }
 
-  function readFields(values: readonly unknown[], areViews: boolean): object {
-    try {
-      return code().read(values, areViews);
-    } catch (error) {
-      throw error instanceof Malformed ? namedProblem(error, values, areViews) : error;
+  function expectReserved(values: readonly unknown[]): void {
+    for (let at = 0; at < reserved.length; at++) {
+      const [key, expected] = reserved[at] ?? ["", null];
+      if (values[before.length + named.length + at] !== expected)
+        throw new Malformed(`${name}, ${key}: ${unsupported(expected)}`);
     }
   }
 
@@ -309,16 +309,18 @@ export function row<T extends object>(
     ],
     count: before.length + named.length + reserved.length,
     maxValues: before.length + reserved.length + named.reduce((sum, [, field]) => sum + field.maxValues, 0),
-    write: (value, binaries) => code().write(value, binaries),
+    write: (value, binaries) => (generated ?? code()).write(value, binaries),
     read: (values, areViews) => {
-      // oxlint-disable-next-line typescript/consistent-type-assertions -- each of its fields is read
-      const read = readFields(values, areViews) as T;
-      for (let at = 0; at < reserved.length; at++) {
-        const [key, expected] = reserved[at] ?? ["", null];
-        if (values[before.length + named.length + at] !== expected)
-          throw new Malformed(`${name}, ${key}: ${unsupported(expected)}`);
+      let found: object;
+      try {
+        found = (generated ?? code()).read(values, areViews);
+      } catch (error) {
+        throw error instanceof Malformed ? namedProblem(error, values, areViews) : error;
       }
-      const problem = check?.(read) ?? null;
+      if (reserved.length > 0) expectReserved(values);
+      // oxlint-disable-next-line typescript/consistent-type-assertions -- each of its fields is read
+      const read = found as T;
+      const problem = check === undefined ? null : check(read);
       if (problem !== null) throw new Malformed(problem);
       return read;
     },

@@ -41,18 +41,16 @@ export function packableInteger(value: number): number | bigint {
 /** Values that are packed but not copied out. A binary that ends them is not copied with the rest: its bytes follow as they are. */
 export interface Packed {
   /** Bytes before the last binary's, the headroom included. */
-  readonly headBytes: number;
-  /** Of that binary; none, when the values do not end with one. */
-  readonly last: Parts;
-  /** The headroom is left as it is. */
-  copyHead(target: Uint8Array, at: number): void;
+  headBytes: number;
+  /** The last binary; null: the values do not end with one. */
+  last: Binary | null;
 }
 
 const packr = new Packr({ useRecords: false });
 const BUFFER_BYTES = 16 * 1_024;
 /** A buffer that has grown beyond this is given up when the next values are packed. */
 const MAX_BUFFER_BYTES = 256 * 1_024;
-const NOTHING: Parts = { parts: [], length: 0 };
+const NOTHING = new Uint8Array(0);
 
 packr.useBuffer(Buffer.allocUnsafeSlow(BUFFER_BYTES));
 
@@ -66,7 +64,7 @@ let end = 0;
 const NO_BINARIES: readonly Binary[] = [];
 let inside = NO_BINARIES;
 const places: number[] = [];
-const packed = { headBytes: 0, last: NOTHING, copyHead } satisfies Packed & { headBytes: number; last: Parts };
+const packed: Packed = { headBytes: 0, last: null };
 
 /** Good until the next values are packed. `headroom`: so many bytes, at most 255, are left free in front. */
 export function packInPlace(values: readonly Packable[], binaries: readonly Binary[], headroom: number): Packed {
@@ -77,26 +75,27 @@ export function packInPlace(values: readonly Packable[], binaries: readonly Bina
   buffer = packr.pack(values, OPTIONS + headroom);
   start = headroom;
   end = packr.offset;
-  packed.last = NOTHING;
+  packed.last = null;
   packed.headBytes = end;
   if (inside.length > 0) {
     inside = NO_BINARIES;
     places.length = 0;
   }
-  if (binaries.length > 0) placeBinaries(binaries, values[values.length - 1] === BINARY);
+  const { length } = binaries;
+  if (length > 0) placeBinaries(binaries, length, values[values.length - 1] === BINARY);
   return packed;
 }
 
-function placeBinaries(binaries: readonly Binary[], endsWithOne: boolean): void {
-  const last = binaries.at(-1);
-  if (!endsWithOne) inside = binaries;
-  else if (last !== undefined) {
+function placeBinaries(binaries: readonly Binary[], count: number, endsWithOne: boolean): void {
+  const last = binaries[count - 1];
+  if (endsWithOne && last !== undefined) {
     end -= BINARY_BYTES;
-    if (binaries.length > 1) inside = binaries.slice(0, -1);
-    packed.last = last instanceof Uint8Array ? { parts: [last], length: last.length } : last;
+    packed.last = last;
     packed.headBytes = end + binaryHeadBytes(last.length);
-  }
-  if (inside.length > 0) findPlaces();
+    if (count === 1) return;
+    inside = binaries.slice(0, -1);
+  } else inside = binaries;
+  findPlaces();
   for (const { length } of inside) packed.headBytes += binaryHeadBytes(length) + length - BINARY_BYTES;
   assert(places.length === inside.length, "each binary has its place");
 }
@@ -137,7 +136,8 @@ function bytesToNext(tag: number, at: number): number {
   }
 }
 
-function copyHead(target: Uint8Array, targetStart: number): void {
+/** What stands before the last binary's bytes. The headroom is left as it is. */
+export function copyHead({ last }: Packed, target: Uint8Array, targetStart: number): void {
   let from = start;
   let to = targetStart + start;
   for (let binary = 0; binary < places.length; binary++) {
@@ -148,21 +148,23 @@ function copyHead(target: Uint8Array, targetStart: number): void {
     to = copyBinary(inside[binary] ?? NOTHING, target, to);
   }
   copyBytes(buffer, from, end, target, to);
-  if (packed.headBytes + targetStart > to + end - from) writeBinaryHead(packed.last.length, target, to + end - from);
+  if (last !== null) writeBinaryHead(last.length, target, to + end - from);
 }
 
 /** Where it ends. */
 function copyBinary(binary: Binary, target: Uint8Array, at: number): number {
-  let to = writeBinaryHead(binary.length, target, at);
-  if (binary instanceof Uint8Array) {
-    copyBytes(binary, 0, binary.length, target, to);
-    return to + binary.length;
-  }
+  const to = writeBinaryHead(binary.length, target, at);
+  copyBinaryBytes(binary, target, to);
+  return to + binary.length;
+}
+
+function copyBinaryBytes(binary: Binary, target: Uint8Array, at: number): void {
+  if (binary instanceof Uint8Array) return copyBytes(binary, 0, binary.length, target, at);
+  let to = at;
   for (const part of binary.parts) {
     target.set(part, to);
     to += part.length;
   }
-  return to;
 }
 
 /** A call into the runtime costs more than so many bytes one by one. */
@@ -183,20 +185,19 @@ function writeBinaryHead(length: number, target: Uint8Array, at: number): number
   return at + bytes;
 }
 
-/** Head and parts, one behind the other. */
+/** Bytes of all of it. */
+export const packedBytes = ({ headBytes, last }: Packed): number => headBytes + (last === null ? 0 : last.length);
+
+/** Head and last binary, one behind the other. */
 export function copyPacked(found: Packed, target: Uint8Array, at: number): void {
-  found.copyHead(target, at);
-  let to = at + found.headBytes;
-  for (const part of found.last.parts) {
-    copyBytes(part, 0, part.length, target, to);
-    to += part.length;
-  }
+  copyHead(found, target, at);
+  if (found.last !== null) copyBinaryBytes(found.last, target, at + found.headBytes);
 }
 
 /** In memory of their own, the headroom zero. */
 export function pack(values: readonly Packable[], binaries: readonly Binary[], headroom = 0): Uint8Array {
   const found = packInPlace(values, binaries, headroom);
-  const bytes = new Uint8Array(found.headBytes + found.last.length);
+  const bytes = new Uint8Array(packedBytes(found));
   copyPacked(found, bytes, 0);
   return bytes;
 }

@@ -2,10 +2,12 @@
 import { crc32 } from "../lib/crc32.ts";
 import {
   type Binary,
+  copyHead,
   copyPacked,
   frontOf,
   Malformed,
   type Packed,
+  packedBytes,
   packInPlace,
   type Parts,
 } from "../lib/messagepack.ts";
@@ -36,7 +38,7 @@ function packFrame(frame: Frame): Packed {
 }
 
 function wholeFrame(packed: Packed): Uint8Array {
-  const bytes = new Uint8Array(packed.headBytes + packed.last.length);
+  const bytes = new Uint8Array(packedBytes(packed));
   copyPacked(packed, bytes, 0);
   writeLength(bytes, 0, bytes.length - LENGTH_BYTES);
   return bytes;
@@ -58,7 +60,7 @@ export function createFrameWriter(expectedBytes: number): FrameWriter {
     length: () => filled,
     add: (message) => {
       const packed = packFrame(message);
-      const length = packed.headBytes + packed.last.length;
+      const length = packedBytes(packed);
       if (filled + length > bytes.length) {
         const larger = new Uint8Array(Math.max(bytes.length * 2, filled + length));
         larger.set(bytes.subarray(0, filled));
@@ -86,10 +88,13 @@ function writeLength(bytes: Uint8Array, at: number, length: number): void {
 }
 
 /** What is packed in memory of its own, and the bytes behind it as they are. */
-function inParts({ headBytes, last, copyHead }: Packed): Parts {
-  const head = new Uint8Array(headBytes);
-  copyHead(head, 0);
-  return { parts: [head, ...last.parts], length: headBytes + last.length };
+function inParts(packed: Packed): Parts {
+  const head = new Uint8Array(packed.headBytes);
+  copyHead(packed, head, 0);
+  const { last } = packed;
+  if (last === null) return { parts: [head], length: head.length };
+  const parts = last instanceof Uint8Array ? [head, last] : [head, ...last.parts];
+  return { parts, length: head.length + last.length };
 }
 
 /** A frame around parts. */
