@@ -3,6 +3,7 @@ import { assert } from "./lib/assert.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
+const DAY_MS = 24 * 3_600_000;
 
 export const DEFAULTS = {
   host: "127.0.0.1",
@@ -17,7 +18,7 @@ export const DEFAULTS = {
 } as const;
 
 export const WIRE = {
-  protocolVersion: 3,
+  protocolVersion: 4,
   /** 1 MiB of payload plus slack for headers; checked before anything is allocated. */
   maxClientFrameBytes: 1 * MiB + 64 * KiB,
   /** Peers carry batches and snapshot parts. Below 16 MiB, so byte 0 of every frame is 0. */
@@ -64,7 +65,7 @@ export const RAFT = {
 } as const;
 
 export const STORAGE = {
-  formatVersion: 3,
+  formatVersion: 4,
   segmentBytes: 8 * MiB,
   blockBytes: 4 * KiB,
   quietMs: 50,
@@ -120,6 +121,8 @@ export const SERVER = {
   maxSessionsPerConnection: 1_024,
   /** An election takes about this long: a request that waits for it is spared a retry and its back-off. */
   noLeaderWaitMs: 100,
+  /** A follower takes 20 turns a second at least: 10,000 idle clients are with the new leader before their sessions may become dormant. */
+  maxSentOnPerTurn: 32,
   /** The same refusal is told again after this; and no more different ones than so many meanwhile. */
   repeatRefusalMs: 60_000,
   maxRefusals: 64,
@@ -127,6 +130,8 @@ export const SERVER = {
   neededCheckpointMs: 1_000,
   /** How often otherwise, if anything happened: entries may be too few to bring one, and a follower's log may be due for it. */
   checkpointMs: 10_000,
+  /** Ticks for what is due come no faster: each makes up to 4,096 things happen. */
+  dueTickMs: 10,
   /** A log page: entries and bytes of one answer. */
   maxLogPageEntries: 1_000,
   maxLogPageBytes: 512 * KiB,
@@ -152,7 +157,13 @@ export const SERVER = {
 
 export const QUEUE = {
   maxSessions: 10_000,
-  sessionExpiryMs: 7 * 24 * 3_600_000,
+  /** Live and dormant ones: a dormant one costs some 500 bytes of memory. */
+  maxClientIds: 1_000_000,
+  sessionExpiryMs: 7 * DAY_MS,
+  generatedExpiryMs: 3_600_000,
+  /** Three times as long as a leader takes at most to touch the sessions of its clients when they become many. */
+  dormantAfterMs: 60_000,
+  dormantAnswersMs: DAY_MS,
   maxReplies: 1_024,
   maxReplyBytes: 4 * MiB,
   noncesRemembered: 16,

@@ -3,6 +3,7 @@ export {
   connect,
   type ConnectOptions,
   type Dequeued,
+  type Earlier,
   type Enqueued,
   type Peeked,
   type RaftqClient,

@@ -43,6 +43,10 @@ export const PIPE_ARGUMENTS = {
     description:
       "In a pipe: the line number is the request number, so the same file may be sent again; another needs another --id",
   },
+  resume: {
+    type: "boolean",
+    description: "With --numbered: send nothing unless the cluster still knows what was sent under this --id before",
+  },
 } as const satisfies Arguments;
 
 const index = integer(1, Number.MAX_SAFE_INTEGER);

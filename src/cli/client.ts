@@ -39,6 +39,8 @@ export async function runClient(values: ClientValues, command: OneCommand | null
   if (values.numbered === true && (values.id === undefined || interactive)) {
     throw new RaftqError("USAGE", "--numbered needs a pipe and --id: the numbers belong to that id.");
   }
+  if (values.resume === true && values.numbered !== true)
+    throw new RaftqError("USAGE", "--resume belongs to --numbered: a numbered file goes on where it stopped.");
   if (values.id === undefined && (command === null || command.type === "enqueue" || command.type === "dequeue")) {
     tell(`client id ${clientId} (choose one with --id)`);
   }
@@ -70,7 +72,9 @@ export async function runClient(values: ClientValues, command: OneCommand | null
   try {
     const exit = await run();
     await new Promise<void>((resolve) => client.close(resolve));
-    return tellUnwritten(exit, client.untaken(), output, { ...values, clientId }, tell);
+    const left = client.untaken();
+    if (interactive && left !== null && output.problem() === null) return tellUnclear(exit, left, values, clientId);
+    return tellUnwritten(exit, left, output, { ...values, clientId }, tell);
   } finally {
     client.close(() => {});
   }
@@ -96,8 +100,17 @@ function tellUnwritten(
   return isFailure ? EXIT.failed : exit;
 }
 
+/** A person left before the answer came. The next shell of this id shows it. */
+function tellUnclear(exit: ExitCode, { first, last }: Numbers, values: ClientValues, clientId: string): ExitCode {
+  const what = first === last ? `request ${last}` : `requests ${first} to ${last}`;
+  namedMessages.error(`${what} may have been executed: ${clientCommand({ ...values, clientId })}, then retry`);
+  return exit === EXIT.ok ? EXIT.unknown : exit;
+}
+
+const retryCommand = (values: ClientValues & { readonly clientId: string }): string => `${clientCommand(values)} retry`;
+
 /** Asks the same nodes, with the same credentials. */
-function retryCommand(values: ClientValues & { readonly clientId: string }): string {
+function clientCommand(values: ClientValues & { readonly clientId: string }): string {
   const words = ["client", "--id", values.clientId];
   if (values.addr !== undefined) words.push("--addr", values.addr.join(","));
   for (const name of ["tls-cert", "tls-key", "tls-ca", "secret-file"] as const) {
@@ -105,7 +118,7 @@ function retryCommand(values: ClientValues & { readonly clientId: string }): str
     if (value !== undefined) words.push(`--${name}`, value);
   }
   if (values.json) words.push("--json");
-  return [shownProgram(), ...words.map(shellWord), "retry"].join(" ");
+  return [shownProgram(), ...words.map(shellWord)].join(" ");
 }
 
 const shellWord = (word: string): string =>
@@ -130,7 +143,9 @@ function clientSettings(
     follow: values.follow,
     numbered: values.numbered === true,
     gather: false,
-    closeOnLeave: values.id === undefined,
+    generated: values.id === undefined,
+    // A file that is sent again is compared with the answers that its last run left.
+    closeOnLeave: values.numbered !== true,
     limits: CLIENT.limits,
   };
 }
@@ -171,6 +186,7 @@ function pipe(
     clientId: values.clientId,
     style,
     numbered: values.numbered === true,
+    resume: values.resume === true,
     inFlight: CLIENT.pipeInFlight,
   };
   return runPipe(client, ask, ends, settings);

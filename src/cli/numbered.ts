@@ -11,8 +11,8 @@ export interface NumberedLines {
   answered(line: number, outcome: Outcome, isCommand: boolean): void;
   /** The line asks for what cannot be done. */
   refused(line: number): void;
-  /** For a person, before the first line; null: nothing was sent before. */
-  beginning(): string | null;
+  /** For a person, before the first line. */
+  beginning(): string;
   /** For a person, behind the last line. */
   end(): readonly string[];
   /** Why this run does not do what the file asks for behind the used numbers, or did nothing at all. */
@@ -42,7 +42,7 @@ export function createNumberedLines(clientId: string, lastUsed: number): Numbere
       if (line > lastUsed) refused++;
     },
     beginning: () => {
-      if (lastUsed === 0) return null;
+      if (lastUsed === 0) return `${clientId} is new: it has used no number before`;
       return `${clientId} has used ${lastUsed === 1 ? "number 1" : `the numbers 1 to ${lastUsed}`} before: ${upTo(lastUsed)} not executed again. Another file needs another --id`;
     },
     end: () => {

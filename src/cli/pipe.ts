@@ -24,6 +24,8 @@ export interface PipeSettings {
   readonly style: OutputStyle;
   /** The number of a line is the number of its request. */
   readonly numbered: boolean;
+  /** A numbered file is to go on where it stopped: nothing is sent under an id that is not known. */
+  readonly resume: boolean;
   /** Commands that are sent and whose answers are not written. */
   readonly inFlight: number;
 }
@@ -94,10 +96,10 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   /** Only then is it known which numbers earlier runs have used. */
   async function openNumbered(): Promise<void> {
     unopened = await new Promise<Failure | null>((resolve) => client.open(resolve));
+    if (unopened === null && settings.resume && client.numberAtOpen() === 0) unopened = notKnown(settings.clientId);
     if (unopened !== null) return;
     earlier = createNumberedLines(settings.clientId, client.numberAtOpen());
-    const beginning = earlier.beginning();
-    if (beginning !== null) ends.tell(beginning);
+    ends.tell(earlier.beginning());
   }
 
   /** The numbers that were used before are behind us: nothing new is sent for a file that is another one. */
@@ -271,6 +273,13 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
 
 const ANSWER_GONE =
   "an earlier run had the answer to this number, and it is no longer kept: if a job was taken, only that run's output has it";
+
+/** It never used a number, or so long ago that nobody knows: what its file asked for would be done once more. */
+const notKnown = (clientId: string): Failure =>
+  failure(
+    "SESSION_EXPIRED",
+    `client id ${clientId} is new, or was not used for so long that it was forgotten: without --resume, all lines are sent`,
+  );
 
 type UnreadableLine = { readonly type: "too long" } | BadLine;
 

@@ -131,7 +131,10 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
     const { first: from, last: to } = left;
     print(`${clientId} has not acknowledged ${from === to ? `request ${to}` : `requests ${from} to ${to}`} before:`);
     const fetched = await fetchEarlier(client, style, printed);
-    if (fetched.type === "all") return null;
+    if (fetched.type === "all") {
+      last = fetched.last;
+      return null;
+    }
     if (fetched.type === "failed") fail(fetched.failure);
     return fetched.type === "failed" ? ERRORS[fetched.failure.code].exit : EXIT.failed;
   }
@@ -196,8 +199,9 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
 
   /** Why there is no answer is known: what is left to say is what became of the command. */
   function tellLast(verb: NumberedCommand["type"], { applied }: Failure): void {
-    const became = applied === "no" ? "was not executed" : `may have been executed: look for it in \`log\``;
-    print(`This ${verb} ${became}.`);
+    if (applied === "no") return print(`This ${verb} was not executed.`);
+    // What may still be asked for is named when this client has left.
+    if (isOver) print(`This ${verb} may have been executed: look for it in \`log\`.`);
   }
 
   async function explain(hops: readonly string[], index: number): Promise<void> {

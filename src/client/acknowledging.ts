@@ -41,7 +41,7 @@ export function createAcknowledging(
   let cancelIdle: (() => void) | null = null;
 
   function taken(): void {
-    if (acknowledge.when === "told" || !acknowledge.whenIdle || cancelIdle !== null) return;
+    if (!acknowledge.whenIdle || cancelIdle !== null) return;
     cancelIdle = clock.after(limits.idleMs, idle);
   }
 
@@ -54,11 +54,11 @@ export function createAcknowledging(
 
   return {
     opened: (lastNumber, answeredUpTo) => {
-      known = acknowledge.when === "told" ? lastNumber : answeredUpTo;
+      known = answeredUpTo;
       line.opened(lastNumber, known);
       if (answeredUpTo === lastNumber) return null;
       left = { first: answeredUpTo + 1, last: lastNumber };
-      return acknowledge.when === "taken" && acknowledge.earlier === "refused" ? answersLeft(clientId, left) : null;
+      return acknowledge.earlier === "refused" ? answersLeft(clientId, left) : null;
     },
     left: () => left,
     noticing: (done) => {

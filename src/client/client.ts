@@ -5,7 +5,6 @@ import { assert } from "../lib/assert.ts";
 import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import { encodeCommand } from "../queue/commands.ts";
-import { decodeReply } from "../queue/replies.ts";
 import type { Command } from "../queue/types.ts";
 import type { HelloAnswer, ServerMessage } from "../wire/protocol.ts";
 import { createAcknowledging } from "./acknowledging.ts";
@@ -16,6 +15,7 @@ import type { Link } from "./link.ts";
 import { noLeader } from "./no-leader.ts";
 import { createPatience } from "./patience.ts";
 import { createSeeker, type Finding } from "./seek.ts";
+import { connectionLost, createSession, enter, mayResume, openAnswer, openMessage } from "./session.ts";
 import type { Client, ClientEvent, ClientPorts, ClientSettings, QueryAnswer } from "./types.ts";
 import { createWaiting, type Waiter } from "./waiting.ts";
 import { whatNext } from "./what-next.ts";
@@ -50,14 +50,11 @@ export function createClient(
   const acknowledging = createAcknowledging(clock, settings, line, idle);
   const gathering = createGathering(limits, (command, done) => push(command, done, null));
   let link: Link | null = null;
-  let session: number | null = null;
-  let numberAtOpen = 0;
-  let openFrame: number | null = null;
+  const session = createSession();
   const openings = createWaiting<Failure | null, Waiter<Failure | null>>();
   const asking = createAsking<QueryAnswer | Failure>();
   let over: Failure | null = null;
   let closing: (() => void) | null = null;
-  let closeFrame: number | null = null;
   let closed = false;
   let isSeeking = false;
   let wasReached = false;
@@ -77,7 +74,7 @@ export function createClient(
     line.waiting() > 0 ||
     asking.count > 0 ||
     openings.count > 0 ||
-    (session !== null && over === null) ||
+    (session.wasOpen && over === null) ||
     closing !== null;
 
   // ---- Finding the leader
@@ -128,7 +125,7 @@ export function createClient(
     link = null;
     left.close();
     line.connectionLost();
-    openFrame = null;
+    connectionLost(session);
     acknowledging.connectionLost();
     cancelPause?.();
     cancelPause = null;
@@ -160,13 +157,14 @@ export function createClient(
     if (!owesAnswer()) patience.quietFromNow();
     if (closing !== null && line.waiting() === 0) {
       if (!isLeaving()) return finishClosing();
-      if (session !== null) leave(link, session);
+      if (session.id !== null) leave(link, session.id);
     }
     for (const asked of asking.takeUnsent()) {
       asking.sent(asked, ++lastFrameId);
       link.send({ ...asked.query, frameId: lastFrameId });
     }
-    if (line.waiting() > 0 || openings.count > 0) sendNumbered(link);
+    if (line.waiting() > 0 || openings.count > 0 || session.isResuming) sendNumbered(link);
+    else if (session.id !== null && over === null && closing === null && !session.isAttached) sendOpen(link);
     link.flush();
     watch();
   }
@@ -185,15 +183,34 @@ export function createClient(
   // ---- Leaving
 
   const closesSession = (): boolean => settings.closeOnLeave && line.untaken() === null;
-
   /** Is there something left to say? */
-  const isLeaving = (): boolean => session !== null && over === null && (closesSession() || acknowledging.isOwed());
+  const isLeaving = (): boolean => session.id !== null && over === null && (closesSession() || acknowledging.isOwed());
 
   function leave(to: Link, from: number): void {
     if (!closesSession()) return acknowledge(to, from);
-    if (closeFrame !== null) return;
-    closeFrame = ++lastFrameId;
-    to.send({ type: "close", frameId: closeFrame, group: 0, session: from });
+    if (session.closeFrame !== null) return;
+    const frameId = ++lastFrameId;
+    session.closeFrame = frameId;
+    to.send({ type: "close", frameId, group: 0, session: from, answeredUpTo: line.answeredUpTo() });
+  }
+
+  /** A session that is gone by now was closed by this very request, sent before; or it rests, and acknowledges nothing. */
+  function closeAnswered(message: ServerMessage): void {
+    session.closeFrame = null;
+    if (message.type === "failure" && acknowledging.isOwed()) goOnAfter(message.failure, finishClosing);
+    else finishClosing();
+  }
+
+  /** Asks another node, or this one again in a while, or gives up. */
+  function goOnAfter(why: Failure, giveUp: (why: Failure) => void = endSession): void {
+    switch (whatNext(why)) {
+      case "leave":
+        return dropLink(why, why.leader ?? null);
+      case "pause":
+        return pause(why.retryAfterMs);
+      case "giveUp":
+        return giveUp(why);
+    }
   }
 
   function acknowledge(to: Link, from: number): void {
@@ -204,9 +221,9 @@ export function createClient(
   }
 
   function idle(): void {
-    if (closed || closing !== null || over !== null || link === null || session === null || cancelPause !== null)
+    if (closed || closing !== null || over !== null || link === null || session.id === null || cancelPause !== null)
       return;
-    acknowledge(link, session);
+    acknowledge(link, session.id);
     link.flush();
     watch();
   }
@@ -214,31 +231,23 @@ export function createClient(
   function acknowledged(message: ServerMessage): void {
     acknowledging.answered(message);
     if (closing === null) return;
-    if (message.type !== "failure" || !acknowledging.isOwed()) return pump();
-    switch (whatNext(message.failure)) {
-      case "leave":
-        return dropLink(message.failure, message.failure.leader ?? null);
-      case "pause":
-        return pause(message.failure.retryAfterMs);
-      case "giveUp":
-        return finishClosing();
-    }
+    if (message.type === "failure" && acknowledging.isOwed()) goOnAfter(message.failure, finishClosing);
+    else pump();
   }
 
   function sendNumbered(to: Link): void {
     if (over !== null) return;
-    if (session === null) {
-      if (openFrame !== null) return;
-      openFrame = ++lastFrameId;
-      to.send({ type: "open", frameId: openFrame, group: 0, clientId: settings.clientId, nonce: settings.nonce });
-      return;
-    }
-    for (;;) {
-      const request = line.next(session, lastFrameId + 1);
-      if (request === null) return;
+    if (session.id === null) return sendOpen(to);
+    for (let request = line.next(session.id, lastFrameId + 1); request !== null;) {
       lastFrameId++;
+      session.isAttached = true;
       to.send(request);
+      request = line.next(session.id, lastFrameId + 1);
     }
+  }
+
+  function sendOpen(to: Link): void {
+    if (session.openFrame === null) to.send(openMessage(session, settings, ++lastFrameId));
   }
 
   function pause(retryAfterMs: number | undefined): void {
@@ -268,8 +277,8 @@ export function createClient(
 
   function take(message: ServerMessage): void {
     const { frameId } = message;
-    if (frameId === openFrame) return opened(message);
-    if (frameId === closeFrame) return finishClosing();
+    if (frameId === session.openFrame) return opened(message);
+    if (frameId === session.closeFrame) return closeAnswered(message);
     if (frameId === acknowledging.frameId) return acknowledged(message);
     if (message.type === "reply") return obey(line.replied(frameId, message.reply, message.duplicate));
     const asked = asking.answered(frameId);
@@ -289,21 +298,23 @@ export function createClient(
       case "leave":
         return dropLink(verdict.failure, verdict.failure.leader ?? null);
       case "over":
-        return endSession(verdict.failure);
+        return sessionLost(verdict.failure);
     }
   }
 
+  function sessionLost(why: Failure): void {
+    if (!mayResume(session, why)) return endSession(why);
+    line.connectionLost();
+    pump();
+  }
+
   function opened(message: ServerMessage): void {
-    openFrame = null;
-    if (message.type === "failure") return openRefused(message.failure);
-    assert(message.type === "reply", "a node answers OPEN with a reply or a failure");
-    const reply = decodeReply(message.reply);
-    if (reply.type === "refused") return openRefused(failure(reply.code, reply.message));
-    if (reply.type !== "opened") throw new Malformed(`OPEN was answered with "${reply.type}"`);
-    numberAtOpen = reply.lastNumber;
-    const left = acknowledging.opened(reply.lastNumber, reply.answeredUpTo);
-    if (left !== null) return endSession(left);
-    session = reply.session;
+    const answer = openAnswer(session, message);
+    if ("failure" in answer) return openRefused(answer.failure);
+    if (enter(session, answer)) {
+      const left = acknowledging.opened(answer.lastNumber, answer.answeredUpTo);
+      if (left !== null) return endSession(left);
+    }
     for (const opening of openings.takeAll()) opening.done(null);
     obey({ type: "goOn" });
   }
@@ -312,27 +323,16 @@ export function createClient(
   function openRefused(why: Failure): void {
     obstacle = why;
     if (isFinal(why.code)) return failEverything(why);
-    switch (whatNext(why)) {
-      case "leave":
-        return dropLink(why, why.leader ?? null);
-      case "pause":
-        return pause(why.retryAfterMs);
-      case "giveUp":
-        return endSession(why);
-    }
+    session.isAttached = false;
+    goOnAfter(why, sessionLost);
   }
 
   function answered(asked: Asked<QueryAnswer | Failure>, message: ServerMessage): void {
     if (message.type === "reply" || message.type === "pong")
       throw new Malformed(`"${asked.query.type}" was answered with "${message.type}"`);
-    if (message.type === "failure" && !isFinal(message.failure.code)) {
-      const why = message.failure;
-      const next = why.code === "CHANGE_IN_PROGRESS" ? "giveUp" : whatNext(why);
-      if (next === "leave") return dropLink(why, why.leader ?? null);
-      if (next === "pause") {
-        asking.again(asked);
-        return pause(why.retryAfterMs);
-      }
+    if (message.type === "failure" && mayAskAgain(message.failure)) {
+      asking.again(asked);
+      return goOnAfter(message.failure);
     }
     asking.remove(asked);
     seeker.succeeded();
@@ -340,6 +340,8 @@ export function createClient(
     asked.done(message.type === "failure" ? message.failure : message);
   }
 
+  const mayAskAgain = (why: Failure): boolean =>
+    !isFinal(why.code) && why.code !== "CHANGE_IN_PROGRESS" && whatNext(why) !== "giveUp";
   // ---- Final words
 
   function endSession(why: Failure): void {
@@ -372,7 +374,7 @@ export function createClient(
   }
 
   const owesAnswer = (): boolean =>
-    openFrame !== null || acknowledging.frameId !== null || line.underWay() > 0 || asking.underWay > 0;
+    session.openFrame !== null || acknowledging.frameId !== null || line.underWay() > 0 || asking.underWay > 0;
 
   function deadlinePassed(): void {
     cancelDeadline = null;
@@ -426,12 +428,12 @@ export function createClient(
       watch();
     },
     open: (done) => {
-      if (session !== null || over !== null) return done(over);
+      if (session.id !== null || over !== null) return done(over);
       openings.add({ deadline: deadlineOfNow(), done });
       pump();
       watch();
     },
-    numberAtOpen: () => numberAtOpen,
+    numberAtOpen: () => session.numberAtOpen,
     unacknowledgedAtOpen: () => acknowledging.left(),
     untaken: () => line.untaken(),
     node: () => link?.hello ?? null,

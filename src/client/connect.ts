@@ -1,6 +1,7 @@
 // How does a program use the queue with promises? `connect`, then one method for each command.
 import { randomBytes } from "node:crypto";
 import { type Client, type ClientSettings, createClient, type Query, type QueryAnswer } from "./client.ts";
+import { type EarlierAnswer, earlierAnswers } from "./earlier.ts";
 import type { Outcome } from "./line.ts";
 import { CLIENT, DEFAULTS, QUEUE, WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
@@ -50,7 +51,16 @@ export interface Peeked extends Content {
   readonly index: number;
 }
 
+/** An answer that an earlier process of this id had not acknowledged: to its enqueues, or its dequeues with the jobs that they took. */
+export type Earlier =
+  | { readonly type: "enqueued"; readonly requestNumber: number; readonly enqueued: readonly Enqueued[] }
+  | { readonly type: "dequeued"; readonly requestNumber: number; readonly jobs: readonly Dequeued[] }
+  /** Nothing came of it: it was not executed, or refused, or its answer was not fetched for too long and is no longer kept. */
+  | { readonly type: "nothing"; readonly requestNumber: number; readonly why: RequestFailed | null };
+
 export interface RaftqClient {
+  /** What an earlier process of this id may not have had, in order. A job in it was taken out, and nobody else gets it. */
+  readonly earlier: readonly Earlier[];
   /** Anything JSON.stringify takes. Resolved: it is on the disks of a majority. */
   enqueue(value: unknown): Promise<Enqueued>;
   /** A JSON text, stored as it is: for integers of any size. */
@@ -99,15 +109,54 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
     follow: true,
     numbered: false,
     gather: true,
-    acknowledge: { when: "told" },
-    closeOnLeave: false,
+    acknowledge: { when: "told", earlier: "fetched", whenIdle: false },
+    generated: false,
+    closeOnLeave: true,
     limits: CLIENT.limits,
   };
   const client = createClient(ports, settings, () => {});
   const refused = await new Promise<Failure | null>((resolve) => client.open(resolve));
-  if (refused === null) return withPromises(client);
+  const fetched = refused ?? (await fetchEarlier(client));
+  if (isFetched(fetched)) return withPromises(client, fetched);
   await new Promise<void>((resolve) => client.close(resolve));
-  throw new RequestFailed(refused);
+  throw new RequestFailed(fetched);
+}
+
+async function fetchEarlier(client: Client): Promise<readonly Earlier[] | Failure> {
+  const fetched: Earlier[] = [];
+  const answers = earlierAnswers(client);
+  for (let next = await answers.next(); ; next = await answers.next()) {
+    if (next.done === true) return next.value ?? fetched;
+    fetched.push(earlierOf(next.value));
+  }
+}
+
+const isFetched = (fetched: readonly Earlier[] | Failure): fetched is readonly Earlier[] => Array.isArray(fetched);
+
+function earlierOf({ number: requestNumber, outcome }: EarlierAnswer): Earlier {
+  if (!outcome.ok) return { type: "nothing", requestNumber, why: new RequestFailed(outcome.failure, requestNumber) };
+  const { reply } = outcome;
+  switch (reply.type) {
+    case "enqueued":
+      return { type: "enqueued", requestNumber, enqueued: enqueuedOf(reply, requestNumber) };
+    case "dequeued":
+      return { type: "dequeued", requestNumber, jobs: dequeuedOf(reply, requestNumber) };
+    case "void":
+    case "opened":
+    case "closed":
+    case "refused":
+      return { type: "nothing", requestNumber, why: null };
+  }
+}
+
+type ReplyOf<Type extends Reply["type"]> = Extract<Reply, { readonly type: Type }>;
+
+function enqueuedOf({ index, firstId, count }: ReplyOf<"enqueued">, requestNumber: number): readonly Enqueued[] {
+  return Array.from({ length: count }, (_, at) => ({ id: firstId + at, index, requestNumber }));
+}
+
+function dequeuedOf({ index, jobs }: ReplyOf<"dequeued">, requestNumber: number): readonly Dequeued[] {
+  return jobs.map((job) => ({ id: job.id, index, requestNumber, ...contentOf(job) }));
 }
 
 function credentialsOf({ tls, secret }: ConnectOptions): Credentials | null {
@@ -127,7 +176,7 @@ function credentialsOf({ tls, secret }: ConnectOptions): Credentials | null {
 const QUEUE_NAME = "default";
 const utf8 = new TextEncoder();
 
-function withPromises(client: Client): RaftqClient {
+function withPromises(client: Client, earlier: readonly Earlier[]): RaftqClient {
   const enqueueTexts = async (texts: readonly string[]): Promise<readonly Enqueued[]> => {
     expectCount(texts.length);
     const jobs = texts.map((json) => ({ encoding: ENCODING.json, payload: utf8.encode(json) }));
@@ -137,21 +186,17 @@ function withPromises(client: Client): RaftqClient {
       throw new RequestFailed(failure("TOO_LARGE", `one request has at most ${WIRE.maxPayloadBytes} bytes of values`));
     const { reply, number } = await request(client, { type: "enqueue", queue: QUEUE_NAME, jobs });
     if (reply.type !== "enqueued") throw surprise(reply.type, number);
-    return jobs.map((_, at) => ({ id: reply.firstId + at, index: reply.index, requestNumber: number }));
+    return enqueuedOf(reply, number);
   };
   const dequeueUpTo = async (max: number): Promise<readonly Dequeued[]> => {
     expectCount(max);
     const limits = { max, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
     const { reply, number } = await request(client, { type: "dequeue", queues: [QUEUE_NAME], ...limits });
     if (reply.type !== "dequeued") throw surprise(reply.type, number);
-    return reply.jobs.map((job) => ({
-      id: job.id,
-      index: reply.index,
-      requestNumber: number,
-      ...contentOf(job),
-    }));
+    return dequeuedOf(reply, number);
   };
   return {
+    earlier,
     enqueueText: async (json) => {
       JSON.parse(json);
       return theOne(await enqueueTexts([json]));

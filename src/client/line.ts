@@ -2,7 +2,7 @@
 // in order, and sent again in order; a number that once was unclear stays unclear until it is answered, and one that was answered
 // stays here until its answer was taken. No I/O in here.
 import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts";
-import { must } from "../lib/assert.ts";
+import { assert, must } from "../lib/assert.ts";
 import { encodeCommand } from "../queue/commands.ts";
 import { decodeReply } from "../queue/replies.ts";
 import type { Reply } from "../queue/types.ts";
@@ -147,7 +147,12 @@ export function createLine(settings: LineSettings): Line {
       first?.answered === true && first.taken;
       first = slots.at(slots.first())
     ) {
-      answeredUpTo = Math.max(answeredUpTo, first.number ?? 0);
+      const number = first.number ?? 0;
+      assert(
+        settings.numbered || number <= answeredUpTo + 1,
+        "no answer is acknowledged before all earlier ones were taken",
+      );
+      answeredUpTo = Math.max(answeredUpTo, number);
       slots.take(first.position);
     }
     cursor = Math.max(cursor, slots.first());
@@ -179,8 +184,8 @@ export function createLine(settings: LineSettings): Line {
     if (!slot.taken) settings.onLate(outcome, takerOf(slot));
   }
 
-  /** The final word is a failure; the number, if it was ever used, stays in the line until it is settled. */
-  function giveUp(slot: Slot, why: Failure): void {
+  /** The final word is a failure (`isOwn`: what the node answered to this very number); the number, if it was ever used, stays in the line until it is settled. */
+  function giveUp(slot: Slot, why: Failure, isOwn = false): void {
     const number = slot.number ?? numberItWouldGet(slot);
     if (slot.number === null) {
       slot.taken = true;
@@ -188,7 +193,7 @@ export function createLine(settings: LineSettings): Line {
     }
     // Everything behind this number waits for it, so the line goes back and settles it first.
     else if (!slot.answered) cursor = Math.min(cursor, slot.position);
-    tell(slot, { ok: false, number, failure: finalWord(slot, why) });
+    tell(slot, { ok: false, number, failure: finalWord(slot, why, isOwn) });
   }
 
   function numberItWouldGet(slot: Slot): number | null {
@@ -200,8 +205,8 @@ export function createLine(settings: LineSettings): Line {
     return nextNumber + before;
   }
 
-  /** `applied` of the final word speaks of all attempts: one unclear attempt makes it unknown. */
-  function finalWord(slot: Slot, why: Failure): Failure {
+  /** `applied` of the final word speaks of all attempts: one unclear attempt makes it unknown, unless the number itself was answered. */
+  function finalWord(slot: Slot, why: Failure, isOwn: boolean): Failure {
     if (!slot.unclear && slot.open === 0) return why;
     if (isSessionOver(why.code)) {
       return {
@@ -210,7 +215,10 @@ export function createLine(settings: LineSettings): Line {
         message: `${why.message}; request ${slot.number ?? "?"} may have been executed before`,
       };
     }
-    if (ERRORS[why.code].class === "final") return why;
+    if (ERRORS[why.code].class === "final") {
+      if (isOwn) return why;
+      return failure("CONNECTION_LOST", `request ${slot.number ?? "?"} may have been executed: ${why.message}`);
+    }
     return failure("TIMEOUT", `no answer to request ${slot.number ?? "?"} in time`);
   }
 
@@ -266,7 +274,7 @@ export function createLine(settings: LineSettings): Line {
       return GO_ON;
     }
     if (isNumberSpent(why.code)) leaveLine(slot);
-    giveUp(slot, why);
+    giveUp(slot, why, true);
     return GO_ON;
   }
 

@@ -27,21 +27,25 @@ export interface ClientSettings {
   /** Enqueues, or dequeues, of one round of the event loop may share a number: each still gets its own answer. */
   readonly gather: boolean;
   readonly acknowledge: Acknowledge;
-  /** Nobody will use this id again, so leaving closes the session, unless an answer was not taken. */
+  /** No other process will ever use this id. */
+  readonly generated: boolean;
+  /** Leaving closes the session when all answers were taken: others may need its place. */
   readonly closeOnLeave: boolean;
   readonly limits: ClientLimits;
 }
 
 /** When does the cluster learn that its user has an answer, so that it need not be kept? */
-export type Acknowledge =
-  /** Its `done` was called. What an earlier process of this id left is of no use to this one. */
-  | { readonly when: "told" }
+export interface Acknowledge {
+  /** When its `done` was called, or when the `taken` that its `done` got was. */
+  readonly when: "told" | "taken";
   /**
-   * The `taken` that its `done` got was called. `earlier`: are answers that an earlier process of this id has not acknowledged fetched
-   * by this one (by a settle of their numbers), or does it refuse to work until they are? `whenIdle`: also the answer to the last
-   * number, as soon as nothing is under way; else it is kept for whoever repeats that number, until this client leaves.
+   * Answers that an earlier process of this id has not acknowledged are fetched before anything else is asked (`earlier.ts`), or this
+   * one refuses to work until they are.
    */
-  | { readonly when: "taken"; readonly earlier: "fetched" | "refused"; readonly whenIdle: boolean };
+  readonly earlier: "fetched" | "refused";
+  /** Only "taken": also the answer to the last number, as soon as nothing is under way; else it is kept until this client leaves. */
+  readonly whenIdle: boolean;
+}
 
 /** `config.ts` CLIENT.limits fits. */
 export interface ClientLimits {

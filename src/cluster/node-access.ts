@@ -106,8 +106,9 @@ function askLeader(ports: LinkPorts, addresses: readonly string[], query: Query)
     follow: true,
     numbered: false,
     gather: false,
-    acknowledge: { when: "told" },
-    closeOnLeave: false,
+    acknowledge: { when: "told", earlier: "refused", whenIdle: false },
+    generated: true,
+    closeOnLeave: true,
     limits: CLIENT.limits,
   };
   const client = createClient(ports, settings, () => {});

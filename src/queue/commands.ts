@@ -1,9 +1,10 @@
 // What does a client ask of the queue, byte for byte? The bodies of command, open, touch and version entries, both directions.
 // Accepted bytes are part of the log for ever: what one version of raftq accepts and another refuses would split a cluster.
-import { binary, binaryView, decode, encode, list, text, tuple, uint, zero } from "../lib/layout.ts";
-import { frontOf, Malformed } from "../lib/messagepack.ts";
+import { binary, binaryView, boolean, choice, decode, encode, list, text, tuple, uint, zero } from "../lib/layout.ts";
+import { frontOf, leadingIntegers, Malformed } from "../lib/messagepack.ts";
 import { type Kinds, kind, union } from "../lib/union.ts";
-import type { Command, NewJob, QueueLimits } from "./types.ts";
+import { limitsLayout, type QueueLimits } from "./limits.ts";
+import type { Command, NewJob } from "./types.ts";
 
 /** Client ids and queue names, in bytes of UTF-8. */
 export const MAX_NAME_BYTES = 64;
@@ -14,6 +15,10 @@ const MAX_ENCODING = 0xff;
 export interface Open {
   readonly clientId: string;
   readonly nonce: Uint8Array;
+  /** Nobody but this process knows the id. */
+  readonly generated: boolean;
+  /** Its session is not open any more: go on with it, or refuse; begin nothing. */
+  readonly resume: boolean;
 }
 
 type CommandOf<Type extends Command["type"]> = Extract<Command, { readonly type: Type }>;
@@ -92,7 +97,7 @@ export function isClientId(text: string): boolean {
 
 const openLayout = tuple<Open>(
   "an open",
-  { clientId: text(MAX_NAME_BYTES), nonce: binary(NONCE_BYTES, NONCE_BYTES) },
+  { clientId: text(MAX_NAME_BYTES), nonce: binary(NONCE_BYTES, NONCE_BYTES), generated: boolean, resume: boolean },
   {
     check: ({ clientId }) =>
       isClientId(clientId) ? null : `a client id is 1 to ${MAX_NAME_BYTES} bytes of printable text`,
@@ -120,14 +125,39 @@ export function decodeTouch(bytes: Uint8Array): readonly number[] {
   return decode(touchLayout, bytes);
 }
 
-/** The version of the state machine from this entry on. */
-const versionLayout = tuple<{ readonly version: number }>("a version", { version: uint() });
+/** Why a leader makes an entry that changes nothing by itself: a snapshot needs a checkpoint, or something is due. */
+export const TICK_PURPOSES = ["checkpoint", "due times"] as const;
+export type TickPurpose = (typeof TICK_PURPOSES)[number];
 
-export function encodeVersion(version: number): Uint8Array {
-  return encode(versionLayout, { version });
+const tickLayout = tuple<{ readonly purpose: TickPurpose }>("a tick", { purpose: choice("tick", TICK_PURPOSES) });
+
+export function encodeTick(purpose: TickPurpose): Uint8Array {
+  return encode(tickLayout, { purpose });
 }
 
 /** Throws Malformed. */
-export function decodeVersion(bytes: Uint8Array): number {
-  return decode(versionLayout, bytes).version;
+export function decodeTick(bytes: Uint8Array): TickPurpose {
+  return decode(tickLayout, bytes).purpose;
+}
+
+/** The version of the state machine from this entry on, and its limits. */
+export interface Version {
+  readonly version: number;
+  readonly limits: QueueLimits;
+}
+
+const versionLayout = tuple<Version>("a version", { version: uint(Number.MAX_SAFE_INTEGER, 1), limits: limitsLayout });
+
+export function encodeVersion(version: Version): Uint8Array {
+  return encode(versionLayout, version);
+}
+
+/** Throws Malformed. */
+export function decodeVersion(bytes: Uint8Array): Version {
+  return decode(versionLayout, bytes);
+}
+
+/** The version alone, which comes first in every layout; null: unreadable. */
+export function versionIn(bytes: Uint8Array): number | null {
+  return leadingIntegers(bytes, 1)[0] ?? null;
 }

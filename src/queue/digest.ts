@@ -1,6 +1,8 @@
 // Are two states equal? One number for the whole replicated state. It follows what the state says, not how it lies in memory or
 // came to be, and is kept up to date by every change, so that asking for it costs next to nothing.
 import { finish, mix, mixBytes, mixText } from "../lib/hash.ts";
+import { encode } from "../lib/layout.ts";
+import { limitsLayout } from "./limits.ts";
 import type { Queue } from "./queue.ts";
 import type { Answer, Session, Sessions } from "./sessions.ts";
 
@@ -11,12 +13,9 @@ const TAG = { state: 1, job: 2, session: 3, answer: 4 } as const;
 export function digestOf({ limits, version, appliedIndex, time, jobs, sessions }: Queue): number {
   let hash = mix(mix(mix(TAG.state, version), appliedIndex), time);
   hash = mix(mix(mix(hash, jobs.nextId), jobs.count), jobs.bytes);
-  hash = mix(mix(hash, jobs.digest), sessions.present.size);
-  hash = mix(hash, sumOfSessions(sessions));
-  hash = mix(mix(mix(hash, limits.maxSessions), limits.sessionExpiryMs), limits.maxReplies);
-  hash = mix(mix(mix(hash, limits.maxReplyBytes), limits.noncesRemembered), limits.maxPayloadBytes);
-  hash = mix(mix(mix(hash, limits.maxJobsPerCommand), limits.checkpointEntries), limits.checkpointBytes);
-  hash = mix(mix(hash, limits.maxReadyBytes), limits.maxAnswerBytes);
+  hash = mix(mix(mix(hash, jobs.digest), sessions.live.size), sessions.dormant.size);
+  hash = mix(mix(hash, sumOfSessions(sessions)), sessions.usedSeq);
+  hash = mixBytes(hash, encode(limitsLayout, limits));
   return finish(hash) >>> 0;
 }
 
@@ -27,18 +26,21 @@ export function digestOfJob(id: number, encoding: number, source: Uint8Array, st
 
 /** Only sessions that were used since the last time are looked at anew. */
 function sumOfSessions(sessions: Sessions): number {
-  let sum = 0;
-  for (const session of sessions.present.values()) {
+  let sum = sessions.dormantDigest;
+  for (const session of sessions.live.values()) {
     session.digest ??= digestOfSession(session);
     sum = (sum + session.digest) | 0;
   }
   return sum;
 }
 
-function digestOfSession(session: Session): number {
+/** What one session adds to the sum of the sessions. */
+export function digestOfSession(session: Session): number {
   let hash = mix(mixText(TAG.session, session.clientId), session.id);
-  hash = mix(mix(mix(hash, session.numberAtOpen), session.lastNumber), session.answeredUpTo);
-  hash = mix(mix(hash, session.usedAt), session.openings.length);
+  hash = mix(mix(mix(hash, session.generated ? 1 : 0), session.lastNumber), session.answeredUpTo);
+  // 0: it is live. Its time is not: that of the first entry is.
+  hash = mix(mix(mix(hash, session.usedAt), session.usedSeq), session.dormantAt === null ? 0 : session.dormantAt + 1);
+  hash = mix(mix(hash, session.openings.length), session.answers.length);
   for (const opening of session.openings) hash = mix(mixBytes(hash, opening.nonce), opening.session);
   for (const answer of session.answers) {
     answer.digest ??= digestOfAnswer(answer);

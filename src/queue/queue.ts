@@ -2,46 +2,40 @@
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure, RaftqError } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
-import { decodeCommand, decodeOpen, decodeTouch, decodeVersion } from "./commands.ts";
+import { decodeCommand, decodeOpen, decodeTick, decodeTouch, decodeVersion, versionIn } from "./commands.ts";
 import { createJobs, drop, first, push, type WaitingJobs } from "./jobs.ts";
+import { NO_LIMITS, type QueueLimits } from "./limits.ts";
 import { encodeReply } from "./replies.ts";
+import { closeSession, firstSessionDue, moveDueSessions, openSession } from "./session-lifecycle.ts";
 import {
   acknowledge,
   createSessions,
-  expire,
   findSession,
   isRefusal,
   isWindowFull,
-  openedBy,
-  openSession,
   record,
   type Refusal,
-  remove,
   type Session,
   type Sessions,
   standingOf,
   use,
 } from "./sessions.ts";
-import {
-  type AppliedEntry,
-  type Command,
-  type EntryFields,
-  type Job,
-  JOB_BYTES,
-  type QueueLimits,
-  type Reply,
-} from "./types.ts";
+import { type AppliedEntry, type Command, type EntryFields, type Job, JOB_BYTES, type Reply } from "./types.ts";
 
 /** The rules of this file. A node that does not know the rules of an entry must not apply it. */
 export const STATE_MACHINE_VERSION = 1;
 /** The only queue of this version. */
 const QUEUE_NAME = "default";
+/** How many of the things that are due happen at an entry that is made for them, and at any other. */
+const MAX_DUE_PER_TICK = 4_096;
+const MAX_DUE_PER_ENTRY = 64;
 
 interface State {
-  readonly limits: QueueLimits;
+  limits: QueueLimits;
   appliedIndex: number;
   /** Cluster time of the last entry, milliseconds. */
   time: number;
+  /** 0: no version entry came so far, so there are no limits. */
   version: number;
   /** The last index at which all members compare their states; a snapshot stands for such an index. */
   checkpoint: number;
@@ -52,19 +46,17 @@ interface State {
   /** Jobs that wait, and their payload bytes. */
   readonly ready: number;
   readonly readyBytes: number;
+  /** Live ones, and dormant ones. */
   readonly sessionCount: number;
+  readonly dormantCount: number;
 }
 
 /** The whole replicated state. Only `apply` changes it. */
 export type Queue = Readonly<State>;
 
-export function createQueue(limits: QueueLimits): Queue {
-  return assembleQueue(
-    limits,
-    { appliedIndex: 0, time: 0, version: STATE_MACHINE_VERSION },
-    createJobs(1),
-    createSessions(),
-  );
+/** Before the first entry. */
+export function createQueue(): Queue {
+  return assembleQueue(NO_LIMITS, { appliedIndex: 0, time: 0, version: 0 }, createJobs(1), createSessions());
 }
 
 export function assembleQueue(
@@ -87,7 +79,10 @@ export function assembleQueue(
       return jobs.bytes;
     },
     get sessionCount() {
-      return sessions.present.size;
+      return sessions.live.size;
+    },
+    get dormantCount() {
+      return sessions.dormant.size;
     },
   };
 }
@@ -108,10 +103,12 @@ export function apply(queue: Queue, entry: EntryFields): AppliedEntry {
     case "touch":
       applyTouch(queue, entry);
       return unanswered(entry);
+    case "version":
+      applyVersion(queue, entry.body);
+      return unanswered(entry);
     case "noop":
     case "config":
     case "tick":
-    case "version":
     case "batch":
       return unanswered(entry);
   }
@@ -128,36 +125,50 @@ function expectKnown(entry: EntryFields): void {
 export function newerEntry({ flags, kind, body }: Pick<EntryFields, "flags" | "kind" | "body">): string | null {
   if (flags !== 0) return `flags ${flags}`;
   if (kind === "batch") return "a batch";
-  const version = kind === "version" ? versionIn(body) : STATE_MACHINE_VERSION;
-  if (version === null) return "an unreadable version of the state machine";
-  return version > STATE_MACHINE_VERSION
-    ? `version ${version} of the state machine, newer than ${STATE_MACHINE_VERSION}`
-    : null;
+  if (kind === "tick" && !isReadable(decodeTick, body)) return "a tick of an unknown purpose";
+  if (kind !== "version") return null;
+  const version = versionIn(body);
+  if (version !== null && version > STATE_MACHINE_VERSION)
+    return `version ${version} of the state machine, newer than ${STATE_MACHINE_VERSION}`;
+  return isReadable(decodeVersion, body) ? null : "an unreadable version of the state machine";
 }
 
-/** null: unreadable. */
-function versionIn(body: Uint8Array): number | null {
+function isReadable(read: (bytes: Uint8Array) => unknown, body: Uint8Array): boolean {
   try {
-    return decodeVersion(body);
+    read(body);
+    return true;
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
-    return null;
+    return false;
   }
 }
 
 function advance(state: State, entry: EntryFields): void {
   state.appliedIndex = entry.index;
   state.time = Math.max(state.time, entry.time);
-  if (entry.kind === "version") state.version = Math.max(state.version, decodeVersion(entry.body));
-  expire(state.sessions, state.time, state.limits.sessionExpiryMs);
+  const isDueTick = entry.kind === "tick" && decodeTick(entry.body) === "due times";
+  moveDueSessions(state.sessions, state.time, state.limits, isDueTick ? MAX_DUE_PER_TICK : MAX_DUE_PER_ENTRY);
+}
+
+/** The first entry of a version brings its limits; two leaders may both have proposed one. */
+function applyVersion(state: State, body: Uint8Array): void {
+  const { version, limits } = decodeVersion(body);
+  if (version <= state.version) return;
+  state.version = version;
+  state.limits = limits;
+}
+
+/** The cluster time from which something waits to happen that an entry has to bring about; null: nothing does. */
+export function firstDueTime(queue: Queue): number | null {
+  return firstSessionDue(queue.sessions);
 }
 
 /** By the entry and the replicated limits alone, so that all members compare at the same indexes. */
 function countToCheckpoint(state: State, { index, kind, body }: EntryFields): void {
   const { checkpointEntries, checkpointBytes } = state.limits;
   state.bytesSinceCheckpoint += body.length;
-  // A tick says nothing but that it is one.
-  const isDue = kind === "tick" || index % checkpointEntries === 0 || state.bytesSinceCheckpoint >= checkpointBytes;
+  const isAsked = kind === "tick" && decodeTick(body) === "checkpoint";
+  const isDue = isAsked || index % checkpointEntries === 0 || state.bytesSinceCheckpoint >= checkpointBytes;
   if (!isDue) return;
   state.checkpoint = index;
   state.bytesSinceCheckpoint = 0;
@@ -182,7 +193,7 @@ function refuse(entry: EntryFields, { code, message }: Refusal): AppliedEntry {
 
 /** Only what was executed is recorded; a refusal that comes before leaves the number free. */
 function applyCommand(queue: Queue, entry: EntryFields): AppliedEntry {
-  const found = findSession(queue.sessions, entry.session);
+  const found = sessionOf(queue, entry.session);
   if (isRefusal(found)) return refuse(entry, found);
   const session = use(queue.sessions, found, queue.time);
   const standing = standingOf(session, entry.number, entry.body);
@@ -285,36 +296,33 @@ function applyOpen(queue: Queue, entry: EntryFields): AppliedEntry {
   try {
     const result = openSession(queue.sessions, decodeOpen(entry.body), entry.index, queue.time, queue.limits);
     if (isRefusal(result)) return refuse(entry, result);
-    return { index: entry.index, reply: openedReply(queue, result.session), duplicate: result.duplicate };
+    const { id: session, lastNumber, answeredUpTo } = result.session;
+    const { sessionExpiryMs: expiresMs } = queue.limits;
+    const reply = { type: "opened", index: entry.index, session, lastNumber, answeredUpTo, expiresMs } as const;
+    return { ...answered(entry, reply), duplicate: result.duplicate };
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
     return refuse(entry, { code: "BAD_REQUEST", message: `this session cannot be opened: ${error.message}` });
   }
 }
 
-function openedReply(queue: Queue, { id, numberAtOpen, answeredUpTo: present }: Session): Uint8Array {
-  const expiresMs = queue.limits.sessionExpiryMs;
-  const answeredUpTo = Math.min(present, numberAtOpen);
-  return encodeReply({ type: "opened", index: id, session: id, lastNumber: numberAtOpen, answeredUpTo, expiresMs });
+function applyClose(queue: Queue, entry: EntryFields): AppliedEntry {
+  const found = sessionOf(queue, entry.session);
+  if (isRefusal(found)) return refuse(entry, found);
+  const session = use(queue.sessions, found, queue.time);
+  acknowledge(queue.sessions, session, entry.answeredUpTo);
+  const refusal = closeSession(queue.sessions, session, queue.time, queue.limits);
+  return refusal === null ? answered(entry, { type: "closed", index: entry.index }) : refuse(entry, refusal);
 }
 
-/**
- * Nothing is remembered of a closed session, nor its nonces: clients with generated ids come and go without end, and their number in
- * the state must not grow with them. So an OPEN of the same process that lay somewhere and comes into the log behind the CLOSE begins
- * a session once more. Nobody uses that one: it takes one of the places until it expires.
- */
-function applyClose(queue: Queue, entry: EntryFields): AppliedEntry {
-  const found = findSession(queue.sessions, entry.session);
-  if (isRefusal(found)) return refuse(entry, found);
-  remove(queue.sessions, found);
-  return answered(entry, { type: "closed", index: entry.index });
-}
+const sessionOf = ({ sessions, time, limits }: Queue, id: number): Session | Refusal =>
+  findSession(sessions, id, time, limits);
 
 /** Sessions that are gone by now are passed over; a malformed touch touches nobody. */
 function applyTouch(queue: Queue, entry: EntryFields): void {
   try {
     for (const id of decodeTouch(entry.body)) {
-      const found = findSession(queue.sessions, id);
+      const found = sessionOf(queue, id);
       if (!isRefusal(found)) use(queue.sessions, found, queue.time);
     }
   } catch (error) {
@@ -330,7 +338,7 @@ export type LookUp =
   | { readonly type: "refused"; readonly failure: Failure };
 
 export function lookUp(queue: Queue, sessionId: number, number: number, command: Uint8Array): LookUp {
-  const found = findSession(queue.sessions, sessionId);
+  const found = sessionOf(queue, sessionId);
   if (isRefusal(found)) return { type: "refused", failure: failure(found.code, found.message) };
   const standing = standingOf(found, number, command);
   switch (standing.type) {
@@ -345,17 +353,11 @@ export function lookUp(queue: Queue, sessionId: number, number: number, command:
 }
 
 /** Whose session this is or was: for people. */
-export function clientOf(queue: Queue, sessionId: number): string | null {
-  return queue.sessions.present.get(sessionId)?.clientId ?? queue.sessions.fenced.get(sessionId) ?? null;
+export function clientOf({ sessions }: Queue, sessionId: number): string | null {
+  return sessions.live.get(sessionId)?.clientId ?? sessions.fenced.get(sessionId) ?? null;
 }
 
-/** It opened a session before that is not closed or expired: another OPEN of it makes the state hardly larger. */
-export function hasSession(queue: Queue, clientId: string): boolean {
-  return queue.sessions.idOf.has(clientId);
-}
-
-/** The answer to an OPEN of this very process that was applied before, while its session is the present one. */
-export function findOpen(queue: Queue, clientId: string, nonce: Uint8Array): Uint8Array | null {
-  const session = openedBy(queue.sessions, { clientId, nonce });
-  return session === null ? null : openedReply(queue, session);
+/** It opened a session before that is not forgotten: another OPEN of it makes the state hardly larger. */
+export function isKnownClient({ sessions }: Queue, clientId: string): boolean {
+  return sessions.idOf.has(clientId) || sessions.dormant.has(clientId);
 }

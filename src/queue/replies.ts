@@ -1,7 +1,7 @@
 // What does the queue answer, byte for byte? Stored with its number and sent again on a retry, so the bytes never change.
-import { isErrorCode } from "../lib/errors.ts";
-import { binaryView, list, text, textOf, tuple, uint } from "../lib/layout.ts";
-import { type Kinds, kind, union } from "../lib/union.ts";
+import { classOf, type ErrorFields, errorFields, wrongClass } from "../lib/error-fields.ts";
+import { binaryView, list, tuple, uint } from "../lib/layout.ts";
+import { convertedKind, type Kinds, kind, union } from "../lib/union.ts";
 import type { Job, Reply } from "./types.ts";
 
 const MAX_ENCODING = 0xff;
@@ -12,6 +12,15 @@ type ReplyOf<Type extends Reply["type"]> = Extract<Reply, { readonly type: Type 
 
 const index = uint();
 const job = tuple<Job>("a job", { id: uint(), encoding: uint(MAX_ENCODING), payload: binaryView(ANY) });
+
+/** A refusal as its values lie in the array. */
+interface RefusedRecord extends ErrorFields {
+  readonly type: "refused";
+  readonly index: number;
+}
+
+const problemWith = (refused: RefusedRecord): string | null =>
+  refused.applied === "no" ? wrongClass(refused) : "what was refused was not applied";
 
 export const REPLIES: Kinds<Reply> = {
   enqueued: kind<ReplyOf<"enqueued">>("enqueued", 1, { index, firstId: uint(), count: uint() }),
@@ -25,11 +34,11 @@ export const REPLIES: Kinds<Reply> = {
     expiresMs: uint(),
   }),
   closed: kind<ReplyOf<"closed">>("closed", 5, { index }),
-  refused: kind<ReplyOf<"refused">>("refused", 6, {
-    index,
-    code: textOf("error code that this version knows", ANY, isErrorCode),
-    message: text(ANY),
-  }),
+  refused: convertedKind<ReplyOf<"refused">, RefusedRecord>(
+    kind<RefusedRecord>("refused", 6, { index, ...errorFields(ANY) }, { check: problemWith }),
+    ({ code, ...refused }) => ({ ...refused, code, class: classOf(code), applied: "no" }),
+    ({ type, index: at, code, message }) => ({ type, index: at, code, message }),
+  ),
 };
 
 const replies = union<Reply>("reply", REPLIES);

@@ -1,9 +1,12 @@
 // Who has asked what, and what was the answer? One record per client id: it makes a number execute once, however often it is sent.
+// How a record comes and goes is in `session-lifecycle.ts`.
 import { must } from "../lib/assert.ts";
 import { crc32 } from "../lib/crc32.ts";
 import type { ErrorCode } from "../lib/errors.ts";
-import { isSettle, type Open } from "./commands.ts";
-import { ANSWER_BYTES, type QueueLimits } from "./types.ts";
+import { isSettle } from "./commands.ts";
+import type { QueueLimits } from "./limits.ts";
+import { createSchedule, type DueItem, type Schedule } from "./schedule.ts";
+import { ANSWER_BYTES } from "./types.ts";
 
 /** The stored answer to one number, and enough of its command to recognise another one. */
 export interface Answer {
@@ -20,24 +23,35 @@ export interface Opening {
   readonly session: number;
 }
 
-/** Lives from a client id's first OPEN to its CLOSE or expiry, through all its processes. */
+/** When the next thing happens to a session without anybody's doing. */
+export interface SessionDue extends DueItem {
+  readonly clientId: string;
+}
+
+/** Kept from a client id's first OPEN until it is forgotten, through all its processes. */
 export interface Session {
   readonly clientId: string;
+  /** Its id was generated: no other process will ever use it. */
+  readonly generated: boolean;
   /** The index of the newest OPEN: the only session of this client id that may send commands. */
   id: number;
-  /** lastNumber when that OPEN was applied: part of its answer, also when it is asked for later. */
-  numberAtOpen: number;
   /** The last number executed; the next is one more. */
   lastNumber: number;
   /** The client has these answers: they are dropped. At most lastNumber; never goes back. */
   answeredUpTo: number;
-  /** Of the numbers answeredUpTo + 1 to lastNumber, in order, without gaps. */
+  /** Of the newest numbers, up to lastNumber, without gaps: of all above answeredUpTo, unless they were forgotten while it was dormant. */
   readonly answers: Answer[];
   answerBytes: number;
   /** Oldest first, the last one is the present. */
   readonly openings: Opening[];
   /** Cluster time of the last use. */
   usedAt: number;
+  /** Of the last use: higher than that of every earlier use of any session. */
+  usedSeq: number;
+  /** Cluster time since when it is dormant; null: it is live. */
+  dormantAt: number | null;
+  /** The next due time of a dormant one; of a live one perhaps an earlier one, since its use puts it off. Shared with frozen copies, which never read it. */
+  readonly due: SessionDue;
   /** Which freeze it was last copied after (see `writable`). */
   readonly generation: number;
   /** Once it was asked for (see digest.ts), until the next change. */
@@ -45,18 +59,27 @@ export interface Session {
 }
 
 export interface Sessions {
-  /** Present sessions by id, in the order of their last use: the first expires first. */
-  readonly present: Map<number, Session>;
-  /** The present session's id of each client id. */
+  /** Live sessions by id, in the order of their last use: the first becomes dormant first. */
+  readonly live: Map<number, Session>;
+  /** The live session's id of each client id that has one. */
   readonly idOf: Map<string, number>;
+  /** Dormant sessions by client id, in the order in which they became dormant. */
+  readonly dormant: Map<string, Session>;
   /** Sessions that a newer OPEN of their client id has fenced, as far as their nonces are remembered. */
   readonly fenced: Map<number, string>;
-  /** Memory of all answers of the present sessions, by the rules. Derived. */
+  /** The highest usedSeq that was given. */
+  usedSeq: number;
+  /** Memory of all answers, by the rules; and of those of the dormant sessions. Derived. */
   answerMemory: number;
+  dormantAnswerMemory: number;
+  /** The sum of the dormant sessions' digests, once it was asked for; changed with them. Derived. */
+  dormantDigest: number;
+  /** What the dormant sessions take in a snapshot at most. Derived. */
+  dormantBytes: number;
+  /** Every session once. Derived. */
+  readonly schedule: Schedule<SessionDue>;
   /** Rises with every freeze: records of an earlier generation are shared with a frozen view. */
   generation: number;
-  /** No session expires before this cluster time. Derived; spares looking on every entry. */
-  noExpiryBefore: number;
 }
 
 /** Why nothing was executed. */
@@ -66,11 +89,23 @@ export interface Refusal {
 }
 
 export function createSessions(): Sessions {
-  return { present: new Map(), idOf: new Map(), fenced: new Map(), answerMemory: 0, generation: 0, noExpiryBefore: 0 };
+  return {
+    live: new Map(),
+    idOf: new Map(),
+    dormant: new Map(),
+    fenced: new Map(),
+    usedSeq: 0,
+    answerMemory: 0,
+    dormantAnswerMemory: 0,
+    dormantDigest: 0,
+    dormantBytes: 0,
+    schedule: createSchedule(),
+    generation: 0,
+  };
 }
 
-/** The session's record, to be changed: a copy if a frozen view still shows the old one. */
-function writable(sessions: Sessions, session: Session): Session {
+/** The live session's record, to be changed: a copy if a frozen view still shows the old one. */
+export function writable(sessions: Sessions, session: Session): Session {
   if (session.generation === sessions.generation) {
     session.digest = null;
     return session;
@@ -83,22 +118,28 @@ function writable(sessions: Sessions, session: Session): Session {
     generation,
     digest: null,
   };
-  sessions.present.set(copy.id, copy);
+  sessions.live.set(copy.id, copy);
   return copy;
 }
 
-/** The present session `id`, or why there is none. */
-export function findSession(sessions: Sessions, id: number): Session | Refusal {
-  const session = sessions.present.get(id);
-  if (session !== undefined) return session;
+/** The live session `id`, or why there is none. */
+export function findSession(sessions: Sessions, id: number, time: number, limits: QueueLimits): Session | Refusal {
+  const session = sessions.live.get(id);
+  // What is due acts as if it had happened.
+  if (session !== undefined && session.usedAt + limits.sessionExpiryMs > time) return session;
   const clientId = sessions.fenced.get(id);
-  if (clientId !== undefined) {
-    return {
-      code: "SESSION_FENCED",
-      message: `client id ${JSON.stringify(clientId)} was opened again by another process`,
-    };
-  }
-  return { code: "SESSION_EXPIRED", message: `session ${id} is not open: it expired, was closed, or never was` };
+  if (clientId !== undefined) return fencedRefusal(clientId);
+  return {
+    code: "SESSION_EXPIRED",
+    message: `session ${id} is not open: it was not used for long, was closed, or never was`,
+  };
+}
+
+export function fencedRefusal(clientId: string): Refusal {
+  return {
+    code: "SESSION_FENCED",
+    message: `client id ${JSON.stringify(clientId)} was opened again by another process`,
+  };
 }
 
 export function isRefusal(found: object): found is Refusal {
@@ -109,8 +150,9 @@ export function isRefusal(found: object): found is Refusal {
 export function use(sessions: Sessions, found: Session, time: number): Session {
   const session = writable(sessions, found);
   session.usedAt = time;
-  sessions.present.delete(session.id);
-  sessions.present.set(session.id, session);
+  session.usedSeq = ++sessions.usedSeq;
+  sessions.live.delete(session.id);
+  sessions.live.set(session.id, session);
   return session;
 }
 
@@ -135,7 +177,12 @@ export function standingOf(session: Session, number: number, command: Uint8Array
       `number ${number} was executed and its answer acknowledged; the answer is no longer kept`,
     );
   }
-  const answer = must(session.answers[number - answeredUpTo - 1], `the answer to number ${number}`);
+  const forgottenUpTo = lastForgotten(session);
+  if (number <= forgottenUpTo) {
+    const message = `number ${number} was executed, and its answer was not fetched for long; the answer is no longer kept`;
+    return refused("FORGOTTEN", message);
+  }
+  const answer = must(session.answers[number - forgottenUpTo - 1], `the answer to number ${number}`);
   const same = answer.commandBytes === command.length && answer.commandCrc === crc32(command);
   if (same || isSettle(command)) return { type: "answered", reply: answer.reply };
   return refused("CONFLICT", `number ${number} was used for another command; that one's answer stands`);
@@ -149,14 +196,19 @@ function refused(code: ErrorCode, message: string): Standing {
 export function acknowledge(sessions: Sessions, session: Session, answeredUpTo: number): void {
   const until = Math.min(answeredUpTo, session.lastNumber);
   if (until <= session.answeredUpTo) return;
+  const dropped = Math.max(0, until - lastForgotten(session));
   const before = memoryOf(session);
-  for (const answer of session.answers.splice(0, until - session.answeredUpTo))
-    session.answerBytes -= answer.reply.length;
+  for (const answer of session.answers.splice(0, dropped)) session.answerBytes -= answer.reply.length;
   session.answeredUpTo = until;
   sessions.answerMemory -= before - memoryOf(session);
 }
 
-function memoryOf(session: Session): number {
+/** Numbers up to this one have no answer any more. */
+function lastForgotten({ lastNumber, answers }: Session): number {
+  return lastNumber - answers.length;
+}
+
+export function memoryOf(session: Session): number {
   return session.answerBytes + session.answers.length * ANSWER_BYTES;
 }
 
@@ -179,120 +231,4 @@ export function keepAnswer(sessions: Sessions, session: Session, answer: Answer)
   session.answers.push(answer);
   session.answerBytes += answer.reply.length;
   sessions.answerMemory += answer.reply.length + ANSWER_BYTES;
-}
-
-/** The present session that this very process of the client opened. */
-export function openedBy(sessions: Sessions, open: Open): Session | null {
-  const session = presentOf(sessions, open.clientId);
-  const newest = session?.openings.at(-1);
-  return session !== null && newest !== undefined && equalBytes(newest.nonce, open.nonce) ? session : null;
-}
-
-function presentOf(sessions: Sessions, clientId: string): Session | null {
-  const id = sessions.idOf.get(clientId);
-  return id === undefined ? null : must(sessions.present.get(id), "the present session of a client id");
-}
-
-/** Begins session `id` (the index of the OPEN), or finds the one that this process opened before. */
-export function openSession(
-  sessions: Sessions,
-  open: Open,
-  id: number,
-  time: number,
-  limits: QueueLimits,
-): { readonly session: Session; readonly duplicate: boolean } | Refusal {
-  const again = openedBy(sessions, open);
-  if (again !== null) return { session: use(sessions, again, time), duplicate: true };
-  const found = presentOf(sessions, open.clientId);
-  if (found === null) {
-    if (sessions.present.size >= limits.maxSessions) {
-      return { code: "SESSIONS_FULL", message: `all ${limits.maxSessions} sessions are in use` };
-    }
-    return { session: begin(sessions, open, id, time), duplicate: false };
-  }
-  if (found.openings.some(({ nonce }) => equalBytes(nonce, open.nonce))) {
-    return {
-      code: "SESSION_FENCED",
-      message: `client id ${JSON.stringify(open.clientId)} was opened again by another process`,
-    };
-  }
-  return { session: succeed(sessions, found, open, id, time, limits), duplicate: false };
-}
-
-function begin(sessions: Sessions, open: Open, id: number, time: number): Session {
-  const session: Session = {
-    clientId: open.clientId,
-    id,
-    numberAtOpen: 0,
-    lastNumber: 0,
-    answeredUpTo: 0,
-    answers: [],
-    answerBytes: 0,
-    openings: [{ nonce: open.nonce.slice(), session: id }],
-    usedAt: time,
-    generation: sessions.generation,
-    digest: null,
-  };
-  adopt(sessions, session);
-  return session;
-}
-
-/** A newer process takes the client id over: numbers and stored answers go on, the older session is fenced. */
-function succeed(
-  sessions: Sessions,
-  found: Session,
-  open: Open,
-  id: number,
-  time: number,
-  limits: QueueLimits,
-): Session {
-  const session = writable(sessions, found);
-  sessions.present.delete(session.id);
-  session.openings.push({ nonce: open.nonce.slice(), session: id });
-  for (const { session: old } of session.openings.splice(0, session.openings.length - limits.noncesRemembered)) {
-    sessions.fenced.delete(old);
-  }
-  session.id = id;
-  session.numberAtOpen = session.lastNumber;
-  session.usedAt = time;
-  adopt(sessions, session);
-  return session;
-}
-
-/** Enters a record as the last used one, with everything that is found by it. */
-export function adopt(sessions: Sessions, session: Session): void {
-  sessions.present.set(session.id, session);
-  sessions.idOf.set(session.clientId, session.id);
-  for (const { session: id } of session.openings) if (id !== session.id) sessions.fenced.set(id, session.clientId);
-}
-
-/** Forgets a client id and everything it asked. */
-export function remove(sessions: Sessions, session: Session): void {
-  sessions.answerMemory -= memoryOf(session);
-  sessions.present.delete(session.id);
-  sessions.idOf.delete(session.clientId);
-  for (const { session: id } of session.openings) sessions.fenced.delete(id);
-}
-
-/** Removes the sessions that nobody used for the expiry time. */
-export function expire(sessions: Sessions, time: number, expiryMs: number): void {
-  if (time < sessions.noExpiryBefore) return;
-  for (const session of sessions.present.values()) {
-    if (session.usedAt + expiryMs > time) {
-      sessions.noExpiryBefore = session.usedAt + expiryMs;
-      return;
-    }
-    remove(sessions, session);
-  }
-  sessions.noExpiryBefore = time + expiryMs;
-}
-
-/** The sessions as they are now, in the order of their last use. They stay so while the queue goes on. */
-export function freezeSessions(sessions: Sessions): readonly Session[] {
-  sessions.generation++;
-  return [...sessions.present.values()];
-}
-
-function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }

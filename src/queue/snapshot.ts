@@ -1,8 +1,8 @@
 // How does the whole state become bytes and come back? In parts, drawn while the queue goes on; equal states give equal bytes.
 //
-// A part is [part number, [record…]]. The records of all parts in a row: one header, the sessions in the order of their last
-// use, each followed by its answers, then the jobs in blocks. Nothing in them depends on how the state lies in memory.
-import { binary, binaryView, decode, encode, list, text, tuple, uint } from "../lib/layout.ts";
+// A part is [part number, [record…]]. The records of all parts in a row: one header, the live sessions in the order of their last
+// use, the dormant ones in the order in which they became so, each followed by its answers, then the jobs in blocks. Nothing in them depends on how the state lies in memory.
+import { binary, binaryView, boolean, decode, encode, list, nullable, text, tuple, uint } from "../lib/layout.ts";
 import { leadingIntegers, Malformed } from "../lib/messagepack.ts";
 import { type Kinds, kind, memberOf, union } from "../lib/union.ts";
 import { MAX_U48 } from "../lib/u48.ts";
@@ -17,31 +17,20 @@ import {
   type WaitingJobs,
 } from "./jobs.ts";
 import { digestOf } from "./digest.ts";
+import { limitsLayout, type QueueLimits } from "./limits.ts";
 import { assembleQueue, type Queue, STATE_MACHINE_VERSION } from "./queue.ts";
-import {
-  adopt,
-  type Answer,
-  createSessions,
-  freezeSessions,
-  keepAnswer,
-  type Opening,
-  type Session,
-  type Sessions,
-} from "./sessions.ts";
-import type { QueueLimits } from "./types.ts";
+import { adopt, ANSWER_RECORD_BYTES, dueOf, freezeSessions, recordBytes } from "./session-lifecycle.ts";
+import { type Answer, createSessions, type Opening, type Session, type Sessions } from "./sessions.ts";
 
-const FORMAT = 3;
+const FORMAT = 4;
 const MAX_U32 = 0xffff_ffff;
 /** Nobody counts so far; from here the counter goes on for centuries before it is no safe integer any more. */
 const MAX_JOB_ID = 2 ** 52;
 /** What holds a snapshot bounds it. */
 const ANY = Number.MAX_SAFE_INTEGER;
 
-/** At most, beside its payload, reply or name: what a job, an answer, a session and one of its openings take. */
+/** At most, beside its payload: what a job takes. */
 const JOB_BYTES = 5;
-const ANSWER_BYTES = 32;
-const SESSION_BYTES = 64;
-const OPENING_BYTES = 32;
 /** The header, the manifest, and what a file system rounds up. */
 const FIXED_BYTES = 16 * 1_024;
 /** Heads of parts and blocks, and unused ends of blocks on disk. */
@@ -57,7 +46,9 @@ interface Header {
   readonly version: number;
   readonly appliedIndex: number;
   readonly time: number;
+  /** Live ones and dormant ones. */
   readonly sessionCount: number;
+  readonly usedSeq: number;
   readonly firstId: number;
   readonly jobCount: number;
   readonly limits: QueueLimits;
@@ -66,9 +57,11 @@ interface Header {
 
 interface SessionRecord extends Pick<
   Session,
-  "clientId" | "id" | "numberAtOpen" | "lastNumber" | "answeredUpTo" | "usedAt"
+  "clientId" | "generated" | "id" | "lastNumber" | "answeredUpTo" | "usedAt" | "usedSeq" | "dormantAt"
 > {
   readonly type: "session";
+  /** Records of its answers that follow. */
+  readonly answerCount: number;
   readonly openings: readonly Opening[];
 }
 
@@ -77,42 +70,32 @@ type JobsRecord = { readonly type: "jobs" } & JobBlock;
 type StateRecord = Header | SessionRecord | AnswerRecord | JobsRecord;
 
 const u48 = uint(MAX_U48);
-/** Without any of them nothing could ever be executed, or a state would come about that cannot be written. */
-const limit = uint(ANY, 1);
 const bytesOfBlock = binaryView(ANY);
 
 /** The kind, the format and the version of the state machine come first in every format. */
 const RECORDS: Kinds<StateRecord> = {
   header: kind<Header>("header", 1, {
     format: uint(FORMAT, FORMAT),
-    version: limit,
+    version: uint(ANY, 1),
     appliedIndex: u48,
     time: u48,
     sessionCount: uint(),
+    usedSeq: u48,
     firstId: uint(MAX_JOB_ID, 1),
     jobCount: u48,
-    limits: tuple<QueueLimits>("limits", {
-      maxSessions: limit,
-      sessionExpiryMs: limit,
-      maxReplies: limit,
-      maxReplyBytes: limit,
-      noncesRemembered: limit,
-      maxPayloadBytes: limit,
-      maxJobsPerCommand: limit,
-      checkpointEntries: limit,
-      checkpointBytes: limit,
-      maxReadyBytes: limit,
-      maxAnswerBytes: limit,
-    }),
+    limits: limitsLayout,
     digest: uint(),
   }),
   session: kind<SessionRecord>("session", 2, {
     clientId: text(MAX_NAME_BYTES),
+    generated: boolean,
     id: uint(),
-    numberAtOpen: u48,
     lastNumber: u48,
     answeredUpTo: u48,
     usedAt: uint(),
+    usedSeq: uint(ANY, 1),
+    dormantAt: nullable(uint()),
+    answerCount: uint(),
     openings: list(tuple<Opening>("an opening", { nonce: binary(NONCE_BYTES, NONCE_BYTES), session: uint() }), ANY, 1),
   }),
   answer: kind<AnswerRecord>("answer", 3, { commandBytes: uint(), commandCrc: uint(MAX_U32), reply: binary(ANY) }),
@@ -135,6 +118,7 @@ interface Frozen {
   readonly appliedIndex: number;
   readonly time: number;
   readonly digest: number;
+  readonly usedSeq: number;
   readonly sessions: readonly Session[];
   readonly jobs: FrozenJobs;
 }
@@ -150,9 +134,10 @@ export interface FrozenQueue {
 export function freeze(queue: Queue, maxPartBytes: number): FrozenQueue {
   const { limits, version, appliedIndex, time } = queue;
   const digest = digestOf(queue);
+  const { usedSeq } = queue.sessions;
   const sessions = freezeSessions(queue.sessions);
   const jobs = freezeJobs(queue.jobs);
-  const parts = partsOf({ limits, version, appliedIndex, time, digest, sessions, jobs }, maxPartBytes);
+  const parts = partsOf({ limits, version, appliedIndex, time, digest, usedSeq, sessions, jobs }, maxPartBytes);
   return {
     digest,
     nextPart: () => {
@@ -164,16 +149,9 @@ export function freeze(queue: Queue, maxPartBytes: number): FrozenQueue {
 
 /** At least what a snapshot of the present state takes, parts and manifest, without making one. */
 export function snapshotBytes({ ready, readyBytes, sessions }: Queue): number {
-  let bytes = FIXED_BYTES + readyBytes + ready * JOB_BYTES;
-  for (const session of sessions.present.values()) {
-    const { answers, answerBytes } = session;
-    bytes += sessionBytes(session) + answerBytes + answers.length * ANSWER_BYTES;
-  }
+  let bytes = FIXED_BYTES + readyBytes + ready * JOB_BYTES + sessions.dormantBytes;
+  for (const session of sessions.live.values()) bytes += recordBytes(session);
   return Math.ceil(bytes * PART_FACTOR);
-}
-
-function sessionBytes({ clientId, openings }: Session): number {
-  return SESSION_BYTES + 3 * clientId.length + openings.length * OPENING_BYTES;
 }
 
 /** `bytes`: at most so many it takes in a part. */
@@ -201,9 +179,11 @@ function* partsOf(frozen: Frozen, maxPartBytes: number): Generator<Uint8Array, u
 function* recordsOf(frozen: Frozen, maxBlockBytes: number): Generator<Sized> {
   yield { record: headerOf(frozen), bytes: HEADER_BYTES };
   for (const session of frozen.sessions) {
-    yield { record: { ...session, type: "session" }, bytes: sessionBytes(session) };
-    for (const answer of session.answers)
-      yield { record: { ...answer, type: "answer" }, bytes: answer.reply.length + ANSWER_BYTES };
+    const { answers } = session;
+    const record = { ...session, type: "session", answerCount: answers.length } as const;
+    yield { record, bytes: recordBytes({ ...session, answers: [], answerBytes: 0 }) };
+    for (const answer of answers)
+      yield { record: { ...answer, type: "answer" }, bytes: answer.reply.length + ANSWER_RECORD_BYTES };
   }
   for (const block of blocksOf(frozen.jobs, maxBlockBytes)) {
     const bytes = HEAD_BYTES + block.encodings.length + block.lengths.length + block.payloads.length;
@@ -211,7 +191,7 @@ function* recordsOf(frozen: Frozen, maxBlockBytes: number): Generator<Sized> {
   }
 }
 
-function headerOf({ limits, version, appliedIndex, time, digest, sessions, jobs }: Frozen): Header {
+function headerOf({ limits, version, appliedIndex, time, digest, usedSeq, sessions, jobs }: Frozen): Header {
   return {
     type: "header",
     format: FORMAT,
@@ -219,6 +199,7 @@ function headerOf({ limits, version, appliedIndex, time, digest, sessions, jobs 
     appliedIndex,
     time,
     sessionCount: sessions.length,
+    usedSeq,
     firstId: jobs.firstId,
     jobCount: jobs.count,
     limits,
@@ -276,8 +257,10 @@ interface Restoring {
   readonly digest: number;
   readonly sessions: Sessions;
   readonly jobs: WaitingJobs;
-  /** The session whose answers are being read. */
-  session: Session | null;
+  /** The session whose answers are being read: it enters the sessions with the last of them. */
+  session: { readonly record: SessionRecord; readonly answers: Answer[]; answerBytes: number } | null;
+  /** The record that entered the sessions last. */
+  previous: Session | null;
 }
 
 function restoreRecord(restoring: Restoring | null, record: StateRecord): Restoring {
@@ -299,85 +282,92 @@ function restoreRecord(restoring: Restoring | null, record: StateRecord): Restor
   }
 }
 
-function begun({ limits, version, appliedIndex, time, sessionCount, firstId, jobCount, digest }: Header): Restoring {
-  if (sessionCount > limits.maxSessions)
+function begun(header: Header): Restoring {
+  const { limits, version, appliedIndex, time, sessionCount, usedSeq, firstId, jobCount, digest } = header;
+  if (sessionCount > limits.maxClientIds)
     throw new Malformed(
-      `a snapshot says that it holds ${sessionCount} sessions; its own limit is ${limits.maxSessions}`,
+      `a snapshot says that it holds ${sessionCount} sessions; its own limit is ${limits.maxClientIds}`,
     );
   const sessions = createSessions();
-  const jobs = createJobs(firstId);
-  return { limits, version, appliedIndex, time, sessionCount, jobCount, digest, sessions, jobs, session: null };
+  sessions.usedSeq = usedSeq;
+  const position = { limits, version, appliedIndex, time, sessionCount, jobCount, digest };
+  return { ...position, sessions, jobs: createJobs(firstId), session: null, previous: null };
 }
 
 function restoreSession(restoring: Restoring, record: SessionRecord): void {
-  const { sessions, limits, sessionCount, appliedIndex, time } = restoring;
-  expectAllAnswers(restoring);
+  const { sessions, sessionCount, jobs } = restoring;
+  adoptSession(restoring);
   // At once, not at the end: what a snapshot may make us hold is what its header says.
-  if (sessions.present.size >= sessionCount)
+  if (sessions.live.size + sessions.dormant.size >= sessionCount)
     throw new Malformed(`a snapshot holds more than the ${sessionCount} sessions that its header says`);
-  if (restoring.jobs.count > 0) throw new Malformed("a session stands behind the jobs");
-  const { clientId, id, numberAtOpen, lastNumber, answeredUpTo, usedAt, openings } = record;
-  if (id > appliedIndex || usedAt > time) throw new Malformed(`session ${id} comes from behind the snapshot`);
-  if (openings.length > limits.noncesRemembered || !areRising(openings))
-    throw new Malformed("the openings of a client are damaged");
-  const session: Session = {
-    clientId,
-    id,
-    numberAtOpen,
-    lastNumber,
-    answeredUpTo,
-    answers: [],
-    answerBytes: 0,
-    usedAt,
-    openings: [...openings],
-    generation: sessions.generation,
-    digest: null,
-  };
-  const newest = session.openings.at(-1);
-  const previous = restoring.session;
-  if (!isClientId(clientId) || sessions.idOf.has(clientId))
-    throw new Malformed("a client id is invalid or stands there twice");
-  if (newest?.session !== id) throw new Malformed(`session ${id} is not the one that its client opened last`);
-  if (
-    session.openings.some((opening) => sessions.present.has(opening.session) || sessions.fenced.has(opening.session))
-  ) {
-    throw new Malformed(`a session of ${JSON.stringify(clientId)} belongs to another client as well`);
-  }
-  if (session.numberAtOpen > lastNumber || session.answeredUpTo > lastNumber) {
-    throw new Malformed(`session ${id} speaks of numbers that were not executed`);
-  }
-  if (missingAnswers(session) > limits.maxReplies)
-    throw new Malformed(`session ${id} keeps more answers than the limit`);
-  if (previous !== null && previous.usedAt > session.usedAt)
-    throw new Malformed("sessions are not in the order of their last use");
-  adopt(sessions, session);
-  restoring.session = session;
+  if (jobs.count > 0) throw new Malformed("a session stands behind the jobs");
+  const problem = problemWith(record, restoring);
+  if (problem !== null) throw new Malformed(problem);
+  restoring.session = { record, answers: [], answerBytes: 0 };
+}
+
+function problemWith(record: SessionRecord, { sessions, limits, appliedIndex, time, previous }: Restoring) {
+  const { clientId, id, lastNumber, answeredUpTo, usedAt, usedSeq, dormantAt, answerCount, openings } = record;
+  if (id > appliedIndex || usedAt > time || (dormantAt ?? 0) > time)
+    return `session ${id} comes from behind the snapshot`;
+  if (openings.length > limits.noncesRemembered || !areRising(openings)) return "the openings of a client are damaged";
+  if (!isClientId(clientId) || sessions.idOf.has(clientId) || sessions.dormant.has(clientId))
+    return "a client id is invalid or stands there twice";
+  if (openings.at(-1)?.session !== id) return `session ${id} is not the one that its client opened last`;
+  if (openings.some(({ session }) => sessions.live.has(session) || sessions.fenced.has(session)))
+    return `a session of ${JSON.stringify(clientId)} belongs to another client as well`;
+  if (answeredUpTo > lastNumber || answerCount > lastNumber - answeredUpTo)
+    return `session ${id} speaks of numbers that were not executed`;
+  if (answerCount > limits.maxReplies) return `session ${id} keeps more answers than the limit`;
+  if (dormantAt === null && sessions.live.size >= limits.maxSessions)
+    return `more sessions are live than the limit of ${limits.maxSessions}`;
+  if (usedSeq > sessions.usedSeq || (dormantAt !== null && usedAt > dormantAt))
+    return `session ${id} was used after its end`;
+  return previous === null || isBehind(record, previous) ? null : "sessions are not in the order of a snapshot";
+}
+
+/** Live sessions by their last use, then dormant ones by when they became so. */
+function isBehind(record: SessionRecord, previous: Session): boolean {
+  if (record.dormantAt !== null) return record.dormantAt >= (previous.dormantAt ?? 0);
+  return previous.dormantAt === null && record.usedSeq > previous.usedSeq && record.usedAt >= previous.usedAt;
 }
 
 function areRising(openings: readonly Opening[]): boolean {
   return openings.every(({ session }, at) => session > (openings[at - 1]?.session ?? 0));
 }
 
-function restoreAnswer({ limits, sessions, session }: Restoring, record: AnswerRecord): void {
-  if (session === null || missingAnswers(session) === 0) throw new Malformed("an answer belongs to no number");
+function restoreAnswer({ limits, session }: Restoring, { commandBytes, commandCrc, reply }: AnswerRecord): void {
+  if (session === null || session.answers.length === session.record.answerCount)
+    throw new Malformed("an answer belongs to no number");
   // As `isWindowFull`: the answer that reaches the limit is still kept, none behind it.
-  if (session.answerBytes >= limits.maxReplyBytes)
-    throw new Malformed(`session ${session.id} keeps more bytes of answers than the limit of ${limits.maxReplyBytes}`);
-  const { commandBytes, commandCrc, reply } = record;
-  keepAnswer(sessions, session, { commandBytes, commandCrc, reply, digest: null });
+  if (session.answerBytes >= limits.maxReplyBytes) {
+    const { id } = session.record;
+    throw new Malformed(`session ${id} keeps more bytes of answers than the limit of ${limits.maxReplyBytes}`);
+  }
+  session.answers.push({ commandBytes, commandCrc, reply, digest: null });
+  session.answerBytes += reply.length;
 }
 
-function missingAnswers({ lastNumber, answeredUpTo, answers }: Session): number {
-  return lastNumber - answeredUpTo - answers.length;
-}
-
-function expectAllAnswers({ session }: Restoring): void {
-  if (session !== null && missingAnswers(session) > 0)
-    throw new Malformed(`answers of session ${session.id} are missing`);
+/** The session that was read, with its answers, enters the sessions. */
+function adoptSession(restoring: Restoring): void {
+  const { session: read, sessions, limits } = restoring;
+  if (read === null) return;
+  const { record, answers, answerBytes } = read;
+  const { clientId, generated, id, lastNumber, answeredUpTo, usedAt, usedSeq, dormantAt, answerCount } = record;
+  if (answers.length < answerCount) throw new Malformed(`answers of session ${id} are missing`);
+  const numbers = { clientId, generated, id, lastNumber, answeredUpTo, usedAt, usedSeq, dormantAt };
+  const openings = [...record.openings];
+  const { generation } = sessions;
+  const session = { ...numbers, answers, answerBytes, openings, due: dueOf(clientId), generation, digest: null };
+  adopt(sessions, session, limits);
+  if (sessions.dormantAnswerMemory > limits.maxAnswerBytes)
+    throw new Malformed(`dormant sessions keep more answers than the limit of ${limits.maxAnswerBytes} bytes`);
+  restoring.session = null;
+  restoring.previous = session;
 }
 
 function restoreBlock(restoring: Restoring, block: JobsRecord): void {
-  expectAllAnswers(restoring);
+  adoptSession(restoring);
   const { jobs, jobCount } = restoring;
   if (block.encodings.length > jobCount - jobs.count)
     throw new Malformed(`a snapshot holds more than the ${jobCount} jobs that its header says`);
@@ -387,10 +377,10 @@ function restoreBlock(restoring: Restoring, block: JobsRecord): void {
 
 function finished(restoring: Restoring): Queue {
   const { limits, version, appliedIndex, time, digest, sessions, jobs, sessionCount, jobCount } = restoring;
-  expectAllAnswers(restoring);
-  if (sessions.present.size !== sessionCount) {
-    throw new Malformed(`a snapshot holds ${sessions.present.size} sessions where its header says ${sessionCount}`);
-  }
+  adoptSession(restoring);
+  const found = sessions.live.size + sessions.dormant.size;
+  if (found !== sessionCount)
+    throw new Malformed(`a snapshot holds ${found} sessions where its header says ${sessionCount}`);
   if (jobs.count !== jobCount)
     throw new Malformed(`a snapshot holds ${jobs.count} jobs where its header says ${jobCount}`);
   const queue = assembleQueue(limits, { appliedIndex, time, version }, jobs, sessions);

@@ -36,8 +36,8 @@ export type Reply =
   | { readonly type: "dequeued"; readonly index: number; readonly jobs: readonly Job[] }
   | { readonly type: "void"; readonly index: number }
   /**
-   * `session` is the epoch: the index of the OPEN entry. `lastNumber`: go on with the next one. The answers to the numbers above
-   * `answeredUpTo` were never acknowledged: an earlier process of this client may not have had them.
+   * `session` is the index of the OPEN entry that began it. `lastNumber` is the present one: go on with the next. The answers to the
+   * numbers above `answeredUpTo` were never acknowledged: an earlier process of this client may not have had them.
    */
   | {
       readonly type: "opened";
@@ -72,25 +72,6 @@ export interface AppliedEntry {
   readonly reply: Uint8Array | null;
   /** The number had been executed before: `reply` is the stored answer. */
   readonly duplicate: boolean;
-}
-
-/** Limits that `apply` depends on: part of the replicated state, the same on every node of a cluster. */
-export interface QueueLimits {
-  readonly maxSessions: number;
-  readonly sessionExpiryMs: number;
-  /** Replies kept above answeredUpTo, per session. */
-  readonly maxReplies: number;
-  readonly maxReplyBytes: number;
-  readonly noncesRemembered: number;
-  readonly maxPayloadBytes: number;
-  readonly maxJobsPerCommand: number;
-  /** The members compare their states at every index that this divides, and after so many bytes of commands. */
-  readonly checkpointEntries: number;
-  readonly checkpointBytes: number;
-  /** Memory of the jobs that wait: each counts as its payload and JOB_BYTES. */
-  readonly maxReadyBytes: number;
-  /** Memory of the answers of all sessions: each counts as its reply and ANSWER_BYTES. */
-  readonly maxAnswerBytes: number;
 }
 
 /** What keeping a job, or an answer, costs beside its bytes: part of the rules, so it is the same everywhere. */

@@ -2,33 +2,34 @@
 import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
-import { encodeOpen, encodeTouch, isClientId, isSettle, needsNoRoom } from "../queue/commands.ts";
-import { findOpen, hasSession, isCheckpoint, lookUp, peek } from "../queue/queue.ts";
+import { encodeOpen, isClientId, isSettle, needsNoRoom } from "../queue/commands.ts";
+import type { QueueLimits } from "../queue/limits.ts";
+import { isKnownClient, lookUp, peek } from "../queue/queue.ts";
+import { decodeReply } from "../queue/replies.ts";
 import { hasRoom, votersWithRoom } from "../raft/room.ts";
 import { nodeIdOf } from "../raft/types.ts";
 import type { ClientMessage, Request, ServerMessage } from "../wire/protocol.ts";
 import type { Connection } from "../wire/connection.ts";
 import { createInFlight, type InFlightLimits, type Waiting } from "./in-flight.ts";
+import { createLeaderEntries, type LeaderEntryLimits } from "./leader-entries.ts";
 import { isFailure, type Outcome, type Replica, type Waiter } from "./replica.ts";
 import { createUnderWay } from "./under-way.ts";
 import { type NodeFacts, leaderAddressOf, logPageOf, statusOf } from "./status.ts";
+import type { LogEvent } from "./types.ts";
 
 const NOTHING = new Uint8Array(0);
 const OVERLOADED_RETRY_MS = 10;
 const UNREAD = failure("OVERLOADED", "earlier answers on this connection wait to be read", {
   retryAfterMs: OVERLOADED_RETRY_MS,
 });
-/** A change of leader restarts the interval, so several must fit into one expiry. */
-const TOUCHES_PER_EXPIRY = 8;
 
-export interface ClientLimits extends InFlightLimits {
+export interface ClientLimits extends InFlightLimits, LeaderEntryLimits {
   readonly maxLogPagesPerTurn: number;
   readonly maxSessionsPerConnection: number;
   /** A request waits this long for an election to end before it is answered NO_LEADER. */
   readonly noLeaderWaitMs: number;
-  /** How often a leader makes a checkpoint when a snapshot needs one, and otherwise. */
-  readonly neededCheckpointMs: number;
-  readonly checkpointMs: number;
+  /** Clients that a node sends to the leader in one turn although they ask nothing. */
+  readonly maxSentOnPerTurn: number;
 }
 
 /** One connection of a client: what it asked and is not answered yet. */
@@ -55,11 +56,13 @@ export interface Clients {
   waiting(): number;
 }
 
-/** `refused`: for the node's log. */
+/** `queueLimits`: what a new cluster starts with. `refused`: for the node's log. */
 export function createClients(
   replica: Replica,
   facts: NodeFacts,
   limits: ClientLimits,
+  queueLimits: QueueLimits,
+  log: (line: LogEvent) => void,
   refused: (text: string) => void,
 ): Clients {
   const visitors = new Map<Connection, Visitor>();
@@ -75,10 +78,14 @@ export function createClients(
   const inFlight = createInFlight(limits);
   const underWay = createUnderWay<Asked>(OVERLOADED_RETRY_MS, settleOutcome);
   const touched = new Set<Connection>();
-  const touchIntervalMs = replica.queue().limits.sessionExpiryMs / TOUCHES_PER_EXPIRY;
-  let neededCheckpointFrom = 0;
-  let checkpointFrom = facts.clock.now() + limits.checkpointMs;
-  let nextTouchAt = facts.clock.now() + touchIntervalMs;
+  const { clock, needsCheckpoint } = facts;
+  const leaderEntries = createLeaderEntries(replica, limits, {
+    clock,
+    queueLimits,
+    connectedSessions,
+    needsCheckpoint,
+    log,
+  });
 
   const release = ({ visitor, bytes }: Asked): void => inFlight.leave(visitor.waiting, bytes);
   const answer = (asked: Asked, message: ServerMessage): void => {
@@ -180,20 +187,16 @@ export function createClients(
       case "open": {
         if (!isClientId(message.clientId))
           return refuse(asked, failure("BAD_REQUEST", "a client id is 1 to 64 printable characters"));
-        const known = findOpen(replica.queue(), message.clientId, message.nonce);
-        if (known !== null)
-          return answer(asked, { type: "reply", frameId: message.frameId, duplicate: true, reply: known });
-        if (!isRoom && !hasSession(replica.queue(), message.clientId)) {
+        if (!isRoom && !isKnownClient(replica.queue(), message.clientId)) {
           const who =
             "no new client is let in until space is freed there; clients with a session, by their id, can dequeue";
           return refuse(asked, diskFull(who));
         }
-        const body = encodeOpen({ clientId: message.clientId, nonce: message.nonce });
-        const draft = { kind: "open", session: 0, number: 0, answeredUpTo: 0, body } as const;
-        return replica.propose(draft, { settle: (outcome) => settleOutcome(asked, outcome) });
+        return open(asked, message);
       }
       case "close": {
-        const draft = { kind: "close", session: message.session, number: 0, answeredUpTo: 0, body: NOTHING } as const;
+        const { session, answeredUpTo } = message;
+        const draft = { kind: "close", session, number: 0, answeredUpTo, body: NOTHING } as const;
         return replica.propose(draft, { settle: (outcome) => settleOutcome(asked, outcome) });
       }
       case "status":
@@ -213,6 +216,20 @@ export function createClients(
       case "ping":
         return show(asked);
     }
+  }
+
+  function open(asked: Asked, message: Extract<ClientMessage, { readonly type: "open" }>): void {
+    const ended = leaderEntries.openProposed();
+    const draft = { kind: "open", session: 0, number: 0, answeredUpTo: 0, body: encodeOpen(message) } as const;
+    replica.propose(draft, {
+      settle: (outcome) => {
+        ended();
+        settleOutcome(asked, outcome);
+        if (outcome.type === "failed" || outcome.applied.reply === null) return;
+        const reply = decodeReply(outcome.applied.reply);
+        if (reply.type === "opened") keepAlive(asked.visitor, reply.session);
+      },
+    });
   }
 
   function join(asked: Asked, { member, comesBack }: Extract<ClientMessage, { readonly type: "join" }>): void {
@@ -341,36 +358,31 @@ export function createClients(
 
   const leadsNow = (): boolean => replica.isReadyLeader() && replica.raft.transfer === null;
 
-  /** Sessions that are connected but silent are kept alive by one entry for all (DESIGN section 7). */
-  function touchSessions(): void {
-    const now = facts.clock.now();
-    if (!replica.isReadyLeader() || now < nextTouchAt) return;
-    nextTouchAt = now + touchIntervalMs;
+  function connectedSessions(): ReadonlySet<number> {
     const sessions = new Set<number>();
     for (const visitor of visitors.values()) for (const session of visitor.sessions) sessions.add(session);
-    if (sessions.size === 0) return;
-    const body = encodeTouch([...sessions]);
-    replica.propose({ kind: "touch", session: 0, number: 0, answeredUpTo: 0, body }, { settle: () => {} });
+    return sessions;
   }
 
-  /** A snapshot, which shortens the log, stands for a checkpoint: it need not wait for the next one that the entries bring. */
-  function makeCheckpoint(): void {
+  /**
+   * Who asks nothing does not notice that this node leads no more, and the leader keeps only those sessions alive that are connected
+   * to it. A few at a time: all of them will dial the leader.
+   */
+  function sendOn(): void {
     const { raft } = replica;
-    if (!replica.isReadyLeader() || isCheckpoint(replica.queue())) return;
-    const now = facts.clock.now();
-    if (now < neededCheckpointFrom) return;
-    const isNeeded = facts.needsCheckpoint() || raft.progress.values().some(({ diskLow }) => diskLow);
-    if (!isNeeded && now < checkpointFrom) return;
-    neededCheckpointFrom = now + limits.neededCheckpointMs;
-    checkpointFrom = now + limits.checkpointMs;
-    const draft = { kind: "tick", session: 0, number: 0, answeredUpTo: 0, body: NOTHING } as const;
-    replica.propose(draft, { settle: () => {} });
+    if (raft.role === "leader" || raft.leader === null || visitors.size === 0) return;
+    let sent = 0;
+    for (const { connection, sessions, waiting } of visitors.values()) {
+      if (sessions.size === 0 || waiting.requests > 0) continue;
+      connection.close(notLeading());
+      if (++sent === limits.maxSentOnPerTurn) return;
+    }
   }
 
   replica.setDoorway({
     takeRequests: () => {
-      touchSessions();
-      makeCheckpoint();
+      leaderEntries.propose();
+      sendOn();
       pages = 0;
       const late = laterPages;
       laterPages = [];
@@ -391,7 +403,7 @@ export function createClients(
     flush: () => {
       for (const connection of touched) connection.flush();
       touched.clear();
-      if (laterPages.length > 0 || (parked.length > 0 && leadsNow())) replica.wake();
+      if (laterPages.length > 0 || (parked.length > 0 && leadsNow()) || leaderEntries.isVersionWanted()) replica.wake();
     },
   });
 

@@ -111,7 +111,9 @@ export function namesMember(record: Uint8Array, self: Member): boolean {
 /** It founded alone, and nothing was done here since: there is the founding entry, and what a leader appends by itself. */
 export function isLonely({ configuration, snapshot, log }: Pick<Raft, "configuration" | "snapshot" | "log">): boolean {
   if (configuration.voters.length !== 1 || snapshot !== null) return false;
-  return log.entries.every(({ index, kind }) => index === 1 || kind === "noop" || kind === "tick");
+  return log.entries.every(
+    ({ index, kind }) => index === 1 || kind === "noop" || kind === "version" || kind === "tick",
+  );
 }
 
 export function clusterIdOf(entry: Entry): ClusterId {

@@ -67,7 +67,9 @@ export interface Replica {
   readonly digests: Digests;
   queue(): Queue;
   appliedIndex(): LogIndex;
-  /** The leader has applied its term's first entry, so what it knows of sessions is complete. */
+  /** This node leads and has applied its term's first entry, so what it knows of sessions is complete. */
+  hasAppliedNoop(): boolean;
+  /** And the cluster has a version and limits, so that it can serve. */
   isReadyLeader(): boolean;
   receive(from: MemberId, link: Link, message: RaftMessage): void;
   /** That member acknowledged bulk on our link to it. No reason to take a turn. */
@@ -359,7 +361,8 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     digests,
     queue: () => queue,
     appliedIndex: () => queue.appliedIndex,
-    isReadyLeader: () => raft.role === "leader" && ledFrom !== null && queue.appliedIndex >= ledFrom,
+    hasAppliedNoop: () => raft.role === "leader" && ledFrom !== null && queue.appliedIndex >= ledFrom,
+    isReadyLeader: () => replica.hasAppliedNoop() && queue.version > 0,
     receive: (from, link, message) => {
       inbox.push({ type: "message", from, link, message });
       if (message.type === "AppendEntriesReply" && message.success) traces.durable(from, message.matchIndex);

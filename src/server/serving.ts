@@ -58,7 +58,7 @@ export function createServing(
     now: clock.now(),
     wall: clock.wall(),
   });
-  const queue = snapshot === null ? createQueue(settings.queueLimits) : restoreFrom(storage, snapshot);
+  const queue = snapshot === null ? createQueue() : restoreFrom(storage, snapshot);
   const silenceMs = Math.max(WIRE.peerSilenceMs, settings.electionMaxMs);
   const limits = { limits: WIRE, settings: { ...WIRE, silenceMs } };
   const stages = createStages(clock);
@@ -89,6 +89,7 @@ export function createServing(
     maxLogPageEntries: SERVER.maxLogPageEntries,
     maxLogPageBytes: SERVER.maxLogPageBytes,
   };
-  const clients = createClients(replica, facts, SERVER, createRefusals(clock, SERVER, log));
+  const refused = createRefusals(clock, SERVER, log);
+  const clients = createClients(replica, facts, SERVER, settings.queueLimits, log, refused);
   return { replica, clients, peers, facts, room };
 }

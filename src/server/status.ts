@@ -71,6 +71,7 @@ export function statusOf(replica: Replica, facts: NodeFacts): NodeStatus {
     ready: queue.ready,
     readyBytes: queue.readyBytes,
     sessions: queue.sessionCount,
+    dormantSessions: queue.dormantCount,
     uptimeMs: Math.round(facts.clock.now() - facts.startedAt),
     residentBytes: facts.residentBytes(),
     logBytes: facts.storage.logBytes(),

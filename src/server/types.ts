@@ -5,7 +5,7 @@ import type { Random } from "../lib/random.ts";
 import type { Raft } from "../raft/raft.ts";
 import type { ClusterId, NodeId } from "../raft/types.ts";
 import type { Queue } from "../queue/queue.ts";
-import type { QueueLimits } from "../queue/types.ts";
+import type { QueueLimits } from "../queue/limits.ts";
 import type { Disk } from "../storage/disk.ts";
 import type { Network } from "../wire/network.ts";
 import type { NodeStatus } from "../wire/protocol.ts";

@@ -1,7 +1,8 @@
 // What does each frame look like in bytes, who sends it, who may, and what does it wait behind? Each is described here, once (what is
 // inside a member's frame in `peer-layouts.ts`): codec, connection, roles, PROTOCOL.md and the tests' examples follow from it.
 import { SERVER, WIRE } from "../config.ts";
-import { type Applied, type ErrorClass, type ErrorCode, ERRORS, type Failure, isErrorCode } from "../lib/errors.ts";
+import { classOf, type ErrorFields, errorFields, wrongClass } from "../lib/error-fields.ts";
+import type { Failure } from "../lib/errors.ts";
 import {
   binary,
   binaryView,
@@ -14,7 +15,6 @@ import {
   optional,
   placed,
   text,
-  textOf,
   tuple,
   uint,
 } from "../lib/layout.ts";
@@ -28,7 +28,6 @@ import {
   clusterId,
   incarnation,
   MAX_LIST,
-  MAX_NAME_BYTES,
   member,
   name,
   nodeId,
@@ -105,14 +104,7 @@ const frameId = uint();
 /** There is one group for now. */
 const group = uint(0);
 
-const APPLIED = ["no", "yes", "unknown"] as const satisfies readonly Applied[];
-
-/** The class travels along so that a person reading bytes, or a client in another language, needs no table of codes. */
-interface ClassedFailure {
-  readonly code: ErrorCode;
-  readonly class: string;
-  readonly applied: Applied;
-  readonly message: string;
+interface ClassedFailure extends ErrorFields {
   readonly retryAfterMs?: number;
   readonly leader?: string;
 }
@@ -121,16 +113,13 @@ const failure = converted<Failure, ClassedFailure>(
   tuple<ClassedFailure>(
     "a failure",
     {
-      code: textOf("error code", MAX_NAME_BYTES, isErrorCode),
-      class: name,
-      applied: choice("answer to `applied`", APPLIED),
-      message: text(MAX_MESSAGE_BYTES),
+      ...errorFields(MAX_MESSAGE_BYTES),
       retryAfterMs: optional(u48),
       leader: optional(address),
     },
     {
       reserved: { details: null },
-      check: ({ code, class: found }) => (found === classOf(code) ? null : `${code} is of class ${classOf(code)}`),
+      check: wrongClass,
     },
   ),
   (failed) => ({ ...failed, class: classOf(failed.code), message: shortened(failed.message) }),
@@ -142,8 +131,6 @@ const failure = converted<Failure, ClassedFailure>(
     ...(leader === undefined ? {} : { leader }),
   }),
 );
-
-const classOf = (code: ErrorCode): ErrorClass => ERRORS[code].class;
 
 /** A message quotes what it complains about; the quote may be long. Four bytes are the most a character needs. */
 function shortened(message: string): string {
@@ -185,6 +172,7 @@ const status = tuple<NodeStatus>("a status", {
   ready: uint(),
   readyBytes: uint(),
   sessions: uint(),
+  dormantSessions: uint(),
   uptimeMs: uint(),
   residentBytes: uint(),
   logBytes: uint(),
@@ -341,9 +329,14 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
       group,
       clientId: text(MAX_CLIENT_ID_BYTES),
       nonce: binary(NONCE_BYTES, NONCE_BYTES),
+      generated: boolean,
+      resume: boolean,
     }),
   },
-  close: { ...asks("client"), ...kind<FrameOf<"close">>("close", 18, { frameId, group, session: u48 }) },
+  close: {
+    ...asks("client"),
+    ...kind<FrameOf<"close">>("close", 18, { frameId, group, session: u48, answeredUpTo: u48 }),
+  },
   status: { ...asks("read-only"), ...kind<FrameOf<"status">>("status", 19, { frameId, linearizable: boolean }) },
   log: { ...asks("read-only"), ...kind<FrameOf<"log">>("log", 20, { frameId, from: u48, to: u48, local: boolean }) },
   trace: { ...asks("read-only"), ...kind<FrameOf<"trace">>("trace", 21, { frameId, index: u48 }) },

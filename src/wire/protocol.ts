@@ -69,15 +69,27 @@ export interface Request {
 
 export type ClientMessage =
   | Request
-  /** `nonce`: 16 bytes, one per process; the same nonce again is the same session. */
+  /**
+   * `nonce`: 16 bytes, one per process; the same nonce again is the same session. `generated`: no other process will use the id.
+   * `resume`: go on with a session that was made dormant, or refuse.
+   */
   | {
       readonly type: "open";
       readonly frameId: number;
       readonly group: number;
       readonly clientId: string;
       readonly nonce: Uint8Array;
+      readonly generated: boolean;
+      readonly resume: boolean;
     }
-  | { readonly type: "close"; readonly frameId: number; readonly group: number; readonly session: number }
+  /** Refused unless the answers to all its numbers are acknowledged, `answeredUpTo` included. */
+  | {
+      readonly type: "close";
+      readonly frameId: number;
+      readonly group: number;
+      readonly session: number;
+      readonly answeredUpTo: number;
+    }
   /** `linearizable`: only the leader answers, after a ReadIndex round; otherwise this node's own view, at once. */
   | { readonly type: "status"; readonly frameId: number; readonly linearizable: boolean }
   /** The oldest job, which stays where it is: only the leader answers, after a ReadIndex round. */
@@ -201,7 +213,9 @@ export interface NodeStatus {
   /** Jobs that wait, and their payload bytes. */
   readonly ready: number;
   readonly readyBytes: number;
+  /** Live ones, and dormant ones. */
   readonly sessions: number;
+  readonly dormantSessions: number;
   readonly uptimeMs: number;
   readonly residentBytes: number;
   readonly logBytes: number;

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { QUEUE, STORAGE, WIRE } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { encodeCommand, encodeOpen } from "../../src/queue/commands.ts";
-import { apply, createQueue } from "../../src/queue/queue.ts";
+import { encodeCommand, encodeOpen, encodeVersion } from "../../src/queue/commands.ts";
+import { apply, createQueue, STATE_MACHINE_VERSION } from "../../src/queue/queue.ts";
 import { type Draft, encodeEntry, type Entry, type EntryKind, fieldsOf } from "../../src/raft/entry.ts";
 import type { Incarnation, NodeId } from "../../src/raft/types.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
@@ -106,9 +106,15 @@ async function appends(directory: string): Promise<readonly [number, number]> {
 
 /** Two commands, in turn. */
 function applies(enqueue: Uint8Array, dequeue: Uint8Array): readonly [number, number] {
-  const queue = createQueue(QUEUE);
-  apply(queue, fieldsOf(entry(1, "open", 0, encodeOpen({ clientId: "c1", nonce: new Uint8Array(16) }))));
-  let index = 1;
+  const queue = createQueue();
+  apply(queue, fieldsOf(entry(1, "version", 0, encodeVersion({ version: STATE_MACHINE_VERSION, limits: QUEUE }))));
+  apply(
+    queue,
+    fieldsOf(
+      entry(2, "open", 0, encodeOpen({ clientId: "c1", nonce: new Uint8Array(16), generated: true, resume: false })),
+    ),
+  );
+  let index = 2;
   let number = 0;
   return repeated(() => {
     const body = number % 2 === 0 ? enqueue : dequeue;

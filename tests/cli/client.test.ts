@@ -29,7 +29,7 @@ describe("one command", () => {
     expect(await client(["--id", "c1", "enqueue", "42"])).toMatchObject({ exit: 0, out: ["ok id=1 index=2"] });
     expect(await client(["--id", "c1", "--json", "dequeue"])).toMatchObject({
       exit: 0,
-      out: ['{"command":"dequeue","status":"ok","requestNumber":2,"id":1,"value":42,"index":4}'],
+      out: ['{"command":"dequeue","status":"ok","requestNumber":2,"id":1,"value":42,"index":5}'],
     });
     expect(await client(["--id", "c1", "dequeue"])).toMatchObject({ exit: 4, out: ["(empty)"] });
   });
@@ -62,14 +62,14 @@ describe("one command", () => {
     expect(await client(["peek"])).toMatchObject({ exit: 0, out: ['{"a": 1}'], error: "" });
     expect(await client(["peek", "--json"])).toMatchObject({
       exit: 0,
-      out: ['{"command":"peek","status":"ok","id":1,"value":{"a": 1},"ready":2,"index":2}'],
+      out: ['{"command":"peek","status":"ok","id":1,"value":{"a": 1},"ready":2,"index":3}'],
     });
     expect(cluster.messages.map(({ type }) => type)).toEqual(["peek", "peek"]);
     await client(["--id", "c1", "dequeue", "2"]);
     expect(await client(["peek"])).toMatchObject({ exit: 4, out: ["(empty)"] });
     expect(await client(["peek", "--json"])).toMatchObject({
       exit: 4,
-      out: ['{"command":"peek","status":"empty","ready":0,"index":4}'],
+      out: ['{"command":"peek","status":"empty","ready":0,"index":6}'],
     });
   });
 
@@ -97,7 +97,7 @@ describe("one command", () => {
   test("shows the log, a range of it, and another node's own", async () => {
     await pipe(enqueues(1, 5));
     const [whole] = answers(await client(["log", "--json"]));
-    expect(whole).toMatchObject({ command: "log", status: "ok", node: "n1", firstIndex: 1, lastIndex: 6, more: false });
+    expect(whole).toMatchObject({ command: "log", status: "ok", node: "n1", firstIndex: 1, lastIndex: 7, more: false });
     const [part] = answers(await client(["log", "--from", "3", "--to", "4", "--node", "n2", "--json"]));
     expect(part).toMatchObject({
       node: "n2",
@@ -196,7 +196,7 @@ describe("answers that cannot be written", () => {
     lost(ran, "answers to requests 1 to 7 of client p1 were", "p1");
     const [first, second, ...rest] = (await client(["--id", "p1", "retry"])).out;
     expect([first, second]).toEqual(["1", "2"]);
-    expect(rest).toEqual(["[3,4]", "ok ids=6-7 index=11", "[5,6,7]", "(empty)", "(empty)"]);
+    expect(rest).toEqual(["[3,4]", "ok ids=6-7 index=12", "[5,6,7]", "(empty)", "(empty)"]);
   });
 
   test("are printed again as lists where they were lists of one", async () => {
@@ -210,7 +210,7 @@ describe("answers that cannot be written", () => {
     const ran = await client(["--id", "c1", "--json", "dequeue"], FULL);
     expect(ran.error.trimEnd()).toEndWith(" --json retry");
     expect((await client(["--id", "c1", "--json", "retry"])).out).toEqual([
-      '{"command":"dequeue","status":"ok","requestNumber":1,"id":1,"value":1,"index":4,"duplicate":true}',
+      '{"command":"dequeue","status":"ok","requestNumber":1,"id":1,"value":1,"index":5,"duplicate":true}',
     ]);
   });
 
@@ -557,8 +557,21 @@ describe("a pipe", () => {
     const times = (count: number, status: string): string[] => Array.from({ length: count }, () => status);
     const ALREADY_USED = "p1 has used the numbers 1 to 150 before: lines 1 to 150 are not executed again.";
 
+    test("and --resume sends nothing under an id that is not known, and goes on under one that is", async () => {
+      const unknown = await numbered(enqueues(1, 3), ["--resume"]);
+      expect(unknown).toMatchObject({
+        exit: 6,
+        out: [expect.stringContaining("error SESSION_EXPIRED: client id p1 is new")],
+      });
+      expect(unknown.error).toBe("2 lines not sent\n");
+      expect(queued()).toEqual([]);
+      await numbered(enqueues(1, 2));
+      expect(await numbered(enqueues(1, 3), ["--resume"])).toMatchObject({ exit: 0 });
+      expect(queued()).toEqual(["1", "2", "3"]);
+    });
+
     test("goes on behind the lines that an earlier, broken run has sent", async () => {
-      expect((await numbered(enqueues(1, 150))).error).toBe("");
+      expect((await numbered(enqueues(1, 150))).error).toBe("p1 is new: it has used no number before\n");
       const ran = await numbered(enqueues(1, 300), ["--json"]);
       expect(ran.exit).toBe(0);
       expect(queued()).toEqual(enqueues(1, 300).map((_, at) => String(at + 1)));

@@ -40,6 +40,7 @@ function answer(name: string, state: NodeStatus["state"], term: number, members:
     ready: 0,
     readyBytes: 0,
     sessions: 0,
+    dormantSessions: 0,
     uptimeMs: 1,
     residentBytes: 1,
     logBytes: 1,

@@ -126,7 +126,7 @@ describe("a log", () => {
         kind: "open",
         client: "",
         requestNumber: 0,
-        body: encodeOpen({ clientId: "c1", nonce: new Uint8Array(16) }),
+        body: encodeOpen({ clientId: "c1", nonce: new Uint8Array(16), generated: false, resume: false }),
       },
       { ...line, index: 3, kind: "command", requestNumber: 1, body: enqueue(["42"]) },
       { ...line, index: 4, kind: "command", requestNumber: 2, body: enqueue(["1", '"\u009b"']) },

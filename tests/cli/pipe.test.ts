@@ -52,7 +52,13 @@ function run(client: Client, lines: number, write: (text: string) => Promise<num
     answers: createAnswers(write, (soon) => void setImmediate(soon)),
     tell: () => {},
   };
-  const settings = { clientId: "c1", style: { json: false, terminal: false }, numbered: false, inFlight: 64 };
+  const settings = {
+    clientId: "c1",
+    style: { json: false, terminal: false },
+    numbered: false,
+    resume: false,
+    inFlight: 64,
+  };
   return runPipe(client, () => Promise.reject(new Error("nothing is asked")), ends, settings);
 }
 

@@ -8,6 +8,7 @@ import {
   createClient,
   type QueryAnswer,
 } from "../../src/client/client.ts";
+import { type EarlierAnswer, earlierAnswers } from "../../src/client/earlier.ts";
 import type { Outcome } from "../../src/client/line.ts";
 import { CLIENT, WIRE } from "../../src/config.ts";
 import { type Failure, failure } from "../../src/lib/errors.ts";
@@ -42,7 +43,8 @@ function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = [
     follow: true,
     numbered: false,
     gather: false,
-    acknowledge: { when: "told" },
+    acknowledge: { when: "told", earlier: "fetched", whenIdle: false },
+    generated: false,
     closeOnLeave: false,
     limits: LIMITS,
     ...settings,
@@ -71,6 +73,16 @@ const enqueueUpTo = (client: Client, count: number): Promise<Outcome[]> =>
   Promise.all(Array.from({ length: count }, (_, at) => enqueue(client, at + 1)));
 const queued = (): number[] => cluster.queue.map(({ payload }) => Number(new TextDecoder().decode(payload)));
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, at) => at + 1);
+const leave = (client: Client): Promise<void> => new Promise((resolve) => client.close(resolve));
+async function openAndFetch(client: Client): Promise<EarlierAnswer[]> {
+  expect(await new Promise((resolve) => client.open(resolve))).toBeNull();
+  const fetched: EarlierAnswer[] = [];
+  for await (const answer of earlierAnswers(client)) {
+    fetched.push(answer);
+    answer.taken();
+  }
+  return fetched;
+}
 const failureOf = (outcome: Outcome): Failure | null => (outcome.ok ? null : outcome.failure);
 
 describe("questions without a number", () => {
@@ -374,6 +386,7 @@ describe("the session", () => {
     const first = start({}, events);
     await enqueue(first, 1);
     const second = start();
+    await openAndFetch(second);
     expect(await enqueue(second, 2)).toMatchObject({ ok: true, number: 2 });
     expect(failureOf(await enqueue(first, 3))).toMatchObject({ code: "SESSION_FENCED", applied: "no" });
     expect(events.at(-1)).toMatchObject({ type: "sessionOver", failure: { code: "SESSION_FENCED" } });
@@ -389,10 +402,89 @@ describe("the session", () => {
   });
 
   test("of a generated id is closed on leaving", async () => {
+    const client = start({ closeOnLeave: true, generated: true });
+    await enqueue(client, 1);
+    await leave(client);
+    expect(cluster.sessionOf("c1")).toMatchObject({ closed: true, answeredUpTo: 1 });
+  });
+
+  test("of a given id is closed on leaving too, and its numbers go on", async () => {
     const client = start({ closeOnLeave: true });
     await enqueue(client, 1);
-    await new Promise<void>((resolve) => client.close(resolve));
-    expect(cluster.sessionOf("c1")?.closed).toBe(true);
+    await leave(client);
+    expect(cluster.sessionOf("c1")).toMatchObject({ closed: false, dormant: true, answeredUpTo: 1 });
+    expect(await enqueue(start(), 2)).toMatchObject({ ok: true, number: 2 });
+  });
+
+  test("that others made dormant is resumed: its requests go on with their numbers, and answers are there", async () => {
+    const events: ClientEvent[] = [];
+    const client = start({}, events);
+    await enqueue(client, 1);
+    cluster.sessionOf("c1")!.dormant = true;
+    const two = await Promise.all([enqueue(client, 2), enqueue(client, 3)]);
+    expect(two).toMatchObject([
+      { ok: true, number: 2 },
+      { ok: true, number: 3 },
+    ]);
+    expect(queued()).toEqual([1, 2, 3]);
+    expect(cluster.messages.filter(({ type }) => type === "open")).toMatchObject([{ resume: false }, { resume: true }]);
+    expect(events.map(({ type }) => type)).toEqual(["connected"]);
+    cluster.sessionOf("c1")!.dormant = true;
+    expect(await enqueue(client, 4)).toMatchObject({ ok: true, number: 4 });
+  });
+
+  test("that became dormant before the answer to its OPEN came is resumed", async () => {
+    cluster.fate = (message) => {
+      if (message.type !== "open" || message.resume) return "pass";
+      const known = cluster.sessionOf("c1");
+      if (known === undefined) return "executeAndLose";
+      known.dormant = true;
+      return "pass";
+    };
+    expect(await enqueue(start(), 1)).toMatchObject({ ok: true, number: 1 });
+  });
+
+  test("that is not known any more is over, and says so of what may have been executed", async () => {
+    const events: ClientEvent[] = [];
+    const client = start({}, events);
+    await enqueue(client, 1);
+    cluster.fate = (message) => {
+      if (message.type !== "request") return "pass";
+      cluster.sessionOf("c1")!.closed = true;
+      return "pass";
+    };
+    expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "SESSION_EXPIRED" });
+    expect(events.at(-1)).toMatchObject({ type: "sessionOver", failure: { code: "SESSION_EXPIRED" } });
+    expect(failureOf(await enqueue(client, 3))?.code).toBe("SESSION_EXPIRED");
+  });
+
+  test("of a client that asks nothing is shown to the next leader, which learns to keep it", async () => {
+    const client = start();
+    await enqueue(client, 1);
+    const opens = (): number => cluster.messages.filter(({ type }) => type === "open").length;
+    cluster.lead(2);
+    cluster.disconnect(1);
+    while (opens() < 2) await new Promise((next) => setImmediate(next));
+    expect(cluster.messages.at(-1)).toMatchObject({ type: "open", resume: false });
+    expect(await enqueue(client, 2)).toMatchObject({ ok: true, number: 2 });
+    expect(opens()).toBe(2);
+  });
+
+  test("whose client is closed while an answer is on its way leaves it unknown, and the next process fetches it", async () => {
+    const client = start({ acknowledge: { when: "taken", earlier: "fetched", whenIdle: false }, closeOnLeave: true });
+    cluster.fate = (message) => (message.type === "request" && message.number === 1 ? "executeAndLose" : "pass");
+    const asked = enqueue(client, 1);
+    while (cluster.executed.length === 0) await new Promise((next) => setImmediate(next));
+    await leave(client);
+    expect(failureOf(await asked)).toEqual({
+      code: "CONNECTION_LOST",
+      applied: "unknown",
+      message: "request 1 may have been executed: this client was closed",
+    });
+    expect(client.untaken()).toEqual({ first: 1, last: 1 });
+    cluster.fate = () => "pass";
+    const second = start();
+    expect(await openAndFetch(second)).toMatchObject([{ number: 1, outcome: { ok: true, reply: { firstId: 1 } } }]);
   });
 
   describe("whose answers must be taken", () => {
@@ -415,12 +507,25 @@ describe("the session", () => {
       expect(second.outcome.ok).toBe(true);
     });
 
-    test("acknowledges on leaving although the leader changes just then", async () => {
-      const client = start({ acknowledge: FETCHED });
+    test.each([false, true])(
+      "acknowledges on leaving although the leader changes just then (closing: %p)",
+      async (is) => {
+        const client = start({ acknowledge: FETCHED, closeOnLeave: is });
+        (await ask(client, value(1))).taken();
+        cluster.lead(2);
+        await close(client);
+        expect([answeredUpTo(), cluster.sessionOf("c1")?.dormant]).toEqual([1, is]);
+      },
+    );
+
+    test("closes on leaving although the first CLOSE and its answer are lost", async () => {
+      const client = start({ acknowledge: FETCHED, closeOnLeave: true });
       (await ask(client, value(1))).taken();
-      cluster.lead(2);
+      let closes = 0;
+      cluster.fate = (message) => (message.type === "close" && ++closes === 1 ? "executeAndLose" : "pass");
+      setTimeout(() => cluster.disconnect(1), 20);
       await close(client);
-      expect(answeredUpTo()).toBe(1);
+      expect([closes, cluster.sessionOf("c1")?.dormant]).toEqual([2, true]);
     });
 
     test("acknowledges the last answer when nothing else is asked, if it is to", async () => {
@@ -459,9 +564,9 @@ describe("the session", () => {
     });
 
     test("of a generated id is closed only when every answer was taken", async () => {
-      const client = start({ acknowledge: TAKEN, closeOnLeave: true });
+      const client = start({ acknowledge: TAKEN, closeOnLeave: true, generated: true });
       const { taken } = await ask(client, value(1));
-      const other = start({ acknowledge: TAKEN, closeOnLeave: true, clientId: "c2" });
+      const other = start({ acknowledge: TAKEN, closeOnLeave: true, generated: true, clientId: "c2" });
       (await ask(other, value(2))).taken();
       await Promise.all([close(client), close(other)]);
       expect([cluster.sessionOf("c1")?.closed, cluster.sessionOf("c2")?.closed]).toEqual([false, true]);
@@ -469,11 +574,11 @@ describe("the session", () => {
     });
   });
 
-  test("of a chosen id stays open on leaving", async () => {
+  test("stays open on leaving where it is not to be closed", async () => {
     const client = start();
     await enqueue(client, 1);
-    await new Promise<void>((resolve) => client.close(resolve));
-    expect(cluster.sessionOf("c1")?.closed).toBe(false);
+    await leave(client);
+    expect(cluster.sessionOf("c1")).toMatchObject({ closed: false, dormant: false });
   });
 });
 

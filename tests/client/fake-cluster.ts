@@ -20,8 +20,11 @@ interface Session {
   readonly replies: Map<number, Uint8Array>;
   readonly commands: Map<number, string>;
   answeredUpTo: number;
+  readonly generated: boolean;
   fenced: boolean;
   closed: boolean;
+  /** Its requests are answered by SESSION_EXPIRED until its own process opens it again with `resume`. */
+  dormant: boolean;
 }
 
 /** What a hook does with a message: let it pass, answer with a failure, or say nothing (executing it or not). */
@@ -191,11 +194,17 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
         return execute(message);
       case "open": {
         const nonce = Buffer.from(message.nonce).toString("hex");
-        const same = [...sessions.values()].find((one) => one.clientId === message.clientId && one.nonce === nonce);
-        const earlier = cluster.sessionOf(message.clientId);
+        const same = [...sessions.values()].findLast((one) => one.clientId === message.clientId && one.nonce === nonce);
+        const last = cluster.sessionOf(message.clientId);
+        const earlier = last?.closed === true ? undefined : last;
         if (same === undefined && earlier !== undefined) earlier.fenced = true;
-        const body = encodeOpen({ clientId: message.clientId, nonce: message.nonce });
-        const id = same?.id ?? append("open", message.clientId, 0, body);
+        const body = encodeOpen(message);
+        if (message.resume ? same === undefined || same.closed : same?.dormant === true) {
+          const why = failure("SESSION_EXPIRED", "the session is dormant, or not known");
+          return { type: "failure", frameId, failure: why };
+        }
+        const isSame = same !== undefined && !same.dormant;
+        const id = isSame ? same.id : append("open", message.clientId, 0, body);
         const lastNumber = same?.lastNumber ?? earlier?.lastNumber ?? 0;
         const replies = earlier?.replies ?? new Map<number, Uint8Array>();
         const commands = earlier?.commands ?? new Map<number, string>();
@@ -204,14 +213,16 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
           clientId: message.clientId,
           id,
           nonce,
+          generated: message.generated,
           lastNumber,
           replies,
           commands,
           answeredUpTo,
           fenced: false,
           closed: false,
+          dormant: false,
         };
-        if (same === undefined) sessions.set(id, opened);
+        if (!isSame) sessions.set(id, opened);
         const reply = encodeReply({
           type: "opened",
           index: id,
@@ -220,11 +231,17 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
           answeredUpTo,
           expiresMs: 1_000,
         });
-        return { type: "reply", frameId, duplicate: same !== undefined, reply };
+        return { type: "reply", frameId, duplicate: isSame, reply };
       }
       case "close": {
         const session = sessions.get(message.session);
-        if (session !== undefined) session.closed = true;
+        if (session === undefined || session.dormant || session.closed)
+          return { type: "failure", frameId, failure: failure("SESSION_EXPIRED", "no such session") };
+        acknowledge(session, message.answeredUpTo);
+        if (session.answeredUpTo < session.lastNumber)
+          return { type: "failure", frameId, failure: failure("OUT_OF_ORDER", "not all answers are acknowledged") };
+        if (session.generated) session.closed = true;
+        else session.dormant = true;
         const index = append("close", session?.clientId ?? "", 0, new Uint8Array(0));
         return { type: "reply", frameId, duplicate: false, reply: encodeReply({ type: "closed", index }) };
       }
@@ -285,7 +302,8 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
     const { frameId, number } = request;
     const refuse = (why: Failure): ServerMessage => ({ type: "failure", frameId, failure: why });
     const session = sessions.get(request.session);
-    if (session === undefined || session.closed) return refuse(failure("SESSION_EXPIRED", "no such session"));
+    if (session === undefined || session.closed || session.dormant)
+      return refuse(failure("SESSION_EXPIRED", "no such session"));
     if (session.fenced) return refuse(failure("SESSION_FENCED", "opened elsewhere"));
     const stored = session.replies.get(number);
     const command = Buffer.from(request.command).toString("hex");
@@ -352,6 +370,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
       ready: queue.length,
       readyBytes: queue.reduce((sum, { payload }) => sum + payload.length, 0),
       sessions: sessions.size,
+      dormantSessions: 0,
       uptimeMs: 1,
       residentBytes: 1,
       logBytes: 1,

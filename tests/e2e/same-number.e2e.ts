@@ -9,6 +9,7 @@ import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
 import type { ClientMessage, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
 import { type Cluster, clusterStatus, type NodeProcess, parameter, waitFor, inWorld } from "./harness.ts";
+import { OPEN } from "../wire/messages.ts";
 
 const OTHERS = parameter("RAFTQ_E2E_OTHERS", 2_000);
 const ANSWER_MS = 10_000;
@@ -84,7 +85,7 @@ inWorld(
     const { nodes, addresses } = cluster;
     const leader = await cluster.leader();
     const nonce = new Uint8Array(16).fill(7);
-    const open = (): ClientMessage => ({ type: "open", frameId: nextFrameId(), group: 0, clientId: "c1", nonce });
+    const open = (): ClientMessage => ({ ...OPEN, frameId: nextFrameId(), clientId: "c1", nonce });
     const opened = decodeReply((await askUntilReplied(cluster, leader, open)).reply);
     if (opened.type !== "opened") throw new Error(`a session was not opened: ${opened.type}`);
     const { session } = opened;

@@ -12,7 +12,7 @@ import { frameBody } from "../../src/wire/frame.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
 import type { Settled } from "../server/town.ts";
-import { asPeerFrame, EXAMPLES, PEER_EXAMPLES, randomMessage } from "../wire/messages.ts";
+import { OPEN, asPeerFrame, EXAMPLES, PEER_EXAMPLES, randomMessage } from "../wire/messages.ts";
 import { mutateBytes } from "./mutate.ts";
 import { founderWord, wholeSnapshot } from "./plausible.ts";
 import { buildScene, HOSTILE, HOSTILE_PORT, leaderOf, PORTS, type Scene, SCENES } from "./scenes.ts";
@@ -222,7 +222,7 @@ function expectServes(scene: Scene): void {
       const message = mine();
       return message?.type === "reply" ? decodeReply(message.reply) : null;
     };
-    guest.send({ type: "open", frameId: 1, group: 0, clientId: "honest", nonce: new Uint8Array(16).fill(attempt) });
+    guest.send({ ...OPEN, frameId: 1, clientId: "honest", nonce: new Uint8Array(16).fill(attempt) });
     const opened = answer(1);
     if (opened?.type !== "opened") continue;
     const { session, lastNumber } = opened;

@@ -38,15 +38,14 @@ const FOUND = [
   // More sessions than the snapshot's own limit were restored.
   {
     target: "state",
-    input:
-      "AHuSAJOaAQMBEMyxAwEDmwLNAfQEzQEsAszIBc0QAM4AEAAAzQJYzQSwAZgCoWEKAgICzJqSksQQAwMDAwMDAwMDAwMDAwMDAwOSxBAAAAAAAAAAAAAAAAAAAAAACpgCoWQCAAIAzKeRksQQAwMDAwMDAwMDAwMDAwMDAwIAhJIBk5QDCM54+wGpxEmUBgaoTk9fUVVFVUXZO3RoZXJlIGlzIG5vIHF1ZXVlICIiOyB0aGlzIHZlcnNpb24gaGFzIG9uZSBxdWV1ZSwgImRlZmF1bHQilANjzjzlpRDEBZQBDwEDmAKhYxAAAADMsZGSxBACAgICAgICAgICAgICAgICEAAOkgKRlQQBxAMBAgDEDAA=",
+    input: "AC6SAJGbAQQBCQUHCQEAnwMEzQH0zJYeZATNASwCzMgFzRAAzgAQAADNAljNBLAA",
     words: "a snapshot says that it holds N sessions; its own limit is N",
   },
   // A configuration in a longer form inside the manifest: the comparison did not look into it.
   {
     target: "records",
     input:
-      "AgFyYWZ0cW1hbgAAAAOYbm1pls4AAAAUAQHPAAAAAAAAAIDEK5SRk6JuMbAwMTIzNDU2Nzg5YWJjZGVmrjEyNy4wLjAuMTozMDAw3AAAkJDcAAQJAQAC",
+      "AgFyYWZ0cW1hbgAAAASYbm1pls4AAAAUAQHPAAAAAAAAAIDEK5SRk6JuMbAwMTIzNDU2Nzg5YWJjZGVmrjEyNy4wLjAuMTozMDAw3AAAkJDcAAQJAQAC",
     words: "manifest",
   },
   // A header that names blocks of 1.6 GiB was taken for one.

@@ -2,12 +2,13 @@
 import { QUEUE, STORAGE } from "../../src/config.ts";
 import { crc32 } from "../../src/lib/crc32.ts";
 import type { Random } from "../../src/lib/random.ts";
-import { apply, createQueue } from "../../src/queue/queue.ts";
+import { apply } from "../../src/queue/queue.ts";
 import { encodeEntry, type EntryKind, fieldsOf } from "../../src/raft/entry.ts";
 import type { SnapshotMeta } from "../../src/raft/types.ts";
 import { foundingEntry } from "../../src/server/founding.ts";
 import { encodeManifest } from "../../src/storage/manifest.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
+import { queueWith } from "../queue/log.ts";
 import { mutate } from "./mutate.ts";
 import { partsOf } from "./queue-targets.ts";
 import { HOSTILE, type Scene } from "./scenes.ts";
@@ -30,7 +31,7 @@ export function founderWord(choices: Random, scene: Scene): PeerMessage {
 /** A snapshot in one part, which a node installs when it comes from its leader: it is whole, whatever is in it. */
 export function wholeSnapshot(choices: Random, scene: Scene, term: number, lastIndex: number): PeerMessage {
   const index = lastIndex + choices.between(1, 4);
-  const queue = createQueue(QUEUE);
+  const queue = queueWith(QUEUE);
   const blank = { term: 1, kind: "noop", flags: 0, time: 1, wall: 0, session: 0, number: 0, answeredUpTo: 0 } as const;
   const applied = choices.chance(90) ? index : index + 1;
   for (let at = 1; at <= applied; at++) apply(queue, { index: at, ...blank, body: new Uint8Array(0) });

@@ -6,26 +6,25 @@ import type { Random } from "../../src/lib/random.ts";
 import {
   decodeCommand,
   decodeOpen,
+  decodeTick,
   decodeTouch,
   decodeVersion,
   encodeCommand,
   encodeOpen,
+  encodeTick,
   encodeTouch,
   encodeVersion,
+  type Open,
+  TICK_PURPOSES,
 } from "../../src/queue/commands.ts";
-import { apply, createQueue, lookUp, type Queue } from "../../src/queue/queue.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
+import { apply, lookUp, type Queue } from "../../src/queue/queue.ts";
 import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
 import type { Session } from "../../src/queue/sessions.ts";
 import { freeze, restore } from "../../src/queue/snapshot.ts";
-import {
-  ANSWER_BYTES,
-  type Command,
-  type EntryFields,
-  JOB_BYTES,
-  type QueueLimits,
-  type Reply,
-} from "../../src/queue/types.ts";
+import { ANSWER_BYTES, type Command, type EntryFields, JOB_BYTES, type Reply } from "../../src/queue/types.ts";
 import { KIND_NAMES } from "../../src/raft/entry.ts";
+import { queueWith } from "../queue/log.ts";
 import { expectSameValues } from "./compare.ts";
 import { choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
 
@@ -33,7 +32,11 @@ export const MAX_U48 = 0xffff_ffff_ffff;
 export const LIMITS: QueueLimits = {
   ...QUEUE,
   maxSessions: 3,
+  maxClientIds: 4,
   sessionExpiryMs: 500,
+  generatedExpiryMs: 150,
+  dormantAfterMs: 30,
+  dormantAnswersMs: 100,
   maxReplies: 4,
   maxReplyBytes: 300,
   noncesRemembered: 2,
@@ -64,7 +67,11 @@ function randomCommand(random: Random): Command {
   }
 }
 
-const nonce = (random: Random): Uint8Array => new Uint8Array(16).fill(random.below(4));
+const openFlags = (random: Random): Omit<Open, "clientId"> => ({
+  nonce: new Uint8Array(16).fill(random.below(4)),
+  generated: random.chance(30),
+  resume: random.chance(20),
+});
 
 /** One decoder on `input`: what it accepts is the same to msgpackr, and comes back from its own encoding. */
 function runDecoder<T>(input: Uint8Array, decode: (bytes: Uint8Array) => T, encode: (value: T) => Uint8Array): boolean {
@@ -86,13 +93,15 @@ export const commands: FuzzTarget = {
   name: "commands",
   maxMs: 50,
   generate: (random) => {
-    switch (random.below(4)) {
+    switch (random.below(5)) {
       case 0:
-        return encodeOpen({ clientId: pick(random, ["c1", "ü", "x".repeat(64)]), nonce: nonce(random) });
+        return encodeOpen({ clientId: pick(random, ["c1", "ü", "x".repeat(64)]), ...openFlags(random) });
       case 1:
         return encodeTouch(Array.from({ length: random.below(5) }, () => random.below(2 ** 32)));
       case 2:
-        return encodeVersion(random.below(3));
+        return encodeVersion({ version: random.between(1, 3), limits: LIMITS });
+      case 3:
+        return encodeTick(pick(random, TICK_PURPOSES));
       default:
         return encodeCommand(randomCommand(random));
     }
@@ -103,6 +112,7 @@ export const commands: FuzzTarget = {
       runDecoder(input, decodeOpen, encodeOpen),
       runDecoder(input, decodeTouch, encodeTouch),
       runDecoder(input, decodeVersion, encodeVersion),
+      runDecoder(input, decodeTick, encodeTick),
     ];
     if (taken[0] === true) return decodeCommand(input, QUEUE).type;
     return taken.some(Boolean) ? taken.join() : refusalOf(() => decodeCommand(input, QUEUE));
@@ -167,7 +177,7 @@ export const log: FuzzTarget = {
   generate: (random) => randomBytes(random, random.between(20, 700)),
   run: (input) => {
     const choices = choicesOf(input);
-    let queue = createQueue(LIMITS);
+    let queue = queueWith(LIMITS);
     const words = new Set<string>();
     let time = 0;
     for (let index = 1; choices.left() > 0 && index <= 200; index++) {
@@ -187,7 +197,7 @@ export const log: FuzzTarget = {
 
 export function drawEntry(queue: Queue, index: number, time: number, choices: Random): EntryFields {
   const kind = choices.chance(70) ? "command" : choices.chance(50) ? "open" : pick(choices, KIND_NAMES);
-  const sessions = [...queue.sessions.present.values()];
+  const sessions = [...queue.sessions.live.values()];
   const session = sessions.length === 0 || choices.chance(10) ? null : pick(choices, sessions);
   const wanted = (session?.lastNumber ?? 0) + (choices.chance(80) ? 1 : choices.between(-3, 3));
   // A record has six bytes for it.
@@ -215,9 +225,10 @@ function validBody(
   sessions: readonly { readonly id: number }[],
 ): Uint8Array {
   if (kind === "command") return encodeCommand(randomCommand(choices));
-  if (kind === "open") return encodeOpen({ clientId: pick(choices, ["a", "b", "c", "d"]), nonce: nonce(choices) });
+  if (kind === "open") return encodeOpen({ clientId: pick(choices, ["a", "b", "c", "d"]), ...openFlags(choices) });
   if (kind === "touch") return encodeTouch(sessions.map(({ id }) => id));
-  return kind === "version" ? encodeVersion(1) : new Uint8Array(0);
+  if (kind === "tick") return encodeTick(pick(choices, TICK_PURPOSES));
+  return kind === "version" ? encodeVersion({ version: 1, limits: LIMITS }) : new Uint8Array(0);
 }
 
 /** What the entry's reply says; an entry from a newer raftq must stop the node before anything has changed. */
@@ -242,40 +253,68 @@ function expectAnswered(queue: Queue, { session, number, body }: EntryFields): v
 }
 
 export function expectSound(queue: Queue): void {
-  const { jobs, sessions, limits } = queue;
+  const { jobs, sessions, limits, version } = queue;
   expectThat(jobs.count >= 0 && jobs.bytes >= 0, "there are fewer jobs than none");
+  expectThat(sessions.live.size <= limits.maxSessions, "there are more live sessions than the limit");
+  const all = [...sessions.live.values(), ...sessions.dormant.values()];
+  expectThat(all.length <= limits.maxClientIds, "there are more client ids than the limit");
   let memory = 0;
-  expectThat(sessions.present.size <= limits.maxSessions, "there are more sessions than the limit");
+  let dormantMemory = 0;
   let remembered = 0;
   let usedBefore = 0;
-  for (const session of sessions.present.values()) {
+  let dormantBefore = 0;
+  for (const session of all) {
     expectSoundSession(queue, session);
-    expectThat(session.usedAt >= usedBefore, "the sessions are not in the order of their last use");
-    usedBefore = session.usedAt;
+    const { dormantAt, usedSeq, answers, lastNumber, answeredUpTo } = session;
+    if (dormantAt === null) {
+      expectThat(usedSeq > usedBefore, "the live sessions are not in the order of their last use");
+      usedBefore = usedSeq;
+      expectThat(sessions.live.get(session.id) === session, "a live session is not found by its id");
+    } else {
+      expectThat(dormantAt >= dormantBefore, "the dormant sessions are not in the order in which they became so");
+      dormantBefore = dormantAt;
+      expectThat(sessions.dormant.get(session.clientId) === session, "a dormant session is not found by its client id");
+    }
     remembered += session.openings.length;
-    expectThat(session.answers.length === session.lastNumber - session.answeredUpTo, "answers are missing");
-    expectThat(session.answers.length <= limits.maxReplies, "more answers are kept than the limit");
-    const bytes = session.answers.reduce((sum, { reply }) => sum + reply.length, 0);
+    expectThat(answers.length <= lastNumber - answeredUpTo, "answers are kept that were acknowledged");
+    expectThat(answers.length <= limits.maxReplies, "more answers are kept than the limit");
+    const bytes = answers.reduce((sum, { reply }) => sum + reply.length, 0);
     expectThat(bytes === session.answerBytes, "the answers are miscounted");
-    memory += bytes + session.answers.length * ANSWER_BYTES;
+    memory += bytes + answers.length * ANSWER_BYTES;
+    if (dormantAt !== null) dormantMemory += bytes + answers.length * ANSWER_BYTES;
     expectThat(session.openings.length <= limits.noncesRemembered, "more nonces are remembered than the limit");
   }
   expectThat(memory === sessions.answerMemory, "the memory of all answers is miscounted");
-  expectThat(sessions.idOf.size === sessions.present.size, "a client id has no session, or two");
-  expectThat(
-    sessions.fenced.size === remembered - sessions.present.size,
-    "a fenced session is lost, or of two clients",
-  );
-  for (const limit of Object.values(limits)) expectThat(limit > 0, "a limit is 0");
+  expectThat(dormantMemory === sessions.dormantAnswerMemory, "the memory of the dormant answers is miscounted");
+  expectThat(dormantMemory <= limits.maxAnswerBytes, "the dormant sessions keep more answers than the limit");
+  expectThat(sessions.idOf.size === sessions.live.size, "a client id has no session, or two");
+  expectThat(sessions.fenced.size === remembered - all.length, "a fenced session is lost, or of two clients");
+  expectScheduled(queue, all);
+  if (version > 0) for (const limit of Object.values(limits)) expectThat(limit > 0, "a limit is 0");
+}
+
+/** Every session is in the heap once, at its own place, and nothing is due earlier than its parent. */
+function expectScheduled({ sessions }: Queue, all: readonly Session[]): void {
+  const { heap } = sessions.schedule;
+  expectThat(heap.length === all.length, "a session is not scheduled, or something else is");
+  for (const { due, id, dormantAt, usedAt } of all) {
+    expectThat(heap[due.slot] === due && due.id === id, "a session is scheduled somewhere else");
+    const parent = heap[(due.slot - 1) >> 1];
+    expectThat(due.slot === 0 || (parent?.dueAt ?? Infinity) <= due.dueAt, "what is due first is not at the top");
+    expectThat(dormantAt === null || due.dueAt > usedAt, "a dormant session was due when it was used");
+  }
 }
 
 function expectSoundSession({ appliedIndex, time, limits, sessions }: Queue, session: Session): void {
-  const { id, clientId, numberAtOpen, lastNumber, answeredUpTo, answers, openings, usedAt } = session;
+  const { id, clientId, lastNumber, answeredUpTo, answers, openings, usedAt, usedSeq, dormantAt } = session;
   expectThat(id <= appliedIndex && usedAt <= time, "a session comes from the future");
-  expectThat(numberAtOpen <= lastNumber && answeredUpTo <= lastNumber, "a number that was not executed");
+  expectThat(usedSeq <= sessions.usedSeq, "a session was used later than any");
+  expectThat(answeredUpTo <= lastNumber, "a number that was not executed");
+  expectThat(openings.at(-1)?.session === id, "a session is not its client's newest");
   expectThat(
-    sessions.idOf.get(clientId) === id && openings.at(-1)?.session === id,
-    "a session is not its client's newest",
+    (sessions.idOf.get(clientId) === id) === (dormantAt === null) &&
+      sessions.dormant.has(clientId) !== (dormantAt === null),
+    "a session is live and dormant, or neither",
   );
   for (const { session: older } of openings.slice(0, -1))
     expectThat(sessions.fenced.get(older) === clientId && older < id, "an older session is not fenced");

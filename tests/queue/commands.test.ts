@@ -5,17 +5,22 @@ import { seededRandom } from "../../src/lib/random.ts";
 import {
   decodeCommand,
   decodeOpen,
+  decodeTick,
   decodeTouch,
   decodeVersion,
   encodeCommand,
   encodeOpen,
+  encodeTick,
   encodeTouch,
   encodeVersion,
   isClientId,
   isSettle,
+  TICK_PURPOSES,
+  versionIn,
 } from "../../src/queue/commands.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
 import type { Command } from "../../src/queue/types.ts";
-import { dequeue, enqueue, hex, LIMITS, nonce, settle } from "./log.ts";
+import { dequeue, enqueue, hex, LIMITS, nonce, settle, text } from "./log.ts";
 import { mutate } from "../lib/mutate.ts";
 
 const goldens: readonly [string, Command, string][] = [
@@ -130,8 +135,8 @@ describe("commands", () => {
 
 describe("opening, touching, versions", () => {
   test("an open has these bytes and comes back from them", () => {
-    const open = { clientId: "c1", nonce: nonce(0xab) };
-    const golden = "92a26331c410abababababababababababababababab";
+    const open = { clientId: "c1", nonce: nonce(0xab), generated: true, resume: false };
+    const golden = "94a26331c410ababababababababababababababababc3c2";
     expect(hex(encodeOpen(open))).toBe(golden);
     expect(decodeOpen(Uint8Array.fromHex(golden))).toEqual(open);
   });
@@ -143,16 +148,31 @@ describe("opening, touching, versions", () => {
   });
 
   test("a version has these bytes and comes back from them", () => {
-    expect(hex(encodeVersion(1))).toBe("9101");
-    expect(decodeVersion(Uint8Array.fromHex("9101"))).toBe(1);
+    const limits = Object.fromEntries(Object.keys(LIMITS).map((name, at) => [name, at + 1])) as unknown as QueueLimits;
+    const version = { version: 1, limits };
+    const golden = "92019f0102030405060708090a0b0c0d0e0f";
+    expect(hex(encodeVersion(version))).toBe(golden);
+    expect(decodeVersion(Uint8Array.fromHex(golden))).toEqual(version);
+    expect(versionIn(Uint8Array.fromHex("93079101c0"))).toBe(7);
+    expect(() => decodeVersion(Uint8Array.fromHex("92019f0102030405060708090a0b0c0d0e00"))).toThrow(
+      "below the 1 allowed",
+    );
   });
 
+  test("a tick has these bytes and comes back from them", () => {
+    expect(hex(encodeTick("due times"))).toBe(`91a9${hex(text("due times"))}`);
+    for (const purpose of TICK_PURPOSES) expect(decodeTick(encodeTick(purpose))).toBe(purpose);
+  });
+
+  const openOf = (clientId: string, bytes = nonce(1)): Uint8Array =>
+    encodeOpen({ clientId, nonce: bytes, generated: false, resume: false });
+
   const badOpens: readonly [string, Uint8Array][] = [
-    ["no client id", encodeOpen({ clientId: "", nonce: nonce(1) })],
-    ["a client id with a line feed", encodeOpen({ clientId: "a\nb", nonce: nonce(1) })],
-    ["a client id of 65 bytes", encodeOpen({ clientId: "x".repeat(65), nonce: nonce(1) })],
-    ["a nonce of 15 bytes", encodeOpen({ clientId: "c1", nonce: new Uint8Array(15) })],
-    ["a nonce of 17 bytes", encodeOpen({ clientId: "c1", nonce: new Uint8Array(17) })],
+    ["no client id", openOf("")],
+    ["a client id with a line feed", openOf("a\nb")],
+    ["a client id of 65 bytes", openOf("x".repeat(65))],
+    ["a nonce of 15 bytes", openOf("c1", new Uint8Array(15))],
+    ["a nonce of 17 bytes", openOf("c1", new Uint8Array(17))],
   ];
   test.each(badOpens)("an open with %s is refused", (_, bytes) => {
     expect(() => decodeOpen(bytes)).toThrow(Malformed);

@@ -2,12 +2,13 @@
 import { describe, expect, test } from "bun:test";
 import { Malformed } from "../../src/lib/messagepack.ts";
 import { seededRandom } from "../../src/lib/random.ts";
+import { encodeTick } from "../../src/queue/commands.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import { drop, first, push } from "../../src/queue/jobs.ts";
-import { apply, createQueue, isCheckpoint, type Queue } from "../../src/queue/queue.ts";
+import { apply, isCheckpoint, type Queue } from "../../src/queue/queue.ts";
 import { restore } from "../../src/queue/snapshot.ts";
 import type { Session } from "../../src/queue/sessions.ts";
-import { dequeue, enqueue, LIMITS, Log, partsOf, settle, text } from "./log.ts";
+import { dequeue, enqueue, LIMITS, Log, partsOf, queueWith, settle, text } from "./log.ts";
 
 /** Three jobs wait, two sessions are open, one of them has two openings and two answers that are kept. */
 function rich(): Log {
@@ -20,7 +21,7 @@ function rich(): Log {
   return log;
 }
 const sessionOf = (queue: Queue, clientId = "c1"): Session =>
-  queue.sessions.present.get(queue.sessions.idOf.get(clientId)!)!;
+  queue.sessions.live.get(queue.sessions.idOf.get(clientId)!)!;
 
 /** What the state says after everything in it was read anew, with nothing remembered. */
 const recomputed = (queue: Queue): number => digestOf(restore(partsOf(queue)));
@@ -37,7 +38,8 @@ describe("the digest of the state", () => {
     "an acknowledgement": (log) => void log.send(2, 2, enqueue("a", "b"), 1),
     "an open": (log) => void log.open("c3"),
     "an open by another process": (log) => void log.open("c1", 3),
-    "a close": (log) => void log.close(2),
+    "a close": (log) => void log.close(2, 2),
+    "a close that is refused": (log) => void log.close(2, 1),
     "a touch": (log) => log.touch(2, 3),
     "an expiry": (log) => log.pass(LIMITS.sessionExpiryMs),
     "the passing of time": (log) => log.pass(1),
@@ -68,20 +70,21 @@ describe("the digest of the state", () => {
     "the next id": ({ jobs }) => void jobs.nextId++,
     "the last number of a session": (queue) => void sessionOf(queue).lastNumber++,
     "the answers acknowledged": (queue) => void sessionOf(queue).answeredUpTo++,
-    "the number at open": (queue) => void sessionOf(queue).numberAtOpen++,
+    "the order of use": (queue) => void sessionOf(queue).usedSeq--,
+    "the counter of uses": ({ sessions }) => void sessions.usedSeq++,
     "the last use of a session": (queue) => void sessionOf(queue).usedAt--,
     "a nonce": (queue) => void (sessionOf(queue).openings[0]!.nonce[15]! ^= 1),
     "an opening that was forgotten": (queue) => void sessionOf(queue).openings.shift(),
     "one bit of an answer": (queue) => void (sessionOf(queue).answers[1]!.reply[0]! ^= 1),
     "an answer that vanished": (queue) => void sessionOf(queue).answers.shift(),
-    "a session that vanished": ({ sessions }) => void sessions.present.delete(2),
+    "a session that vanished": ({ sessions }) => void sessions.live.delete(2),
   };
   for (const [name, damage] of Object.entries(secretly)) {
     test(`tells ${name}, at the latest when everything is used again`, () => {
       const digests = [() => {}, damage].map((change) => {
         const { queue } = rich();
         change(queue);
-        for (const session of queue.sessions.present.values()) {
+        for (const session of queue.sessions.live.values()) {
           session.digest = null;
           for (const answer of session.answers) answer.digest = null;
         }
@@ -127,7 +130,7 @@ describe("the digest of the state", () => {
   });
 
   test("does not depend on the pages that the jobs lie in", () => {
-    const [together, apart] = [createQueue(LIMITS), createQueue(LIMITS)];
+    const [together, apart] = [queueWith(LIMITS), queueWith(LIMITS)];
     for (let job = 0; job < 3_000; job++) {
       const payload = text(`${job}`.repeat(1 + (job % 40)));
       push(together.jobs, 1, payload);
@@ -161,7 +164,7 @@ describe("the digest of the state", () => {
         }
         if (random.chance(20)) expect(digestOf(log.queue)).toBe(recomputed(log.queue));
       }
-      const replayed = createQueue(log.queue.limits);
+      const replayed = queueWith(log.queue.limits);
       for (const entry of log.entries) apply(replayed, entry);
       expect(digestOf(replayed)).toBe(digestOf(log.queue));
     }
@@ -201,7 +204,8 @@ describe("checkpoints", () => {
   test("are where the leader put one", () => {
     const log = new Log();
     expect(checkpointsOf(log, 3)).toEqual([]);
-    expect(checkpointsOf(log, 2, { kind: "tick" })).toEqual([4, 5]);
+    expect(checkpointsOf(log, 2, { kind: "tick", body: encodeTick("checkpoint") })).toEqual([4, 5]);
+    expect(checkpointsOf(log, 2, { kind: "tick", body: encodeTick("due times") })).toEqual([]);
   });
 
   test("are the same on a node that began with the snapshot of one", () => {

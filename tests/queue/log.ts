@@ -1,10 +1,13 @@
 // How do these tests write a log? Entries as a leader would stamp them, applied one by one, the replies decoded.
 import { QUEUE } from "../../src/config.ts";
-import { encodeCommand, encodeOpen, encodeTouch } from "../../src/queue/commands.ts";
-import { apply, createQueue, type Queue } from "../../src/queue/queue.ts";
+import { encodeCommand, encodeOpen, encodeTick, encodeTouch, type Open } from "../../src/queue/commands.ts";
+import { createJobs } from "../../src/queue/jobs.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
+import { apply, assembleQueue, type Queue, STATE_MACHINE_VERSION } from "../../src/queue/queue.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import { freeze } from "../../src/queue/snapshot.ts";
-import type { AppliedEntry, Command, EntryFields, QueueLimits, Reply } from "../../src/queue/types.ts";
+import { createSessions } from "../../src/queue/sessions.ts";
+import type { AppliedEntry, Command, EntryFields, Reply } from "../../src/queue/types.ts";
 
 export const LIMITS: QueueLimits = QUEUE;
 
@@ -37,6 +40,12 @@ export interface Answered {
   readonly duplicate: boolean;
 }
 
+/** As after the first version entry, which is the business of a test of its own: the tests' indexes start behind it. */
+export function queueWith(limits: QueueLimits): Queue {
+  const position = { appliedIndex: 0, time: 0, version: STATE_MACHINE_VERSION };
+  return assembleQueue(limits, position, createJobs(1), createSessions());
+}
+
 /** A queue and the entries that made it what it is. */
 export class Log {
   queue: Queue;
@@ -44,7 +53,7 @@ export class Log {
   time = 1_000;
 
   constructor(limits: QueueLimits = LIMITS) {
-    this.queue = createQueue(limits);
+    this.queue = queueWith(limits);
   }
 
   append(fields: Partial<EntryFields>): AppliedEntry {
@@ -70,13 +79,16 @@ export class Log {
     return { reply: decodeReply(reply!), bytes: reply!, duplicate };
   }
 
-  open(clientId: string, nonceValue = 1): Answered {
-    return this.answered({ kind: "open", body: encodeOpen({ clientId, nonce: nonce(nonceValue) }) });
+  open(clientId: string, nonceValue = 1, { generated = false, resume = false }: Partial<Open> = {}): Answered {
+    return this.answered({
+      kind: "open",
+      body: encodeOpen({ clientId, nonce: nonce(nonceValue), generated, resume }),
+    });
   }
 
   /** Opens and gives the session. */
-  session(clientId: string, nonceValue = 1): number {
-    const { reply } = this.open(clientId, nonceValue);
+  session(clientId: string, nonceValue = 1, how: Partial<Open> = {}): number {
+    const { reply } = this.open(clientId, nonceValue, how);
     if (reply.type !== "opened") throw new Error(`the session was not opened: ${JSON.stringify(reply)}`);
     return reply.session;
   }
@@ -86,8 +98,8 @@ export class Log {
     return this.answered({ kind: "command", session, number, answeredUpTo, body });
   }
 
-  close(session: number): Answered {
-    return this.answered({ kind: "close", session });
+  close(session: number, answeredUpTo = 0): Answered {
+    return this.answered({ kind: "close", session, answeredUpTo });
   }
 
   touch(...sessions: readonly number[]): void {
@@ -97,7 +109,7 @@ export class Log {
   /** Lets cluster time pass, by an entry that does nothing else. */
   pass(ms: number): void {
     this.time += ms;
-    this.append({ kind: "tick" });
+    this.append({ kind: "tick", body: encodeTick("due times") });
   }
 }
 

@@ -4,13 +4,18 @@ import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { apply } from "../../src/queue/queue.ts";
 import { restore } from "../../src/queue/snapshot.ts";
-import type { Command, QueueLimits } from "../../src/queue/types.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
+import type { Command } from "../../src/queue/types.ts";
 import { type Answered, dequeue, enqueue, hex, LIMITS, Log, partsOf, settle, stateOf } from "./log.ts";
 
 const MODEL_LIMITS: QueueLimits = {
   ...LIMITS,
   maxSessions: 3,
+  maxClientIds: 5,
   sessionExpiryMs: 2_000,
+  generatedExpiryMs: 900,
+  dormantAfterMs: 150,
+  dormantAnswersMs: 500,
   maxReplies: 6,
   noncesRemembered: 3,
   maxPayloadBytes: 20,
@@ -23,8 +28,17 @@ interface Client {
   /** By number: what was sent and what came back. */
   readonly done: { command: string; answer: string; bytes: number }[];
   answeredUpTo: number;
-  numberAtOpen: number;
+  /** Answers up to this one were forgotten. */
+  forgottenUpTo: number;
   usedAt: number;
+  usedSeq: number;
+  dormantAt: number | null;
+  generated: boolean;
+}
+
+interface How {
+  readonly generated: boolean;
+  readonly resume: boolean;
 }
 
 /** The rules of DESIGN section 7, as slowly and as plainly as they can be written. */
@@ -32,34 +46,81 @@ class Model {
   jobs: string[] = [];
   clients = new Map<string, Client>();
 
+  seq = 0;
+
   expire(time: number): void {
     for (const [id, client] of this.clients) {
-      if (time - client.usedAt >= MODEL_LIMITS.sessionExpiryMs) this.clients.delete(id);
+      const { dormantAt, usedAt, generated } = client;
+      const isShort = generated && dormantAt !== null;
+      const expiryMs = isShort ? MODEL_LIMITS.generatedExpiryMs : MODEL_LIMITS.sessionExpiryMs;
+      if (time - usedAt >= expiryMs) this.clients.delete(id);
+      else if (dormantAt !== null && time - dormantAt >= MODEL_LIMITS.dormantAnswersMs)
+        client.forgottenUpTo = client.done.length;
     }
   }
 
-  open(id: string, nonce: number, index: number, time: number): string {
-    const client = this.clients.get(id);
-    if (client === undefined) {
-      if (this.clients.size >= MODEL_LIMITS.maxSessions) return "SESSIONS_FULL";
-      this.clients.set(id, {
-        processes: [{ nonce, session: index }],
-        done: [],
-        answeredUpTo: 0,
-        numberAtOpen: 0,
-        usedAt: time,
-      });
-      return `opened ${index} after 0`;
-    }
-    const { processes } = client;
-    const known = processes.slice(-MODEL_LIMITS.noncesRemembered).findLast((process) => process.nonce === nonce);
-    if (known !== undefined && known !== processes.at(-1)) return "SESSION_FENCED";
-    if (known === undefined) {
-      processes.push({ nonce, session: index });
-      client.numberAtOpen = client.done.length;
-    }
+  use(client: Client, time: number): void {
     client.usedAt = time;
-    return `opened ${processes.at(-1)!.session} after ${client.numberAtOpen}`;
+    client.usedSeq = ++this.seq;
+  }
+
+  live(): Client[] {
+    return [...this.clients.values()].filter(({ dormantAt }) => dormantAt === null);
+  }
+
+  /** Makes the live session dormant that was not used for the longest, if it may be. */
+  hasPlace(time: number): boolean {
+    const live = this.live().toSorted((a, b) => a.usedSeq - b.usedSeq);
+    const [first] = live;
+    if (first === undefined || live.length < MODEL_LIMITS.maxSessions) return true;
+    const dormant = [...this.clients.values()].filter(({ dormantAt }) => dormantAt !== null);
+    const kept = [first, ...dormant].reduce((sum, client) => sum + this.answerMemory(client), 0);
+    if (time - first.usedAt < MODEL_LIMITS.dormantAfterMs || kept > MODEL_LIMITS.maxAnswerBytes) return false;
+    first.dormantAt = time;
+    return true;
+  }
+
+  open(id: string, nonce: number, { generated, resume }: How, index: number, time: number): string {
+    const found = this.clients.get(id);
+    const known = found?.processes.slice(-MODEL_LIMITS.noncesRemembered).findLast((one) => one.nonce === nonce);
+    const isNewest = known !== undefined && known === found?.processes.at(-1);
+    if (found === undefined) {
+      if (resume) return "SESSION_EXPIRED";
+      if (this.clients.size >= MODEL_LIMITS.maxClientIds) return "SESSIONS_FULL";
+    } else if (isNewest && found.dormantAt === null) {
+      this.use(found, time);
+      return `opened ${known.session} after ${found.done.length}`;
+    } else if (isNewest && !resume) return "SESSION_EXPIRED";
+    else if (!isNewest && (resume || known !== undefined)) return "SESSION_FENCED";
+    if (found?.dormantAt !== null && !this.hasPlace(time)) return "SESSIONS_FULL";
+    const client = found ?? {
+      processes: [],
+      done: [],
+      answeredUpTo: 0,
+      forgottenUpTo: 0,
+      usedAt: 0,
+      usedSeq: 0,
+      dormantAt: null,
+      generated: true,
+    };
+    this.clients.set(id, client);
+    client.generated &&= generated;
+    client.dormantAt = null;
+    if (isNewest) client.processes.pop();
+    client.processes.push({ nonce, session: index });
+    this.use(client, time);
+    return `opened ${index} after ${client.done.length}`;
+  }
+
+  close(session: number, answeredUpTo: number, time: number): string {
+    const client = this.find(session);
+    if (typeof client === "string") return client;
+    this.use(client, time);
+    client.answeredUpTo = Math.max(client.answeredUpTo, Math.min(answeredUpTo, client.done.length));
+    if (client.answeredUpTo < client.done.length) return "OUT_OF_ORDER";
+    client.dormantAt = time;
+    if (client.generated) for (const [id, found] of this.clients) if (found === client) this.clients.delete(id);
+    return "closed";
   }
 
   find(session: number): Client | string {
@@ -72,25 +133,24 @@ class Model {
       )
         return "SESSION_FENCED";
     }
-    return (
-      [...this.clients.values()].find(({ processes }) => processes.at(-1)!.session === session) ?? "SESSION_EXPIRED"
-    );
+    return this.live().find(({ processes }) => processes.at(-1)!.session === session) ?? "SESSION_EXPIRED";
   }
 
   send(session: number, number: number, command: Command, answeredUpTo: number, time: number): string {
     const client = this.find(session);
     if (typeof client === "string") return client;
-    client.usedAt = time;
+    this.use(client, time);
     const bytes = hex(encodeCommand(command));
     const earlier = client.done[number - 1];
-    const forgotten = number <= client.answeredUpTo;
+    const forgotten = number <= Math.max(client.answeredUpTo, client.forgottenUpTo);
     client.answeredUpTo = Math.max(client.answeredUpTo, Math.min(answeredUpTo, client.done.length));
     if (earlier !== undefined) {
       if (forgotten) return "FORGOTTEN";
       return earlier.command === bytes || command.type === "settle" ? earlier.answer : "CONFLICT";
     }
     if (number !== client.done.length + 1) return "OUT_OF_ORDER";
-    if (client.done.length - client.answeredUpTo >= MODEL_LIMITS.maxReplies) return "WINDOW_FULL";
+    const kept = client.done.length - Math.max(client.answeredUpTo, client.forgottenUpTo);
+    if (kept >= MODEL_LIMITS.maxReplies) return "WINDOW_FULL";
     const all = [...this.clients.values()].reduce((sum, one) => sum + this.answerMemory(one), 0);
     const share = MODEL_LIMITS.maxAnswerBytes / MODEL_LIMITS.maxSessions;
     if (all >= MODEL_LIMITS.maxAnswerBytes && this.answerMemory(client) >= share) return "WINDOW_FULL";
@@ -99,8 +159,8 @@ class Model {
     return answer;
   }
 
-  answerMemory({ done, answeredUpTo }: Client): number {
-    return done.slice(answeredUpTo).reduce((sum, { bytes }) => sum + bytes + 128, 0);
+  answerMemory({ done, answeredUpTo, forgottenUpTo }: Client): number {
+    return done.slice(Math.max(answeredUpTo, forgottenUpTo)).reduce((sum, { bytes }) => sum + bytes + 128, 0);
   }
 
   execute(command: Command): string {
@@ -150,12 +210,14 @@ function step(log: Log, model: Model, random: Random, sessions: number[]): [stri
   log.time += random.below(random.chance(2) ? 2_500 : 100);
   const index = log.queue.appliedIndex + 1;
   model.expire(log.time);
-  const clientId = `c${random.below(4)}`;
-  if (sessions.length === 0 || random.chance(8)) {
-    const nonce = random.below(6);
-    const opened = log.open(clientId, nonce);
+  const who = random.below(7);
+  const clientId = `c${who}`;
+  if (sessions.length === 0 || random.chance(12)) {
+    const nonce = random.below(5);
+    const how = { generated: who > 4, resume: random.chance(30) };
+    const opened = log.open(clientId, nonce, how);
     if (opened.reply.type === "opened") sessions.push(opened.reply.session);
-    return [shown(opened), model.open(clientId, nonce, index, log.time)];
+    return [shown(opened), model.open(clientId, nonce, how, index, log.time)];
   }
   const session =
     sessions[
@@ -164,14 +226,14 @@ function step(log: Log, model: Model, random: Random, sessions: number[]): [stri
         : random.below(sessions.length)
     ]!;
   const client = model.find(session);
-  if (random.chance(2)) {
-    if (typeof client !== "string")
-      for (const [id, found] of model.clients) if (found === client) model.clients.delete(id);
-    return [shown(log.close(session)), typeof client === "string" ? client : "closed"];
+  if (random.chance(4)) {
+    const all = typeof client === "string" ? 0 : client.done.length;
+    const answeredUpTo = random.chance(70) ? all : random.below(all + 1);
+    return [shown(log.close(session, answeredUpTo)), model.close(session, answeredUpTo, log.time)];
   }
   if (random.chance(4)) {
     log.touch(session);
-    if (typeof client !== "string") client.usedAt = log.time;
+    if (typeof client !== "string") model.use(client, log.time);
     return ["", ""];
   }
   const last = typeof client === "string" ? 0 : client.done.length;
@@ -202,7 +264,10 @@ test("random entries give the replies and the jobs of the plain model, also afte
         throw new Error(`seed ${seed}: ${log.queue.ready} jobs where ${model.jobs.length} wait`);
       if (random.chance(2)) log.queue = restore(partsOf(log.queue, random.between(1, 2_000)));
     }
-    expect(log.queue.sessionCount).toBe(model.clients.size);
+    expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([
+      model.live().length,
+      model.clients.size - model.live().length,
+    ]);
     // The replayed log, without any snapshot, is the same state.
     const replayed = new Log(MODEL_LIMITS);
     for (const entry of log.entries) apply(replayed.queue, entry);

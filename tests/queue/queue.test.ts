@@ -2,8 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { BrokenInvariant } from "../../src/lib/assert.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
-import { encodeVersion } from "../../src/queue/commands.ts";
-import { apply } from "../../src/queue/queue.ts";
+import { encodeTick, encodeTouch, encodeVersion } from "../../src/queue/commands.ts";
+import { apply, createQueue } from "../../src/queue/queue.ts";
 import type { Command, EntryFields } from "../../src/queue/types.ts";
 import { dequeue, enqueue, LIMITS, Log, refusal, stateOf, values } from "./log.ts";
 
@@ -122,15 +122,19 @@ describe("a command that cannot be executed", () => {
 });
 
 describe("entries", () => {
-  test("noop, config, tick and touch have no reply; they move index and time", () => {
+  const unanswered: readonly [EntryFields["kind"], Uint8Array][] = [
+    ["noop", new Uint8Array(0)],
+    ["config", new Uint8Array(0)],
+    ["tick", encodeTick("checkpoint")],
+    ["tick", encodeTick("due times")],
+    ["touch", encodeTouch([])],
+    ["version", encodeVersion({ version: 1, limits: LIMITS })],
+  ];
+  test.each(unanswered)("a %s has no reply; it moves index and time", (kind, body) => {
     const log = new Log();
-    for (const kind of ["noop", "config", "tick"] as const) {
-      log.time += 5;
-      expect(log.append({ kind })).toEqual({ index: log.queue.appliedIndex, reply: null, duplicate: false });
-      expect(log.queue.time).toBe(log.time);
-    }
-    expect(log.append({ kind: "touch", body: new Uint8Array([0x90]) }).reply).toBeNull();
-    expect(log.queue.appliedIndex).toBe(4);
+    log.time += 5;
+    expect(log.append({ kind, body })).toEqual({ index: 1, reply: null, duplicate: false });
+    expect([log.queue.appliedIndex, log.queue.time]).toEqual([1, log.time]);
   });
 
   test("an entry that is not the next one breaks an invariant", () => {
@@ -143,8 +147,10 @@ describe("entries", () => {
   const tooNew: readonly [string, Partial<EntryFields>][] = [
     ["flags", { kind: "noop", flags: 1 }],
     ["a batch", { kind: "batch" }],
-    ["a newer state machine", { kind: "version", body: encodeVersion(2) }],
+    ["a newer state machine", { kind: "version", body: encodeVersion({ version: 2, limits: LIMITS }) }],
     ["an unreadable version", { kind: "version", body: new Uint8Array([0xc0]) }],
+    ["a version without limits", { kind: "version", body: new Uint8Array([0x91, 1]) }],
+    ["a tick of an unknown purpose", { kind: "tick", body: new Uint8Array([0x91, 0xa1, 0x78]) }],
   ];
   test.each(tooNew)("%s that this version does not know stops the node before anything changes", (_, fields) => {
     const log = new Log();
@@ -154,9 +160,18 @@ describe("entries", () => {
     expect(stateOf(log.queue)).toBe(before);
   });
 
-  test("the present version of the state machine may be said again", () => {
+  test("limits come with the first version entry; before it no session is opened, and a second one changes nothing", () => {
     const log = new Log();
-    expect(log.append({ kind: "version", body: encodeVersion(1) }).reply).toBeNull();
+    log.queue = createQueue();
+    expect(refusal(log.open("c1"))).toBe("SESSIONS_FULL");
+    expect(refusal(log.send(1, 1, enqueue("a")))).toBe("SESSION_EXPIRED");
+    const first = { ...LIMITS, maxSessions: 1 };
+    log.append({ kind: "version", body: encodeVersion({ version: 1, limits: first }) });
+    expect(log.queue.limits).toEqual(first);
+    log.append({ kind: "version", body: encodeVersion({ version: 1, limits: LIMITS }) });
+    expect([log.queue.limits, log.queue.version]).toEqual([first, 1]);
+    expect(refusal(log.open("c1"))).toBe("opened");
+    expect(refusal(log.open("c2"))).toBe("SESSIONS_FULL");
   });
 
   test("the same entries give the same state and the same replies on every node", () => {

@@ -29,7 +29,11 @@ const goldens: readonly [string, Reply, string][] = [
     "96040909ce00011170ce0001116fce240c8400",
   ],
   ["closed", { type: "closed", index: 5_000_000_000 }, "9205d3000000012a05f200"],
-  ["refused", { type: "refused", index: 15, code: "NO_QUEUE", message: "no" }, "94060fa84e4f5f5155455545a26e6f"],
+  [
+    "refused",
+    { type: "refused", index: 15, code: "NO_QUEUE", message: "no" },
+    "96060fa84e4f5f5155455545a566696e616ca26e6fa26e6f",
+  ],
 ];
 
 describe("replies", () => {

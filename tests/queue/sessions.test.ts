@@ -2,9 +2,11 @@
 import { describe, expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
-import { clientOf, findOpen, lookUp } from "../../src/queue/queue.ts";
-import { restore } from "../../src/queue/snapshot.ts";
-import { dequeue, enqueue, LIMITS, Log, nonce, partsOf, refusal, settle, stateOf, values } from "./log.ts";
+import { clientOf, lookUp } from "../../src/queue/queue.ts";
+import { digestOf } from "../../src/queue/digest.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
+import { restore, snapshotBytes } from "../../src/queue/snapshot.ts";
+import { dequeue, enqueue, LIMITS, Log, partsOf, refusal, settle, stateOf, values } from "./log.ts";
 
 const day = 24 * 3_600_000;
 
@@ -23,26 +25,16 @@ describe("opening a session", () => {
     expect(log.queue.sessionCount).toBe(1);
   });
 
-  test("the same nonce again is the same session with the same bytes, also after commands", () => {
+  test("the same nonce again is the same session, and its answer gives the present numbers", () => {
     const log = new Log();
     const first = log.open("c1", 7);
     const session = 1;
     log.send(session, 1, enqueue("a"));
+    log.send(session, 2, enqueue("b"), 1);
     const again = log.open("c1", 7);
-    expect(again.bytes).toEqual(first.bytes);
-    expect(again.duplicate).toBe(true);
-    expect(first.duplicate).toBe(false);
-    expect(refusal(log.send(session, 2, enqueue("b")))).toBe("enqueued");
-  });
-
-  test("the leader finds an open session by its nonce and answers with the same bytes", () => {
-    const log = new Log();
-    const { bytes } = log.open("c1", 7);
-    expect(findOpen(log.queue, "c1", nonce(7))).toEqual(bytes);
-    expect(findOpen(log.queue, "c1", nonce(8))).toBeNull();
-    expect(findOpen(log.queue, "c2", nonce(7))).toBeNull();
-    log.open("c1", 8);
-    expect(findOpen(log.queue, "c1", nonce(7))).toBeNull();
+    expect(again.reply).toMatchObject({ type: "opened", index: 4, session, lastNumber: 2, answeredUpTo: 1 });
+    expect([first.duplicate, again.duplicate]).toEqual([false, true]);
+    expect(refusal(log.send(session, 3, enqueue("c")))).toBe("enqueued");
   });
 
   test("a newer process fences the older one, and numbers and stored answers go on across it", () => {
@@ -53,7 +45,7 @@ describe("opening a session", () => {
     expect(opened.reply).toMatchObject({ type: "opened", lastNumber: 1 });
     const newer = log.session("c1", 2);
     expect(refusal(log.send(older, 2, enqueue("b")))).toBe("SESSION_FENCED");
-    expect(refusal(log.close(older))).toBe("SESSION_FENCED");
+    expect(refusal(log.close(older, 1))).toBe("SESSION_FENCED");
     const retry = log.send(newer, 1, enqueue("a"));
     expect(retry.bytes).toEqual(stored.bytes);
     expect(retry.duplicate).toBe(true);
@@ -99,10 +91,22 @@ describe("opening a session", () => {
     const log = new Log({ ...LIMITS, maxSessions: 2 });
     const first = log.session("c1");
     log.session("c2");
-    expect(refusal(log.open("c3"))).toBe("SESSIONS_FULL");
+    expect(log.open("c3").reply).toMatchObject({ code: "SESSIONS_FULL", message: "all 2 sessions are in use" });
     expect(refusal(log.open("c2", 9))).toBe("opened");
     log.close(first);
     expect(refusal(log.open("c3"))).toBe("opened");
+  });
+
+  test("at the limit of all client ids a new one is refused although a live session may give up its place", () => {
+    const log = new Log({ ...LIMITS, maxSessions: 1, maxClientIds: 2 });
+    log.session("c1");
+    log.pass(LIMITS.dormantAfterMs);
+    log.session("c2");
+    log.pass(LIMITS.dormantAfterMs);
+    expect(log.open("c3").reply).toMatchObject({ code: "SESSIONS_FULL", message: "all 2 client ids are in use" });
+    expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([1, 1]);
+    // A known one needs a place among the live sessions only.
+    expect(refusal(log.open("c1", 2))).toBe("opened");
   });
 
   test("an OPEN that cannot be read is refused and opens nothing", () => {
@@ -326,7 +330,7 @@ describe("acknowledged answers", () => {
     for (const session of [one, two, three])
       for (let number = 1; number <= 5; number++) log.send(session, number, settle);
     const before = log.queue.sessions.answerMemory;
-    log.close(one);
+    log.close(one, 5);
     expect(log.queue.sessions.answerMemory).toBe((before * 2) / 3);
     log.send(two, 5, settle, 5);
     expect(log.queue.sessions.answerMemory).toBe(before / 3);
@@ -345,24 +349,60 @@ describe("acknowledged answers", () => {
 });
 
 describe("the end of a session", () => {
-  test("CLOSE removes it with everything it asked", () => {
+  const GENERATED = { generated: true };
+
+  test("CLOSE is refused while an answer is not acknowledged, and acknowledges what it says all the same", () => {
     const log = new Log();
     const session = log.session("c1", 1);
-    const closed = log.close(session);
-    expect(closed.reply).toEqual({ type: "closed", index: 2 });
-    expect(log.queue.sessionCount).toBe(0);
-    expect(refusal(log.send(session, 1, enqueue("a")))).toBe("SESSION_EXPIRED");
+    log.send(session, 1, enqueue("a"));
+    log.send(session, 2, enqueue("b"));
+    expect(log.close(session, 1).reply).toMatchObject({
+      code: "OUT_OF_ORDER",
+      message: "number 2 was executed, and answers are acknowledged up to number 1 only",
+    });
+    expect(refusal(log.send(session, 1, settle))).toBe("FORGOTTEN");
+    expect(log.send(session, 2, settle).duplicate).toBe(true);
+    expect(log.close(session, 2).reply).toEqual({ type: "closed", index: 7 });
+  });
+
+  test("CLOSE of a generated id removes it with everything it asked", () => {
+    const log = new Log();
+    const session = log.session("c1", 1, GENERATED);
+    log.send(session, 1, enqueue("a"));
+    expect(refusal(log.close(session, 1))).toBe("closed");
+    expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([0, 0]);
+    expect(refusal(log.send(session, 2, enqueue("a")))).toBe("SESSION_EXPIRED");
     expect(refusal(log.close(session))).toBe("SESSION_EXPIRED");
+    expect(refusal(log.open("c1", 1, { resume: true }))).toBe("SESSION_EXPIRED");
     expect(log.open("c1", 2).reply).toMatchObject({ lastNumber: 0 });
   });
 
-  test("CLOSE forgets the fenced sessions of the same client id too", () => {
+  test("CLOSE of a generated id forgets its fenced sessions too", () => {
     const log = new Log();
-    const older = log.session("c1", 1);
-    const newer = log.session("c1", 2);
+    const older = log.session("c1", 1, GENERATED);
+    const newer = log.session("c1", 2, GENERATED);
     log.close(newer);
     expect(refusal(log.send(older, 1, settle))).toBe("SESSION_EXPIRED");
     expect(clientOf(log.queue, older)).toBeNull();
+  });
+
+  test("an id that any process called given is kept as one", () => {
+    const log = new Log();
+    log.session("c1", 1, GENERATED);
+    log.close(log.session("c1", 2));
+    expect(log.queue.dormantCount).toBe(1);
+    log.close(log.session("c1", 3, GENERATED));
+    expect(log.queue.dormantCount).toBe(1);
+  });
+
+  test("CLOSE of a given id leaves it dormant: its numbers go on, its place is free", () => {
+    const log = new Log({ ...LIMITS, maxSessions: 1 });
+    const session = log.session("c1", 1);
+    log.send(session, 1, enqueue("a"));
+    expect(refusal(log.close(session, 1))).toBe("closed");
+    expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([0, 1]);
+    expect(refusal(log.send(session, 2, enqueue("b")))).toBe("SESSION_EXPIRED");
+    expect(log.open("c1", 2).reply).toMatchObject({ type: "opened", lastNumber: 1, answeredUpTo: 1 });
   });
 
   test("a session expires exactly when the expiry time has passed without use", () => {
@@ -455,6 +495,198 @@ describe("the end of a session", () => {
     log.append({ kind: "touch", body: new Uint8Array([0x92, session]) });
     log.pass(600);
     expect(log.queue.sessionCount).toBe(0);
+  });
+});
+
+describe("a dormant session", () => {
+  /** One place: the session of c1, with two answers of which one is acknowledged, gave it up for that of c2. */
+  function crowded(limits: Partial<QueueLimits> = {}, generated = false) {
+    const log = new Log({ ...LIMITS, maxSessions: 1, ...limits });
+    const session = log.session("c1", 1, { generated });
+    log.send(session, 1, enqueue("a"));
+    const stored = log.send(session, 2, enqueue("b"), 1);
+    log.pass(log.queue.limits.dormantAfterMs);
+    const other = log.session("c2", 5);
+    expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([1, 1]);
+    return { log, session, stored, other };
+  }
+  const resume = { resume: true };
+
+  test("is the one that nobody used for the longest, and only after so long", () => {
+    const log = new Log({ ...LIMITS, maxSessions: 3, dormantAfterMs: 100 });
+    const [one, two, three] = [log.session("c1"), log.session("c2"), log.session("c3")];
+    log.pass(99);
+    expect(refusal(log.open("c4"))).toBe("SESSIONS_FULL");
+    log.touch(one);
+    log.pass(1);
+    expect(refusal(log.open("c4"))).toBe("opened");
+    expect([one, two, three].map((id) => clientOf(log.queue, id))).toEqual(["c1", null, "c3"]);
+    expect(refusal(log.open("c5"))).toBe("opened");
+    expect(refusal(log.open("c6"))).toBe("SESSIONS_FULL");
+    expect([one, two, three].map((id) => clientOf(log.queue, id))).toEqual(["c1", null, null]);
+  });
+
+  test("by the order of use, also where all were used at one time", () => {
+    const log = new Log({ ...LIMITS, maxSessions: 2, dormantAfterMs: 100 });
+    const [one, two] = [log.session("c1"), log.session("c2")];
+    log.touch(two, one);
+    log.pass(100);
+    log.session("c3");
+    expect([one, two].map((id) => clientOf(log.queue, id))).toEqual(["c1", null]);
+  });
+
+  test("is resumed by its newest process under a new id, with its numbers and its answers", () => {
+    const { log, session, stored } = crowded();
+    expect(refusal(log.send(session, 3, enqueue("c")))).toBe("SESSION_EXPIRED");
+    expect(refusal(log.open("c1", 1))).toBe("SESSION_EXPIRED");
+    log.pass(log.queue.limits.dormantAfterMs);
+    const opened = log.open("c1", 1, resume);
+    expect(opened.reply).toMatchObject({ type: "opened", lastNumber: 2, answeredUpTo: 1 });
+    expect(opened.duplicate).toBe(false);
+    const again = log.session("c1", 1, resume);
+    expect(again).toBeGreaterThan(session);
+    expect(log.open("c1", 1, resume).duplicate).toBe(true);
+    expect(log.send(again, 2, enqueue("b")).bytes).toEqual(stored.bytes);
+    expect(refusal(log.send(again, 1, enqueue("a")))).toBe("FORGOTTEN");
+    expect(refusal(log.send(again, 3, enqueue("c"), 2))).toBe("enqueued");
+    expect(refusal(log.send(session, 4, enqueue("d")))).toBe("SESSION_EXPIRED");
+    expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([1, 1]);
+  });
+
+  test("needs a place to be resumed", () => {
+    const { log, other } = crowded();
+    expect(refusal(log.open("c1", 1, resume))).toBe("SESSIONS_FULL");
+    log.close(other);
+    expect(refusal(log.open("c1", 1, resume))).toBe("opened");
+  });
+
+  test("is not resumed by a process that a newer one has fenced, nor by a stranger", () => {
+    const log = new Log({ ...LIMITS, maxSessions: 1 });
+    log.session("c1", 1);
+    log.close(log.session("c1", 2));
+    expect(refusal(log.open("c1", 1, resume))).toBe("SESSION_FENCED");
+    expect(refusal(log.open("c1", 3, resume))).toBe("SESSION_FENCED");
+    expect(refusal(log.open("c1", 1))).toBe("SESSION_FENCED");
+    expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([0, 1]);
+    expect(refusal(log.open("c1", 2, resume))).toBe("opened");
+  });
+
+  test("goes on with a new process, which fences the one that it had", () => {
+    const { log, stored, other } = crowded();
+    log.close(other);
+    const opened = log.open("c1", 2);
+    expect(opened.reply).toMatchObject({ type: "opened", lastNumber: 2, answeredUpTo: 1 });
+    const session = log.session("c1", 2);
+    expect(log.send(session, 2, settle).bytes).toEqual(stored.bytes);
+    expect(refusal(log.open("c1", 1, resume))).toBe("SESSION_FENCED");
+  });
+
+  test("an id that is not known is not resumed, and nothing begins", () => {
+    const log = new Log();
+    expect(refusal(log.open("c1", 1, resume))).toBe("SESSION_EXPIRED");
+    expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([0, 0]);
+  });
+
+  test("a copy of its first OPEN that comes late takes no place", () => {
+    const log = new Log();
+    const session = log.session("c1", 1);
+    log.close(session);
+    expect(refusal(log.open("c1", 1))).toBe("SESSION_EXPIRED");
+    expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([0, 1]);
+  });
+
+  test("forgets its answers after a while, and says that they were, not what they were", () => {
+    const { log, other } = crowded({ dormantAnswersMs: 1_000 });
+    const kept = log.queue.sessions.answerMemory;
+    log.pass(999);
+    expect(log.queue.sessions.answerMemory).toBe(kept);
+    log.pass(1);
+    expect([log.queue.sessions.answerMemory, log.queue.sessions.dormantAnswerMemory]).toEqual([0, 0]);
+    expect(log.queue.dormantCount).toBe(1);
+    log.close(other);
+    expect(log.open("c1", 1, resume).reply).toMatchObject({ lastNumber: 2, answeredUpTo: 1 });
+    const session = log.session("c1", 1, resume);
+    expect(log.send(session, 2, settle).reply).toMatchObject({
+      code: "FORGOTTEN",
+      message: "number 2 was executed, and its answer was not fetched for long; the answer is no longer kept",
+    });
+    const next = log.send(session, 3, enqueue("c"));
+    expect(log.send(session, 3, enqueue("c")).bytes).toEqual(next.bytes);
+    expect(refusal(log.send(session, 4, enqueue("d"), 2))).toBe("enqueued");
+    expect(log.send(session, 3, enqueue("c")).bytes).toEqual(next.bytes);
+    expect(refusal(log.send(session, 5, enqueue("e"), 3))).toBe("enqueued");
+    expect(refusal(log.send(session, 3, settle))).toBe("FORGOTTEN");
+    expect(refusal(log.close(session, 5))).toBe("closed");
+  });
+
+  test("is forgotten when nobody used it for the expiry time, a generated one earlier", () => {
+    for (const [generated, after] of [
+      [false, 5_000],
+      [true, 700],
+    ] as const) {
+      const limits = { sessionExpiryMs: 5_000, generatedExpiryMs: 700, dormantAfterMs: 100 };
+      const { log } = crowded(limits, generated);
+      log.pass(after - 101);
+      expect(log.queue.dormantCount).toBe(1);
+      log.pass(1);
+      expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([1, 0]);
+      expect(refusal(log.open("c1", 1, resume))).toBe("SESSION_EXPIRED");
+    }
+  });
+
+  test("what is due acts as if it had happened, whatever its turn is", () => {
+    const log = new Log({ ...LIMITS, sessionExpiryMs: 1_000 });
+    const sessions = Array.from({ length: 300 }, (_, at) => log.session(`c${at}`));
+    log.time += 1_000;
+    // Each of these moves 64 of what is due; the last ones wait for it, and are gone all the same.
+    expect(refusal(log.send(sessions.at(-1)!, 1, enqueue("a")))).toBe("SESSION_EXPIRED");
+    expect(log.queue.sessionCount).toBe(300 - 64);
+    expect(lookUp(log.queue, sessions.at(-2)!, 1, encodeCommand(settle))).toMatchObject({ type: "refused" });
+    expect(log.open("c298", 2).reply).toMatchObject({ lastNumber: 0 });
+    expect(log.queue.sessionCount).toBe(300 - 2 * 64);
+    log.pass(0);
+    expect(log.queue.sessionCount).toBe(1);
+  });
+
+  test("keeps answers as far as there is memory for those of all dormant ones; then no place comes free", () => {
+    // Two answers count about 270 bytes.
+    const log = new Log({ ...LIMITS, maxSessions: 1, maxAnswerBytes: 400, dormantAfterMs: 10 });
+    for (const [client, expected] of [
+      ["c1", "opened"],
+      ["c2", "opened"],
+      ["c3", "SESSIONS_FULL"],
+    ] as const) {
+      expect(refusal(log.open(client))).toBe(expected);
+      const session = log.queue.sessions.idOf.get(client);
+      if (session !== undefined) for (const number of [1, 2]) log.send(session, number, settle);
+      log.pass(10);
+    }
+    const live = log.queue.sessions.idOf.get("c2")!;
+    log.send(live, 2, settle, 2);
+    log.pass(10);
+    expect(refusal(log.open("c3"))).toBe("opened");
+  });
+
+  test("is not looked at by what is asked often, however many there are", () => {
+    const log = new Log({ ...LIMITS, maxSessions: 2, dormantAfterMs: 1 });
+    const openMore = (from: number): void => {
+      for (let client = from; client < from + 10; client++) {
+        log.time++;
+        log.open(`pod-${client}`);
+      }
+    };
+    openMore(0);
+    const { dormant } = log.queue.sessions;
+    const look = (): never => {
+      throw new Error("all dormant sessions are looked at");
+    };
+    Object.assign(dormant, { values: look, entries: look, keys: look, forEach: look, [Symbol.iterator]: look });
+    openMore(10);
+    snapshotBytes(log.queue);
+    digestOf(log.queue);
+    log.pass(1);
+    expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([2, 18]);
+    expect(() => partsOf(log.queue)).toThrow("looked at");
   });
 });
 

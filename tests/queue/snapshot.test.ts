@@ -4,8 +4,11 @@ import { Malformed } from "../../src/lib/messagepack.ts";
 import { bytesOf, valueOf } from "../lib/handmade.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { apply, type Queue } from "../../src/queue/queue.ts";
+import { decodeVersion, encodeVersion } from "../../src/queue/commands.ts";
+import { digestOf } from "../../src/queue/digest.ts";
 import { freeze, restore, snapshotBytes } from "../../src/queue/snapshot.ts";
-import type { EntryFields, QueueLimits } from "../../src/queue/types.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
+import type { EntryFields } from "../../src/queue/types.ts";
 import { clientOf } from "../../src/queue/queue.ts";
 import {
   dequeue,
@@ -23,7 +26,17 @@ import {
 } from "./log.ts";
 import { mutate } from "../lib/mutate.ts";
 
-const SMALL = { ...LIMITS, maxSessions: 4, sessionExpiryMs: 3_000, maxReplies: 8, noncesRemembered: 3 };
+const SMALL = {
+  ...LIMITS,
+  maxSessions: 3,
+  maxClientIds: 5,
+  sessionExpiryMs: 3_000,
+  generatedExpiryMs: 800,
+  dormantAfterMs: 100,
+  dormantAnswersMs: 500,
+  maxReplies: 8,
+  noncesRemembered: 3,
+};
 
 /** A log with everything in it: several clients, fenced sessions, refusals, acknowledged and stored answers, jobs. */
 function busyLog(random: Random, entries: number, log = new Log(SMALL)): Log {
@@ -31,7 +44,9 @@ function busyLog(random: Random, entries: number, log = new Log(SMALL)): Log {
   for (let count = 0; count < entries; count++) {
     log.time += random.below(60);
     if (numbers.size === 0 || random.chance(5)) {
-      const { reply } = log.open(`c${random.below(4)}`, random.below(5));
+      const client = random.below(6);
+      const how = { generated: client > 3, resume: random.chance(40) };
+      const { reply } = log.open(`c${client}`, random.below(5), how);
       if (reply.type === "opened") numbers.set(reply.session, reply.lastNumber);
       continue;
     }
@@ -45,7 +60,7 @@ function busyLog(random: Random, entries: number, log = new Log(SMALL)): Log {
     const sent = log.send(session, number, command, random.chance(70) ? number - random.between(1, 6) : 0);
     if (sent.reply.type !== "refused") numbers.set(session, number);
     else if (random.chance(50)) numbers.delete(session);
-    if (random.chance(1)) log.close(session);
+    if (random.chance(3)) log.close(session, numbers.get(session));
     if (random.chance(2)) log.touch(session);
   }
   return log;
@@ -86,11 +101,10 @@ describe("a restored queue", () => {
     const log = new Log();
     const older = log.session("c1", 1);
     const session = log.session("c1", 2);
-    const opened = log.open("c1", 2);
     log.send(session, 1, enqueue("a"));
     const stored = log.send(session, 2, enqueue("b"), 1);
     log.queue = restore(partsOf(log.queue));
-    expect(log.open("c1", 2).bytes).toEqual(opened.bytes);
+    expect(log.open("c1", 2)).toMatchObject({ duplicate: true, reply: { session, lastNumber: 2, answeredUpTo: 1 } });
     expect(log.send(session, 2, enqueue("b")).bytes).toEqual(stored.bytes);
     expect(refusal(log.send(session, 2, enqueue("c")))).toBe("CONFLICT");
     expect(refusal(log.send(session, 1, enqueue("a")))).toBe("FORGOTTEN");
@@ -106,8 +120,7 @@ describe("a restored queue", () => {
     const session = log.session("c1");
     log.send(session, 1, enqueue("a", "b"));
     log.send(session, 2, dequeue(1));
-    const closed = log.session("c2");
-    log.close(closed);
+    log.close(log.session("c2", 1, { generated: true }));
     const restored = restore(partsOf(log.queue));
     expect([restored.ready, restored.sessionCount]).toEqual([1, 1]);
   });
@@ -173,7 +186,7 @@ describe("a frozen queue", () => {
   });
 
   test("gives parts within the limit, except where one record alone is longer", () => {
-    const log = busyLog(seededRandom(4), 300);
+    const log = busyLog(seededRandom(4), 300, new Log({ ...SMALL, maxSessions: 9, maxClientIds: 9 }));
     const session = log.session("long", 9);
     for (let number = 1; number <= 5; number++) log.send(session, number, enqueue("y".repeat(number * 400)));
     for (const maxPartBytes of [200, 1_000, 10_000]) {
@@ -214,19 +227,25 @@ describe("a frozen queue", () => {
     const session = log.session("c1", 0xaa);
     log.send(session, 1, enqueue("4", "22"));
     log.send(session, 2, dequeue());
+    log.close(log.session("c2", 0xbb));
     const records = [
-      // session: client id, session, numberAtOpen, lastNumber, answeredUpTo, usedAt, openings
-      "98 02 a26331 01 00 02 00 cd03e8 91 92 c410aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 01",
+      // session: client id, generated, session, lastNumber, answeredUpTo, usedAt, usedSeq, dormantAt, answers, openings
+      "9b 02 a26331 c2 01 02 00 cd03e8 03 c0 02 91 92 c410aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 01",
       // answers: length and CRC-32 of the command, reply
       "94 03 22 ce03681c63 c405 9401020102",
       "94 03 13 cef070bfd6 c40a 93020391930101c40134",
+      // a dormant one
+      "9b 02 a26332 c2 04 00 00 cd03e8 05 cd03e8 00 91 92 c410bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb 04",
       // jobs: first id, encodings, lengths, payloads
       "95 04 02 c40101 c40400000002 c4023232",
     ];
     const golden = [
-      "92 00 95",
-      // header: format, version, appliedIndex, time, sessions, first id, jobs, limits, digest
-      "9a 01 03 01 03 cd03e8 01 02 01 9b cd2710 cdea60 cd0400 ce00400000 10 ce00100000 cd03e8 cd1000 ce00100000 ce40000000 ce10000000 ce3ab3c97b",
+      "92 00 96",
+      // header: format, version, appliedIndex, time, sessions, usedSeq, first id, jobs, limits, digest
+      "9b 01 04 01 05 cd03e8 02 05 02 01",
+      // limits: sessions, client ids, expiry of given and generated ids, until dormant, until its answers are forgotten, …
+      "9f cd2710 ce000f4240 cdea60 ce0036ee80 cdea60 ce05265c00",
+      "cd0400 ce00400000 10 ce00100000 cd03e8 cd1000 ce00100000 ce40000000 ce10000000 cea20308a1",
       ...records,
     ];
     expect(partsOf(log.queue).map(hex)).toEqual([golden.join("").replaceAll(" ", "")]);
@@ -234,11 +253,15 @@ describe("a frozen queue", () => {
   });
 });
 
-test("every limit comes back from a snapshot", () => {
-  for (const other of [{ maxReadyBytes: 5 }, { maxAnswerBytes: 6 }, { checkpointEntries: 7 }, { checkpointBytes: 8 }]) {
-    const log = new Log({ ...LIMITS, ...other });
-    expect(restore(partsOf(log.queue)).limits).toEqual({ ...LIMITS, ...other });
+test("every limit comes back from a snapshot, and moves the digest", () => {
+  const digests = new Set<number>();
+  for (const name of Object.keys(LIMITS)) {
+    const other = { ...LIMITS, [name]: 5 };
+    const { queue } = new Log(other);
+    expect(restore(partsOf(queue)).limits).toEqual(other);
+    digests.add(digestOf(queue));
   }
+  expect(digests.size).toBe(Object.keys(LIMITS).length);
 });
 
 describe("damaged snapshots", () => {
@@ -302,21 +325,34 @@ describe("damaged snapshots", () => {
 });
 
 describe("what a snapshot says is held against its own limits", () => {
+  const LIMITS_IN_ORDER = decodeVersion(encodeVersion({ version: 1, limits: LIMITS })).limits;
+
   interface Said {
     readonly applied?: number;
     readonly time?: number;
     readonly sessions?: number;
+    readonly usedSeq?: number;
     readonly firstId?: number;
     readonly jobs?: number;
     readonly limits?: Partial<QueueLimits>;
   }
 
-  function header({ applied = 9, time = 5, sessions = 0, firstId = 1, jobs = 0, limits = {} }: Said, digest: number) {
-    return [1, 3, 1, applied, time, sessions, firstId, jobs, Object.values({ ...LIMITS, ...limits }), digest];
+  function header(said: Said, digest: number) {
+    const { applied = 9, time = 5, sessions = 0, usedSeq = 9, firstId = 1, jobs: count = 0, limits = {} } = said;
+    const all = Object.keys(LIMITS_IN_ORDER).map((name) => ({ ...LIMITS, ...limits })[name as keyof QueueLimits]);
+    return [1, 4, 1, applied, time, sessions, usedSeq, firstId, count, all, digest];
   }
-  function session(id: number, numbers: Partial<Record<"atOpen" | "last" | "answered", number>> = {}) {
-    const { atOpen = 0, last = 0, answered = 0 } = numbers;
-    return [2, `c${id}`, id, atOpen, last, answered, 5, [[nonce(id), id]]];
+  interface SessionSaid {
+    readonly last?: number;
+    readonly answered?: number;
+    readonly answers?: number;
+    readonly usedAt?: number;
+    readonly usedSeq?: number;
+    readonly dormantAt?: number | null;
+  }
+  function session(id: number, said: SessionSaid = {}) {
+    const { last = 0, answered = 0, answers = last - answered, usedAt = 5, usedSeq = id, dormantAt = null } = said;
+    return [2, `c${id}`, false, id, last, answered, usedAt, usedSeq, dormantAt, answers, [[nonce(id), id]]];
   }
   const answer = (bytes: number) => [3, 1, 1, new Uint8Array(bytes)];
   const jobs = (firstId: number, count: number) => [
@@ -339,12 +375,41 @@ describe("what a snapshot says is held against its own limits", () => {
   };
   const MAX_U48 = 0xffff_ffff_ffff;
 
-  test("as many sessions as the limit come back, one more is refused", () => {
-    const limits = { maxSessions: 2 };
-    expect(read({ sessions: 2, limits }, session(1), session(2)).sessionCount).toBe(2);
+  test("as many sessions as the limits come back, one more is refused, live or dormant", () => {
+    const limits = { maxSessions: 2, maxClientIds: 3 };
+    const dormant = { dormantAt: 5 };
+    const full = read({ sessions: 3, limits }, session(1), session(2), session(3, dormant));
+    expect([full.sessionCount, full.dormantCount]).toEqual([2, 1]);
     expect(() => read({ sessions: 3, limits }, session(1), session(2), session(3))).toThrow(
-      "says that it holds 3 sessions; its own limit is 2",
+      "more sessions are live than the limit of 2",
     );
+    expect(() => read({ sessions: 4, limits })).toThrow("says that it holds 4 sessions; its own limit is 3");
+  });
+
+  test("sessions that are out of order, or were used when nobody used them, are refused", () => {
+    const dormant = { dormantAt: 5 };
+    expect(() => read({ sessions: 2 }, session(1, dormant), session(2))).toThrow("order of a snapshot");
+    expect(() => read({ sessions: 2 }, session(1, { usedSeq: 3 }), session(2))).toThrow("order of a snapshot");
+    expect(() => read({ sessions: 2 }, session(1, dormant), session(2, { dormantAt: 4, usedAt: 4 }))).toThrow(
+      "order of a snapshot",
+    );
+    expect(() => read({ sessions: 1 }, session(1, { dormantAt: 4 }))).toThrow("used after its end");
+    expect(() => read({ sessions: 1, usedSeq: 3 }, session(1, { usedSeq: 4 }))).toThrow("used after its end");
+    expect(() => read({ sessions: 1 }, session(1, { dormantAt: 6 }))).toThrow("from behind the snapshot");
+  });
+
+  test("dormant sessions with more answers than their limit are refused", () => {
+    const said = { sessions: 1, limits: { maxAnswerBytes: 300 } };
+    expect(read(said, session(1, { last: 1, dormantAt: 5 }), answer(100)).dormantCount).toBe(1);
+    expect(() => read(said, session(1, { last: 1, dormantAt: 5 }), answer(200))).toThrow("more answers than the limit");
+    expect(read(said, session(1, { last: 1 }), answer(200)).sessionCount).toBe(1);
+  });
+
+  test("answers that were forgotten are missing by the session's own word, others are not", () => {
+    expect(read({ sessions: 1 }, session(1, { last: 3, answers: 1 }), answer(1)).sessionCount).toBe(1);
+    expect(() => read({ sessions: 1 }, session(1, { last: 3, answers: 2 }), answer(1))).toThrow("are missing");
+    expect(() => read({ sessions: 1 }, session(1, { last: 3, answers: 1 }), answer(1), answer(1))).toThrow("no number");
+    expect(() => read({ sessions: 1 }, session(1, { last: 3, answered: 2, answers: 2 }))).toThrow("not executed");
   });
 
   test("what goes beyond the header's counts is refused where it stands, not after all of it was taken in", () => {
@@ -363,7 +428,7 @@ describe("what a snapshot says is held against its own limits", () => {
   });
 
   test("a limit of 0 is refused: with no nonce remembered, the next state could not be written", () => {
-    for (const name of ["maxSessions", "sessionExpiryMs", "maxReplies", "noncesRemembered", "maxPayloadBytes"]) {
+    for (const name of Object.keys(LIMITS)) {
       expect(() => read({ limits: { [name]: 0 } })).toThrow(`${name}: the number 0 is below the 1 allowed`);
     }
   });
@@ -374,9 +439,9 @@ describe("what a snapshot says is held against its own limits", () => {
     const above = MAX_U48 + 1;
     for (const said of [{ applied: above }, { time: above }, { jobs: above }])
       expect(() => read(said)).toThrow("above");
-    const last = { atOpen: above, last: above, answered: above };
+    const last = { last: above, answered: above };
     expect(() => read({ sessions: 1 }, session(1, last))).toThrow("above");
-    const most = { atOpen: MAX_U48, last: MAX_U48, answered: MAX_U48 };
+    const most = { last: MAX_U48, answered: MAX_U48 };
     expect(read({ sessions: 1 }, session(1, most)).sessionCount).toBe(1);
   });
 

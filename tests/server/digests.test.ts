@@ -20,6 +20,7 @@ import { createFakeClock } from "../wire/fake-world.ts";
 import { idOf } from "../raft/cluster.ts";
 import { heartbeat, single } from "../raft/single.ts";
 import { createTown, type Guest, type Settled } from "./town.ts";
+import { OPEN } from "../wire/messages.ts";
 
 const EVERY = 8;
 const SETTINGS = { queueLimits: { ...QUEUE, checkpointEntries: EVERY }, compactMinBytes: 1_000 };
@@ -100,7 +101,7 @@ function founded(count: number) {
   }
 
   while (session === 0) {
-    const opened = ask((frameId) => ({ type: "open", frameId, group: 0, clientId: "c1", nonce: NONCE }));
+    const opened = ask((frameId) => ({ ...OPEN, frameId, clientId: "c1", nonce: NONCE }));
     const reply = opened?.type === "reply" ? decodeReply(opened.reply) : null;
     if (reply?.type === "opened") session = reply.session;
     else town.pass(20);

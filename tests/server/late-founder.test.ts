@@ -4,6 +4,7 @@ import { QUEUE, SERVER } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import { createTown, type Settled } from "./town.ts";
+import { OPEN } from "../wire/messages.ts";
 
 const PORTS = [3000, 3001, 3002];
 const LATE = "n3002";
@@ -30,7 +31,7 @@ test("a founder that heard nothing of its founding takes part when another has l
   expect(late.node.status()).toBeNull();
   const leader = isLeader(first) ? first : second;
   const guest = town.visit(Number(leader.node.id.slice(1)));
-  guest.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce: new Uint8Array(16).fill(7) });
+  guest.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16).fill(7) });
   const jobs = [{ encoding: 0, payload: new Uint8Array(1_000) }];
   const command = encodeCommand({ type: "enqueue", queue: "default", jobs });
   town.until(() => guest.received.length > 1);

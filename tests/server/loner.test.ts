@@ -4,6 +4,7 @@ import { expect, test } from "bun:test";
 import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/types.ts";
 import { dialsNode } from "../../src/wire/protocol.ts";
 import { createTown, type Settled } from "./town.ts";
+import { OPEN } from "../wire/messages.ts";
 
 const FOREIGN = "00112233445566ff" as ClusterId;
 const STRANGER: Member = {
@@ -48,7 +49,7 @@ test("a cluster of one in which nothing was done yet gives way to the cluster th
 test("a cluster of one that a client has used stays, whoever knows its id, also after a restart", () => {
   const { town, alone, hello } = loner();
   const guest = town.visit(PORT);
-  guest.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce: new Uint8Array(16) });
+  guest.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16) });
   town.until(() => guest.received.length > 1);
   expect(hello(MEANT)).toBe("CLUSTER_MISMATCH");
   expect(alone.stopped()).toBeUndefined();

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import { createTown, type Guest, type Settled } from "./town.ts";
+import { OPEN } from "../wire/messages.ts";
 
 const PORTS = [3000, 3001, 3002];
 const JOB_BYTES = 200_000;
@@ -15,7 +16,7 @@ const savedSnapshot = ({ logged }: Settled): boolean => logged.some(({ event }) 
 function fill(town: ReturnType<typeof createTown>, guest: Guest): void {
   const answered = (frameId: number) =>
     guest.received.find((message) => "frameId" in message && message.frameId === frameId);
-  guest.send({ type: "open", frameId: 1, group: 0, clientId: "c1", nonce: new Uint8Array(16).fill(7) });
+  guest.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16).fill(7) });
   town.until(() => answered(1) !== undefined);
   const opened = answered(1);
   const reply = opened?.type === "reply" ? decodeReply(opened.reply) : null;

@@ -10,6 +10,7 @@ import type { NodeSettings } from "../../src/server/types.ts";
 import { checksumOf } from "../sim/oracles.ts";
 import type { Message } from "../../src/wire/connection.ts";
 import { createTown, type Guest, type Settled } from "./town.ts";
+import { OPEN } from "../wire/messages.ts";
 
 /** Short election timeouts, so that a silent incarnation may soon be replaced; small files, so that there are many. */
 const SETTINGS: Partial<NodeSettings> = {
@@ -126,7 +127,7 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
       }
       throw new Error("nobody answers");
     };
-    const opened = ask({ type: "open", group: 0, clientId, nonce });
+    const opened = ask({ ...OPEN, clientId, nonce });
     if (opened.type !== "opened") throw new Error(opened.type);
     for (const [at, command] of commands.entries())
       replies.push(
@@ -174,7 +175,7 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
     lead: (port) => administer({ type: "transfer", to: at(port).node.id }),
     poke: () => {
       const nonce = new Uint8Array(16).fill(255);
-      town.visit(leaderPort() ?? 0).send({ type: "open", frameId: 1, group: 0, clientId: "poke", nonce });
+      town.visit(leaderPort() ?? 0).send({ ...OPEN, frameId: 1, clientId: "poke", nonce });
     },
     enqueue: (count) => {
       const texts = Array.from({ length: count }, () => `job ${nextJob++} ${"x".repeat(300)}`);

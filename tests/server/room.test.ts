@@ -1,6 +1,6 @@
 // When is a disk low? By what is free and what is needed, with a margin before it is over; asked at a bearable rate.
 import { expect, test } from "bun:test";
-import { QUEUE, SERVER } from "../../src/config.ts";
+import { SERVER } from "../../src/config.ts";
 import { createQueue } from "../../src/queue/queue.ts";
 import { snapshotBytes } from "../../src/queue/snapshot.ts";
 import { createRoom } from "../../src/server/room.ts";
@@ -10,7 +10,7 @@ const SEGMENT = 1_000_000;
 
 function createBench(free: number) {
   const scheduler = createScheduler();
-  const queue = createQueue(QUEUE);
+  const queue = createQueue();
   const state = { free, lacksSpace: false, writtenBytes: 0, asked: 0 };
   const told: (boolean | string)[] = [];
   const clock = {

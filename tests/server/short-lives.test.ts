@@ -4,6 +4,7 @@ import { RAFT, STORAGE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import { createTown } from "./town.ts";
+import { OPEN } from "../wire/messages.ts";
 
 /** A segment of real nodes is larger, and so are the other limits that are counted in its bytes, in the same proportion. */
 const SEGMENT = STORAGE.segmentBytes / 16;
@@ -26,7 +27,7 @@ type Town = ReturnType<typeof createTown>;
 function work(town: Town, port: number, life: number): void {
   const guest = town.visit(port);
   const nonce = new Uint8Array(16).fill(life);
-  guest.send({ type: "open", frameId: 1, group: 0, clientId: `c${life}`, nonce });
+  guest.send({ ...OPEN, frameId: 1, clientId: `c${life}`, nonce });
   const replies = (): readonly Uint8Array[] =>
     guest.received.flatMap((message) => (message.type === "reply" ? [message.reply] : []));
   town.until(() => replies().length === 1);

@@ -2,7 +2,7 @@
 import { QUEUE, RAFT, SERVER, WIRE } from "../../src/config.ts";
 import { must } from "../../src/lib/assert.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import type { QueueLimits } from "../../src/queue/types.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import { startNode } from "../../src/server/node.ts";
 import type { PlaceLimits } from "../../src/server/places.ts";

@@ -67,15 +67,22 @@ export function createBounds(settings: SharedSettings, fail: (what: string) => v
   }
 
   function observeSessions(who: string, { sessions }: Queue): void {
-    const { present, idOf, fenced } = sessions;
-    atMost(who, "sessions", present.size, queueLimits.maxSessions);
-    if (idOf.size !== present.size) fail(`${who}: ${present.size} sessions of ${idOf.size} client ids`);
-    atMost(who, "fenced sessions", fenced.size, present.size * QUEUE.noncesRemembered);
-    for (const { clientId, answers, answerBytes, openings, lastNumber, answeredUpTo } of present.values()) {
+    const { live, dormant, idOf, fenced, schedule } = sessions;
+    const known = live.size + dormant.size;
+    atMost(who, "live sessions", live.size, queueLimits.maxSessions);
+    atMost(who, "client ids", known, queueLimits.maxClientIds);
+    if (idOf.size !== live.size) fail(`${who}: ${live.size} live sessions of ${idOf.size} client ids`);
+    if (schedule.heap.length !== known) fail(`${who}: ${schedule.heap.length} due times of ${known} sessions`);
+    atMost(who, "fenced sessions", fenced.size, known * QUEUE.noncesRemembered);
+    for (const { clientId, answers, answerBytes, openings, lastNumber, answeredUpTo } of [
+      ...live.values(),
+      ...dormant.values(),
+    ]) {
       atMost(who, `answers kept for ${clientId}`, answers.length, queueLimits.maxReplies);
       atMost(who, `bytes of answers for ${clientId}`, answerBytes, queueLimits.maxReplyBytes + LARGEST_RECORD_BYTES);
       atMost(who, `nonces kept for ${clientId}`, openings.length, QUEUE.noncesRemembered);
-      if (answers.length !== lastNumber - answeredUpTo)
+      const mayBeFewer = queueLimits.dormantAnswersMs < QUEUE.dormantAnswersMs;
+      if (answers.length > lastNumber - answeredUpTo || (!mayBeFewer && answers.length < lastNumber - answeredUpTo))
         fail(`${who}: ${answers.length} answers for numbers ${answeredUpTo + 1} to ${lastNumber} of ${clientId}`);
     }
   }

@@ -9,6 +9,7 @@ import { fieldsOf } from "../../src/raft/entry.ts";
 import { type Call, equalBytes, type History, type Operation } from "./history.ts";
 import type { Ledger } from "./ledger.ts";
 import type { ClientPorts } from "./sim-client.ts";
+import { OPEN } from "../wire/messages.ts";
 
 interface Opening {
   readonly nonce: Uint8Array;
@@ -51,7 +52,7 @@ export function startHostile(id: string, ports: ClientPorts): Hostile {
   }
 
   function open(opening: Opening, isOld: boolean): void {
-    caller.ask(target, { type: "open", group: 0, clientId: id, nonce: opening.nonce }, TIMEOUT_MS, (message) => {
+    caller.ask(target, { ...OPEN, clientId: id, nonce: opening.nonce }, TIMEOUT_MS, (message) => {
       if (message?.type !== "reply") return moveOn(message?.type === "failure" ? message.failure.leader : undefined);
       const reply = decodeReply(message.reply);
       if (reply.type !== "opened") return;

@@ -1,9 +1,8 @@
 // What has the group agreed on? The first node that commits an index fixes its record for ever; a reference queue replays the
 // records one by one, so that every answer is known.
-import { QUEUE } from "../../src/config.ts";
 import { apply, createQueue, peek } from "../../src/queue/queue.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
-import type { Job, QueueLimits, Reply } from "../../src/queue/types.ts";
+import type { Job, Reply } from "../../src/queue/types.ts";
 import { type Entry, fieldsOf } from "../../src/raft/entry.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
 import { equalBytes } from "./history.ts";
@@ -30,11 +29,11 @@ export interface Ledger {
   commit(who: string, entry: Entry): string | null;
 }
 
-export function createLedger(limits: QueueLimits = QUEUE): Ledger {
+export function createLedger(): Ledger {
   const milestones: Milestone[] = [];
   const executedAt = new Map<string, LogIndex>();
   const configurations: Entry[] = [];
-  const reference = createQueue(limits);
+  const reference = createQueue();
   return {
     get lastIndex() {
       return milestones.length;

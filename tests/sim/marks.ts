@@ -68,6 +68,8 @@ const SEEN = [
   "a snapshot took the place of entries that had no space",
   "a session was fenced with numbers in flight",
   "a session expired",
+  "a dormant session was resumed",
+  "an answer was forgotten while its session was dormant",
   "a retry was answered with the stored answer",
   "a queue was found empty",
   "a peek showed a job",

@@ -1,6 +1,6 @@
 // What kind of world does a seed draw? Its size, its settings, its load, and which faults happen how often: every seed its own mix.
 import { QUEUE, RAFT, SERVER } from "../../src/config.ts";
-import type { QueueLimits } from "../../src/queue/types.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import type { DiskWeather } from "./disk.ts";
@@ -54,6 +54,8 @@ export interface ClientHabits {
   readonly takeoverEveryMs: number;
   /** Share of moments in which a process closes its session, to the good of those that found no place. */
   readonly leavePercent: number;
+  /** So many of the client ids are called generated. */
+  readonly generatedPercent: number;
   /** Clients that break the rules of sessions. */
   readonly hostile: number;
 }
@@ -149,6 +151,8 @@ function drawSettings(random: Random, figure8: boolean): SharedSettings {
   const single = figure8 && random.chance(60);
   const tiny = single || random.chance(30);
   const expiring = random.chance(12);
+  /** Few places: sessions become dormant, and are resumed. */
+  const crowded = expiring || random.chance(15);
   return {
     heartbeatMs,
     electionMinMs,
@@ -164,9 +168,12 @@ function drawSettings(random: Random, figure8: boolean): SharedSettings {
     maxHeldBytes: SERVER.maxHeldBytes,
     queueLimits: {
       ...QUEUE,
-      // A table that is full of dead sessions heals by their expiry only, so few places go with short lives.
-      maxSessions: expiring ? random.between(3, 12) : QUEUE.maxSessions,
+      // Places that dead sessions hold come free only when those may become dormant.
+      maxSessions: crowded ? random.between(3, 12) : QUEUE.maxSessions,
+      dormantAfterMs: crowded ? random.between(60, 2_000) : QUEUE.dormantAfterMs,
+      dormantAnswersMs: crowded && random.chance(30) ? random.between(500, 5_000) : QUEUE.dormantAnswersMs,
       sessionExpiryMs: expiring ? random.between(2_000, 10_000) : QUEUE.sessionExpiryMs,
+      generatedExpiryMs: expiring ? random.between(500, 2_000) : QUEUE.generatedExpiryMs,
       maxReplies: random.chance(20) ? random.between(2, 20) : QUEUE.maxReplies,
       maxReplyBytes: random.chance(10) ? random.between(200, 4_000) : QUEUE.maxReplyBytes,
       maxPayloadBytes: 32_768,
@@ -213,6 +220,7 @@ function drawClients(random: Random, { maxSessions, maxReplies }: QueueLimits): 
   const habits = {
     processes: crowded ? maxSessions + random.between(0, 4) : fitting,
     leavePercent: crowded ? random.between(2, 20) : 0,
+    generatedPercent: random.chance(30) ? random.between(1, 60) : 0,
     hostile: random.chance(25) ? random.between(1, 3) : 0,
     window: maxReplies < 100 && random.chance(50) ? 2 * maxReplies : pick(random, 1, 1, 4, 16, 64),
     thinkMaxMs: pick(random, 5, 20, 50, 200),

@@ -14,12 +14,14 @@ import type { Trace } from "./trace.ts";
 /** What outlives a process: the client id and what its processes know of each other's numbers. */
 export interface Identity {
   readonly id: string;
+  /** As it says of itself: nobody else uses the id, so a CLOSE ends all that is known of it. */
+  readonly generated: boolean;
   readonly operations: Operation[];
   /** Every answered OPEN: what it said about the numbers before it. */
   readonly openings: { readonly session: number; readonly lastNumber: number }[];
   /** The highest answeredUpTo that ever left a process of this client. */
   acknowledgedUpTo: number;
-  /** A process of it has asked to be forgotten. */
+  /** A process of it has asked to be forgotten: the id was generated, and its session was closed. */
   hasLeft: boolean;
 }
 
@@ -32,8 +34,10 @@ export interface ClientPorts {
   readonly addresses: () => readonly string[];
   readonly after: (ms: number, run: () => void) => void;
   readonly fail: (what: string) => void;
-  /** Sessions of this world are short-lived: a new one need not know the numbers of an older one. */
+  /** Client ids of this world are soon forgotten: a new session need not know the numbers of an older one. */
   readonly sessionsExpire: boolean;
+  /** Dormant sessions of this world soon forget the answers that were not acknowledged. */
+  readonly answersForgotten: boolean;
   /** A definite answer arrived: whatever it stands for must be durable by now. */
   readonly onAnswer: (reply: Reply) => void;
 }
@@ -55,8 +59,8 @@ export interface SimClient {
   close(): void;
 }
 
-export function createIdentity(id: string): Identity {
-  return { id, operations: [], openings: [], acknowledgedUpTo: 0, hasLeft: false };
+export function createIdentity(id: string, generated = false): Identity {
+  return { id, generated, operations: [], openings: [], acknowledgedUpTo: 0, hasLeft: false };
 }
 
 const LEADERS_REFUSALS: ReadonlySet<ErrorCode> = new Set([
@@ -79,6 +83,9 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   const lag = random.below(habits.answeredLag + 1);
   let lagging = lag > 0;
   let session: number | null = null;
+  /** Its session was open once: it may go on with it under another id. */
+  let wasOpen = false;
+  let isResuming = false;
   let nextNumber = 1;
   let ended: Ended | null = null;
   let target = pickAddress();
@@ -125,7 +132,8 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
 
   function openSession(address = target): void {
     let movedOn = false;
-    ask(address, { type: "open", group: 0, clientId: identity.id, nonce }, (message) => {
+    const open = { type: "open", group: 0, generated: identity.generated, resume: isResuming } as const;
+    ask(address, { ...open, clientId: identity.id, nonce }, (message) => {
       if (movedOn) return;
       movedOn = true;
       if (message === null) return elsewhere(address, null, openSession);
@@ -136,14 +144,36 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
       if (reply.type !== "opened") return fail(`${identity.id}: an open was answered by ${reply.type}`);
       if (session !== null) return;
       ports.onAnswer(reply);
-      takeOver(reply.session, reply.lastNumber);
+      if (wasOpen) resume(reply.session, reply.lastNumber);
+      else takeOver(reply.session, reply.lastNumber);
     });
+  }
+
+  /** Others needed its place while it was idle: the same process goes on, and all that it waits for is asked again. */
+  function resume(opened: number, lastNumber: number): void {
+    trace.event(identity.id, `goes on as session ${opened}, last number ${lastNumber}`);
+    session = opened;
+    isResuming = false;
+    marks.hit("a dormant session was resumed");
+    const lost = identity.operations.find(({ fate, number }) => fate === "answered" && number > lastNumber);
+    if (lost !== undefined) return fail(`${nameOf(lost)} was answered, and its resumed session does not know it`);
+    for (const operation of open.values()) attempt(operation, target);
+  }
+
+  /** The session is not open any more; what was under way in it waits until it is resumed. */
+  function lostSession(): void {
+    if (isResuming) return end("expired");
+    session = null;
+    isResuming = true;
+    openSession();
   }
 
   function openRefused(code: ErrorCode, why: string): void {
     if (code === "SESSION_FENCED") return end("fenced");
     marks.refused(code);
     if (code === "SESSIONS_FULL") return later(50 + random.below(200), () => openSession());
+    if (code === "SESSION_EXPIRED" && session === null) return lostSession();
+    if (code === "SESSION_EXPIRED") return;
     fail(`${identity.id}: open refused with ${code}: ${why}`);
   }
 
@@ -151,6 +181,8 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   function takeOver(opened: number, lastNumber: number): void {
     trace.event(identity.id, `opened session ${opened}, last number ${lastNumber}`);
     session = opened;
+    wasOpen = true;
+    isResuming = false;
     nextNumber = lastNumber + 1;
     // Another process may have opened a later session meanwhile: this late answer knows nothing of its numbers.
     const earlier = identity.operations.filter((operation) => operation.session < opened);
@@ -209,16 +241,18 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     while (answered.delete(answeredTo + 1)) answeredTo++;
   }
 
-  function questionFor(operation: Operation): Question {
+  function questionFor(operation: Operation, asked: number): Question {
     const answeredUpTo = Math.max(0, answeredTo - (lagging ? lag : 0));
     identity.acknowledgedUpTo = Math.max(identity.acknowledgedUpTo, answeredUpTo);
     const { number, command } = operation;
-    return { type: "request", group: 0, session: session ?? 0, number, answeredUpTo, command };
+    return { type: "request", group: 0, session: asked, number, answeredUpTo, command };
   }
 
   function attempt(operation: Operation, address: string): void {
+    if (session === null) return;
+    const asked = session;
     let movedOn = false;
-    ask(address, questionFor(operation), (message) => {
+    ask(address, questionFor(operation, asked), (message) => {
       const again = (next: string): void => {
         // One that a later process has fenced off goes on too, until the cluster itself says so.
         if (operation.fate === "answered") learnedElsewhere(operation);
@@ -228,7 +262,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
       if (movedOn && message?.type !== "reply") return;
       if (message?.type !== "reply") movedOn = true;
       if (message === null) return elsewhere(address, null, again);
-      if (message.type === "failure") return attemptFailed(operation, address, message.failure, again);
+      if (message.type === "failure") return attemptFailed(operation, address, asked, message.failure, again);
       if (message.type !== "reply") return fail(`${nameOf(operation)} was answered by ${message.type}`);
       // The message is a view of the connection's buffer; what is kept needs bytes of its own.
       const bytes = message.reply.slice();
@@ -236,7 +270,8 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
       if (reply.type !== "refused") return definite(operation, reply, bytes, message.duplicate);
       if (movedOn) return;
       movedOn = true;
-      attemptFailed(operation, address, { code: reply.code, applied: "no", message: reply.message }, again);
+      const why: Failure = { code: reply.code, applied: "no", message: reply.message };
+      attemptFailed(operation, address, asked, why, again);
     });
   }
 
@@ -246,22 +281,39 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     markAnswered(operation.number);
   }
 
-  function attemptFailed(operation: Operation, asked: string, why: Failure, again: (address: string) => void): void {
+  function attemptFailed(
+    operation: Operation,
+    address: string,
+    asked: number,
+    why: Failure,
+    again: (address: string) => void,
+  ): void {
     if (why.code === "SESSION_FENCED") return end("fenced");
-    if (why.code === "SESSION_EXPIRED") return end("expired");
+    // One that was sent in an earlier session of this process: everything was sent again since.
+    if (why.code === "SESSION_EXPIRED" && asked !== session) return;
+    if (why.code === "SESSION_EXPIRED") return lostSession();
     if (why.code === "WINDOW_FULL") lagging = false;
     if (operation.fate === "answered") {
       learnedElsewhere(operation);
       return mustBeForgotten(operation, why);
     }
-    elsewhere(asked, notFinal(nameOf(operation), why), again);
+    if (why.code === "FORGOTTEN" && ports.answersForgotten) return answerForgotten(operation);
+    elsewhere(address, notFinal(nameOf(operation), why), again);
+  }
+
+  /** It was executed, and nobody knows any more what came of it. */
+  function answerForgotten(operation: Operation): void {
+    marks.hit("an answer was forgotten while its session was dormant");
+    operation.fate = "unclear";
+    if (open.delete(operation.number)) markAnswered(operation.number);
   }
 
   /** FORGOTTEN is the only final word on a number that was answered, and only after the client had said so. */
   function mustBeForgotten(operation: Operation, why: Failure): void {
     const kind = ERRORS[why.code].class;
     if (kind === "retry" || kind === "redirect" || kind === "unknown") return;
-    if (why.code === "FORGOTTEN" && operation.number <= identity.acknowledgedUpTo) return marks.refused(why.code);
+    const mayBe = ports.answersForgotten || operation.number <= identity.acknowledgedUpTo;
+    if (why.code === "FORGOTTEN" && mayBe) return marks.refused(why.code);
     fail(`${nameOf(operation)} was answered before, and then refused with ${why.code}: ${why.message}`);
   }
 
@@ -326,8 +378,10 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     kill: () => end("killed"),
     close: () => {
       if (session !== null && ended === null) {
-        identity.hasLeft = true;
-        caller.ask(target, { type: "close", group: 0, session }, habits.attemptTimeoutMs, () => {});
+        identity.hasLeft ||= identity.generated;
+        identity.acknowledgedUpTo = Math.max(identity.acknowledgedUpTo, answeredTo);
+        const close = { type: "close", group: 0, session, answeredUpTo: answeredTo } as const;
+        caller.ask(target, close, habits.attemptTimeoutMs, () => {});
       }
       end("closed");
     },

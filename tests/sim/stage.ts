@@ -64,7 +64,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
   const fail = (what: string): void => {
     failure ??= what;
   };
-  const ledger = createLedger(queueLimits);
+  const ledger = createLedger();
   const oracles = createOracles(
     ledger,
     disksOf(plan, () => world),
@@ -79,6 +79,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
   const clientRandom = random.fork();
   const sample = random.fork();
   const sessionsExpire = queueLimits.sessionExpiryMs < LONGER_THAN_ANY_RUN_MS;
+  const answersForgotten = queueLimits.dormantAnswersMs < LONGER_THAN_ANY_RUN_MS;
   let clients = 0;
   const newCaller = (): Caller =>
     createCaller({ network: world.network.hostOf(`client${++clients}`), after, received: trace.bytes, fail });
@@ -128,6 +129,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
       after,
       fail,
       sessionsExpire,
+      answersForgotten,
       onAnswer,
     }),
     fail,

@@ -20,6 +20,8 @@ interface Replay {
   readonly jobs: { readonly id: number; readonly payload: Uint8Array }[];
   readonly clientOf: Map<number, string>;
   readonly sessionOf: Map<string, number>;
+  /** Client ids that every process called generated: a CLOSE ends all that is known of them. */
+  readonly generated: Set<string>;
   readonly lastNumberOf: Map<string, number>;
   readonly executed: Map<number, Executed>;
 }
@@ -30,6 +32,7 @@ export function witnessAgainst(ledger: Ledger, history: History, sessionsExpire:
     jobs: [],
     clientOf: new Map(),
     sessionOf: new Map(),
+    generated: new Set(),
     lastNumberOf: new Map(),
     executed: new Map(),
   };
@@ -52,7 +55,7 @@ function replayOne(replay: Replay, fields: RecordFields, reply: Reply | null, se
   if (reply === null) return null;
   if (reply.type === "refused") return replayRefusal(replay, fields, reply);
   if (reply.type === "opened") return replayOpen(replay, fields, reply, sessionsExpire);
-  if (fields.kind === "close") forget(replay, replay.clientOf.get(fields.session) ?? "");
+  if (fields.kind === "close") closeSession(replay, replay.clientOf.get(fields.session) ?? "");
   if (fields.kind !== "command") return null;
   const client = replay.clientOf.get(fields.session);
   if (client === undefined) return `session ${fields.session} was never opened`;
@@ -79,9 +82,10 @@ function replayRefusal(replay: Replay, fields: RecordFields, reply: Reply & { ty
   return null;
 }
 
-/** CLOSE ends a client id's numbers: the next OPEN starts at 1 again. */
-function forget(replay: Replay, client: string): void {
+/** The next OPEN of a generated id starts at number 1 again, that of a given one goes on. */
+function closeSession(replay: Replay, client: string): void {
   replay.sessionOf.delete(client);
+  if (!replay.generated.delete(client)) return;
   replay.lastNumberOf.delete(client);
 }
 
@@ -91,13 +95,16 @@ function replayOpen(
   reply: Reply & { type: "opened" },
   sessionsExpire: boolean,
 ): string | null {
-  const { clientId } = decodeOpen(fields.body);
-  if (reply.session !== fields.index) {
-    return replay.clientOf.get(reply.session) === clientId
-      ? null
-      : `${clientId} was given session ${reply.session}, which is not its own`;
-  }
+  const { clientId, generated } = decodeOpen(fields.body);
   const last = replay.lastNumberOf.get(clientId) ?? 0;
+  if (reply.session !== fields.index) {
+    if (replay.clientOf.get(reply.session) !== clientId)
+      return `${clientId} was given session ${reply.session}, which is not its own`;
+    if (reply.lastNumber === last) return null;
+    return `${clientId} opened once more and was told last number ${reply.lastNumber}; it executed ${last}`;
+  }
+  if (!replay.sessionOf.has(clientId) && last === 0 && generated) replay.generated.add(clientId);
+  if (!generated) replay.generated.delete(clientId);
   if (reply.lastNumber !== last && !(sessionsExpire && reply.lastNumber === 0)) {
     return `${clientId} opened and was told last number ${reply.lastNumber}; it executed ${last}`;
   }

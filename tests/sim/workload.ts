@@ -133,7 +133,7 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
   }
 
   for (let count = 1; count <= habits.processes; count++) {
-    const identity = createIdentity(`c${count}`);
+    const identity = createIdentity(`c${count}`, habits.generatedPercent > 0 && random.chance(habits.generatedPercent));
     const station = { identity, process: start(identity) };
     stations.push(station);
     after(think(), () => work(station));

@@ -2,7 +2,7 @@
 import path from "node:path";
 
 /** One that raftq does not read any more. */
-export const OLDER_VERSION = 2;
+export const OLDER_VERSION = 3;
 
 export function goldenDirectory(version: number): string {
   return path.join(import.meta.dir, `golden/v${version}`);

@@ -4,8 +4,8 @@ import { expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { createWriter } from "../lib/handmade.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
-import { createQueue } from "../../src/queue/queue.ts";
 import { encodeVersion } from "../../src/queue/commands.ts";
+import { queueWith } from "../queue/log.ts";
 import { freeze } from "../../src/queue/snapshot.ts";
 import { QUEUE, STORAGE } from "../../src/config.ts";
 import { encodeEntry } from "../../src/raft/entry.ts";
@@ -36,8 +36,8 @@ const AT_STATE_MACHINE = 6;
 
 /** The first part of a real state: [number, [[kind, format, state machine version, …], …]]. */
 function firstPart(): Uint8Array {
-  const part = freeze(createQueue(QUEUE), MAX_PART_BYTES).nextPart()!;
-  expect([...part.subarray(3, 7)]).toEqual([0x9a, 1, 3, 1]);
+  const part = freeze(queueWith(QUEUE), MAX_PART_BYTES).nextPart()!;
+  expect([...part.subarray(3, 7)]).toEqual([0x9b, 1, 4, 1]);
   return part;
 }
 
@@ -49,7 +49,7 @@ function changed(bytes: Uint8Array, at: number, value: number): Uint8Array {
 
 /** A header of another length, as a newer format may well have one. */
 function longerHeader(): Uint8Array {
-  const writer = createWriter().array(2).uint(0).array(1).array(14).uint(1).uint(4);
+  const writer = createWriter().array(2).uint(0).array(1).array(14).uint(1).uint(5);
   for (let field = 2; field < 14; field++) writer.uint(field);
   return writer.finish();
 }
@@ -204,8 +204,8 @@ const PART = "g0/snapshot/12-1/part-000000";
 
 test("a snapshot of a newer format, or of a newer state machine, is refused before anything is written", async () => {
   const cases = [
-    [changed(firstPart(), AT_FORMAT, 4), "snapshot format 4"],
-    [longerHeader(), "snapshot format 4"],
+    [changed(firstPart(), AT_FORMAT, 5), "snapshot format 5"],
+    [longerHeader(), "snapshot format 5"],
     [changed(firstPart(), AT_STATE_MACHINE, 2), "state machine version 2"],
   ] as const;
   for (const [part, says] of cases) {
@@ -223,7 +223,7 @@ test("a snapshot of a newer format, or of a newer state machine, is refused befo
 
 test("a snapshot that does not count is refused for its format, and not for what its state says", async () => {
   for (const [at, value, says] of [
-    [AT_FORMAT, 4, "NEWER_FORMAT"],
+    [AT_FORMAT, 5, "NEWER_FORMAT"],
     [AT_STATE_MACHINE, 2, "opened"],
   ] as const) {
     const bench = createSimBench();
@@ -239,7 +239,7 @@ test("a snapshot that does not count is refused for its format, and not for what
 
 test("a state of a newer state machine that was marked as wrong is damage, and one of a newer format is not", async () => {
   for (const [at, value, says] of [
-    [AT_FORMAT, 4, "NEWER_FORMAT"],
+    [AT_FORMAT, 5, "NEWER_FORMAT"],
     [AT_STATE_MACHINE, 2, "CORRUPT"],
   ] as const) {
     const marked = createSimBench();
@@ -272,7 +272,13 @@ test("a frame of a kind, with a flag or with a record that this version does not
 
 test("a log with an entry that only a newer queue can execute is refused before anything is written", async () => {
   const stamp = { index: 2, term: 1, time: 20, wall: 20 };
-  const draft = { kind: "version", session: 0, number: 0, answeredUpTo: 0, body: encodeVersion(2) } as const;
+  const draft = {
+    kind: "version",
+    session: 0,
+    number: 0,
+    answeredUpTo: 0,
+    body: encodeVersion({ version: 2, limits: QUEUE }),
+  } as const;
   const bench = createSimBench();
   const storage = await opened(bench);
   await persist(bench, storage, { entries: [entry(1), encodeEntry(stamp, draft)] });
@@ -289,10 +295,10 @@ test("a snapshot of a newer format from another member is refused by name, and n
   };
   const newerManifest = (await send(30, firstPart())).slice();
   seal(newerManifest);
-  const newerPart = changed(firstPart(), AT_FORMAT, 4);
+  const newerPart = changed(firstPart(), AT_FORMAT, 5);
   const cases = [
     [newerManifest, firstPart(), 30, `format version ${NEWER}, and this raftq knows format version ${KNOWN}`],
-    [await send(31, newerPart), newerPart, 31, "snapshot format 4"],
+    [await send(31, newerPart), newerPart, 31, "snapshot format 5"],
   ] as const;
   const bench = createSimBench();
   const storage = await opened(bench);

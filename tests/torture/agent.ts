@@ -71,7 +71,8 @@ function open(clientId: string): Client {
     follow: true,
     numbered: true,
     gather: false,
-    acknowledge: { when: "told" },
+    acknowledge: { when: "told", earlier: "fetched", whenIdle: false },
+    generated: false,
     closeOnLeave: false,
     limits: CLIENT.limits,
   };

@@ -298,7 +298,15 @@ test("ids, addresses, codes and places that cannot be are refused", () => {
   expectMalformed(request(1), /above the 0 allowed/);
   const open = (nonce: number): Uint8Array =>
     handmade((writer) =>
-      writer.array(5).uint(FRAMES.open.number).uint(1).uint(0).text("c1").binary(new Uint8Array(nonce)),
+      writer
+        .array(7)
+        .uint(FRAMES.open.number)
+        .uint(1)
+        .uint(0)
+        .text("c1")
+        .binary(new Uint8Array(nonce))
+        .boolean(false)
+        .boolean(false),
     );
   expectMalformed(open(15), /15 bytes is shorter than the 16/);
   expectMalformed(open(17), /longer than the 16/);

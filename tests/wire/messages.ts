@@ -30,6 +30,9 @@ export function entry(index: number, term: number, body = new Uint8Array(3).fill
   return encodeEntry(stamp, { kind: "command", session: 4, number: index, answeredUpTo: 0, body });
 }
 
+/** An OPEN without its frame, client id and nonce. */
+export const OPEN = { type: "open", group: 0, generated: false, resume: false } as const;
+
 export const asPeerFrame = (message: PeerMessage, sequence = 1): PeerFrame => ({ type: "peer", sequence, message });
 
 /** What a node of this build answers to a hello. */

@@ -18,7 +18,7 @@ import { CHUNK_COST_BYTES } from "../../src/wire/network.ts";
 import type { Request, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
 import { prove } from "../../src/wire/secret.ts";
 import { ARRAY_ROWS, COMMAND_ROWS, FRAME_ROWS, PEER_ROWS, REPLY_ROWS } from "./described.ts";
-import { asPeerFrame, member } from "./messages.ts";
+import { OPEN, asPeerFrame, member } from "./messages.ts";
 
 const page = readFileSync(join(import.meta.dir, "../../src/wire/PROTOCOL.md"), "utf8");
 const words = page.replace(/\s+/g, " ");
@@ -78,7 +78,7 @@ const EXAMPLES: Readonly<Record<string, WireMessage>> = {
   secretHello,
   challenge,
   proof: { type: "proof", proof: prove("dialed", secret, { hello: secretHello, challenge }) },
-  open: { type: "open", frameId: 1, group: 0, clientId: "c1", nonce: Uint8Array.from({ length: 16 }, (_, at) => at) },
+  open: { ...OPEN, frameId: 1, clientId: "c1", nonce: Uint8Array.from({ length: 16 }, (_, at) => at) },
   opened: reply(1, {
     type: "opened",
     index: 3,
@@ -210,8 +210,8 @@ test("the limits on the page are those of config.ts", () => {
     `hello does not come within ${helloTimeoutMs / 1000} s`,
     `a node closes a connection`,
     `gets less than ${frameProgressBytes} bytes further within ${frameTimeoutMs / 1000} s`,
-    `After ${pingIntervalMs / 1000} s of silence a side sends ping`,
-    `After ${idleTimeoutMs / 1000} s of silence it closes`,
+    `A side that has received nothing for ${pingIntervalMs / 1000} s`,
+    `A side that has received nothing for ${idleTimeoutMs / 1000} s closes`,
     `a node takes ${SERVER.maxInFlightPerConnection}; beyond it`,
     `up to ${SERVER.maxLogPageEntries} entries`,
     `| ${places.maxStrangers} connections that have not said hello`,
@@ -227,7 +227,11 @@ test("the limits on the page are those of config.ts", () => {
     `| ${SERVER.maxInFlightPerConnection} requests, or ${mebibytes(SERVER.maxInFlightBytesPerConnection)} of their`,
     `| ${SERVER.maxInFlight} requests, or ${mebibytes(SERVER.maxInFlightBytes)} of their`,
     `| ${mebibytes(RAFT.maxUncommittedBytes)} of commands that are not committed yet`,
-    `| ${QUEUE.maxSessions} sessions`,
+    `| ${QUEUE.maxSessions} live sessions, each used within the last ${QUEUE.dormantAfterMs / 1000} s`,
+    `| ${QUEUE.maxClientIds} client ids`,
+    `There are ${QUEUE.maxSessions} live sessions`,
+    `not for ${QUEUE.dormantAfterMs / 1000} s of the cluster's time, becomes dormant`,
+    `| ${mebibytes(QUEUE.maxAnswerBytes)} of answers of dormant sessions`,
     `| ${QUEUE.maxReplies} answers, or ${mebibytes(QUEUE.maxReplyBytes)} of them`,
     `| ${mebibytes(QUEUE.maxAnswerBytes)} of answers not acknowledged by all sessions (each counts ${ANSWER_BYTES} bytes`,
     `| ${mebibytes(QUEUE.maxReadyBytes)} of waiting jobs (each counts ${JOB_BYTES} bytes`,

@@ -53,7 +53,8 @@ function openRaftq(addresses: readonly string[]): RaftqClient {
     follow: true,
     numbered: false,
     gather: true,
-    acknowledge: { when: "told" },
+    acknowledge: { when: "told", earlier: "fetched", whenIdle: false },
+    generated: false,
     closeOnLeave: true,
     limits: CLIENT.limits,
   };

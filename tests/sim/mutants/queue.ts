@@ -79,13 +79,12 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/queue/sessions.ts",
-        find: `  const session = writable(sessions, found);
-  sessions.present.delete(session.id);
-  session.openings`,
-        replace: `  const session = writable(sessions, found);
-  sessions.present.set(session.id, { ...session });
-  session.openings`,
+        file: "src/queue/session-lifecycle.ts",
+        find: `  remove(sessions, found);
+  const openings`,
+        replace: `  remove(sessions, found);
+  if (found.dormantAt === null) sessions.live.set(found.id, { ...found });
+  const openings`,
       },
     ],
   },
@@ -127,11 +126,37 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/queue/sessions.ts",
-        find: "  session.numberAtOpen = session.lastNumber;",
-        replace: `  session.numberAtOpen = session.lastNumber;
-  session.lastNumber = session.answeredUpTo;
-  session.answers.length = 0;`,
+        file: "src/queue/session-lifecycle.ts",
+        find: `    answers: found.answers.slice(),
+`,
+        replace: `    lastNumber: found.answeredUpTo,
+    answers: [],
+    answerBytes: 0,
+`,
+      },
+    ],
+  },
+  {
+    name: "dormant-without-answers",
+    what: "a session that becomes dormant loses the answers that were not acknowledged",
+    within: 60,
+    edits: [
+      {
+        file: "src/queue/session-lifecycle.ts",
+        find: "{ ...session, dormantAt: time, generation",
+        replace: "{ ...session, dormantAt: time, answers: [], answerBytes: 0, generation",
+      },
+    ],
+  },
+  {
+    name: "resumed-by-a-fenced-process",
+    what: "a process that was fenced goes on with the session that its successor has left",
+    within: 60,
+    edits: [
+      {
+        file: "src/queue/session-lifecycle.ts",
+        find: "  if (!isNewest && (open.resume || found.openings",
+        replace: "  if (!isNewest && !open.resume && (found.openings",
       },
     ],
   },

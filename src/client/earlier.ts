@@ -1,0 +1,35 @@
+// Which answers did an earlier process of this client id leave behind? Those that it did not acknowledge, because it ended or could not
+// write them: fetched again by their numbers, in order, and acknowledged one by one as they are taken.
+import { ERRORS, type Failure } from "../lib/errors.ts";
+import type { Command } from "../queue/types.ts";
+import type { Client } from "./client.ts";
+import type { Outcome } from "./line.ts";
+
+export interface EarlierAnswer {
+  readonly number: number;
+  readonly outcome: Outcome;
+  /** To be called once its user has it. */
+  readonly taken: () => void;
+}
+
+/** The client is open, and has no other requests. Ends early with a failure when a number cannot be asked for. */
+export async function* earlierAnswers(client: Client): AsyncGenerator<EarlierAnswer, Failure | null> {
+  const left = client.unacknowledgedAtOpen();
+  if (left === null) return null;
+  for (let number = left.first; number <= left.last; number++) {
+    const answer = await askAgain(client, { type: "settle" }, number);
+    if (!answer.outcome.ok && !isAnswer(answer.outcome.failure)) return answer.outcome.failure;
+    yield answer;
+  }
+  return null;
+}
+
+export function askAgain(client: Client, command: Command, number: number): Promise<EarlierAnswer> {
+  return new Promise((resolve) =>
+    client.submit(command, (outcome, taken) => resolve({ number, outcome, taken }), number),
+  );
+}
+
+/** The number's own refusal, not a reason why it could not be asked for. */
+const isAnswer = ({ code }: Failure): boolean =>
+  ERRORS[code].class === "final" && code !== "SESSION_EXPIRED" && code !== "SESSION_FENCED" && code !== "UNAUTHORISED";
