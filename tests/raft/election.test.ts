@@ -190,6 +190,17 @@ describe("timers", () => {
     expect([node.raft.role, node.raft.currentTerm, node.raft.lastIndex]).toEqual(["leader", 8, 3]);
   });
 
+  test("its own vote counts as well when the entries of the same write had no space", () => {
+    const node = single();
+    const soleFrom2 = appendEntries(1, 1, 1, [configEntry(2, 1, configuration("n1"))]);
+    const messages = [soleFrom2, { type: "TimeoutNow", term: 1 }] as const;
+    node.turn(...messages.map((message) => ({ type: "message", from: idOf("n2"), link: 7, message }) as const));
+    expect(node.raft.inflight).toMatchObject({ upTo: 2, hardState: { currentTerm: 2, votedFor: idOf("n1") } });
+    expect(node.raft.role).toBe("candidate");
+    node.cut(2);
+    expect([node.raft.role, node.raft.durableIndex]).toEqual(["leader", 1]);
+  });
+
   test("while its own vote is being written, a candidate begins no other term: it has asked nobody yet", () => {
     const node = single(soleVoter);
     node.wait(60);
