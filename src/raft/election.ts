@@ -6,7 +6,7 @@ import { hasQuorum, isVoter, majority } from "./configuration.ts";
 import type { Link } from "./effects.ts";
 import { lastTerm } from "./log.ts";
 import type { RequestVote, RequestVoteReply, TimeoutNow } from "./messages.ts";
-import { OWN_LINK, send } from "./outbox.ts";
+import { hardStatePending, OWN_LINK, send } from "./outbox.ts";
 import { armElection, becomeCandidate, becomeFollower, becomeLeader } from "./roles.ts";
 import type { RaftState } from "./state.ts";
 import type { MemberId } from "./types.ts";
@@ -52,6 +52,11 @@ function promotable(state: RaftState): boolean {
   return logStandsStillFor(state) < state.settings.electionMaxMs;
 }
 
+/** Its term and its own vote are still being written, so it has asked nobody yet: another term would only make it wait longer. */
+function isVotingForItself(state: RaftState): boolean {
+  return state.campaign !== null && !state.campaign.preVote && hardStatePending(state);
+}
+
 /** Milliseconds for which the disk has not answered, or has had no space. */
 function logStandsStillFor({ now, inflight, noSpace }: RaftState): number {
   return Math.max(0, now - Math.min(inflight?.since ?? Infinity, noSpace?.since ?? Infinity));
@@ -72,7 +77,7 @@ export function tickElection(state: RaftState): void {
   state.leaderBytesReceived = false;
   startElectionTimer(state);
   if (state.role === "leader" || state.now < state.electionDeadline) return;
-  if (promotable(state)) startPreVote(state);
+  if (promotable(state) && !isVotingForItself(state)) startPreVote(state);
   else armElection(state);
   startElectionTimer(state);
 }
@@ -102,10 +107,11 @@ function reasonToCampaign(state: RaftState): string {
   return state.campaign?.why ?? "no leader known";
 }
 
-/** The caller has made sure that the term and the own vote belong to this campaign. */
+/** The caller has made sure that the term and the own vote belong to this campaign. A pre-vote promises nothing, a vote counts once it is durable. */
 function campaign(state: RaftState, preVote: boolean, transfer: boolean, why: string): void {
   const term = preVote ? state.currentTerm + 1 : state.currentTerm;
-  state.campaign = { preVote, transfer, term, granted: new Set([state.self]), refused: new Set(), why };
+  const granted = new Set(preVote ? [state.self] : []);
+  state.campaign = { preVote, transfer, term, granted, refused: new Set(), why };
   armElection(state);
   for (const id of state.members.all) if (id !== state.self && isVoter(state.members, id)) askForVote(state, id);
   countVotes(state);
@@ -129,6 +135,14 @@ export function askForVote(state: RaftState, to: MemberId): void {
 function elect(state: RaftState, transfer: boolean, why: string): void {
   becomeCandidate(state, why);
   campaign(state, false, transfer, why);
+}
+
+/** After a write. A sole voter leads by this vote alone: not before, or a crash would let it vote for another one in the term that it led. */
+export function countOwnVote(state: RaftState): void {
+  const round = state.campaign;
+  if (round === null || round.preVote || hardStatePending(state)) return;
+  round.granted.add(state.self);
+  countVotes(state);
 }
 
 function countVotes(state: RaftState): void {

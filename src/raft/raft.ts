@@ -5,6 +5,7 @@ import type { Effects, Input, Token } from "./effects.ts";
 import {
   armFirstElection,
   askForVote,
+  countOwnVote,
   onLeaderGone,
   onRequestVote,
   onRequestVoteReply,
@@ -90,9 +91,11 @@ export function step(raft: Raft, input: Input): void {
       break;
     case "persisted":
       persisted(state, input.seq);
+      countOwnVote(state);
       break;
     case "unwritten":
       unwritten(state, input);
+      countOwnVote(state);
       break;
     case "spaceFound":
       state.noSpace = null;

@@ -1,7 +1,7 @@
 // How do the chunks that a slow link brings become a part of a snapshot? In memory and in order: only whole parts are judged and written.
 import type { SnapshotMeta } from "../raft/types.ts";
 import { decodeManifest } from "./manifest.ts";
-import { MAX_PART_BYTES, type ReceivedPart } from "./types.ts";
+import type { ReceivedPart } from "./types.ts";
 
 export interface Chunks {
   /** A whole part, or what is to come next. */
@@ -28,7 +28,7 @@ export function createChunks(formatVersion: number): Chunks {
       const { meta, part, offset, bytes } = received;
       const length = decodeManifest(received.manifest, formatVersion)?.parts[part]?.bytes ?? 0;
       // One that the manifest knows nothing of is judged as it is, as is a part that came at once.
-      const isChunk = offset > 0 || (bytes.length > 0 && bytes.length < length && length <= MAX_PART_BYTES);
+      const isChunk = offset > 0 || (bytes.length > 0 && bytes.length < length);
       if (!isChunk) {
         gathering = null;
         return { type: "part", part: received };

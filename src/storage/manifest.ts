@@ -5,6 +5,7 @@ import { MAX_U48 } from "../lib/u48.ts";
 import { decodeConfiguration, encodeConfiguration } from "../raft/configuration.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
 import { ascii, startsWith, viewOf } from "./bytes.ts";
+import { MAX_PART_BYTES } from "./types.ts";
 
 export interface Part {
   readonly bytes: number;
@@ -20,6 +21,8 @@ const MAGIC = ascii("raftqman");
 const AT_VERSION = 8; // u32
 const AT_CRC = 12; // u32: over everything before and behind it
 const HEADER_BYTES = 16;
+/** Of far more parts than any state has; it travels with each of them in one frame. */
+export const MAX_MANIFEST_BYTES = 1024 * 1024;
 const MAX_U32 = 0xffff_ffff;
 const ANY = Number.MAX_SAFE_INTEGER;
 const u48 = uint(MAX_U48);
@@ -43,7 +46,9 @@ const layout = converted<Manifest, Flat>(
     {
       check: ({ index, configurationIndex, partNumbers }) => {
         if (configurationIndex > index) return "a snapshot's configuration comes from behind the snapshot";
-        return partNumbers.length % 2 === 0 ? null : "a part has a length and a checksum";
+        if (partNumbers.length % 2 !== 0) return "a part has a length and a checksum";
+        const isTooLarge = partNumbers.some((number, at) => at % 2 === 0 && number > MAX_PART_BYTES);
+        return isTooLarge ? `a part has at most ${MAX_PART_BYTES} bytes` : null;
       },
     },
   ),
@@ -78,7 +83,7 @@ export function manifestCrc(bytes: Uint8Array): number {
 
 /** null: damaged. */
 export function manifestVersion(bytes: Uint8Array): number | null {
-  if (bytes.length < HEADER_BYTES || !startsWith(bytes, MAGIC)) return null;
+  if (bytes.length < HEADER_BYTES || bytes.length > MAX_MANIFEST_BYTES || !startsWith(bytes, MAGIC)) return null;
   const view = viewOf(bytes);
   return ownCrc(bytes) === view.getUint32(AT_CRC) ? view.getUint32(AT_VERSION) : null;
 }

@@ -3,7 +3,7 @@
 import { crc32 } from "../lib/crc32.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Disk } from "./disk.ts";
-import { decodeManifest, manifestVersion } from "./manifest.ts";
+import { decodeManifest, manifestVersion, MAX_MANIFEST_BYTES } from "./manifest.ts";
 import { refuseNewerMeta } from "./meta.ts";
 import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion } from "./segment.ts";
 import type { SnapshotFrame } from "./replay.ts";
@@ -41,17 +41,22 @@ function refuseNewerFiles(
   counts: boolean,
 ): void {
   const path = manifestPath(directory);
-  const bytes = disk.read(path);
+  const bytes = readUpTo(disk, path, MAX_MANIFEST_BYTES);
   if (bytes === null) return;
   const version = manifestVersion(bytes);
   if (version !== null) refuseOtherFormat(path, version, formatVersion);
   const expected = decodeManifest(bytes, formatVersion)?.parts[0];
   const first = partPath(directory, 0);
-  const part = expected === undefined ? null : disk.read(first);
+  const part = expected === undefined ? null : readUpTo(disk, first, expected.bytes);
   if (part === null || crc32(part) !== expected?.crc) return;
   const state = newer.state(part);
   if (state !== null && (counts || state.isFormat))
     throw new RaftqError("NEWER_FORMAT", `${first} holds ${state.message}`);
+}
+
+/** null: it is not there, or larger than it can be. */
+function readUpTo(disk: Disk, path: string, bytes: number): Uint8Array | null {
+  return (disk.size(path) ?? Infinity) > bytes ? null : disk.read(path);
 }
 
 /** Throws VERSION: what another member sends is of a newer format. Asked of the first part, before any of it is written. */

@@ -5,7 +5,7 @@ import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
 import { corrupt, missing } from "./corrupt.ts";
 import type { Disk, Done } from "./disk.ts";
 import type { Gate } from "./gate.ts";
-import { decodeManifest, manifestCrc, type Manifest } from "./manifest.ts";
+import { decodeManifest, manifestCrc, MAX_MANIFEST_BYTES, type Manifest } from "./manifest.ts";
 import type { SnapshotFrame } from "./replay.ts";
 import { createLane, inSequence } from "./sequence.ts";
 
@@ -50,7 +50,10 @@ export function pathsOf({ directory, manifest }: CompleteSnapshot): readonly str
 export function recoverSnapshot(disk: Disk, frame: SnapshotFrame, formatVersion: number): CompleteSnapshot {
   const directory = directoryOf(frame);
   const path = manifestPath(directory);
-  const manifestBytes = disk.read(path);
+  const size = disk.size(path);
+  if (size !== null && size > MAX_MANIFEST_BYTES)
+    throw corrupt(path, MAX_MANIFEST_BYTES, `the file has ${size} bytes, more than a manifest can have`);
+  const manifestBytes = size === null ? null : disk.read(path);
   if (manifestBytes === null) throw missing(`${path} is missing; the log counts on this snapshot`);
   const crc = manifestCrc(manifestBytes);
   if (crc !== frame.manifestCrc) throw corrupt(path, 0, "the manifest is not the one that the log names");
@@ -80,17 +83,18 @@ export function removeSnapshot(disk: Disk, directory: string, done: Done): void 
 export function readPart(disk: Disk, { directory, manifest }: CompleteSnapshot, part: number): Uint8Array {
   const path = partPath(directory, part);
   const expected = manifest.parts[part];
-  const bytes = readWhole(disk, path);
-  if (bytes === null || expected === undefined) throw missing(`${path} is missing; the log counts on this snapshot`);
-  if (bytes.length !== expected.bytes)
-    throw corrupt(path, bytes.length, `the part has ${bytes.length} bytes instead of ${expected.bytes}`);
-  if (crc32(bytes) === expected.crc) return bytes;
+  const size = orDiskFailed(path, () => disk.size(path));
+  if (size === null || expected === undefined) throw missing(`${path} is missing; the log counts on this snapshot`);
+  // Before it is read: no memory is made for what the manifest does not know of.
+  if (size !== expected.bytes) throw corrupt(path, size, `the part has ${size} bytes instead of ${expected.bytes}`);
+  const bytes = orDiskFailed(path, () => disk.read(path));
+  if (bytes !== null && crc32(bytes) === expected.crc) return bytes;
   throw corrupt(path, 0, "the part does not match the manifest's checksum");
 }
 
-function readWhole(disk: Disk, path: string): Uint8Array | null {
+function orDiskFailed<T>(path: string, ask: () => T): T {
   try {
-    return disk.read(path);
+    return ask();
   } catch (error) {
     const what = error instanceof Error ? error.message : String(error);
     throw new RaftqError("DISK_FAILED", `${path} cannot be read: ${what}`, error);

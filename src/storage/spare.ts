@@ -46,6 +46,7 @@ export function createSpare(
     cancelRetry?.();
     cancelRetry = null;
     making = true;
+    const isAhead = wanted === null;
     const bytes = Math.max(segmentBytes, missedBytes, wanted?.bytes ?? 0);
     make(bytes, bytes === segmentBytes ? (old.shift() ?? null) : null, (error, opened) => {
       making = false;
@@ -54,7 +55,7 @@ export function createSpare(
       if (closed) return whenMade?.();
       if (lacksSpace) cancelRetry = after(STORAGE.spaceRetryMs, attempt);
       onSpaceChanged();
-      serve(error);
+      serve(isAhead ? null : error);
       // Nobody tries again after another failure, so whoever waits does: it ends then, or stops the node.
       if (!lacksSpace) tellSpace();
     });
@@ -65,7 +66,7 @@ export function createSpare(
     missedBytes = 0;
     callback?.();
   };
-  /** `error`: what the attempt that has just ended met. */
+  /** `error`: what an attempt for who waits has just met. */
   const serve = (error: Error | null): void => {
     if (wanted === null || making) return;
     const { bytes, done } = wanted;

@@ -48,6 +48,7 @@ test("a majority of others commits without the leader's own disk", () => {
 test("a cluster of one waits for its own disk", () => {
   const node = single({ entries: [configEntry(1, 1, configuration("n1"))] });
   node.wait(100);
+  node.sync();
   expect(node.raft.role).toBe("leader");
   expect(node.raft.commitIndex).toBe(0);
   settle(node);

@@ -165,13 +165,51 @@ describe("timers", () => {
     expect(asksSoon({ entries: logOf(1) })).toBe(false);
   });
 
+  /** It has led before, up to term 7. */
+  const soleVoter = {
+    entries: [configEntry(1, 1, configuration("n1")), entry(2, 7)],
+    hardState: { currentTerm: 7, votedFor: idOf("n1") },
+  };
+
   test("a sole voter leads at once, however often it has led before", () => {
-    const node = single({
-      entries: [configEntry(1, 1, configuration("n1")), entry(2, 7)],
-      hardState: { currentTerm: 7, votedFor: idOf("n1") },
-    });
+    const node = single(soleVoter);
     node.wait(60);
+    settle(node);
     expect(node.raft.role).toBe("leader");
+  });
+
+  test("a sole voter does not lead before its term and its vote are durable: after a crash another one may have them", () => {
+    const node = single(soleVoter);
+    node.wait(60);
+    expect(node.raft.inflight).toMatchObject({ hardState: { currentTerm: 8, votedFor: idOf("n1") } });
+    expect([node.raft.role, node.raft.currentTerm, node.raft.lastIndex]).toEqual(["candidate", 8, 2]);
+    const restarted = single(soleVoter);
+    restarted.hear("n2", requestVote(8, 2, 7));
+    expect(replies(restarted.sync().after, "RequestVoteReply")).toMatchObject([{ term: 8, voteGranted: true }]);
+    node.sync();
+    expect([node.raft.role, node.raft.currentTerm, node.raft.lastIndex]).toEqual(["leader", 8, 3]);
+  });
+
+  test("its own vote counts as well when the entries of the same write had no space", () => {
+    const node = single();
+    const soleFrom2 = appendEntries(1, 1, 1, [configEntry(2, 1, configuration("n1"))]);
+    const messages = [soleFrom2, { type: "TimeoutNow", term: 1 }] as const;
+    node.turn(...messages.map((message) => ({ type: "message", from: idOf("n2"), link: 7, message }) as const));
+    expect(node.raft.inflight).toMatchObject({ upTo: 2, hardState: { currentTerm: 2, votedFor: idOf("n1") } });
+    expect(node.raft.role).toBe("candidate");
+    node.cut(2);
+    expect([node.raft.role, node.raft.durableIndex]).toEqual(["leader", 1]);
+  });
+
+  test("while its own vote is being written, a candidate begins no other term: it has asked nobody yet", () => {
+    const node = single(soleVoter);
+    node.wait(60);
+    const deadline = node.raft.electionDeadline;
+    while (node.now < deadline) node.wait(10);
+    expect(node.now - (node.raft.inflight?.since ?? 0)).toBeLessThan(TIMES.electionMaxMs);
+    expect(node.raft.campaign).toMatchObject({ preVote: false, term: 8 });
+    node.sync();
+    expect([node.raft.role, node.raft.currentTerm]).toEqual(["leader", 8]);
   });
 
   test("an append that is refused still shows that the leader lives", () => {

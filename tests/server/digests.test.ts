@@ -179,6 +179,25 @@ describe("a follower whose state is wrong", () => {
   });
 });
 
+test("a follower whose state is wrong has a mark on its disk when it stops: killed at that moment, it does not start from it either", () => {
+  for (const how of ["kill", "powerCut"] as const) {
+    const cluster = founded(3);
+    const { town, nodes } = cluster;
+    cluster.enqueue(5);
+    settle(cluster);
+    const victim = nodes.find((node) => !isLeader(node))!;
+    loseJob(victim);
+    cluster.enqueue(EVERY);
+    while (victim.node.inspect() !== null) town.step();
+    // The life that found it out is over, and the note for the next one is not written yet.
+    expect(report(victim)).toBeNull();
+    town.end(portOf(victim), how);
+    const again = town.start(portOf(victim), nodes.map(portOf), 3, SETTINGS);
+    town.until(() => report(again) !== null);
+    expect(report(again)).toMatch(/wrong at index \d+/);
+  }
+});
+
 test("a leader whose state is wrong stops at once; the others elect one of themselves, and nothing acknowledged is lost", () => {
   const cluster = founded(3);
   cluster.enqueue(5);

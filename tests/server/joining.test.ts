@@ -1,10 +1,34 @@
-// Whom does a node ask to be let in, and how often? Two that send it to each other must not keep it busy.
+// Whom does a node ask to be let in, how often, and whose word counts? Two that send it to each other must not keep it busy.
 import { expect, test } from "bun:test";
 import { SERVER, WIRE } from "../../src/config.ts";
 import { failure } from "../../src/lib/errors.ts";
-import { openConnection } from "../../src/wire/connection.ts";
+import { type Message, openConnection } from "../../src/wire/connection.ts";
+import type { ClusterId } from "../../src/raft/types.ts";
+import type { ByteStream } from "../../src/wire/network.ts";
 import { HELLO_ANSWER, member } from "../wire/messages.ts";
-import { createTown } from "./town.ts";
+import { createRing } from "./ring.ts";
+import { createTown, type Town } from "./town.ts";
+
+type Asked = Extract<Message, { type: "join" }>;
+
+/** Somebody at that port who lets everybody in as a client, and answers whoever asks to join. */
+function answering(town: Town, port: number, answer: (asked: Asked) => Message): void {
+  const accept = (stream: ByteStream): void => {
+    const connection = openConnection({
+      stream,
+      clock: town.clock,
+      limits: WIRE,
+      side: "accepted",
+      onMessage: (message) => {
+        if (message.type === "hello") connection.send({ ...HELLO_ANSWER, node: member(2) });
+        if (message.type === "join") connection.send(answer(message));
+        connection.flush();
+      },
+      onClosed: () => {},
+    });
+  };
+  town.network.hostOf(`guest${port}`).listen("127.0.0.1", port, accept, () => {});
+}
 
 test("two nodes that each name the other as the leader are asked once a round, both of them", () => {
   const town = createTown();
@@ -14,29 +38,11 @@ test("two nodes that each name the other as the leader are asked once a round, b
     [first, second],
     [second, first],
   ] as const) {
-    town.network.hostOf(`guest${port}`).listen(
-      "127.0.0.1",
-      port,
-      (stream) => {
-        const connection = openConnection({
-          stream,
-          clock: town.clock,
-          limits: WIRE,
-          side: "accepted",
-          onMessage: (message) => {
-            if (message.type === "hello") connection.send({ ...HELLO_ANSWER, node: member(2) });
-            if (message.type === "join") {
-              asked.push(port);
-              const why = failure("NOT_LEADER", "another one leads", { leader: `127.0.0.1:${other}` });
-              connection.send({ type: "failure", frameId: message.frameId, failure: why });
-            }
-            connection.flush();
-          },
-          onClosed: () => {},
-        });
-      },
-      () => {},
-    );
+    answering(town, port, ({ frameId }) => {
+      asked.push(port);
+      const why = failure("NOT_LEADER", "another one leads", { leader: `127.0.0.1:${other}` });
+      return { type: "failure", frameId, failure: why };
+    });
   }
   const node = town.start(3000, [first]);
   const rounds = 20;
@@ -45,4 +51,27 @@ test("two nodes that each name the other as the leader are asked once a round, b
   expect(asked.length).toBeLessThanOrEqual(2 * rounds);
   expect(asked.slice(0, 4)).toEqual([first, second, first, second]);
   expect(node.stopped()).toBeUndefined();
+});
+
+test("a node that has lost its data is not let in by another cluster than its own, whatever is said there", () => {
+  const ring = createRing(3, 61);
+  const [port = 0, ...others] = ring.ports;
+  const own = ring.at(port).node.clusterId();
+  for (const one of ring.ports) ring.end(one, "kill");
+  // At the place of its neighbours somebody lets it into another cluster at once.
+  let asked = 0;
+  for (const other of others)
+    answering(ring.town, other, ({ frameId }) => {
+      asked++;
+      return { type: "done", frameId, index: 1, clusterId: "00112233445566ff" as ClusterId };
+    });
+  const { town } = ring;
+  const files = (): readonly string[] => town.diskOf(port).files();
+  town.diskOf(port).delete(files().find((file) => file.endsWith("/manifest"))!);
+  const before = files();
+  const back = ring.start(port, true);
+  ring.until("both are asked, and again", () => asked > 4);
+  expect([back.stopped(), back.node.status(), ring.asides(port)]).toEqual([undefined, null, []]);
+  expect(back.logged.map(({ text }) => text).join("\n")).toContain(`this is cluster 00112233445566ff, not ${own}`);
+  expect(files().filter((file) => file !== "rejoin")).toEqual([...before]);
 });

@@ -1,7 +1,10 @@
 // When does a node that founded a cluster alone give way to another cluster? Only by mistake may it have founded, and only who knows
 // its id may say so.
 import { expect, test } from "bun:test";
+import { QUEUE } from "../../src/config.ts";
+import type { Raft } from "../../src/raft/raft.ts";
 import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/types.ts";
+import type { NodeSettings } from "../../src/server/types.ts";
 import { dialsNode } from "../../src/wire/protocol.ts";
 import { createTown, type Settled } from "./town.ts";
 import { OPEN } from "../wire/messages.ts";
@@ -16,9 +19,9 @@ const PORT = 3000;
 
 const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
 
-function loner() {
+function loner(...command: [join?: readonly number[], expected?: number | null, more?: Partial<NodeSettings>]) {
   const town = createTown(8);
-  const alone = town.start(PORT);
+  const alone = town.start(PORT, ...command);
   town.until(() => isLeader(alone));
   town.pass(2_000);
   /** Gives what the dialer is told. */
@@ -27,7 +30,13 @@ function loner() {
     town.pass(1_000);
     return guest.closed[0]?.code;
   };
-  return { town, alone, hello };
+  /** A client opens a session. */
+  const use = (): void => {
+    const guest = town.visit(PORT);
+    guest.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16) });
+    town.until(() => guest.received.length > 1);
+  };
+  return { town, alone, hello, use };
 }
 
 const MEANT = [dialsNode("n3000" as NodeId)];
@@ -47,10 +56,8 @@ test("a cluster of one in which nothing was done yet gives way to the cluster th
 });
 
 test("a cluster of one that a client has used stays, whoever knows its id, also after a restart", () => {
-  const { town, alone, hello } = loner();
-  const guest = town.visit(PORT);
-  guest.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16) });
-  town.until(() => guest.received.length > 1);
+  const { town, alone, hello, use } = loner();
+  use();
   expect(hello(MEANT)).toBe("CLUSTER_MISMATCH");
   expect(alone.stopped()).toBeUndefined();
   town.end(PORT, "kill");
@@ -58,6 +65,24 @@ test("a cluster of one that a client has used stays, whoever knows its id, also 
   town.until(() => isLeader(again));
   expect(hello(MEANT)).toBe("CLUSTER_MISMATCH");
   expect(again.stopped()).toBeUndefined();
+});
+
+test("a cluster of one whose work lies in a snapshot stays, though its log holds nothing of it any more", () => {
+  // A snapshot at every other entry, and nothing is kept of the log before it.
+  const queueLimits = { ...QUEUE, checkpointEntries: 2 };
+  const settings = { queueLimits, compactMinBytes: 1, compactFactor: 0, keepLogBytes: 0 };
+  const { town, alone, hello, use } = loner([], null, settings);
+  use();
+  const raft = (): Raft => alone.node.inspect()!.raft;
+  town.until(() => raft().snapshot !== null && raft().log.entries.every(({ kind }) => kind !== "open"), 30_000);
+  expect(hello(MEANT)).toBe("CLUSTER_MISMATCH");
+  expect(alone.stopped()).toBeUndefined();
+});
+
+test("a cluster of one that was asked for, by --expect 1, stays: it was not founded by mistake", () => {
+  const { alone, hello } = loner([PORT], 1);
+  expect(hello(MEANT)).toBe("CLUSTER_MISMATCH");
+  expect(alone.stopped()).toBeUndefined();
 });
 
 test("founders of one cluster do not give way, though nothing was done yet and the command names nobody any more", () => {

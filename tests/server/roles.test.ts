@@ -88,6 +88,7 @@ test("a refused message changes nothing and is told once in the node's log", () 
   const town = createTown(1, 1, { trust: certified("read-only") });
   const node = town.start(3000);
   town.until(() => isLeader(node));
+  town.until(() => (node.node.inspect()?.queue.version ?? 0) > 0);
   const before = node.node.status()?.lastIndex;
   const guest = town.visit(3000);
   guest.send(MESSAGES.open);

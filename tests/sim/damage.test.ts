@@ -1,5 +1,5 @@
 // Is damage judged by what a start would really find?
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import {
   close,
@@ -14,9 +14,11 @@ import {
   type SimBench,
   SMALL_SEGMENT,
   snapshotMeta,
+  VOTE,
 } from "../storage/harness.ts";
 import { META_SLOT_BYTES } from "../../src/storage/meta.ts";
-import { damageSomewhere } from "./damage.ts";
+import type { ClusterId, Incarnation } from "../../src/raft/types.ts";
+import { damageSomewhere, strikeAndJudge } from "./damage.ts";
 
 /** A directory with a snapshot, several segments and a term, closed as it should be. */
 async function filled(seed: number): Promise<SimBench> {
@@ -93,6 +95,45 @@ test("the second slot of meta is not spared because the first one is damaged alr
     expect(damage.verdict).toBe("refused");
   }
   expect(struck).toBeGreaterThan(0);
+});
+
+describe("a learner that has a cluster, a term and a vote, and holds no entry yet", () => {
+  const patientOf = ({ disk }: SimBench) => ({ id: N1, disk, segmentBytes: SMALL_SEGMENT });
+
+  async function learner(entryCount = 0): Promise<SimBench> {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    await bench.call<void>((done) => storage.setCluster("00112233445566ff" as ClusterId, () => done()));
+    await persist(bench, storage, { hardState: hardState(2) });
+    await persist(bench, storage, { hardState: hardState(5, VOTE), entries: entries(1, entryCount, 5) });
+    await close(bench, storage);
+    bench.kill();
+    return bench;
+  }
+
+  test("may start as somebody new when its meta is deleted: under another incarnation, in no cluster, without term and vote", async () => {
+    const bench = await learner();
+    expect(strikeAndJudge(patientOf(bench), "meta", (disk) => disk.delete("meta"))).toBe("fresh");
+    const another = "fedcba9876543210" as Incarnation;
+    const { recovered } = await opened(bench, { newIncarnation: another });
+    expect(recovered.identity).toEqual({ nodeId: N1, incarnation: another, clusterId: null });
+    expect(recovered.hardState).toEqual({ currentTerm: 0, votedFor: null });
+  });
+
+  test("may not start as itself with an earlier term: that it has forgotten its vote is a broken promise", async () => {
+    const early = createSimBench();
+    await close(early, await opened(early));
+    const older = early.disk.cached("meta")!;
+    const bench = await learner();
+    expect(strikeAndJudge(patientOf(bench), "meta", (disk) => disk.overwrite("meta", 0, older))).toBe("unnoticed");
+  });
+
+  test("is refused when both slots of its meta are damaged; and so is one with an entry whose meta is deleted", async () => {
+    const both = (disk: SimBench["disk"]): void =>
+      [20, META_SLOT_BYTES + 20].forEach((at) => disk.flipBit("meta", at, 1));
+    expect(strikeAndJudge(patientOf(await learner()), "meta", both)).toBe("refused");
+    expect(strikeAndJudge(patientOf(await learner(1)), "meta", (disk) => disk.delete("meta"))).toBe("refused");
+  });
 });
 
 test("a directory without meta and entries is that of somebody new, and one with entries is refused", async () => {

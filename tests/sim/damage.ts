@@ -12,13 +12,16 @@ import type { Storage } from "../../src/storage/types.ts";
 import type { SimDisk } from "./disk.ts";
 import { openCopy } from "./durable.ts";
 
+/**
+ * harmless: the node starts with all it knew. refused: it names the damage instead. fresh: it held neither entry nor snapshot, so it
+ * has acknowledged nothing, and it starts as somebody new, like one whose disk was wiped: under another incarnation, in no cluster,
+ * without the term and the vote of the one that is gone. unnoticed: none of these, which breaks a promise.
+ */
+export type Verdict = "harmless" | "refused" | "fresh" | "unnoticed";
+
 export interface Damage {
   readonly what: string;
-  /**
-   * harmless: the node starts with all it knew. refused: it names the damage instead. fresh: its log was still empty, and it starts
-   * as somebody new, like one whose disk was wiped. unnoticed: none of these, which breaks a promise.
-   */
-  readonly verdict: "harmless" | "refused" | "fresh" | "unnoticed";
+  readonly verdict: Verdict;
 }
 
 export interface Patient {
@@ -34,25 +37,29 @@ const TAIL_PERCENT = 30;
 /** Damages one spot. null: nothing was done, there is no spot that a start could judge. */
 export function damageSomewhere(patient: Patient, random: Random): Damage | null {
   const { disk } = patient;
-  const before = knownBy(patient, disk.cached);
   const paths = disk.files();
-  if (before.startsWith(REFUSED) || paths.length === 0) return null;
+  if (knownBy(patient, disk.cached).startsWith(REFUSED) || paths.length === 0) return null;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const blow = random.chance(TAIL_PERCENT) ? drawTail(disk, random) : drawSpot(disk, paths, random);
     if (blow === null) continue;
-    const { path } = blow;
-    const allowed = path === META_PATH ? [before, ...knownByOneSlot(patient)] : [before];
-    blow.strike(disk);
-    const after = knownBy(patient, disk.cached);
-    return { what: `${path}: ${blow.what}`, verdict: verdictOn(after, allowed, patient) };
+    return { what: `${blow.path}: ${blow.what}`, verdict: strikeAndJudge(patient, blow.path, blow.strike) };
   }
   return null;
 }
 
-function verdictOn(after: string, allowed: readonly string[], patient: Patient): Damage["verdict"] {
+/** `strike` damages this one file of a directory that would open. What does the next start make of it? */
+export function strikeAndJudge(patient: Patient, path: string, strike: (disk: SimDisk) => void): Verdict {
+  const { disk } = patient;
+  const before = knownBy(patient, disk.cached);
+  const allowed = path === META_PATH ? [before, ...knownByOneSlot(patient)] : [before];
+  strike(disk);
+  return verdictOn(knownBy(patient, disk.cached), allowed, patient);
+}
+
+function verdictOn(after: string, allowed: readonly string[], patient: Patient): Verdict {
   if (after.startsWith(REFUSED)) return "refused";
   if (allowed.includes(after)) return "harmless";
-  // Without entries there is nothing that only this directory could hold: a founder has its first entry before it serves.
+  // A founder has its first entry before it serves; and a vote is that of an incarnation, which never comes back.
   const isBare = allowed.some((known) => known.includes(EMPTY_LOG));
   return isBare && after === knownBy(patient, () => null) ? "fresh" : "unnoticed";
 }

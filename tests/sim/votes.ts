@@ -47,8 +47,6 @@ export function createVotes({ diskOf, fail }: VotePorts): Votes {
       const { role, currentTerm, self, configuration } = raft;
       if (role !== "leader" || judged.has(currentTerm)) return;
       judged.add(currentTerm);
-      // Alone it needs nobody's vote, and nothing of the new term leaves it before its disk knows of it.
-      if (configuration.voters.length + configuration.outgoing.length === 1) return;
       if (holdsQuorum([configuration], (voter) => mayHaveVoted(voter, self, currentTerm))) return;
       const { voters, outgoing } = configuration;
       const on = [...voters, ...outgoing].map(memberId).filter((voter) => mayHaveVoted(voter, self, currentTerm));

@@ -160,6 +160,17 @@ describe("the log", () => {
     }
   });
 
+  test("a segment that could not be made ahead, for another reason than space, is tried once more when it is needed meanwhile", async () => {
+    const bench = createSimBench();
+    const storage = await opened(bench);
+    bench.disk.fail("create", 1, "EMFILE");
+    // The next segment is being made, and this entry does not fit into the first one.
+    await persist(bench, storage, { entries: entries(1, 1, 1, SMALL_SEGMENT) });
+    expect(bench.failures).toEqual([]);
+    bench.powerCut();
+    expect((await opened(bench)).recovered.entries).toHaveLength(1);
+  });
+
   test("a segment that has space, but not for its name, leaves no file behind", async () => {
     const { bench, storage } = await waiting();
     const segments = (): number => bench.disk.files().filter((file) => file.startsWith("g0/log/")).length;

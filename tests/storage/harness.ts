@@ -76,7 +76,7 @@ export function shown(log: readonly Entry[]): string[] {
   });
 }
 
-export type Overrides = Partial<Pick<OpenStorage, "nodeId" | "segmentBytes">>;
+export type Overrides = Partial<Pick<OpenStorage, "nodeId" | "newIncarnation" | "segmentBytes">>;
 
 export interface Bench {
   /** Opens, or gives the error of the refusal. */

@@ -160,6 +160,18 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "sole-vote-not-durable",
+    what: "a sole voter leads before its vote for itself is durable",
+    within: 20,
+    edits: [
+      {
+        file: "src/raft/election.ts",
+        find: "  const granted = new Set(preVote ? [state.self] : []);",
+        replace: "  const granted = new Set([state.self]);",
+      },
+    ],
+  },
+  {
     name: "vote-again",
     what: "a vote is given to whoever asks, also twice in a term (akka-raft#47)",
     within: 20,
