@@ -10,6 +10,8 @@ type Argument = ArgDef & {
   // Choices are a conversion, too: citty's check of an enum suggests nothing, and knows nothing of variables.
   readonly type: "boolean" | "string" | "positional";
   readonly environment?: string;
+  /** A flag that cannot be given together with this one, and whose variable does not count then. */
+  readonly insteadOf?: string;
   readonly convert?: Convert<unknown>;
 };
 export type Arguments = Readonly<Record<string, Argument>>;
@@ -56,9 +58,15 @@ export async function withHelpHint<T>({ meta }: Command, run: () => T | Promise<
 export function valuesOf<D extends Arguments>(definition: D, parsed: Parsed, environment: Environment): Values<D>;
 export function valuesOf(definition: Arguments, { args, rawArgs }: Parsed, environment: Environment): object {
   const given = new Set(beforeDashes(rawArgs).map((word) => word.split("=", 1)[0]));
+  const replaced = new Set<string>();
+  for (const [name, { insteadOf: other }] of Object.entries(definition)) {
+    if (other === undefined || !given.has(`--${name}`)) continue;
+    if (given.has(`--${other}`)) throw usage(`--${name} is instead of --${other}: leave out one of the two.`);
+    replaced.add(other);
+  }
   const entries = Object.entries(definition).map(([name, { type, environment: variable = "", convert = nonEmpty }]) => {
     const isGiven = given.has(`--${name}`) || given.has(`--no-${name}`);
-    const fromVariable = isGiven ? undefined : environment[variable] || undefined;
+    const fromVariable = isGiven || replaced.has(name) ? undefined : environment[variable] || undefined;
     const shown = fromVariable !== undefined ? variable : type === "positional" ? `<${name}>` : `--${name}`;
     const value = fromVariable ?? args[name];
     if (type === "boolean") return [name, typeof value === "string" ? truth(value, shown) : value === true];

@@ -1,5 +1,6 @@
 // How does `raftq client` run? A shell on a terminal, a pipe otherwise, or the one command that was given as words.
 import { randomBytes } from "node:crypto";
+import { join } from "node:path";
 import { CLIENT, WIRE } from "../config.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
@@ -14,6 +15,7 @@ import {
   createClient,
 } from "../client/client.ts";
 import type { Numbers } from "../client/line.ts";
+import { ROOT } from "../cluster/layout.ts";
 import { shownProgram } from "../cluster/program.ts";
 import { resolveAddresses } from "./addresses.ts";
 import { createAnswers } from "./answers.ts";
@@ -33,7 +35,7 @@ import { createOutput, type Output, ownStdoutErrors, shellStdout, stdout } from 
 export async function runClient(values: ClientValues, command: OneCommand | null): Promise<ExitCode> {
   const interactive = command === null && process.stdin.isTTY;
   const tell = (text: string): void => messages.info(text);
-  const { addresses, local } = resolveAddresses(values.addr, (text) => namedMessages.info(text));
+  const { addresses, local } = resolveAddresses(values, join(process.cwd(), ROOT), (text) => namedMessages.info(text));
   const clientId = values.id ?? `c-${randomBytes(4).toString("hex")}`;
   if (!isClientId(clientId)) throw new RaftqError("USAGE", "--id is 1 to 64 bytes of printable text.");
   if (values.numbered === true && (values.id === undefined || interactive)) {
@@ -100,6 +102,7 @@ function tellUnwritten(
 function retryCommand(values: ClientValues & { readonly clientId: string }): string {
   const words = ["client", "--id", values.clientId];
   if (values.addr !== undefined) words.push("--addr", values.addr.join(","));
+  if (values.name !== undefined) words.push("--name", values.name);
   for (const name of ["tls-cert", "tls-key", "tls-ca", "secret-file"] as const) {
     const value = values[name];
     if (value !== undefined) words.push(`--${name}`, value);

@@ -19,7 +19,7 @@ import { isNodeId } from "../raft/types.ts";
 import { PRIVATE_DIRECTORY_MODE, requireOwn, requirePrivate } from "../storage/private-directory.ts";
 import { isAddress } from "../wire/address.ts";
 import { problemIn } from "./json.ts";
-import type { Layout } from "./layout.ts";
+import { clusterLayout, isClusterName, type Layout } from "./layout.ts";
 import type { ProcessIdentity } from "./processes.ts";
 
 const COUNT = v.pipe(v.number(), v.safeInteger("a whole number"), v.minValue(1));
@@ -88,6 +88,28 @@ export function writeClusterState(layout: Layout, state: ClusterState): void {
     renameSync(draft, layout.stateFile);
   } catch (error) {
     throw new RaftqError("UNWRITABLE", `cannot write ${layout.stateFile}: ${reason(error)}`, error);
+  }
+}
+
+/**
+ * The clusters below `root`, by name: the directories that `up` created or left a state in. Throws UNWRITABLE when `root` cannot be
+ * read: then it is not known whether there are any.
+ */
+export function clustersUnder(root: string): readonly Layout[] {
+  return namesIn(root)
+    .filter(isClusterName)
+    .toSorted()
+    .map((name) => clusterLayout(root, name))
+    .filter(({ stateFile, marker }) => existsSync(stateFile) || existsSync(marker));
+}
+
+function namesIn(root: string): readonly string[] {
+  try {
+    return readdirSync(root);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    if (code === "ENOENT" || code === "ENOTDIR") return [];
+    throw new RaftqError("UNWRITABLE", `cannot read ${root}: ${reason(error)}`, error);
   }
 }
 

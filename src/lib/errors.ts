@@ -96,6 +96,7 @@ export const ERRORS = {
 
   ANSWERS_LEFT: rule("local", EXIT.refused, "Print what it left with `raftq client retry` and the same --id first."),
   USAGE: rule("local", EXIT.usage, "See --help."),
+  CLUSTER_DOWN: rule("local", EXIT.unreachable, "Start it, or choose another cluster with --name or --addr."),
   UNREACHABLE: rule("local", EXIT.unreachable, "Start the cluster, or give its addresses with --addr."),
   PORT_IN_USE: rule("local", EXIT.failed, "Choose another port, or stop the program that uses it."),
   NOT_PRIVATE: rule("local", EXIT.refused, "Give it a directory of its own user, or choose another place."),

@@ -1,9 +1,5 @@
 // `raftq client` from its words and its pipe to its exit code: the real program against scripted nodes.
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { identify } from "../../src/cluster/processes.ts";
 import { failure } from "../../src/lib/errors.ts";
 import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
 import { MAIN, type Ran, raftq, type RunOptions } from "./run-client.ts";
@@ -322,51 +318,6 @@ describe("a mistake", () => {
     const [help, helpClient, clientHelp, up] = words.map(({ out }) => out.join("\n"));
     expect([help, helpClient, clientHelp]).toEqual([root.out.join("\n"), sub.out.join("\n"), sub.out.join("\n")]);
     expect(up).toContain("USAGE raftq cluster up");
-  });
-});
-
-describe("addresses that nobody named", () => {
-  let directory: string;
-  beforeEach(() => {
-    directory = mkdtempSync(join(tmpdir(), "raftq-client-"));
-  });
-  afterEach(() => rmSync(directory, { recursive: true }));
-
-  function writeState(name: string, isRunning: boolean): void {
-    const self = identify(process.pid);
-    mkdirSync(join(directory, ".raftq", name), { recursive: true });
-    const nodes = cluster.nodes.map(({ id, address }) => ({ id, address, pid: null, startTime: null }));
-    const supervisor = isRunning
-      ? { pid: process.pid, startTime: self?.startTime ?? "" }
-      : { pid: process.pid, startTime: "0 0" };
-    const state = { name, ...supervisor, founders: cluster.addresses(), nextNumber: 4, purging: false, nodes };
-    writeFileSync(join(directory, ".raftq", name, "cluster.json"), JSON.stringify(state));
-  }
-
-  test("are those of the one cluster that runs here, and it says so", async () => {
-    writeState("default", true);
-    writeState("old", false);
-    const ran = await raftq(["client", "--id", "c1", "enqueue", "1"], { directory });
-    expect(ran).toMatchObject({ exit: 0, out: ["ok id=1 index=2"] });
-    expect(ran.error).toContain(`cluster default under .raftq/: ${cluster.addresses().join(",")}`);
-  });
-
-  test("are not guessed when several clusters run here", async () => {
-    writeState("default", true);
-    writeState("other", true);
-    const ran = await raftq(["client", "--id", "c1", "enqueue", "1"], { directory });
-    expect(ran.exit).toBe(2);
-    expect(ran.error).toContain("default: --addr");
-    expect(ran.error).toContain("other: --addr");
-  });
-
-  test("come from RAFTQ_ADDR before that", async () => {
-    writeState("default", true);
-    writeState("other", true);
-    const environment = { RAFTQ_ADDR: cluster.address(1) };
-    expect(await raftq(["client", "--id", "c1", "enqueue", "1"], { directory, environment })).toMatchObject({
-      exit: 0,
-    });
   });
 });
 
