@@ -62,18 +62,6 @@ test("a symbolic link is refused, also with a slash at its end", () => {
     expect(refusal(() => requireOwn(path, OWN)).message).toContain("symbolic link");
 });
 
-test("where a node's directory should be, a file is named as one, also above it", () => {
-  const file = join(directory(0o700), "file");
-  fs.writeFileSync(file, "");
-  const below = join(file, "a", "b");
-  const lock = (path: string): RaftqError => refusal(() => createRealDisk(path).lock());
-  expect(lock(file)).toMatchObject({ code: "NOT_A_DIRECTORY", message: `--data ${file} is a file, not a directory` });
-  expect(lock(below)).toMatchObject({
-    code: "NOT_A_DIRECTORY",
-    message: `--data ${below} cannot be made, because ${file} is a file, not a directory`,
-  });
-});
-
 test("a node's directory: open and empty is taken, open and used is refused", () => {
   const path = directory(0o755);
   const disk = createRealDisk(path);
