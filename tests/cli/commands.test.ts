@@ -234,12 +234,10 @@ describe("values between commas", () => {
 
 describe("a stored value", () => {
   test("that is not JSON, or not UTF-8 although it says JSON, is shown as base64", () => {
-    expect(valueText({ encoding: ENCODING.bytes, payload: new Uint8Array([1, 2]) })).toBe('{"base64":"AQI="}');
-    expect(valueText({ encoding: ENCODING.json, payload: new Uint8Array([0xff]) })).toBe('{"base64":"/w=="}');
-    expect(valueText({ encoding: ENCODING.json, payload: new TextEncoder().encode("nope") })).toBe(
-      '{"base64":"bm9wZQ=="}',
-    );
-    expect(valueText({ encoding: 77, payload: new TextEncoder().encode("1") })).toBe('{"base64":"MQ=="}');
+    expect(valueText({ encoding: ENCODING.bytes, payload: new Uint8Array([1, 2]) })).toBe("base64:AQI=");
+    expect(valueText({ encoding: ENCODING.json, payload: new Uint8Array([0xff]) })).toBe("base64:/w==");
+    expect(valueText({ encoding: ENCODING.json, payload: new TextEncoder().encode("nope") })).toBe("base64:bm9wZQ==");
+    expect(valueText({ encoding: 77, payload: new TextEncoder().encode("1") })).toBe("base64:MQ==");
   });
 
   test("stays one line although its producer wrote several", () => {
