@@ -3,6 +3,7 @@
 import type { ArgDef, CommandContext, CommandDef, Resolvable } from "citty";
 import { type ExitCode, RaftqError } from "../lib/errors.ts";
 import { didYouMean, nonEmpty, type Convert, truth } from "./conversions.ts";
+import { shellWord } from "./escape.ts";
 import { nearest } from "./suggest.ts";
 
 /** What citty knows of a flag or a positional; the variable that is read when it is not given; and a conversion. */
@@ -206,6 +207,7 @@ export async function findCommand(
   parent: Command,
   argv: readonly string[],
   path: readonly string[] = [],
+  root = parent,
 ): Promise<FoundCommand> {
   const subCommands = new Map(Object.entries((await resolve(parent.subCommands)) ?? {}));
   const parentArgs = await resolve(parent.args);
@@ -221,12 +223,28 @@ export async function findCommand(
   if (command !== undefined) {
     const rest = parentArgs === undefined ? others : [...flags, "--", ...(value === "" ? [] : [value]), ...others];
     const found = { named: command, command, path: [...path, called.toLowerCase()], rest, parentArgs };
-    return command.subCommands === undefined ? found : findCommand(command, rest, found.path);
+    return command.subCommands === undefined ? found : findCommand(command, rest, found.path, root);
   }
   const names = [...subCommands.keys()];
   const way = parent.meta.name;
   if (isFlag(word)) throw usage(`${word} comes before any command: write ${way} <${names.join("|")}> ${word}.`);
+  const elsewhere = (await commandsCalled(root, word.toLowerCase())).map((name) =>
+    [name, ...others.map(shellWord)].join(" "),
+  );
+  if (elsewhere.length > 0) throw usage(`unknown command "${word}".${didYouMean(elsewhere.join(" or "))}`);
   const near = nearest(word, names);
   const suggestion = near === undefined ? ` There is ${names.join(", ")}.` : didYouMean(`${way} ${near}`);
   throw usage(`unknown command "${word}".${suggestion}`);
+}
+
+/** All that somebody may have meant who left out, or mistook, the words before `name`. */
+async function commandsCalled(parent: Command, name: string): Promise<readonly string[]> {
+  const below = Object.entries((await resolve(parent.subCommands)) ?? {});
+  const found = await Promise.all(
+    below.map(async ([word, command]) => [
+      ...(word === name ? [command.meta.name] : []),
+      ...(await commandsCalled(command, name)),
+    ]),
+  );
+  return found.flat();
 }

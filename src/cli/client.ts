@@ -22,6 +22,7 @@ import { createAnswers } from "./answers.ts";
 import type { ClientValues } from "./client-arguments.ts";
 import { parseEnqueue } from "./commands.ts";
 import { credentialFiles, localCredentials, openCredentials } from "./credentials.ts";
+import { shellWord } from "./escape.ts";
 import { createLines } from "./lines.ts";
 import { messages, namedMessages } from "./log.ts";
 import { type OneCommand, type OneShotEnds, runOnce } from "./one-shot.ts";
@@ -110,9 +111,6 @@ function retryCommand(values: ClientValues & { readonly clientId: string }): str
   if (values.json) words.push("--json");
   return [shownProgram(), ...words.map(shellWord), "retry"].join(" ");
 }
-
-const shellWord = (word: string): string =>
-  /^[\w.,:/@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 
 function acknowledgeOf(values: ClientValues, command: OneCommand | null, interactive: boolean): Acknowledge {
   // A file that is sent again, and a shell's retry, ask for numbers that were answered.

@@ -1,5 +1,8 @@
 // `raftq client` from its words and its pipe to its exit code: the real program against scripted nodes.
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { failure } from "../../src/lib/errors.ts";
 import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
 import { MAIN, type Ran, raftq, type RunOptions } from "./run-client.ts";
@@ -290,6 +293,14 @@ describe("a mistake", () => {
     [["client", "--bogus", "5", "enqueue", "1"], "unknown flag --bogus."],
     [["clutser", "--help"], 'unknown command "clutser". Did you mean raftq cluster?'],
     [["client", "localhost", "3000", "client01"], "Type: raftq client --addr localhost:3000 --id client01"],
+    [["up", "5"], 'unknown command "up". Did you mean raftq cluster up 5?'],
+    [["kill", "leader", "--name", "a b"], "Did you mean raftq cluster kill leader --name 'a b'?"],
+    [["DOWN", "--purge"], "Did you mean raftq cluster down --purge?"],
+    [["status"], "Did you mean raftq client status or raftq cluster status?"],
+    [["dequeue"], "Did you mean raftq client dequeue?"],
+    [["help", "up"], "Did you mean raftq cluster up?"],
+    [["client", "up"], "Did you mean raftq cluster up?"],
+    [["cluster", "enqueue", "4 2"], "Did you mean raftq client enqueue '4 2'?"],
     [["client", "localhost", "3000"], "Type: raftq client --addr localhost:3000 --id c1"],
   ])("%p ends with 2 and one line that helps", async (words, message) => {
     const ran = await raftq(words);
@@ -297,6 +308,68 @@ describe("a mistake", () => {
     expect([ran.exit, ran.out]).toEqual([2, []]);
     expect(ran.error.trimEnd().split("\n")).toHaveLength(1);
   });
+
+  test("is told without letting anything of it act on the terminal, in every usage error", async () => {
+    const hostile = "\u001b[31m\nx\u202e\u009b";
+    const lines: readonly (readonly string[])[] = [
+      [hostile],
+      [`--${hostile}`],
+      ["help", hostile],
+      ["node", hostile],
+      ["node", `--${hostile}`],
+      ["node", "--port", hostile],
+      ["node", "--id", hostile],
+      ["node", "--host", hostile],
+      ["node", "--advertise", hostile],
+      ["node", "--join", hostile],
+      ["node", "--election", hostile],
+      ["node", "--log-level", hostile],
+      ["node", "--tls-cert", hostile, "--tls-key", hostile, "--tls-ca", hostile],
+      ["node", "--secret-file", hostile],
+      ["node", "--data", `package.json/${hostile}`],
+      ["node", "localhost", "3000", "localhost", "3001", hostile],
+      ["client", hostile],
+      ["client", "--id", hostile],
+      ["client", "--addr", hostile, "dequeue"],
+      ["client", "--name", hostile, "dequeue"],
+      ["client", "--timeout", hostile, "dequeue"],
+      ["client", "enqueue", hostile],
+      ["client", "enqueue", `(1)${hostile}`],
+      ["client", "enqueue", "1", hostile],
+      ["client", "dequeue", hostile],
+      ["client", "log", "--from", hostile],
+      ["client", "localhost", "3000", hostile],
+      ["up", hostile],
+      ["cluster", hostile],
+      ["cluster", "up", hostile],
+      ["cluster", "up", "--name", hostile],
+      ["cluster", "up", "--heartbeat", hostile],
+      ["cluster", "kill", hostile],
+      ["cluster", "logs", hostile],
+      ["cluster", "remove", hostile, "--addr", hostile],
+      ["cluster", "status", "--addr", hostile],
+    ];
+    const directory = mkdtempSync(join(tmpdir(), "raftq-hostile-"));
+    writeFileSync(join(directory, "package.json"), "");
+    try {
+      for (let at = 0; at < lines.length; at += 6) {
+        const batch = lines.slice(at, at + 6);
+        const told = await Promise.all(batch.map((words) => raftq(words, { directory })));
+        for (const [i, { exit, out, error }] of told.entries()) {
+          expect({ words: batch[i], out, lines: error.split("\n").length }).toEqual({
+            words: batch[i],
+            out: [],
+            lines: 2,
+          });
+          expect(exit).toBeGreaterThan(0);
+          // oxlint-disable-next-line no-control-regex -- these are what must not pass
+          expect(error).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
+        }
+      }
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  }, 30_000);
 
   test("is never needed to learn the commands: --help and --version are everywhere", async () => {
     const [root, sub, verb, version, ...words] = await Promise.all([
