@@ -190,7 +190,7 @@ const theOne = ([enqueued]: readonly Enqueued[]): Enqueued => must(enqueued, "th
 function expectCount(jobs: number): void {
   const most = QUEUE.maxJobsPerCommand;
   if (Number.isInteger(jobs) && jobs >= 1 && jobs <= most) return;
-  throw new RaftqError("USAGE", `one request is about 1 to ${most} jobs, not ${jobs}`);
+  throw new RaftqError("USAGE", `one request has 1 to ${most} jobs, not ${jobs}`);
 }
 
 /** A node would hang up on a frame that is too large. */

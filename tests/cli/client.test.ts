@@ -283,6 +283,8 @@ describe("a mistake", () => {
     [["client", "enqueue", "1, x"], 'value 2 is not an integer or JSON; did you mean "x"?'],
     [["client", "enqueue", "a, b"], `did you mean raftq client enqueue '"a, b"'?`],
     [["client", "dequeue", "0"], '<count> is a whole number from 1 to 1000, not "0".'],
+    [["client", "dequeue", "1001"], '<count> is a whole number from 1 to 1000, not "1001".'],
+    [["client", "enqueue", Array.from({ length: 1_001 }).fill(1).join()], "one command enqueues at most 1000 values"],
     [["client", "--timeout"], "--timeout needs a value: --timeout"],
     [["client", "--timout", "5s"], "unknown flag --timout. Did you mean --timeout?"],
     [["client", "--addr", "nonsense", "dequeue"], '"nonsense" is not an address'],

@@ -537,6 +537,9 @@ describe("the promise face", () => {
       client.dequeueUpTo(1_001),
     ])
       expect(await refused.catch((error: unknown) => error)).toMatchObject({ code: "USAGE" });
+    expect(await client.dequeueUpTo(1_001).catch((error: unknown) => error)).toMatchObject({
+      message: "one request has 1 to 1000 jobs, not 1001",
+    });
     expect(await client.enqueueAll(tooMuch).catch((error: unknown) => error)).toMatchObject({ code: "TOO_LARGE" });
     expect(cluster.received).toHaveLength(4);
     await client.close();
