@@ -247,6 +247,9 @@ export const CLUSTER = {
   pollMs: 50,
   /** How long the port of a process that has just ended may stay taken. */
   portPatienceMs: 500,
+  /** Where ports in use are answered with others: how far those begin from each other, and how many rows are looked at. */
+  baseStep: 100,
+  baseTries: 20,
   watchMs: 500,
   /** `kill leader` asks this often who serves: the error of the time it tells. */
   probeMs: 5,

@@ -20,8 +20,13 @@ import { codeOf } from "./cli/stdout.ts";
 import { VERSION } from "./cli/version.ts";
 import { EXIT, type ExitCode, RaftqError } from "./lib/errors.ts";
 
+/** Where stdout is no terminal; and what a narrow one gets, since the flags alone take half of it. */
+const HELP_COLUMNS = 80;
+const MIN_HELP_COLUMNS = 60;
+
 async function showHelp(command: Command): Promise<void> {
-  const text = await helpOf(command);
+  const columns = process.stdout.isTTY ? process.stdout.columns : HELP_COLUMNS;
+  const text = await helpOf(command, Math.max(columns, MIN_HELP_COLUMNS));
   process.stdout.write(isColoured(process.stdout) ? text : Bun.stripANSI(text));
 }
 

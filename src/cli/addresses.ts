@@ -1,63 +1,72 @@
-// Which nodes does a client talk to? `--addr`, else RAFTQ_ADDR, else the one cluster running here, else the default port.
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
+// Which nodes does a client talk to? `--addr`, else RAFTQ_ADDR, else the one cluster running here, else the default port: but never
+// that port because the cluster of this directory is down, for whoever listens there now belongs to somebody else.
 import { clusterLayout, type Layout } from "../cluster/layout.ts";
-import { processState } from "../cluster/processes.ts";
-import { readClusterState, supervisorOf } from "../cluster/state.ts";
+import { isSupervised } from "../cluster/leftovers.ts";
+import { nameFlag } from "../cluster/plan.ts";
+import { clustersUnder, readClusterState } from "../cluster/state.ts";
 import { DEFAULTS } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { formatAddress, parseAddress } from "../wire/address.ts";
+import { didYouMean } from "./conversions.ts";
+import { nearest } from "./suggest.ts";
 
-interface RunningCluster {
-  readonly name: string;
-  readonly layout: Layout;
+export interface Addresses {
   readonly addresses: readonly string[];
+  /** The cluster of this directory that they are of; null: they were given, or are the default. */
+  readonly local: Layout | null;
 }
 
-/** The clusters below `root` whose supervisor lives. */
-function runningClusters(root: string): readonly RunningCluster[] {
-  const running: RunningCluster[] = [];
-  for (const name of directoriesOf(root)) {
-    if (!/^[a-z0-9][a-z0-9-]*$/.test(name) || name === "nodes") continue;
-    const layout = clusterLayout(root, name);
-    const state = readClusterState(layout);
-    const supervisor = state === null ? null : supervisorOf(state);
-    if (state === null || supervisor === null || processState(supervisor) === "gone") continue;
-    running.push({ name, layout, addresses: state.nodes.map(({ address }) => address) });
-  }
-  return running;
-}
-
-function directoriesOf(root: string): readonly string[] {
-  try {
-    return readdirSync(root, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map(({ name }) => name)
-      .toSorted();
-  } catch {
-    // No `.raftq` here, or it cannot be read: then no cluster of ours runs under it.
-    return [];
-  }
-}
-
-/** `given` comes from --addr or RAFTQ_ADDR; `local`: the cluster under `.raftq/` that was found. `tell`: where the addresses come from, when nobody named them. */
+/**
+ * `addr` comes from --addr or RAFTQ_ADDR, `name` from --name; `root` is where local clusters lie. `tell`: where the addresses come
+ * from, when nobody gave them. Throws USAGE where several clusters run, CLUSTER_DOWN where none of those that are here does.
+ */
 export function resolveAddresses(
-  given: readonly string[] | undefined,
+  given: { readonly addr?: readonly string[] | undefined; readonly name?: string | undefined },
+  root: string,
   tell: (text: string) => void,
-): { readonly addresses: readonly string[]; readonly local: Layout | null } {
-  if (given !== undefined) {
-    for (const address of given) parseAddress(address);
-    return { addresses: given, local: null };
+): Addresses {
+  const { addr, name } = given;
+  if (addr !== undefined) {
+    for (const address of addr) parseAddress(address);
+    return { addresses: addr, local: null };
   }
-  const running = runningClusters(join(process.cwd(), ".raftq"));
+  const here = clustersUnder(root);
+  const layouts = name === undefined ? here : [requireCluster(name, root, here)];
+  const running = layouts.flatMap(whereItRuns);
   const [only] = running;
   if (running.length > 1) {
-    const lines = running.map(({ name, addresses }) => `  ${name}: --addr ${addresses.join(",")}`);
-    throw new RaftqError("USAGE", "several clusters run under .raftq/: say which one with --addr.", null, lines);
+    const lines = running.map(({ local, addresses }) => `  --name ${local.name}: ${addresses.join(",")}`);
+    throw new RaftqError("USAGE", "several clusters run under .raftq/: say which one with --name.", null, lines);
   }
   if (only !== undefined) {
-    tell(`cluster ${only.name} under .raftq/: ${only.addresses.join(",")}`);
-    return { addresses: only.addresses, local: only.layout };
+    tell(`cluster ${only.local.name} under .raftq/: ${only.addresses.join(",")}`);
+    return only;
   }
+  if (layouts.length > 0) throw allDown(layouts);
   return { addresses: [formatAddress(DEFAULTS.host, DEFAULTS.port)], local: null };
+}
+
+function requireCluster(name: string, root: string, here: readonly Layout[]): Layout {
+  const wanted = clusterLayout(root, name);
+  const names = here.map((layout) => layout.name);
+  if (names.includes(wanted.name)) return wanted;
+  const others =
+    names.length === 0 ? ", and no other one" : `; there is ${names.join(", ")}.${didYouMean(nearest(name, names))}`;
+  throw new RaftqError("CLUSTER_DOWN", `there is no cluster "${name}" in this directory${others}`);
+}
+
+/** None: its supervisor is gone. A state that cannot be read is refused: nobody knows what runs there. */
+function whereItRuns(local: Layout): readonly (Addresses & { readonly local: Layout })[] {
+  const state = readClusterState(local);
+  if (state === null || !isSupervised(state)) return [];
+  return [{ addresses: state.nodes.map(({ address }) => address), local }];
+}
+
+function allDown(layouts: readonly Layout[]): RaftqError {
+  const up = (name: string): string => `raftq cluster up${nameFlag(name)}`;
+  const [only, ...others] = layouts;
+  if (only !== undefined && others.length === 0)
+    return new RaftqError("CLUSTER_DOWN", `the cluster ${only.name} of this directory is down: ${up(only.name)}`);
+  const lines = layouts.map(({ name }) => `  ${name}: ${up(name)}`);
+  return new RaftqError("CLUSTER_DOWN", "all clusters of this directory are down", null, lines);
 }

@@ -3,6 +3,7 @@
 import type { ArgDef, CommandContext, CommandDef, Resolvable } from "citty";
 import { type ExitCode, RaftqError } from "../lib/errors.ts";
 import { didYouMean, nonEmpty, type Convert, truth } from "./conversions.ts";
+import { shellWord } from "./escape.ts";
 import { nearest } from "./suggest.ts";
 
 /** What citty knows of a flag or a positional; the variable that is read when it is not given; and a conversion. */
@@ -10,6 +11,8 @@ type Argument = ArgDef & {
   // Choices are a conversion, too: citty's check of an enum suggests nothing, and knows nothing of variables.
   readonly type: "boolean" | "string" | "positional";
   readonly environment?: string;
+  /** A flag that cannot be given together with this one, and whose variable does not count then. */
+  readonly insteadOf?: string;
   readonly convert?: Convert<unknown>;
 };
 export type Arguments = Readonly<Record<string, Argument>>;
@@ -56,9 +59,15 @@ export async function withHelpHint<T>({ meta }: Command, run: () => T | Promise<
 export function valuesOf<D extends Arguments>(definition: D, parsed: Parsed, environment: Environment): Values<D>;
 export function valuesOf(definition: Arguments, { args, rawArgs }: Parsed, environment: Environment): object {
   const given = new Set(beforeDashes(rawArgs).map((word) => word.split("=", 1)[0]));
+  const replaced = new Set<string>();
+  for (const [name, { insteadOf: other }] of Object.entries(definition)) {
+    if (other === undefined || !given.has(`--${name}`)) continue;
+    if (given.has(`--${other}`)) throw usage(`--${name} is instead of --${other}: leave out one of the two.`);
+    replaced.add(other);
+  }
   const entries = Object.entries(definition).map(([name, { type, environment: variable = "", convert = nonEmpty }]) => {
     const isGiven = given.has(`--${name}`) || given.has(`--no-${name}`);
-    const fromVariable = isGiven ? undefined : environment[variable] || undefined;
+    const fromVariable = isGiven || replaced.has(name) ? undefined : environment[variable] || undefined;
     const shown = fromVariable !== undefined ? variable : type === "positional" ? `<${name}>` : `--${name}`;
     const value = fromVariable ?? args[name];
     if (type === "boolean") return [name, typeof value === "string" ? truth(value, shown) : value === true];
@@ -198,6 +207,7 @@ export async function findCommand(
   parent: Command,
   argv: readonly string[],
   path: readonly string[] = [],
+  root = parent,
 ): Promise<FoundCommand> {
   const subCommands = new Map(Object.entries((await resolve(parent.subCommands)) ?? {}));
   const parentArgs = await resolve(parent.args);
@@ -213,12 +223,28 @@ export async function findCommand(
   if (command !== undefined) {
     const rest = parentArgs === undefined ? others : [...flags, "--", ...(value === "" ? [] : [value]), ...others];
     const found = { named: command, command, path: [...path, called.toLowerCase()], rest, parentArgs };
-    return command.subCommands === undefined ? found : findCommand(command, rest, found.path);
+    return command.subCommands === undefined ? found : findCommand(command, rest, found.path, root);
   }
   const names = [...subCommands.keys()];
   const way = parent.meta.name;
   if (isFlag(word)) throw usage(`${word} comes before any command: write ${way} <${names.join("|")}> ${word}.`);
+  const elsewhere = (await commandsCalled(root, word.toLowerCase())).map((name) =>
+    [name, ...others.map(shellWord)].join(" "),
+  );
+  if (elsewhere.length > 0) throw usage(`unknown command "${word}".${didYouMean(elsewhere.join(" or "))}`);
   const near = nearest(word, names);
   const suggestion = near === undefined ? ` There is ${names.join(", ")}.` : didYouMean(`${way} ${near}`);
   throw usage(`unknown command "${word}".${suggestion}`);
+}
+
+/** All that somebody may have meant who left out, or mistook, the words before `name`. */
+async function commandsCalled(parent: Command, name: string): Promise<readonly string[]> {
+  const below = Object.entries((await resolve(parent.subCommands)) ?? {});
+  const found = await Promise.all(
+    below.map(async ([word, command]) => [
+      ...(word === name ? [command.meta.name] : []),
+      ...(await commandsCalled(command, name)),
+    ]),
+  );
+  return found.flat();
 }

@@ -18,7 +18,13 @@ export const SHARED_ARGUMENTS = {
     valueHint: "host:port,host:port",
     alias: "a",
     environment: "RAFTQ_ADDR",
-    description: "Nodes to ask; without it, the cluster that runs under .raftq/, else 127.0.0.1:3000",
+    description: "Nodes to ask; without it, the cluster that runs under .raftq/, or 127.0.0.1:3000 where there is none",
+  },
+  name: {
+    type: "string",
+    valueHint: "name",
+    insteadOf: "addr",
+    description: "Which cluster under .raftq/ to ask, where several run",
   },
   ...CREDENTIAL_ARGUMENTS,
   timeout: {

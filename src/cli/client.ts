@@ -1,5 +1,6 @@
 // How does `raftq client` run? A shell on a terminal, a pipe otherwise, or the one command that was given as words.
 import { randomBytes } from "node:crypto";
+import { join } from "node:path";
 import { CLIENT, WIRE } from "../config.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
@@ -14,12 +15,14 @@ import {
   createClient,
 } from "../client/client.ts";
 import type { Numbers } from "../client/line.ts";
+import { ROOT } from "../cluster/layout.ts";
 import { shownProgram } from "../cluster/program.ts";
 import { resolveAddresses } from "./addresses.ts";
 import { createAnswers } from "./answers.ts";
 import type { ClientValues } from "./client-arguments.ts";
 import { parseEnqueue } from "./commands.ts";
 import { credentialFiles, localCredentials, openCredentials } from "./credentials.ts";
+import { shellWord } from "./escape.ts";
 import { createLines } from "./lines.ts";
 import { messages, namedMessages } from "./log.ts";
 import { type OneCommand, type OneShotEnds, runOnce } from "./one-shot.ts";
@@ -33,7 +36,7 @@ import { createOutput, type Output, ownStdoutErrors, shellStdout, stdout } from 
 export async function runClient(values: ClientValues, command: OneCommand | null): Promise<ExitCode> {
   const interactive = command === null && process.stdin.isTTY;
   const tell = (text: string): void => messages.info(text);
-  const { addresses, local } = resolveAddresses(values.addr, (text) => namedMessages.info(text));
+  const { addresses, local } = resolveAddresses(values, join(process.cwd(), ROOT), (text) => namedMessages.info(text));
   const clientId = values.id ?? `c-${randomBytes(4).toString("hex")}`;
   if (!isClientId(clientId)) throw new RaftqError("USAGE", "--id is 1 to 64 bytes of printable text.");
   if (values.numbered === true && (values.id === undefined || interactive)) {
@@ -113,6 +116,7 @@ const retryCommand = (values: ClientValues & { readonly clientId: string }): str
 function clientCommand(values: ClientValues & { readonly clientId: string }): string {
   const words = ["client", "--id", values.clientId];
   if (values.addr !== undefined) words.push("--addr", values.addr.join(","));
+  if (values.name !== undefined) words.push("--name", values.name);
   for (const name of ["tls-cert", "tls-key", "tls-ca", "secret-file"] as const) {
     const value = values[name];
     if (value !== undefined) words.push(`--${name}`, value);
@@ -120,9 +124,6 @@ function clientCommand(values: ClientValues & { readonly clientId: string }): st
   if (values.json) words.push("--json");
   return [shownProgram(), ...words.map(shellWord)].join(" ");
 }
-
-const shellWord = (word: string): string =>
-  /^[\w.,:/@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 
 function acknowledgeOf(values: ClientValues, command: OneCommand | null, interactive: boolean): Acknowledge {
   // A file that is sent again, and a shell's retry, ask for numbers that were answered.

@@ -1,6 +1,6 @@
 // Which flags do the commands of `raftq cluster` share, and which cluster do they mean?
 import { type ClusterFacts } from "../cluster/control.ts";
-import { clusterLayout, type Layout } from "../cluster/layout.ts";
+import { clusterLayout, type Layout, ROOT } from "../cluster/layout.ts";
 import { endLeftovers, type Leftover } from "../cluster/leftovers.ts";
 import { lockCluster } from "../cluster/lock.ts";
 import { nameFlag } from "../cluster/plan.ts";
@@ -15,15 +15,13 @@ import { CREDENTIAL_ARGUMENTS, credentialFiles, localCredentials } from "./crede
 import { messages } from "./log.ts";
 import { openNodeAccess } from "./node-access.ts";
 
-/** Below the working directory: clusters and the directories of single nodes. */
-export const ROOT = ".raftq";
-
 export const NAME = {
   name: {
     type: "string",
     description: "Which local cluster",
     valueHint: "name",
     default: "default",
+    insteadOf: "addr",
   },
 } as const satisfies Arguments;
 
@@ -82,13 +80,13 @@ export async function localCluster(name: string): Promise<LocalCluster> {
   return { running: false, layout, facts: { name, pid: null, nodes }, leftovers };
 }
 
-/** Throws UNREACHABLE when no supervisor runs. */
+/** Throws CLUSTER_DOWN when no supervisor runs. */
 export async function runningCluster(name: string): Promise<LocalCluster & { readonly running: true }> {
   const cluster = await localCluster(name);
   tellLeftovers(cluster);
   if (cluster.running) return cluster;
   throw new RaftqError(
-    "UNREACHABLE",
+    "CLUSTER_DOWN",
     `cluster "${name}" is down: \`raftq cluster up${nameFlag(name)}\` starts it again.`,
   );
 }

@@ -1,5 +1,5 @@
 // How does a local cluster end? `raftq cluster down` stops all nodes in good order; with --purge their data goes too.
-import { clusterLayout } from "../cluster/layout.ts";
+import { clusterLayout, ROOT } from "../cluster/layout.ts";
 import { askSupervisor } from "../cluster/control.ts";
 import { lockCluster } from "../cluster/lock.ts";
 import type { DirectoryLock } from "../storage/lock.ts";
@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { EXIT, RaftqError } from "../lib/errors.ts";
 import { command } from "./arguments.ts";
-import { JSON_FLAG, type LocalCluster, localCluster, NAME, ROOT, tellLeftovers } from "./cluster-arguments.ts";
+import { JSON_FLAG, type LocalCluster, localCluster, NAME, tellLeftovers } from "./cluster-arguments.ts";
 import { canAsk, confirm } from "./confirm.ts";
 import { messages } from "./log.ts";
 

@@ -19,7 +19,7 @@ import { messages } from "./log.ts";
 
 export const statusCommand = command({
   name: "raftq cluster status",
-  description: "Show who leads, and how far each node's log is",
+  description: "Show who leads, and how far each node's log is; exit code 3 when nobody leads",
   examples: ["raftq cluster status --watch"],
   args: {
     ...NAME,
@@ -49,7 +49,7 @@ async function showStatus(look: () => Promise<Look>, json: boolean): Promise<Exi
   const { status, notes } = await look();
   process.stdout.write(json ? `${JSON.stringify(status)}\n` : statusTable(status));
   if (!json) messages.info(...notes);
-  return status.nodes.some((node) => node.state !== "down") ? EXIT.ok : EXIT.unreachable;
+  return status.leader === null ? EXIT.unreachable : EXIT.ok;
 }
 
 async function watchStatus(look: () => Promise<Look>, json: boolean): Promise<ExitCode> {

@@ -5,15 +5,16 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClusterFacts } from "../cluster/control.ts";
 import { hasAuthority } from "../cluster/authority.ts";
-import { clusterLayout, type Layout, type TlsFiles, tlsFiles } from "../cluster/layout.ts";
+import { clusterLayout, type Layout, ROOT, type TlsFiles, tlsFiles } from "../cluster/layout.ts";
 import { localCredentials } from "./credentials.ts";
 import { openNodeAccess } from "./node-access.ts";
 import type { NodeEnd } from "../cluster/node-process.ts";
+import { lockCluster } from "../cluster/lock.ts";
 import { evenSizeHint, nameFlag, type UpRequest } from "../cluster/plan.ts";
 import { movedNodes } from "../cluster/ports.ts";
 import { watchAncestors } from "../cluster/processes.ts";
 import { childEnvironment, ownProgram, shownProgram } from "../cluster/program.ts";
-import { createClusterDirectory, readClusterState } from "../cluster/state.ts";
+import { createClusterDirectory, readClusterState, removeCreated } from "../cluster/state.ts";
 import { askStatus, type ClusterStatus, waitForLeader } from "../cluster/status.ts";
 import type { Supervisor } from "../cluster/supervisor.ts";
 import { alreadyRunning, bringUp, findRunning, requirePossible, type UpSettings } from "../cluster/up.ts";
@@ -22,7 +23,7 @@ import { formatDuration } from "../lib/durations.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { type Arguments, command, type Values } from "./arguments.ts";
 import { integer } from "./conversions.ts";
-import { JSON_FLAG, leftoverNotices, movedNotices, NAME, ROOT } from "./cluster-arguments.ts";
+import { JSON_FLAG, leftoverNotices, movedNotices, NAME } from "./cluster-arguments.ts";
 import { deathNotice, headline, nextSteps, processTable, statusTable } from "./cluster-view.ts";
 import { type LiveTable, openLiveTable } from "./live-table.ts";
 import { messages, namedMessages } from "./log.ts";
@@ -158,7 +159,7 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
   if (running !== null) return tellRunning(layout, alreadyRunning(upRequest(values), running).facts, values);
   requirePossible(upSettings(layout, values, () => {}));
   const before = readClusterState(layout);
-  createClusterDirectory(layout);
+  const made = createClusterDirectory(layout);
   const log = openSync(layout.supervisorLog, "a", 0o600);
   const logStart = fstatSync(log).size;
   const [command = "", ...programArguments] = ownProgram();
@@ -193,7 +194,19 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
   // It has said why: here is what it said.
   const said = readFileSync(layout.supervisorLog).subarray(logStart).toString().trimEnd();
   if (said !== "") messages.info(...said.split("\n"));
+  if (made !== null) removeUnused(layout, made);
   return Object.values(EXIT).find((code) => code === child.exitCode) ?? EXIT.failed;
+}
+
+/** What was made for a cluster that was refused before it had a state. */
+function removeUnused(layout: Layout, made: string): void {
+  const lock = lockCluster(layout);
+  if (lock === null) return;
+  try {
+    if (readClusterState(layout) === null) removeCreated(layout, made);
+  } finally {
+    lock.release();
+  }
 }
 
 function upRequest(values: UpValues): UpRequest {

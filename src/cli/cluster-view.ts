@@ -52,7 +52,7 @@ export function nextSteps(
 ): string {
   const flag = name === "default" ? "" : ` --name ${name}`;
   const steps = [
-    [`  ${raftq} client enqueue 42`, "then dequeue; without a command: the shell"],
+    [`  ${raftq} client enqueue 42${flag}`, "then dequeue; without a command: the shell"],
     [`  ${raftq} cluster kill leader${flag}`, "nothing that was acknowledged is lost"],
     [`  ${raftq} cluster status --watch${flag}`, "who leads, and how far each log is"],
     [`  ${raftq} cluster down${flag}`, "stops all nodes, keeps their data"],

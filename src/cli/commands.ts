@@ -42,7 +42,19 @@ export interface LogRange {
 
 export const WHOLE_LOG: LogRange = { from: null, to: null, node: null };
 
-export const VERBS = ["enqueue", "dequeue", "peek", "log", "status", "retry", "explain", "help", "-1"] as const;
+export const VERBS = [
+  "enqueue",
+  "dequeue",
+  "peek",
+  "log",
+  "status",
+  "retry",
+  "explain",
+  "help",
+  "exit",
+  "quit",
+  "-1",
+] as const;
 
 /** A word, then the rest: `enqueue (42)`, `enqueue 42`, `ENQUEUE(42)`. */
 const LINE = /^([A-Za-z]+)\s*([^]*)$/;
@@ -51,6 +63,7 @@ export function parseLine(line: string): LineCommand {
   const text = line.trim();
   if (text === "" || text.startsWith("#")) return { type: "nothing" };
   if (text === "-1") return { type: "leave" };
+  if (text === "?") return { type: "help" };
   const [, word = "", rest = ""] = LINE.exec(text) ?? [];
   switch (word.toLowerCase()) {
     case "enqueue":
@@ -63,6 +76,10 @@ export function parseLine(line: string): LineCommand {
       return withoutArgument("peek", rest, { type: "peek" });
     case "retry":
       return withoutArgument("retry", rest, { type: "retry" });
+    case "exit":
+    case "quit":
+      // As they are typed in other shells: a call, or a statement.
+      return withoutArgument(word, rest.replace(/;$/, ""), { type: "leave" });
     case "help":
       return { type: "help" };
     case "log":
@@ -114,7 +131,7 @@ function parseDequeue(argument: string): LineCommand {
   return bad("dequeue", `dequeue takes how many jobs, 1 to ${maxJobsPerCommand}, or nothing for one: dequeue(10)`);
 }
 
-function withoutArgument(verb: "status" | "peek" | "retry", rest: string, command: LineCommand): LineCommand {
+function withoutArgument(verb: string, rest: string, command: LineCommand): LineCommand {
   if (/^(\(\s*\))?$/.test(rest.trim())) return command;
   return bad(null, `${verb} takes no value: write ${verb} alone`);
 }
@@ -143,17 +160,7 @@ function parseExplain(word: string): LineCommand {
   return bad(null, "explain is on or off: explain on");
 }
 
-/** How other shells are left and asked. */
-const TO_LEAVE = "to leave, type -1 (or Ctrl-D)";
-const OTHER_SHELLS = new Map([
-  ["exit", TO_LEAVE],
-  ["quit", TO_LEAVE],
-  ["?", "to see all commands, type help"],
-]);
-
 function unknownCommand(text: string, word: string): string {
-  const known = OTHER_SHELLS.get(text.toLowerCase().replace(/[();]+$/, ""));
-  if (known !== undefined) return known;
   const near = nearest(word, VERBS);
   if (near !== undefined) return `unknown command "${word}"; did you mean ${near}?`;
   if (isJson(text)) return `a value alone is no command; did you mean enqueue(${text})?`;

@@ -22,3 +22,7 @@ export function escapeText(text: string): string {
 export function onOneLine(json: string): string {
   return json.replaceAll(/[\r\n]+/g, " ");
 }
+
+/** One word as a person must type it in a shell. */
+export const shellWord = (word: string): string =>
+  /^[\w.,:/@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;

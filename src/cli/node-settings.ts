@@ -5,6 +5,7 @@ import { formatDuration, parseDuration } from "../lib/durations.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { isNodeId } from "../raft/types.ts";
 import type { LogLevel, NodeSettings } from "../server/types.ts";
+import type { Owner } from "../storage/owner.ts";
 import { formatAddress, parseAddress } from "../wire/address.ts";
 import type { Arguments, Values } from "./arguments.ts";
 import { choice, duration, integer, list } from "./conversions.ts";
@@ -56,7 +57,7 @@ export const NODE_ARGUMENTS = {
   },
   id: {
     type: "string",
-    description: "Name of this node in its cluster (default: n<port>)",
+    description: "Name of this node in its cluster (default: that of its directory, or n<port> for a new one)",
     environment: "RAFTQ_ID",
     valueHint: "n1",
   },
@@ -77,7 +78,7 @@ export const NODE_ARGUMENTS = {
   expect: {
     type: "string",
     convert: integer(1, CLUSTER.maxNodes),
-    description: "Found a new cluster of exactly this many nodes, those of --join",
+    description: "Found a new cluster of exactly this many nodes, those of --join; never join another one",
     environment: "RAFTQ_EXPECT",
     valueHint: "3",
   },
@@ -123,10 +124,13 @@ export interface NodeStart {
 
 const usage = (message: string): RaftqError => new RaftqError("USAGE", message);
 
-/** Throws RaftqError USAGE for flags that cannot work together. */
-export function nodeStart(values: Values<typeof NODE_ARGUMENTS>): NodeStart {
+/** `ownerOf`: looks into the data directory. Throws RaftqError USAGE for flags that cannot work together. */
+export function nodeStart(values: Values<typeof NODE_ARGUMENTS>, ownerOf: (dataDirectory: string) => Owner): NodeStart {
   const { port } = values;
-  const id = values.id ?? `n${port}`;
+  const dataDirectory = values.data ?? `.raftq/nodes/${port}`;
+  const owner = ownerOf(dataDirectory);
+  // A port may change; whoever says --id is held to it when the directory is opened.
+  const id = values.id ?? owner.nodeId ?? `n${port}`;
   if (!isNodeId(id)) {
     throw usage(
       `--id "${id}" is no node id: use 1 to 32 small letters, digits and "-", and start with a letter or digit.`,
@@ -136,9 +140,10 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>): NodeStart {
   const credentials = credentialFiles(values);
   if (credentials === null && !values.insecure) requireLoopback(host);
   const advertise = advertised(values.advertise, host, port);
-  const join = unique((values.join ?? []).map((text) => address(text)));
+  const join = unique((values.join ?? []).map((text) => dialable(text, "--join")));
   const expect = values.expect ?? null;
-  if (expect !== null) requireFounders(expect, join, advertise);
+  // What is in use resumes; if it turns out that it never founded, the node says so then.
+  if (expect !== null && owner.isNew) requireFounders(expect, join, advertise);
   const election = parseElection(values.election);
   const problem = timingProblem(values.heartbeat, election.min, election.max);
   if (problem !== null) throw usage(`${problem}.`);
@@ -165,7 +170,7 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>): NodeStart {
   };
   return {
     settings,
-    dataDirectory: values.data ?? `.raftq/nodes/${port}`,
+    dataDirectory,
     allowNetworkDisk: values["allow-network-disk"],
     credentials,
     logLevel: values["log-level"],
@@ -203,7 +208,7 @@ function requireLoopback(host: string): void {
 }
 
 function advertised(given: string | undefined, host: string, port: number): string {
-  if (given !== undefined) return address(given);
+  if (given !== undefined) return dialable(given, "--advertise");
   if (isIn(EVERY_ADDRESS, host)) {
     throw usage(
       `--host ${host} is every address of this machine: say with --advertise host:port where others reach this node.`,
@@ -217,6 +222,14 @@ function requireFounders(expect: number, join: readonly string[], advertise: str
   if (founders.length === expect) return;
   throw usage(
     `--expect ${expect} needs the addresses of all ${expect} founders in --join; with this node they are ${founders.length}: ${founders.join(", ")}.`,
+  );
+}
+
+/** Throws RaftqError USAGE for an address that a node can only bind. */
+function dialable(text: string, flag: string): string {
+  if (!isIn(EVERY_ADDRESS, parseAddress(text).host)) return address(text);
+  throw usage(
+    `${flag} ${text} stands for every address of a machine: nobody can dial it. Give the one at which others reach ${flag === "--join" ? "that node" : "this node"}.`,
   );
 }
 

@@ -11,6 +11,7 @@ import { startNode } from "../server/node.ts";
 import { createRefusals } from "../server/refusals.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import type { LogEvent, RunningNode } from "../server/types.ts";
+import { readOwner } from "../storage/owner.ts";
 import { createRealDisk } from "../storage/real-disk.ts";
 import { createTcpNetwork } from "../wire/tcp.ts";
 import { runWith } from "./arguments.ts";
@@ -21,7 +22,9 @@ import { onStopSignals } from "./signals.ts";
 
 type Log = (event: LogEvent) => void;
 
-export const runNodeCommand = runWith(NODE_ARGUMENTS, (values) => runNode(nodeStart(values)));
+export const runNodeCommand = runWith(NODE_ARGUMENTS, (values) =>
+  runNode(nodeStart(values, (directory) => readOwner(createRealDisk(directory)))),
+);
 
 function runNode(start: NodeStart): Promise<ExitCode> {
   const { dataDirectory, allowNetworkDisk } = start;

@@ -14,17 +14,27 @@ export interface OutputStyle {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** A payload as one line of JSON text: as typed if it is JSON, else its bytes in base64. */
-export function valueText(job: NewJob): string {
-  if (job.encoding === ENCODING.json) {
-    try {
-      const text = utf8.decode(job.payload);
-      if (isJson(text)) return onOneLine(text);
-    } catch {
-      // Not UTF-8, although its producer said JSON: shown as what it is, bytes.
-    }
+/** A job's value as one line of JSON text, as it was typed; null: it is bytes, or no JSON although its producer said so. */
+function jsonOf({ encoding, payload }: NewJob): string | null {
+  if (encoding !== ENCODING.json) return null;
+  try {
+    const text = utf8.decode(payload);
+    return isJson(text) ? onOneLine(text) : null;
+  } catch {
+    // Not UTF-8.
+    return null;
   }
-  return `{"base64":"${Buffer.from(job.payload).toString("base64")}"}`;
+}
+
+const base64Of = ({ payload }: NewJob): string => Buffer.from(payload).toString("base64");
+
+/** One line: JSON text, or for bytes what no JSON text is, `base64:AQI=`. */
+export const valueText = (job: NewJob): string => jsonOf(job) ?? `base64:${base64Of(job)}`;
+
+/** In an object: `"value":…`, or `"base64":"…"`, so that bytes are told from a value that looks like them. */
+export function valueMember(job: NewJob): readonly [name: "value" | "base64", value: string | Raw] {
+  const json = jsonOf(job);
+  return json === null ? ["base64", base64Of(job)] : ["value", raw(json)];
 }
 
 /** Members in the order given; those that are undefined are left out. `raw` members are JSON text already. */
@@ -107,18 +117,24 @@ export function formatSkipped(number: number, style: OutputStyle): string {
 
 export const EMPTY = "(empty)";
 
+/** `"id":7,"value":42` */
+function members(job: Job, style: OutputStyle): string {
+  const text = jsonObject([["id", job.id], valueMember(job)]).slice(1, -1);
+  return style.terminal ? escapeText(text) : text;
+}
+
 export const shownValue = (job: NewJob, style: OutputStyle): string =>
   style.terminal ? escapeText(valueText(job)) : valueText(job);
 
 function formatDequeued(answer: Answer, job: Job | undefined, style: OutputStyle): string {
   if (job === undefined) return style.json ? answerJson("dequeue", "empty", "", answer) : EMPTY;
-  const value = shownValue(job, style);
-  return style.json ? answerJson("dequeue", "ok", `"id":${job.id},"value":${value},`, answer) : value;
+  if (!style.json) return shownValue(job, style);
+  return answerJson("dequeue", "ok", `${members(job, style)},`, answer);
 }
 
 function formatSeveral(answer: Answer, jobs: readonly Job[], style: OutputStyle): string {
   if (!style.json) return jobs.length === 0 ? EMPTY : `[${jobs.map((job) => shownValue(job, style)).join(",")}]`;
-  const shown = jobs.map((job) => `{"id":${job.id},"value":${shownValue(job, style)}}`);
+  const shown = jobs.map((job) => `{${members(job, style)}}`);
   return answerJson("dequeue", jobs.length === 0 ? "empty" : "ok", `"jobs":[${shown.join(",")}],`, answer);
 }
 

@@ -23,16 +23,17 @@ export interface ShellSettings {
   readonly listen: (listener: (event: ClientEvent) => void) => void;
 }
 
-const HELP = `enqueue(42)             put a value in: an integer or any JSON, such as enqueue({"job":1})
-enqueue(1, 2, "three")  put several in at once: all or none, one behind the other
+const HELP = `enqueue(42)             put a value in: an integer or any JSON: enqueue({"a":1})
+enqueue(1, 2, "three")  put several in: all or none, one behind the other
 dequeue                 take the oldest value out
 dequeue(10)             take up to 10 of the oldest out at once
 log                     the leader's log; log --from 3 --to 9; log --node n2
 peek                    look at the oldest value, and leave it there
 status                  the cluster as its leader sees it
-retry                   send the last request again, with the same number, through another node
+retry                   send the last request again: same number, another node
 explain on|off          tell the way of each answer
--1                      leave (Ctrl-D too)`;
+help, ?                 this list
+exit, quit, -1          leave (Ctrl-D too)`;
 
 const COMPLETIONS = [
   "enqueue(",
@@ -48,6 +49,8 @@ const COMPLETIONS = [
   "explain on",
   "explain off",
   "help",
+  "exit",
+  "quit",
   "-1",
 ];
 

@@ -3,10 +3,11 @@ import { CLIENT } from "../config.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import type { Checkpoint } from "../raft/messages.ts";
 import { decodeCommand, decodeOpen } from "../queue/commands.ts";
+import type { NewJob } from "../queue/types.ts";
 import type { LogLine, LogPage, NodeStatus, Peeked, StageTimes, Trace } from "../wire/protocol.ts";
 import type { LogRange } from "./commands.ts";
 import { escapeText } from "./escape.ts";
-import { EMPTY, jsonObject, type OutputStyle, type Raw, raw, shownValue, valueText } from "./output.ts";
+import { EMPTY, jsonObject, type OutputStyle, type Raw, raw, shownValue, valueMember, valueText } from "./output.ts";
 import { LOGGED_COMMAND_LIMITS } from "./requests.ts";
 import { table } from "./table.ts";
 
@@ -15,8 +16,8 @@ interface Told {
   /** command | noop | config | session | … */
   readonly kind: string;
   readonly command?: string;
-  /** JSON text of each value. */
-  readonly values: readonly string[];
+  /** What was enqueued. */
+  readonly jobs: readonly NewJob[];
   /** Of a dequeue that may give more than one job. */
   readonly max?: number;
   /** When the record itself names the client. */
@@ -27,21 +28,21 @@ function tell(line: LogLine): Told {
   try {
     switch (line.kind) {
       case "open":
-        return { kind: "session", command: "open", values: [], client: decodeOpen(line.body).clientId };
+        return { kind: "session", command: "open", jobs: [], client: decodeOpen(line.body).clientId };
       case "close":
-        return { kind: "session", command: "close", values: [] };
+        return { kind: "session", command: "close", jobs: [] };
       case "command": {
         const command = decodeCommand(line.body, LOGGED_COMMAND_LIMITS);
-        const told = { kind: "command", command: command.type, values: [] };
-        if (command.type === "enqueue") return { ...told, values: command.jobs.map(valueText) };
+        const told = { kind: "command", command: command.type, jobs: [] };
+        if (command.type === "enqueue") return { ...told, jobs: command.jobs };
         return command.type === "dequeue" && command.max > 1 ? { ...told, max: command.max } : told;
       }
       default:
-        return { kind: line.kind, values: [] };
+        return { kind: line.kind, jobs: [] };
     }
   } catch (error) {
     // Written by another version: what the node tells about it is shown all the same.
-    if (error instanceof Malformed) return { kind: line.kind, values: [] };
+    if (error instanceof Malformed) return { kind: line.kind, jobs: [] };
     throw error;
   }
 }
@@ -52,8 +53,6 @@ const timeOf = (line: LogLine): string | undefined => (line.wall === 0 ? undefin
 function entryJson(line: LogLine): string {
   const told = tell(line);
   const client = told.client ?? line.client;
-  const several = told.values.length > 1 ? raw(`[${told.values.join(",")}]`) : undefined;
-  const only: Raw | undefined = told.values.length === 1 ? raw(told.values[0] ?? "null") : undefined;
   return jsonObject([
     ["index", line.index],
     ["term", line.term],
@@ -62,10 +61,17 @@ function entryJson(line: LogLine): string {
     ["client", client === "" ? undefined : client],
     ["requestNumber", line.requestNumber === 0 ? undefined : line.requestNumber],
     ["command", told.command],
-    ["value", only],
-    ["values", several],
+    ...enqueued(told.jobs),
     ["max", told.max],
   ]);
+}
+
+/** One by itself, several values as a list; where bytes are among several, each is an object. */
+function enqueued(jobs: readonly NewJob[]): readonly (readonly [string, string | Raw])[] {
+  const shown = jobs.map(valueMember);
+  if (shown.length < 2) return shown;
+  if (shown.every(([name]) => name === "value")) return [["values", raw(`[${jobs.map(valueText).join(",")}]`)]];
+  return [["jobs", raw(`[${shown.map((member) => jsonObject([member])).join(",")}]`)]];
 }
 
 export function formatLog(page: LogPage, range: LogRange, style: OutputStyle): string {
@@ -87,11 +93,11 @@ export function formatLog(page: LogPage, range: LogRange, style: OutputStyle): s
 }
 
 /** Values are whole in a pipe, and with `--json`. */
-function callOf({ command, values, max }: Told, columns: number): string {
+function callOf({ command, jobs, max }: Told, columns: number): string {
   if (command !== "enqueue") return max === undefined ? (command ?? "") : `${command}(${max})`;
-  const call = `enqueue(${values.join(", ")})`;
+  const call = `enqueue(${jobs.map(valueText).join(", ")})`;
   if (call.length <= columns) return call;
-  return `${call.slice(0, columns)} …${values.length === 1 ? "" : ` (${values.length} values)`}`;
+  return `${call.slice(0, columns)} …${jobs.length === 1 ? "" : ` (${jobs.length} values)`}`;
 }
 
 function logTable(page: LogPage, range: LogRange, columns: number): string {
@@ -127,16 +133,16 @@ function notShown({ entries, firstIndex, more }: LogPage, { from, to }: LogRange
 
 /** As `dequeue` would show the job. */
 export function formatPeeked({ job, ready, appliedIndex }: Peeked, style: OutputStyle): string {
-  const value = job === null ? EMPTY : shownValue(job, style);
-  if (!style.json) return value;
-  return jsonObject([
+  if (!style.json) return job === null ? EMPTY : shownValue(job, style);
+  const text = jsonObject([
     ["command", "peek"],
     ["status", job === null ? "empty" : "ok"],
     ["id", job?.id],
-    ["value", job === null ? undefined : raw(value)],
+    ...(job === null ? [] : [valueMember(job)]),
     ["ready", ready],
     ["index", appliedIndex],
   ]);
+  return style.terminal ? escapeText(text) : text;
 }
 
 export function formatStatus(status: NodeStatus, style: OutputStyle): string {

@@ -1,5 +1,6 @@
 // How does a program use the queue with promises? `connect`, then one method for each command.
 import { randomBytes } from "node:crypto";
+import { jsonTextOf } from "./json-text.ts";
 import { type Client, type ClientSettings, createClient, type Query, type QueryAnswer } from "./client.ts";
 import { type EarlierAnswer, earlierAnswers } from "./earlier.ts";
 import type { Outcome } from "./line.ts";
@@ -61,7 +62,10 @@ export type Earlier =
 export interface RaftqClient {
   /** What an earlier process of this id may not have had, in order. A job in it was taken out, and nobody else gets it. */
   readonly earlier: readonly Earlier[];
-  /** Anything JSON.stringify takes. Resolved: it is on the disks of a majority. */
+  /**
+   * Anything that JSON can hold; what it would change or leave out (NaN, undefined, a Map, bytes) is refused with its place, before
+   * anything is sent. Resolved: it is on the disks of a majority.
+   */
   enqueue(value: unknown): Promise<Enqueued>;
   /** A JSON text, stored as it is: for integers of any size. */
   enqueueText(json: string): Promise<Enqueued>;
@@ -178,12 +182,8 @@ const utf8 = new TextEncoder();
 
 function withPromises(client: Client, earlier: readonly Earlier[]): RaftqClient {
   const enqueueTexts = async (texts: readonly string[]): Promise<readonly Enqueued[]> => {
-    expectCount(texts.length);
     const jobs = texts.map((json) => ({ encoding: ENCODING.json, payload: utf8.encode(json) }));
-    const bytes = jobs.reduce((sum, { payload }) => sum + payload.length, 0);
-    // A node would hang up on a frame that is too large.
-    if (bytes > WIRE.maxPayloadBytes)
-      throw new RequestFailed(failure("TOO_LARGE", `one request has at most ${WIRE.maxPayloadBytes} bytes of values`));
+    requireFitting(jobs.reduce((sum, { payload }) => sum + payload.length, 0));
     const { reply, number } = await request(client, { type: "enqueue", queue: QUEUE_NAME, jobs });
     if (reply.type !== "enqueued") throw surprise(reply.type, number);
     return enqueuedOf(reply, number);
@@ -198,11 +198,16 @@ function withPromises(client: Client, earlier: readonly Earlier[]): RaftqClient 
   return {
     earlier,
     enqueueText: async (json) => {
-      JSON.parse(json);
+      // Before it is read: it may be of any size.
+      requireFitting(json.length);
+      requireJson(json);
       return theOne(await enqueueTexts([json]));
     },
-    enqueue: async (value) => theOne(await enqueueTexts([textOf(value)])),
-    enqueueAll: async (values) => enqueueTexts(values.map(textOf)),
+    enqueue: async (value) => theOne(await enqueueTexts([jsonTextOf(value, "value")])),
+    enqueueAll: async (values) => {
+      expectCount(values.length);
+      return enqueueTexts(values.map((value, at) => jsonTextOf(value, `values[${at}]`)));
+    },
     dequeue: async () => (await dequeueUpTo(1))[0] ?? null,
     dequeueUpTo,
     peek: async () => {
@@ -230,13 +235,26 @@ const theOne = ([enqueued]: readonly Enqueued[]): Enqueued => must(enqueued, "th
 function expectCount(jobs: number): void {
   const most = QUEUE.maxJobsPerCommand;
   if (Number.isInteger(jobs) && jobs >= 1 && jobs <= most) return;
-  throw new RaftqError("USAGE", `one request is about 1 to ${most} jobs, not ${jobs}`);
+  throw new RaftqError("USAGE", `one request has 1 to ${most} jobs, not ${jobs}`);
 }
 
-function textOf(value: unknown): string {
-  const json: string | undefined = JSON.stringify(value);
-  if (json === undefined) throw new RaftqError("USAGE", `${typeof value} has no JSON text`);
-  return json;
+/** A node would hang up on a frame that is too large. */
+function requireFitting(bytes: number): void {
+  const most = WIRE.maxPayloadBytes;
+  if (bytes <= most) return;
+  const message = `the JSON text of this request has ${bytes} bytes or more, and one request takes at most ${most}`;
+  throw new RequestFailed(failure("TOO_LARGE", message));
+}
+
+function requireJson(text: string): void {
+  try {
+    JSON.parse(text);
+  } catch (error) {
+    throw new RaftqError("USAGE", "enqueueText takes a JSON text, and this is none", error);
+  }
+  // UTF-8 has no place for it: another character would be stored.
+  if (!text.isWellFormed())
+    throw new RaftqError("USAGE", "this JSON text holds half of a surrogate pair: write it as \\ud83d");
 }
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -2,6 +2,9 @@
 import { join, relative } from "node:path";
 import { RaftqError } from "../lib/errors.ts";
 
+/** Below the working directory: clusters, and the directories of single nodes. */
+export const ROOT = ".raftq";
+
 const NAME = /^[a-z0-9][a-z0-9-]{0,31}$/;
 
 export interface Layout {
@@ -29,6 +32,9 @@ export function tlsFiles(layout: Layout, owner: string): TlsFiles {
   const file = (base: string): string => join(layout.tlsDirectory, base);
   return { cert: file(`${owner}.crt`), key: file(`${owner}.key`), ca: file("ca.crt") };
 }
+
+/** A name that `cluster up` takes, "nodes" left out: that one is for the directories of `raftq node`. */
+export const isClusterName = (name: string): boolean => NAME.test(name) && name !== "nodes";
 
 export function clusterLayout(root: string, name: string): Layout {
   if (!NAME.test(name)) {

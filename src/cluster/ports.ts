@@ -15,15 +15,32 @@ export interface MovedNode {
 
 type Addressed = Pick<NodeRecord, "id" | "address">;
 
-/** Throws PORT_IN_USE naming every node whose port cannot be listened on. */
-export async function requireFreePorts(nodes: readonly NodeRecord[]): Promise<void> {
+/**
+ * Throws PORT_IN_USE naming every node whose port cannot be listened on. `mayMove`: these nodes can begin at another port, so one is
+ * named where all of them would find theirs free.
+ */
+export async function requireFreePorts(nodes: readonly NodeRecord[], mayMove = false): Promise<void> {
   const problems: string[] = [];
   for (const node of nodes) {
     const code = await lastingProblem(portOf(node));
     if (code === "EADDRINUSE") problems.push(`port ${portOf(node)} for ${node.id} is in use`);
     else if (code !== null) problems.push(`port ${portOf(node)} for ${node.id} cannot be used (${code})`);
   }
-  if (problems.length > 0) throw portsInUse(problems);
+  if (problems.length === 0) return;
+  const [first] = nodes;
+  const base = mayMove && first !== undefined ? await freeBase(portOf(first), nodes.length) : null;
+  throw portsInUse(problems, base);
+}
+
+/** The first of `count` ports in a row that are free now; null: not found in a few tries. */
+async function freeBase(taken: number, count: number): Promise<number | null> {
+  for (let tries = 1; tries <= CLUSTER.baseTries; tries++) {
+    const base = taken + tries * CLUSTER.baseStep;
+    if (base + count - 1 > MAX_PORT) return null;
+    const row = Array.from({ length: count }, (_, at) => listenProblem(base + at));
+    if ((await Promise.all(row)).every((problem) => problem === null)) return base;
+  }
+  return null;
 }
 
 /** The node as it was, or on the next port that is free and that none of `others` has. */
@@ -33,7 +50,7 @@ export async function onFreePort(node: NodeRecord, others: readonly NodeRecord[]
   for (let port = portOf(node) + 1; port <= MAX_PORT; port++) {
     if (!reserved.has(port) && (await listenProblem(port)) === null) return atPort(node, port);
   }
-  throw portsInUse([`port ${portOf(node)} for ${node.id} is in use, and so is every port above it`]);
+  throw portsInUse([`port ${portOf(node)} for ${node.id} is in use, and so is every port above it`], null);
 }
 
 /** Which nodes have another address than before. */
@@ -44,11 +61,9 @@ export function movedNodes(before: readonly Addressed[], after: readonly Address
   });
 }
 
-function portsInUse(problems: readonly string[]): RaftqError {
-  return new RaftqError(
-    "PORT_IN_USE",
-    `${problems.join("; ")}; nothing was started (the ports of a local cluster begin at --base-port).`,
-  );
+function portsInUse(problems: readonly string[], freeBasePort: number | null): RaftqError {
+  const others = freeBasePort === null ? "" : `; others are free: --base-port ${freeBasePort}`;
+  return new RaftqError("PORT_IN_USE", `${problems.join("; ")}; nothing was started${others}`);
 }
 
 /**

@@ -12,14 +12,14 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import * as v from "valibot";
 import { RaftqError } from "../lib/errors.ts";
 import { isNodeId } from "../raft/types.ts";
 import { PRIVATE_DIRECTORY_MODE, requireOwn, requirePrivate } from "../storage/private-directory.ts";
 import { isAddress } from "../wire/address.ts";
 import { problemIn } from "./json.ts";
-import type { Layout } from "./layout.ts";
+import { clusterLayout, isClusterName, type Layout } from "./layout.ts";
 import type { ProcessIdentity } from "./processes.ts";
 
 const COUNT = v.pipe(v.number(), v.safeInteger("a whole number"), v.minValue(1));
@@ -91,6 +91,28 @@ export function writeClusterState(layout: Layout, state: ClusterState): void {
   }
 }
 
+/**
+ * The clusters below `root`, by name: the directories that `up` created or left a state in. Throws UNWRITABLE when `root` cannot be
+ * read: then it is not known whether there are any.
+ */
+export function clustersUnder(root: string): readonly Layout[] {
+  return namesIn(root)
+    .filter(isClusterName)
+    .toSorted()
+    .map((name) => clusterLayout(root, name))
+    .filter(({ stateFile, marker }) => existsSync(stateFile) || existsSync(marker));
+}
+
+function namesIn(root: string): readonly string[] {
+  try {
+    return readdirSync(root);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    if (code === "ENOENT" || code === "ENOTDIR") return [];
+    throw new RaftqError("UNWRITABLE", `cannot read ${root}: ${reason(error)}`, error);
+  }
+}
+
 export function supervisorOf(state: ClusterState): ProcessIdentity | null {
   return identityOf(state);
 }
@@ -103,12 +125,15 @@ export function identityOf(record: {
   return record.pid === null || record.startTime === null ? null : { pid: record.pid, startTime: record.startTime };
 }
 
-/** Creates `.raftq/<name>` with its marker. A directory of another origin is refused, so that a purge can never delete it. */
-export function createClusterDirectory(layout: Layout): void {
+/**
+ * Creates `.raftq/<name>` with its marker. A directory of another origin is refused, so that a purge can never delete it. Answers the
+ * first directory that had to be made, this one or one above it; null: it was there.
+ */
+export function createClusterDirectory(layout: Layout): string | null {
   try {
-    mkdirSync(layout.directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
+    const made = mkdirSync(layout.directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE }) ?? null;
     requirePrivate(layout.directory, process.geteuid?.(), existsSync(layout.marker));
-    if (existsSync(layout.marker)) return;
+    if (existsSync(layout.marker)) return made;
     // An empty directory is what a kill between the two steps leaves.
     if (readdirSync(layout.directory).length > 0) {
       throw new RaftqError(
@@ -117,9 +142,22 @@ export function createClusterDirectory(layout: Layout): void {
       );
     }
     closeSync(openSync(layout.marker, "w", 0o600));
+    return made;
   } catch (error) {
     if (error instanceof RaftqError) throw error;
     throw new RaftqError("UNWRITABLE", `cannot create ${layout.directory}: ${reason(error)}`, error);
+  }
+}
+
+/** Undoes `createClusterDirectory`, which made `made`, and whatever `up` put there since: nothing of it was ever used. */
+export function removeCreated(layout: Layout, made: string): void {
+  if (purgeCluster(layout, null).length > 0) return;
+  const top = resolve(made);
+  for (let at = resolve(layout.directory); at !== top && at !== dirname(at);) {
+    at = dirname(at);
+    // Somebody else may use it meanwhile.
+    if (readdirSync(at).length > 0) return;
+    rmdirSync(at);
   }
 }
 

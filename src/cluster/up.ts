@@ -12,7 +12,15 @@ import { lockCluster } from "./lock.ts";
 import type { NodeEnd } from "./node-process.ts";
 import { movable, planUp, type UpPlan, type UpRequest } from "./plan.ts";
 import { type MovedNode, movedNodes, onFreePort, requireFreePorts } from "./ports.ts";
-import { createClusterDirectory, type NodeRecord, purgeCluster, readClusterState, writeClusterState } from "./state.ts";
+import {
+  type ClusterState,
+  createClusterDirectory,
+  type NodeRecord,
+  purgeCluster,
+  readClusterState,
+  removeCreated,
+  writeClusterState,
+} from "./state.ts";
 import { startSupervisor, type Supervisor } from "./supervisor.ts";
 
 export interface UpSettings {
@@ -39,13 +47,14 @@ export type UpResult =
 export async function bringUp(settings: UpSettings): Promise<UpResult> {
   const { layout, request } = settings;
   const deadline = performance.now() + CLUSTER.stopTimeoutMs + CLUSTER.controlTimeoutMs;
+  let made: string | null = null;
   while (performance.now() < deadline) {
     const running = await findRunning(layout);
     if (running !== null) return alreadyRunning(request, running);
     requirePossible(settings);
-    createClusterDirectory(layout);
+    made ??= createClusterDirectory(layout);
     const lock = lockCluster(layout);
-    if (lock !== null) return startLocked(settings, lock);
+    if (lock !== null) return startLocked(settings, lock, made);
     await sleep(CLUSTER.pollMs);
   }
   throw new RaftqError(
@@ -54,9 +63,10 @@ export async function bringUp(settings: UpSettings): Promise<UpResult> {
   );
 }
 
-async function startLocked(settings: UpSettings, lock: DirectoryLock): Promise<UpResult> {
+/** `made`: by this `up`, the directory and those above it. */
+async function startLocked(settings: UpSettings, lock: DirectoryLock, made: string | null): Promise<UpResult> {
   try {
-    const { leftovers, plan, moved } = await prepare(settings);
+    const { leftovers, plan, moved } = await prepare(settings, made);
     const supervisor = await startSupervisor({ ...settings, state: plan.state });
     const release = (): void => lock.release();
     void supervisor.stopped.then(release, release);
@@ -73,18 +83,32 @@ interface Prepared {
   readonly moved: readonly MovedNode[];
 }
 
-async function prepare({ layout, request, tls }: UpSettings): Promise<Prepared> {
+async function prepare(settings: UpSettings, made: string | null): Promise<Prepared> {
+  const { layout } = settings;
   const state = readClusterState(layout);
   const leftovers = state === null ? [] : await endLeftovers(layout, state);
+  let created = state === null ? made : null;
   if (state?.purging === true) {
     purgeCluster(layout, state);
-    createClusterDirectory(layout);
+    created = createClusterDirectory(layout);
   }
+  try {
+    return { leftovers, ...(await settle(settings, state)) };
+  } catch (error) {
+    if (created !== null) removeCreated(layout, created);
+    throw error;
+  }
+}
+
+async function settle(
+  { layout, request, tls }: UpSettings,
+  state: ClusterState | null,
+): Promise<Omit<Prepared, "leftovers">> {
   const planned = planUp(request, state);
   const plan = await onFreePorts(planned, request);
   if (tls) await ensureAuthority(layout);
   writeClusterState(layout, { ...plan.state, pid: null, startTime: null });
-  return { leftovers, plan, moved: movedNodes(planned.state.nodes, plan.state.nodes) };
+  return { plan, moved: movedNodes(planned.state.nodes, plan.state.nodes) };
 }
 
 /**
@@ -99,7 +123,7 @@ async function onFreePorts(plan: UpPlan, { basePort }: UpRequest): Promise<UpPla
     if (movedNodes(nodes, found).length <= movable(nodes.length))
       return { ...plan, state: { ...plan.state, nodes: found } };
   }
-  await requireFreePorts(nodes);
+  await requireFreePorts(nodes, plan.kind === "found");
   return plan;
 }
 

@@ -96,9 +96,11 @@ export const ERRORS = {
 
   ANSWERS_LEFT: rule("local", EXIT.refused, "Print what it left with `raftq client retry` and the same --id first."),
   USAGE: rule("local", EXIT.usage, "See --help."),
+  CLUSTER_DOWN: rule("local", EXIT.unreachable, "Start it, or choose another cluster with --name or --addr."),
   UNREACHABLE: rule("local", EXIT.unreachable, "Start the cluster, or give its addresses with --addr."),
   PORT_IN_USE: rule("local", EXIT.failed, "Choose another port, or stop the program that uses it."),
   NOT_PRIVATE: rule("local", EXIT.refused, "Give it a directory of its own user, or choose another place."),
+  NOT_A_DIRECTORY: rule("local", EXIT.failed, "Choose another --data."),
   UNWRITABLE: rule("local", EXIT.failed, "Give the directory write permission, or choose another --data."),
   DISK_FAILED: rule(
     "local",
@@ -111,6 +113,11 @@ export const ERRORS = {
     "Choose a --data directory on a local disk; or give --allow-network-disk, if no other machine uses it.",
   ),
   LOCKED: rule("local", EXIT.refused, "Another raftq node uses this directory: stop it, or choose another --data."),
+  FOREIGN_DIRECTORY: rule(
+    "local",
+    EXIT.refused,
+    "Leave out --id to start the node that the directory belongs to, or choose another --data.",
+  ),
   NEWER_FORMAT: rule(
     "local",
     EXIT.refused,

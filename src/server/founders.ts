@@ -55,7 +55,8 @@ export interface Founders {
 interface Other {
   readonly address: string;
   connection: Connection | null;
-  member: Member | null;
+  /** Its answer to our hello; null before that. */
+  hello: Pick<Heard, "member" | "clusterId" | "members"> | null;
   /** Why the two do not let each other in, as it was said last. */
   refusal: string | null;
 }
@@ -130,12 +131,13 @@ export function found(
   function receive(other: Other, connection: Connection, message: Message): void {
     if (over) return;
     if (message.type === "helloAnswer") {
-      other.member = message.node;
+      other.hello = { member: message.node, clusterId: message.clusterId, members: message.members };
       return tell(connection);
     }
-    if (message.type !== "foundAnswer" || other.member === null) return;
+    if (message.type !== "foundAnswer" || other.hello === null) return;
     const { expect, set, fresh, record } = message;
-    heard.set(other.address, { member: other.member, word: { expect, set, fresh, record: record?.slice() ?? null } });
+    const said = { expect, set, fresh, record: record?.slice() ?? null };
+    heard.set(other.address, { ...other.hello, word: said });
     consider();
     if (!over) after(settings.foundingRetryMs, () => (other.connection === connection ? tell(connection) : undefined));
   }
@@ -161,6 +163,8 @@ export function found(
       case "join":
         joining = true;
         return done({ type: "join" });
+      case "foreign":
+        return finish({ type: "refused", error: new RaftqError("CLUSTER_MISMATCH", next.why) });
       case "refuse":
         return finish({ type: "refused", error: new RaftqError("USAGE", next.why) });
       case "wait":
@@ -186,7 +190,7 @@ export function found(
 
   for (const address of word.set) {
     if (address === self.address) continue;
-    const other: Other = { address, connection: null, member: null, refusal: null };
+    const other: Other = { address, connection: null, hello: null, refusal: null };
     others.push(other);
     dial(other);
   }

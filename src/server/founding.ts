@@ -19,6 +19,9 @@ export interface FoundingWord {
 export interface Heard {
   readonly member: Member;
   readonly word: FoundingWord;
+  /** As of its hello: its cluster, null if it had none, and the addresses of the members. */
+  readonly clusterId: ClusterId | null;
+  readonly members: readonly string[];
 }
 
 export type FoundingStep =
@@ -29,6 +32,8 @@ export type FoundingStep =
   | { readonly type: "adopt"; readonly record: Uint8Array }
   /** A cluster exists already; no founder heard so far has a first entry that names this node. */
   | { readonly type: "join" }
+  /** A cluster is there that these founders did not found: whoever says --expect did not mean to join it. */
+  | { readonly type: "foreign"; readonly why: string }
   | { readonly type: "refuse"; readonly why: string };
 
 /** The founders named by --join, the node itself included. */
@@ -41,6 +46,10 @@ export function nextFoundingStep(self: Member, own: FoundingWord, heard: Readonl
   for (const { word } of heard.values()) {
     if (!word.fresh && word.record !== null && namesMember(word.record, self))
       return { type: "adopt", record: word.record };
+  }
+  for (const [address, other] of heard) {
+    const why = other.word.fresh ? null : foreignness(self, own, address, other);
+    if (why !== null) return { type: "foreign", why };
   }
   if (heard.values().some(({ word }) => !word.fresh)) return { type: "join" };
   const members = [self];
@@ -58,11 +67,32 @@ export function nextFoundingStep(self: Member, own: FoundingWord, heard: Readonl
   return lowest.id === self.id ? { type: "found", members } : { type: "wait", missing: [] };
 }
 
+/**
+ * Why the cluster at `address` is a stranger's; null: it may be this node's own, whose disk was lost. It is where it has a member at
+ * this node's address, was founded by this node's founders, or comes from a command that names the same ones; and while the other
+ * side does not know its members yet.
+ */
+function foreignness(self: Member, own: FoundingWord, address: string, other: Heard): string | null {
+  const { word, clusterId, members } = other;
+  if (clusterId === null || members.length === 0 || members.includes(self.address)) return null;
+  if (statement(word) === statement(own)) return null;
+  if (word.record !== null && isEntryOf(word.record, own.set)) return null;
+  return `${address} belongs to cluster ${clusterId} already, and this node is no member of it, but --expect ${own.expect} founds a new cluster of ${own.set.join(", ")}; to join the one that is there, leave out --expect`;
+}
+
+/** The first entry that the founders at these addresses wrote. */
+function isEntryOf(record: Uint8Array, set: readonly string[]): boolean {
+  const entry = foundingEntryOf(record);
+  const addresses = entry === null ? [] : (votersOf(entry) ?? []).map((voter) => voter.address).sort();
+  return addresses.join() === set.join();
+}
+
+const statement = ({ expect, set }: FoundingWord): string => `expects ${expect} founders: ${set.join(", ")}`;
+
 /** All founders must state the same number and the same set; otherwise each refuses, and says both. */
 export function disagreement(own: FoundingWord, other: FoundingWord, address: string): string | null {
-  const text = (word: FoundingWord): string => `expects ${word.expect} founders: ${word.set.join(", ")}`;
-  if (text(own) === text(other)) return null;
-  return `the founders do not agree: this node ${text(own)}; ${address} ${text(other)}`;
+  if (statement(own) === statement(other)) return null;
+  return `the founders do not agree: this node ${statement(own)}; ${address} ${statement(other)}`;
 }
 
 /** The index-1 entry. Time and wall are 0, so that it depends on nothing but the founders. */

@@ -194,7 +194,7 @@ function startLife(
       askToJoin(own, settings.join);
     } else if (hadData) {
       fatal(new RaftqError("CORRUPT", "this directory held data of a cluster but names none any more"));
-    } else if (settings.join.length > 0) {
+    } else if (settings.join.length > 0 || (settings.expect ?? 1) > 1) {
       started("founding");
       foundTogether(opened, own);
     } else {

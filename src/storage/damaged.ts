@@ -28,14 +28,14 @@ export function readNotes(disk: Disk): Notes {
   return { rejoin, contacts: known.contacts, any };
 }
 
-/** When meta cannot say whose directory this is, the notes do. Throws CLUSTER_MISMATCH. */
+/** When meta cannot say whose directory this is, the notes do. Throws FOREIGN_DIRECTORY. */
 export function requireOwner({ rejoin, contacts }: Notes, nodeId: NodeId): void {
   const owner = rejoin?.nodeId ?? contacts?.nodeId ?? nodeId;
   if (owner !== nodeId) throw foreign(owner, nodeId);
 }
 
 export function foreign(owner: NodeId, nodeId: NodeId): RaftqError {
-  return new RaftqError("CLUSTER_MISMATCH", `the directory belongs to node ${owner}, not to ${nodeId}`);
+  return new RaftqError("FOREIGN_DIRECTORY", `the directory belongs to node ${owner}, not to ${nodeId}`);
 }
 
 /** `open`: the directory is looked at anew. It stays locked meanwhile. */

@@ -264,10 +264,33 @@ function prepareDirectory(directory: string): void {
     fs.accessSync(directory, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
   } catch (error) {
     if (error instanceof RaftqError) throw error;
+    const file = fileAmong(directory);
+    if (file !== null) throw new RaftqError("NOT_A_DIRECTORY", notADirectory(directory, file), error);
     const what = error instanceof Error ? error.message : String(error);
     throw new RaftqError("UNWRITABLE", `the data directory ${directory} cannot be written: ${what}`, error);
   }
 }
+
+/** The file that stands where `directory`, or a directory above it, should be. */
+function fileAmong(directory: string): string | null {
+  const found = isDirectory(directory);
+  if (found !== null) return found ? null : directory;
+  return dirname(directory) === directory ? null : fileAmong(dirname(directory));
+}
+
+/** null: it is not there, or cannot be seen. */
+function isDirectory(path: string): boolean | null {
+  try {
+    return fs.statSync(path).isDirectory();
+  } catch {
+    return null;
+  }
+}
+
+const notADirectory = (directory: string, file: string): string =>
+  file === directory
+    ? `--data ${directory} is a file, not a directory`
+    : `--data ${directory} cannot be made, because ${file} is a file, not a directory`;
 
 /** Makes the names of new directories durable, from `directory` up to the one that was there before. */
 function syncNames(directory: string, existing: string): void {

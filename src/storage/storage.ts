@@ -138,7 +138,7 @@ function asRaftqError(error: unknown): RaftqError {
   return new RaftqError(code, `the data directory cannot be used: ${what}`, error);
 }
 
-/** Throws CORRUPT, NEWER_FORMAT, OLDER_FORMAT, CLUSTER_MISMATCH. Writes nothing. */
+/** Throws CORRUPT, NEWER_FORMAT, OLDER_FORMAT, FOREIGN_DIRECTORY. Writes nothing. */
 function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, contacts, any }: Notes): Reading {
   const foundMeta = readMeta(disk, STORAGE.formatVersion);
   const meta = foundMeta?.meta ?? null;

@@ -1,9 +1,8 @@
 // `raftq client` from its words and its pipe to its exit code: the real program against scripted nodes.
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { identify } from "../../src/cluster/processes.ts";
 import { failure } from "../../src/lib/errors.ts";
 import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
 import { MAIN, type Ran, raftq, type RunOptions } from "./run-client.ts";
@@ -284,6 +283,8 @@ describe("a mistake", () => {
     [["client", "enqueue", "1, x"], 'value 2 is not an integer or JSON; did you mean "x"?'],
     [["client", "enqueue", "a, b"], `did you mean raftq client enqueue '"a, b"'?`],
     [["client", "dequeue", "0"], '<count> is a whole number from 1 to 1000, not "0".'],
+    [["client", "dequeue", "1001"], '<count> is a whole number from 1 to 1000, not "1001".'],
+    [["client", "enqueue", Array.from({ length: 1_001 }).fill(1).join()], "one command enqueues at most 1000 values"],
     [["client", "--timeout"], "--timeout needs a value: --timeout"],
     [["client", "--timout", "5s"], "unknown flag --timout. Did you mean --timeout?"],
     [["client", "--addr", "nonsense", "dequeue"], '"nonsense" is not an address'],
@@ -294,6 +295,14 @@ describe("a mistake", () => {
     [["client", "--bogus", "5", "enqueue", "1"], "unknown flag --bogus."],
     [["clutser", "--help"], 'unknown command "clutser". Did you mean raftq cluster?'],
     [["client", "localhost", "3000", "client01"], "Type: raftq client --addr localhost:3000 --id client01"],
+    [["up", "5"], 'unknown command "up". Did you mean raftq cluster up 5?'],
+    [["kill", "leader", "--name", "a b"], "Did you mean raftq cluster kill leader --name 'a b'?"],
+    [["DOWN", "--purge"], "Did you mean raftq cluster down --purge?"],
+    [["status"], "Did you mean raftq client status or raftq cluster status?"],
+    [["dequeue"], "Did you mean raftq client dequeue?"],
+    [["help", "up"], "Did you mean raftq cluster up?"],
+    [["client", "up"], "Did you mean raftq cluster up?"],
+    [["cluster", "enqueue", "4 2"], "Did you mean raftq client enqueue '4 2'?"],
     [["client", "localhost", "3000"], "Type: raftq client --addr localhost:3000 --id c1"],
   ])("%p ends with 2 and one line that helps", async (words, message) => {
     const ran = await raftq(words);
@@ -301,6 +310,68 @@ describe("a mistake", () => {
     expect([ran.exit, ran.out]).toEqual([2, []]);
     expect(ran.error.trimEnd().split("\n")).toHaveLength(1);
   });
+
+  test("is told without letting anything of it act on the terminal, in every usage error", async () => {
+    const hostile = "\u001b[31m\nx\u202e\u009b";
+    const lines: readonly (readonly string[])[] = [
+      [hostile],
+      [`--${hostile}`],
+      ["help", hostile],
+      ["node", hostile],
+      ["node", `--${hostile}`],
+      ["node", "--port", hostile],
+      ["node", "--id", hostile],
+      ["node", "--host", hostile],
+      ["node", "--advertise", hostile],
+      ["node", "--join", hostile],
+      ["node", "--election", hostile],
+      ["node", "--log-level", hostile],
+      ["node", "--tls-cert", hostile, "--tls-key", hostile, "--tls-ca", hostile],
+      ["node", "--secret-file", hostile],
+      ["node", "--data", `package.json/${hostile}`],
+      ["node", "localhost", "3000", "localhost", "3001", hostile],
+      ["client", hostile],
+      ["client", "--id", hostile],
+      ["client", "--addr", hostile, "dequeue"],
+      ["client", "--name", hostile, "dequeue"],
+      ["client", "--timeout", hostile, "dequeue"],
+      ["client", "enqueue", hostile],
+      ["client", "enqueue", `(1)${hostile}`],
+      ["client", "enqueue", "1", hostile],
+      ["client", "dequeue", hostile],
+      ["client", "log", "--from", hostile],
+      ["client", "localhost", "3000", hostile],
+      ["up", hostile],
+      ["cluster", hostile],
+      ["cluster", "up", hostile],
+      ["cluster", "up", "--name", hostile],
+      ["cluster", "up", "--heartbeat", hostile],
+      ["cluster", "kill", hostile],
+      ["cluster", "logs", hostile],
+      ["cluster", "remove", hostile, "--addr", hostile],
+      ["cluster", "status", "--addr", hostile],
+    ];
+    const directory = mkdtempSync(join(tmpdir(), "raftq-hostile-"));
+    writeFileSync(join(directory, "package.json"), "");
+    try {
+      for (let at = 0; at < lines.length; at += 6) {
+        const batch = lines.slice(at, at + 6);
+        const told = await Promise.all(batch.map((words) => raftq(words, { directory })));
+        for (const [i, { exit, out, error }] of told.entries()) {
+          expect({ words: batch[i], out, lines: error.split("\n").length }).toEqual({
+            words: batch[i],
+            out: [],
+            lines: 2,
+          });
+          expect(exit).toBeGreaterThan(0);
+          // oxlint-disable-next-line no-control-regex -- these are what must not pass
+          expect(error).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
+        }
+      }
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  }, 30_000);
 
   test("is never needed to learn the commands: --help and --version are everywhere", async () => {
     const [root, sub, verb, version, ...words] = await Promise.all([
@@ -322,51 +393,6 @@ describe("a mistake", () => {
     const [help, helpClient, clientHelp, up] = words.map(({ out }) => out.join("\n"));
     expect([help, helpClient, clientHelp]).toEqual([root.out.join("\n"), sub.out.join("\n"), sub.out.join("\n")]);
     expect(up).toContain("USAGE raftq cluster up");
-  });
-});
-
-describe("addresses that nobody named", () => {
-  let directory: string;
-  beforeEach(() => {
-    directory = mkdtempSync(join(tmpdir(), "raftq-client-"));
-  });
-  afterEach(() => rmSync(directory, { recursive: true }));
-
-  function writeState(name: string, isRunning: boolean): void {
-    const self = identify(process.pid);
-    mkdirSync(join(directory, ".raftq", name), { recursive: true });
-    const nodes = cluster.nodes.map(({ id, address }) => ({ id, address, pid: null, startTime: null }));
-    const supervisor = isRunning
-      ? { pid: process.pid, startTime: self?.startTime ?? "" }
-      : { pid: process.pid, startTime: "0 0" };
-    const state = { name, ...supervisor, founders: cluster.addresses(), nextNumber: 4, purging: false, nodes };
-    writeFileSync(join(directory, ".raftq", name, "cluster.json"), JSON.stringify(state));
-  }
-
-  test("are those of the one cluster that runs here, and it says so", async () => {
-    writeState("default", true);
-    writeState("old", false);
-    const ran = await raftq(["client", "--id", "c1", "enqueue", "1"], { directory });
-    expect(ran).toMatchObject({ exit: 0, out: ["ok id=1 index=2"] });
-    expect(ran.error).toContain(`cluster default under .raftq/: ${cluster.addresses().join(",")}`);
-  });
-
-  test("are not guessed when several clusters run here", async () => {
-    writeState("default", true);
-    writeState("other", true);
-    const ran = await raftq(["client", "--id", "c1", "enqueue", "1"], { directory });
-    expect(ran.exit).toBe(2);
-    expect(ran.error).toContain("default: --addr");
-    expect(ran.error).toContain("other: --addr");
-  });
-
-  test("come from RAFTQ_ADDR before that", async () => {
-    writeState("default", true);
-    writeState("other", true);
-    const environment = { RAFTQ_ADDR: cluster.address(1) };
-    expect(await raftq(["client", "--id", "c1", "enqueue", "1"], { directory, environment })).toMatchObject({
-      exit: 0,
-    });
   });
 });
 

@@ -1,6 +1,13 @@
 // Does a person see the cluster as it is, and can nothing that a node wrote reach the terminal?
 import { expect, test } from "bun:test";
-import { deathNotice, headline, processTable, recoveryNotices, statusTable } from "../../src/cli/cluster-view.ts";
+import {
+  deathNotice,
+  headline,
+  nextSteps,
+  processTable,
+  recoveryNotices,
+  statusTable,
+} from "../../src/cli/cluster-view.ts";
 import type { NodeFacts } from "../../src/cluster/control.ts";
 import { askStatus, askStatusAt, joinStatus, type NodeAccess } from "../../src/cluster/status.ts";
 import { failure } from "../../src/lib/errors.ts";
@@ -158,4 +165,14 @@ test("a death notice shows the last lines, with nothing in them that moves the c
   ]);
   const silent = deathNotice("n2", { code: null, signal: "SIGSEGV", at: 0, lastLines: [] });
   expect(silent).toEqual([expect.stringMatching(/\(signal SIGSEGV\)\. It wrote nothing to its log\.$/)]);
+});
+
+test("every line to try next names the cluster, unless it is the default one", () => {
+  const commands = (name: string): readonly string[] =>
+    nextSteps("raftq", name, ["127.0.0.1:3000"])
+      .split("\n")
+      .filter((line) => line.startsWith("  raftq"));
+  expect(commands("test")).not.toBeEmpty();
+  for (const line of commands("test")) expect(line).toMatch(/ --name test( |$)/);
+  for (const line of commands("default")) expect(line).not.toContain("--name");
 });

@@ -70,6 +70,10 @@ describe("a line", () => {
   test.each([
     ["-1", { type: "leave" }],
     [" -1\r", { type: "leave" }],
+    ["exit", { type: "leave" }],
+    ["Quit()", { type: "leave" }],
+    ["exit;", { type: "leave" }],
+    ["?", { type: "help" }],
     ["log", { type: "log", range: NO_RANGE }],
     ["LOG()", { type: "log", range: NO_RANGE }],
     ["log --from 3 --to=9", { type: "log", range: { from: 3, to: 9, node: null } }],
@@ -108,9 +112,8 @@ describe("a line", () => {
     ["peak", null, 'unknown command "peak"; did you mean peek?'],
     ["status 3", null, "status takes no value: write status alone"],
     ["explain", null, "explain is on or off: explain on"],
-    ["exit", null, "to leave, type -1 (or Ctrl-D)"],
-    ["Quit()", null, "to leave, type -1 (or Ctrl-D)"],
-    ["?", null, "to see all commands, type help"],
+    ["exit 3", null, "exit takes no value: write exit alone"],
+    ["exti", null, 'unknown command "exti"; did you mean exit?'],
   ])("%p is refused with what was probably meant", (line, verb, message) => {
     expect(parseLine(line)).toMatchObject({ type: "bad", verb: verb as never, message });
   });
@@ -234,12 +237,10 @@ describe("values between commas", () => {
 
 describe("a stored value", () => {
   test("that is not JSON, or not UTF-8 although it says JSON, is shown as base64", () => {
-    expect(valueText({ encoding: ENCODING.bytes, payload: new Uint8Array([1, 2]) })).toBe('{"base64":"AQI="}');
-    expect(valueText({ encoding: ENCODING.json, payload: new Uint8Array([0xff]) })).toBe('{"base64":"/w=="}');
-    expect(valueText({ encoding: ENCODING.json, payload: new TextEncoder().encode("nope") })).toBe(
-      '{"base64":"bm9wZQ=="}',
-    );
-    expect(valueText({ encoding: 77, payload: new TextEncoder().encode("1") })).toBe('{"base64":"MQ=="}');
+    expect(valueText({ encoding: ENCODING.bytes, payload: new Uint8Array([1, 2]) })).toBe("base64:AQI=");
+    expect(valueText({ encoding: ENCODING.json, payload: new Uint8Array([0xff]) })).toBe("base64:/w==");
+    expect(valueText({ encoding: ENCODING.json, payload: new TextEncoder().encode("nope") })).toBe("base64:bm9wZQ==");
+    expect(valueText({ encoding: 77, payload: new TextEncoder().encode("1") })).toBe("base64:MQ==");
   });
 
   test("stays one line although its producer wrote several", () => {

@@ -4,10 +4,15 @@ import { parseArgs } from "citty";
 import { checked, valuesOf } from "../../src/cli/arguments.ts";
 import { NODE_ARGUMENTS, nodeStart } from "../../src/cli/node-settings.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
+import type { NodeId } from "../../src/raft/types.ts";
+import type { Owner } from "../../src/storage/owner.ts";
 
-function start(line: string, environment: Record<string, string> = {}) {
+const NEW: Owner = { nodeId: null, isNew: true };
+
+function start(line: string, environment: Record<string, string> = {}, owner = NEW) {
   const rawArgs = [...checked(NODE_ARGUMENTS, line === "" ? [] : line.split(" "))];
-  return nodeStart(valuesOf(NODE_ARGUMENTS, { args: parseArgs(rawArgs, NODE_ARGUMENTS), rawArgs }, environment));
+  const values = valuesOf(NODE_ARGUMENTS, { args: parseArgs(rawArgs, NODE_ARGUMENTS), rawArgs }, environment);
+  return nodeStart(values, () => owner);
 }
 
 function refusal(attempt: () => unknown): string {
@@ -129,6 +134,30 @@ test("founders must be as many as --expect says, this node included", () => {
   );
   expect(refusal(() => start("--port 4000 --expect 3 --join " + three))).toContain("they are 4");
   expect(refusal(() => start("--expect 3"))).toContain("they are 1: 127.0.0.1:3000");
+});
+
+test("a directory that a node has used gives it its id, whatever the port is; one that is given must be the same", () => {
+  const used: Owner = { nodeId: "n1" as NodeId, isNew: false };
+  expect(start("--port 4007 --data x", {}, used).settings.id).toBe("n1" as NodeId);
+  // Storage refuses it, under the lock, by name.
+  expect(start("--port 4007 --data x --id n2", {}, used).settings.id).toBe("n2" as NodeId);
+  expect(start("--port 4007 --data x", { RAFTQ_ID: "n2" }, used).settings.id).toBe("n2" as NodeId);
+  expect(start("--port 4007 --data x", {}, { nodeId: null, isNew: false }).settings.id).toBe("n4007" as NodeId);
+});
+
+test("a directory that a node has used resumes, whatever --expect and --join say", () => {
+  const used: Owner = { nodeId: "n1" as NodeId, isNew: false };
+  for (const line of ["--expect 3", "--expect 5 --join a:1,b:2", "--port 4000 --expect 2 --join a:1,b:2"])
+    expect(start(line, {}, used).settings.expect).toBe(Number(/\d/.exec(line.slice(line.indexOf("--expect")))?.[0]));
+});
+
+test("an address that nobody can dial is not advertised, wherever it was given", () => {
+  for (const address of ["0.0.0.0:3000", "[::]:3000", "[0:0:0:0:0:0:0:0]:3000", "[::ffff:0.0.0.0]:3000"]) {
+    const why = `${address} stands for every address of a machine: nobody can dial it.`;
+    expect(refusal(() => start(`--advertise ${address}`))).toStartWith(`--advertise ${why}`);
+    expect(refusal(() => start("", { RAFTQ_ADVERTISE: address }))).toContain(why);
+    expect(refusal(() => start(`--join a:1,${address}`))).toStartWith(`--join ${why}`);
+  }
 });
 
 test("an address is written one way only, so that the founders' sets can be compared", () => {

@@ -1,11 +1,11 @@
 // Do answers look exactly as documented?
 import { describe, expect, test } from "bun:test";
 import { WHOLE_LOG } from "../../src/cli/commands.ts";
-import { formatFailure, formatOutcome, formatSkipped } from "../../src/cli/output.ts";
-import { formatLog, formatTrace } from "../../src/cli/show.ts";
+import { formatFailure, formatOutcome, formatSkipped, type OutputStyle } from "../../src/cli/output.ts";
+import { formatLog, formatPeeked, formatTrace } from "../../src/cli/show.ts";
 import { failure } from "../../src/lib/errors.ts";
 import { encodeCommand, encodeOpen } from "../../src/queue/commands.ts";
-import { ENCODING, type Reply } from "../../src/queue/types.ts";
+import { ENCODING, type Job, type Reply } from "../../src/queue/types.ts";
 import { isNodeId, type NodeId } from "../../src/raft/types.ts";
 import type { LogPage } from "../../src/wire/protocol.ts";
 
@@ -13,6 +13,7 @@ const PLAIN = { json: false, terminal: false };
 const ENQUEUE = { type: "enqueue", values: ["42"] } as const;
 const DEQUEUE = { type: "dequeue", max: null } as const;
 const DEQUEUE_MANY = { type: "dequeue", max: 10 } as const;
+const TERMINAL = { json: false, terminal: true };
 const JSON_STYLE = { json: true, terminal: false };
 const job = (text: string, id = 1) => ({ id, encoding: ENCODING.json, payload: new TextEncoder().encode(text) });
 const done = (number: number, reply: Reply, duplicate = false) => ({ ok: true, number, reply, duplicate }) as const;
@@ -66,9 +67,9 @@ describe("an answer", () => {
     );
     const jobs = [job("1", 7), job('{"a": 3}', 8), { ...job("", 9), encoding: ENCODING.bytes }];
     const dequeuedMany = done(2, { type: "dequeued", index: 13, jobs }, true);
-    expect(formatOutcome(DEQUEUE_MANY, dequeuedMany, PLAIN)).toBe('[1,{"a": 3},{"base64":""}]');
+    expect(formatOutcome(DEQUEUE_MANY, dequeuedMany, PLAIN)).toBe('[1,{"a": 3},base64:]');
     expect(formatOutcome(DEQUEUE_MANY, dequeuedMany, JSON_STYLE)).toBe(
-      '{"command":"dequeue","status":"ok","requestNumber":2,"jobs":[{"id":7,"value":1},{"id":8,"value":{"a": 3}},{"id":9,"value":{"base64":""}}],"index":13,"duplicate":true}',
+      '{"command":"dequeue","status":"ok","requestNumber":2,"jobs":[{"id":7,"value":1},{"id":8,"value":{"a": 3}},{"id":9,"base64":""}],"index":13,"duplicate":true}',
     );
     expect(formatOutcome(DEQUEUE_MANY, dequeued, PLAIN)).toBe("[42]");
     expect(formatOutcome(DEQUEUE_MANY, empty, PLAIN)).toBe("(empty)");
@@ -98,6 +99,25 @@ describe("an answer", () => {
       applied: "no",
       message: "unknown command",
     });
+  });
+
+  test("with bytes is never that of a JSON value, whatever that value is: plain, in JSON, peeked, and in the log", () => {
+    const bytes = { ...job("\u0001\u0002", 7), encoding: ENCODING.bytes };
+    const twins = [job('{"base64":"AQI="}', 7), job('"base64:AQI="', 7)];
+    const answers = (one: Job, style: OutputStyle): string[] => [
+      formatOutcome(DEQUEUE, done(2, { type: "dequeued", index: 13, jobs: [one] }), style),
+      formatOutcome(DEQUEUE_MANY, done(2, { type: "dequeued", index: 13, jobs: [one, one] }), style),
+      formatPeeked({ job: one, ready: 1, appliedIndex: 13 }, style),
+    ];
+    for (const twin of twins)
+      for (const style of [PLAIN, TERMINAL, JSON_STYLE])
+        for (const [at, answer] of answers(bytes, style).entries()) expect(answer).not.toBe(answers(twin, style)[at]!);
+    expect(answers(bytes, PLAIN)).toEqual(["base64:AQI=", "[base64:AQI=,base64:AQI=]", "base64:AQI="]);
+    expect(answers(bytes, JSON_STYLE)).toEqual([
+      '{"command":"dequeue","status":"ok","requestNumber":2,"id":7,"base64":"AQI=","index":13}',
+      '{"command":"dequeue","status":"ok","requestNumber":2,"jobs":[{"id":7,"base64":"AQI="},{"id":7,"base64":"AQI="}],"index":13}',
+      '{"command":"peek","status":"ok","id":7,"base64":"AQI=","ready":1,"index":13}',
+    ]);
   });
 
   test("void says that the command was not executed", () => {
@@ -138,6 +158,28 @@ describe("a log", () => {
     expect(formatLog({ ...page, entries: page.entries.slice(2, 3) }, WHOLE_LOG, JSON_STYLE)).toBe(
       '{"command":"log","status":"ok","node":"n3","term":2,"snapshotIndex":0,"commitIndex":4,"appliedIndex":4,"firstIndex":1,"lastIndex":5,"more":false,' +
         '"entries":[{"index":3,"term":2,"kind":"command","time":"2026-01-02T03:04:05.006Z","client":"c1","requestNumber":1,"command":"enqueue","value":42}]}',
+    );
+  });
+
+  test("tells bytes from a value that looks like them", () => {
+    const bytes = { ...job("\u0001\u0002"), encoding: ENCODING.bytes };
+    const twin = job('{"base64":"AQI="}');
+    const entries = [[bytes], [twin], [twin, bytes]].map((jobs, at) => ({
+      ...line,
+      index: at + 1,
+      kind: "command",
+      requestNumber: at + 1,
+      body: encodeCommand({ type: "enqueue", queue: "default", jobs }),
+    }));
+    const shown = JSON.parse(formatLog({ ...page, entries }, WHOLE_LOG, JSON_STYLE)) as { entries: object[] };
+    expect(shown.entries).toMatchObject([
+      { base64: "AQI=" },
+      { value: { base64: "AQI=" } },
+      { jobs: [{ value: { base64: "AQI=" } }, { base64: "AQI=" }] },
+    ]);
+    expect(shown.entries[0]).not.toHaveProperty("value");
+    expect(formatLog({ ...page, entries }, WHOLE_LOG, PLAIN)).toMatch(
+      /enqueue\(base64:AQI=\)[^]*enqueue\(\{"base64":"AQI="\}\)[^]*enqueue\(\{"base64":"AQI="\}, base64:AQI=\)/,
     );
   });
 

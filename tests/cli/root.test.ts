@@ -48,6 +48,29 @@ test.each(commands.map((command) => [command.meta.name, command] as const))(
   },
 );
 
+test.each(commands.map((command) => [command.meta.name, command] as const))(
+  "the help of %p fits into the columns that there are, breaks between words only, and loses none",
+  async (_, command) => {
+    const help = async (columns: number): Promise<string> => Bun.stripANSI(await helpOf(command, columns));
+    const wordsIn = (text: string): readonly string[] => text.trim().split(/\s+/);
+    const whole = await help(10_000);
+    for (const columns of [80, 100]) {
+      const fitted = await help(columns);
+      expect(wordsIn(fitted)).toEqual(wordsIn(whole));
+      expect(fitted.split("\n").filter((line) => Bun.stringWidth(line) > columns)).toEqual([]);
+    }
+  },
+);
+
+test("a description that goes on in the next line stands below its beginning, in its colours", async () => {
+  const node = commands.find(({ meta }) => meta.name === "raftq node") ?? root;
+  const lines = (await helpOf(node, 80)).split("\n").map((line) => Bun.stripANSI(line));
+  const at = lines.findIndex((line) => line.includes("--election"));
+  const column = lines[at]?.indexOf("Silence") ?? 0;
+  expect(column).toBeGreaterThan(20);
+  expect(lines[at + 1]).toMatch(new RegExp(`^ {${column}}\\S`));
+});
+
 test.each(leaves.map((command) => [command.meta.name, command] as const))(
   "%p has examples that name it and are understood",
   async (_, command) => {
@@ -97,8 +120,8 @@ test("the help of raftq loads no command", async () => {
     };
     return [name, { ...command, args: load, subCommands: load, run: load }];
   });
-  const help = Bun.stripANSI(await helpOf({ ...root, subCommands: Object.fromEntries(unloaded) }));
-  expect(help).toBe(Bun.stripANSI(await helpOf(root)));
+  const help = Bun.stripANSI(await helpOf({ ...root, subCommands: Object.fromEntries(unloaded) }, 80));
+  expect(help).toBe(Bun.stripANSI(await helpOf(root, 80)));
   const files = [...loadedAtOnce(MAIN)].map((file) => file.slice(dirname(MAIN).length + 1));
   expect(files).toContain("cli/arguments.ts");
   expect(files.filter((file) => !/^(main|config|cli\/[\w-]+|lib\/[\w-]+|wire\/address)\.ts$/.test(file))).toEqual([]);

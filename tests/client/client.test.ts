@@ -642,8 +642,32 @@ describe("the promise face", () => {
       client.dequeueUpTo(1_001),
     ])
       expect(await refused.catch((error: unknown) => error)).toMatchObject({ code: "USAGE" });
+    expect(await client.dequeueUpTo(1_001).catch((error: unknown) => error)).toMatchObject({
+      message: "one request has 1 to 1000 jobs, not 1001",
+    });
     expect(await client.enqueueAll(tooMuch).catch((error: unknown) => error)).toMatchObject({ code: "TOO_LARGE" });
     expect(cluster.received).toHaveLength(4);
+    await client.close();
+  });
+
+  test("refuses at once, and by name, what JSON would change, what is no JSON, and what is too large", async () => {
+    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+    const large = WIRE.maxPayloadBytes + 1;
+    const tooLarge = { code: "TOO_LARGE", applied: "no", message: expect.stringContaining(`has ${large} bytes`) };
+    const misused = (message: string): object => ({ code: "USAGE", message: expect.stringContaining(message) });
+    const refusals: readonly (readonly [Promise<unknown>, object])[] = [
+      [client.enqueue({ items: [0, 1, 2, NaN] }), misused("value.items[3] is NaN")],
+      [client.enqueueAll([1, { a: new Map() }]), misused("values[1].a is a Map")],
+      [client.enqueueText("{"), misused("takes a JSON text")],
+      [client.enqueueText('"\ud83d"'), misused("half of a surrogate pair")],
+      [client.enqueue("x".repeat(large - 2)), tooLarge],
+      [client.enqueueText(`"${"x".repeat(large - 2)}"`), tooLarge],
+      [client.enqueueText(`"${"ü".repeat((large - 2) / 2)}x"`), tooLarge],
+      [client.enqueueAll(["x".repeat(large - 3), 1]), tooLarge],
+    ];
+    for (const [refused, why] of refusals) expect(await refused.catch((error: unknown) => error)).toMatchObject(why);
+    await client.enqueue("x".repeat(large - 3));
+    expect(cluster.received.map(({ number }) => number)).toEqual([1]);
     await client.close();
   });
 

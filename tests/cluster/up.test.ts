@@ -3,13 +3,13 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { nodeDirectory, nodeLog } from "../../src/cluster/layout.ts";
+import { clusterLayout, nodeDirectory, nodeLog } from "../../src/cluster/layout.ts";
 import { lockCluster } from "../../src/cluster/lock.ts";
 import { identify } from "../../src/cluster/processes.ts";
 import { createClusterDirectory, purgeCluster, readClusterState, writeClusterState } from "../../src/cluster/state.ts";
 import type { Supervisor } from "../../src/cluster/supervisor.ts";
-import { findRunning } from "../../src/cluster/up.ts";
-import { inPlace, isAlive, listening, type Place, refusal, waitFor } from "./fixture.ts";
+import { bringUp, findRunning } from "../../src/cluster/up.ts";
+import { FAKE_PROGRAM, inPlace, isAlive, listening, type Place, refusal, waitFor } from "./fixture.ts";
 import { occupy } from "../ports.ts";
 
 /** Processes start slowly on a machine that is busy with other tests. */
@@ -114,11 +114,50 @@ test("every port in use is named before anything starts, when a cluster begins o
       using _stranger = occupy(place.basePort + 1);
       expect(await refusal(place.up(3))).toContain(why);
     }
-    expect(existsSync(nodeLog(place.layout, "n1"))).toBe(false);
-    expect(readClusterState(place.layout)).toBeNull();
+    expect(readdirSync(place.root)).toEqual([]);
     await stopped(await place.started(3));
     using _stranger = occupy(place.basePort + 1);
     expect(await refusal(place.up(3))).toContain(why);
+  }));
+
+test("an up that is refused leaves nothing behind, not even the directory above its own, and touches nothing that was there", () =>
+  inPlace(async (place) => {
+    const layout = clusterLayout(join(place.root, "deep", ".raftq"), "default");
+    const up = (size: number, tls = false): Promise<unknown> =>
+      bringUp({
+        layout,
+        request: { name: "default", size, basePort: place.basePort },
+        program: FAKE_PROGRAM,
+        nodeFlags: [],
+        tls,
+        onNodeDied: () => {},
+      });
+    using _stranger = occupy(place.basePort);
+    expect(await refusal(up(1, true))).toContain("is in use");
+    expect(readdirSync(place.root)).toEqual([]);
+    mkdirSync(join(layout.directory, "../nodes/3000"), { recursive: true });
+    expect(await refusal(up(1))).toContain("is in use");
+    expect(readdirSync(join(layout.directory, ".."))).toEqual(["nodes"]);
+    // What an interrupted up left is not this one's.
+    createClusterDirectory(layout);
+    expect(await refusal(up(1))).toContain("is in use");
+    expect(existsSync(layout.marker)).toBe(true);
+  }));
+
+test("a refusal for ports names others that are free, where those of a new cluster may be chosen", () =>
+  inPlace(async (place) => {
+    const { basePort } = place;
+    {
+      using _stranger = occupy(basePort + 1);
+      const why = await refusal(place.up(3));
+      const suggested = Number(/; others are free: --base-port (\d+)$/.exec(why)?.[1]);
+      expect(suggested).toBeGreaterThan(basePort);
+      expect(suggested + 2).toBeLessThanOrEqual(65_535);
+      for (const port of [suggested, suggested + 1, suggested + 2]) occupy(port)[Symbol.dispose]();
+    }
+    await stopped(await place.started(3));
+    using _stranger = occupy(basePort + 1);
+    expect(await refusal(place.up(3))).not.toContain("--base-port");
   }));
 
 test("a cluster that is resumed gives a node that lost its port the next free one, and keeps it", () =>

@@ -142,15 +142,25 @@ inWorld("a directory that cannot be written is named", async (world) => {
   const [port = 0] = freePorts(1);
   writeFileSync(join(world.directory, "a-file"), "");
   const output = await world.raftq(["node", "--id", "n1", "--port", String(port), "--data", "a-file/data"]);
-  expectRefusal(output, EXIT.failed, /a-file/);
+  expectRefusal(output, EXIT.failed, /--data a-file\/data cannot be made, because a-file is a file, not a directory/);
+  const file = await world.raftq(["node", "--port", String(port), "--data", "a-file"]);
+  expectRefusal(file, EXIT.failed, /--data a-file is a file, not a directory\. Choose another --data\./);
 });
 
-inWorld("a directory of another node is refused", async (world) => {
-  const node = await founded(world, "n1");
-  await node.stop();
-  const foreign = await world.raftq(["node", "--id", "n9", "--port", String(node.port), "--data", node.data]);
-  expectRefusal(foreign, EXIT.refused, /belongs to node n1/);
-});
+inWorld(
+  "a directory of another node is refused, and resumes without --id, whatever the other flags say",
+  async (world) => {
+    const node = await founded(world, "n1");
+    await node.stop();
+    const [port = 0] = freePorts(1);
+    const foreign = await world.raftq(["node", "--id", "n9", "--port", String(port), "--data", node.data]);
+    expectRefusal(foreign, EXIT.refused, /belongs to node n1, not to n9\. Leave out --id/);
+    node.start({ named: false, port, expect: 3, join: ["127.0.0.1:9"] });
+    const addr = ["--addr", `127.0.0.1:${port}`];
+    expect(await world.raftq(["client", "enqueue", "1", ...addr])).toMatchObject({ code: EXIT.ok });
+    expect(node.log()).toContain(`node n1 at 127.0.0.1:${port}`);
+  },
+);
 
 inWorld("a directory of another cluster, under the id and at the address of a member, is refused", async (world) => {
   const { nodes, addresses } = await world.cluster(3);

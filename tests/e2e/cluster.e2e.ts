@@ -147,6 +147,8 @@ inWorld("up names what stands in its way: ports in use, another size; a running 
       const refused = await world.raftq(["cluster", "up", "3", "--base-port", String(port), ...detach]);
       expect(refused.code).toBe(1);
       expect(refused.stderr).toContain(`port ${port + 1} for n2 is in use; nothing was started`);
+      expect(refused.stderr).toMatch(/others are free: --base-port \d+/);
+      expect(existsSync(join(world.directory, ".raftq"))).toBe(false);
     }
   }
   const base = await world.up(3);

@@ -42,6 +42,8 @@ export interface World {
 
 export interface NodeOptions {
   readonly id: string;
+  /** false: without --id. */
+  readonly named?: boolean;
   readonly port: number;
   readonly join?: readonly string[];
   readonly expect?: number;
@@ -284,8 +286,9 @@ function createNode(directory: string, first: NodeOptions): NodeProcess {
   let child: ChildProcessByStdio<Writable | null, Readable | null, Readable | null>;
   let ended: Promise<number | null>;
   const start = (): void => {
-    const { id, port, join: others = [], expect, flags = [] } = settings;
-    const args = ["node", "--id", id, "--port", String(port), "--data", data, ...flags];
+    const { id, port, join: others = [], expect, flags = [], named = true } = settings;
+    const args = ["node", "--port", String(port), "--data", data, ...flags];
+    if (named) args.push("--id", id);
     if (others.length > 0) args.push("--join", others.join(","));
     if (expect !== undefined) args.push("--expect", String(expect));
     mkdirSync(join(directory, "data"), { recursive: true });

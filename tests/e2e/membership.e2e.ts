@@ -10,6 +10,7 @@ import {
   waitFor,
   type World,
   inWorld,
+  type Output,
 } from "./harness.ts";
 import { drain, reckon, startWriter } from "./writers.ts";
 
@@ -118,17 +119,22 @@ inWorld(
 );
 
 inWorld(
-  "fresh founders that were told the address of a living member join it, and never found a second cluster",
+  "fresh founders that were told the address of a living member refuse, found nothing, and leave it as it is",
   async (world) => {
     const ports = freePorts(3);
     const [livingPort = 0, ...others] = ports;
     const living = world.node({ id: "n1", port: livingPort });
     const { clusterId } = await votersAre(world, living.address, ["n1"]);
-    const everybody = ports.map((port) => `127.0.0.1:${port}`);
-    const fresh = others.map((port, i) => world.node({ id: `n${i + 2}`, port, join: everybody, expect: 3 }));
-    const status = await votersAre(world, everybody.join(","), ["n1", "n2", "n3"]);
-    expect(status.clusterId).toBe(clusterId);
-    for (const node of fresh) expect(node.log()).not.toContain("new cluster");
+    const join = ports.map((port) => `127.0.0.1:${port}`).join(",");
+    const founding = (port: number): Promise<Output> =>
+      world.raftq(["node", "--port", String(port), "--join", join, "--expect", "3"]);
+    for (const { code, stderr } of await Promise.all(others.map(founding))) {
+      expect(code).toBe(6);
+      expect(stderr).toContain(`${living.address} belongs to cluster ${clusterId} already`);
+      expect(stderr).toContain("to join the one that is there, leave out --expect");
+      expect(stderr).not.toMatch(/of the new cluster|FOUNDED/);
+    }
+    expect((await votersAre(world, living.address, ["n1"])).clusterId).toBe(clusterId);
   },
 );
 

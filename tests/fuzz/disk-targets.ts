@@ -362,7 +362,7 @@ const allImages = (): Promise<readonly Image[]> =>
     imageOf(12, 900, true, "close"),
   ]));
 
-const REFUSALS: ReadonlySet<string> = new Set(["CORRUPT", "NEWER_FORMAT", "OLDER_FORMAT", "CLUSTER_MISMATCH"]);
+const REFUSALS: ReadonlySet<string> = new Set(["CORRUPT", "NEWER_FORMAT", "OLDER_FORMAT", "FOREIGN_DIRECTORY"]);
 
 export const directories: FuzzTarget = {
   name: "directories",

@@ -13,7 +13,14 @@ import {
 } from "../../src/server/founding.ts";
 import { encodeConfiguration } from "../../src/raft/configuration.ts";
 import { encodeEntry, type Entry, fieldsOf } from "../../src/raft/entry.ts";
-import { type Configuration, type Incarnation, isIncarnation, isNodeId, type Member } from "../../src/raft/types.ts";
+import {
+  type ClusterId,
+  type Configuration,
+  type Incarnation,
+  isIncarnation,
+  isNodeId,
+  type Member,
+} from "../../src/raft/types.ts";
 
 const incarnationOf = (digit: string): Incarnation => {
   const text = digit.repeat(16);
@@ -30,8 +37,16 @@ const n3 = node("n3", 3, "3");
 const set = foundingSet(["127.0.0.1:3", "127.0.0.1:1", "127.0.0.1:2"], "127.0.0.1:1");
 const fresh: FoundingWord = { expect: 3, set, fresh: true, record: null };
 const established = (record: Uint8Array | null): FoundingWord => ({ expect: 3, set, fresh: false, record });
-const heard = (...words: readonly [Member, FoundingWord][]): Map<string, Heard> =>
-  new Map(words.map(([member, word]) => [member.address, { member, word }]));
+/** `cluster`: what their hello said of the cluster that they belong to, if they do. */
+const heard = (
+  ...words: readonly (readonly [Member, FoundingWord, (readonly [ClusterId, readonly string[]])?])[]
+): Map<string, Heard> =>
+  new Map(
+    words.map(([member, word, [clusterId, members] = [null, []]]) => [
+      member.address,
+      { member, word, clusterId, members },
+    ]),
+  );
 
 describe("founding", () => {
   test("the set holds every founder once, this node included, in one order for all", () => {
@@ -52,6 +67,44 @@ describe("founding", () => {
 
   test("one voice that is not fresh stops the founding, whoever else is fresh", () => {
     expect(nextFoundingStep(n1, fresh, heard([n2, fresh], [n3, established(null)]))).toEqual({ type: "join" });
+  });
+
+  describe("beside a cluster that exists", () => {
+    const stranger = clusterIdOf(foundingEntry([node("n9", 2)]));
+    const alone: FoundingWord = { expect: 1, set: [n2.address], fresh: false, record: foundingEntry([n2]).record };
+    const wipedN1 = { ...n1, incarnation: incarnationOf("9") };
+
+    test("of strangers, which does not know this node, a founder refuses, whoever else is fresh, and says what to type", () => {
+      const met = [n2, alone, [stranger, [n2.address]]] as const;
+      const step = nextFoundingStep(n1, fresh, heard([n3, fresh], met));
+      expect(step).toEqual({
+        type: "foreign",
+        why: `${n2.address} belongs to cluster ${stranger} already, and this node is no member of it, but --expect 3 founds a new cluster of ${set.join(", ")}; to join the one that is there, leave out --expect`,
+      });
+      const compacted = [n2, { ...alone, record: null }, [stranger, [n2.address, "127.0.0.1:9"]]] as const;
+      expect(nextFoundingStep(n1, fresh, heard(compacted)).type).toBe("foreign");
+    });
+
+    test("of its own founding, a founder that was wiped joins: by the founders' flags, their first entry or the members", () => {
+      const own = clusterIdOf(foundingEntry([n1, n2, n3]));
+      const { record } = foundingEntry([n1, n2, n3]);
+      const members = [n2.address, n3.address];
+      expect(nextFoundingStep(wipedN1, fresh, heard([n2, established(null), [own, members]]))).toEqual({
+        type: "join",
+      });
+      expect(nextFoundingStep(wipedN1, fresh, heard([n2, { ...alone, record }, [own, members]]))).toEqual({
+        type: "join",
+      });
+      const known = [n2, { ...alone, record: null }, [own, [n1.address, ...members]]] as const;
+      expect(nextFoundingStep(wipedN1, fresh, heard(known))).toEqual({ type: "join" });
+    });
+
+    test("of which nothing is known yet, a founder asks to be let in, as ever", () => {
+      expect(nextFoundingStep(n1, fresh, heard([n2, { ...alone, record: null }]))).toEqual({ type: "join" });
+      expect(nextFoundingStep(n1, fresh, heard([n2, { ...alone, record: null }, [stranger, []]]))).toEqual({
+        type: "join",
+      });
+    });
   });
 
   test("the first entry follows from the founders and is proven by the cluster's id, until the members change", () => {

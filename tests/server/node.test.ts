@@ -362,6 +362,39 @@ describe("three nodes", () => {
     expect(wiped.some(({ logged }) => logged.some(({ event }) => event === "founded"))).toBe(false);
   });
 
+  test("fresh founders that name a node of a cluster that they did not found join nothing, found nothing, and say so", () => {
+    const town = createTown(6);
+    const ports = [3000, 3001, 3002];
+    const living = town.start(3000);
+    town.until(() => isLeader(living));
+    const fresh = [town.start(3001, ports, 3), town.start(3002, ports, 3)];
+    town.until(() => fresh.every(({ stopped }) => stopped() !== undefined));
+    for (const { stopped, logged } of fresh) {
+      expect(stopped()?.code).toBe("CLUSTER_MISMATCH");
+      expect(stopped()?.message).toContain(`127.0.0.1:3000 belongs to cluster ${living.node.clusterId()} already`);
+      expect(logged.some(({ event }) => event === "founded" || event === "joining")).toBe(false);
+    }
+    town.pass(2_000);
+    expect(living.node.status()?.members).toHaveLength(1);
+  });
+
+  test("a member resumes whatever --expect and --join say, and a new node founds nothing with numbers that do not fit", () => {
+    const { town, nodes } = three();
+    const cluster = nodes[0]?.node.clusterId();
+    for (const node of nodes) town.end(portOf(node), "kill");
+    const flags = [
+      [[3000, 3001, 3002, 3003], 9],
+      [[], 2],
+      [[3007], null],
+    ] as const;
+    const again = flags.map(([join, expected], at) => town.start(3000 + at, join, expected));
+    town.until(() => again.every(({ node }) => (node.status()?.commitIndex ?? 0) > 1));
+    for (const { node } of again) expect(node.clusterId()).toBe(cluster ?? null);
+    const alone = town.start(3005, [], 2);
+    town.until(() => alone.stopped() !== undefined);
+    expect([alone.stopped()?.code, alone.node.clusterId()]).toEqual(["USAGE", null]);
+  });
+
   test("a founder that dies at any write of the founding is found out after its restart, and nobody is left outside", () => {
     for (let round = 0; round < 24; round++) {
       const town = createTown(40 + round, 60);

@@ -219,7 +219,7 @@ describe("on the way back", () => {
     for (const port of [B, C]) {
       const back = ring.start(port);
       ring.until("it ends", () => back.stopped() !== undefined);
-      expect(back.stopped()?.code).toBe("CLUSTER_MISMATCH");
+      expect(back.stopped()?.code).toBe("FOREIGN_DIRECTORY");
       ring.end(port, "kill");
     }
     expectSame(ring.town.diskOf(B).backup(), before);

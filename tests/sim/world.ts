@@ -342,7 +342,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
 
   /** A node may stop by itself only with the name of what was done to it. */
   function mayStopWith(machine: Machine, code: ErrorCode, diskFailing: boolean): boolean {
-    if (machine.foreignDisk !== null) return code === "CLUSTER_MISMATCH";
+    if (machine.foreignDisk !== null) return code === "FOREIGN_DIRECTORY";
     if (code === "CORRUPT") return machine.damaged;
     if (code === "DISK_FULL") return machine.wasFull;
     if (code === "REMOVED") return !isNamed(machine.id);

@@ -147,8 +147,13 @@ test("a directory that cannot be written, or is a symbolic link, is refused", as
     }
     throw new Error(`${directory} was accepted`);
   };
-  expect(refusal(path.join(file, "data")).code).toBe("UNWRITABLE");
-  expect(refusal(file).code).toBe("UNWRITABLE");
+  const below = path.join(file, "data", "n1");
+  const why = `--data ${below} cannot be made, because ${file} is a file, not a directory`;
+  expect(refusal(below)).toMatchObject({ code: "NOT_A_DIRECTORY", message: why });
+  expect(refusal(file)).toMatchObject({
+    code: "NOT_A_DIRECTORY",
+    message: `--data ${file} is a file, not a directory`,
+  });
   fs.mkdirSync(bench.directory);
   const link = `${bench.directory}-link`;
   fs.symlinkSync(bench.directory, link);

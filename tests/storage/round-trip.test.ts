@@ -194,7 +194,7 @@ for (const { disk, make } of DISKS) {
           await close(bench, await opened(bench));
           const error = await refused(bench, { nodeId: N2 });
           expect(error).toBeInstanceOf(RaftqError);
-          expect(error.code).toBe("CLUSTER_MISMATCH");
+          expect(error.code).toBe("FOREIGN_DIRECTORY");
           expect(error.message).toContain("n1");
           expect(error.message).toContain("n2");
           await close(bench, await opened(bench));

@@ -331,16 +331,16 @@ test("the directory of another node is refused, not repaired: also when only a n
   const foreign = { nodeId: N2 as NodeId };
   const bench = await damagedDirectory(1);
   const before = filesUnder(bench, "");
-  expect((await refused(bench, foreign)).code).toBe("CLUSTER_MISMATCH");
+  expect((await refused(bench, foreign)).code).toBe("FOREIGN_DIRECTORY");
   for (const slot of [0, 4096]) bench.disk.flipBit("meta", slot + 30, 1);
-  expect((await refused(bench, foreign)).code).toBe("CLUSTER_MISMATCH");
+  expect((await refused(bench, foreign)).code).toBe("FOREIGN_DIRECTORY");
   expect((await refused(bench)).code).toBe("CORRUPT");
   for (const slot of [0, 4096]) bench.disk.flipBit("meta", slot + 30, 1);
   expect(filesUnder(bench, "")).toEqual(before);
   const first = live(bench, 1);
   while (first.declared === null) bench.scheduler.step();
   bench.kill();
-  expect((await refused(bench, foreign)).code).toBe("CLUSTER_MISMATCH");
+  expect((await refused(bench, foreign)).code).toBe("FOREIGN_DIRECTORY");
 });
 
 test("without room for its notes it ends with DISK_FULL, whenever that is, and goes on from there when there is room", async () => {
