@@ -29,6 +29,8 @@ export interface Settled {
 
 export interface Guest {
   send(message: Message): void;
+  /** Ends the connection without a word, as a killed process does. */
+  close(): void;
   readonly received: Message[];
   readonly closed: (Failure | null)[];
 }
@@ -195,6 +197,7 @@ export function createTown(
         open.send(message);
         open.flush();
       },
+      close: () => must<Connection>(connection, "the guest's connection").close(null),
     };
   }
 
