@@ -72,6 +72,13 @@ function sessionOver(clientId: string, { code, message }: Failure): string {
   return `${clientId} was opened elsewhere; this shell is closed. Use another --id, or take this one back: ${again}`;
 }
 
+/** Who comes back after an unknown outcome reads from it what became of the request: a later number was never executed, nor will be. */
+function nothingToRetry(clientId: string, lastNumber: number): string {
+  const used =
+    lastNumber === 0 ? "has used no number" : `used number ${lastNumber} last, and its answer was shown before`;
+  return `nothing to retry yet: ${clientId} ${used}`;
+}
+
 /** `id 7, ` or `ids 7-9, `. */
 function idsOf(reply: Reply): string {
   if (reply.type === "enqueued") return `${reply.count === 1 ? "id" : "ids"} ${idRange(reply.firstId, reply.count)}, `;
@@ -250,7 +257,7 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
   }
 
   async function retry(): Promise<void> {
-    if (last === null) return print("nothing to retry yet: enqueue or dequeue first");
+    if (last === null) return print(escapeText(nothingToRetry(clientId, client.numberAtOpen())));
     await numbered(last, (done) => void client.again(done), true);
   }
 

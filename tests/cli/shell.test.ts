@@ -120,6 +120,35 @@ test("Ctrl-C leaves a command that waits, and says what became of it", async () 
   expect(await shell.exited).toBe(0);
 });
 
+test.each([
+  ["executeAndLose", "ok id=1 index=2", "request 1 was already executed: same answer, id 1, index 2"],
+  ["lose", null, "nothing to retry yet: c1 has used no number"],
+] as const)(
+  "Ctrl-C while an answer is on its way (%s) says how to learn it, and the next shell of the id tells",
+  async (fate, shown, again) => {
+    const shell = openShell(["--addr", cluster.address(1), "--id", "c1"]);
+    await shell.until("c1@n1* t1> ");
+    cluster.fate = (message) => (message.type === "request" ? fate : "pass");
+    shell.press("enqueue 7\r");
+    while (cluster.received.length === 0) await Bun.sleep(5);
+    shell.press("\u0003");
+    const told = await shell.until("then retry");
+    expect(told).toContain(`request 1 may have been executed: `);
+    expect(told).toMatch(/client --id c1 --addr \S+, then retry/);
+    expect(told).not.toContain("closed");
+    expect(await shell.exited).toBe(5);
+    cluster.fate = () => "pass";
+    const next = openShell(["--addr", cluster.address(1), "--id", "c1"]);
+    const seen = await next.until("c1@n1* t1> ");
+    expect(seen.includes("c1 has not acknowledged request 1 before:")).toBe(shown !== null);
+    expect(seen).toContain(shown ?? "");
+    await next.type("retry", again);
+    await next.type("-1", "-1");
+    expect(await next.exited).toBe(0);
+    expect(cluster.sessionOf("c1")).toMatchObject({ dormant: true, answeredUpTo: cluster.executed.length });
+  },
+);
+
 test("Ctrl-D leaves when what was typed before it is done, -1 before what was typed behind it", async () => {
   const first = openShell(["--addr", cluster.address(1), "--id", "c1"]);
   await first.until("c1@n1* t1> ");

@@ -687,6 +687,27 @@ describe("the promise face", () => {
     await client.close();
   });
 
+  test("gives what an earlier process of its id may not have had, once, and goes on behind it", async () => {
+    const first = start({ clientId: "lib" });
+    await enqueue(first, 1);
+    await submit(first, TAKE);
+    const failed: Command = { type: "dequeue", queues: ["default"], max: 1, maxBytes: 1, leaseMs: 0, waitMs: 0 };
+    cluster.fate = (message) => (message.type === "request" && message.number === 3 ? "lose" : "pass");
+    const lost = submit(first, failed);
+    while (cluster.received.length < 3) await new Promise((next) => setImmediate(next));
+    await leave(first);
+    await lost;
+    cluster.fate = () => "pass";
+    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+    // Of the first, the second request said that its answer was there.
+    expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 2, jobs: [{ id: 1, value: 1 }] }]);
+    expect(await client.enqueue(2)).toMatchObject({ requestNumber: 3 });
+    await client.close();
+    const second = await connect({ addresses: cluster.addresses(), id: "lib" });
+    expect(second.earlier).toEqual([]);
+    await second.close();
+  });
+
   test("rejects with code, what is known of the effect, and the number", async () => {
     const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 150 });
     cluster.fate = () => "lose";
