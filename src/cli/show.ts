@@ -178,6 +178,7 @@ function statusJson(status: NodeStatus): string {
     ["ready", status.ready],
     ["readyBytes", status.readyBytes],
     ["sessions", status.sessions],
+    ["dormantSessions", status.dormantSessions],
     ["uptimeMs", status.uptimeMs],
     ["residentBytes", status.residentBytes],
     ["logBytes", status.logBytes],
@@ -231,6 +232,9 @@ const WAITS: readonly string[] = ["disk", "majority"];
 
 const shownMs = (microseconds: number): string => `${(microseconds / 1_000).toFixed(2)}ms`;
 
+const sessionsText = ({ sessions, dormantSessions }: NodeStatus): string =>
+  `${sessions} sessions${dormantSessions === 0 ? "" : ` (${dormantSessions} dormant)`}`;
+
 function statusText(status: NodeStatus): string {
   const leader =
     status.leader === null ? "no leader" : `leader ${status.leader} ${status.leaderAddress ?? ""}`.trimEnd();
@@ -246,7 +250,7 @@ function statusText(status: NodeStatus): string {
   });
   return [
     `cluster ${status.clusterId ?? "none yet"}, ${leader}, term ${status.term}`,
-    `${status.ready} waiting (${status.readyBytes} bytes), ${status.sessions} sessions, committed ${status.commitIndex}, applied ${status.appliedIndex}, snapshot ${status.snapshotIndex}`,
+    `${status.ready} waiting (${status.readyBytes} bytes), ${sessionsText(status)}, committed ${status.commitIndex}, applied ${status.appliedIndex}, snapshot ${status.snapshotIndex}`,
     ...(status.times === null ? [] : [timesText(status.times)]),
     table([["NODE", "ADDRESS", "ROLE", "MATCH", ""], ...rows]),
   ]

@@ -40,7 +40,11 @@ export const ERRORS = {
   OUT_OF_ORDER: rule("retry", EXIT.refused, "Send the numbers before this one first."),
   WINDOW_FULL: rule("retry", EXIT.refused, "Tell the node which answers arrived (answeredUpTo), then send again."),
   DISK_FULL: rule("retry", EXIT.refused, "Free space on the disks that are low (see `status`); dequeues still pass."),
-  SESSIONS_FULL: rule("retry", EXIT.refused, "Close sessions that are no longer used, or wait for old ones to expire."),
+  SESSIONS_FULL: rule(
+    "retry",
+    EXIT.refused,
+    "Wait a minute: a session that nobody uses gives up its place. Use an --id again instead of a new one each time.",
+  ),
   DIVERGED: rule(
     "retry",
     EXIT.unhealthy,
@@ -62,7 +66,7 @@ export const ERRORS = {
   FORGOTTEN: rule(
     "final",
     EXIT.refused,
-    "This number was answered and acknowledged long ago; its answer is no longer kept.",
+    "This number was executed, and its answer is no longer kept: look for it in `log`.",
   ),
   SESSION_EXPIRED: rule("final", EXIT.refused, "Open the session again; numbers that were unclear stay unclear."),
   SESSION_FENCED: rule(
