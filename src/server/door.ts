@@ -57,6 +57,8 @@ export function createDoor(ports: DoorPorts): Door {
     let receive: ((message: Message) => void) | null = null;
     const { remote } = stream;
     let peer: MemberId | null = null;
+    /** It dialed as a member of this cluster. */
+    let isLink = false;
     const connection = openConnection({
       stream,
       clock: ports.clock,
@@ -66,7 +68,9 @@ export function createDoor(ports: DoorPorts): Door {
         if (receive !== null) return receive(message);
         if (message.type !== "hello") return;
         receive = welcome(connection, message);
-        if (receive !== null && message.node !== null) peer = memberId(message.node);
+        if (receive === null || message.node === null) return;
+        peer = memberId(message.node);
+        isLink = message.clusterId !== null;
       },
       introduce: () => {
         const node = ports.self();
@@ -86,7 +90,11 @@ export function createDoor(ports: DoorPorts): Door {
         places.leave(connection);
         held.leave(connection);
       },
-      onRead: (milliseconds) => ports.serving()?.replica.stages.add("decode", milliseconds),
+      onRead: (milliseconds) => {
+        const serving = ports.serving();
+        serving?.replica.stages.add("decode", milliseconds);
+        if (peer !== null && isLink) serving?.peers.heard(peer);
+      },
       onProgress: (progress) => ports.serving()?.peers.progress(connection, progress),
       onHeld: (bytes) => {
         const owner = { remote, isMember: peer !== null && isKnown(peer) };

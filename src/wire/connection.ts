@@ -81,6 +81,8 @@ export interface Connection {
   send(message: Message): void;
   /** Everything sent since the last flush, as one chunk; heartbeats, votes and acknowledgements first. */
   flush(): void;
+  /** Asks for a sign of life, at once: the other side's connection answers, whatever its owner waits for. */
+  ping(): void;
   /** What was sent but not taken by the system yet, in bytes of memory. */
   pending(): number;
   /** What the link is known to carry; null: it is not measured. */
@@ -124,12 +126,14 @@ export function openConnection(open: OpenConnection): Connection {
       const frame = `a frame is not complete, ${deframer.buffered()} of ${deframer.due()} bytes`;
       return message === null ? frame : `${frame}, a fragment of a message (${message})`;
     },
-    ping: () => {
-      send({ type: "ping", frameId: KEEP_ALIVE });
-      queue.flush();
-    },
+    ping,
     expired: (why) => close(why),
   });
+
+  function ping(): void {
+    send({ type: "ping", frameId: KEEP_ALIVE });
+    queue.flush();
+  }
 
   function end(why: Failure | null): void {
     ending = why;
@@ -315,6 +319,7 @@ export function openConnection(open: OpenConnection): Connection {
     },
     send,
     flush,
+    ping,
     pending: () => queue.pending(),
     bytesPerSecond: () => queue.pacer()?.bytesPerSecond() ?? null,
     bulkInFlight: () => queue.bulkInFlight(),
