@@ -238,7 +238,7 @@ export const CLUSTER = {
   /** One request to the supervisor, beyond the time that stopping a node may take. */
   controlTimeoutMs: 5_000,
   maxControlLineBytes: 64 * KiB,
-  /** One node's status; a node that needs longer is shown as starting. */
+  /** One node's status; a node that needs longer is shown as unreachable. */
   statusTimeoutMs: 1_000,
   pollMs: 50,
   /** How long the port of a process that has just ended may stay taken. */
