@@ -36,7 +36,7 @@ export type DialedNode =
 /** Nobody listens there; nothing came in time; it said that it is starting; anything else. */
 export type NoAnswer = "down" | "silent" | "starting" | "failed";
 
-export const SILENT = "it accepts connections, but does not answer: it is paused or cut off";
+export const SILENT = "it accepts connections, but does not answer: it is paused or cut off, or no raftq";
 
 /** The answer cancels. */
 export function dialNode(
@@ -125,9 +125,10 @@ function sayHello(
   };
 }
 
-/** Another cluster, another version, other credentials: a later try meets the same. */
+/** Another cluster, another version, other credentials, no raftq at all: a later try meets the same. */
 function fatalFor(why: Failure | null, address: string): Failure | null {
   if (why?.code === "UNAUTHORISED") return { ...why, message: `${address}: ${why.message}` };
+  if (why?.code === "BAD_REQUEST") return failure("UNREACHABLE", `${address}: ${why.message}`);
   return why !== null && ERRORS[why.code].class === "fatal" ? why : null;
 }
 

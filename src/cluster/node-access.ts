@@ -26,7 +26,7 @@ export function createNodeAccess(given: LinkPorts): NodeAccess {
   };
   let refusal: Failure | null = null;
   const refused = (why: Failure): void => {
-    if (why.code === "UNAUTHORISED") refusal = why;
+    refusal = why;
   };
   return {
     refusal: () => refusal,

@@ -16,7 +16,7 @@ export interface NodeAccess {
   readmit(addresses: readonly string[], id: string): Promise<Failure | null>;
   /** To `to`, or to whom the leader chooses. Null: done. */
   transfer(addresses: readonly string[], to: string | null): Promise<Failure | null>;
-  /** Why a node did not let us in, if one did not. */
+  /** Why somebody at these addresses and we will never understand each other, if one will not. */
   refusal(): Failure | null;
   close(): void;
 }

@@ -86,7 +86,9 @@ export function createDoor(ports: DoorPorts): Door {
             event: "peer-timeout",
             text: `the link from ${from.node.id} ended: ${why.message}`,
           });
-        if (why?.code === "UNAUTHORISED") ports.refused(`${hostOf(stream.remote)}: ${why.message}`);
+        const isStranger = from === null && why?.code === "BAD_REQUEST";
+        if (why?.code === "UNAUTHORISED" || (why !== null && isStranger))
+          ports.refused(`${hostOf(stream.remote)}: ${why.message}`);
         places.leave(connection);
         held.leave(connection);
       },

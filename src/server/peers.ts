@@ -1,5 +1,5 @@
 // How do members reach each other? Each dials every other member: requests leave on the own link, replies come back on it.
-import { type Failure, failure } from "../lib/errors.ts";
+import { type ErrorCode, type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Random } from "../lib/random.ts";
 import type { Link, Outgoing } from "../raft/effects.ts";
@@ -271,7 +271,7 @@ export function createPeers(ports: PeerPorts): Peers {
     link.up = false;
     if (link.dropped || stopped) return;
     if (wasUp) replica?.input({ type: "linkDown", member: link.id });
-    if (why?.code === "CLUSTER_MISMATCH" || why?.code === "VERSION" || why?.code === "UNAUTHORISED")
+    if (why !== null && (REFUSALS.has(why.code) || (why.code === "BAD_REQUEST" && connection.greeting === null)))
       refused(link, why.message);
     // The first try after a loss is immediate: whether the leader's port refuses tells whether its process is gone.
     if (wasUp) dial(link);
@@ -367,6 +367,9 @@ export function createPeers(ports: PeerPorts): Peers {
     },
   };
 }
+
+/** What a later try meets again, until somebody repairs it. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["CLUSTER_MISMATCH", "VERSION", "UNAUTHORISED"]);
 
 type RaftReply = Extract<RaftMessage, { type: `${string}Reply` }>;
 type RaftRequest = Exclude<RaftMessage, RaftReply>;

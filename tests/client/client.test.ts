@@ -217,8 +217,24 @@ describe("finding the leader", () => {
       const why =
         timeoutMs < LIMITS.dialTimeoutMs
           ? "no answer"
-          : "it accepts connections, but does not answer: it is paused or cut off";
+          : "it accepts connections, but does not answer: it is paused or cut off, or no raftq";
       expect(failed?.message).toBe(`cannot reach ${cluster.address(1)} (${why})`);
+    }
+  });
+
+  test("a port that speaks HTTP is named, at once where no other one is reached", async () => {
+    const web = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("hello") });
+    try {
+      const address = `127.0.0.1:${web.port}`;
+      const why = `${address}: the other side speaks HTTP, not raftq`;
+      const begun = performance.now();
+      const alone = failureOf(await enqueue(start({ addresses: [address], timeoutMs: 5_000 }), 1));
+      expect(alone).toMatchObject({ code: "UNREACHABLE", applied: "no", message: why });
+      expect(performance.now() - begun).toBeLessThan(1_000);
+      const beside = start({ addresses: [address, cluster.address(1)], clientId: "c2" });
+      expect(await enqueue(beside, 1)).toMatchObject({ ok: true });
+    } finally {
+      void web.stop(true);
     }
   });
 
