@@ -84,7 +84,6 @@ interface Dialed {
 
 export function createPeers(ports: PeerPorts): Peers {
   const { self, clock, settings } = ports;
-  const selfId = memberId(self);
   const links = new Map<MemberId, Dialed>();
   const accepted = new Map<Link, Connection>();
   const senders = new Map<Connection, { readonly link: Link; readonly from: MemberId }>();
@@ -105,7 +104,8 @@ export function createPeers(ports: PeerPorts): Peers {
       if (member === undefined || member.address !== link.member.address) drop(link);
     }
     for (const [id, member] of wanted) {
-      if (id === selfId || links.has(id)) continue;
+      // An earlier incarnation of this very node is nowhere, least of all at this node's own address.
+      if (member.id === self.id || links.has(id)) continue;
       const link: Dialed = {
         member,
         id,
