@@ -140,6 +140,13 @@ export const SERVER = {
   foundingRetryMs: 50,
   /** A founder listens at least this long before it founds: living members that know its address dial it meanwhile. */
   foundingGraceMs: 400,
+  /**
+   * A member is called reachable that was heard from within this time: long enough for several heartbeats, a probe and its answer; short
+   * enough that nobody is told to wait for an election that cannot come.
+   */
+  reachableMs: 1_000,
+  /** A member that was silent for so long is pinged: then two answers fit into `reachableMs`. Between a leader and its followers heartbeats spare it. */
+  memberPingMs: 400,
   /** How often a node compares its own address and membership with what the cluster knows. */
   membershipCheckMs: 1_000,
   /** How often a node looks whether somebody has deleted its files: what it acknowledges after that is lost. */
@@ -242,7 +249,7 @@ export const CLUSTER = {
   /** One request to the supervisor, beyond the time that stopping a node may take. */
   controlTimeoutMs: 5_000,
   maxControlLineBytes: 64 * KiB,
-  /** One node's status; a node that needs longer is shown as starting. */
+  /** One node's status; a node that needs longer is shown as unreachable. */
   statusTimeoutMs: 1_000,
   pollMs: 50,
   /** How long the port of a process that has just ended may stay taken. */

@@ -61,12 +61,8 @@ export async function runClient(values: ClientValues, command: OneCommand | null
   const client = createClient(ports, { ...clientSettings(values, addresses, clientId), acknowledge }, (event) =>
     listen(event),
   );
-  const ask = createQuestions(
-    client,
-    ports,
-    style,
-    style.terminal && !style.json ? CLIENT.logLines : CLIENT.logEntries,
-  );
+  const entries = style.terminal && !style.json ? CLIENT.logLines : CLIENT.logEntries;
+  const ask = createQuestions(client, ports, style, { entries, timeoutMs: values.timeout });
   const run = (): Promise<ExitCode> => {
     if (command !== null) return runOnce(client, ask, command, style, { output, tell });
     if (!interactive) return pipe(client, ask, { ...values, clientId }, style, { output, tell });

@@ -6,7 +6,7 @@ import { openNodeAccess } from "./node-access.ts";
 import { nameFlag } from "../cluster/plan.ts";
 import { movedNodes } from "../cluster/ports.ts";
 import { shownProgram } from "../cluster/program.ts";
-import { askStatus, type ClusterStatus, type NodeAccess } from "../cluster/status.ts";
+import { askStatus, type ClusterStatus, type Majority, majorityWithout, type NodeAccess } from "../cluster/status.ts";
 import { CLUSTER } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
@@ -48,10 +48,14 @@ function nodeCommand(verb: Verb, description: string, examples: readonly string[
   });
 }
 
-interface Result {
+export interface NodeChange {
   readonly node: string;
   readonly verb: Verb;
   readonly changed: boolean;
+  /** It was the leader that was killed or paused. */
+  readonly led: boolean;
+  /** Who is left of a cluster of which a node was killed or paused; null: nobody said who its members are. */
+  readonly majority: Majority | null;
   /** How long nobody could be served, and who leads now: when the leader was killed or paused. */
   readonly unservedMs: number | null;
   readonly leader: string | null;
@@ -67,22 +71,27 @@ async function changeNode(
   const { layout, facts } = cluster;
   const before = await askStatus(facts.name, facts.nodes, access);
   const node = wanted === "leader" ? leaderOf(before) : wanted;
-  const endsLeader = node === before.leader && (verb === "kill" || verb === "pause");
+  const ends = verb === "kill" || verb === "pause";
+  const led = ends && node === before.leader;
   const timeoutMs = CLUSTER.controlTimeoutMs;
   const begun = performance.now();
   const answer = await askSupervisor(layout.controlSocket, { command: verb, node }, timeoutMs);
   messages.info(...movedNotices(movedNodes(facts.nodes, answer.cluster.nodes)));
-  const outage = endsLeader && answer.changed ? await waitForServer(answer, node, begun, access) : null;
-  const result: Result = {
+  const majority = ends ? majorityWithout(node, before) : null;
+  const waits = led && answer.changed && !isLost(majority);
+  const outage = waits ? await waitForServer(answer, node, begun, access) : null;
+  const result: NodeChange = {
     node,
     verb,
     changed: answer.changed,
+    led,
+    majority,
     unservedMs: outage?.ms ?? null,
     leader: outage?.leader ?? null,
   };
   if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
-  else process.stdout.write(`${told(result, endsLeader, nameFlag(facts.name))}\n`);
-  return endsLeader && answer.changed && outage === null ? EXIT.unreachable : EXIT.ok;
+  else process.stdout.write(`${toldOf(result, nameFlag(facts.name))}\n`);
+  return led && answer.changed && outage === null ? EXIT.unreachable : EXIT.ok;
 }
 
 /** The node that leads now; throws when none does. */
@@ -117,16 +126,23 @@ async function waitForServer(
   return outage;
 }
 
-function told(result: Result, endsLeader: boolean, flag: string): string {
+const isLost = (majority: Majority | null): majority is Majority =>
+  majority !== null && majority.left < majority.needed;
+
+export function toldOf(result: NodeChange, flag: string): string {
   const { node, verb, changed } = result;
   const raftq = shownProgram();
   switch (verb) {
-    case "kill":
+    case "kill": {
       if (!changed) return `${node} is down already.`;
-      return `Killed ${node}. ${endsLeader ? outageText(result) : ""}Start it again: ${raftq} cluster start ${node}${flag}`;
-    case "pause":
+      const start = `${raftq} cluster start ${node}${flag}`;
+      return `Killed ${node}. ${lossText(result, ["one is", "are"], "started", start) ?? `${outageText(result)}Start it again: ${start}`}`;
+    }
+    case "pause": {
       if (!changed) return `${node} is paused already.`;
-      return `Paused ${node}. ${endsLeader ? outageText(result) : ""}Let it go on: ${raftq} cluster resume ${node}${flag}`;
+      const resume = `${raftq} cluster resume ${node}${flag}`;
+      return `Paused ${node}. ${lossText(result, ["one goes", "go"], "on", resume) ?? `${outageText(result)}Let it go on: ${resume}`}`;
+    }
     case "start":
       return changed ? `Started ${node}.` : `${node} runs already.`;
     case "resume":
@@ -134,7 +150,23 @@ function told(result: Result, endsLeader: boolean, flag: string): string {
   }
 }
 
-function outageText({ unservedMs, leader }: Result): string {
+/** Null: a majority is left. */
+function lossText(
+  { led, majority }: NodeChange,
+  [one, many]: readonly [string, string],
+  back: string,
+  command: string,
+): string | null {
+  if (!isLost(majority)) return null;
+  const { voters, left, needed } = majority;
+  const lacking = needed - left;
+  const missing = lacking === 1 ? `${one} ${back}` : `${lacking} ${many} ${back}`;
+  const are = left === 1 ? "is" : "are";
+  return `${led ? "It led. " : ""}${left} of ${voters} members ${are} left, ${needed} needed: no leader until ${missing}: ${command}`;
+}
+
+function outageText({ led, unservedMs, leader }: NodeChange): string {
+  if (!led) return "";
   if (unservedMs === null)
     return `It led, and nobody else leads after ${formatDuration(CLUSTER.leaderTimeoutMs)}: is a majority up? `;
   return `It led; ${leader} leads now. For ${formatDuration(unservedMs)} nobody could be served. `;

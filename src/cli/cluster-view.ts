@@ -24,9 +24,16 @@ export function statusTable(status: ClusterStatus): string {
     node.appliedIndex,
     node.lastIndex,
     node.snapshotIndex,
-    node.diskLow === true ? "disk low" : "",
+    notesOn(node, status),
   ]);
   return `${headline(status)}\n${table([head, ...rows])}\n`;
+}
+
+/** What the numbers do not say. */
+function notesOn({ id, state, diskLow }: NodeLine, { leader, members }: ClusterStatus): string {
+  const answers = state === "follower" || state === "candidate" || state === "learner";
+  const isCutOff = answers && leader !== null && members.some((member) => member.id === id && !member.reachable);
+  return [...(diskLow === true ? ["disk low"] : []), ...(isCutOff ? [`does not answer ${leader}`] : [])].join(", ");
 }
 
 export function headline(status: ClusterStatus): string {

@@ -4,7 +4,7 @@ import type { Client, Query, QueryAnswer } from "../client/client.ts";
 import type { LinkPorts } from "../client/link.ts";
 import { CLIENT } from "../config.ts";
 import { type Failure, failure } from "../lib/errors.ts";
-import type { LogPage } from "../wire/protocol.ts";
+import type { LogPage, NodeStatus } from "../wire/protocol.ts";
 import type { LogRange } from "./commands.ts";
 import type { OutputStyle } from "./output.ts";
 import type { AskText, Told } from "./pipe.ts";
@@ -13,11 +13,24 @@ import { formatLog, formatPeeked, formatStatus } from "./show.ts";
 type Answered<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly failure: Failure };
 type Ask = (query: Query) => Promise<QueryAnswer | Failure>;
 
-/** `entries`: how many a log shows when no range is given. */
-export function createQuestions(client: Client, ports: LinkPorts, style: OutputStyle, entries: number): AskText {
+export interface QuestionSettings {
+  /** How many entries a log shows when no range is given. */
+  readonly entries: number;
+  /** How long one node that is asked for itself may take; 0: as long as one attempt may. */
+  readonly timeoutMs: number;
+}
+
+export function createQuestions(
+  client: Client,
+  ports: LinkPorts,
+  style: OutputStyle,
+  { entries, timeoutMs }: QuestionSettings,
+): AskText {
   const askLeader: Ask = (query) => new Promise((resolve) => client.ask(query, resolve));
   const askAt = (address: string, query: Query): Promise<QueryAnswer | Failure> =>
-    new Promise((resolve) => askNode(ports, address, query, CLIENT.limits, resolve));
+    new Promise((resolve) =>
+      askNode(ports, address, query, timeoutMs === 0 ? CLIENT.limits.onceMs : timeoutMs, resolve),
+    );
 
   async function askLog(range: LogRange): Promise<Answered<LogPage>> {
     if (range.node === null) return collectLog(askLeader, range, false, entries);
@@ -65,20 +78,19 @@ async function collectLog(ask: Ask, range: LogRange, local: boolean, entries: nu
   return { ok: true, value: { ...log, more: log.more || surplus > 0, entries: log.entries.slice(surplus) } };
 }
 
-/** Any node knows its fellow members, leader or not. */
+/** Any node knows its fellow members, leader or not: whoever answers first says where `node` is. */
 async function addressOf(
   node: string,
   addresses: readonly string[],
   askAt: (address: string, query: Query) => Promise<QueryAnswer | Failure>,
 ): Promise<Answered<string>> {
-  const tried: string[] = [];
-  for (const address of addresses) {
+  const ask = async (address: string): Promise<NodeStatus> => {
     const answer = await askAt(address, { type: "status", linearizable: false });
-    if (!("type" in answer) || answer.type !== "statusAnswer") {
-      tried.push(address);
-      continue;
-    }
-    const { members } = answer.status;
+    if ("type" in answer && answer.type === "statusAnswer") return answer.status;
+    throw new Error(("type" in answer ? surprise(answer) : answer).message);
+  };
+  try {
+    const { members } = await Promise.any(addresses.map(ask));
     const member = members.find(({ id }) => id === node);
     if (member !== undefined) return { ok: true, value: member.address };
     const known = members.map(({ id }) => id).join(", ");
@@ -86,6 +98,9 @@ async function addressOf(
       ok: false,
       failure: failure("UNKNOWN_NODE", `${node} is no member of this cluster; its members are ${known}`),
     };
+  } catch (error) {
+    if (!(error instanceof AggregateError)) throw error;
+    const why = error.errors.map((one) => (one instanceof Error ? one.message : String(one)));
+    return { ok: false, failure: failure("UNREACHABLE", why.join("; "), { applied: "no" }) };
   }
-  return { ok: false, failure: failure("UNREACHABLE", `cannot reach ${tried.join(", ")}`, { applied: "no" }) };
 }

@@ -1,16 +1,12 @@
-// How is one node asked one thing, whoever leads? Its own view, over a connection of its own.
+// How is one node asked one thing, whoever leads? Its own view, over a connection of its own, within `timeoutMs`.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { ServerMessage } from "../wire/protocol.ts";
 import { type Query, type QueryAnswer, type QueryDone } from "./client.ts";
 import { dialNode, type LinkPorts } from "./link.ts";
 
-export interface AskLimits {
-  readonly dialTimeoutMs: number;
-  readonly silenceMs: number;
-}
-
-export function askNode(ports: LinkPorts, address: string, query: Query, limits: AskLimits, done: QueryDone): void {
-  dialNode(ports, address, limits.dialTimeoutMs, (dialed) => {
+export function askNode(ports: LinkPorts, address: string, query: Query, timeoutMs: number, done: QueryDone): void {
+  const deadline = ports.clock.now() + timeoutMs;
+  dialNode(ports, address, timeoutMs, (dialed) => {
     if (!dialed.ok) return done(dialed.fatal ?? failure("UNREACHABLE", `cannot reach ${address}: ${dialed.why}`));
     const { link } = dialed;
     const finish = (answer: QueryAnswer | Failure): void => {
@@ -19,7 +15,7 @@ export function askNode(ports: LinkPorts, address: string, query: Query, limits:
       link.close();
       done(answer);
     };
-    const cancel = ports.clock.after(limits.silenceMs, () =>
+    const cancel = ports.clock.after(Math.max(0, deadline - ports.clock.now()), () =>
       finish(failure("TIMEOUT", `${address} does not answer`, { applied: "no" })),
     );
     link.onClosed = (why) => finish(failure("UNREACHABLE", `${address}: ${why}`));

@@ -12,7 +12,7 @@ import { type Asked, createAsking } from "./asking.ts";
 import { createGathering } from "./gathering.ts";
 import { createLine, type Done, type Line, type Verdict } from "./line.ts";
 import type { Link } from "./link.ts";
-import { noLeader } from "./no-leader.ts";
+import { isNobodyThere, noLeader, unfinishedSearch } from "./no-leader.ts";
 import { createPatience } from "./patience.ts";
 import { createSeeker, type Finding } from "./seek.ts";
 import { connectionLost, createSession, enter, mayResume, openAnswer, openMessage } from "./session.ts";
@@ -108,15 +108,15 @@ export function createClient(
 
   function roundOver(finding: Finding): void {
     obstacle = noLeader(finding);
-    if (finding.reached.size > 0) wasReached = true;
-    const isHopeless = finding.reached.size === 0 && (finding.fatal !== null || isNobodyThere());
+    if (finding.reached) wasReached = true;
+    const isHopeless = !finding.reached && (finding.fatal !== null || (isLongAgo() && isNobodyThere(finding)));
     if (askOnce || isHopeless) failEverything(obstacle);
     if (isWanted()) return;
     isSeeking = false;
     seeker.stop();
   }
 
-  const isNobodyThere = (): boolean => !wasReached && clock.now() - startedAt >= limits.unreachableMs;
+  const isLongAgo = (): boolean => !wasReached && clock.now() - startedAt >= limits.unreachableMs;
 
   /** Leaves the present node: everything unanswered is sent again to the next one. */
   function dropLink(why: Failure, preferred: string | null): void {
@@ -379,8 +379,9 @@ export function createClient(
   function deadlinePassed(): void {
     cancelDeadline = null;
     const now = clock.now();
-    const why = obstacle ?? failure("TIMEOUT", "no answer in time", { applied: "no" });
-    line.expire(now, obstacle);
+    const met = obstacle ?? (link === null ? unfinishedSearch(seeker.soFar()) : null);
+    const why = met ?? failure("TIMEOUT", "no answer in time", { applied: "no" });
+    line.expire(now, met);
     for (const opening of openings.expired(now)) opening.done(why);
     for (const ask of asking.expired(now)) ask.done(why);
     watch();

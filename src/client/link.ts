@@ -31,7 +31,12 @@ export interface Link {
 export type DialedNode =
   | { readonly ok: true; readonly link: Link }
   /** `fatal`: the node itself said that this client and it will never understand each other. */
-  | { readonly ok: false; readonly why: string; readonly fatal: Failure | null };
+  | { readonly ok: false; readonly state: NoAnswer; readonly why: string; readonly fatal: Failure | null };
+
+/** Nobody listens there; nothing came in time; it said that it is starting; anything else. */
+export type NoAnswer = "down" | "silent" | "starting" | "failed";
+
+export const SILENT = "it accepts connections, but does not answer: it is paused or cut off, or no raftq";
 
 /** The answer cancels. */
 export function dialNode(
@@ -41,6 +46,7 @@ export function dialNode(
   done: (result: DialedNode) => void,
 ): () => void {
   let over = false;
+  let isConnected = false;
   let stop: () => void = () => {};
   const finish = (result: DialedNode): void => {
     if (over) return;
@@ -49,15 +55,17 @@ export function dialNode(
     done(result);
   };
   const cancelTimer = ports.clock.after(timeoutMs, () => {
-    finish({ ok: false, why: "no answer", fatal: null });
+    finish({ ok: false, state: "silent", why: isConnected ? SILENT : "no answer", fatal: null });
     stop();
   });
   ports.network.dial(address, timeoutMs, (dialed) => {
     if (!dialed.ok) {
       const fatal = dialed.unauthorised === true ? failure("UNAUTHORISED", dialed.why) : null;
-      return finish({ ok: false, why: dialed.refused ? "nobody listens there" : dialed.why, fatal });
+      if (dialed.refused) return finish({ ok: false, state: "down", why: "nobody listens there", fatal });
+      return finish({ ok: false, state: "failed", why: dialed.why, fatal });
     }
     if (over) return dialed.stream.close();
+    isConnected = true;
     stop = sayHello(ports, address, dialed.stream, finish);
   });
   return () => {
@@ -88,7 +96,8 @@ function sayHello(
     if (closed) return;
     closed = true;
     const reason = why?.message ?? "the node closed the connection";
-    if (link === null) done({ ok: false, why: reason, fatal: fatalFor(why, address) });
+    const state = why?.code === "STARTING" ? "starting" : "failed";
+    if (link === null) done({ ok: false, state, why: reason, fatal: fatalFor(why, address) });
     else link.onClosed(reason);
   };
   const connection = openConnection({
@@ -116,9 +125,10 @@ function sayHello(
   };
 }
 
-/** Another cluster, another version, other credentials: a later try meets the same. */
+/** Another cluster, another version, other credentials, no raftq at all: a later try meets the same. */
 function fatalFor(why: Failure | null, address: string): Failure | null {
   if (why?.code === "UNAUTHORISED") return { ...why, message: `${address}: ${why.message}` };
+  if (why?.code === "BAD_REQUEST") return failure("UNREACHABLE", `${address}: ${why.message}`);
   return why !== null && ERRORS[why.code].class === "fatal" ? why : null;
 }
 

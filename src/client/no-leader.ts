@@ -1,35 +1,110 @@
-// What is told when no leader was found? Nobody listens, or: who is missing for a majority, and what to start.
+// What is told when no leader was found? Nobody listens, or: who is missing for a majority, and what each of them needs.
 import { type Failure, failure } from "../lib/errors.ts";
-import type { NodeStatus } from "../wire/protocol.ts";
-import type { Finding } from "./seek.ts";
+import type { MemberStatus, NodeStatus } from "../wire/protocol.ts";
+import type { Finding, Met } from "./seek.ts";
 
-export function noLeader(finding: Finding): Failure {
-  if (finding.reached.size === 0) {
-    if (finding.fatal !== null) return finding.fatal;
-    const tried = [...finding.unreachable].map(([address, why]) => `${address} (${why})`);
+export function noLeader({ met, reached, fatal }: Finding): Failure {
+  if (!reached) {
+    if (fatal !== null) return fatal;
+    const tried = [...met].map(([address, { type, ...one }]) => `${address} (${"why" in one ? one.why : type})`);
     return failure("UNREACHABLE", `cannot reach ${tried.join(", ")}`, { applied: "no" });
   }
-  if (finding.status === null) {
-    const [why] = finding.recovering.values();
-    if (why !== undefined) return failure("NO_LEADER", `No Leader: ${why}`);
-    const nodes = [...finding.reached.values()].map(({ node }) => node.id);
-    return failure("NO_LEADER", `No Leader: ${nodes.join(", ")} answered, but know no leader that can be reached`);
-  }
-  return failure("NO_LEADER", missingMembers(finding.status, finding));
+  const view = widestView(met);
+  return failure("NO_LEADER", `No Leader: ${view === null ? nobodyServes(met) : missingMembers(view, met)}`);
+}
+
+/** What a first round has met that is not over yet. */
+export function unfinishedSearch(finding: Finding | null): Failure | null {
+  return finding === null ? null : noLeader(finding);
+}
+
+/** Is it certain that nobody is there? A node that accepts connections or is silent may still answer. */
+export function isNobodyThere({ met, reached }: Finding): boolean {
+  return !reached && [...met.values()].every(({ type }) => type === "down" || type === "failed");
+}
+
+const votersIn = ({ members }: NodeStatus): readonly MemberStatus[] => members.filter(({ role }) => role === "voter");
+const reachableIn = (status: NodeStatus): number => votersIn(status).filter(({ reachable }) => reachable).length;
+
+/** Of all that serve, what the one says that reaches the most voters; of several the one that knows the most. */
+function widestView(met: Finding["met"]): NodeStatus | null {
+  const views = [...met.values()].flatMap((one) => (one.type === "serving" ? [one.status] : []));
+  const [widest] = views.sort((a, b) => reachableIn(b) - reachableIn(a) || b.commitIndex - a.commitIndex);
+  return widest ?? null;
+}
+
+/** Nobody who said hello is a member at work. */
+function nobodyServes(met: Finding["met"]): string {
+  for (const one of met.values()) if (one.type === "recovering") return one.why;
+  for (const [address, one] of met) if (one.type === "starting") return `${address} is starting (${one.why}): wait`;
+  const greeted = [...met.values()].flatMap((one) => (one.type === "greeted" ? [one.hello.node.id] : []));
+  if (greeted.length > 0) return `${greeted.join(", ")} answered, but know no leader that can be reached`;
+  return [...met].map(([address, { type, ...one }]) => `${address}: ${"why" in one ? one.why : type}`).join("; ");
 }
 
 /** `1 of 2 members reachable, 2 needed. Start n3001, or …` */
-function missingMembers(status: NodeStatus, finding: Finding): string {
-  const voters = status.members.filter(({ role }) => role === "voter");
-  const missing = voters.filter(({ address, reachable }) => !reachable && !finding.reached.has(address));
-  const lost = voters.filter(({ address }) => finding.recovering.has(address));
-  const reachable = voters.length - missing.length - lost.length;
+function missingMembers(view: NodeStatus, met: Finding["met"]): string {
+  const voters = votersIn(view);
+  const reachable = reachableIn(view);
   const needed = Math.floor(voters.length / 2) + 1;
-  const names = (members: typeof voters, or: string): string =>
-    members.map(({ id, address }) => `${id} (${address})`).join(or);
-  const count = `No Leader: ${reachable} of ${voters.length} members reachable, ${needed} needed.`;
-  if (reachable >= needed) return `${count} An election is under way: wait a moment, then try again.`;
-  const waiting =
-    lost.length === 0 ? "" : ` ${names(lost, " and ")} lost the data and cannot come back without a majority.`;
-  return `${count}${waiting}${missing.length === 0 ? "" : ` Start ${names(missing, ", or ")}.`}`;
+  const count = `${reachable} of ${voters.length} members reachable, ${needed} needed.`;
+  if (reachable >= needed) return `${count} ${whyNotServed(view, met)}`;
+  const missing = voters.filter((voter) => !voter.reachable);
+  const advice = NEEDS.map(({ applies, told }) => {
+    const members = missing.filter(({ address }) => applies(met.get(address)));
+    return members.length === 0 ? "" : ` ${told(members, needed - reachable, view)}`;
+  });
+  const others = missing.flatMap(({ id, address }) => {
+    const one = met.get(address);
+    return one?.type === "failed" ? [` ${id} (${address}): ${one.why}.`] : [];
+  });
+  return `${count}${advice.join("")}${others.join("")}`;
 }
+
+/** A majority answers: it elects a leader, or has one that only this client cannot reach. */
+function whyNotServed({ leader, leaderAddress }: NodeStatus, met: Finding["met"]): string {
+  const one = leaderAddress === null ? undefined : met.get(leaderAddress);
+  if (one?.type === "down" || one?.type === "silent" || one?.type === "failed")
+    return `${leader} (${leaderAddress}) leads, but cannot be reached from here: ${one.why}.`;
+  return "An election is under way: wait a moment, then try again.";
+}
+
+interface Need {
+  readonly applies: (met: Met | undefined) => boolean;
+  /** `lacking`: so many more are needed. */
+  readonly told: (members: readonly MemberStatus[], lacking: number, view: NodeStatus) => string;
+}
+
+const named = ({ id, address }: MemberStatus): string => `${id} (${address})`;
+const all = (members: readonly MemberStatus[]): string => members.map(named).join(" and ");
+const verb = (members: readonly MemberStatus[], one: string, many: string): string =>
+  members.length === 1 ? one : many;
+
+/** What a member that is missing needs, by what this client met at its address. */
+const NEEDS: readonly Need[] = [
+  {
+    applies: (met) => met?.type === "recovering",
+    told: (members) => `${all(members)} lost the data and cannot come back without a majority.`,
+  },
+  {
+    applies: (met) => met?.type === "silent",
+    told: (members) =>
+      `${all(members)} ${verb(members, "does not answer: it is", "do not answer: they are")} paused or cut off.`,
+  },
+  {
+    applies: (met) => met?.type === "starting",
+    told: (members) => `${all(members)} ${verb(members, "is", "are")} starting: wait.`,
+  },
+  {
+    applies: (met) => met?.type === "serving" || met?.type === "greeted",
+    told: (members, _, { node }) =>
+      `${all(members)} ${verb(members, "answers", "answer")} here, but not ${node.id}: they are cut off from each other, or about to connect.`,
+  },
+  {
+    applies: (met) => met === undefined || met.type === "down",
+    told: (members, lacking) => {
+      if (members.length <= lacking) return `Start ${all(members)}.`;
+      return `Start ${lacking === 1 ? "" : `${lacking} of `}${members.map(named).join(", or ")}.`;
+    },
+  },
+];

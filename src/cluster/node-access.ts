@@ -1,18 +1,18 @@
 // How are nodes asked? Over one kept connection each, in the client's own language; changes of membership go to the leader.
 import { randomBytes } from "node:crypto";
 import { type ClientSettings, createClient, type Query } from "../client/client.ts";
-import { dialNode, type Link, type LinkPorts } from "../client/link.ts";
+import { dialNode, type Link, type LinkPorts, type NoAnswer } from "../client/link.ts";
 import { CLIENT, CLUSTER, WIRE } from "../config.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { isNodeId } from "../raft/types.ts";
 import type { ServerMessage } from "../wire/protocol.ts";
-import type { NodeAccess } from "./status.ts";
+import type { Answer, NodeAccess } from "./status.ts";
 
 /** One address: its connection, and the questions that wait for their answer on it. */
 interface Peer {
   readonly address: string;
-  link: Promise<Link | null> | null;
-  readonly waiting: Map<number, (answer: ServerMessage | null) => void>;
+  link: Promise<Link | NoAnswer> | null;
+  readonly waiting: Map<number, (answer: ServerMessage | NoAnswer) => void>;
   lastFrameId: number;
 }
 
@@ -26,19 +26,17 @@ export function createNodeAccess(given: LinkPorts): NodeAccess {
   };
   let refusal: Failure | null = null;
   const refused = (why: Failure): void => {
-    if (why.code === "UNAUTHORISED") refusal = why;
+    refusal = why;
   };
   return {
     refusal: () => refusal,
     status: async (address) => {
       const answer = await ask(ports, peerAt(address), refused, { type: "status", linearizable: false });
-      if (answer?.type === "statusAnswer") return answer.status;
-      const isRecovering = answer?.type === "failure" && answer.failure.code === "RECOVERING";
-      return isRecovering ? { recovering: answer.failure.message } : null;
+      return typeof answer === "string" ? without(answer) : answerIn(answer);
     },
     serves: async (address) => {
       const answer = await ask(ports, peerAt(address), refused, { type: "status", linearizable: true });
-      return answer?.type === "statusAnswer";
+      return typeof answer !== "string" && answer.type === "statusAnswer";
     },
     remove: async (addresses, id) =>
       isNodeId(id) ? askLeader(ports, addresses, { type: "remove", ids: [id] }) : unknownNode(id),
@@ -47,26 +45,47 @@ export function createNodeAccess(given: LinkPorts): NodeAccess {
     transfer: async (addresses, to) =>
       to === null || isNodeId(to) ? askLeader(ports, addresses, { type: "transfer", to }) : unknownNode(to),
     close: () => {
-      for (const peer of peers.values()) void peer.link?.then((link) => link?.close());
+      for (const peer of peers.values())
+        void peer.link?.then((link) => (typeof link === "string" ? undefined : link.close()));
     },
   };
 }
 
-/** The node's answer; null when it cannot be reached, or not in time. */
+function answerIn(message: ServerMessage): Answer {
+  if (message.type === "statusAnswer") return message.status;
+  if (message.type !== "failure") return null;
+  const { code, message: why } = message.failure;
+  if (code === "RECOVERING") return { recovering: why };
+  return code === "STARTING" ? { starting: why } : null;
+}
+
+function without(answer: NoAnswer): Answer {
+  switch (answer) {
+    case "silent":
+      return { silent: true };
+    case "starting":
+      return { starting: "it is still recovering its log" };
+    case "down":
+    case "failed":
+      return null;
+  }
+}
+
+/** The node's answer, or why there is none in time. */
 async function ask(
   ports: LinkPorts,
   peer: Peer,
   refused: (why: Failure) => void,
   query: Query,
-): Promise<ServerMessage | null> {
+): Promise<ServerMessage | NoAnswer> {
   peer.link ??= dial(ports, peer, refused);
   const link = await peer.link;
-  if (link === null) return null;
+  if (typeof link === "string") return link;
   const frameId = ++peer.lastFrameId;
   return new Promise((resolve) => {
     const cancel = ports.clock.after(CLUSTER.statusTimeoutMs, () => {
       peer.waiting.delete(frameId);
-      resolve(null);
+      resolve("silent");
     });
     peer.waiting.set(frameId, (answer) => {
       cancel();
@@ -78,19 +97,19 @@ async function ask(
   });
 }
 
-function dial(ports: LinkPorts, peer: Peer, refused: (why: Failure) => void): Promise<Link | null> {
+function dial(ports: LinkPorts, peer: Peer, refused: (why: Failure) => void): Promise<Link | NoAnswer> {
   return new Promise((resolve) => {
     dialNode(ports, peer.address, WIRE.dialTimeoutMs, (result) => {
       if (!result.ok) {
         if (result.fatal !== null) refused(result.fatal);
         peer.link = null;
-        return resolve(null);
+        return resolve(result.state);
       }
       const { link } = result;
       link.onMessage = (message) => peer.waiting.get(message.frameId)?.(message);
       link.onClosed = () => {
         peer.link = null;
-        for (const answer of peer.waiting.values()) answer(null);
+        for (const answer of peer.waiting.values()) answer("failed");
       };
       resolve(link);
     });

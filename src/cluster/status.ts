@@ -2,13 +2,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { type Failure, RaftqError } from "../lib/errors.ts";
-import type { NodeState, NodeStatus } from "../wire/protocol.ts";
+import type { MemberStatus, NodeState, NodeStatus } from "../wire/protocol.ts";
 import type { NodeFacts } from "./control.ts";
 
 /** What cluster commands ask of nodes, always as a client: there is no private door. */
 export interface NodeAccess {
-  /** What the node at this address says of itself; null when it does not answer in time. */
-  status(address: string): Promise<NodeStatus | Recovering | null>;
+  /** What the node at this address says of itself. */
+  status(address: string): Promise<Answer>;
   /** True when this node answers a linearizable read: it leads, and a majority follows it now. */
   serves(address: string): Promise<boolean>;
   /** Null: done. */
@@ -16,22 +16,29 @@ export interface NodeAccess {
   readmit(addresses: readonly string[], id: string): Promise<Failure | null>;
   /** To `to`, or to whom the leader chooses. Null: done. */
   transfer(addresses: readonly string[], to: string | null): Promise<Failure | null>;
-  /** Why a node did not let us in, if one did not. */
+  /** Why somebody at these addresses and we will never understand each other, if one will not. */
   refusal(): Failure | null;
   close(): void;
 }
 
-/** A node that has lost its data and waits to be let in again: it serves nothing, but says why. */
-export interface Recovering {
-  readonly recovering: string;
-}
+/** Null: nobody answers there. */
+export type Answer = NodeStatus | NotServing | null;
+
+/** Why a node does not serve although its process is there. */
+export type NotServing =
+  /** It has lost its data and waits to be let in again. */
+  | { readonly recovering: string }
+  /** It is no member of a cluster yet. */
+  | { readonly starting: string }
+  /** It accepts connections, and does not answer in time. */
+  | { readonly silent: true };
 
 /** One line of `cluster status`. The numbers are null when the node could not be asked. */
 export interface NodeLine {
   readonly id: string;
   readonly address: string;
   readonly pid: number | null;
-  readonly state: NodeState | "recovering" | "paused" | "down";
+  readonly state: NodeState | "recovering" | "paused" | "unreachable" | "down";
   readonly term: number | null;
   readonly commitIndex: number | null;
   readonly appliedIndex: number | null;
@@ -50,7 +57,11 @@ export interface ClusterStatus {
   readonly leader: string | null;
   readonly term: number;
   readonly nodes: readonly NodeLine[];
+  /** By the word of the leader, or of who knows the newest term; empty when nobody serves. */
+  readonly members: readonly MemberLine[];
 }
+
+export type MemberLine = Pick<MemberStatus, "id" | "role" | "reachable">;
 
 /** Asks all nodes at once. A node that is down or paused is not asked. */
 export async function askStatus(name: string, nodes: readonly NodeFacts[], access: NodeAccess): Promise<ClusterStatus> {
@@ -91,12 +102,11 @@ function nobodyAnswers(addresses: readonly string[], access: NodeAccess): RaftqE
   return new RaftqError("UNREACHABLE", `no node answers at ${addresses.join(", ")}.`);
 }
 
-type Answer = NodeStatus | Recovering | null;
 type Asked = Pick<NodeFacts, "id" | "address" | "pid" | "process"> & { readonly answer: Answer };
 
 /** What a node that serves says of itself. */
 export function serving(answer: Answer): NodeStatus | null {
-  return answer === null || "recovering" in answer ? null : answer;
+  return answer !== null && "node" in answer ? answer : null;
 }
 
 /** Of two nodes that both say they lead, the one with the higher term does. */
@@ -110,6 +120,7 @@ export function joinStatus(name: string | null, nodes: readonly Asked[]): Cluste
     leader: leading?.node.id ?? null,
     term: best?.term ?? 0,
     nodes: nodes.map((node) => nodeLine(node, leading)),
+    members: (leading ?? best)?.members.map(({ id, role, reachable }) => ({ id, role, reachable })) ?? [],
   };
 }
 
@@ -127,6 +138,30 @@ export async function waitForLeader(
     await sleep(CLUSTER.pollMs);
   }
   return null;
+}
+
+/** How many voters serve or are about to, and how many it takes. */
+export interface Majority {
+  readonly voters: number;
+  readonly left: number;
+  readonly needed: number;
+}
+
+/** What is left of a cluster without `node`; null when nobody said who its members are. */
+export function majorityWithout(node: string, { nodes, members }: ClusterStatus): Majority | null {
+  const voters = members.filter(({ role }) => role === "voter");
+  if (voters.length === 0) return null;
+  const left = voters.filter(({ id, reachable }) => {
+    if (id === node) return false;
+    const local = nodes.find((line) => line.id === id);
+    return local === undefined ? reachable : !isOut(local);
+  });
+  return { voters: voters.length, left: left.length, needed: Math.floor(voters.length / 2) + 1 };
+}
+
+/** It votes for nobody until somebody does something, or until there is a majority without it. */
+function isOut({ state }: NodeLine): boolean {
+  return state === "down" || state === "paused" || state === "unreachable" || state === "recovering";
 }
 
 function newest(answers: readonly Answer[]): NodeStatus | null {
@@ -162,7 +197,8 @@ function nodeLine(node: Asked, leading: NodeStatus | null): NodeLine {
 
 function stateOf({ process, answer }: Asked, leading: NodeStatus | null): NodeLine["state"] {
   if (process !== "running") return process;
-  if (answer === null) return "starting";
+  if (answer === null || "starting" in answer) return "starting";
+  if ("silent" in answer) return "unreachable";
   if ("recovering" in answer) return "recovering";
   // A leader of an older term has not heard yet that it leads no more.
   return answer.state === "leader" && answer !== leading ? "follower" : answer.state;

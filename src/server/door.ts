@@ -57,6 +57,8 @@ export function createDoor(ports: DoorPorts): Door {
     let receive: ((message: Message) => void) | null = null;
     const { remote } = stream;
     let peer: MemberId | null = null;
+    /** It dialed as a member of this cluster. */
+    let isLink = false;
     const connection = openConnection({
       stream,
       clock: ports.clock,
@@ -66,7 +68,9 @@ export function createDoor(ports: DoorPorts): Door {
         if (receive !== null) return receive(message);
         if (message.type !== "hello") return;
         receive = welcome(connection, message);
-        if (receive !== null && message.node !== null) peer = memberId(message.node);
+        if (receive === null || message.node === null) return;
+        peer = memberId(message.node);
+        isLink = message.clusterId !== null;
       },
       introduce: () => {
         const node = ports.self();
@@ -82,11 +86,17 @@ export function createDoor(ports: DoorPorts): Door {
             event: "peer-timeout",
             text: `the link from ${from.node.id} ended: ${why.message}`,
           });
-        if (why?.code === "UNAUTHORISED") ports.refused(`${hostOf(stream.remote)}: ${why.message}`);
+        const isStranger = from === null && why?.code === "BAD_REQUEST";
+        if (why?.code === "UNAUTHORISED" || (why !== null && isStranger))
+          ports.refused(`${hostOf(stream.remote)}: ${why.message}`);
         places.leave(connection);
         held.leave(connection);
       },
-      onRead: (milliseconds) => ports.serving()?.replica.stages.add("decode", milliseconds),
+      onRead: (milliseconds) => {
+        const serving = ports.serving();
+        serving?.replica.stages.add("decode", milliseconds);
+        if (peer !== null && isLink) serving?.peers.heard(peer);
+      },
       onProgress: (progress) => ports.serving()?.peers.progress(connection, progress),
       onHeld: (bytes) => {
         const owner = { remote, isMember: peer !== null && isKnown(peer) };

@@ -109,7 +109,8 @@ export function found(
         side: "dialed",
         onMessage: (message) => receive(other, connection, message),
         onClosed: (why) => {
-          if (why?.code === "UNAUTHORISED") sayRefusal(other, why.message);
+          const isStranger = why?.code === "BAD_REQUEST" && connection.greeting === null;
+          if (why !== null && (why.code === "UNAUTHORISED" || isStranger)) sayRefusal(other, why.message);
           heard.delete(other.address);
           other.connection = null;
           if (!over) after(settings.foundingRetryMs, () => dial(other));

@@ -90,6 +90,8 @@ export function join(
       return refused(new RaftqError("CONFLICT", message));
     }
     if (why.code === "REMOVED") return refused(new RaftqError("REMOVED", `${address} refuses: ${why.message}`));
+    if (why.code === "BAD_REQUEST" && known === null)
+      return refused(new RaftqError("USAGE", `${address} cannot let this node in: ${why.message}`));
     const elsewhere = why.code === "CLUSTER_MISMATCH" || why.code === "VERSION" || why.code === "UNAUTHORISED";
     if (elsewhere && known === null) {
       return refused(new RaftqError(why.code, `${address} refuses to let this node in: ${why.message}`));

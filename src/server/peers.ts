@@ -1,5 +1,5 @@
 // How do members reach each other? Each dials every other member: requests leave on the own link, replies come back on it.
-import { type Failure, failure } from "../lib/errors.ts";
+import { type ErrorCode, type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Random } from "../lib/random.ts";
 import type { Link, Outgoing } from "../raft/effects.ts";
@@ -29,6 +29,10 @@ export interface PeerSettings {
   readonly reconnectMaxMs: number;
   /** A member that owes an answer, and acknowledges and sends nothing for so long, is dialed again. */
   readonly silenceMs: number;
+  /** A member from which nothing came for so long is pinged. */
+  readonly memberPingMs: number;
+  /** A member is reachable that was heard from within this time. */
+  readonly reachableMs: number;
 }
 
 export interface PeerPorts {
@@ -50,6 +54,9 @@ export interface Peers extends Links {
   /** On an accepted connection. */
   progress(connection: Connection, progress: Progress): void;
   closed(connection: Connection): void;
+  /** Bytes came from it, on a connection that it dialed as this very member. */
+  heard(member: MemberId): void;
+  /** It serves as this very incarnation, and something came from it a moment ago, on either connection. */
   isReachable(member: MemberId): boolean;
   stop(): void;
 }
@@ -67,6 +74,8 @@ interface Dialed {
   refusal: string | null;
   waitMs: number;
   cancelRetry: (() => void) | null;
+  /** When bytes came from that member, on this link or on one that it dialed. */
+  heardAtMs: number;
   /** When the first message left that nothing was heard after; null: nothing is owed. */
   owedSinceMs: number | null;
   /** The member left the configuration, or its address changed: this link is not used again. */
@@ -75,7 +84,6 @@ interface Dialed {
 
 export function createPeers(ports: PeerPorts): Peers {
   const { self, clock, settings } = ports;
-  const selfId = memberId(self);
   const links = new Map<MemberId, Dialed>();
   const accepted = new Map<Link, Connection>();
   const senders = new Map<Connection, { readonly link: Link; readonly from: MemberId }>();
@@ -84,6 +92,7 @@ export function createPeers(ports: PeerPorts): Peers {
   let nextLink: Link = 1;
   let stopped = false;
   let followedConfiguration: unknown = null;
+  let cancelLook = (): void => {};
 
   function follow(): void {
     const { raft } = replica ?? {};
@@ -95,7 +104,8 @@ export function createPeers(ports: PeerPorts): Peers {
       if (member === undefined || member.address !== link.member.address) drop(link);
     }
     for (const [id, member] of wanted) {
-      if (id === selfId || links.has(id)) continue;
+      // An earlier incarnation of this very node is nowhere, least of all at this node's own address.
+      if (member.id === self.id || links.has(id)) continue;
       const link: Dialed = {
         member,
         id,
@@ -105,6 +115,7 @@ export function createPeers(ports: PeerPorts): Peers {
         refusal: null,
         waitMs: 0,
         cancelRetry: null,
+        heardAtMs: Number.NEGATIVE_INFINITY,
         owedSinceMs: null,
         dropped: false,
       };
@@ -138,7 +149,12 @@ export function createPeers(ports: PeerPorts): Peers {
         side: "dialed",
         onMessage: (message) => receive(link, connection, message),
         onClosed: (why) => lost(link, connection, why),
-        onRead: (milliseconds) => ports.stages.add("decode", milliseconds),
+        onRead: (milliseconds) => {
+          ports.stages.add("decode", milliseconds);
+          if (link.connection !== connection) return;
+          link.heardAtMs = clock.now();
+          link.owedSinceMs = null;
+        },
         onProgress: (progress) => noteProgress(link, connection, progress),
       });
       link.connection = connection;
@@ -163,6 +179,30 @@ export function createPeers(ports: PeerPorts): Peers {
     connection.send(message);
   }
 
+  /**
+   * Members that have nothing to say to each other, as followers of one leader have, ping each other: so what is said of them stays
+   * true, and a link that carries nothing any more is replaced before it is needed. A leader's heartbeats spare it that.
+   */
+  function lookLater(): void {
+    const due = clock.now() + settings.memberPingMs;
+    cancelLook = clock.after(settings.memberPingMs, () => {
+      // Then what the others sent meanwhile is still unread.
+      const stoodStill = clock.now() - due > settings.memberPingMs;
+      for (const link of links.values()) lookAt(link, stoodStill);
+      lookLater();
+    });
+  }
+
+  function lookAt(link: Dialed, stoodStill: boolean): void {
+    const { connection, up, owedSinceMs } = link;
+    if (!up || connection === null) return;
+    if (stoodStill && owedSinceMs !== null) link.owedSinceMs = clock.now();
+    if (isStalled(link)) return giveUp(link, connection);
+    if (clock.now() - link.heardAtMs < settings.memberPingMs) return;
+    link.owedSinceMs ??= clock.now();
+    connection.ping();
+  }
+
   function giveUp(link: Dialed, connection: Connection): void {
     const silence = formatDuration(clock.now() - (link.owedSinceMs ?? clock.now()));
     const bulk = connection.bulkInFlight();
@@ -177,7 +217,6 @@ export function createPeers(ports: PeerPorts): Peers {
   }
 
   function noteProgress(link: Dialed, connection: Connection, progress: Progress): void {
-    link.owedSinceMs = null;
     if (progress.type === "acknowledged" && progress.bytes > 0) noteRate(link, connection);
   }
 
@@ -187,7 +226,6 @@ export function createPeers(ports: PeerPorts): Peers {
   }
 
   function receive(link: Dialed, connection: Connection, message: Message): void {
-    link.owedSinceMs = null;
     if (message.type !== "helloAnswer") {
       if (isReply(message) && link.up) deliver(connection, link.id, OWN_LINK, message);
       return;
@@ -233,7 +271,7 @@ export function createPeers(ports: PeerPorts): Peers {
     link.up = false;
     if (link.dropped || stopped) return;
     if (wasUp) replica?.input({ type: "linkDown", member: link.id });
-    if (why?.code === "CLUSTER_MISMATCH" || why?.code === "VERSION" || why?.code === "UNAUTHORISED")
+    if (why !== null && (REFUSALS.has(why.code) || (why.code === "BAD_REQUEST" && connection.greeting === null)))
       refused(link, why.message);
     // The first try after a loss is immediate: whether the leader's port refuses tells whether its process is gone.
     if (wasUp) dial(link);
@@ -278,6 +316,7 @@ export function createPeers(ports: PeerPorts): Peers {
     start: (given) => {
       replica = given;
       follow();
+      lookLater();
     },
     send: (outgoing) => {
       const connection = give(outgoing);
@@ -308,9 +347,17 @@ export function createPeers(ports: PeerPorts): Peers {
       senders.delete(connection);
       touched.delete(connection);
     },
-    isReachable: (member) => links.get(member)?.up === true,
+    heard: (member) => {
+      const link = links.get(member);
+      if (link !== undefined) link.heardAtMs = clock.now();
+    },
+    isReachable: (member) => {
+      const link = links.get(member);
+      return link !== undefined && link.up && clock.now() - link.heardAtMs <= settings.reachableMs;
+    },
     stop: () => {
       stopped = true;
+      cancelLook();
       for (const link of links.values()) {
         link.cancelRetry?.();
         link.connection?.close(null);
@@ -320,6 +367,9 @@ export function createPeers(ports: PeerPorts): Peers {
     },
   };
 }
+
+/** What a later try meets again, until somebody repairs it. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["CLUSTER_MISMATCH", "VERSION", "UNAUTHORISED"]);
 
 type RaftReply = Extract<RaftMessage, { type: `${string}Reply` }>;
 type RaftRequest = Exclude<RaftMessage, RaftReply>;

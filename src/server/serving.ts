@@ -60,7 +60,8 @@ export function createServing(
   });
   const queue = snapshot === null ? createQueue() : restoreFrom(storage, snapshot);
   const silenceMs = Math.max(WIRE.peerSilenceMs, settings.electionMaxMs);
-  const limits = { limits: WIRE, settings: { ...WIRE, silenceMs } };
+  const { memberPingMs, reachableMs } = SERVER;
+  const limits = { limits: WIRE, settings: { ...WIRE, silenceMs, memberPingMs, reachableMs } };
   const stages = createStages(clock);
   const peers = createPeers({ self: own, clusterId, network, clock, random: random.fork(), stages, log, ...limits });
   const input = (given: Input): void => replica.input(given);

@@ -8,7 +8,7 @@ import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import { release } from "../lib/release.ts";
 import { decodeGreeting, decodeMessage, decodePeerMessage, encodeMessage, versionOf } from "./codec.ts";
-import { createDeframer } from "./frame.ts";
+import { createDeframer, SPEAKS_HTTP } from "./frame.ts";
 import { acceptorHandshake, dialerHandshake, type Introduction, Refused } from "./handshake.ts";
 import { FRAMES } from "./layouts.ts";
 import { type PeerMessage } from "./peer-layouts.ts";
@@ -81,6 +81,8 @@ export interface Connection {
   send(message: Message): void;
   /** Everything sent since the last flush, as one chunk; heartbeats, votes and acknowledgements first. */
   flush(): void;
+  /** Asks for a sign of life, at once: the other side's connection answers, whatever its owner waits for. */
+  ping(): void;
   /** What was sent but not taken by the system yet, in bytes of memory. */
   pending(): number;
   /** What the link is known to carry; null: it is not measured. */
@@ -124,12 +126,14 @@ export function openConnection(open: OpenConnection): Connection {
       const frame = `a frame is not complete, ${deframer.buffered()} of ${deframer.due()} bytes`;
       return message === null ? frame : `${frame}, a fragment of a message (${message})`;
     },
-    ping: () => {
-      send({ type: "ping", frameId: KEEP_ALIVE });
-      queue.flush();
-    },
+    ping,
     expired: (why) => close(why),
   });
+
+  function ping(): void {
+    send({ type: "ping", frameId: KEEP_ALIVE });
+    queue.flush();
+  }
 
   function end(why: Failure | null): void {
     ending = why;
@@ -143,6 +147,13 @@ export function openConnection(open: OpenConnection): Connection {
     if (ending !== undefined) return;
     if (why !== null) queue.add(encodeMessage({ type: "goodbye", failure: why }));
     queue.flushAll();
+    end(why);
+  }
+
+  /** Whoever asks in HTTP cannot read a goodbye. */
+  function answerHttp(why: Failure): void {
+    if (ending !== undefined) return;
+    stream.write(new TextEncoder().encode(HTTP_ANSWER));
     end(why);
   }
 
@@ -285,7 +296,8 @@ export function openConnection(open: OpenConnection): Connection {
       }
       return ending === undefined;
     });
-    if (failed !== null) close(failed);
+    if (failed?.message === SPEAKS_HTTP && side === "accepted") answerHttp(failed);
+    else if (failed !== null) close(failed);
     else if (ending === undefined) {
       watch.heard();
       if (peer && deframer.buffered() + reassembly.allocated() > 0) open.onProgress?.({ type: "received" });
@@ -315,6 +327,7 @@ export function openConnection(open: OpenConnection): Connection {
     },
     send,
     flush,
+    ping,
     pending: () => queue.pending(),
     bytesPerSecond: () => queue.pacer()?.bytesPerSecond() ?? null,
     bulkInFlight: () => queue.bulkInFlight(),
@@ -325,6 +338,16 @@ export function openConnection(open: OpenConnection): Connection {
 
 /** The frameId of keep-alive pings, which the connections answer among themselves. */
 const KEEP_ALIVE = 0;
+
+const HTTP_TEXT = "This port speaks the raftq protocol, not HTTP.\n";
+const HTTP_ANSWER = [
+  "HTTP/1.1 400 Bad Request",
+  "Content-Type: text/plain",
+  `Content-Length: ${HTTP_TEXT.length}`,
+  "Connection: close",
+  "",
+  HTTP_TEXT,
+].join("\r\n");
 
 /** Everything else is a fault of this program and goes on up. */
 function reasonOf(error: unknown): Failure {

@@ -37,12 +37,21 @@ export function createDeframer(firstLimit: number, firstWhere = "here"): Deframe
   /** Of the present frame; null between frames. */
   let length: number | null = null;
   const body = createGrowingBuffer();
+  /** What came instead of a frame, while it may still turn out to be HTTP. */
+  let stray = "";
 
   function readHeader(data: Uint8Array, from: number): { readonly at: number; readonly failed: Failure | null } {
     let at = from;
     while (headerBytes < LENGTH_BYTES && at < data.length) {
       const byte = data[at++] ?? 0;
-      if (headerBytes === 0 && byte !== 0) return { at, failed: notAFrame(byte) };
+      if (stray !== "" || (headerBytes === 0 && byte !== 0)) {
+        stray += String.fromCharCode(byte);
+        // A stream begins with all of a word, or with what no word begins with.
+        if (frames === 0 && mayBecomeHttp(stray)) continue;
+        const failed = notAFrame(stray);
+        stray = "";
+        return { at, failed };
+      }
       header = header * 256 + byte;
       headerBytes++;
     }
@@ -102,10 +111,11 @@ export function createDeframer(firstLimit: number, firstWhere = "here"): Deframe
     get frames() {
       return frames;
     },
-    buffered: () => headerBytes + body.length(),
+    buffered: () => stray.length + headerBytes + body.length(),
     due: () => (length === null ? 0 : length + LENGTH_BYTES),
     allocated: body.allocated,
     discard: () => {
+      stray = "";
       body.discard();
       beginFrame();
     },
@@ -116,14 +126,37 @@ export function createDeframer(firstLimit: number, firstWhere = "here"): Deframe
 const TLS_ALERT = 0x15;
 const TLS_HANDSHAKE = 0x16;
 
+/** How HTTP begins: a server's answer, and the requests that it is asked. */
+export const HTTP_STARTS = [
+  "HTTP/",
+  "GET ",
+  "HEAD ",
+  "POST ",
+  "PUT ",
+  "DELETE ",
+  "CONNECT ",
+  "OPTIONS ",
+  "TRACE ",
+  "PATCH ",
+  "PRI ",
+];
+
+export const SPEAKS_HTTP = "the other side speaks HTTP, not raftq";
+
+const mayBecomeHttp = (said: string): boolean =>
+  HTTP_STARTS.some((word) => word.length > said.length && word.startsWith(said));
+
 /** Every frame is shorter than 16 MiB, so the first byte tells other protocols apart at once. */
-function notAFrame(byte: number): Failure {
+function notAFrame(said: string): Failure {
+  if (HTTP_STARTS.includes(said)) return failure("BAD_REQUEST", SPEAKS_HTTP);
+  const byte = said.charCodeAt(0);
   if (byte === TLS_ALERT)
     return failure("UNAUTHORISED", "the other side speaks TLS: give --tls-cert, --tls-key and --tls-ca");
   if (byte === TLS_HANDSHAKE)
     return failure("UNAUTHORISED", "the other side speaks TLS, and this one was started without --tls-cert");
   const shown = byte.toString(16).padStart(2, "0");
-  return failure("BAD_REQUEST", `this port speaks the raftq protocol: a frame starts with byte 0x00, not 0x${shown}`);
+  const why = "the other side does not speak the raftq protocol";
+  return failure("BAD_REQUEST", `${why}: a frame starts with byte 0x00, not 0x${shown}`);
 }
 
 /** The body of exactly one frame, for tests and tools. */

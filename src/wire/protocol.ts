@@ -176,7 +176,7 @@ export interface MemberStatus {
   readonly incarnation: Incarnation;
   readonly address: string;
   readonly role: MemberRole;
-  /** As the answering node sees it: its link is up. */
+  /** It answered the node that says so within the last second (`config.ts` SERVER.reachableMs), as this very incarnation. */
   readonly reachable: boolean;
   /** Leader only, else 0. */
   readonly matchIndex: LogIndex;

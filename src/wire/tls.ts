@@ -6,6 +6,7 @@ import { constants, X509Certificate } from "node:crypto";
 import type { Server, Socket } from "node:net";
 import { connect, createSecureContext, createServer, type TLSSocket } from "node:tls";
 import { isNodeId } from "../raft/types.ts";
+import { SPEAKS_HTTP } from "./frame.ts";
 import type { Identity, Trust } from "./network.ts";
 import { ROLES } from "./protocol.ts";
 
@@ -167,7 +168,8 @@ function certificateProblem(code: string, whose: "your" | "its"): string {
 
 function handshakeProblem(error: Error): string {
   const code = "code" in error ? String(error.code) : "";
-  if (code === "ERR_SSL_WRONG_VERSION_NUMBER" || code === "ERR_SSL_HTTP_REQUEST")
+  if (code === "ERR_SSL_HTTP_REQUEST") return SPEAKS_HTTP;
+  if (code === "ERR_SSL_WRONG_VERSION_NUMBER")
     return "the other side does not speak TLS: one of the two was started without --tls-cert";
   if (code === "ECONNRESET") return "the other side ended the TLS handshake: it may not accept this certificate";
   if (code === "ERR_TLS_HANDSHAKE_TIMEOUT") return "the TLS handshake was not complete in time";

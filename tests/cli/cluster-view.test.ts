@@ -9,7 +9,15 @@ import {
   statusTable,
 } from "../../src/cli/cluster-view.ts";
 import type { NodeFacts } from "../../src/cluster/control.ts";
-import { askStatus, askStatusAt, joinStatus, type NodeAccess } from "../../src/cluster/status.ts";
+import { toldOf } from "../../src/cli/cluster-nodes.ts";
+import {
+  type Answer,
+  askStatus,
+  askStatusAt,
+  joinStatus,
+  majorityWithout,
+  type NodeAccess,
+} from "../../src/cluster/status.ts";
 import { failure } from "../../src/lib/errors.ts";
 import { isClusterId, isIncarnation, isNodeId } from "../../src/raft/types.ts";
 import type { MemberStatus, NodeStatus } from "../../src/wire/protocol.ts";
@@ -84,7 +92,8 @@ test("the status has the fields of each node in the promised order, and null whe
     '{"name":"default","clusterId":"00000000000000aa","leader":"n2","term":2,"nodes":[' +
       '{"id":"n1","address":"127.0.0.1:3000","pid":100,"state":"follower","term":2,"commitIndex":9,"appliedIndex":8,"lastIndex":10,"snapshotIndex":0,"diskLow":false},' +
       '{"id":"n2","address":"127.0.0.1:3001","pid":100,"state":"leader","term":2,"commitIndex":9,"appliedIndex":8,"lastIndex":10,"snapshotIndex":0,"diskLow":false},' +
-      '{"id":"n3","address":"127.0.0.1:3002","pid":null,"state":"down","term":null,"commitIndex":null,"appliedIndex":null,"lastIndex":null,"snapshotIndex":null,"diskLow":null}]}',
+      '{"id":"n3","address":"127.0.0.1:3002","pid":null,"state":"down","term":null,"commitIndex":null,"appliedIndex":null,"lastIndex":null,"snapshotIndex":null,"diskLow":null}],' +
+      '"members":[{"id":"n2","role":"voter","reachable":true}]}',
   );
 });
 
@@ -114,6 +123,58 @@ test("a node that is down or paused is not asked, and one that does not answer i
   expect(access.asked).toEqual([addressOf("n4")]);
   expect(status.nodes.map(({ state }) => state)).toEqual(["paused", "down", "starting"]);
   expect(status.leader).toBeNull();
+});
+
+test("who accepts connections and says nothing is unreachable, who is no member yet starts, at remote addresses too", async () => {
+  const answers = new Map<string, Answer>([
+    [addressOf("n1"), answer("n1", "leader", 2, ["n1", "n2", "n3", "n4"])],
+    [addressOf("n2"), { silent: true }],
+    [addressOf("n3"), { starting: "not a member of a cluster yet" }],
+  ]);
+  const access: NodeAccess = { ...accessTo([]), status: (address) => Promise.resolve(answers.get(address) ?? null) };
+  const remote = await askStatusAt([addressOf("n1")], access);
+  expect(remote.nodes.map(({ state }) => state)).toEqual(["leader", "unreachable", "starting", "down"]);
+  const nodes = ["n1", "n2", "n3", "n4"].map((name) => facts(name, "running"));
+  const local = await askStatus("default", nodes, access);
+  expect(local.nodes.map(({ state }) => state)).toEqual(["leader", "unreachable", "starting", "starting"]);
+});
+
+test("a node that answers here and not the leader is marked", async () => {
+  const leading = answer("n1", "leader", 2, ["n1", "n2", "n3"]);
+  const members = leading.members.map((member) => ({ ...member, reachable: member.id !== "n3" }));
+  const access = accessTo([{ ...leading, members }, answer("n2", "follower", 2), answer("n3", "candidate", 1)]);
+  const table = statusTable(await askStatusAt([addressOf("n1")], access)).split("\n");
+  expect(table.filter((row) => row.includes("does not answer n1"))).toEqual([table[4] ?? ""]);
+  expect(table[4]).toStartWith("n3 ");
+});
+
+test("what is left without a node counts voters that run, here or elsewhere", async () => {
+  const leading = answer("n1", "leader", 2, ["n1", "n2", "n3", "n4", "n5"]);
+  const members = leading.members.map((member) => ({ ...member, reachable: member.id !== "n5" }));
+  const access: NodeAccess = { ...accessTo([{ ...leading, members }]) };
+  // n4 and n5 run elsewhere, one of them cannot be reached.
+  const nodes = [facts("n1", "running"), facts("n2", "running"), facts("n3", "down")];
+  const status = await askStatus("default", nodes, access);
+  expect(majorityWithout("n1", status)).toEqual({ voters: 5, left: 2, needed: 3 });
+  expect(majorityWithout("n3", status)).toEqual({ voters: 5, left: 3, needed: 3 });
+  expect(majorityWithout("n3", await askStatus("default", nodes, accessTo([])))).toBeNull();
+});
+
+test("killing or pausing the node that a majority needed says so", () => {
+  const done = { node: "n3", changed: true, led: false, unservedMs: null, leader: null };
+  const lost = { voters: 5, left: 2, needed: 3 };
+  const enough = { voters: 5, left: 3, needed: 3 };
+  const end = (text: string): string => text.slice(0, text.indexOf(": ", text.indexOf("until")));
+  expect(end(toldOf({ ...done, verb: "kill", majority: lost }, ""))).toBe(
+    "Killed n3. 2 of 5 members are left, 3 needed: no leader until one is started",
+  );
+  expect(toldOf({ ...done, verb: "kill", majority: lost }, " --name x")).toEndWith(" cluster start n3 --name x");
+  expect(end(toldOf({ ...done, verb: "pause", led: true, majority: { ...lost, left: 1 } }, ""))).toBe(
+    "Paused n3. It led. 1 of 5 members is left, 3 needed: no leader until 2 go on",
+  );
+  expect(toldOf({ ...done, verb: "pause", majority: lost }, "")).toEndWith(" cluster resume n3");
+  expect(toldOf({ ...done, verb: "kill", majority: enough }, "")).toStartWith("Killed n3. Start it again: ");
+  expect(toldOf({ ...done, verb: "kill", majority: null }, "")).toStartWith("Killed n3. Start it again: ");
 });
 
 test("of two nodes that say they lead, only the one of the newer term is shown as leader", () => {

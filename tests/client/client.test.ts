@@ -9,6 +9,7 @@ import {
   type QueryAnswer,
 } from "../../src/client/client.ts";
 import { type EarlierAnswer, earlierAnswers } from "../../src/client/earlier.ts";
+import { askNode } from "../../src/client/ask.ts";
 import type { Outcome } from "../../src/client/line.ts";
 import { CLIENT, WIRE } from "../../src/config.ts";
 import { type Failure, failure } from "../../src/lib/errors.ts";
@@ -184,6 +185,88 @@ describe("finding the leader", () => {
     expect(failed?.message).toBe(
       `No Leader: 1 of 3 members reachable, 2 needed. Start n2 (${cluster.address(2)}), or n3 (${cluster.address(3)}).`,
     );
+  });
+
+  test("without a majority each member that is missed is named with what it needs", async () => {
+    cluster.stop();
+    cluster = await startFakeCluster(5);
+    cluster.lead(0);
+    cluster.kill(2);
+    cluster.nodes[2]!.condition = "frozen";
+    cluster.nodes[3]!.condition = failure("STARTING", "this node is not a member of a cluster yet");
+    cluster.nodes[4]!.condition = failure("RECOVERING", "n5 has lost its data (meta)");
+    const failed = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
+    expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
+    const [, two, three, four, five] = cluster.addresses();
+    expect(failed?.message).toBe(
+      `No Leader: 1 of 5 members reachable, 3 needed. n5 (${five}) lost the data and cannot come back without a majority. ` +
+        `n3 (${three}) does not answer: it is paused or cut off. n4 (${four}) is starting: wait. Start n2 (${two}).`,
+    );
+  });
+
+  test("an election is only named where a majority answers", async () => {
+    cluster.lead(0);
+    for (const node of cluster.nodes.slice(1)) node.condition = "frozen";
+    const paused = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
+    const [, two, three] = cluster.addresses();
+    expect(paused?.message).toBe(
+      `No Leader: 1 of 3 members reachable, 2 needed. n2 (${two}) and n3 (${three}) do not answer: they are paused or cut off.`,
+    );
+    cluster.nodes[1]!.condition = "serving";
+    const voting = failureOf(await enqueue(start({ timeoutMs: 1_500, clientId: "c2" }), 1));
+    expect(voting?.message).toBe(
+      "No Leader: 2 of 3 members reachable, 2 needed. An election is under way: wait a moment, then try again.",
+    );
+  });
+
+  test("a node that accepts connections and says nothing gets the whole time-out, and is named", async () => {
+    cluster.nodes[0]!.condition = "frozen";
+    for (const timeoutMs of [400, 2_500]) {
+      const begun = performance.now();
+      const failed = failureOf(await enqueue(start({ addresses: [cluster.address(1)], timeoutMs }), 1));
+      expect(performance.now() - begun).toBeGreaterThan(timeoutMs - 20);
+      expect(failed).toMatchObject({ code: "UNREACHABLE", applied: "no" });
+      const why =
+        timeoutMs < LIMITS.dialTimeoutMs
+          ? "no answer"
+          : "it accepts connections, but does not answer: it is paused or cut off, or no raftq";
+      expect(failed?.message).toBe(`cannot reach ${cluster.address(1)} (${why})`);
+    }
+  });
+
+  test("a port that speaks HTTP is named, at once where no other one is reached", async () => {
+    const web = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("hello") });
+    try {
+      const address = `127.0.0.1:${web.port}`;
+      const why = `${address}: the other side speaks HTTP, not raftq`;
+      const begun = performance.now();
+      const alone = failureOf(await enqueue(start({ addresses: [address], timeoutMs: 5_000 }), 1));
+      expect(alone).toMatchObject({ code: "UNREACHABLE", applied: "no", message: why });
+      expect(performance.now() - begun).toBeLessThan(1_000);
+      const beside = start({ addresses: [address, cluster.address(1)], clientId: "c2" });
+      expect(await enqueue(beside, 1)).toMatchObject({ ok: true });
+    } finally {
+      void web.stop(true);
+    }
+  });
+
+  test("a node that answers before the time-out ends serves, however long it was silent", async () => {
+    cluster.nodes[0]!.condition = "frozen";
+    setTimeout(() => (cluster.nodes[0]!.condition = "serving"), 1_300);
+    expect(await enqueue(start({ addresses: [cluster.address(1)], timeoutMs: 4_000 }), 1)).toMatchObject({ ok: true });
+  });
+
+  test("one node that is asked for itself has the whole time-out, and no more", async () => {
+    cluster.nodes[0]!.condition = "frozen";
+    const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
+    const begun = performance.now();
+    const query = { type: "status", linearizable: false } as const;
+    const answer = await new Promise<QueryAnswer | Failure>((resolve) =>
+      askNode(ports, cluster.address(1), query, 1_500, resolve),
+    );
+    expect(performance.now() - begun).toBeGreaterThan(1_480);
+    expect(answer).toMatchObject({ code: "UNREACHABLE" });
+    expect("message" in answer && answer.message).toContain("does not answer: it is paused or cut off");
   });
 
   test("time-out 0 asks once and does not wait for an election", async () => {

@@ -34,6 +34,8 @@ export interface FakeNode {
   readonly id: string;
   readonly address: string;
   isListening: boolean;
+  /** `frozen`: its system accepts connections, the process does nothing (SIGSTOP). A failure: it says hello, and answers that to the rest. */
+  condition: "serving" | "frozen" | Failure;
   readonly connections: Set<Connection>;
 }
 
@@ -120,6 +122,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
             limits: WIRE,
             side: "accepted",
             onMessage: (message) => {
+              if (node.condition === "frozen") return;
               if (message.type === "hello") greet(node, connection);
               else take(node, connection, message as ClientMessage);
             },
@@ -171,6 +174,8 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
       connection.send(answer);
       connection.flush();
     };
+    if (typeof node.condition === "object")
+      return send({ type: "failure", frameId: kept.frameId, failure: node.condition });
     const isLocal = (kept.type === "status" && !kept.linearizable) || (kept.type === "log" && kept.local);
     const { frameId } = kept;
     if (!isLocal && node !== leaderNode()) {
@@ -363,7 +368,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
       members: nodes.map((one) => ({
         ...one.member,
         role: "voter",
-        reachable: one.isListening,
+        reachable: one.isListening && one.condition === "serving",
         matchIndex: 0,
         diskLow: false,
       })),
@@ -384,7 +389,16 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
     const incarnation = `000000000000000${at + 1}`;
     if (!isNodeId(id) || !isIncarnation(incarnation)) throw new Error("ids of fake nodes are well formed");
     const member: Member = { id, incarnation: incarnation satisfies Incarnation, address: "" };
-    nodes.push({ id, address: "", isListening: false, connections: new Set(), listener: null, port: 0, member });
+    nodes.push({
+      id,
+      address: "",
+      isListening: false,
+      condition: "serving",
+      connections: new Set(),
+      listener: null,
+      port: 0,
+      member,
+    });
     await listen(at);
   }
   return cluster;

@@ -1,40 +1,93 @@
 // Does a person who finds no leader learn what to do?
 import { expect, test } from "bun:test";
-import { noLeader } from "../../src/client/no-leader.ts";
-import type { Finding } from "../../src/client/seek.ts";
+import { isNobodyThere, noLeader } from "../../src/client/no-leader.ts";
+import type { Finding, Met } from "../../src/client/seek.ts";
 import type { HelloAnswer, NodeStatus } from "../../src/wire/protocol.ts";
 
-const ADDRESSES = ["127.0.0.1:3000", "127.0.0.1:3001", "127.0.0.1:3002"];
+const addressOf = (at: number): string => `127.0.0.1:${3000 + at}`;
 
-const hello = (id: string) => ({ node: { id } }) as unknown as HelloAnswer;
-
-/** As the third of three members sees it: none of the others is reachable. */
-const status = {
-  members: ADDRESSES.map((address, at) => ({ id: `n${at + 1}`, address, role: "voter", reachable: at === 2 })),
-} as unknown as NodeStatus;
-
-function finding(reached: readonly number[], recovering: readonly number[], seen: NodeStatus | null): Finding {
-  const at = (index: number): string => ADDRESSES[index]!;
-  return {
-    unreachable: new Map(),
-    reached: new Map(reached.map((index) => [at(index), hello(`n${index + 1}`)])),
-    recovering: new Map(recovering.map((index) => [at(index), `n${index + 1} has lost its data (meta)`])),
-    status: seen,
-    fatal: null,
-  };
+/** As member `self` (from 1) of `size` sees it. */
+function seenBy(self: number, size: number, reachable: readonly number[], leader: number | null = null): Met {
+  const members = Array.from({ length: size }, (_, at) => ({
+    id: `n${at + 1}`,
+    address: addressOf(at + 1),
+    role: "voter",
+    reachable: at + 1 === self || reachable.includes(at + 1),
+  }));
+  const leading = { leader: leader === null ? null : `n${leader}`, leaderAddress: leader && addressOf(leader) };
+  const status = { node: { id: `n${self}` }, members, commitIndex: 1, ...leading };
+  return { type: "serving", status: status as unknown as NodeStatus };
 }
 
-test("members that lost their data do not count, and are told apart from those that are down", () => {
-  expect(noLeader(finding([0, 1, 2], [0, 1], status)).message).toBe(
-    "No Leader: 1 of 3 members reachable, 2 needed. n1 (127.0.0.1:3000) and n2 (127.0.0.1:3001) lost the data and cannot come back without a majority.",
+const DOWN: Met = { type: "down", why: "nobody listens there" };
+const SILENT: Met = { type: "silent", why: "no answer" };
+const STARTING: Met = { type: "starting", why: "not a member yet" };
+const LOST: Met = { type: "recovering", why: "n1 has lost its data (meta)" };
+const GREETED: Met = { type: "greeted", hello: { node: { id: "n1" } } as unknown as HelloAnswer };
+
+/** What was met at n1, n2, … */
+function finding(...met: readonly Met[]): Finding {
+  const reached = met.some(({ type }) => type !== "down" && type !== "silent" && type !== "failed");
+  return { met: new Map(met.map((one, at) => [addressOf(at + 1), one])), reached, fatal: null };
+}
+
+const told = (...met: readonly Met[]): string => noLeader(finding(...met)).message;
+
+test("each missing member is named with what it needs", () => {
+  const alone = seenBy(3, 3, []);
+  expect(told(LOST, LOST, alone)).toBe(
+    "No Leader: 1 of 3 members reachable, 2 needed. n1 (127.0.0.1:3001) and n2 (127.0.0.1:3002) lost the data and cannot come back without a majority.",
   );
-  expect(noLeader(finding([1, 2], [1], status)).message).toBe(
-    "No Leader: 1 of 3 members reachable, 2 needed. n2 (127.0.0.1:3001) lost the data and cannot come back without a majority. Start n1 (127.0.0.1:3000).",
+  expect(told(DOWN, LOST, alone)).toBe(
+    "No Leader: 1 of 3 members reachable, 2 needed. n2 (127.0.0.1:3002) lost the data and cannot come back without a majority. Start n1 (127.0.0.1:3001).",
   );
-  expect(noLeader(finding([1, 2], [], status)).message).toContain("An election is under way");
+  expect(told(DOWN, DOWN, alone)).toEndWith("Start n1 (127.0.0.1:3001), or n2 (127.0.0.1:3002).");
+  expect(told(SILENT, DOWN, alone)).toEndWith(
+    "n1 (127.0.0.1:3001) does not answer: it is paused or cut off. Start n2 (127.0.0.1:3002).",
+  );
+  expect(told(STARTING, SILENT, alone)).toEndWith(
+    "n2 (127.0.0.1:3002) does not answer: it is paused or cut off. n1 (127.0.0.1:3001) is starting: wait.",
+  );
+  expect(told({ type: "failed", why: "it speaks HTTP" }, SILENT, alone)).toEndWith(
+    "n1 (127.0.0.1:3001): it speaks HTTP.",
+  );
 });
 
-test("a node that has lost its data and is the only one that was asked says so", () => {
-  expect(noLeader(finding([0], [0], null)).message).toBe("No Leader: n1 has lost its data (meta)");
-  expect(noLeader(finding([0], [], null)).message).toContain("know no leader");
+test("how many must be started is said", () => {
+  expect(told(DOWN, DOWN, DOWN, DOWN, seenBy(5, 5, []))).toContain(
+    "1 of 5 members reachable, 3 needed. Start 2 of n1 ",
+  );
+  expect(told(DOWN, DOWN, seenBy(3, 5, []), SILENT, SILENT)).toEndWith(
+    "Start n1 (127.0.0.1:3001) and n2 (127.0.0.1:3002).",
+  );
+});
+
+test("an election is under way only where a member has heard a majority", () => {
+  const election = "An election is under way: wait a moment, then try again.";
+  expect(told(seenBy(1, 3, [2]), seenBy(2, 3, [1]), DOWN)).toBe(
+    `No Leader: 2 of 3 members reachable, 2 needed. ${election}`,
+  );
+  // This client reaches one member only: the others may vote without it.
+  expect(told(SILENT, seenBy(2, 3, [1, 3]), SILENT)).toEndWith(election);
+  expect(told(seenBy(1, 3, []), seenBy(2, 3, []), SILENT)).toBe(
+    "No Leader: 1 of 3 members reachable, 2 needed. n3 (127.0.0.1:3003) does not answer: it is paused or cut off. n2 (127.0.0.1:3002) answers here, but not n1: they are cut off from each other, or about to connect.",
+  );
+});
+
+test("a leader that only this client cannot reach is named", () => {
+  expect(told(SILENT, seenBy(2, 3, [1, 3], 1), seenBy(3, 3, [1, 2], 1))).toBe(
+    "No Leader: 3 of 3 members reachable, 2 needed. n1 (127.0.0.1:3001) leads, but cannot be reached from here: no answer.",
+  );
+});
+
+test("where nobody serves, what they say is told", () => {
+  expect(told(LOST)).toBe("No Leader: n1 has lost its data (meta)");
+  expect(told(GREETED)).toContain("know no leader");
+  expect(told(STARTING)).toBe("No Leader: 127.0.0.1:3001 is starting (not a member yet): wait");
+});
+
+test("silence leaves hope, a refusal does not", () => {
+  expect(isNobodyThere(finding(DOWN, DOWN))).toBe(true);
+  expect(isNobodyThere(finding(DOWN, SILENT))).toBe(false);
+  expect(told(DOWN, SILENT)).toBe("cannot reach 127.0.0.1:3001 (nobody listens there), 127.0.0.1:3002 (no answer)");
 });

@@ -11,7 +11,12 @@ import { inWorld, waitFor, type World } from "./harness.ts";
 
 interface Status {
   readonly leader: string | null;
-  readonly nodes: readonly { readonly id: string; readonly pid: number | null; readonly state: string }[];
+  readonly nodes: readonly {
+    readonly id: string;
+    readonly address: string;
+    readonly pid: number | null;
+    readonly state: string;
+  }[];
 }
 
 async function status(world: World): Promise<Status> {
@@ -218,6 +223,26 @@ inWorld("kill leader tells for how long nobody could be served, and start brings
   await waitFor("the node to follow", 5_000, async () =>
     (await status(world)).nodes.every(({ state }) => state === "leader" || state === "follower") ? true : undefined,
   );
+  // Without a majority nobody waits for a leader that cannot come.
+  const { leader, nodes } = await status(world);
+  const [down, last] = nodes.filter(({ id }) => id !== leader);
+  expect((await world.raftq(["cluster", "kill", down?.id ?? ""])).stdout).toContain("Start it again: ");
+  const begun = performance.now();
+  const paused = await world.raftq(["cluster", "pause", "leader"]);
+  expect(performance.now() - begun).toBeLessThan(5_000);
+  expect(paused).toMatchObject({ code: 3 });
+  expect(paused.stdout).toStartWith(
+    `Paused ${leader}. It led. 1 of 3 members is left, 2 needed: no leader until one goes on: `,
+  );
+  const asked = await world.raftq(["client", "--timeout", "2500ms", "enqueue", "1"]);
+  expect(asked).toMatchObject({ code: 3 });
+  const addressOf = (id: string | null): string => nodes.find((node) => node.id === id)?.address ?? "";
+  expect(asked.stderr).toContain(
+    `No Leader: 1 of 3 members reachable, 2 needed. ${leader} (${addressOf(leader)}) does not answer: it is paused or cut off. Start ${down?.id} (${addressOf(down?.id ?? null)}).`,
+  );
+  const shown = (await status(world)).nodes.map(({ id, state }) => [id, state]);
+  expect(Object.fromEntries(shown)).toMatchObject({ [leader ?? ""]: "paused", [down?.id ?? ""]: "down" });
+  expect(await world.raftq(["cluster", "kill", last?.id ?? ""])).toMatchObject({ code: 0 });
 });
 
 inWorld("a node that dies by itself is shown with its last lines and stays down", async (world) => {

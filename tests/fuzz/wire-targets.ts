@@ -4,7 +4,7 @@ import type { Random } from "../../src/lib/random.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { valueOf } from "../lib/handmade.ts";
 import { encodePeerFrame, peerMessageBytes } from "../wire/frames.ts";
-import { createDeframer, frameBody } from "../../src/wire/frame.ts";
+import { createDeframer, frameBody, HTTP_STARTS } from "../../src/wire/frame.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
 import { PEER_EXAMPLES, randomMessage } from "../wire/messages.ts";
@@ -22,6 +22,10 @@ export const frames: FuzzTarget = {
   maxMs: 50,
   generate: (random) => {
     const parts = [randomBytes(random, CUTS)];
+    if (random.chance(10))
+      parts.push(
+        new TextEncoder().encode(pick(random, HTTP_STARTS)).subarray(0, random.between(1, MOST_HTTP_BYTES + 1)),
+      );
     for (let left = random.below(12); left > 0; left--) {
       const length = random.chance(80) ? random.below(80) : pick(random, LENGTHS);
       const head = new Uint8Array(4);
@@ -50,7 +54,10 @@ export const frames: FuzzTarget = {
       chunk.fill(0xdb);
       at += size;
       if (failed !== null) refusal = failed.code;
-      expectThat(deframer.buffered() <= limit + 4, "more is held than one frame and its length");
+      expectThat(
+        deframer.buffered() <= Math.max(limit + 4, MOST_HTTP_BYTES),
+        "more is held than a frame and its length",
+      );
     }
     expectThat(found.length === expected.frames.length, "another number of frames than the stream holds");
     expectThat(
@@ -65,11 +72,20 @@ export const frames: FuzzTarget = {
 /** Who begins with TLS where none is spoken is told that. */
 const TLS_RECORDS: ReadonlySet<number> = new Set([0x15, 0x16]);
 
+/** All of a word of HTTP but its last byte. */
+const MOST_HTTP_BYTES = Math.max(...HTTP_STARTS.map((word) => word.length)) - 1;
+const textOf = (bytes: Uint8Array): string => new TextDecoder("latin1").decode(bytes);
+
 /** The same by looking at the whole stream at once. */
 function framesOf(stream: Uint8Array, limit: number): { readonly frames: Uint8Array[]; readonly refusal: string } {
   const whole: Uint8Array[] = [];
   for (let at = 0; at < stream.length;) {
     const first = stream[at] ?? 0;
+    if (
+      at === 0 &&
+      HTTP_STARTS.some((word) => word.length > stream.length && textOf(stream) === word.slice(0, stream.length))
+    )
+      break;
     if (first !== 0) return { frames: whole, refusal: TLS_RECORDS.has(first) ? "UNAUTHORISED" : "BAD_REQUEST" };
     if (stream.length - at < 4) break;
     const length = new DataView(stream.buffer, stream.byteOffset + at).getUint32(0);

@@ -22,6 +22,24 @@ test("a wait that is longer than a timer of the runtime can be does not end at o
   expect(fired).toEqual([]);
 });
 
+test("a calendar that jumps by days moves `wall` only", () => {
+  const before = clock.now();
+  const jumps = [-86_400_000, 86_400_000, 0];
+  const stood = spyOn(Date, "now").mockImplementation(() => 1_700_000_000_000 + (jumps[0] ?? 0));
+  try {
+    let last = before;
+    for (; jumps.length > 0; jumps.shift()) {
+      expect(clock.wall()).toBe(1_700_000_000_000 + (jumps[0] ?? 0));
+      const now = clock.now();
+      expect(now).toBeGreaterThanOrEqual(last);
+      expect(now - before).toBeLessThan(60_000);
+      last = now;
+    }
+  } finally {
+    stood.mockRestore();
+  }
+});
+
 test("it is made of as many timers as it takes, one after the other", () => {
   const waits: number[] = [];
   const stood = spyOn(globalThis, "setTimeout").mockImplementation(((callback: () => void, ms: number) => {

@@ -210,6 +210,21 @@ describe("one node", () => {
     ]);
   });
 
+  test("its uptime is its own time, from 0 at each start, whatever the calendar says", () => {
+    const town = createTown();
+    for (let starts = 0; starts < 2; starts++) {
+      const before = town.clock.now();
+      const one = town.start(3000);
+      town.until(() => one.node.status() !== null);
+      town.pass(starts === 0 ? 5_000 : 10);
+      const lived = town.clock.now() - before;
+      const { uptimeMs = -1 } = one.node.status() ?? {};
+      expect(uptimeMs).toBeGreaterThanOrEqual(0);
+      expect(Math.abs(uptimeMs - lived)).toBeLessThanOrEqual(1);
+      town.end(3000, "kill");
+    }
+  });
+
   test("what was acknowledged is there after a power cut", () => {
     const { town, guest, session } = alone();
     guest.send(request(2, session, 1, enqueue("42")));

@@ -86,6 +86,22 @@ describe("on the way back", () => {
     ring.expectEqualStates();
   });
 
+  test("it complains of nothing but its loss, and not of the incarnation that it was before", () => {
+    for (const how of ["wipe", "damage"] as const) {
+      const ring = createRing(3, 71);
+      for (const port of [ring.leader(), ...ring.ports]) {
+        ring.end(port, how === "wipe" ? "wipe" : "kill");
+        if (how === "damage") damage(ring.town.diskOf(port));
+        const back = ring.start(port);
+        ring.untilWhole();
+        ring.enqueue(10);
+        ring.town.pass(3_000);
+        const complaints = back.logged.filter(({ level }) => level === "warn" || level === "error");
+        expect(complaints.map(({ event }) => event)).toEqual(how === "wipe" ? [] : ["damaged", "set-aside"]);
+      }
+    }
+  });
+
   test("both slots of meta and the log at once: id and cluster are known from elsewhere", () => {
     const ring = createRing(3, 24);
     ring.end(B, "kill");

@@ -56,7 +56,7 @@ export function watch(world: World, service: Service, active: () => string | nul
     const status = await access.status(node.address);
     asking.delete(node);
     // An answer of an earlier life says nothing about this one; a node that asks to be let in again has no state to tell.
-    if (status !== null && !("recovering" in status) && node.running() && node.pid() === pid) node.status = status;
+    if (status !== null && "node" in status && node.running() && node.pid() === pid) node.status = status;
   }
 
   const looking = setInterval(() => {

@@ -241,15 +241,37 @@ test("another protocol version is told both versions, whatever its hello looks l
   expectEnd(dialed, "VERSION", new RegExp(`version 1, this side ${own}`));
 });
 
-test("an HTTP request, a TLS hello and other strangers are closed at their first byte with a reason", () => {
-  for (const stranger of ["GET / HTTP/1.1\r\n\r\n", "SSH-2.0-x\r\n"]) {
+test("strangers are closed at their first bytes, and HTTP and TLS are named", () => {
+  const text = (said: string): Uint8Array => new TextEncoder().encode(said);
+  const unknown = /does not speak the raftq protocol: a frame starts with byte 0x00, not 0x[0-9a-f]{2}$/;
+  for (const stranger of ["SSH-2.0-x\r\n", "GETAWAY now", "g"]) {
     const opened = open();
-    opened.stream.onData(new TextEncoder().encode(stranger).slice(0, 1));
-    expectEnd(opened, "BAD_REQUEST", /speaks the raftq protocol/);
+    opened.stream.onData(text(stranger));
+    expectEnd(opened, "BAD_REQUEST", unknown);
+  }
+  for (const [said, code, why] of [
+    [text("HTTP/1.1 400 Bad Request\r\n\r\n"), "BAD_REQUEST", /^the other side speaks HTTP, not raftq$/],
+    [new Uint8Array([0x15, 3, 1]), "UNAUTHORISED", /speaks TLS: give --tls-cert/],
+  ] as const) {
+    const dialed = open({ side: "dialed" });
+    dialed.stream.onData(said);
+    expectEnd(dialed, code, why);
   }
   const tls = open();
   tls.stream.onData(new Uint8Array([0x16]));
   expectEnd(tls, "UNAUTHORISED", /started without --tls-cert/);
+});
+
+test("who says HTTP is answered in HTTP", () => {
+  for (const stranger of ["GET / HTTP/1.1\r\n\r\n", "POST /api HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n"]) {
+    const opened = open();
+    // However its first bytes are cut.
+    for (const byte of new TextEncoder().encode(stranger)) opened.stream.onData(Uint8Array.of(byte));
+    expect(new TextDecoder().decode(opened.stream.chunks[0])).toStartWith("HTTP/1.1 400 Bad Request\r\n");
+    expect(opened.stream.closed).toBe(true);
+    opened.stream.onClose("closed by this side");
+    expect(opened.ended()).toMatchObject({ code: "BAD_REQUEST", message: "the other side speaks HTTP, not raftq" });
+  }
 });
 
 const frameHead = (length: number): Uint8Array => {

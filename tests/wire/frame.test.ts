@@ -92,7 +92,7 @@ test.each([0x00ff_ffff, 0x0000_ffff + 1_000_000])(
   },
 );
 
-test.each([0xffff_ffff, 0x8000_0000, 0x4745_5420])("a first byte other than 0 (%p) is refused at once", (word) => {
+test.each([0xffff_ffff, 0x8000_0000, 0x5353_482d])("a first byte other than 0 (%p) is refused at once", (word) => {
   const head = new Uint8Array(4);
   new DataView(head.buffer).setUint32(0, word);
   const failed = createDeframer(LIMIT).push(head.subarray(0, 1), () => true);

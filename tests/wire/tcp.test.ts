@@ -461,16 +461,12 @@ test("two connections over real sockets exchange thousands of messages in order,
   expect(pongs).toEqual(Array.from({ length: 5_000 }, (_, at) => at + 1));
 });
 
-test("an HTTP client on the port gets an answer it can print, and the node goes on", async () => {
+test("an HTTP client on the port gets an answer in its own language, and the node goes on", async () => {
   const server = await listen();
-  const socket = await rawSocket(server.listener.port);
+  const asked = fetch(`http://127.0.0.1:${server.listener.port}/metrics`);
   const far = talk(await server.next(), "accepted", () => {});
-  socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-  const said = await new Promise<string>((resolve) => {
-    let text = "";
-    socket.on("data", (data) => (text += data.toString("latin1")));
-    socket.on("close", () => resolve(text));
-  });
-  expect(said).toContain("this port speaks the raftq protocol");
-  expect(await far.ended).toMatchObject({ code: "BAD_REQUEST" });
+  expect(await far.ended).toMatchObject({ code: "BAD_REQUEST", message: "the other side speaks HTTP, not raftq" });
+  const answer = await asked;
+  expect(answer.status).toBe(400);
+  expect(await answer.text()).toBe("This port speaks the raftq protocol, not HTTP.\n");
 });

@@ -1,0 +1,73 @@
+// What if a port of another program is taken for a node's, or a node's for another program's? Both sides are told what speaks there.
+import { expect, test } from "bun:test";
+import { createTown, type Settled, type Town } from "./town.ts";
+
+const said = ({ logged }: Settled, event: string): readonly string[] =>
+  logged.filter((line) => line.event === event).map(({ text }) => text);
+
+/** A web server, as far as a node can tell. */
+function listenHttp(town: Town, port: number): void {
+  town.network.hostOf("web").listen(
+    "127.0.0.1",
+    port,
+    (stream) => {
+      stream.onData = () => {
+        stream.write(new TextEncoder().encode("HTTP/1.1 400 Bad Request\r\n\r\n"));
+        stream.close();
+      };
+    },
+    () => {},
+  );
+}
+
+function sayTo(town: Town, port: number, bytes: Uint8Array): void {
+  town.network.hostOf("browser").dial(`127.0.0.1:${port}`, 1_000, (result) => {
+    if (result.ok) result.stream.write(bytes);
+  });
+  town.pass(100);
+}
+
+test("a node logs who spoke HTTP or TLS to its port, once", () => {
+  const town = createTown();
+  const node = town.start(3000);
+  town.until(() => node.node.status()?.state === "leader");
+  for (let times = 0; times < 3; times++) {
+    sayTo(town, 3000, new TextEncoder().encode("GET /metrics HTTP/1.1\r\n\r\n"));
+    sayTo(town, 3000, Uint8Array.of(0x16, 3, 1, 0, 5, 1));
+  }
+  expect(said(node, "refused").map((text) => text.replace(/^refused [^:]+: /, ""))).toEqual([
+    "the other side speaks HTTP, not raftq",
+    "the other side speaks TLS, and this one was started without --tls-cert",
+  ]);
+});
+
+test("--join of a port that speaks HTTP ends with its name", () => {
+  const town = createTown();
+  listenHttp(town, 3001);
+  const node = town.start(3000, [3001]);
+  town.until(() => node.stopped() !== undefined);
+  expect(node.stopped()).toMatchObject({
+    code: "USAGE",
+    message: "127.0.0.1:3001 cannot let this node in: the other side speaks HTTP, not raftq",
+  });
+});
+
+test("a founder that is told of such a port says so, once, and goes on", () => {
+  const town = createTown();
+  listenHttp(town, 3001);
+  const node = town.start(3000, [3000, 3001], 2);
+  town.pass(5_000);
+  expect(node.stopped()).toBeUndefined();
+  expect(said(node, "peer-refused")).toEqual(["no link to 127.0.0.1:3001: the other side speaks HTTP, not raftq"]);
+});
+
+test("a member whose address is another program's now is named", () => {
+  const town = createTown();
+  const [first, second] = [3000, 3001].map((port) => town.start(port, [3000, 3001], 2));
+  if (first === undefined || second === undefined) throw new Error("two nodes");
+  town.until(() => first.node.status()?.members.every(({ reachable }) => reachable) === true);
+  town.end(3001, "kill");
+  listenHttp(town, 3001);
+  town.pass(5_000);
+  expect(said(first, "peer-refused")).toEqual(["no link to 127.0.0.1:3001: the other side speaks HTTP, not raftq"]);
+});
