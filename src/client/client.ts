@@ -127,9 +127,9 @@ export function createClient(
     line.connectionLost();
     connectionLost(session);
     acknowledging.connectionLost();
+    asking.connectionLost();
     cancelPause?.();
     cancelPause = null;
-    asking.connectionLost();
     obstacle = why.code === "CONNECTION_LOST" ? failure("UNREACHABLE", why.message) : why;
     listen({ type: "disconnected", why: why.message });
     if (closing !== null && !acknowledging.isOwed()) return finishClosing();
@@ -149,10 +149,7 @@ export function createClient(
     isPumpPlanned = false;
     if (closed) return;
     gathering.flush();
-    if (link === null) {
-      if (isWanted()) seek(null, null);
-      return;
-    }
+    if (link === null) return isWanted() ? seek(null, null) : undefined;
     if (cancelPause !== null) return;
     if (!owesAnswer()) patience.quietFromNow();
     if (closing !== null && line.waiting() === 0) {

@@ -14,7 +14,7 @@ import { createInFlight, type InFlightLimits, type Waiting } from "./in-flight.t
 import { createLeaderEntries, type LeaderEntryLimits } from "./leader-entries.ts";
 import { isFailure, type Outcome, type Replica, type Waiter } from "./replica.ts";
 import { createUnderWay } from "./under-way.ts";
-import { type NodeFacts, leaderAddressOf, logPageOf, statusOf } from "./status.ts";
+import { type NodeFacts, leaderAddressOf, logPageOf, statusOf, traceOf } from "./status.ts";
 import type { LogEvent } from "./types.ts";
 
 const NOTHING = new Uint8Array(0);
@@ -38,6 +38,8 @@ interface Visitor {
   /** Sessions that used this connection: while it lives they are not idle. */
   readonly sessions: Set<number>;
   readonly waiting: Waiting;
+  /** It sends no more (half-close): it is answered, then its connection is closed. */
+  ended: boolean;
   gone: boolean;
 }
 
@@ -52,6 +54,8 @@ export interface Clients {
   /** A connection said hello as a client; the answers go through `connection.send`, flushed once per turn. */
   accept(connection: Connection): (message: ClientMessage) => void;
   closed(connection: Connection): void;
+  /** The client sends no more. True: its connection is closed once it has all answers. */
+  ended(connection: Connection): boolean;
   /** Requests that wait for an answer, over all connections. */
   waiting(): number;
 }
@@ -295,21 +299,9 @@ export function createClients(
         return answer(asked, { type: "logAnswer", frameId, page });
       }
       case "trace": {
-        const times = replica.traces.timesOf(message.index);
-        if (times === null)
+        const trace = traceOf(replica, facts, message.index);
+        if (trace === null)
           return refuse(asked, failure("FORGOTTEN", `the path of index ${message.index} is no longer known`));
-        const durable = times.durable.map(({ member, microseconds }) => ({ id: nodeIdOf(member), microseconds }));
-        const { raft } = replica;
-        const { committedMicroseconds } = times;
-        const voters = raft.configuration.voters.length;
-        const trace = {
-          index: message.index,
-          term: raft.currentTerm,
-          leader: facts.self.id,
-          durable,
-          committedMicroseconds,
-          voters,
-        };
         return answer(asked, { type: "traceAnswer", frameId, trace });
       }
       case "ping":
@@ -354,6 +346,11 @@ export function createClients(
       parkedTimer = false;
       replica.wake();
     });
+  }
+
+  function closeWhenAnswered(connection: Connection): void {
+    const visitor = visitors.get(connection);
+    if (visitor?.ended === true && visitor.waiting.requests === 0) connection.close(null);
   }
 
   const leadsNow = (): boolean => replica.isReadyLeader() && replica.raft.transfer === null;
@@ -401,7 +398,10 @@ export function createClients(
       if (parked.length > 0) replica.wake();
     },
     flush: () => {
-      for (const connection of touched) connection.flush();
+      for (const connection of touched) {
+        connection.flush();
+        closeWhenAnswered(connection);
+      }
       touched.clear();
       if (laterPages.length > 0 || (parked.length > 0 && leadsNow()) || leaderEntries.isVersionWanted()) replica.wake();
     },
@@ -409,7 +409,13 @@ export function createClients(
 
   return {
     accept: (connection) => {
-      const visitor: Visitor = { connection, sessions: new Set(), waiting: { requests: 0, bytes: 0 }, gone: false };
+      const visitor: Visitor = {
+        connection,
+        sessions: new Set(),
+        waiting: { requests: 0, bytes: 0 },
+        ended: false,
+        gone: false,
+      };
       visitors.set(connection, visitor);
       return (message) => {
         const bytes = message.type === "request" ? message.command.length : 0;
@@ -426,11 +432,14 @@ export function createClients(
       visitors.delete(connection);
       touched.delete(connection);
     },
-    waiting: () => {
-      let sum = 0;
-      for (const visitor of visitors.values()) sum += visitor.waiting.requests;
-      return sum;
+    ended: (connection) => {
+      const visitor = visitors.get(connection);
+      if (visitor === undefined) return false;
+      visitor.ended = true;
+      closeWhenAnswered(connection);
+      return true;
     },
+    waiting: () => visitors.values().reduce((sum, { waiting }) => sum + waiting.requests, 0),
   };
 }
 

@@ -47,7 +47,7 @@ export interface Door {
 }
 
 export function createDoor(ports: DoorPorts): Door {
-  const open = new Map<Connection, { closed: () => void }>();
+  const open = new Map<Connection, { readonly closed: () => void; readonly ended?: () => boolean }>();
   const places = createPlaces<Connection>(ports.places);
   const held = createHeld<Connection>(ports.maxHeldBytes);
 
@@ -92,6 +92,7 @@ export function createDoor(ports: DoorPorts): Door {
         places.leave(connection);
         held.leave(connection);
       },
+      onEnded: () => open.get(connection)?.ended?.() === true,
       onRead: (milliseconds) => {
         const serving = ports.serving();
         serving?.replica.stages.add("decode", milliseconds);
@@ -225,8 +226,10 @@ export function createDoor(ports: DoorPorts): Door {
         return connection.flush();
       }
       if (client === null) {
-        client = serving.clients.accept(connection);
-        open.set(connection, { closed: () => serving.clients.closed(connection) });
+        const { clients } = serving;
+        client = clients.accept(connection);
+        const ended = (): boolean => clients.ended(connection);
+        open.set(connection, { closed: () => clients.closed(connection), ended });
       }
       client(message);
     };

@@ -8,7 +8,7 @@ import { entryAt } from "../raft/log.ts";
 import type { Raft } from "../raft/raft.ts";
 import { type ClusterId, type LogIndex, type Member, type MemberId, memberId, nodeIdOf } from "../raft/types.ts";
 import type { Storage } from "../storage/types.ts";
-import type { LogLine, LogPage, MemberRole, MemberStatus, NodeState, NodeStatus } from "../wire/protocol.ts";
+import type { LogLine, LogPage, MemberRole, MemberStatus, NodeState, NodeStatus, Trace } from "../wire/protocol.ts";
 import type { Replica } from "./replica.ts";
 
 /** What does not change while a node serves, and what only the edge knows. */
@@ -127,4 +127,14 @@ export function logPageOf(replica: Replica, facts: NodeFacts, from: LogIndex, to
     more: index >= first,
     entries: entries.reverse(),
   };
+}
+
+/** The way of the entry at `index`, as this leader saw it; null: that is no longer known. */
+export function traceOf({ raft, traces }: Replica, { self }: NodeFacts, index: LogIndex): Trace | null {
+  const times = traces.timesOf(index);
+  if (times === null) return null;
+  const durable = times.durable.map(({ member, microseconds }) => ({ id: nodeIdOf(member), microseconds }));
+  const { committedMicroseconds } = times;
+  const voters = raft.configuration.voters.length;
+  return { index, term: raft.currentTerm, leader: self.id, durable, committedMicroseconds, voters };
 }

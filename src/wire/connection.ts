@@ -57,6 +57,8 @@ export interface OpenConnection {
   readonly introduce?: () => Introduction | null;
   /** Called once, never from inside `send`, `flush` or `close`. Null: this side closed without a failure. */
   readonly onClosed: (why: Failure | null) => void;
+  /** The other side, no member, sends no more and may still read: true when this side will close the connection. */
+  readonly onEnded?: () => boolean;
   /** The connection now takes so many bytes of memory: for a frame that is not whole yet, and sent but not taken. Not after it has ended. */
   readonly onHeld?: (bytes: number) => void;
   /** Bytes came in; it took so long until their messages were decoded and taken. */
@@ -306,6 +308,7 @@ export function openConnection(open: OpenConnection): Connection {
     open.onRead?.(open.clock.now() - began);
   };
   stream.onDrain = flush;
+  stream.onEnd = () => ending === undefined && greeting !== null && !peer && open.onEnded?.() === true;
   stream.onClose = (why) => {
     watch.stop();
     deframer.discard();

@@ -36,6 +36,8 @@ export interface ByteStream {
   onData: (data: Uint8Array) => void;
   /** The stream ended, for whatever reason; called once. */
   onClose: (why: string) => void;
+  /** The other side sends no more, and may still read: true keeps the stream open until `close`. Without it, or with false, it ends. */
+  onEnd?: () => boolean;
   onDrain: () => void;
 }
 

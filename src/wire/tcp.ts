@@ -111,7 +111,7 @@ function createAnyServer(
     accept(createStream(socket, limits, trust));
   };
   if (credentials?.type !== "tls")
-    return createServer({ noDelay: true }, (socket) => admit(socket, plainTrust(credentials)));
+    return createServer({ noDelay: true, allowHalfOpen: true }, (socket) => admit(socket, plainTrust(credentials)));
   const { server, renew } = createTlsServer(credentials.material(), limits, admit, (socket, why) =>
     onRefused(socket.remoteAddress ?? "?", why),
   );
@@ -241,6 +241,9 @@ function createStream(socket: Socket, { closeTimeoutMs, closing: allClosing }: S
     if (bytes > 0) allClosing.add(socket, bytes);
   }
 
+  /** With TLS the end of one direction is the end of both. */
+  const isHalfOpen = (): boolean => socket.writable && trust.type !== "certificate";
+
   function dropWaiting(): void {
     for (const chunk of waiting) release(chunk);
     waiting.length = 0;
@@ -268,7 +271,7 @@ function createStream(socket: Socket, { closeTimeoutMs, closing: allClosing }: S
     handOver();
   });
   socket.on("end", () => {
-    if (closing) return;
+    if (closing || (isHalfOpen() && stream.onEnd?.() === true)) return;
     closing = true;
     dropWaiting();
     // Who ended its side without reading what it asked for may have left the other one open.

@@ -573,6 +573,8 @@ describe("the session", () => {
   describe("whose answers must be taken", () => {
     const TAKEN = { when: "taken", earlier: "refused", whenIdle: true } as const;
     const FETCHED = { when: "taken", earlier: "fetched", whenIdle: false } as const;
+    /** Leaving ends by what the nodes say, not by its time-out. */
+    const PATIENT = { ...LIMITS, silenceMs: 5_000 };
     const ask = (client: Client, command: Command, number?: number) =>
       new Promise<{ readonly outcome: Outcome; readonly taken: () => void }>((resolve) =>
         client.submit(command, (outcome, taken) => resolve({ outcome, taken }), number),
@@ -593,7 +595,7 @@ describe("the session", () => {
     test.each([false, true])(
       "acknowledges on leaving although the leader changes just then (closing: %p)",
       async (is) => {
-        const client = start({ acknowledge: FETCHED, closeOnLeave: is });
+        const client = start({ acknowledge: FETCHED, closeOnLeave: is, limits: PATIENT });
         (await ask(client, value(1))).taken();
         cluster.lead(2);
         await close(client);
@@ -602,7 +604,7 @@ describe("the session", () => {
     );
 
     test("closes on leaving although the first CLOSE and its answer are lost", async () => {
-      const client = start({ acknowledge: FETCHED, closeOnLeave: true });
+      const client = start({ acknowledge: FETCHED, closeOnLeave: true, limits: PATIENT });
       (await ask(client, value(1))).taken();
       let closes = 0;
       cluster.fate = (message) => (message.type === "close" && ++closes === 1 ? "executeAndLose" : "pass");
@@ -669,11 +671,13 @@ describe("large commands", () => {
   test("come across a link on which one of them takes longer than a silence, over the first connection", async () => {
     const slow = await startSlowLink(cluster.address(1), 1_200);
     const events: ClientEvent[] = [];
-    const client = start({ addresses: [slow.address], follow: false, timeoutMs: 20_000 }, events);
-    const text = JSON.stringify("x".repeat(256 * 1024));
+    const limits = { ...LIMITS, silenceMs: 300 };
+    const client = start({ addresses: [slow.address], follow: false, timeoutMs: 20_000, limits }, events);
+    // Half a second each: longer than a silence, and as much shorter than what is allowed for so many bytes.
+    const text = JSON.stringify("x".repeat(600 * 1024));
     const jobs = [{ encoding: ENCODING.json, payload: new TextEncoder().encode(text) }];
-    const outcomes = await Promise.all(upTo(4).map(() => submit(client, { type: "enqueue", queue: "default", jobs })));
-    expect(outcomes.map(({ ok }) => ok)).toEqual([true, true, true, true]);
+    const outcomes = await Promise.all(upTo(3).map(() => submit(client, { type: "enqueue", queue: "default", jobs })));
+    expect(outcomes.map(({ ok }) => ok)).toEqual([true, true, true]);
     expect(events.map(({ type }) => type)).toEqual(["connected"]);
     expect(await submit(client, TAKE)).toMatchObject({ ok: true, reply: { jobs: [{ id: 1 }] } });
     slow.close();

@@ -15,13 +15,17 @@ const OTHERS = parameter("RAFTQ_E2E_OTHERS", 2_000);
 const ANSWER_MS = 10_000;
 
 /** One connection to one node; a question, its answer, the next question. */
-async function converse(
-  node: NodeProcess,
-): Promise<{ ask(message: ClientMessage): Promise<ServerMessage>; end(): void }> {
+async function converse(node: NodeProcess): Promise<{
+  ask(message: ClientMessage): Promise<ServerMessage>;
+  /** Asks all of them, ends its own direction at once, and gives what is answered until the node ends the other one. */
+  askAndEnd(messages: readonly ClientMessage[]): Promise<readonly ServerMessage[]>;
+  end(): void;
+}> {
   const answers: ServerMessage[] = [];
   const deframer = createDeframer(WIRE.maxPeerFrameBytes);
   const socket = await new Promise<Socket>((done, fail) => {
-    const dialled = connect(node.port, "127.0.0.1", () => done(dialled));
+    const to = { port: node.port, host: "127.0.0.1", allowHalfOpen: true };
+    const dialled = connect(to, () => done(dialled));
     dialled.once("error", fail);
   });
   let greeted = false;
@@ -51,6 +55,12 @@ async function converse(
         answers.find(({ frameId }) => frameId === message.frameId),
       );
     },
+    askAndEnd: (messages) =>
+      new Promise((resolve) => {
+        const before = answers.length;
+        socket.once("end", () => resolve(answers.slice(before)));
+        socket.end(Buffer.concat(messages.map((message) => encodeMessage(message))));
+      }),
     end: () => socket.destroy(),
   };
 }
@@ -135,10 +145,16 @@ inWorld(
     const rest = world.pipe(["client", "--id", "rest", "--addr", addresses, "--timeout", "60s"], (line) =>
       taken.push(line),
     );
+    const conversation = await converse(await cluster.leader());
+    const numbers = Array.from({ length: 50 }, (_, at) => at + 2);
+    const answered = await conversation.askAndEnd(numbers.map((number) => ({ ...request(), number })));
+    expect(answered.map(({ type }) => type)).toEqual(numbers.map(() => "reply"));
+    conversation.end();
+
     for (let i = 0; i < OTHERS; i++) rest.write("dequeue");
     expect(await rest.end()).toBe(0);
     expect(taken.at(-1)).toBe("(empty)");
-    expect(taken.filter((line) => line === "42").length).toBe(1);
+    expect(taken.filter((line) => line === "42").length).toBe(1 + numbers.length);
   },
   120_000,
 );

@@ -461,6 +461,34 @@ test("two connections over real sockets exchange thousands of messages in order,
   expect(pongs).toEqual(Array.from({ length: 5_000 }, (_, at) => at + 1));
 });
 
+test("who ends its own direction after asking may be answered, as long as this side wants", async () => {
+  const server = await listen();
+  const far = await dialHalf(server.listener.port);
+  const near = await server.next();
+  const heard: string[] = [];
+  near.onData = (data) => void heard.push(new TextDecoder().decode(data));
+  near.onEnd = () => {
+    setTimeout(() => {
+      near.write(new TextEncoder().encode("late"));
+      near.close();
+    }, 50);
+    return true;
+  };
+  const said: string[] = [];
+  far.on("data", (data: Buffer) => said.push(data.toString()));
+  const ended = new Promise<void>((resolve) => far.on("end", () => resolve()));
+  far.end("asked");
+  await ended;
+  expect([heard.join(""), said.join("")]).toEqual(["asked", "late"]);
+});
+
+function dialHalf(port: number): Promise<Socket> {
+  return new Promise((resolve) => {
+    const socket = connectSocket({ host: "127.0.0.1", port, allowHalfOpen: true }, () => resolve(socket));
+    toClose.push(() => socket.destroy());
+  });
+}
+
 test("an HTTP client on the port gets an answer in its own language, and the node goes on", async () => {
   const server = await listen();
   const asked = fetch(`http://127.0.0.1:${server.listener.port}/metrics`);
