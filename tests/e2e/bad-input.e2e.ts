@@ -1,6 +1,7 @@
 // What does raftq say to wrong commands, damaged directories and hostile bytes? One clear line and the right exit code; and a
 // node that is spoken to in nonsense goes on serving, no larger than before.
 import { expect } from "bun:test";
+import { STORAGE } from "../../src/config.ts";
 import { spawnSync } from "node:child_process";
 import {
   cpSync,
@@ -298,7 +299,13 @@ inWorld("a directory of a newer format is refused politely", async (world) => {
     writeFileSync(file, newer);
     const before = readTree(node.data);
     const output = await world.raftq(["node", "--id", node.id, "--port", String(node.port), "--data", node.data]);
-    expectRefusal(output, EXIT.refused, /has format version 99, and this raftq knows format version 3\..* newer raftq/);
+    expectRefusal(
+      output,
+      EXIT.refused,
+      new RegExp(
+        `has format version 99, and this raftq knows format version ${STORAGE.formatVersion}\\..* newer raftq`,
+      ),
+    );
     expect(readTree(node.data)).toEqual(before);
     writeFileSync(file, whole);
   }
