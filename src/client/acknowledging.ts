@@ -5,6 +5,7 @@ import { type Failure, failure } from "../lib/errors.ts";
 import { encodeCommand } from "../queue/commands.ts";
 import type { Request, ServerMessage } from "../wire/protocol.ts";
 import type { Done, Line, Numbers } from "./line.ts";
+import { refusalIn } from "./session.ts";
 import type { ClientSettings } from "./types.ts";
 
 export interface Acknowledging {
@@ -70,7 +71,7 @@ export function createAcknowledging(
         });
     },
     isOwed: () => {
-      if (acknowledge.when === "told" || line.answeredUpTo() <= known) return false;
+      if (line.answeredUpTo() <= known) return false;
       // A run that went well leaves its last answers, so that a file that is sent again can be compared with them.
       return !numbered || line.untaken() !== null;
     },
@@ -87,7 +88,8 @@ export function createAcknowledging(
     },
     answered: (message) => {
       frame = null;
-      if (message.type !== "failure" || message.failure.code === "FORGOTTEN") known = Math.max(known, said);
+      const refused = refusalIn(message);
+      if (refused === null || refused.code === "FORGOTTEN") known = Math.max(known, said);
     },
     connectionLost: () => {
       frame = null;

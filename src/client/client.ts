@@ -2,7 +2,7 @@
 // requests in order, and sends them again, in order and with the same numbers, until each has its final word.
 // Callbacks only; time, chance and the network come through ports, so that it runs in the simulator as it is.
 import { assert } from "../lib/assert.ts";
-import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts";
+import { type ErrorCode, type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import { encodeCommand } from "../queue/commands.ts";
 import type { Command } from "../queue/types.ts";
@@ -15,10 +15,22 @@ import type { Link } from "./link.ts";
 import { isNobodyThere, noLeader, unfinishedSearch } from "./no-leader.ts";
 import { createPatience } from "./patience.ts";
 import { createSeeker, type Finding } from "./seek.ts";
-import { connectionLost, createSession, enter, mayResume, openAnswer, openMessage } from "./session.ts";
+import {
+  closeMessage,
+  connectionLost,
+  createSession,
+  enter,
+  mayResume,
+  openAnswer,
+  openMessage,
+  openPauseMs,
+  refusalIn,
+} from "./session.ts";
 import type { Client, ClientEvent, ClientPorts, ClientSettings, QueryAnswer } from "./types.ts";
+import { createTimer } from "./timer.ts";
+import { createWaiters } from "./waiters.ts";
 import { createWaiting, type Waiter } from "./waiting.ts";
-import { whatNext } from "./what-next.ts";
+import { isFinalFor, whatNext } from "./what-next.ts";
 
 export type * from "./types.ts";
 
@@ -29,15 +41,9 @@ export function createClient(
 ): Client {
   const { clock } = ports;
   const { limits } = settings;
-  assert(
-    !settings.gather || settings.acknowledge.when === "told",
-    "requests that share a number are acknowledged together",
-  );
+  assert(!settings.gather || settings.acknowledge.when === "told", "gathered requests are acknowledged together");
   const askOnce = settings.timeoutMs === 0;
-  const isFinal = (code: ErrorCode): boolean => {
-    const errorClass = ERRORS[code].class;
-    return (!settings.follow && errorClass === "redirect") || (askOnce && errorClass !== "redirect");
-  };
+  const isFinal = (code: ErrorCode): boolean => isFinalFor(settings, code);
 
   const line: Line = createLine({
     numbered: settings.numbered,
@@ -53,6 +59,7 @@ export function createClient(
   const session = createSession();
   const openings = createWaiting<Failure | null, Waiter<Failure | null>>();
   const asking = createAsking<QueryAnswer | Failure>();
+  const waiters = createWaiters(line, openings, asking);
   let over: Failure | null = null;
   let closing: (() => void) | null = null;
   let closed = false;
@@ -62,9 +69,7 @@ export function createClient(
   /** Why nothing is sent at present, if so: the final word for a request that was surely never executed. */
   let obstacle: Failure | null = null;
   let lastFrameId = 0;
-  let cancelDeadline: (() => void) | null = null;
-  let cancelSilence: (() => void) | null = null;
-  let cancelPause: (() => void) | null = null;
+  const [deadlineTimer, silenceTimer, pauseTimer] = [createTimer(clock), createTimer(clock), createTimer(clock)];
   let isPumpPlanned = false;
 
   const seeker = createSeeker(ports, settings.addresses, { ...limits, follow: settings.follow }, { found, roundOver });
@@ -128,8 +133,7 @@ export function createClient(
     connectionLost(session);
     acknowledging.connectionLost();
     asking.connectionLost();
-    cancelPause?.();
-    cancelPause = null;
+    pauseTimer.cancel();
     obstacle = why.code === "CONNECTION_LOST" ? failure("UNREACHABLE", why.message) : why;
     listen({ type: "disconnected", why: why.message });
     if (closing !== null && !acknowledging.isOwed()) return finishClosing();
@@ -150,18 +154,19 @@ export function createClient(
     if (closed) return;
     gathering.flush();
     if (link === null) return isWanted() ? seek(null, null) : undefined;
-    if (cancelPause !== null) return;
+    if (pauseTimer.isSet) return;
     if (!owesAnswer()) patience.quietFromNow();
     if (closing !== null && line.waiting() === 0) {
       if (!isLeaving()) return finishClosing();
-      if (session.id !== null) leave(link, session.id);
+      if (session.id === null) sendOpen(link);
+      else leave(link, session.id);
     }
     for (const asked of asking.takeUnsent()) {
       asking.sent(asked, ++lastFrameId);
       link.send({ ...asked.query, frameId: lastFrameId });
     }
-    if (line.waiting() > 0 || openings.count > 0 || session.isResuming) sendNumbered(link);
-    else if (session.id !== null && over === null && closing === null && !session.isAttached) sendOpen(link);
+    if (line.waiting() > 0 || openings.count > 0) sendNumbered(link);
+    else if (session.wasOpen && over === null && closing === null && !session.isAttached) sendOpen(link);
     link.flush();
     watch();
   }
@@ -180,21 +185,20 @@ export function createClient(
   // ---- Leaving
 
   const closesSession = (): boolean => settings.closeOnLeave && line.untaken() === null;
-  /** Is there something left to say? */
-  const isLeaving = (): boolean => session.id !== null && over === null && (closesSession() || acknowledging.isOwed());
+  const isLeaving = (): boolean => session.wasOpen && over === null && (closesSession() || acknowledging.isOwed());
 
   function leave(to: Link, from: number): void {
     if (!closesSession()) return acknowledge(to, from);
     if (session.closeFrame !== null) return;
-    const frameId = ++lastFrameId;
-    session.closeFrame = frameId;
-    to.send({ type: "close", frameId, group: 0, session: from, answeredUpTo: line.answeredUpTo() });
+    to.send(closeMessage(session, from, line.answeredUpTo(), ++lastFrameId));
   }
 
-  /** A session that is gone by now was closed by this very request, sent before; or it rests, and acknowledges nothing. */
   function closeAnswered(message: ServerMessage): void {
     session.closeFrame = null;
-    if (message.type === "failure" && acknowledging.isOwed()) goOnAfter(message.failure, finishClosing);
+    const why = refusalIn(message);
+    // Dormant, so nothing was acknowledged; or closed by an earlier CLOSE whose answer was lost.
+    if (why?.code === "SESSION_EXPIRED" && session.closes === 1 && !settings.generated) sessionLost(why);
+    else if (message.type === "failure" && acknowledging.isOwed()) goOnAfter(message.failure, finishClosing);
     else finishClosing();
   }
 
@@ -218,8 +222,7 @@ export function createClient(
   }
 
   function idle(): void {
-    if (closed || closing !== null || over !== null || link === null || session.id === null || cancelPause !== null)
-      return;
+    if (closed || closing !== null || over !== null || link === null || session.id === null || pauseTimer.isSet) return;
     acknowledge(link, session.id);
     link.flush();
     watch();
@@ -248,12 +251,7 @@ export function createClient(
   }
 
   function pause(retryAfterMs: number | undefined): void {
-    if (cancelPause !== null) return;
-    const ms = retryAfterMs ?? ports.random.between(limits.retryMinMs, 2 * limits.retryMinMs);
-    cancelPause = clock.after(ms, () => {
-      cancelPause = null;
-      pump();
-    });
+    pauseTimer.set(retryAfterMs ?? ports.random.between(limits.retryMinMs, 2 * limits.retryMinMs), pump);
   }
 
   // ---- Answers
@@ -288,7 +286,7 @@ export function createClient(
       case "goOn":
         obstacle = null;
         seeker.succeeded();
-        if (line.waiting() > 0) pump();
+        if (line.waiting() > 0 || closing !== null) pump();
         return;
       case "pause":
         return pause(verdict.retryAfterMs);
@@ -299,8 +297,10 @@ export function createClient(
     }
   }
 
+  /** Others may have needed its place while it was idle; its numbers and answers are kept for a while. */
   function sessionLost(why: Failure): void {
-    if (!mayResume(session, why)) return endSession(why);
+    if (why.code !== "SESSION_EXPIRED") return endSession(why);
+    session.id = null;
     line.connectionLost();
     pump();
   }
@@ -318,10 +318,23 @@ export function createClient(
 
   /** An OPEN may be repeated at will: its nonce makes it one. */
   function openRefused(why: Failure): void {
+    if (mayResume(session, why)) return pump();
+    const next = whatNext(why);
+    if (next !== "giveUp" && line.waiting() === 0 && openings.count === 0 && closing === null) return attachLater(why);
     obstacle = why;
     if (isFinal(why.code)) return failEverything(why);
-    session.isAttached = false;
-    goOnAfter(why, sessionLost);
+    if (next === "pause") return pause(why.retryAfterMs ?? openPauseMs(session, limits, ports.random));
+    goOnAfter(why, endSession);
+  }
+
+  /** Nobody waits for it: another node is asked at once, this one not again soon. */
+  function attachLater(why: Failure): void {
+    if (isFinal(why.code)) return;
+    if (whatNext(why) === "leave") return dropLink(why, why.leader ?? null);
+    clock.after(limits.attachRetryMs, () => {
+      session.isAttached = false;
+      pump();
+    });
   }
 
   function answered(asked: Asked<QueryAnswer | Failure>, message: ServerMessage): void {
@@ -345,47 +358,35 @@ export function createClient(
     gathering.flush();
     over = why;
     listen({ type: "sessionOver", failure: why });
-    line.failAll(why);
-    for (const opening of openings.takeAll()) opening.done(why);
+    waiters.failNumbered(why);
     if (closing !== null) finishClosing();
   }
 
   function failEverything(why: Failure): void {
     gathering.flush();
-    line.failAll(why);
-    for (const opening of openings.takeAll()) opening.done(why);
-    for (const ask of asking.takeAll()) ask.done(why);
+    waiters.failAll(why);
   }
 
   // ---- Time
 
   /** One timer for the request that runs out first, one for a node that owes an answer. */
   function watch(): void {
-    if (cancelDeadline === null && !closed) {
-      const next = Math.min(line.nextDeadline() ?? Infinity, openings.nextDeadline(), asking.nextDeadline());
-      if (next !== Infinity) cancelDeadline = clock.after(Math.max(0, next - clock.now()), deadlinePassed);
-    }
-    if (cancelSilence === null && link !== null && owesAnswer()) {
-      cancelSilence = clock.after(patience.left(line.bytesUnderWay()), silenceOver);
-    }
+    const next = deadlineTimer.isSet || closed ? Infinity : waiters.nextDeadline();
+    if (next !== Infinity) deadlineTimer.set(Math.max(0, next - clock.now()), deadlinePassed);
+    if (!silenceTimer.isSet && link !== null && owesAnswer())
+      silenceTimer.set(patience.left(line.bytesUnderWay()), silenceOver);
   }
 
   const owesAnswer = (): boolean =>
     session.openFrame !== null || acknowledging.frameId !== null || line.underWay() > 0 || asking.underWay > 0;
 
   function deadlinePassed(): void {
-    cancelDeadline = null;
-    const now = clock.now();
     const met = obstacle ?? (link === null ? unfinishedSearch(seeker.soFar()) : null);
-    const why = met ?? failure("TIMEOUT", "no answer in time", { applied: "no" });
-    line.expire(now, met);
-    for (const opening of openings.expired(now)) opening.done(why);
-    for (const ask of asking.expired(now)) ask.done(why);
+    waiters.expire(clock.now(), met, failure("TIMEOUT", "no answer in time", { applied: "no" }));
     watch();
   }
 
   function silenceOver(): void {
-    cancelSilence = null;
     if (link === null || !owesAnswer()) return;
     if (patience.left(line.bytesUnderWay()) > 0) return watch();
     patience.exhausted();
@@ -399,7 +400,7 @@ export function createClient(
     closed = true;
     closing = null;
     seeker.stop();
-    for (const cancel of [cancelDeadline, cancelSilence, cancelPause]) cancel?.();
+    for (const timer of [deadlineTimer, silenceTimer, pauseTimer]) timer.cancel();
     acknowledging.stop();
     link?.close();
     link = null;

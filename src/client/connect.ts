@@ -60,7 +60,10 @@ export type Earlier =
   | { readonly type: "nothing"; readonly requestNumber: number; readonly why: RequestFailed | null };
 
 export interface RaftqClient {
-  /** What an earlier process of this id may not have had, in order. A job in it was taken out, and nobody else gets it. */
+  /**
+   * Answers that nobody has had, in order: what an earlier process of this id may not have had, and, behind that, what came after this
+   * one was told that an outcome is unknown. A job in it was taken out, and nobody else gets it.
+   */
   readonly earlier: readonly Earlier[];
   /**
    * Anything that JSON can hold; what it would change or leave out (NaN, undefined, a Map, bytes) is refused with its place, before
@@ -118,26 +121,36 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
     closeOnLeave: true,
     limits: CLIENT.limits,
   };
-  const client = createClient(ports, settings, () => {});
-  const refused = await new Promise<Failure | null>((resolve) => client.open(resolve));
-  const fetched = refused ?? (await fetchEarlier(client));
-  if (isFetched(fetched)) return withPromises(client, fetched);
+  const earlier: Earlier[] = [];
+  const client = createClient(ports, settings, (event) => {
+    if (event.type !== "answeredLate" || event.outcome.number === null) return;
+    earlier.push(earlierOf(event.outcome.number, event.outcome));
+    event.taken();
+  });
+  const refused =
+    (await new Promise<Failure | null>((resolve) => client.open(resolve))) ?? (await fetchEarlier(client, earlier));
+  if (refused === null) return withPromises(client, earlier);
   await new Promise<void>((resolve) => client.close(resolve));
-  throw new RequestFailed(fetched);
+  throw new RequestFailed(refused);
 }
 
-async function fetchEarlier(client: Client): Promise<readonly Earlier[] | Failure> {
-  const fetched: Earlier[] = [];
+/** All or none are acknowledged: who is refused has had none of them. */
+async function fetchEarlier(client: Client, earlier: Earlier[]): Promise<Failure | null> {
+  const fetched: EarlierAnswer[] = [];
   const answers = earlierAnswers(client);
   for (let next = await answers.next(); ; next = await answers.next()) {
-    if (next.done === true) return next.value ?? fetched;
-    fetched.push(earlierOf(next.value));
+    if (next.done !== true) fetched.push(next.value);
+    else if (next.value !== null) return next.value;
+    else break;
   }
+  for (const { number, outcome, taken } of fetched) {
+    earlier.push(earlierOf(number, outcome));
+    taken();
+  }
+  return null;
 }
 
-const isFetched = (fetched: readonly Earlier[] | Failure): fetched is readonly Earlier[] => Array.isArray(fetched);
-
-function earlierOf({ number: requestNumber, outcome }: EarlierAnswer): Earlier {
+function earlierOf(requestNumber: number, outcome: Outcome): Earlier {
   if (!outcome.ok) return { type: "nothing", requestNumber, why: new RequestFailed(outcome.failure, requestNumber) };
   const { reply } = outcome;
   switch (reply.type) {

@@ -126,7 +126,8 @@ export function createLine(settings: LineSettings): Line {
       deadline,
       done,
       answered: false,
-      taken: settings.acknowledges === "told",
+      // A settle of what an earlier process left is its caller's to take.
+      taken: settings.acknowledges === "told" && (number === null || settings.numbered),
       open: 0,
       unclear: false,
       lastFrame: 0,
@@ -193,7 +194,10 @@ export function createLine(settings: LineSettings): Line {
     }
     // Everything behind this number waits for it, so the line goes back and settles it first.
     else if (!slot.answered) cursor = Math.min(cursor, slot.position);
-    tell(slot, { ok: false, number, failure: finalWord(slot, why, isOwn) });
+    const told = finalWord(slot, why, isOwn);
+    // What may have been executed has an answer that its user has not: it is told late, or to the next process of this id.
+    if (told.applied === "unknown" && !settings.numbered) slot.taken = false;
+    tell(slot, { ok: false, number, failure: told });
   }
 
   function numberItWouldGet(slot: Slot): number | null {

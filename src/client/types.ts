@@ -64,6 +64,8 @@ export interface ClientLimits {
   readonly unreachableMs: number;
   readonly onceMs: number;
   readonly idleMs: number;
+  readonly openRetryMaxMs: number;
+  readonly attachRetryMs: number;
 }
 
 export type ClientEvent =

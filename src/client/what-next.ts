@@ -1,5 +1,6 @@
 // What does a client do about a failure? Ask another node, wait a little and ask the same one again, or take it as the answer.
 import { type ErrorCode, ERRORS, type Failure } from "../lib/errors.ts";
+import type { ClientSettings } from "./types.ts";
 
 export function whatNext(why: Failure): "leave" | "pause" | "giveUp" {
   switch (ERRORS[why.code].class) {
@@ -13,6 +14,15 @@ export function whatNext(why: Failure): "leave" | "pause" | "giveUp" {
     case "local":
       return "giveUp";
   }
+}
+
+/** Is this the answer, although a client with other settings would ask again? `--timeout 0` asks once, `--no-follow` one node. */
+export function isFinalFor(
+  { follow, timeoutMs }: Pick<ClientSettings, "follow" | "timeoutMs">,
+  code: ErrorCode,
+): boolean {
+  const isRedirect = ERRORS[code].class === "redirect";
+  return isRedirect ? !follow : timeoutMs === 0;
 }
 
 const knowsNoLeader = (code: ErrorCode): boolean =>

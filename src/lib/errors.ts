@@ -68,7 +68,11 @@ export const ERRORS = {
     EXIT.refused,
     "This number was executed, and its answer is no longer kept: look for it in `log`.",
   ),
-  SESSION_EXPIRED: rule("final", EXIT.refused, "Open the session again; numbers that were unclear stay unclear."),
+  SESSION_EXPIRED: rule(
+    "final",
+    EXIT.refused,
+    "Go on with it (open with `resume`); where that is refused too, begin anew: what was unclear stays unclear.",
+  ),
   SESSION_FENCED: rule(
     "final",
     EXIT.refused,

@@ -27,7 +27,7 @@ const queueName = text(MAX_NAME_BYTES);
 /** Its size is judged when it is applied, so that the refusal is the number's answer. */
 const payload = binaryView(Number.MAX_SAFE_INTEGER);
 const newJob = tuple<NewJob>(
-  "a job",
+  "a new job",
   { encoding: uint(MAX_ENCODING), payload },
   { reserved: { headers: null, delay: 0, priority: 0, ttl: 0, group: null, key: null } },
 );

@@ -41,7 +41,7 @@ export function digestOfSession(session: Session): number {
   // 0: it is live. Its time is not: that of the first entry is.
   hash = mix(mix(mix(hash, session.usedAt), session.usedSeq), session.dormantAt === null ? 0 : session.dormantAt + 1);
   hash = mix(mix(hash, session.openings.length), session.answers.length);
-  for (const opening of session.openings) hash = mix(mixBytes(hash, opening.nonce), opening.session);
+  for (const opening of session.openings) hash = mix(mixText(hash, opening.nonce), opening.session);
   for (const answer of session.answers) {
     answer.digest ??= digestOfAnswer(answer);
     hash = mix(hash, answer.digest);

@@ -357,6 +357,13 @@ export function clientOf({ sessions }: Queue, sessionId: number): string | null 
   return sessions.live.get(sessionId)?.clientId ?? sessions.fenced.get(sessionId) ?? null;
 }
 
+/** It may send commands. */
+export const isLive = ({ sessions }: Queue, session: number): boolean => sessions.live.has(session);
+
+/** Would a command of this session with this `answeredUpTo` acknowledge anything? */
+export const acknowledges = ({ sessions }: Queue, session: number, answeredUpTo: number): boolean =>
+  answeredUpTo > (sessions.live.get(session)?.answeredUpTo ?? Infinity);
+
 /** It opened a session before that is not forgotten: another OPEN of it makes the state hardly larger. */
 export function isKnownClient({ sessions }: Queue, clientId: string): boolean {
   return sessions.idOf.has(clientId) || sessions.dormant.has(clientId);

@@ -4,10 +4,11 @@ import { assert, must } from "../lib/assert.ts";
 import type { Open } from "./commands.ts";
 import { digestOfSession } from "./digest.ts";
 import type { QueueLimits } from "./limits.ts";
-import { DUE, firstDue, schedule, unschedule } from "./schedule.ts";
+import { DUE, type DueKind, firstDue, schedule, unschedule } from "./schedule.ts";
 import {
   fencedRefusal,
   memoryOf,
+  nonceText,
   type Refusal,
   type Session,
   type SessionDue,
@@ -17,6 +18,8 @@ import {
 
 /** Due sessions that stand in the way of a new one are moved while it waits; no more than so many. */
 const MAX_MOVED_FOR_ONE = 4_096;
+/** Of those that were not used for the longest, so many are asked for their place. */
+const MAX_LOOKED_AT = 64;
 
 /** At most, beside its name: what a session, an opening and an answer take in a snapshot. */
 const SESSION_BYTES = 80;
@@ -37,13 +40,14 @@ export function openSession(
   const live = liveOf(sessions, open.clientId);
   const found = sessionOf(sessions, open.clientId);
   if (found === null) return begin(sessions, open, id, time, limits);
-  const isNewest = equalBytes(must(found.openings.at(-1), "the newest opening of a client id").nonce, open.nonce);
+  const nonce = nonceText(open.nonce);
+  const isNewest = must(found.openings.at(-1), "the newest opening of a client id").nonce === nonce;
   if (isNewest && live !== null) return { session: use(sessions, live, time), duplicate: true };
   // An OPEN that lay somewhere for long takes no place: only a process that goes on says so.
   if (isNewest && !open.resume) {
     return { code: "SESSION_EXPIRED", message: `the session of ${JSON.stringify(open.clientId)} is dormant` };
   }
-  if (!isNewest && (open.resume || found.openings.some(({ nonce }) => equalBytes(nonce, open.nonce))))
+  if (!isNewest && (open.resume || found.openings.some((opening) => opening.nonce === nonce)))
     return fencedRefusal(open.clientId);
   if (live === null && !freeLivePlace(sessions, time, limits)) return liveFull(limits);
   return { session: succeed(sessions, found, open, id, time, limits), duplicate: false };
@@ -73,7 +77,7 @@ function begin(sessions: Sessions, open: Open, id: number, time: number, limits:
     answeredUpTo: 0,
     answers: [],
     answerBytes: 0,
-    openings: [{ nonce: nonce.slice(), session: id }],
+    openings: [{ nonce: nonceText(nonce), session: id }],
     usedAt: time,
     usedSeq: ++sessions.usedSeq,
     dormantAt: null,
@@ -97,17 +101,18 @@ export function dueOf(clientId: string): SessionDue {
 function succeed(
   sessions: Sessions,
   found: Session,
-  { nonce, generated }: Open,
+  open: Open,
   id: number,
   time: number,
   limits: QueueLimits,
 ): Session {
   remove(sessions, found);
-  const openings = found.openings.filter((opening) => !equalBytes(opening.nonce, nonce));
-  openings.push({ nonce: nonce.slice(), session: id });
+  const nonce = nonceText(open.nonce);
+  const openings = found.openings.filter((opening) => opening.nonce !== nonce);
+  openings.push({ nonce, session: id });
   const session: Session = {
     ...found,
-    generated: found.generated && generated,
+    generated: found.generated && open.generated,
     id,
     answers: found.answers.slice(),
     openings: openings.slice(-limits.noncesRemembered),
@@ -127,11 +132,11 @@ export function adopt(sessions: Sessions, session: Session, limits: QueueLimits)
   if (session.dormantAt === null) {
     sessions.live.set(id, session);
     sessions.idOf.set(clientId, id);
+    for (const { session: older } of session.openings) if (older !== id) sessions.fenced.set(older, clientId);
   } else {
     sessions.dormant.set(clientId, session);
     countDormant(sessions, session, 1);
   }
-  for (const { session: older } of session.openings) if (older !== id) sessions.fenced.set(older, clientId);
   sessions.answerMemory += memoryOf(session);
   setDue(sessions, session, limits);
 }
@@ -141,11 +146,11 @@ function remove(sessions: Sessions, session: Session): void {
   if (session.dormantAt === null) {
     sessions.live.delete(session.id);
     sessions.idOf.delete(session.clientId);
+    for (const { session: older } of session.openings) sessions.fenced.delete(older);
   } else {
     sessions.dormant.delete(session.clientId);
     countDormant(sessions, session, -1);
   }
-  for (const { session: older } of session.openings) sessions.fenced.delete(older);
   sessions.answerMemory -= memoryOf(session);
   unschedule(sessions.schedule, session.due);
 }
@@ -191,19 +196,22 @@ function freePlace(sessions: Sessions, time: number, limits: QueueLimits): boole
   return !isFull();
 }
 
-/** When all live sessions' places are taken, the one that was not used for the longest gives up its own. */
+/**
+ * When all live sessions' places are taken, the one that was not used for the longest gives up its own. What dead clients leave behind
+ * has its limit: their answers are kept, so where those do not fit any more, one with fewer answers is looked for.
+ */
 function freeLivePlace(sessions: Sessions, time: number, limits: QueueLimits): boolean {
   if (sessions.live.size < limits.maxSessions) return true;
-  const [first] = sessions.live.values();
-  if (first === undefined || first.usedAt + limits.dormantAfterMs > time) return false;
-  if (first.usedAt + limits.sessionExpiryMs <= time) {
-    remove(sessions, first);
+  let lookedAt = 0;
+  for (const session of sessions.live.values()) {
+    if (session.usedAt + limits.dormantAfterMs > time || ++lookedAt > MAX_LOOKED_AT) return false;
+    const isForgotten = session.usedAt + limits.sessionExpiryMs <= time;
+    if (!isForgotten && sessions.dormantAnswerMemory + memoryOf(session) > limits.maxAnswerBytes) continue;
+    if (isForgotten) remove(sessions, session);
+    else makeDormant(sessions, session, time, limits);
     return true;
   }
-  // What dead clients leave behind has its limit: unacknowledged answers are kept, so further ones cannot be taken over.
-  if (sessions.dormantAnswerMemory + memoryOf(first) > limits.maxAnswerBytes) return false;
-  makeDormant(sessions, first, time, limits);
-  return true;
+  return false;
 }
 
 // ---- Due times
@@ -236,11 +244,22 @@ export function firstSessionDue(sessions: Sessions): number | null {
   return firstDue(sessions.schedule)?.dueAt ?? null;
 }
 
+/**
+ * A place that a live session's use has put off is made right first: which one is moved next must not depend on when it was entered,
+ * since a restored state enters all of them anew.
+ */
 function moveFirstDue(sessions: Sessions, time: number, limits: QueueLimits): boolean {
   for (;;) {
     const due = firstDue(sessions.schedule);
     if (due === null || due.dueAt > time) return false;
-    if (moveOne(sessions, sessionOf(sessions, due.clientId), time, limits)) return true;
+    const session = sessionOf(sessions, due.clientId);
+    assert(session !== null, "what is due has a session");
+    const { dueAt, kind } = nextDue(session, limits);
+    if (due.dueAt === dueAt && due.kind === kind) {
+      happen(sessions, session, kind, limits);
+      return true;
+    }
+    setDue(sessions, session, limits);
   }
 }
 
@@ -251,21 +270,16 @@ const sessionOf = (sessions: Sessions, clientId: string): Session | null =>
 function moveIfDue(sessions: Sessions, clientId: string, time: number, limits: QueueLimits): void {
   for (;;) {
     const session = sessionOf(sessions, clientId);
-    if (session === null || !moveOne(sessions, session, time, limits)) return;
+    if (session === null) return;
+    const { dueAt, kind } = nextDue(session, limits);
+    if (dueAt > time) return;
+    happen(sessions, session, kind, limits);
   }
 }
 
-/** False: nothing was due, and its due time is right again. */
-function moveOne(sessions: Sessions, session: Session | null, time: number, limits: QueueLimits): boolean {
-  assert(session !== null, "what is due has a session");
-  const { dueAt, kind } = nextDue(session, limits);
-  if (dueAt > time) {
-    if (session.due.dueAt <= time) setDue(sessions, session, limits);
-    return false;
-  }
+function happen(sessions: Sessions, session: Session, kind: DueKind, limits: QueueLimits): void {
   if (kind === DUE.answersForgotten) forgetAnswers(sessions, session, limits);
   else remove(sessions, session);
-  return true;
 }
 
 /** Its place among the dormant ones stays. */
@@ -282,8 +296,4 @@ function forgetAnswers(sessions: Sessions, session: Session, limits: QueueLimits
 export function freezeSessions(sessions: Sessions): readonly Session[] {
   sessions.generation++;
   return [...sessions.live.values(), ...sessions.dormant.values()];
-}
-
-function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }

@@ -19,9 +19,13 @@ export interface Answer {
 
 /** A process of the client (its nonce) and the session that its OPEN began. */
 export interface Opening {
-  readonly nonce: Uint8Array;
+  /** One character for each byte (`nonceText`): a small array costs several times as much, and a million client ids have up to 16 each. */
+  readonly nonce: string;
   readonly session: number;
 }
+
+export const nonceText = (nonce: Uint8Array): string => String.fromCharCode(...nonce);
+export const nonceBytes = (nonce: string): Uint8Array => Uint8Array.from(nonce, (byte) => byte.charCodeAt(0));
 
 /** When the next thing happens to a session without anybody's doing. */
 export interface SessionDue extends DueItem {
@@ -65,7 +69,7 @@ export interface Sessions {
   readonly idOf: Map<string, number>;
   /** Dormant sessions by client id, in the order in which they became dormant. */
   readonly dormant: Map<string, Session>;
-  /** Sessions that a newer OPEN of their client id has fenced, as far as their nonces are remembered. */
+  /** Sessions that a newer OPEN of their client id has fenced, as far as their nonces are remembered, while that id's session is live. */
   readonly fenced: Map<number, string>;
   /** The highest usedSeq that was given. */
   usedSeq: number;

@@ -20,7 +20,7 @@ import { digestOf } from "./digest.ts";
 import { limitsLayout, type QueueLimits } from "./limits.ts";
 import { assembleQueue, type Queue, STATE_MACHINE_VERSION } from "./queue.ts";
 import { adopt, ANSWER_RECORD_BYTES, dueOf, freezeSessions, recordBytes } from "./session-lifecycle.ts";
-import { type Answer, createSessions, type Opening, type Session, type Sessions } from "./sessions.ts";
+import { type Answer, createSessions, nonceBytes, nonceText, type Session, type Sessions } from "./sessions.ts";
 
 const FORMAT = 4;
 const MAX_U32 = 0xffff_ffff;
@@ -62,7 +62,12 @@ interface SessionRecord extends Pick<
   readonly type: "session";
   /** Records of its answers that follow. */
   readonly answerCount: number;
-  readonly openings: readonly Opening[];
+  readonly openings: readonly OpeningRecord[];
+}
+
+interface OpeningRecord {
+  readonly nonce: Uint8Array;
+  readonly session: number;
 }
 
 type AnswerRecord = { readonly type: "answer" } & Omit<Answer, "digest">;
@@ -96,7 +101,11 @@ const RECORDS: Kinds<StateRecord> = {
     usedSeq: uint(ANY, 1),
     dormantAt: nullable(uint()),
     answerCount: uint(),
-    openings: list(tuple<Opening>("an opening", { nonce: binary(NONCE_BYTES, NONCE_BYTES), session: uint() }), ANY, 1),
+    openings: list(
+      tuple<OpeningRecord>("an opening", { nonce: binary(NONCE_BYTES, NONCE_BYTES), session: uint() }),
+      ANY,
+      1,
+    ),
   }),
   answer: kind<AnswerRecord>("answer", 3, { commandBytes: uint(), commandCrc: uint(MAX_U32), reply: binary(ANY) }),
   jobs: kind<JobsRecord>("jobs", 4, {
@@ -180,7 +189,8 @@ function* recordsOf(frozen: Frozen, maxBlockBytes: number): Generator<Sized> {
   yield { record: headerOf(frozen), bytes: HEADER_BYTES };
   for (const session of frozen.sessions) {
     const { answers } = session;
-    const record = { ...session, type: "session", answerCount: answers.length } as const;
+    const openings = session.openings.map((opening) => ({ ...opening, nonce: nonceBytes(opening.nonce) }));
+    const record = { ...session, type: "session", answerCount: answers.length, openings } as const;
     yield { record, bytes: recordBytes({ ...session, answers: [], answerBytes: 0 }) };
     for (const answer of answers)
       yield { record: { ...answer, type: "answer" }, bytes: answer.reply.length + ANSWER_RECORD_BYTES };
@@ -332,7 +342,7 @@ function isBehind(record: SessionRecord, previous: Session): boolean {
   return previous.dormantAt === null && record.usedSeq > previous.usedSeq && record.usedAt >= previous.usedAt;
 }
 
-function areRising(openings: readonly Opening[]): boolean {
+function areRising(openings: readonly OpeningRecord[]): boolean {
   return openings.every(({ session }, at) => session > (openings[at - 1]?.session ?? 0));
 }
 
@@ -356,7 +366,7 @@ function adoptSession(restoring: Restoring): void {
   const { clientId, generated, id, lastNumber, answeredUpTo, usedAt, usedSeq, dormantAt, answerCount } = record;
   if (answers.length < answerCount) throw new Malformed(`answers of session ${id} are missing`);
   const numbers = { clientId, generated, id, lastNumber, answeredUpTo, usedAt, usedSeq, dormantAt };
-  const openings = [...record.openings];
+  const openings = record.openings.map(({ nonce, session }) => ({ nonce: nonceText(nonce), session }));
   const { generation } = sessions;
   const session = { ...numbers, answers, answerBytes, openings, due: dueOf(clientId), generation, digest: null };
   adopt(sessions, session, limits);

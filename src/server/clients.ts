@@ -4,7 +4,7 @@ import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { encodeOpen, isClientId, isSettle, needsNoRoom } from "../queue/commands.ts";
 import type { QueueLimits } from "../queue/limits.ts";
-import { isKnownClient, lookUp, peek } from "../queue/queue.ts";
+import { acknowledges, isKnownClient, lookUp, peek } from "../queue/queue.ts";
 import { decodeReply } from "../queue/replies.ts";
 import { hasRoom, votersWithRoom } from "../raft/room.ts";
 import { nodeIdOf } from "../raft/types.ts";
@@ -14,6 +14,7 @@ import { createInFlight, type InFlightLimits, type Waiting } from "./in-flight.t
 import { createLeaderEntries, type LeaderEntryLimits } from "./leader-entries.ts";
 import { isFailure, type Outcome, type Replica, type Waiter } from "./replica.ts";
 import { createUnderWay } from "./under-way.ts";
+import { isWrite } from "./roles.ts";
 import { type NodeFacts, leaderAddressOf, logPageOf, statusOf, traceOf } from "./status.ts";
 import type { LogEvent } from "./types.ts";
 
@@ -126,6 +127,8 @@ export function createClients(
     answer(asked, { type: "reply", frameId, duplicate, reply });
   }
 
+  const waiterFor = (asked: Asked): Waiter => ({ settle: (outcome) => settleOutcome(asked, outcome) });
+
   function request(asked: Asked, message: Request): void {
     if (message.session > replica.appliedIndex()) return requestOfUnknown(asked, message);
     const found = lookUp(replica.queue(), message.session, message.number, message.command);
@@ -134,9 +137,12 @@ export function createClients(
     switch (found.type) {
       case "answered":
         // A settle may be there for its answeredUpTo alone, which counts only once it is in the log.
-        if (isSettle(message.command)) return propose(message, { settle: (outcome) => settleOutcome(asked, outcome) });
+        if (isSettle(message.command)) return propose(message, waiterFor(asked));
         return answer(asked, { type: "reply", frameId: message.frameId, duplicate: true, reply: found.reply });
       case "refused":
+        // The answer is no longer kept, and was never acknowledged: that it is now must be known.
+        if (isSettle(message.command) && acknowledges(replica.queue(), message.session, message.answeredUpTo))
+          return propose(message, waiterFor(asked));
         return refuse(asked, found.failure);
       case "next":
         return proposeNext(asked, message, found.lastNumber);
@@ -201,7 +207,7 @@ export function createClients(
       case "close": {
         const { session, answeredUpTo } = message;
         const draft = { kind: "close", session, number: 0, answeredUpTo, body: NOTHING } as const;
-        return replica.propose(draft, { settle: (outcome) => settleOutcome(asked, outcome) });
+        return replica.propose(draft, waiterFor(asked));
       }
       case "status":
       case "peek":
@@ -441,9 +447,4 @@ export function createClients(
     },
     waiting: () => visitors.values().reduce((sum, { waiting }) => sum + waiting.requests, 0),
   };
-}
-
-/** Would enter the log, or may be answered by what once entered it. */
-function isWrite({ type }: ClientMessage): boolean {
-  return type === "request" || type === "open" || type === "close";
 }

@@ -3,9 +3,9 @@
 import type { Clock } from "../lib/clock.ts";
 import { encodeTick, encodeTouch, encodeVersion, type TickPurpose } from "../queue/commands.ts";
 import type { QueueLimits } from "../queue/limits.ts";
-import { firstDueTime, isCheckpoint, STATE_MACHINE_VERSION } from "../queue/queue.ts";
+import { firstDueTime, isCheckpoint, isLive, STATE_MACHINE_VERSION } from "../queue/queue.ts";
 import type { Draft } from "../raft/entry.ts";
-import type { Replica } from "./replica.ts";
+import type { Outcome, Replica } from "./replica.ts";
 import type { LogEvent } from "./types.ts";
 
 /** A change of leader restarts the interval, so several must fit into one expiry. */
@@ -57,13 +57,14 @@ export function createLeaderEntries(
   let opensProposed = 0;
   let isCrowdTold = false;
 
-  function propose(kind: Draft["kind"], body: Uint8Array, settled: () => void): void {
+  function propose(kind: Draft["kind"], body: Uint8Array, settled: (outcome: Outcome) => void): void {
     replica.propose({ kind, session: 0, number: 0, answeredUpTo: 0, body }, { settle: settled });
   }
   const tick = (purpose: TickPurpose, settled: () => void): void => propose("tick", encodeTick(purpose), settled);
 
+  /** While leadership is handed over nothing is taken: to ask for turns then would never end. */
   const isVersionWanted = (): boolean =>
-    replica.hasAppliedNoop() && replica.queue().version === 0 && !isVersionProposed;
+    replica.hasAppliedNoop() && replica.queue().version === 0 && !isVersionProposed && replica.raft.transfer === null;
 
   /** Once in the life of a cluster; a leader that lost its office before it was committed leaves it to the next. */
   function proposeVersion(): void {
@@ -82,9 +83,14 @@ export function createLeaderEntries(
     const { sessionExpiryMs, dormantAfterMs } = replica.queue().limits;
     const interval = crowd() >= CROWDED ? dormantAfterMs / TOUCHES_PER_DORMANCY : sessionExpiryMs / TOUCHES_PER_EXPIRY;
     if (now < touchedAt + interval) return;
+    const before = touchedAt;
     touchedAt = now;
-    const sessions = connectedSessions();
-    if (sessions.size > 0) propose("touch", encodeTouch([...sessions]), () => {});
+    const sessions = [...connectedSessions()].filter((session) => isLive(replica.queue(), session));
+    if (sessions.length === 0) return;
+    propose("touch", encodeTouch(sessions), ({ type }) => {
+      // Not taken: the next turn tries again.
+      if (type === "failed") touchedAt = before;
+    });
   }
 
   /** A snapshot, which shortens the log, stands for a checkpoint: it need not wait for the next one that the entries bring. */

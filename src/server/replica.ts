@@ -277,7 +277,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     }
     if (raft.role === "leader" && ledFrom === null) {
       ledFrom = must(raft.leadership, "a leader's leadership").noopIndex;
-      traces.reset();
+      traces.reset(ledFrom);
     }
     doorway?.leadershipChanged();
   }

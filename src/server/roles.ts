@@ -36,3 +36,8 @@ function nodeProblem(message: ClientMessage, node: string): Failure | null {
   if (message.member.id === node) return null;
   return failure("UNAUTHORISED", `the certificate names ${node}, the request ${message.member.id}`);
 }
+
+/** Would enter the log, or may be answered by what once entered it. */
+export function isWrite({ type }: ClientMessage): boolean {
+  return type === "request" || type === "open" || type === "close";
+}

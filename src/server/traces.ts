@@ -19,13 +19,14 @@ export interface Traces {
   taken(index: LogIndex): void;
   durable(member: MemberId, index: LogIndex): void;
   committed(index: LogIndex): void;
-  /** A new leadership starts with empty rings. */
-  reset(): void;
+  /** A new leadership starts with empty rings: entries up to its first one were not taken under it. */
+  reset(firstIndex: LogIndex): void;
   /** null when the entry is too old, or was not taken under this leadership. */
   timesOf(index: LogIndex): EntryTimes | null;
 }
 
 export function createTraces(clock: Clock): Traces {
+  let firstIndex: LogIndex = 0;
   let taken: Mark[] = [];
   let committed: Mark[] = [];
   let durable = new Map<MemberId, Mark[]>();
@@ -56,12 +57,14 @@ export function createTraces(clock: Clock): Traces {
       mark(ring, index);
     },
     committed: (index) => mark(committed, index),
-    reset: () => {
+    reset: (index) => {
+      firstIndex = index;
       taken = [];
       committed = [];
       durable = new Map();
     },
     timesOf: (index) => {
+      if (index <= firstIndex) return null;
       const start = firstAtOrAbove(taken, index);
       const oldest = taken[0];
       const end = firstAtOrAbove(committed, index);

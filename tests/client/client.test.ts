@@ -541,6 +541,82 @@ describe("the session", () => {
     expect(failureOf(await enqueue(client, 3))?.code).toBe("SESSION_EXPIRED");
   });
 
+  test("that was forgotten while its client asked nothing is over: nothing begins anew under its numbers", async () => {
+    const events: ClientEvent[] = [];
+    const client = start({}, events);
+    await enqueue(client, 1);
+    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+    const unclear = enqueue(client, 2);
+    while (cluster.executed.length < 2) await new Promise((next) => setImmediate(next));
+    cluster.forget("c1");
+    cluster.fate = () => "pass";
+    cluster.disconnect(1);
+    expect(failureOf(await unclear)).toMatchObject({ code: "SESSION_EXPIRED", applied: "unknown" });
+    expect(queued()).toEqual([1, 2]);
+    const idle = start({ clientId: "c2" }, events);
+    await enqueue(idle, 3);
+    cluster.forget("c2");
+    events.length = 0;
+    cluster.disconnect(1);
+    while (events.at(-1)?.type !== "sessionOver") await new Promise((next) => setImmediate(next));
+    expect(failureOf(await enqueue(idle, 4))?.code).toBe("SESSION_EXPIRED");
+    expect(cluster.messages.filter((message) => message.type === "open" && !message.resume)).toHaveLength(2);
+    expect(queued()).toEqual([1, 2, 3]);
+  });
+
+  test("that is dormant is resumed also where a request meets the OPEN that shows it to a new node", async () => {
+    const client = start();
+    await enqueue(client, 1);
+    let isHeld = true;
+    cluster.fate = (message) => (message.type === "open" && isHeld ? "lose" : "pass");
+    cluster.disconnect(1);
+    while (cluster.messages.filter(({ type }) => type === "open").length < 2)
+      await new Promise((next) => setImmediate(next));
+    cluster.sessionOf("c1")!.dormant = true;
+    const asked = enqueue(client, 2);
+    while (cluster.received.length < 2) await new Promise((next) => setImmediate(next));
+    isHeld = false;
+    expect(await asked).toMatchObject({ ok: true, number: 2 });
+  });
+
+  test("for which there is no place is asked for less and less often, and by an idle client hardly ever", async () => {
+    const limits = { ...LIMITS, retryMinMs: 20, openRetryMaxMs: 400 };
+    cluster.fate = (message) => (message.type === "open" ? failure("SESSIONS_FULL", "scripted") : "pass");
+    const failed = await enqueue(start({ limits, timeoutMs: 1_000 }), 1);
+    expect(failureOf(failed)).toMatchObject({ code: "SESSIONS_FULL", applied: "no" });
+    const opens = (): number => cluster.messages.filter(({ type }) => type === "open").length;
+    expect(opens()).toBeLessThan(16);
+    cluster.fate = () => "pass";
+    const idle = start({ limits, clientId: "c2" });
+    await enqueue(idle, 1);
+    cluster.fate = (message) => (message.type === "open" ? failure("SESSIONS_FULL", "scripted") : "pass");
+    const before = opens();
+    cluster.disconnect(1);
+    while (opens() === before) await new Promise((next) => setImmediate(next));
+    await Bun.sleep(300);
+    // Nobody waits for it, and questions go on meanwhile.
+    expect(await new Promise((resolve) => idle.ask({ type: "peek" }, resolve))).toMatchObject({ type: "peekAnswer" });
+    expect(opens() - before).toBe(1);
+  });
+
+  test("that became dormant before its client leaves is resumed, so that what was taken is acknowledged", async () => {
+    const client = start({
+      acknowledge: { when: "taken", earlier: "fetched", whenIdle: false },
+      closeOnLeave: true,
+      limits: { ...LIMITS, silenceMs: 5_000 },
+    });
+    await new Promise<void>((resolve) =>
+      client.submit(value(1), (_, taken) => {
+        taken();
+        resolve();
+      }),
+    );
+    cluster.sessionOf("c1")!.dormant = true;
+    await leave(client);
+    expect(cluster.sessionOf("c1")).toMatchObject({ answeredUpTo: 1, dormant: true });
+    expect(cluster.messages.map(({ type }) => type)).toEqual(["open", "request", "close", "open", "close"]);
+  });
+
   test("of a client that asks nothing is shown to the next leader, which learns to keep it", async () => {
     const client = start();
     await enqueue(client, 1);
@@ -548,7 +624,7 @@ describe("the session", () => {
     cluster.lead(2);
     cluster.disconnect(1);
     while (opens() < 2) await new Promise((next) => setImmediate(next));
-    expect(cluster.messages.at(-1)).toMatchObject({ type: "open", resume: false });
+    expect(cluster.messages.at(-1)).toMatchObject({ type: "open", resume: true });
     expect(await enqueue(client, 2)).toMatchObject({ ok: true, number: 2 });
     expect(opens()).toBe(2);
   });
@@ -780,10 +856,9 @@ describe("the promise face", () => {
     await submit(first, TAKE);
     const failed: Command = { type: "dequeue", queues: ["default"], max: 1, maxBytes: 1, leaseMs: 0, waitMs: 0 };
     cluster.fate = (message) => (message.type === "request" && message.number === 3 ? "lose" : "pass");
+    // As a process that is killed while it waits: it says nothing any more.
     const lost = submit(first, failed);
     while (cluster.received.length < 3) await new Promise((next) => setImmediate(next));
-    await leave(first);
-    await lost;
     cluster.fate = () => "pass";
     const client = await connect({ addresses: cluster.addresses(), id: "lib" });
     // Of the first, the second request said that its answer was there.
@@ -793,6 +868,48 @@ describe("the promise face", () => {
     const second = await connect({ addresses: cluster.addresses(), id: "lib" });
     expect(second.earlier).toEqual([]);
     await second.close();
+    await leave(first);
+    expect(failureOf(await lost)).toMatchObject({ applied: "unknown" });
+  });
+
+  test("acknowledges nothing of what an earlier process left when it could not fetch all of it", async () => {
+    const first = start({ clientId: "lib" });
+    await enqueue(first, 1);
+    await enqueue(first, 2);
+    const two = [submit(first, TAKE), submit(first, TAKE)];
+    await Promise.all(two);
+    cluster.fate = (message) => (message.type === "request" && message.number === 4 ? "lose" : "pass");
+    const failed = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 300 }).catch(
+      (e: unknown) => e,
+    );
+    expect(failed).toMatchObject({ code: "TIMEOUT" });
+    cluster.fate = () => "pass";
+    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+    expect(
+      client.earlier.flatMap((answer) => (answer.type === "dequeued" ? answer.jobs : [])).map(({ id }) => id),
+    ).toEqual([1, 2]);
+    await client.close();
+  });
+
+  test("keeps what comes after an unknown outcome: a job that was taken is given late, or to the next process", async () => {
+    cluster.queue.push({ id: 1, encoding: ENCODING.json, payload: new TextEncoder().encode("1") });
+    cluster.queue.push({ id: 2, encoding: ENCODING.json, payload: new TextEncoder().encode("2") });
+    const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 100 });
+    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+    expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({
+      code: "TIMEOUT",
+      applied: "unknown",
+    });
+    cluster.fate = () => "pass";
+    await client.enqueue(3);
+    expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 1, jobs: [{ id: 1 }] }]);
+    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+    expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({ applied: "unknown" });
+    await client.close();
+    cluster.fate = () => "pass";
+    const next = await connect({ addresses: cluster.addresses(), id: "lib" });
+    expect(next.earlier.at(-1)).toMatchObject({ type: "dequeued", requestNumber: 3, jobs: [{ id: 2 }] });
+    await next.close();
   });
 
   test("rejects with code, what is known of the effect, and the number", async () => {

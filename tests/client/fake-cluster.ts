@@ -64,6 +64,8 @@ export interface FakeCluster {
   /** Commands that took effect, in their order. */
   readonly executed: { readonly client: string; readonly number: number; readonly command: string }[];
   readonly queue: Job[];
+  /** All that is known of a client id, as after its expiry. */
+  forget(clientId: string): void;
   sessionOf(clientId: string): Session | undefined;
   stop(): void;
 }
@@ -103,6 +105,9 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
     messages: [],
     executed: [],
     queue,
+    forget: (clientId) => {
+      for (const [id, session] of sessions) if (session.clientId === clientId) sessions.delete(id);
+    },
     sessionOf: (clientId) => [...sessions.values()].findLast((session) => session.clientId === clientId),
     stop: () => {
       for (let node = 1; node <= size; node++) cluster.kill(node);

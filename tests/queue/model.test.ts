@@ -71,13 +71,16 @@ class Model {
   /** Makes the live session dormant that was not used for the longest, if it may be. */
   hasPlace(time: number): boolean {
     const live = this.live().toSorted((a, b) => a.usedSeq - b.usedSeq);
-    const [first] = live;
-    if (first === undefined || live.length < MODEL_LIMITS.maxSessions) return true;
+    if (live.length < MODEL_LIMITS.maxSessions) return true;
     const dormant = [...this.clients.values()].filter(({ dormantAt }) => dormantAt !== null);
-    const kept = [first, ...dormant].reduce((sum, client) => sum + this.answerMemory(client), 0);
-    if (time - first.usedAt < MODEL_LIMITS.dormantAfterMs || kept > MODEL_LIMITS.maxAnswerBytes) return false;
-    first.dormantAt = time;
-    return true;
+    const kept = dormant.reduce((sum, client) => sum + this.answerMemory(client), 0);
+    const first = live.find(
+      (client) =>
+        time - client.usedAt >= MODEL_LIMITS.dormantAfterMs &&
+        kept + this.answerMemory(client) <= MODEL_LIMITS.maxAnswerBytes,
+    );
+    if (first !== undefined) first.dormantAt = time;
+    return first !== undefined;
   }
 
   open(id: string, nonce: number, { generated, resume }: How, index: number, time: number): string {
@@ -124,7 +127,7 @@ class Model {
   }
 
   find(session: number): Client | string {
-    for (const { processes } of this.clients.values()) {
+    for (const { processes } of this.live()) {
       if (
         processes
           .slice(0, -1)

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
-import { clientOf, lookUp } from "../../src/queue/queue.ts";
+import { apply, clientOf, lookUp } from "../../src/queue/queue.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import { restore, snapshotBytes } from "../../src/queue/snapshot.ts";
@@ -646,6 +646,46 @@ describe("a dormant session", () => {
     expect(log.queue.sessionCount).toBe(300 - 2 * 64);
     log.pass(0);
     expect(log.queue.sessionCount).toBe(1);
+  });
+
+  /** Clients that come in one order and go on in the other, so that each use puts off a due time that is not the next one. */
+  function putOff(clients: number, limits: Partial<QueueLimits> = {}): Log {
+    const log = new Log({ ...LIMITS, ...limits });
+    const ids = Array.from({ length: clients }, (_, at) => {
+      log.time++;
+      return log.session(`c${at}`);
+    });
+    for (const session of ids.toReversed()) {
+      log.time++;
+      log.send(session, 1, settle);
+    }
+    return log;
+  }
+  test.each([
+    ["more than one entry moves", 100, {}],
+    ["a new client needs a place", 70, { maxClientIds: 70, maxSessions: 70 }],
+  ] as const)("the same ones are forgotten on a node that began with a snapshot, when %s", (_, clients, limits) => {
+    const log = putOff(clients, limits);
+    const restored = restore(partsOf(log.queue));
+    const known = log.entries.length;
+    log.time += LIMITS.sessionExpiryMs;
+    log.append({ kind: "noop" });
+    log.open("new");
+    expect(log.queue.sessionCount).toBeLessThan(clients);
+    for (const entry of log.entries.slice(known)) apply(restored, entry);
+    expect(stateOf(restored)).toBe(stateOf(log.queue));
+  });
+
+  test("one with fewer answers gives up its place where those of the first do not fit", () => {
+    const log = new Log({ ...LIMITS, maxSessions: 3, maxAnswerBytes: 300, dormantAfterMs: 10 });
+    const ids = ["c1", "c2", "c3"].map((client) => log.session(client));
+    for (const number of [1, 2]) log.send(ids[0]!, number, settle);
+    for (const number of [1, 2]) log.send(ids[1]!, number, settle);
+    log.pass(10);
+    // The first one's fit, the second one's do not any more, the third one has none.
+    expect([refusal(log.open("c4")), refusal(log.open("c5"))]).toEqual(["opened", "opened"]);
+    expect(ids.map((id) => clientOf(log.queue, id))).toEqual([null, "c2", null]);
+    expect(refusal(log.open("c6"))).toBe("SESSIONS_FULL");
   });
 
   test("keeps answers as far as there is memory for those of all dormant ones; then no place comes free", () => {

@@ -2,10 +2,11 @@
 // are many, forget what is due, and start every cluster with limits that all of it keeps.
 import { expect, test } from "bun:test";
 import { QUEUE } from "../../src/config.ts";
-import { encodeCommand } from "../../src/queue/commands.ts";
+import { decodeTouch, encodeCommand } from "../../src/queue/commands.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
+import { fieldsOf } from "../../src/raft/entry.ts";
 import { nonce } from "../queue/log.ts";
 import { OPEN } from "../wire/messages.ts";
 import { createTown, type Guest, type Settled, type Town } from "./town.ts";
@@ -197,4 +198,39 @@ test("a cluster has the limits that it started with, whatever its nodes are star
   expect(open(town, town.visit(3000, CLIENT), "c2")).toBe("SESSIONS_FULL");
   expect(kindsOf(again).filter((kind) => kind === "version")).toEqual(["version"]);
   expect(node.stopped()).toBeUndefined();
+});
+
+test("a founder that is stopped before the cluster has its limits leaves them to the next leader, and stands still for nobody", () => {
+  for (let seed = 1; seed <= 5; seed++) {
+    const town = createTown(seed);
+    const ports = [3000, 3001, 3002];
+    const nodes = ports.map((port) => town.start(port, ports, 3));
+    town.until(() => nodes.some(isLeader));
+    const leader = nodes.find(isLeader) as Settled;
+    leader.node.stop();
+    let atOneMoment = 0;
+    for (let now = town.clock.now(); leader.stopped() === undefined;) {
+      expect(atOneMoment).toBeLessThan(1_000);
+      town.step();
+      atOneMoment = town.clock.now() === now ? atOneMoment + 1 : 0;
+      now = town.clock.now();
+    }
+    const others = nodes.filter((node) => node !== leader);
+    town.until(() => others.some((node) => isLeader(node) && (node.node.inspect()?.queue.version ?? 0) > 0));
+    const next = others.find(isLeader) as Settled;
+    expect(typeof opened(town, town.visit(portOf(next), CLIENT), "c1")).toBe("number");
+  }
+});
+
+test("touches name the sessions that are live, not those that were", () => {
+  const { town, node } = alone({ sessionExpiryMs: 8_000 });
+  const guest = town.visit(3000, CLIENT);
+  for (let client = 0; client < 200; client++) {
+    const session = opened(town, guest, `g${client}`, { generated: true });
+    ask(town, guest, (frame) => ({ type: "close", frameId: frame, group: 0, session, answeredUpTo: 0 }));
+  }
+  const kept = opened(town, guest, "kept");
+  town.pass(2_000);
+  const touches = node.node.inspect()?.raft.log.entries.filter(({ kind }) => kind === "touch") ?? [];
+  expect(decodeTouch(fieldsOf(touches.at(-1)!).body)).toEqual([kept]);
 });

@@ -38,8 +38,12 @@ test("an entry that is not committed, or of an earlier leadership, has no path",
   expect(traces.timesOf(5)).toBeNull();
   traces.committed(5);
   expect(traces.timesOf(5)).not.toBeNull();
-  traces.reset();
+  traces.reset(8);
   expect(traces.timesOf(5)).toBeNull();
+  traces.taken(9);
+  traces.committed(9);
+  // The first mark of this leadership is above all earlier entries too.
+  expect([0, 5, 8, 9].map((index) => traces.timesOf(index) !== null)).toEqual([false, false, false, true]);
 });
 
 test("the rings forget the oldest entries instead of inventing a path for them", () => {

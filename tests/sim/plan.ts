@@ -54,6 +54,8 @@ export interface ClientHabits {
   readonly takeoverEveryMs: number;
   /** Share of moments in which a process closes its session, to the good of those that found no place. */
   readonly leavePercent: number;
+  /** How often an idle process is suspended, for longer than sessions live in some worlds. */
+  readonly sleepPercent: number;
   /** So many of the client ids are called generated. */
   readonly generatedPercent: number;
   /** Clients that break the rules of sessions. */
@@ -171,7 +173,7 @@ function drawSettings(random: Random, figure8: boolean): SharedSettings {
       // Places that dead sessions hold come free only when those may become dormant.
       maxSessions: crowded ? random.between(3, 12) : QUEUE.maxSessions,
       dormantAfterMs: crowded ? random.between(60, 2_000) : QUEUE.dormantAfterMs,
-      dormantAnswersMs: crowded && random.chance(30) ? random.between(500, 5_000) : QUEUE.dormantAnswersMs,
+      dormantAnswersMs: crowded && random.chance(50) ? random.between(100, 1_500) : QUEUE.dormantAnswersMs,
       sessionExpiryMs: expiring ? random.between(2_000, 10_000) : QUEUE.sessionExpiryMs,
       generatedExpiryMs: expiring ? random.between(500, 2_000) : QUEUE.generatedExpiryMs,
       maxReplies: random.chance(20) ? random.between(2, 20) : QUEUE.maxReplies,
@@ -220,6 +222,7 @@ function drawClients(random: Random, { maxSessions, maxReplies }: QueueLimits): 
   const habits = {
     processes: crowded ? maxSessions + random.between(0, 4) : fitting,
     leavePercent: crowded ? random.between(2, 20) : 0,
+    sleepPercent: few ? random.between(1, 6) : 0,
     generatedPercent: random.chance(30) ? random.between(1, 60) : 0,
     hostile: random.chance(25) ? random.between(1, 3) : 0,
     window: maxReplies < 100 && random.chance(50) ? 2 * maxReplies : pick(random, 1, 1, 4, 16, 64),

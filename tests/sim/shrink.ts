@@ -106,7 +106,7 @@ const SIMPLER: readonly PlanOverrides[] = [
   { clients: { takeoverEveryMs: 0 } },
   { clients: { oldRetryPercent: 0, threeAtOncePercent: 0 } },
   { clients: { readPercent: 0 } },
-  { clients: { hostile: 0, leavePercent: 0 } },
+  { clients: { hostile: 0, leavePercent: 0, sleepPercent: 0 } },
   { clients: { maxJobs: 1, maxPadding: 0 } },
   { clients: { window: 1, answeredLag: 0 } },
   { network: { lossPercent: 0, dialLossPercent: 0 } },

@@ -14,6 +14,8 @@ export type Answered = (message: ServerMessage | null) => void;
 
 export interface Caller {
   ask(address: string, question: Question, timeoutMs: number, answered: Answered): void;
+  /** All connections end; the next question takes new ones. */
+  hangUp(): void;
   /** The process is gone: its connections end, nothing is called any more. */
   close(): void;
 }
@@ -118,6 +120,10 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
         if (line.heard === heard && lines.get(address) === line) lines.delete(address);
         answered(null);
       });
+    },
+    hangUp: () => {
+      for (const line of lines.values()) line.stream?.close();
+      lines.clear();
     },
     close: () => {
       closed = true;

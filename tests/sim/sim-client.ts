@@ -54,6 +54,8 @@ export interface SimClient {
   ready(): boolean;
   /** Fenced or expired: this process will never do anything again. */
   over(): boolean;
+  /** As a machine that is suspended: nothing is asked for a while, and its connections are gone. */
+  sleep(): void;
   /** Ends the process; its unanswered operations are its successor's business. */
   kill(): void;
   close(): void;
@@ -312,8 +314,10 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   function mustBeForgotten(operation: Operation, why: Failure): void {
     const kind = ERRORS[why.code].class;
     if (kind === "retry" || kind === "redirect" || kind === "unknown") return;
-    const mayBe = ports.answersForgotten || operation.number <= identity.acknowledgedUpTo;
-    if (why.code === "FORGOTTEN" && mayBe) return marks.refused(why.code);
+    const isAcknowledged = operation.number <= identity.acknowledgedUpTo;
+    if (why.code === "FORGOTTEN" && isAcknowledged) return marks.refused(why.code);
+    if (why.code === "FORGOTTEN" && ports.answersForgotten)
+      return marks.hit("an answer was forgotten while its session was dormant");
     fail(`${nameOf(operation)} was answered before, and then refused with ${why.code}: ${why.message}`);
   }
 
@@ -375,6 +379,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     ready: () =>
       session !== null && ended === null && [...open.values()].every((operation) => operation.session === session),
     over: () => ended !== null,
+    sleep: () => caller.hangUp(),
     kill: () => end("killed"),
     close: () => {
       if (session !== null && ended === null) {

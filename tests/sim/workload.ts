@@ -60,8 +60,12 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
       if (isIdle && !unfinished(station)) process.close();
       else if (isIdle && process.ready()) process.kill();
     } else if (process.ready()) {
-      if (process.pending() === 0 && random.chance(habits.leavePercent)) process.close();
-      else act(process);
+      const isIdle = process.pending() === 0;
+      if (isIdle && random.chance(habits.leavePercent)) process.close();
+      else if (isIdle && random.chance(habits.sleepPercent)) {
+        process.sleep();
+        return after(random.between(300, 9_000), () => work(station));
+      } else act(process);
     }
     after(think(), () => work(station));
   }

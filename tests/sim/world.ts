@@ -497,7 +497,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       if (life === null || inside === null || life.spoiledAt !== null) return;
       trace.event(machine.id, `state spoiled after ${inside.queue.appliedIndex}`);
       // Something that no answer shows: a node that answers wrongly until it is found out would be right in doing so.
-      Object.assign(inside.queue, { version: inside.queue.version + 1 });
+      inside.queue.sessions.usedSeq += 1_000;
       life.spoiledAt = inside.queue.appliedIndex;
       spoiledStates.set(machine, inside.queue);
       machine.onSpoiled = then;

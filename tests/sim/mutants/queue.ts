@@ -81,10 +81,10 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
       {
         file: "src/queue/session-lifecycle.ts",
         find: `  remove(sessions, found);
-  const openings`,
+  const nonce`,
         replace: `  remove(sessions, found);
   if (found.dormantAt === null) sessions.live.set(found.id, { ...found });
-  const openings`,
+  const nonce`,
       },
     ],
   },
