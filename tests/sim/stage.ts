@@ -78,7 +78,8 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
   const addresses = (): readonly string[] => world.machines.map((machine) => machine.address);
   const clientRandom = random.fork();
   const sample = random.fork();
-  const sessionsExpire = queueLimits.sessionExpiryMs < LONGER_THAN_ANY_RUN_MS;
+  const { sessionExpiryMs, generatedExpiryMs } = queueLimits;
+  const sessionsExpire = Math.min(sessionExpiryMs, generatedExpiryMs) < LONGER_THAN_ANY_RUN_MS;
   const answersForgotten = queueLimits.dormantAnswersMs < LONGER_THAN_ANY_RUN_MS;
   let clients = 0;
   const newCaller = (): Caller =>

@@ -23,6 +23,7 @@ export function themed(plan: Plan, fixedNodes: boolean): Plan {
   if (drawn < 30) return tightDisks({ ...quick(plan, random), nodes }, random);
   if (drawn < 33) return handovers({ ...quick(plan, random), nodes }, random);
   if (drawn < 36) return slowLinks({ ...quick(plan, random), nodes }, random);
+  if (drawn < 40) return fewPlaces({ ...quick(plan, random), nodes }, random);
   return plan;
 }
 
@@ -82,6 +83,36 @@ function shortLeaderships(plan: Plan, random: Random): Plan {
     disk: { ...plan.disk, slowSyncPercent: slow ? 20 : 0, slowSyncMaxMs: slow ? plan.settings.electionMaxMs : 0 },
     settings: { ...plan.settings, maxAppendBytes: 1, maxInflightMessages: random.between(1, 4) },
     faults: only(plan, { figure8: 3_000, kill: random.chance(30) ? 3_000 : 0 }),
+  };
+}
+
+/** More clients than places, who are suspended and come back: their sessions become dormant, are resumed, or were forgotten meanwhile. */
+function fewPlaces(plan: Plan, random: Random): Plan {
+  const maxSessions = random.between(2, 4);
+  const queueLimits = {
+    ...plan.settings.queueLimits,
+    maxSessions,
+    dormantAfterMs: random.between(20, 200),
+    dormantAnswersMs: random.chance(50) ? random.between(50, 500) : QUEUE.dormantAnswersMs,
+    sessionExpiryMs: random.chance(40) ? random.between(1_000, 3_000) : QUEUE.sessionExpiryMs,
+    generatedExpiryMs: random.chance(40) ? random.between(300, 1_000) : QUEUE.generatedExpiryMs,
+  };
+  return {
+    ...plan,
+    settings: { ...plan.settings, queueLimits },
+    clients: {
+      ...plan.clients,
+      processes: maxSessions + random.between(2, 4),
+      window: 4,
+      thinkMaxMs: 20,
+      maxPadding: 100,
+      leavePercent: random.between(1, 6),
+      sleepPercent: random.between(5, 20),
+      generatedPercent: random.chance(50) ? 30 : 0,
+      oldRetryPercent: 30,
+      answeredLag: random.chance(70) ? 50 : 0,
+    },
+    faults: only(plan, { kill: random.chance(50) ? 2_000 : 0, partition: random.chance(50) ? 2_000 : 0 }),
   };
 }
 
