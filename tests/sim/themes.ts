@@ -111,6 +111,7 @@ function fewPlaces(plan: Plan, random: Random): Plan {
       generatedPercent: random.chance(50) ? 30 : 0,
       oldRetryPercent: 30,
       answeredLag: random.chance(70) ? 50 : 0,
+      takeoverEveryMs: random.chance(50) ? random.between(200, 1_000) : 0,
     },
     faults: only(plan, { kill: random.chance(50) ? 2_000 : 0, partition: random.chance(50) ? 2_000 : 0 }),
   };

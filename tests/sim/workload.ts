@@ -117,6 +117,10 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
 
   function workOn(process: SimClient): void {
     if (process.over() || finishing) return process.kill();
+    if (process.ready() && process.pending() === 0 && random.chance(habits.sleepPercent)) {
+      process.sleep();
+      return after(random.between(300, 4_000), () => workOn(process));
+    }
     if (process.ready()) act(process);
     after(think(), () => workOn(process));
   }

@@ -151,7 +151,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "resumed-by-a-fenced-process",
     what: "a process that was fenced goes on with the session that its successor has left",
-    within: 60,
+    within: 300,
     edits: [
       {
         file: "src/queue/session-lifecycle.ts",
