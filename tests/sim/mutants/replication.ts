@@ -353,7 +353,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "transfer-never-ends",
     what: "a transfer of leadership has no deadline (openraft#1747, hashicorp/raft#696)",
-    within: 200,
+    within: 400,
     edits: [
       {
         file: "src/raft/transfer.ts",
