@@ -6,6 +6,7 @@ import { encodeCommand } from "../queue/commands.ts";
 import type { Request, ServerMessage } from "../wire/protocol.ts";
 import type { Done, Line, Numbers } from "./line.ts";
 import { refusalIn } from "./session.ts";
+import { createTimer } from "./timer.ts";
 import type { ClientSettings } from "./types.ts";
 
 export interface Acknowledging {
@@ -39,17 +40,15 @@ export function createAcknowledging(
   /** What the request under way says. */
   let said = 0;
   let left: Numbers | null = null;
-  let cancelIdle: (() => void) | null = null;
+  const idleTimer = createTimer(clock);
 
   function taken(): void {
-    if (!acknowledge.whenIdle || cancelIdle !== null) return;
-    cancelIdle = clock.after(limits.idleMs, idle);
+    if (acknowledge.whenIdle) idleTimer.set(limits.idleMs, idle);
   }
 
   function idle(): void {
-    cancelIdle = null;
     if (line.answeredUpTo() <= known) return;
-    if (line.waiting() > 0) cancelIdle = clock.after(limits.idleMs, idle);
+    if (line.waiting() > 0) idleTimer.set(limits.idleMs, idle);
     else onIdle();
   }
 
@@ -94,7 +93,7 @@ export function createAcknowledging(
     connectionLost: () => {
       frame = null;
     },
-    stop: () => cancelIdle?.(),
+    stop: () => idleTimer.cancel(),
   };
 }
 

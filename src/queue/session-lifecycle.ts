@@ -37,26 +37,20 @@ export function openSession(
   limits: QueueLimits,
 ): Opened | Refusal {
   moveIfDue(sessions, open.clientId, time, limits);
-  const live = liveOf(sessions, open.clientId);
   const found = sessionOf(sessions, open.clientId);
   if (found === null) return begin(sessions, open, id, time, limits);
+  const isLive = found.dormantAt === null;
   const nonce = nonceText(open.nonce);
   const isNewest = must(found.openings.at(-1), "the newest opening of a client id").nonce === nonce;
-  if (isNewest && live !== null) return { session: use(sessions, live, time), duplicate: true };
+  if (isNewest && isLive) return { session: use(sessions, found, time), duplicate: true };
   // An OPEN that lay somewhere for long takes no place: only a process that goes on says so.
   if (isNewest && !open.resume) {
     return { code: "SESSION_EXPIRED", message: `the session of ${JSON.stringify(open.clientId)} is dormant` };
   }
   if (!isNewest && (open.resume || found.openings.some((opening) => opening.nonce === nonce)))
     return fencedRefusal(open.clientId);
-  if (live === null && !freeLivePlace(sessions, time, limits)) return liveFull(limits);
+  if (!isLive && !freeLivePlace(sessions, time, limits)) return liveFull(limits);
   return { session: succeed(sessions, found, open, id, time, limits), duplicate: false };
-}
-
-/** The live session of a client id. */
-export function liveOf(sessions: Sessions, clientId: string): Session | null {
-  const id = sessions.idOf.get(clientId);
-  return id === undefined ? null : must(sessions.live.get(id), "the live session of a client id");
 }
 
 function begin(sessions: Sessions, open: Open, id: number, time: number, limits: QueueLimits): Opened | Refusal {
@@ -155,7 +149,7 @@ function remove(sessions: Sessions, session: Session): void {
   unschedule(sessions.schedule, session.due);
 }
 
-/** A dormant record never changes, so that a million of them need not be looked at again. */
+/** A dormant record is replaced, never changed, so that a million of them need not be looked at again. */
 function countDormant(sessions: Sessions, session: Session, sign: 1 | -1): void {
   session.digest ??= digestOfSession(session);
   sessions.dormantDigest = (sessions.dormantDigest + sign * session.digest) | 0;
@@ -263,8 +257,11 @@ function moveFirstDue(sessions: Sessions, time: number, limits: QueueLimits): bo
   }
 }
 
-const sessionOf = (sessions: Sessions, clientId: string): Session | null =>
-  liveOf(sessions, clientId) ?? sessions.dormant.get(clientId) ?? null;
+function sessionOf(sessions: Sessions, clientId: string): Session | null {
+  const id = sessions.idOf.get(clientId);
+  if (id === undefined) return sessions.dormant.get(clientId) ?? null;
+  return must(sessions.live.get(id), "the live session of a client id");
+}
 
 /** What is due of this client id's session happens now. */
 function moveIfDue(sessions: Sessions, clientId: string, time: number, limits: QueueLimits): void {
