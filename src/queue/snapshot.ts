@@ -1,7 +1,8 @@
 // How does the whole state become bytes and come back? In parts, drawn while the queue goes on; equal states give equal bytes.
 //
 // A part is [part number, [record…]]. The records of all parts in a row: one header, the live sessions in the order of their last
-// use, the dormant ones in the order in which they became so, each followed by its answers, then the jobs in blocks. Nothing in them depends on how the state lies in memory.
+// use, the dormant ones in the order in which they became so, each followed by its answers, then the jobs in blocks. Nothing in
+// them depends on how the state lies in memory.
 import { binary, binaryView, boolean, decode, encode, list, nullable, text, tuple, uint } from "../lib/layout.ts";
 import { leadingIntegers, Malformed } from "../lib/messagepack.ts";
 import { type Kinds, kind, memberOf, union } from "../lib/union.ts";

@@ -107,7 +107,10 @@ function reasonToCampaign(state: RaftState): string {
   return state.campaign?.why ?? "no leader known";
 }
 
-/** The caller has made sure that the term and the own vote belong to this campaign. A pre-vote promises nothing, a vote counts once it is durable. */
+/**
+ * The caller has made sure that the term and the own vote belong to this campaign. A pre-vote promises nothing, a vote counts once it
+ * is durable.
+ */
 function campaign(state: RaftState, preVote: boolean, transfer: boolean, why: string): void {
   const term = preVote ? state.currentTerm + 1 : state.currentTerm;
   const granted = new Set(preVote ? [state.self] : []);
