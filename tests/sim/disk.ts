@@ -52,6 +52,8 @@ export interface SimDisk {
   hang(): () => void;
   /** What a power cut surely leaves of a file; null: nothing. */
   durable(path: string): Uint8Array | null;
+  /** Names that a power cut surely leaves in a directory, sorted. */
+  durableNames(directory: string): readonly string[];
   /** What a read gives. */
   cached(path: string): Uint8Array | null;
   /** Paths of all files there are, sorted. */
@@ -83,6 +85,11 @@ const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
 
 const parentOfChange = (change: DirectoryChange): string =>
   parentOf(change.type === "rename" ? change.to : change.path);
+
+function namesIn(names: ReadonlyMap<string, Entry>, directory: string): readonly string[] {
+  const inside = [...names.keys()].filter((path) => parentOf(path) === directory);
+  return inside.map(nameOf).sort();
+}
 
 function applyChange(names: Map<string, Entry>, change: DirectoryChange): void {
   if (change.type === "link") names.set(change.path, change.entry);
@@ -120,7 +127,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
   const latency = random.fork();
   const fate = random.fork();
   let names = new Map<string, Entry>();
-  let durableNames = new Map<string, Entry>();
+  let synced = new Map<string, Entry>();
   let unsyncedChanges: DirectoryChange[] = [];
   const open = new Map<DiskFile, FileImage>();
   /** Of files that were renamed while they were open. */
@@ -162,22 +169,22 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     run();
   };
   const settleNames = (): void => {
-    const survived = new Map(durableNames);
+    const survived = new Map(synced);
     for (const made of unsyncedChanges) {
       if (fate.chance(50)) applyChange(survived, made);
     }
     const reachable = (path: string): boolean =>
       path === "." || (survived.get(path) === "directory" && reachable(parentOf(path)));
     names = new Map([...survived].filter(([path]) => reachable(parentOf(path))));
-    durableNames = new Map(names);
+    synced = new Map(names);
     unsyncedChanges = [];
   };
   const images = (): FileImage[] => {
-    const all = [...names.values(), ...durableNames.values(), ...open.values()];
+    const all = [...names.values(), ...synced.values(), ...open.values()];
     return [...new Set(all)].filter((entry) => entry !== "directory");
   };
   const used = (): number =>
-    [...names.values()].reduce((sum, entry) => sum + (entry === "directory" ? 0 : entry.cached().length), 0);
+    [...names.values()].reduce((sum, entry) => sum + (entry === "directory" ? 0 : entry.size()), 0);
   const freeBytes = (): number => (capacity === Infinity ? Infinity : Math.max(0, capacity - used()));
   const endLife = (): void => {
     life++;
@@ -229,7 +236,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     ): void => {
       begin("write", file.path);
       const target = imageOf(file);
-      const growth = Math.max(0, offset + bytes.length - target.cached().length);
+      const growth = Math.max(0, offset + bytes.length - target.size());
       const failure = fails("write") ?? tooFull(growth, file.path);
       // The system takes what it can before it reports the error.
       const taken = bytes.length - Math.max(0, growth - freeBytes());
@@ -251,10 +258,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     };
 
     return {
-      list: (directory) => {
-        const inside = [...names.keys()].filter((path) => parentOf(path) === directory);
-        return inside.map(nameOf).sort();
-      },
+      list: (directory) => namesIn(names, directory),
       read: (path) => {
         readable(path);
         return image(path)?.lend() ?? null;
@@ -265,7 +269,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         if (found === null) throw problem("ENOENT", path);
         return found.lend().subarray(offset, offset + length);
       },
-      size: (path) => image(path)?.cached().length ?? null,
+      size: (path) => image(path)?.size() ?? null,
       makeDirectory: (path, done) => {
         begin("makeDirectory", path);
         changing(
@@ -312,7 +316,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         const covered = new Set(unsyncedChanges.filter((made) => parentOfChange(made) === path));
         later(true, () => {
           if (failure === null) {
-            for (const made of covered) applyChange(durableNames, made);
+            for (const made of covered) applyChange(synced, made);
             unsyncedChanges = unsyncedChanges.filter((made) => !covered.has(made));
           }
           done(failure);
@@ -403,9 +407,10 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
       };
     },
     durable: (path) => {
-      const entry = durableNames.get(path);
+      const entry = synced.get(path);
       return entry === undefined || entry === "directory" ? null : entry.durable();
     },
+    durableNames: (directory) => namesIn(synced, directory),
     cached: (path) => image(path)?.cached() ?? null,
     files: () =>
       [...names]
@@ -433,12 +438,12 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
           return [path, bytes === null ? "directory" : createFileImage(bytes)];
         }),
       );
-      durableNames = new Map(names);
+      synced = new Map(names);
       unsyncedChanges = [];
     },
     delete: (path) => {
       names.delete(path);
-      durableNames.delete(path);
+      synced.delete(path);
       unsyncedChanges = unsyncedChanges.filter((made) => made.type === "rename" || made.path !== path);
     },
   };

@@ -1,4 +1,5 @@
-// What would surely survive a power cut of this disk, at this very moment? A copy of what is synced is recovered by the product's storage.
+// What would surely survive a power cut of this disk, at this very moment? What is synced is recovered by the product's storage: read
+// in place through a port that writes nothing, or, where a start would move files, as a copy.
 import type { LogIndex } from "../../src/raft/types.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import { isIncarnation } from "../../src/raft/types.ts";
@@ -6,7 +7,8 @@ import { seededRandom } from "../../src/lib/random.ts";
 import { NEWER_CONTENT } from "../../src/server/snapshots.ts";
 import { openStorage } from "../../src/storage/storage.ts";
 import type { Recovered, Storage } from "../../src/storage/types.ts";
-import type { Disk } from "../../src/storage/disk.ts";
+import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";
+import { must } from "../../src/lib/assert.ts";
 import { equalBytes } from "./history.ts";
 import { createSimDisk, type SimDisk } from "./disk.ts";
 import { createScheduler, type Scheduler } from "./scheduler.ts";
@@ -16,7 +18,10 @@ const SPARE_INCARNATION = "0".repeat(16);
 
 /** A text: the directory is refused, with the reason. */
 export function recoverDurable(nodeId: NodeId, segmentBytes: number, disk: SimDisk): Recovered | string {
-  const opened = openCopy(nodeId, segmentBytes, disk, disk.durable);
+  const scheduler = createScheduler();
+  const inPlace = createReader(scheduler, disk);
+  const read = openWith(scheduler, inPlace.port, nodeId, segmentBytes);
+  const opened = inPlace.movesFiles() ? openCopy(nodeId, segmentBytes, disk, disk.durable) : read;
   return typeof opened === "string" ? opened : opened.recovered;
 }
 
@@ -28,11 +33,14 @@ export function openCopy(
   bytesOf: (path: string) => Uint8Array | null,
 ): Storage | string {
   const scheduler = createScheduler();
-  const copy = copyOf(scheduler, disk, bytesOf);
+  return openWith(scheduler, copyOf(scheduler, disk, bytesOf), nodeId, segmentBytes);
+}
+
+function openWith(scheduler: Scheduler, port: Disk, nodeId: NodeId, segmentBytes: number): Storage | string {
   if (!isIncarnation(SPARE_INCARNATION)) throw new Error("no incarnation");
   let result: Storage | string = "it never opened";
   openStorage(
-    copy,
+    port,
     {
       nodeId,
       newIncarnation: SPARE_INCARNATION,
@@ -73,4 +81,37 @@ function copyOf(scheduler: Scheduler, disk: SimDisk, bytesOf: (path: string) => 
   const copy = createSimDisk(scheduler, seededRandom(1), CALM);
   copy.restore(content);
   return copy.restart();
+}
+
+/** What is durable on a disk, to be read; a start's own writes are reported as done, and are not. */
+function createReader(
+  scheduler: Scheduler,
+  disk: SimDisk,
+): { readonly port: Disk; readonly movesFiles: () => boolean } {
+  let movesFiles = false;
+  const succeed = (done: Done): void => void scheduler.after(0, () => done(null));
+  const opened = (path: string, done: (error: null, file: DiskFile) => void): void =>
+    void scheduler.after(0, () => done(null, { path }));
+  const port: Disk = {
+    list: disk.durableNames,
+    read: disk.durable,
+    readAt: (path, offset, length) => must(disk.durable(path), path).subarray(offset, offset + length),
+    size: (path) => disk.durable(path)?.length ?? null,
+    makeDirectory: (_, done) => succeed(done),
+    create: (path, _, done) => opened(path, done),
+    open: opened,
+    write: (_file, _offset, _bytes, done) => succeed(done),
+    close: () => undefined,
+    syncDirectory: (_, done) => succeed(done),
+    rename: () => {
+      movesFiles = true;
+    },
+    remove: (_, done) => succeed(done),
+    removeDirectory: (_, done) => succeed(done),
+    freeBytes: (done) => void scheduler.after(0, () => done(Infinity)),
+    findMissing: (_, done) => void scheduler.after(0, () => done(null)),
+    lock: () => undefined,
+    unlock: () => undefined,
+  };
+  return { port, movesFiles: () => movesFiles };
 }
