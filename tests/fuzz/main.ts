@@ -3,11 +3,13 @@
 //   --seed N        another seed, other inputs (default: from the clock; printed)
 //   --target NAME   one target only
 //   --input BASE64  runs that one input of the target, as a finding's line says
+//   --evidence      appends the run to tests/EVIDENCE.md; refused (exit code 2) where the tree is no commit's
 // Each target runs in a process of its own, which is ended when one input takes too long.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { openEvidence } from "../evidence.ts";
 import { growCorpus, readCorpus } from "./corpus.ts";
 import { fuzz, type Outcome } from "./engine.ts";
 import { findTarget, TARGETS } from "./targets.ts";
@@ -16,6 +18,8 @@ import { findTarget, TARGETS } from "./targets.ts";
 const HANG_MS = 60_000;
 const MAX_SHOWN_INPUT = 8 * 1024 * 1024;
 const LENGTH_BYTES = 4;
+/** Of an input in a row of evidence, in Base64; for a longer one the row has the line that repeats the run. */
+const MAX_ROW_INPUT = 200;
 
 const { values } = parseArgs({
   options: {
@@ -23,6 +27,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     target: { type: "string" },
     input: { type: "string" },
+    evidence: { type: "boolean", default: false },
     /** For the processes only: where the present input is shown. */
     show: { type: "string" },
     ms: { type: "string" },
@@ -38,6 +43,7 @@ interface Told {
   readonly crash: { readonly input: string; readonly why: string } | null;
 }
 
+const evidence = values.evidence ? openEvidence({ input: values.input }) : null;
 if (values.target !== undefined && values.input !== undefined) await replay(values.target, values.input);
 else if (values.target !== undefined && values.show !== undefined) await work(values.target, values.show);
 else process.exitCode = await runAll();
@@ -80,27 +86,44 @@ async function runAll(): Promise<number> {
   const ms = (Number(values.minutes) * 60_000) / targets.length;
   const directory = mkdtempSync(join(tmpdir(), "raftq-fuzz-"));
   console.log(`seed ${seed}, ${(ms / 1_000).toFixed(1)} s for each of ${targets.length} targets`);
-  const results: Told[] = [];
+  const results: (Told & { readonly name: string })[] = [];
   for (const { name } of targets) {
     const result = await runOne(name, seed, ms, join(directory, name));
-    results.push(result);
+    results.push({ name, ...result });
     const { inputs, words, kept, slowestMs, highestBytes, crash } = result;
-    const figures = `${inputs} inputs, ${words} outcomes, ${kept} kept, slowest ${slowestMs.toFixed(1)} ms, highest memory ${mebibytes(highestBytes)}`;
+    const figures = `${inputs} inputs, ${words} outcomes, ${kept} kept, slowest ${slowestMs.toFixed(1)} ms, highest memory ${mebibytes(highestBytes)} MiB`;
     console.log(`${name.padEnd(14)}${figures}`);
     if (crash === null) continue;
     console.log(`FOUND by ${name} with --seed ${seed}: ${crash.why}`);
-    console.log(`Repeat it: bun run fuzz --target ${name} --input ${crash.input}`);
+    console.log(`Repeat it: ${inputLine(name, crash.input)}`);
   }
   rmSync(directory, { recursive: true });
   const inputs = results.reduce((sum, result) => sum + result.inputs, 0);
   const crashes = results.filter((result) => result.crash !== null).length;
   const highest = Math.max(...results.map((result) => result.highestBytes));
-  console.log(`${inputs} inputs, ${crashes} findings, highest memory ${mebibytes(highest)}`);
+  console.log(`${inputs} inputs, ${crashes} findings, highest memory ${mebibytes(highest)} MiB`);
+  const again = `bun run fuzz --minutes ${values.minutes} --seed ${seed}`;
+  const lineOf = (name: string, input: string): string =>
+    input.length > MAX_ROW_INPUT ? `${again} --target ${name}` : inputLine(name, input);
+  evidence?.({
+    kind: "fuzz",
+    minutes: Number(values.minutes),
+    seed,
+    only: values.target ?? null,
+    targets: results.map(({ name, inputs: tried, crash }) => {
+      return { name, inputs: tried, finding: crash === null ? null : lineOf(name, crash.input) };
+    }),
+    highestMebibytes: mebibytes(highest),
+  });
   return crashes === 0 ? 0 : 1;
 }
 
-function mebibytes(bytes: number): string {
-  return `${Math.round(bytes / 2 ** 20)} MiB`;
+function inputLine(name: string, input: string): string {
+  return `bun run fuzz --target ${name} --input ${input}`;
+}
+
+function mebibytes(bytes: number): number {
+  return Math.round(bytes / 2 ** 20);
 }
 
 async function runOne(name: string, seed: number, ms: number, show: string): Promise<Told> {

@@ -6,7 +6,9 @@
 //   --plan JSON    what is to be otherwise than the seed drew it (such a line names it)
 //   --mutant NAME  plants that bug; succeeds when a seed catches it within the mutant's own number of seeds
 //   --mutants      each mutant in turn
+//   --evidence     appends the run to tests/EVIDENCE.md; refused (exit code 2) where the tree is no commit's
 import { parseArgs } from "node:util";
+import { openEvidence } from "../evidence.ts";
 import type { Plan, PlanOverrides, PlanWishes } from "./plan.ts";
 import { findMutant, MUTANTS, plant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
@@ -50,10 +52,15 @@ const { values } = parseArgs({
     mutants: { type: "boolean", default: false },
     plan: { type: "string" },
     shrink: { type: "boolean", default: false },
+    evidence: { type: "boolean", default: false },
     /** For the workers only: one line of JSON per seed. */
     worker: { type: "boolean", default: false },
   },
 });
+/** Only whole worlds as the seed drew them count, and hunts with each mutant's own number of seeds. */
+const unfit = { nodes: values.nodes, short: values.short, plan: values.plan, shrink: values.shrink };
+const unfitHunt = { mutant: values.mutant, seeds: values.mutants ? values.seeds : undefined };
+const evidence = values.evidence ? openEvidence({ ...unfit, ...unfitHunt }) : null;
 const mutantGiven = values.mutant ?? null;
 const seedsWithout = mutantGiven !== null ? findMutant(mutantGiven).within : values.seed === undefined ? 100 : 1;
 const wanted: Wanted = {
@@ -141,6 +148,15 @@ async function runAll(): Promise<number> {
   console.log(
     `${wanted.seeds} seeds, ${hours} simulated hours, ${events} events, ${Math.round(events / seconds)} events per second, ${failures.length} failures`,
   );
+  evidence?.({
+    kind: "simulator",
+    firstSeed: wanted.seed,
+    seeds: wanted.seeds,
+    events,
+    virtualMs,
+    failures: failures.map((failure) => replayLine(failure)),
+    neverSeen: isLong ? missing : null,
+  });
   return failures.length === 0 && !(isLong && missing.length > 0) ? 0 : 1;
 }
 
@@ -218,9 +234,13 @@ async function hunt(range: Wanted, name: string): Promise<boolean> {
 }
 
 async function huntAll(): Promise<number> {
-  let survived = 0;
+  const began = performance.now();
+  const survivors: string[] = [];
   for (const { name, within } of MUTANTS)
-    if (!(await hunt({ ...wanted, seeds: values.seeds === undefined ? within : wanted.seeds }, name))) survived++;
-  console.log(`${MUTANTS.length} mutants, ${MUTANTS.length - survived} caught, ${survived} survived`);
-  return survived === 0 ? 0 : 1;
+    if (!(await hunt({ ...wanted, seeds: values.seeds === undefined ? within : wanted.seeds }, name)))
+      survivors.push(`bun run sim --seed ${wanted.seed} --mutant ${name}`);
+  const hunted = MUTANTS.length;
+  console.log(`${hunted} mutants, ${hunted - survivors.length} caught, ${survivors.length} survived`);
+  evidence?.({ kind: "mutants", firstSeed: wanted.seed, hunted, minutes: secondsSince(began) / 60, survivors });
+  return survivors.length === 0 ? 0 : 1;
 }

@@ -2,6 +2,7 @@
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openEvidence, type Run } from "../evidence.ts";
 import { build, upToDate } from "../scripts/build.ts";
 import { BINARY, install, requirePinnedBun } from "../scripts/project.ts";
 import { findMutant } from "../sim/mutants.ts";
@@ -28,6 +29,7 @@ if (options.list) {
   for (const { name, needs } of NEMESES) console.log(`${name.padEnd(16)} ${needs.join(" ")}`);
   process.exit(0);
 }
+const evidence = options.evidence ? openEvidence({ mutant: options.mutant }) : null;
 // The seed is fixed before the namespaces are entered, because that starts this program again.
 const again = [process.execPath, import.meta.path, ...process.argv.slice(2), "--seed", String(options.seed)];
 if (!upToDate()) build();
@@ -54,6 +56,7 @@ async function main(wanted: Options, where: Room): Promise<number> {
   const { blamed } = outcome.world;
   if (blamed.length > 0 && mutant === null) keep(where, outcome, timeline, wanted);
   report(outcome, wanted);
+  evidence?.(runOf(outcome, wanted));
   if (mutant === null) return blamed.length === 0 ? 0 : 1;
   console.log(
     blamed.length > 0 ? `caught ${mutant.name}: ${blamed.join("; ")}` : `SURVIVED ${mutant.name} (${mutant.what})`,
@@ -96,4 +99,24 @@ function report({ world, struck, reckoning, silence, peaks, lateness }: Outcome,
     world.blamed.length === 0 ? "passed" : `FAILED (${world.blamed.length})`,
   ];
   console.log(`${totals.join("; ")}; repeat: ${repeatLine(wanted)}`);
+}
+
+function runOf({ world, struck, minutes, reckoning, silence }: Outcome, wanted: Options): Run {
+  const { rounds, seed, only, previous } = wanted;
+  const { lost, duplicated, misordered } = reckoning;
+  return {
+    kind: "torture",
+    // A full run's last strikes end after its time: what was asked for counts.
+    extent: rounds === null ? { minutes: Math.min(minutes, wanted.minutes) } : { rounds },
+    seed,
+    only,
+    hasOlderBuild: previous !== null,
+    struck,
+    operations: world.clients.history.length,
+    silenceMs: silence.ms,
+    failure: world.blamed.length === 0 ? null : { count: world.blamed.length, repeat: repeatLine(wanted) },
+    lost,
+    duplicated,
+    misordered,
+  };
 }

@@ -12,6 +12,8 @@ export interface Options {
   readonly mutant: string | null;
   /** An older raftq that nodes are now and then restarted with. */
   readonly previous: string | null;
+  /** The run becomes a row of tests/EVIDENCE.md. */
+  readonly evidence: boolean;
   readonly list: boolean;
   readonly help: boolean;
 }
@@ -23,6 +25,7 @@ export const HELP = `bun run torture                    five real nodes, a minut
   --rounds N       N strikes of --only instead of minutes
   --mutant NAME    against a build with this bug planted; succeeds when the run catches it
   --previous FILE  restarts nodes with this older binary, too
+  --evidence       appends the run to tests/EVIDENCE.md; refused (exit code 2) where the tree is no commit's
   --list           the nemeses, and what each needs`;
 
 export function parseOptions(args: readonly string[]): Options {
@@ -35,6 +38,7 @@ export function parseOptions(args: readonly string[]): Options {
       rounds: { type: "string" },
       mutant: { type: "string" },
       previous: { type: "string" },
+      evidence: { type: "boolean", default: false },
       list: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -46,6 +50,7 @@ export function parseOptions(args: readonly string[]): Options {
     rounds: number("rounds", values.rounds) ?? null,
     mutant: values.mutant ?? null,
     previous: values.previous ?? null,
+    evidence: values.evidence,
     list: values.list,
     help: values.help,
   };

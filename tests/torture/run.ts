@@ -32,6 +32,8 @@ const SHARE = 0.2;
 export interface Outcome {
   readonly world: World;
   readonly struck: ReadonlyMap<string, number>;
+  /** How long nemeses struck: a run ends at the first thing that must not happen. */
+  readonly minutes: number;
   readonly reckoning: Reckoning;
   readonly silence: Silence;
   readonly peaks: Peaks;
@@ -72,12 +74,15 @@ export async function torture(setting: Setting): Promise<Outcome> {
     world.clients.onAnswer(service.answered);
     founded = true;
     timeline.say(`founded: ${names(world.nodes)} are up, ${nemeses.length} nemeses wait`);
+    const began = performance.now();
     await (options.rounds === null ? forMinutes(world, deck, options) : forRounds(world, deck, options.rounds));
+    const minutes = (performance.now() - began) / 60_000;
     await finale(world);
     for (const problem of beyondBounds(watching.peaks)) world.blame(problem);
     const { peaks } = watching;
+    const { struck } = deck;
     const reckoning = reckon(world.clients.history);
-    return { world, struck: deck.struck, reckoning, silence: service.longest(), peaks, lateness: watching.lateness() };
+    return { world, struck, minutes, reckoning, silence: service.longest(), peaks, lateness: watching.lateness() };
   } finally {
     watching.stop();
     world.clients.end();
