@@ -13,25 +13,18 @@ import type { Plan, PlanOverrides, PlanWishes } from "./plan.ts";
 import { findMutant, MUTANTS, plant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
 import { createTally, LONG_RUN_SEEDS } from "./tally.ts";
+import { inWorkers, type Range, serveAsWorker, wishesOf } from "./workers.ts";
 
-/** Seeds that one worker process runs before the next one takes over: a fresh one is half as fast until it is warm. */
-const SEEDS_PER_WORKER = 1_000;
-/** Where the first catch ends the run, or the run is short. */
-const SEEDS_PER_SHORT_WORKER = 20;
+/** Fewer seeds than that are not worth the start of other processes. */
+const FEW_SEEDS = 8;
 /** One in so many seeds runs twice: the same seed must be the same run. */
 const TWICE_EVERY = 100;
 /** A long run says after so many seeds how far it is. */
 const PROGRESS_EVERY = 500;
+const MIB = 1024 * 1024;
 
-interface Wanted {
-  readonly seed: number;
-  readonly seeds: number;
-  readonly nodes: number | null;
-  readonly short: boolean;
+interface Wanted extends Range {
   readonly verbose: boolean;
-  readonly mutant: string | null;
-  /** JSON of PlanOverrides. */
-  readonly plan: string | null;
 }
 
 function wholeNumber(name: string, text: string | undefined, otherwise: number): number {
@@ -53,7 +46,7 @@ const { values } = parseArgs({
     plan: { type: "string" },
     shrink: { type: "boolean", default: false },
     evidence: { type: "boolean", default: false },
-    /** For the workers only: one line of JSON per seed. */
+    /** For the workers only: a seed is a line of stdin, its result a line of stdout. */
     worker: { type: "boolean", default: false },
   },
 });
@@ -73,30 +66,21 @@ const wanted: Wanted = {
   plan: values.plan ?? null,
 };
 
-if (values.worker) await runHere(wanted, (result) => console.log(JSON.stringify(result)));
+if (values.worker) await serveAsWorker(await seedRunner(wanted));
 else if (values.shrink) process.exitCode = await shrinkOne(wanted);
 else if (values.mutants) process.exitCode = await huntAll();
 else if (wanted.mutant !== null) process.exitCode = (await hunt(wanted, wanted.mutant)) ? 0 : 1;
 else process.exitCode = await runAll();
 
 /** The product is loaded here and not before, so that a mutant can be planted first. */
-async function runHere(range: Wanted, report: (result: SeedResult) => boolean | void): Promise<void> {
+async function seedRunner(range: Wanted): Promise<(seed: number) => SeedResult> {
   if (range.mutant !== null) await plant(findMutant(range.mutant));
   const { runSeed, runTwice } = await import("./run.ts");
   const wishes = wishesOf(range);
-  for (let seed = range.seed; seed < range.seed + range.seeds; seed++) {
+  const print = range.verbose ? (line: string) => console.log(line) : null;
+  return (seed) => {
     const again = range.mutant === null && seed % TWICE_EVERY === 0;
-    const print = range.verbose ? (line: string) => console.log(line) : null;
-    const stop = report(again ? runTwice(seed, wishes, print) : runSeed(seed, wishes, print));
-    if (stop === true) return;
-  }
-}
-
-function wishesOf({ short, nodes, plan }: Wanted): PlanWishes {
-  return {
-    short,
-    ...(nodes === null ? {} : { nodes }),
-    ...(plan === null ? {} : { overrides: JSON.parse(plan) as PlanOverrides }),
+    return again ? runTwice(seed, wishes, print) : runSeed(seed, wishes, print);
   };
 }
 
@@ -128,6 +112,7 @@ async function runAll(): Promise<number> {
   const failures: SeedResult[] = [];
   const tally = createTally();
   let seen = 0;
+  let largestBytes = 0;
   const note = (result: SeedResult): void => {
     tally.add(result);
     if (++seen % PROGRESS_EVERY === 0) console.log(`${seen} seeds after ${Math.round(secondsSince(began))}s`);
@@ -135,8 +120,10 @@ async function runAll(): Promise<number> {
     failures.push(result);
     console.log(`FAILED ${replayLine(result)}\n       ${result.failure}`);
   };
-  if (wanted.seeds <= SEEDS_PER_SHORT_WORKER || wanted.verbose) await runHere(wanted, note);
-  else await inWorkers(wanted, note);
+  if (wanted.seeds <= FEW_SEEDS || wanted.verbose) {
+    const run = await seedRunner(wanted);
+    for (let seed = wanted.seed; seed < wanted.seed + wanted.seeds; seed++) note(run(seed));
+  } else largestBytes = await inWorkers(wanted, note);
   if (wanted.seeds === 1 && failures.length === 0) console.log(`seed ${wanted.seed} passed`);
   const isLong = wanted.seeds >= LONG_RUN_SEEDS;
   if (isLong) console.log(["times seen", ...tally.all()].join("\n"));
@@ -145,8 +132,9 @@ async function runAll(): Promise<number> {
   const seconds = secondsSince(began);
   const { events, virtualMs } = tally;
   const hours = (virtualMs / 3_600_000).toFixed(1);
+  const memory = largestBytes === 0 ? "" : `, at most ${Math.round(largestBytes / MIB)} MiB a process`;
   console.log(
-    `${wanted.seeds} seeds, ${hours} simulated hours, ${events} events, ${Math.round(events / seconds)} events per second, ${failures.length} failures`,
+    `${wanted.seeds} seeds, ${hours} simulated hours, ${events} events, ${Math.round(events / seconds)} events per second${memory}, ${failures.length} failures`,
   );
   evidence?.({
     kind: "simulator",
@@ -171,47 +159,6 @@ function replayLine({ seed }: SeedResult, overrides: PlanOverrides = wishesOf(wa
   const nodes = wanted.nodes === null ? "" : ` --nodes ${wanted.nodes}`;
   const mutant = wanted.mutant === null ? "" : ` --mutant ${wanted.mutant}`;
   return `bun run sim --seed ${seed}${short}${nodes}${mutant}${plan}`;
-}
-
-/** Two processes (or as many as there are cores) share the range; each result is reported as it comes; true stops all. */
-async function inWorkers(range: Wanted, report: (result: SeedResult) => boolean | void): Promise<void> {
-  let next = range.seed;
-  let stopped = false;
-  const end = range.seed + range.seeds;
-  const isShort = range.mutant !== null || range.seeds < LONG_RUN_SEEDS;
-  const share = isShort ? SEEDS_PER_SHORT_WORKER : SEEDS_PER_WORKER;
-  const work = async (): Promise<void> => {
-    while (next < end && !stopped) {
-      const seed = next;
-      next = Math.min(end, seed + share);
-      for await (const result of worker({ ...range, seed, seeds: next - seed })) {
-        if (stopped) return;
-        stopped = report(result) === true;
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.max(2, navigator.hardwareConcurrency) }, work));
-}
-
-async function* worker(range: Wanted): AsyncGenerator<SeedResult> {
-  const flags = ["--worker", "--seed", `${range.seed}`, "--seeds", `${range.seeds}`];
-  if (range.nodes !== null) flags.push("--nodes", `${range.nodes}`);
-  if (range.short) flags.push("--short");
-  if (range.plan !== null) flags.push("--plan", range.plan);
-  if (range.mutant !== null) flags.push("--mutant", range.mutant);
-  const child = Bun.spawn([process.execPath, import.meta.path, ...flags], { stdout: "pipe", stderr: "inherit" });
-  let rest = "";
-  try {
-    for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + chunk).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) if (line.startsWith("{")) yield JSON.parse(line) as SeedResult;
-    }
-    if ((await child.exited) !== 0)
-      throw new Error(`the worker for seeds from ${range.seed} on exited with ${child.exitCode}`);
-  } finally {
-    child.kill();
-  }
 }
 
 /** True when some seed catches the mutant. */
