@@ -16,8 +16,12 @@ interface Planned {
   run: (() => void) | null;
 }
 
+/** Fewer cancelled events than that are not worth a look at all. */
+const FEW_CANCELLED = 64;
+
 export function createScheduler(): Scheduler {
-  const heap: Planned[] = [];
+  let heap: Planned[] = [];
+  let cancelled = 0;
   let time = 0;
   let order = 0;
   let executed = 0;
@@ -52,23 +56,40 @@ export function createScheduler(): Scheduler {
     return first;
   };
 
+  /** Most timers are cancelled long before their time: once half of the heap are such, it is made anew without them. */
+  const dropCancelled = (): void => {
+    const planned = heap.filter(({ run }) => run !== null);
+    heap = [];
+    cancelled = 0;
+    for (const one of planned) push(one);
+  };
+
   return {
     now: () => time,
     after: (delayMs, run) => {
       const planned: Planned = { at: time + Math.max(0, delayMs), order: order++, run };
       push(planned);
       return () => {
+        // A timer that has run is in the heap no more.
+        if (planned.run === null) return;
         planned.run = null;
+        cancelled++;
+        if (cancelled > FEW_CANCELLED && 2 * cancelled > heap.length) dropCancelled();
       };
     },
     step: () => {
       for (;;) {
         const planned = pop();
         if (planned === undefined) return false;
-        if (planned.run === null) continue;
+        const { run } = planned;
+        if (run === null) {
+          cancelled--;
+          continue;
+        }
         time = planned.at;
         executed++;
-        planned.run();
+        planned.run = null;
+        run();
         return true;
       }
     },
