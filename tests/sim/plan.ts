@@ -1,6 +1,5 @@
 // What kind of world does a seed draw? Its size, its settings, its load, and which faults happen how often: every seed its own mix.
 import { QUEUE, RAFT, SERVER } from "../../src/config.ts";
-import type { QueueLimits } from "../../src/queue/limits.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import type { DiskWeather } from "./disk.ts";
@@ -98,6 +97,10 @@ export interface PlanWishes {
 
 /** Many large jobs at once cost much copying and show no more than one. */
 const LARGEST_CALL_BYTES = 10_000;
+/** Requests of all processes under way at once; where entries travel in small pieces, each waits long, and is sent again and again. */
+const MOST_UNDER_WAY = 160;
+const MOST_UNDER_WAY_IN_PIECES = 24;
+const IN_PIECES_BYTES = 10_000;
 
 function pick<T>(random: Random, ...choices: readonly T[]): T {
   return choices[random.below(choices.length)]!;
@@ -126,7 +129,7 @@ function draw(seed: number, wishes: PlanWishes): Plan {
     network: drawNetwork(random.fork()),
     slowLinks: { bytesPerMs: { from: 100, to: 1_000 }, maxMs: 3_000 },
     disk: drawDisk(random.fork()),
-    clients: drawClients(random.fork(), settings.queueLimits),
+    clients: drawClients(random.fork(), settings),
     faults,
     beyond: random.chance(8),
     safetyMs,
@@ -142,8 +145,8 @@ function drawSafetyMs(random: Random, short: boolean): number {
 }
 
 function drawSafetyEvents(random: Random): number {
-  if (random.chance(75)) return 20_000;
-  return random.chance(80) ? 60_000 : 200_000;
+  if (random.chance(80)) return 20_000;
+  return random.chance(85) ? 50_000 : 200_000;
 }
 
 function drawSettings(random: Random, figure8: boolean): SharedSettings {
@@ -212,7 +215,8 @@ function drawDisk(random: Random): DiskWeather {
   };
 }
 
-function drawClients(random: Random, { maxSessions, maxReplies }: QueueLimits): ClientHabits {
+function drawClients(random: Random, { queueLimits, maxAppendBytes }: SharedSettings): ClientHabits {
+  const { maxSessions, maxReplies } = queueLimits;
   const few = maxSessions < QUEUE.maxSessions;
   // More clients than places: they have to leave now and then, and what the dead leave behind expires.
   const crowded = few && random.chance(50);
@@ -237,7 +241,12 @@ function drawClients(random: Random, { maxSessions, maxReplies }: QueueLimits): 
     readPercent: random.chance(60) ? random.between(1, 15) : 0,
     takeoverEveryMs: random.chance(40) ? random.between(300, 4_000) : 0,
   };
-  return { ...habits, maxPadding: Math.min(habits.maxPadding, Math.floor(LARGEST_CALL_BYTES / habits.maxJobs)) };
+  const underWay = maxAppendBytes < IN_PIECES_BYTES ? MOST_UNDER_WAY_IN_PIECES : MOST_UNDER_WAY;
+  return {
+    ...habits,
+    window: Math.min(habits.window, Math.max(2, Math.floor(underWay / habits.processes))),
+    maxPadding: Math.min(habits.maxPadding, Math.floor(LARGEST_CALL_BYTES / habits.maxJobs)),
+  };
 }
 
 function drawFaults(random: Random, nodes: number, safetyMs: number): FaultIntervals {
