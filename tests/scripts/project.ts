@@ -44,6 +44,23 @@ export function install(): void {
 }
 
 const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** The process groups of the steps that run now, by their leaders. */
+const running = new Set<number>();
+
+function endAll(signal: NodeJS.Signals): void {
+  for (const leader of running) signalGroup(leader, "SIGKILL");
+  process.exit(128 + constants.signals[signal]);
+}
+
+function began(leader: number): void {
+  if (running.size === 0) for (const signal of STOP_SIGNALS) process.on(signal, endAll);
+  running.add(leader);
+}
+
+function ended(leader: number): void {
+  running.delete(leader);
+  if (running.size === 0) for (const signal of STOP_SIGNALS) process.off(signal, endAll);
+}
 
 export interface StepResult {
   readonly ok: boolean;
@@ -69,23 +86,17 @@ export function runStep(
       env: { ...process.env, ...env },
     });
     let timedOut = false;
-    const kill = (signal: NodeJS.Signals): void => {
-      if (child.pid !== undefined) signalGroup(child.pid, signal);
-    };
-    const onSignal = (signal: NodeJS.Signals): void => {
-      kill("SIGKILL");
-      process.exit(128 + constants.signals[signal]);
-    };
+    const { pid } = child;
+    if (pid !== undefined) began(pid);
     const timer = setTimeout(() => {
       timedOut = true;
-      kill("SIGKILL");
+      if (pid !== undefined) signalGroup(pid, "SIGKILL");
     }, timeoutMs);
     const end = (result: StepResult): void => {
       clearTimeout(timer);
-      for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+      if (pid !== undefined) ended(pid);
       done(result);
     };
-    for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
     child.once("error", (error) => end({ ok: false, why: error.message }));
     child.once("exit", (code, signal) => {
       if (timedOut) end({ ok: false, why: `not done after ${timeoutMs / 1_000} s` });
