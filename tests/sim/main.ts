@@ -3,14 +3,17 @@
 //   --nodes N      every world has N nodes          --verbose   the timeline of the run
 //   --short        the short worlds of the smoke test
 //   --shrink       finds the smallest world in which a failing seed still fails, and the line that replays it
+//   --theme NAME   every world is about that (sim/themes.ts); a mutant may have a theme of its own
 //   --plan JSON    what is to be otherwise than the seed drew it (such a line names it)
 //   --mutant NAME  plants that bug; succeeds when a seed catches it within the mutant's own number of seeds
-//   --mutants      each mutant in turn
+//   --mutants      each mutant in turn, two at a time, and what each has cost
 import { parseArgs } from "node:util";
 import type { Plan, PlanOverrides, PlanWishes } from "./plan.ts";
-import { findMutant, MUTANTS, plant } from "./mutants.ts";
+import { describe, hunt, huntAll, type RunSeeds, table } from "./hunt.ts";
+import { findMutant, type Mutant, MUTANTS, plant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
 import { createTally, LONG_RUN_SEEDS } from "./tally.ts";
+import { themeCalled, type ThemeName } from "./theme-names.ts";
 
 /** Seeds that one worker process runs before the next one takes over: a fresh one is half as fast until it is warm. */
 const SEEDS_PER_WORKER = 1_000;
@@ -20,6 +23,7 @@ const SEEDS_PER_SHORT_WORKER = 20;
 const TWICE_EVERY = 100;
 /** A long run says after so many seeds how far it is. */
 const PROGRESS_EVERY = 500;
+const CORES = Math.max(2, navigator.hardwareConcurrency);
 
 interface Wanted {
   readonly seed: number;
@@ -28,6 +32,7 @@ interface Wanted {
   readonly short: boolean;
   readonly verbose: boolean;
   readonly mutant: string | null;
+  readonly theme: ThemeName | null;
   /** JSON of PlanOverrides. */
   readonly plan: string | null;
 }
@@ -48,28 +53,30 @@ const { values } = parseArgs({
     verbose: { type: "boolean", default: false },
     mutant: { type: "string" },
     mutants: { type: "boolean", default: false },
+    theme: { type: "string" },
     plan: { type: "string" },
     shrink: { type: "boolean", default: false },
     /** For the workers only: one line of JSON per seed. */
     worker: { type: "boolean", default: false },
   },
 });
-const mutantGiven = values.mutant ?? null;
-const seedsWithout = mutantGiven !== null ? findMutant(mutantGiven).within : values.seed === undefined ? 100 : 1;
+const mutantGiven = values.mutant === undefined ? null : findMutant(values.mutant);
+const seedsWithout = mutantGiven?.within ?? (values.seed === undefined ? 100 : 1);
 const wanted: Wanted = {
   seed: wholeNumber("seed", values.seed, 1),
   seeds: wholeNumber("seeds", values.seeds, seedsWithout),
   nodes: values.nodes === undefined ? null : wholeNumber("nodes", values.nodes, 0),
   short: values.short,
   verbose: values.verbose,
-  mutant: mutantGiven,
+  mutant: mutantGiven?.name ?? null,
+  theme: values.theme === undefined ? (mutantGiven?.theme ?? null) : themeCalled(values.theme),
   plan: values.plan ?? null,
 };
 
 if (values.worker) await runHere(wanted, (result) => console.log(JSON.stringify(result)));
 else if (values.shrink) process.exitCode = await shrinkOne(wanted);
-else if (values.mutants) process.exitCode = await huntAll();
-else if (wanted.mutant !== null) process.exitCode = (await hunt(wanted, wanted.mutant)) ? 0 : 1;
+else if (values.mutants) process.exitCode = await huntMutants();
+else if (mutantGiven !== null) process.exitCode = await huntOne(mutantGiven);
 else process.exitCode = await runAll();
 
 /** The product is loaded here and not before, so that a mutant can be planted first. */
@@ -85,9 +92,10 @@ async function runHere(range: Wanted, report: (result: SeedResult) => boolean | 
   }
 }
 
-function wishesOf({ short, nodes, plan }: Wanted): PlanWishes {
+function wishesOf({ short, nodes, theme, plan }: Wanted): PlanWishes {
   return {
     short,
+    ...(theme === null ? {} : { theme }),
     ...(nodes === null ? {} : { nodes }),
     ...(plan === null ? {} : { overrides: JSON.parse(plan) as PlanOverrides }),
   };
@@ -154,11 +162,16 @@ function replayLine({ seed }: SeedResult, overrides: PlanOverrides = wishesOf(wa
   const short = wanted.short ? " --short" : "";
   const nodes = wanted.nodes === null ? "" : ` --nodes ${wanted.nodes}`;
   const mutant = wanted.mutant === null ? "" : ` --mutant ${wanted.mutant}`;
-  return `bun run sim --seed ${seed}${short}${nodes}${mutant}${plan}`;
+  const theme = wanted.theme === null ? "" : ` --theme ${wanted.theme}`;
+  return `bun run sim --seed ${seed}${short}${nodes}${mutant}${theme}${plan}`;
 }
 
 /** Two processes (or as many as there are cores) share the range; each result is reported as it comes; true stops all. */
-async function inWorkers(range: Wanted, report: (result: SeedResult) => boolean | void): Promise<void> {
+async function inWorkers(
+  range: Wanted,
+  report: (result: SeedResult) => boolean | void,
+  spent: (cpuSeconds: number) => void = () => {},
+): Promise<void> {
   let next = range.seed;
   let stopped = false;
   const end = range.seed + range.seeds;
@@ -168,21 +181,23 @@ async function inWorkers(range: Wanted, report: (result: SeedResult) => boolean 
     while (next < end && !stopped) {
       const seed = next;
       next = Math.min(end, seed + share);
-      for await (const result of worker({ ...range, seed, seeds: next - seed })) {
+      for await (const result of worker({ ...range, seed, seeds: next - seed }, spent)) {
         if (stopped) return;
         stopped = report(result) === true;
       }
     }
   };
-  await Promise.all(Array.from({ length: Math.max(2, navigator.hardwareConcurrency) }, work));
+  await Promise.all(Array.from({ length: CORES }, work));
 }
 
-async function* worker(range: Wanted): AsyncGenerator<SeedResult> {
+/** `spent`: once, when the process has ended. */
+async function* worker(range: Wanted, spent: (cpuSeconds: number) => void): AsyncGenerator<SeedResult> {
   const flags = ["--worker", "--seed", `${range.seed}`, "--seeds", `${range.seeds}`];
   if (range.nodes !== null) flags.push("--nodes", `${range.nodes}`);
   if (range.short) flags.push("--short");
   if (range.plan !== null) flags.push("--plan", range.plan);
   if (range.mutant !== null) flags.push("--mutant", range.mutant);
+  if (range.theme !== null) flags.push("--theme", range.theme);
   const child = Bun.spawn([process.execPath, import.meta.path, ...flags], { stdout: "pipe", stderr: "inherit" });
   let rest = "";
   try {
@@ -195,32 +210,34 @@ async function* worker(range: Wanted): AsyncGenerator<SeedResult> {
       throw new Error(`the worker for seeds from ${range.seed} on exited with ${child.exitCode}`);
   } finally {
     child.kill();
+    await child.exited;
+    spent(Number(child.resourceUsage()?.cpuTime.total ?? 0) / 1e6);
   }
 }
 
-/** True when some seed catches the mutant. */
-async function hunt(range: Wanted, name: string): Promise<boolean> {
-  const mutant = findMutant(name);
-  let tried = 0;
-  let caught: SeedResult | null = null;
-  await inWorkers({ ...range, mutant: name }, (result) => {
-    tried++;
-    if (result.failure !== null && caught === null) caught = result;
-    return caught !== null;
+/** On all cores. */
+async function huntOne(given: Mutant): Promise<number> {
+  let cpuSeconds = 0;
+  const hunted = await hunt(given, async (_, report) => {
+    await inWorkers(wanted, report, (seconds) => void (cpuSeconds += seconds));
+    return cpuSeconds;
   });
-  const found: SeedResult | null = caught;
-  if (found === null) console.log(`SURVIVED ${name} (${mutant.what}): ${tried} seeds did not notice`);
-  else
-    console.log(
-      `caught ${name} by seed ${(found as SeedResult).seed}, after ${tried} seeds: ${(found as SeedResult).failure}`,
-    );
-  return found !== null;
+  console.log(describe(hunted));
+  return hunted.caught === null ? 1 : 0;
 }
 
-async function huntAll(): Promise<number> {
-  let survived = 0;
-  for (const { name, within } of MUTANTS)
-    if (!(await hunt({ ...wanted, seeds: values.seeds === undefined ? within : wanted.seeds }, name))) survived++;
-  console.log(`${MUTANTS.length} mutants, ${MUTANTS.length - survived} caught, ${survived} survived`);
-  return survived === 0 ? 0 : 1;
+/** Each in one process, so that nothing is run beside the seed that catches it, and no process starts afresh. */
+async function huntMutants(): Promise<number> {
+  const began = performance.now();
+  const run: RunSeeds = async ({ name, within, theme }, report) => {
+    const seeds = values.seeds === undefined ? within : wanted.seeds;
+    const range = { ...wanted, seeds, mutant: name, theme: wanted.theme ?? theme ?? null };
+    let cpuSeconds = 0;
+    for await (const result of worker(range, (seconds) => void (cpuSeconds = seconds))) if (report(result)) break;
+    return cpuSeconds;
+  };
+  const hunted = await huntAll(MUTANTS, CORES, run, (ended) => console.log(describe(ended)));
+  for (const line of table(hunted)) console.log(line);
+  console.log(`in ${Math.round(secondsSince(began))} s`);
+  return hunted.every(({ caught }) => caught !== null) ? 0 : 1;
 }

@@ -5,6 +5,7 @@ import { MEMBERSHIP_MUTANTS } from "./mutants/membership.ts";
 import { QUEUE_MUTANTS } from "./mutants/queue.ts";
 import { REPLICATION_MUTANTS } from "./mutants/replication.ts";
 import { STORAGE_MUTANTS } from "./mutants/storage.ts";
+import type { ThemeName } from "./theme-names.ts";
 
 export interface Mutant {
   readonly name: string;
@@ -12,6 +13,8 @@ export interface Mutant {
   readonly what: string;
   /** Seeds, from 1 on, within which the simulator must catch it. */
   readonly within: number;
+  /** Worlds in which it is caught sooner than in the mix of all. */
+  readonly theme?: ThemeName;
   readonly edits: readonly Edit[];
 }
 
