@@ -3,17 +3,20 @@
 //   --nodes N      every world has N nodes          --verbose   the timeline of the run
 //   --short        the short worlds of the smoke test
 //   --shrink       finds the smallest world in which a failing seed still fails, and the line that replays it
+//   --theme NAME   every world is about that (sim/themes.ts); a mutant may have a theme of its own
 //   --plan JSON    what is to be otherwise than the seed drew it (such a line names it)
 //   --mutant NAME  plants that bug; succeeds when a seed catches it within the mutant's own number of seeds
-//   --mutants      each mutant in turn
+//   --mutants      each mutant in turn, one per core at a time, and what each has cost
 //   --evidence     appends the run to tests/EVIDENCE.md; refused (exit code 2) where the tree is no commit's
 import { parseArgs } from "node:util";
 import { openEvidence } from "../evidence.ts";
 import type { Plan, PlanOverrides, PlanWishes } from "./plan.ts";
-import { findMutant, MUTANTS, plant } from "./mutants.ts";
+import { describe, hunt, huntAll, type RunSeeds, table } from "./hunt.ts";
+import { findMutant, type Mutant, MUTANTS, plant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
 import { createTally, LONG_RUN_SEEDS } from "./tally.ts";
-import { inWorkers, type Range, serveAsWorker, wishesOf } from "./workers.ts";
+import { themeCalled } from "./theme-names.ts";
+import { inWorkers, type Range, serveAsWorker, type Spent, wishesOf } from "./workers.ts";
 
 /** Fewer seeds than that are not worth the start of other processes. */
 const FEW_SEEDS = 8;
@@ -22,6 +25,7 @@ const TWICE_EVERY = 100;
 /** A long run says after so many seeds how far it is. */
 const PROGRESS_EVERY = 500;
 const MIB = 1024 * 1024;
+const CORES = Math.max(2, navigator.hardwareConcurrency);
 
 interface Wanted extends Range {
   readonly verbose: boolean;
@@ -43,6 +47,7 @@ const { values } = parseArgs({
     verbose: { type: "boolean", default: false },
     mutant: { type: "string" },
     mutants: { type: "boolean", default: false },
+    theme: { type: "string" },
     plan: { type: "string" },
     shrink: { type: "boolean", default: false },
     evidence: { type: "boolean", default: false },
@@ -54,22 +59,23 @@ const { values } = parseArgs({
 const unfit = { nodes: values.nodes, short: values.short, plan: values.plan, shrink: values.shrink };
 const unfitHunt = { mutant: values.mutant, seeds: values.mutants ? values.seeds : undefined };
 const evidence = values.evidence ? openEvidence({ ...unfit, ...unfitHunt }) : null;
-const mutantGiven = values.mutant ?? null;
-const seedsWithout = mutantGiven !== null ? findMutant(mutantGiven).within : values.seed === undefined ? 100 : 1;
+const mutantGiven = values.mutant === undefined ? null : findMutant(values.mutant);
+const seedsWithout = mutantGiven?.within ?? (values.seed === undefined ? 100 : 1);
 const wanted: Wanted = {
   seed: wholeNumber("seed", values.seed, 1),
   seeds: wholeNumber("seeds", values.seeds, seedsWithout),
   nodes: values.nodes === undefined ? null : wholeNumber("nodes", values.nodes, 0),
   short: values.short,
   verbose: values.verbose,
-  mutant: mutantGiven,
+  mutant: mutantGiven?.name ?? null,
+  theme: values.theme === undefined ? (mutantGiven?.theme ?? null) : themeCalled(values.theme),
   plan: values.plan ?? null,
 };
 
 if (values.worker) await serveAsWorker(await seedRunner(wanted));
 else if (values.shrink) process.exitCode = await shrinkOne(wanted);
-else if (values.mutants) process.exitCode = await huntAll();
-else if (wanted.mutant !== null) process.exitCode = (await hunt(wanted, wanted.mutant)) ? 0 : 1;
+else if (values.mutants) process.exitCode = await huntMutants();
+else if (mutantGiven !== null) process.exitCode = await huntOne(mutantGiven);
 else process.exitCode = await runAll();
 
 /** The product is loaded here and not before, so that a mutant can be planted first. */
@@ -112,7 +118,7 @@ async function runAll(): Promise<number> {
   const failures: SeedResult[] = [];
   const tally = createTally();
   let seen = 0;
-  let largestBytes = 0;
+  let spent: Spent | null = null;
   const note = (result: SeedResult): void => {
     tally.add(result);
     if (++seen % PROGRESS_EVERY === 0) console.log(`${seen} seeds after ${Math.round(secondsSince(began))}s`);
@@ -123,7 +129,7 @@ async function runAll(): Promise<number> {
   if (wanted.seeds <= FEW_SEEDS || wanted.verbose) {
     const run = await seedRunner(wanted);
     for (let seed = wanted.seed; seed < wanted.seed + wanted.seeds; seed++) note(run(seed));
-  } else largestBytes = await inWorkers(wanted, note);
+  } else spent = await inWorkers(wanted, CORES, note);
   if (wanted.seeds === 1 && failures.length === 0) console.log(`seed ${wanted.seed} passed`);
   const isLong = wanted.seeds >= LONG_RUN_SEEDS;
   if (isLong) console.log(["times seen", ...tally.all()].join("\n"));
@@ -132,9 +138,9 @@ async function runAll(): Promise<number> {
   const seconds = secondsSince(began);
   const { events, virtualMs } = tally;
   const hours = (virtualMs / 3_600_000).toFixed(1);
-  const memory = largestBytes === 0 ? "" : `, at most ${Math.round(largestBytes / MIB)} MiB a process`;
+  const cost = spent === null ? "" : `, ${costOf(spent)}`;
   console.log(
-    `${wanted.seeds} seeds, ${hours} simulated hours, ${events} events, ${Math.round(events / seconds)} events per second${memory}, ${failures.length} failures`,
+    `${wanted.seeds} seeds, ${hours} simulated hours, ${events} events, ${Math.round(events / seconds)} events per second${cost}, ${failures.length} failures`,
   );
   evidence?.({
     kind: "simulator",
@@ -148,6 +154,11 @@ async function runAll(): Promise<number> {
   return failures.length === 0 && !(isLong && missing.length > 0) ? 0 : 1;
 }
 
+function costOf({ cpuSeconds, largestBytes }: Spent): string {
+  const seconds = (cpuSeconds / wanted.seeds).toFixed(2);
+  return `${seconds} CPU seconds a seed, at most ${Math.round(largestBytes / MIB)} MiB a process`;
+}
+
 function secondsSince(began: number): number {
   return (performance.now() - began) / 1_000;
 }
@@ -158,36 +169,35 @@ function replayLine({ seed }: SeedResult, overrides: PlanOverrides = wishesOf(wa
   const short = wanted.short ? " --short" : "";
   const nodes = wanted.nodes === null ? "" : ` --nodes ${wanted.nodes}`;
   const mutant = wanted.mutant === null ? "" : ` --mutant ${wanted.mutant}`;
-  return `bun run sim --seed ${seed}${short}${nodes}${mutant}${plan}`;
+  const theme = wanted.theme === null ? "" : ` --theme ${wanted.theme}`;
+  return `bun run sim --seed ${seed}${short}${nodes}${mutant}${theme}${plan}`;
 }
 
-/** True when some seed catches the mutant. */
-async function hunt(range: Wanted, name: string): Promise<boolean> {
-  const mutant = findMutant(name);
-  let tried = 0;
-  let caught: SeedResult | null = null;
-  await inWorkers({ ...range, mutant: name }, (result) => {
-    tried++;
-    if (result.failure !== null && caught === null) caught = result;
-    return caught !== null;
-  });
-  const found: SeedResult | null = caught;
-  if (found === null) console.log(`SURVIVED ${name} (${mutant.what}): ${tried} seeds did not notice`);
-  else
-    console.log(
-      `caught ${name} by seed ${(found as SeedResult).seed}, after ${tried} seeds: ${(found as SeedResult).failure}`,
-    );
-  return found !== null;
+/** On all cores. */
+async function huntOne(given: Mutant): Promise<number> {
+  const hunted = await hunt(given, async (_, report) => (await inWorkers(wanted, CORES, report)).cpuSeconds);
+  console.log(describe(hunted));
+  return hunted.caught === null ? 1 : 0;
 }
 
-async function huntAll(): Promise<number> {
+/** Each in one process, so that nothing is run beside the seed that catches it, and no process starts afresh. */
+async function huntMutants(): Promise<number> {
   const began = performance.now();
-  const survivors: string[] = [];
-  for (const { name, within } of MUTANTS)
-    if (!(await hunt({ ...wanted, seeds: values.seeds === undefined ? within : wanted.seeds }, name)))
-      survivors.push(`bun run sim --seed ${wanted.seed} --mutant ${name}`);
-  const hunted = MUTANTS.length;
-  console.log(`${hunted} mutants, ${hunted - survivors.length} caught, ${survivors.length} survived`);
-  evidence?.({ kind: "mutants", firstSeed: wanted.seed, hunted, minutes: secondsSince(began) / 60, survivors });
+  const run: RunSeeds = async ({ name, within, theme }, report) => {
+    const seeds = values.seeds === undefined ? within : wanted.seeds;
+    const range = { ...wanted, seeds, mutant: name, theme: wanted.theme ?? theme ?? null };
+    return (await inWorkers(range, 1, report)).cpuSeconds;
+  };
+  const hunted = await huntAll(MUTANTS, CORES, run, (ended) => console.log(describe(ended)));
+  for (const line of table(hunted)) console.log(line);
+  console.log(`in ${Math.round(secondsSince(began))} s`);
+  const survivors = hunted.flatMap(({ mutant, caught }) => (caught === null ? [mutant.name] : []));
+  evidence?.({
+    kind: "mutants",
+    firstSeed: wanted.seed,
+    hunted: hunted.length,
+    minutes: secondsSince(began) / 60,
+    survivors: survivors.map((name) => `bun run sim --seed ${wanted.seed} --mutant ${name}`),
+  });
   return survivors.length === 0 ? 0 : 1;
 }

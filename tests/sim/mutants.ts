@@ -1,9 +1,11 @@
 // Do the tests test? Real Raft bugs, planted one at a time into the product's source while it is loaded; the simulator must catch each.
 import { join } from "node:path";
+import { applyEdits, type Edit, productAnchors } from "./anchors.ts";
 import { MEMBERSHIP_MUTANTS } from "./mutants/membership.ts";
 import { QUEUE_MUTANTS } from "./mutants/queue.ts";
 import { REPLICATION_MUTANTS } from "./mutants/replication.ts";
 import { STORAGE_MUTANTS } from "./mutants/storage.ts";
+import type { ThemeName } from "./theme-names.ts";
 
 export interface Mutant {
   readonly name: string;
@@ -11,14 +13,9 @@ export interface Mutant {
   readonly what: string;
   /** Seeds, from 1 on, within which the simulator must catch it. */
   readonly within: number;
+  /** Worlds in which it is caught sooner than in the mix of all. */
+  readonly theme?: ThemeName;
   readonly edits: readonly Edit[];
-}
-
-export interface Edit {
-  readonly file: string;
-  /** Must occur exactly once in the file: when the code changes, this list must follow, loudly. */
-  readonly find: string;
-  readonly replace: string;
 }
 
 const ROOT = join(import.meta.dir, "..", "..");
@@ -38,17 +35,14 @@ export function findMutant(name: string): Mutant {
   return mutant;
 }
 
-/** The files that it changes, by their path in the project. */
+/** The files that it changes, by their path in the project. Throws where the code has moved on: then this list must follow. */
 export async function mutated({ name, edits }: Mutant): Promise<ReadonlyMap<string, string>> {
-  const files = new Map<string, string>();
-  for (const { file, find, replace } of edits) {
-    const source = files.get(file) ?? (await Bun.file(join(ROOT, file)).text());
-    const pieces = source.split(find);
-    if (pieces.length !== 2)
-      throw new Error(`mutant ${name}: its snippet occurs ${pieces.length - 1} times in ${file}, not once`);
-    files.set(file, pieces.join(replace));
+  const anchors = await productAnchors();
+  try {
+    return applyEdits(anchors, edits);
+  } catch (error) {
+    throw new Error(`mutant ${name}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
-  return files;
 }
 
 /** From now on these files are loaded with the bug in them; they must not have been loaded before. */

@@ -5,6 +5,7 @@ import type { NodeSettings } from "../../src/server/types.ts";
 import type { DiskWeather } from "./disk.ts";
 import type { Trust } from "../../src/wire/network.ts";
 import { sharedSecret, type SimNetworkSettings } from "./network.ts";
+import type { ThemeName } from "./theme-names.ts";
 import { manyJobs, themed } from "./themes.ts";
 import { merged } from "./shrink.ts";
 
@@ -93,6 +94,8 @@ export interface PlanWishes {
   readonly nodes?: number;
   /** Short runs for the smoke test. */
   readonly short?: boolean;
+  /** Every world is about that, a short one too. */
+  readonly theme?: ThemeName;
 }
 
 /** Many large jobs at once cost much copying and show no more than one. */
@@ -135,7 +138,8 @@ function draw(seed: number, wishes: PlanWishes): Plan {
     safetyMs,
     safetyEvents: drawSafetyEvents(random),
   };
-  return manyJobs(wishes.short === true ? plan : themed(plan, wishes.nodes !== undefined));
+  const { theme = null, short = false } = wishes;
+  return manyJobs(short && theme === null ? plan : themed(plan, wishes.nodes !== undefined, theme));
 }
 
 /** Many short worlds find more than few long ones, but some bugs need a long history. */

@@ -3,6 +3,7 @@
 import { QUEUE } from "../../src/config.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { ClientHabits, FaultIntervals, Plan } from "./plan.ts";
+import { THEME_NAMES, type ThemeName } from "./theme-names.ts";
 
 /** Apart from the plan's own stream, so that themes do not move what other seeds draw. */
 const THEME_STREAM = 0x7e3e;
@@ -10,21 +11,44 @@ const THEME_STREAM = 0x7e3e;
 const MANY_JOBS_STREAM = 0x10b5;
 const MANY_JOBS_PERCENT = 4;
 
-export function themed(plan: Plan, fixedNodes: boolean): Plan {
+interface Theme {
+  /** Of a hundred seeds so many are about it. */
+  readonly percent: number;
+  readonly bend: (plan: Plan, random: Random, fixedNodes: boolean) => Plan;
+}
+
+const THEMES: Readonly<Record<ThemeName, Theme>> = {
+  shortLeaderships: { percent: 10, bend: shortLeaderships },
+  longTails: { percent: 6, bend: longTails },
+  lateNews: { percent: 4, bend: lateNews },
+  changingMembers: { percent: 6, bend: changingMembers },
+  tightDisks: { percent: 4, bend: tightDisks },
+  handovers: { percent: 3, bend: handovers },
+  slowLinks: { percent: 3, bend: slowLinks },
+  fewPlaces: { percent: 4, bend: fewPlaces },
+};
+
+/** `wished`: every seed is about that. */
+export function themed(plan: Plan, fixedNodes: boolean, wished: ThemeName | null): Plan {
   const random = seededRandom((plan.seed ^ THEME_STREAM) >>> 0);
-  if (plan.nodes < 3 && fixedNodes) return plan;
-  const drawn = random.below(100);
+  if (plan.nodes < 3 && fixedNodes) {
+    if (wished !== null) throw new Error(`worlds about ${wished} have at least three nodes`);
+    return plan;
+  }
+  const drawn = drawTheme(random);
   const nodes = fixedNodes ? plan.nodes : random.chance(70) ? 3 : 5;
-  if (drawn < 10) return shortLeaderships({ ...quick(plan, random), nodes }, random);
-  if (drawn < 16) return longTails({ ...quick(plan, random), nodes }, random);
-  if (drawn < 20) return lateNews({ ...quick(plan, random), nodes }, random);
-  if (drawn < 26)
-    return changingMembers({ ...quick(plan, random), nodes: fixedNodes ? plan.nodes : random.between(3, 5) }, random);
-  if (drawn < 30) return tightDisks({ ...quick(plan, random), nodes }, random);
-  if (drawn < 33) return handovers({ ...quick(plan, random), nodes }, random);
-  if (drawn < 36) return slowLinks({ ...quick(plan, random), nodes }, random);
-  if (drawn < 40) return fewPlaces({ ...quick(plan, random), nodes }, random);
-  return plan;
+  const name = wished ?? drawn;
+  if (name === null) return plan;
+  return THEMES[name].bend({ ...quick(plan, random), nodes }, random, fixedNodes);
+}
+
+function drawTheme(random: Random): ThemeName | null {
+  let left = random.below(100);
+  for (const name of THEME_NAMES) {
+    left -= THEMES[name].percent;
+    if (left < 0) return name;
+  }
+  return null;
 }
 
 /** Requests of up to as many jobs as there may be, small ones, and fewer of them: so such a world costs about as much as others. */
@@ -158,9 +182,10 @@ function lateNews(plan: Plan, random: Random): Plan {
 }
 
 /** Members that come and go, with leaders struck in the middle of it. */
-function changingMembers(plan: Plan, random: Random): Plan {
+function changingMembers(plan: Plan, random: Random, fixedNodes: boolean): Plan {
   return {
     ...plan,
+    nodes: fixedNodes ? plan.nodes : random.between(3, 5),
     faults: only(plan, { membership: 400, midChange: 300, kill: 2_000, partition: random.chance(50) ? 1_500 : 0 }),
   };
 }

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PlanOverrides, PlanWishes } from "./plan.ts";
 import type { SeedResult } from "./run.ts";
+import type { ThemeName } from "./theme-names.ts";
 
 /** Which seeds, in which worlds, of which product. */
 export interface Range {
@@ -12,6 +13,7 @@ export interface Range {
   readonly nodes: number | null;
   readonly short: boolean;
   readonly mutant: string | null;
+  readonly theme: ThemeName | null;
   /** JSON of PlanOverrides. */
   readonly plan: string | null;
 }
@@ -32,10 +34,11 @@ const MOST_BYTES = 1024 * 1024 * 1024;
 const MOST_MS = 180_000;
 const WATCH_EVERY_MS = 500;
 
-export function wishesOf({ short, nodes, plan }: Range): PlanWishes {
+export function wishesOf({ short, nodes, theme, plan }: Range): PlanWishes {
   return {
     short,
     ...(nodes === null ? {} : { nodes }),
+    ...(theme === null ? {} : { theme }),
     ...(plan === null ? {} : { overrides: JSON.parse(plan) as PlanOverrides }),
   };
 }
@@ -50,19 +53,24 @@ export async function serveAsWorker(run: (seed: number) => SeedResult): Promise<
   }
 }
 
-/**
- * The range, shared by `processes` workers; each result is reported as it comes; true stops all. Gives the most resident bytes that a
- * worker was seen with.
- */
+/** What the workers of a range took together. */
+export interface Spent {
+  readonly cpuSeconds: number;
+  /** The most resident bytes that one of them was seen with. */
+  readonly largestBytes: number;
+}
+
+/** The range, shared by `processes` workers; each result is reported as it comes; true stops all. */
 export async function inWorkers(
   range: Range,
+  processes: number,
   report: (result: SeedResult) => boolean | void,
-  processes: number = Math.max(2, navigator.hardwareConcurrency),
-): Promise<number> {
+): Promise<Spent> {
   const end = range.seed + range.seeds;
   let next = range.seed;
   let stopped = false;
   let largestBytes = 0;
+  let cpuSeconds = 0;
   const work = async (): Promise<void> => {
     let worker: Worker | null = null;
     try {
@@ -74,21 +82,22 @@ export async function inWorkers(
         largestBytes = Math.max(largestBytes, residentBytes);
         stopped = report(result) === true;
         if (worker.isAlive() && residentBytes <= REPLACE_ABOVE_BYTES) continue;
-        worker.end();
+        cpuSeconds += await worker.end();
         worker = null;
       }
     } finally {
-      worker?.end();
+      if (worker !== null) cpuSeconds += await worker.end();
     }
   };
   await Promise.all(Array.from({ length: Math.min(processes, range.seeds) }, work));
-  return largestBytes;
+  return { cpuSeconds, largestBytes };
 }
 
 interface Worker {
   ask(seed: number): Promise<WorkerAnswer>;
   isAlive(): boolean;
-  end(): void;
+  /** Gives the CPU seconds that it took. */
+  end(): Promise<number>;
 }
 
 async function startWorker(range: Range): Promise<Worker> {
@@ -97,6 +106,7 @@ async function startWorker(range: Range): Promise<Worker> {
   if (range.short) flags.push("--short");
   if (range.plan !== null) flags.push("--plan", range.plan);
   if (range.mutant !== null) flags.push("--mutant", range.mutant);
+  if (range.theme !== null) flags.push("--theme", range.theme);
   const child = Bun.spawn([process.execPath, join(import.meta.dir, "main.ts"), ...flags], {
     stdin: "pipe",
     stdout: "pipe",
@@ -131,7 +141,11 @@ async function startWorker(range: Range): Promise<Worker> {
       return { ...answer, residentBytes: Math.max(mostBytes, answer.residentBytes) };
     },
     isAlive: () => isAlive,
-    end: () => child.kill(),
+    end: async () => {
+      child.kill();
+      await child.exited;
+      return Number(child.resourceUsage()?.cpuTime.total ?? 0) / 1e6;
+    },
   };
 }
 

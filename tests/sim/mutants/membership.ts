@@ -8,9 +8,9 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     within: 120,
     edits: [
       {
-        file: "src/raft/configuration.ts",
-        find: "  return majoritySays(sets.voters, saysYes) && (sets.outgoing.length === 0 || majoritySays(sets.outgoing, saysYes));",
-        replace: "  return majoritySays(sets.voters, saysYes);",
+        in: "hasQuorum",
+        find: " && (sets.outgoing.length === 0 || majoritySays(sets.outgoing, saysYes))",
+        replace: "",
       },
     ],
   },
@@ -20,9 +20,9 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     within: 40,
     edits: [
       {
-        file: "src/raft/configuration.ts",
-        find: "  return sets.outgoing.length === 0 ? inVoters : Math.min(inVoters, majorityValue(sets.outgoing, valueOf));",
-        replace: "  return inVoters;",
+        in: "quorumValue",
+        find: "sets.outgoing.length === 0 ? inVoters : Math.min(inVoters, majorityValue(sets.outgoing, valueOf))",
+        replace: "inVoters",
       },
     ],
   },
@@ -32,9 +32,9 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     within: 40,
     edits: [
       {
-        file: "src/raft/configuration.ts",
-        find: "  const inVoters = majorityValue(sets.voters, valueOf);",
-        replace: "  const inVoters = majorityValue([...sets.voters, ...sets.learners], valueOf);",
+        in: "quorumValue",
+        find: "majorityValue(sets.voters, valueOf)",
+        replace: "majorityValue([...sets.voters, ...sets.learners], valueOf)",
       },
     ],
   },
@@ -43,25 +43,14 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     what: "the joint configuration ends before it has committed (camunda#60086)",
     within: 20,
     edits: [
-      {
-        file: "src/raft/membership.ts",
-        find: `  if (state.configurationIndex > state.commitIndex) return;
-  if (isJoint(state.members)) {`,
-        replace: "  if (isJoint(state.members)) {",
-      },
+      { in: "driveMembership", find: "  if (state.configurationIndex > state.commitIndex) return;\n", replace: "" },
     ],
   },
   {
     name: "two-changes-at-once",
     what: "a change of members begins while another is not finished (the bug of 2015)",
     within: 90,
-    edits: [
-      {
-        file: "src/raft/membership.ts",
-        find: "  if (isJoint(state.members) || state.configurationIndex > state.commitIndex) {",
-        replace: "  if (isJoint(state.members)) {",
-      },
-    ],
+    edits: [{ in: "busyWith", find: " || state.configurationIndex > state.commitIndex", replace: "" }],
   },
   {
     name: "removed-at-once",
@@ -69,9 +58,9 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     within: 90,
     edits: [
       {
-        file: "src/raft/membership.ts",
-        find: "  const outgoing = voters.length === configuration.voters.length ? [] : configuration.voters;",
-        replace: "  const outgoing: typeof voters = [];",
+        in: "raft/remove",
+        find: "outgoing = voters.length === configuration.voters.length ? [] : configuration.voters",
+        replace: "outgoing: typeof voters = []",
       },
     ],
   },
@@ -79,13 +68,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "forget-configuration",
     what: "a restart forgets the configurations in its log (camunda#57386)",
     within: 10,
-    edits: [
-      {
-        file: "src/raft/recovery.ts",
-        find: "  return [first, ...found];",
-        replace: "  return [first, ...found.slice(0, 0)];",
-      },
-    ],
+    edits: [{ in: "recoverConfigurations", find: "...found]", replace: "...found.slice(0, 0)]" }],
   },
   {
     name: "install-without-configuration",
@@ -93,16 +76,11 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     within: 20,
     edits: [
       {
-        file: "src/raft/snapshot.ts",
+        in: "raft/install",
         find: `  state.configurations = [{ index: meta.configurationIndex, configuration: meta.configuration }];
   useLatestConfiguration(state);
 `,
         replace: "",
-      },
-      {
-        file: "src/raft/snapshot.ts",
-        find: "import { commitTo, useLatestConfiguration } from",
-        replace: "import { commitTo } from",
       },
     ],
   },
@@ -112,10 +90,10 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     within: 100,
     edits: [
       {
-        file: "src/raft/append.ts",
-        find: `    state.configurations.pop();
+        in: "truncate",
+        find: `state.configurations.pop();
     rolledBack = true;`,
-        replace: `    rolledBack = false;
+        replace: `rolledBack = false;
     break;`,
       },
     ],
@@ -124,12 +102,6 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "wiped-node-keeps-its-name",
     what: "a node that lost its disk comes back as the voter it was (rethinkdb#5289, cockroach#756)",
     within: 20,
-    edits: [
-      {
-        file: "src/server/node.ts",
-        find: "random.below(0x1_0000).toString(16)",
-        replace: "(random.below(0x1_0000) * 0).toString(16)",
-      },
-    ],
+    edits: [{ in: "drawIncarnation", find: "random.below(0x1_0000)", replace: "(random.below(0x1_0000) * 0)" }],
   },
 ];

@@ -7,24 +7,14 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     what: "a snapshot holds the jobs and forgets the sessions",
     within: 10,
     edits: [
-      {
-        file: "src/queue/snapshot.ts",
-        find: "  const sessions = freezeSessions(queue.sessions);",
-        replace: "  const sessions: readonly Session[] = [];",
-      },
+      { in: "freeze", find: "sessions = freezeSessions(queue.sessions)", replace: "sessions: readonly Session[] = []" },
     ],
   },
   {
     name: "execute-out-of-order",
     what: "a session executes a number although the one before it has not come",
     within: 70,
-    edits: [
-      {
-        file: "src/queue/sessions.ts",
-        find: "  if (number === lastNumber + 1) return NEXT;",
-        replace: "  if (number > lastNumber) return NEXT;",
-      },
-    ],
+    edits: [{ in: "queue/standingOf", find: "number === lastNumber + 1", replace: "number > lastNumber" }],
   },
   {
     name: "drop-unacknowledged-replies",
@@ -32,9 +22,9 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/queue/sessions.ts",
-        find: "  session.lastNumber++;",
-        replace: `  session.lastNumber++;
+        in: "queue/record",
+        find: "session.lastNumber++;",
+        replace: `session.lastNumber++;
   session.answers.length = 0;
   session.answeredUpTo = session.lastNumber - 1;`,
       },
@@ -45,32 +35,14 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     what: "a number that was executed is executed again when it comes to another leader (redpanda#3039)",
     within: 10,
     edits: [
+      { in: "applyCommand", find: "standing.reply,", replace: "encodeReply(executeBytes(queue, entry))," },
       {
-        file: "src/queue/queue.ts",
-        find: `    case "answered":
-      return { index: entry.index, reply: standing.reply, duplicate: true };
-    case "refused":
-      return refuse(entry, standing.refusal);
-    case "ahead"`,
-        replace: `    case "answered":
-      return { index: entry.index, reply: encodeReply(executeBytes(queue, entry)), duplicate: true };
-    case "refused":
-      return refuse(entry, standing.refusal);
-    case "ahead"`,
-      },
-      {
-        file: "src/queue/queue.ts",
+        in: "lookUp",
         find: `      return { type: "answered", reply: standing.reply };
-    case "next":
-    case "ahead":`,
-        replace: `    case "next":
-    case "ahead":`,
+`,
+        replace: "",
       },
-      {
-        file: "src/server/under-way.ts",
-        find: "      if (number !== expected) {",
-        replace: "      if (number > expected) {",
-      },
+      { in: "createUnderWay", find: "number !== expected", replace: "number > expected" },
     ],
   },
   {
@@ -79,12 +51,10 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/queue/session-lifecycle.ts",
-        find: `  remove(sessions, found);
-  const nonce`,
-        replace: `  remove(sessions, found);
-  if (found.dormantAt === null) sessions.live.set(found.id, { ...found });
-  const nonce`,
+        in: "succeed",
+        find: "remove(sessions, found);",
+        replace: `remove(sessions, found);
+  if (found.dormantAt === null) sessions.live.set(found.id, { ...found });`,
       },
     ],
   },
@@ -94,10 +64,10 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     within: 40,
     edits: [
       {
-        file: "src/queue/queue.ts",
-        find: `    if (job === null || (jobs.length > 0 && job.payload.length > room)) break;
+        in: "queue/dequeue",
+        find: `if (job === null || (jobs.length > 0 && job.payload.length > room)) break;
     drop(queue.jobs, job);`,
-        replace: `    if (job === null) break;
+        replace: `if (job === null) break;
     drop(queue.jobs, job);
     if (jobs.length > 0 && job.payload.length > room) break;`,
       },
@@ -109,14 +79,12 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     within: 100,
     edits: [
       {
-        file: "src/server/clients.ts",
+        in: "whileLeading",
         find: `      case "peek":
-      case "log":
-        return replica.read(`,
+`,
         replace: `      case "peek":
         return show(asked);
-      case "log":
-        return replica.read(`,
+`,
       },
     ],
   },
@@ -126,13 +94,11 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/queue/session-lifecycle.ts",
-        find: `    answers: found.answers.slice(),
-`,
-        replace: `    lastNumber: found.answeredUpTo,
+        in: "succeed",
+        find: "answers: found.answers.slice(),",
+        replace: `lastNumber: found.answeredUpTo,
     answers: [],
-    answerBytes: 0,
-`,
+    answerBytes: 0,`,
       },
     ],
   },
@@ -140,13 +106,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "dormant-without-answers",
     what: "a session that becomes dormant loses the answers that were not acknowledged",
     within: 60,
-    edits: [
-      {
-        file: "src/queue/session-lifecycle.ts",
-        find: "{ ...session, dormantAt: time, generation",
-        replace: "{ ...session, dormantAt: time, answers: [], answerBytes: 0, generation",
-      },
-    ],
+    edits: [{ in: "makeDormant", find: "...session,", replace: "...session, answers: [], answerBytes: 0," }],
   },
   {
     name: "resumed-by-a-fenced-process",
@@ -154,9 +114,9 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     within: 300,
     edits: [
       {
-        file: "src/queue/session-lifecycle.ts",
-        find: "  if (!isNewest && (open.resume || found.openings",
-        replace: "  if (!isNewest && !open.resume && (found.openings",
+        in: "queue/openSession",
+        find: "(open.resume || found.openings.some(",
+        replace: "!open.resume && (found.openings.some(",
       },
     ],
   },
@@ -166,9 +126,9 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/queue/sessions.ts",
-        find: "  const until = Math.min(answeredUpTo, session.lastNumber);",
-        replace: "  const until = answeredUpTo > session.answeredUpTo ? session.lastNumber : session.answeredUpTo;",
+        in: "queue/acknowledge",
+        find: "Math.min(answeredUpTo, session.lastNumber)",
+        replace: "answeredUpTo > session.answeredUpTo ? session.lastNumber : session.answeredUpTo",
       },
     ],
   },

@@ -6,13 +6,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "commit-old-term",
     what: "an entry of an earlier term is committed by counting (Raft section 5.4.2, LogCabin#44)",
     within: 10,
-    edits: [
-      {
-        file: "src/raft/replication.ts",
-        find: "termAt(log, index) !== state.currentTerm) return false;",
-        replace: "false) return false;",
-      },
-    ],
+    edits: [{ in: "advanceCommit", find: "termAt(log, index) !== state.currentTerm", replace: "false" }],
   },
   {
     name: "forget-vote",
@@ -20,9 +14,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/raft/recovery.ts",
-        find: "    votedFor: currentTerm === hardState.currentTerm ? hardState.votedFor : null,",
-        replace: "    votedFor: null,",
+        in: "recoverState",
+        find: "currentTerm === hardState.currentTerm ? hardState.votedFor : null",
+        replace: "null",
       },
     ],
   },
@@ -32,9 +26,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/raft/outbox.ts",
-        find: "  if (needIndex <= state.log.durableIndex && !hardStatePending(state)) state.gathered.send.push(out);",
-        replace: "  if (needIndex <= state.log.lastIndex) state.gathered.send.push(out);",
+        in: "raft/send",
+        find: "needIndex <= state.log.durableIndex && !hardStatePending(state)",
+        replace: "needIndex <= state.log.lastIndex",
       },
     ],
   },
@@ -42,13 +36,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "count-undurable-leader",
     what: "the leader counts its own entries before its disk has them",
     within: 10,
-    edits: [
-      {
-        file: "src/raft/replication.ts",
-        find: "    if (id === state.self) return log.durableIndex;",
-        replace: "    if (id === state.self) return log.lastIndex;",
-      },
-    ],
+    edits: [{ in: "advanceCommit", find: "log.durableIndex", replace: "log.lastIndex" }],
   },
   {
     name: "ack-beyond-append",
@@ -56,16 +44,11 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/raft/following.ts",
-        find: "  const verified = Math.max(state.commitIndex, message.prevLogIndex + message.entries.length);",
-        replace: "  const verified = state.log.lastIndex;",
-      },
-      // Alone it would do no harm: the leader finds the exact point of agreement, and what differs behind it is gone at once.
-      {
-        file: "src/raft/replication.ts",
-        find: "becomeProbe(progress, Math.max(progress.matchIndex + 1, Math.min(rejectedIndex, agreed + 1)));",
-        replace: "becomeProbe(progress, Math.max(progress.matchIndex + 1, Math.min(1, agreed)));",
-      },
+        in: "onAppendEntries",
+        find: "Math.max(state.commitIndex, message.prevLogIndex + message.entries.length)",
+        replace: "state.log.lastIndex",
+      }, // Alone it would do no harm: the leader finds the exact point of agreement, and what differs behind it is gone at once.
+      { in: "onRefusal", find: "Math.min(rejectedIndex, agreed + 1)", replace: "Math.min(1, agreed)" },
     ],
   },
   {
@@ -73,16 +56,8 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     what: "a follower commits what a heartbeat names, whatever its own entries are (copycat#265, scylladb#9965, CCF#8172)",
     within: 60,
     edits: [
-      {
-        file: "src/raft/following.ts",
-        find: "  const index = Math.min(leaderCommit, state.verifiedIndex);",
-        replace: "  const index = Math.min(leaderCommit, state.log.lastIndex);",
-      },
-      {
-        file: "src/raft/replication.ts",
-        find: "    leaderCommit: Math.min(state.commitIndex, progress.matchIndex),",
-        replace: "    leaderCommit: state.commitIndex,",
-      },
+      { in: "commitVerified", find: "state.verifiedIndex", replace: "state.log.lastIndex" },
+      { in: "sendHeartbeat", find: "Math.min(state.commitIndex, progress.matchIndex)", replace: "state.commitIndex" },
     ],
   },
   {
@@ -91,9 +66,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 40,
     edits: [
       {
-        file: "src/raft/election.ts",
-        find: "  return request.lastLogTerm > own || (request.lastLogTerm === own && request.lastLogIndex >= state.log.lastIndex);",
-        replace: "  return request.lastLogTerm >= own;",
+        in: "isUpToDate",
+        find: "request.lastLogTerm > own || (request.lastLogTerm === own && request.lastLogIndex >= state.log.lastIndex)",
+        replace: "request.lastLogTerm >= own",
       },
     ],
   },
@@ -103,9 +78,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/raft/election.ts",
-        find: "  if (round === null || round.preVote !== reply.preVote || round.term !== reply.requestedTerm) return;",
-        replace: "  if (round === null) return;",
+        in: "onRequestVoteReply",
+        find: " || round.preVote !== reply.preVote || round.term !== reply.requestedTerm",
+        replace: "",
       },
     ],
   },
@@ -113,13 +88,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "unconfirmed-reads",
     what: "reads are answered without a round of heartbeats (etcd#20418)",
     within: 90,
-    edits: [
-      {
-        file: "src/raft/reads.ts",
-        find: "    if (round === undefined || round.context > confirmed) return;",
-        replace: "    if (round === undefined || confirmed < 0) return;",
-      },
-    ],
+    edits: [{ in: "serveReads", find: "round.context > confirmed", replace: "confirmed < 0" }],
   },
   {
     name: "keep-tail-on-install",
@@ -127,9 +96,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 500,
     edits: [
       {
-        file: "src/raft/snapshot.ts",
-        find: "  if (state.commitIndex < meta.index && termAt(state.log, meta.index) === meta.term) {",
-        replace: "  if (state.commitIndex < meta.index && state.log.lastIndex >= meta.index) {",
+        in: "onInstallSnapshot",
+        find: "termAt(state.log, meta.index) === meta.term",
+        replace: "state.log.lastIndex >= meta.index",
       },
     ],
   },
@@ -139,9 +108,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/raft/election.ts",
-        find: "  (reply.voteGranted ? round.granted : round.refused).add(from);",
-        replace: "  round.granted.add(from);",
+        in: "onRequestVoteReply",
+        find: "(reply.voteGranted ? round.granted : round.refused)",
+        replace: "round.granted",
       },
     ],
   },
@@ -151,7 +120,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 60,
     edits: [
       {
-        file: "src/raft/election.ts",
+        in: "onRequestVoteReply",
         find: "  (reply.voteGranted ? round.granted : round.refused).add(from);",
         replace: `  const again = reply.voteGranted && round.granted.has(from);
   const other = state.members.voters.find((id) => !round.granted.has(id));
@@ -163,25 +132,13 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "sole-vote-not-durable",
     what: "a sole voter leads before its vote for itself is durable",
     within: 20,
-    edits: [
-      {
-        file: "src/raft/election.ts",
-        find: "  const granted = new Set(preVote ? [state.self] : []);",
-        replace: "  const granted = new Set([state.self]);",
-      },
-    ],
+    edits: [{ in: "campaign", find: "preVote ? [state.self] : []", replace: "[state.self]" }],
   },
   {
     name: "vote-again",
     what: "a vote is given to whoever asks, also twice in a term (akka-raft#47)",
     within: 20,
-    edits: [
-      {
-        file: "src/raft/election.ts",
-        find: "  const free = state.votedFor === null || state.votedFor === from;",
-        replace: "  const free = true;",
-      },
-    ],
+    edits: [{ in: "onVote", find: "state.votedFor === null || state.votedFor === from", replace: "true" }],
   },
   {
     name: "step-down-forgets-vote",
@@ -189,9 +146,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/raft/roles.ts",
-        find: "  if (state.leadership !== null) endLeadership(state, why);",
-        replace: `  if (state.leadership !== null) endLeadership(state, why);
+        in: "becomeFollower",
+        find: "endLeadership(state, why);",
+        replace: `endLeadership(state, why);
   if (leader === null) state.votedFor = null;`,
       },
     ],
@@ -202,9 +159,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/raft/replication.ts",
-        find: "  progress.readContext = Math.max(progress.readContext, reply.readContext);",
-        replace: `  progress.readContext = Math.max(progress.readContext, reply.readContext);
+        in: "onHeartbeatReply",
+        find: "reply.readContext);",
+        replace: `reply.readContext);
   if (progress.state === "replicate") onMatch(state, progress, progress.nextIndex - 1);`,
       },
     ],
@@ -213,13 +170,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "acknowledge-before-durable",
     what: "a follower acknowledges entries before its disk has them (yugabyte-db#32875, ra#637)",
     within: 10,
-    edits: [
-      {
-        file: "src/raft/following.ts",
-        find: "  sendAcknowledgement(state, from, link, reply, verified);",
-        replace: "  sendAcknowledgement(state, from, link, reply, 0);",
-      },
-    ],
+    edits: [{ in: "onAppendEntries", find: "reply, verified)", replace: "reply, 0)" }],
   },
   {
     name: "aba-append",
@@ -227,9 +178,8 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 300,
     edits: [
       {
-        file: "src/raft/append.ts",
-        find: `  if (state.inflight !== null) state.inflight.upTo = Math.min(state.inflight.upTo, from - 1);
-`,
+        in: "truncate",
+        find: "  if (state.inflight !== null) state.inflight.upTo = Math.min(state.inflight.upTo, from - 1);\n",
         replace: "",
       },
     ],
@@ -240,10 +190,10 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/raft/following.ts",
-        find: `      if (termAt(state.log, entry.index) === entry.term) continue;
+        in: "onAppendEntries",
+        find: `if (termAt(state.log, entry.index) === entry.term) continue;
       truncate(state, entry.index);`,
-        replace: "      continue;",
+        replace: "continue;",
       },
     ],
   },
@@ -253,9 +203,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/raft/following.ts",
-        find: "  return termAt(state.log, prevLogIndex) === prevLogTerm;",
-        replace: "  return prevLogIndex <= state.log.lastIndex;",
+        in: "matches",
+        find: "termAt(state.log, prevLogIndex) === prevLogTerm",
+        replace: "prevLogIndex <= state.log.lastIndex",
       },
     ],
   },
@@ -266,7 +216,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     edits: [
       // A refusal of that term must not count either: it would be taken for a stale disk, and its sender for nobody.
       {
-        file: "src/raft/raft.ts",
+        in: "receiveReply",
         find: "  const progress = followerThatAnswers(state, from, reply.term);",
         replace: `  const { term } = reply;
   if (term > state.currentTerm && reply.type !== "HeartbeatReply") return;
@@ -280,14 +230,14 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 40,
     edits: [
       {
-        file: "src/raft/raft.ts",
-        find: "  if (progress !== undefined) loseLink(progress);",
-        replace: '  if (progress !== undefined && progress.state === "snapshot") loseLink(progress);',
+        in: "resetLink",
+        find: "progress !== undefined",
+        replace: 'progress !== undefined && progress.state === "snapshot"',
       },
       {
-        file: "src/raft/replication.ts",
-        find: "  if (!out || state.now - progress.sentAt < 2 * state.settings.electionMaxMs) return;",
-        replace: "  if (out || !out) return;",
+        in: "onHeartbeatReply",
+        find: "!out || state.now - progress.sentAt < 2 * state.settings.electionMaxMs",
+        replace: "out || !out",
       },
     ],
   },
@@ -295,13 +245,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "commit-on-leader-alone",
     what: "the leader answers when its own disk has the entry, a majority or not",
     within: 10,
-    edits: [
-      {
-        file: "src/raft/replication.ts",
-        find: "  const index = quorumValue(state.members, (id: MemberId) => {",
-        replace: "  const index = Math.max(log.durableIndex, 0) || quorumValue(state.members, (id: MemberId) => {",
-      },
-    ],
+    edits: [{ in: "advanceCommit", find: "quorumValue(", replace: "Math.max(log.durableIndex, 0) || quorumValue(" }],
   },
   {
     name: "skip-noop",
@@ -309,15 +253,10 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/raft/roles.ts",
-        find: `  noteTransition(state, why);
+        in: "becomeLeader",
+        find: `
   appendNoop(state);`,
-        replace: "  noteTransition(state, why);",
-      },
-      {
-        file: "src/raft/roles.ts",
-        find: "import { appendNoop, nameOf,",
-        replace: "import { nameOf,",
+        replace: "",
       },
     ],
   },
@@ -326,29 +265,15 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     what: "a new leader answers reads before its first entry has committed (etcd#7331)",
     within: 10,
     edits: [
-      {
-        file: "src/raft/reads.ts",
-        find: "leadership.readsAsked.length > 0 && commitIndex >= leadership.noopIndex",
-        replace: "leadership.readsAsked.length > 0",
-      },
-      {
-        file: "src/server/replica.ts",
-        find: 'raft.role === "leader" && ledFrom !== null && queue.appliedIndex >= ledFrom,',
-        replace: 'raft.role === "leader",',
-      },
+      { in: "serveReads", find: " && commitIndex >= leadership.noopIndex", replace: "" },
+      { in: "createReplica", find: " && ledFrom !== null && queue.appliedIndex >= ledFrom,", replace: "," },
     ],
   },
   {
     name: "time-from-wall-clock",
     what: "entries are stamped with the leader's wall clock (logcabin#210)",
     within: 10,
-    edits: [
-      {
-        file: "src/raft/append.ts",
-        find: "    time: Math.floor(state.clusterTime),",
-        replace: "    time: Math.floor(state.wall),",
-      },
-    ],
+    edits: [{ in: "appendDraft", find: "state.clusterTime", replace: "state.wall" }],
   },
   {
     name: "transfer-never-ends",
@@ -356,9 +281,8 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 400,
     edits: [
       {
-        file: "src/raft/transfer.ts",
-        find: `  else if (state.now >= transfer.deadline) settle(state, transfer, null);
-`,
+        in: "driveTransfer",
+        find: "  else if (state.now >= transfer.deadline) settle(state, transfer, null);\n",
         replace: "",
       },
     ],
@@ -369,9 +293,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 200,
     edits: [
       {
-        file: "src/raft/transfer.ts",
-        find: "  if (leads && !transfer.sent && state.progress.get(transfer.to)?.matchIndex === state.log.lastIndex) {",
-        replace: "  if (leads && !transfer.sent) {",
+        in: "driveTransfer",
+        find: " && state.progress.get(transfer.to)?.matchIndex === state.log.lastIndex",
+        replace: "",
       },
     ],
   },
@@ -379,12 +303,6 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "install-acknowledged-before-durable",
     what: "an installed snapshot is acknowledged before it counts on disk",
     within: 10,
-    edits: [
-      {
-        file: "src/raft/snapshot.ts",
-        find: "  sendAcknowledgement(state, to, link, reply, matchIndex);",
-        replace: "  sendAcknowledgement(state, to, link, reply, 0);",
-      },
-    ],
+    edits: [{ in: "raft/acknowledge", find: "reply, matchIndex)", replace: "reply, 0)" }],
   },
 ];

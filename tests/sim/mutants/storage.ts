@@ -1,22 +1,22 @@
 // Which bugs of durability did others ship? Each with who did, and how many seeds the simulator may need to catch it.
-import type { Edit, Mutant } from "../mutants.ts";
+import type { Edit } from "../anchors.ts";
+import type { Mutant } from "../mutants.ts";
 
 /**
  * A durable write is one call, so a bug that was "no sync" or "another sync" needs its halves. The simulated disk has them; this plants
  * them into the real one, so that the same bug can be built and tortured.
  */
 const REAL_HALVES: Edit = {
-  file: "src/storage/real-disk.ts",
-  find: "    close: (file) => {\n",
-  replace: `    writeCached: (file, offset, bytes, done) => {
+  in: "createRealDisk",
+  find: "close: (file) => {",
+  replace: `writeCached: (file, offset, bytes, done) => {
       fs.open(full(file.path), O_RDWR, (failed, cached) => {
         if (failed !== null) done(failed);
         else writeAll(cached, offset, bytes, (error) => fs.close(cached, () => done(error)));
       });
     },
     sync: (file, done) => fs.fdatasync(descriptorsOf(file).cached, (error) => done(error)),
-    close: (file) => {
-`,
+    close: (file) => {`,
 };
 
 const REUSE_AFTER_FLOOR = `  lane((release) => {
@@ -33,7 +33,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     edits: [
       REAL_HALVES,
       {
-        file: "src/storage/log.ts",
+        in: "createWriter",
         find: "    disk.write(target.file, offset, bytes, (error) => done(error, pointer));",
         replace: `    disk.writeCached(target.file, offset, bytes, (error) => {
       disk.sync(target.file, () => {});
@@ -48,9 +48,9 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     within: 50,
     edits: [
       {
-        file: "src/storage/recovery.ts",
-        find: "  return { frames: all.slice(0, lastWithContent), copied: last.frame.content, previous: last.frame.previous };",
-        replace: "  return { frames: all, copied: null, previous: pointerTo(last) };",
+        in: "splitLast",
+        find: "frames: all.slice(0, lastWithContent), copied: last.frame.content, previous: last.frame.previous",
+        replace: "frames: all, copied: null, previous: pointerTo(last)",
       },
     ],
   },
@@ -59,24 +59,14 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     what: "a write that a full disk cut short counts as a whole one",
     within: 400,
     edits: [
-      {
-        file: "src/raft/outbox.ts",
-        find: "  else if (entriesFrom !== null) inflight.upTo = Math.min(inflight.upTo, entriesFrom - 1);",
-        replace: "  else if (entriesFrom !== null) inflight.upTo = Math.max(inflight.upTo, 0);",
-      },
+      { in: "unwritten", find: "Math.min(inflight.upTo, entriesFrom - 1)", replace: "Math.max(inflight.upTo, 0)" },
     ],
   },
   {
     name: "no-directory-sync",
     what: "the name of a new segment is not synced",
     within: 10,
-    edits: [
-      {
-        file: "src/storage/log.ts",
-        find: "          (step) => disk.syncDirectory(LOG_DIRECTORY, step),",
-        replace: "          (step) => step(null),",
-      },
-    ],
+    edits: [{ in: "segmentMaker", find: "disk.syncDirectory(LOG_DIRECTORY, step)", replace: "step(null)" }],
   },
   {
     name: "vote-before-sync",
@@ -84,7 +74,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        file: "src/storage/running.ts",
+        in: "createPersist",
         find: "      else proofs.update({ hardState: batch.hardState }, write);",
         replace: `      else {
         proofs.update({ hardState: batch.hardState }, () => {});
@@ -97,26 +87,13 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "snapshot-names-not-synced",
     what: "the files of a snapshot are synced, their names are not (canonical/raft#184)",
     within: 10,
-    edits: [
-      {
-        file: "src/storage/snapshot-files.ts",
-        find: "inSequence(names, orFailUnlessNoSpace(named, giveUp));",
-        replace: "inSequence(names.slice(0, 0), orFailUnlessNoSpace(named, giveUp));",
-      },
-    ],
+    edits: [{ in: "createSnapshotWriter", find: "inSequence(names,", replace: "inSequence(names.slice(0, 0)," }],
   },
   {
     name: "snapshot-not-synced",
     what: "a snapshot counts before its files are synced (canonical/raft#184)",
     within: 10,
-    edits: [
-      REAL_HALVES,
-      {
-        file: "src/storage/snapshot-files.ts",
-        find: "      disk.write(file, 0, bytes, (problem) => {",
-        replace: "      disk.writeCached(file, 0, bytes, (problem) => {",
-      },
-    ],
+    edits: [REAL_HALVES, { in: "createSnapshotWriter", find: "disk.write(", replace: "disk.writeCached(" }],
   },
   {
     name: "retry-failed-sync",
@@ -125,7 +102,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     edits: [
       REAL_HALVES,
       {
-        file: "src/storage/log.ts",
+        in: "createWriter",
         find: "    disk.write(target.file, offset, bytes, (error) => done(error, pointer));",
         replace: `    const end = (error) => done(error, pointer);
     disk.writeCached(target.file, offset, bytes, (error) =>
@@ -140,7 +117,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     within: 60,
     edits: [
       {
-        file: "src/storage/running.ts",
+        in: "storage/compact",
         find: REUSE_AFTER_FLOOR,
         replace: `  deleteSegments(running, log.reuse(dropped));
   lane((release) => {
@@ -156,7 +133,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     within: 60,
     edits: [
       {
-        file: "src/storage/running.ts",
+        in: "storage/compact",
         find: REUSE_AFTER_FLOOR,
         replace: `  deleteSegments(running, dropped);
   lane((release) => {
@@ -170,38 +147,18 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "meta-name-not-synced",
     what: "the name of the first meta is not synced (etcd#6368)",
     within: 10,
-    edits: [
-      {
-        file: "src/storage/meta.ts",
-        find: '        [(next) => disk.rename(NEW_META_PATH, META_PATH, next), (next) => disk.syncDirectory(".", next)],',
-        replace: "        [(next) => disk.rename(NEW_META_PATH, META_PATH, next)],",
-      },
-    ],
+    edits: [{ in: "beginMeta", find: ', (next) => disk.syncDirectory(".", next)],', replace: "]," }],
   },
   {
     name: "proof-ignored",
     what: "a log that ends before the frame that meta says was durable is taken for one with a torn tail",
     within: 400,
-    edits: [
-      {
-        file: "src/storage/recovery.ts",
-        find: "  if (last.number >= provenFrame) return;",
-        replace: "  if (last.number >= 0) return;",
-      },
-    ],
+    edits: [{ in: "requireProven", find: "provenFrame) return;", replace: "0) return;" }],
   },
   {
     name: "meta-one-slot",
     what: "only one slot of meta is written: a torn write leaves none",
     within: 100,
-    edits: [
-      {
-        file: "src/storage/meta.ts",
-        find: `        SLOTS,
-        (at) => encodeMetaSlot(meta, at, formatVersion),`,
-        replace: `        [0],
-        (at) => encodeMetaSlot(meta, at, formatVersion),`,
-      },
-    ],
+    edits: [{ in: "metaFile", find: "        SLOTS,\n", replace: "        [0],\n" }],
   },
 ];
