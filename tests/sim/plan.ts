@@ -6,7 +6,7 @@ import type { NodeSettings } from "../../src/server/types.ts";
 import type { DiskWeather } from "./disk.ts";
 import type { Trust } from "../../src/wire/network.ts";
 import { sharedSecret, type SimNetworkSettings } from "./network.ts";
-import { manyJobs, themed } from "./themes.ts";
+import { manyJobs, themed, tightLimits } from "./themes.ts";
 import { merged } from "./shrink.ts";
 
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
@@ -132,7 +132,7 @@ function draw(seed: number, wishes: PlanWishes): Plan {
     safetyMs,
     safetyEvents: drawSafetyEvents(random),
   };
-  return manyJobs(wishes.short === true ? plan : themed(plan, wishes.nodes !== undefined));
+  return tightLimits(manyJobs(wishes.short === true ? plan : themed(plan, wishes.nodes !== undefined)));
 }
 
 /** Many short worlds find more than few long ones, but some bugs need a long history. */

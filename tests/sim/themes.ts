@@ -1,6 +1,7 @@
 // Which worlds are about one thing only? Some misfortunes need many conditions at once that a mix of everything rarely gives: a
 // share of the seeds draws a theme, and bends its plan to it.
 import { QUEUE } from "../../src/config.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { ClientHabits, FaultIntervals, Plan } from "./plan.ts";
 
@@ -9,6 +10,10 @@ const THEME_STREAM = 0x7e3e;
 /** Apart from that of the themes as well: whatever a world is about, it may have many jobs in a request. */
 const MANY_JOBS_STREAM = 0x10b5;
 const MANY_JOBS_PERCENT = 4;
+/** The same for limits that are reached. */
+const TIGHT_LIMITS_STREAM = 0x71d7;
+/** A job's payload without padding, its head and what it counts as, roughly. */
+const BARE_JOB_BYTES = 24;
 
 export function themed(plan: Plan, fixedNodes: boolean): Plan {
   const random = seededRandom((plan.seed ^ THEME_STREAM) >>> 0);
@@ -44,6 +49,29 @@ export function manyJobs(plan: Plan): Plan {
     },
     safetyMs: Math.min(plan.safetyMs, 5_000),
   };
+}
+
+/**
+ * Limits that are reached: of the jobs that wait, which bounds what such a world costs as well, of the answers that are kept, and of the
+ * client ids that are known, where those that are not used are soon forgotten.
+ */
+export function tightLimits(plan: Plan): Plan {
+  const random = seededRandom((plan.seed ^ TIGHT_LIMITS_STREAM) >>> 0);
+  const { maxJobs, maxPadding, processes, hostile } = plan.clients;
+  const largestCall = maxJobs * (maxPadding + BARE_JOB_BYTES);
+  const maxReadyBytes = largestCall * random.between(1, 30);
+  const maxAnswerBytes = random.between(300, 20_000);
+  const maxClientIds = Math.max(2, processes + hostile - random.between(0, 2));
+  const isForgetful = plan.settings.queueLimits.sessionExpiryMs < QUEUE.sessionExpiryMs;
+  return withLimits(plan, {
+    ...(random.chance(50) ? { maxReadyBytes } : {}),
+    ...(random.chance(20) ? { maxAnswerBytes } : {}),
+    ...(random.chance(50) && isForgetful ? { maxClientIds } : {}),
+  });
+}
+
+function withLimits(plan: Plan, limits: Partial<QueueLimits>): Plan {
+  return { ...plan, settings: { ...plan.settings, queueLimits: { ...plan.settings.queueLimits, ...limits } } };
 }
 
 /** Short timeouts, and no weather that keeps anybody from electing. */
