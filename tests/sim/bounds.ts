@@ -2,6 +2,8 @@
 // sessions and their answers, bytes that wait in a connection; and, once all is quiet, the log in memory and on disk.
 import { QUEUE, RAFT, STORAGE, WIRE } from "../../src/config.ts";
 import type { Queue } from "../../src/queue/queue.ts";
+import { memoryOf, type Session, type Sessions } from "../../src/queue/sessions.ts";
+import { JOB_BYTES } from "../../src/queue/types.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import type { SharedSettings } from "./plan.ts";
 import type { SimDisk } from "./disk.ts";
@@ -78,6 +80,8 @@ export function createBounds(settings: SharedSettings, fail: (what: string) => v
       ...live.values(),
       ...dormant.values(),
     ]) {
+      const sum = answers.reduce((bytes, { reply }) => bytes + reply.length, 0);
+      if (sum !== answerBytes) fail(`${who}: the answers of ${clientId} have ${sum} bytes, not ${answerBytes}`);
       atMost(who, `answers kept for ${clientId}`, answers.length, queueLimits.maxReplies);
       atMost(who, `bytes of answers for ${clientId}`, answerBytes, queueLimits.maxReplyBytes + LARGEST_RECORD_BYTES);
       atMost(who, `nonces kept for ${clientId}`, openings.length, QUEUE.noncesRemembered);
@@ -87,11 +91,25 @@ export function createBounds(settings: SharedSettings, fail: (what: string) => v
     }
   }
 
+  /** Kept step by step, and of the kind that no digest shows: what is never given back is missing for ever. */
+  function observeAnswerMemory(who: string, { live, dormant, answerMemory, dormantAnswerMemory }: Sessions): void {
+    const memoryOfAll = (sessions: Iterable<Session>): number =>
+      [...sessions].reduce((bytes, session) => bytes + memoryOf(session), 0);
+    const ofDormant = memoryOfAll(dormant.values());
+    const ofAll = memoryOfAll(live.values()) + ofDormant;
+    if (ofAll !== answerMemory) fail(`${who}: the answers of all sessions take ${ofAll} bytes, not ${answerMemory}`);
+    if (ofDormant !== dormantAnswerMemory)
+      fail(`${who}: the answers of dormant sessions take ${ofDormant} bytes, not ${dormantAnswerMemory}`);
+    atMost(who, "memory of dormant sessions' answers", ofDormant, queueLimits.maxAnswerBytes);
+  }
+
   return {
     observe: (who, { raft, queue }) => {
       if (calls++ % LOOK_EVERY > 0) return;
       observeRaft(who, raft);
       observeSessions(who, queue);
+      observeAnswerMemory(who, queue.sessions);
+      atMost(who, "memory of waiting jobs", queue.readyBytes + queue.ready * JOB_BYTES, queueLimits.maxReadyBytes);
     },
     tooMuchAtRest: (who, raft, disk, { starts, mayHaveFailed }) => {
       const found: string[] = [];

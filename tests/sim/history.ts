@@ -1,12 +1,16 @@
 // What did the clients ask, when, and what were they told? The record that the checkers judge.
+import type { ErrorCode } from "../../src/lib/errors.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import type { FifoOperation } from "./fifo-checker.ts";
 
 export type Call =
   { readonly type: "enqueue"; readonly values: readonly number[] } | { readonly type: "dequeue"; readonly max: number };
 
-/** Until "answered", the harness sends the same number again. "never": surely not executed; "unclear": nobody can tell any more. */
-export type Fate = "pending" | "answered" | "never" | "unclear";
+/**
+ * Until "answered" or "refused", which is the number's answer for ever, the harness sends the same number again. "never": surely not
+ * executed, as what was refused; "unclear": nobody can tell any more.
+ */
+export type Fate = "pending" | "answered" | "refused" | "never" | "unclear";
 
 export interface Operation {
   readonly client: string;
@@ -70,11 +74,24 @@ export function createHistory(): History {
     },
     answer: (operation, reply, replyBytes) => {
       operation.returned = ++stamps;
-      operation.fate = reply.type === "void" ? "never" : "answered";
+      operation.fate = reply.type === "void" ? "never" : reply.type === "refused" ? "refused" : "answered";
       operation.reply = reply;
       operation.replyBytes = replyBytes;
     },
   };
+}
+
+/** Refusals that are the number's answer for ever: the numbers behind it go on. Any other leaves the number free. */
+const RECORDED_REFUSALS: ReadonlySet<ErrorCode> = new Set(["BAD_REQUEST", "NO_QUEUE", "TOO_LARGE", "QUEUE_FULL"]);
+
+/** Is this the answer that every retry of the number gets, and not one to this attempt only? */
+export function isRecorded(reply: Reply): boolean {
+  return reply.type !== "refused" || RECORDED_REFUSALS.has(reply.code);
+}
+
+/** The number has its answer, which every retry gets. */
+export function isSettled({ fate }: Operation): boolean {
+  return fate === "answered" || fate === "refused";
 }
 
 /**
@@ -84,7 +101,7 @@ export function createHistory(): History {
 export function fifoHistory(history: History, replyOf: (operation: Operation) => Reply | null): FifoOperation[] {
   const result: FifoOperation[] = [];
   for (const operation of history.operations) {
-    if (operation.fate === "never") continue;
+    if (operation.fate === "never" || operation.fate === "refused") continue;
     const { invoked, returned } = operation;
     const reply = operation.reply ?? replyOf(operation);
     if (reply === null || reply.type === "refused") continue;

@@ -6,18 +6,19 @@ import type { DiskWeather } from "./disk.ts";
 import type { Trust } from "../../src/wire/network.ts";
 import { sharedSecret, type SimNetworkSettings } from "./network.ts";
 import type { ThemeName } from "./theme-names.ts";
-import { manyJobs, themed } from "./themes.ts";
+import { manyJobs, themed, tightLimits } from "./themes.ts";
 import { merged } from "./shrink.ts";
 
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
 
 export type DiskFaultClass = "diskError" | "readError" | "diskHang" | "diskFull" | "wipe" | "damage" | "swapDisks";
 export type NetworkFaultClass = "flap" | "slowLink" | "resetStorm" | "swizzle" | "heldNews";
+export type LeaderFaultClass = "lateReplies" | "deafLeader";
 export type ProcessFaultClass = "crashLoop" | "crashPoint" | "killReceiver";
 
 /** Mean virtual milliseconds between two faults of a class, over the whole group; 0: never. */
 export interface FaultIntervals extends Readonly<
-  Record<DiskFaultClass | NetworkFaultClass | ProcessFaultClass, number>
+  Record<DiskFaultClass | NetworkFaultClass | LeaderFaultClass | ProcessFaultClass, number>
 > {
   readonly kill: number;
   readonly powerCut: number;
@@ -139,7 +140,7 @@ function draw(seed: number, wishes: PlanWishes): Plan {
     safetyEvents: drawSafetyEvents(random),
   };
   const { theme = null, short = false } = wishes;
-  return manyJobs(short && theme === null ? plan : themed(plan, wishes.nodes !== undefined, theme));
+  return tightLimits(manyJobs(short && theme === null ? plan : themed(plan, wishes.nodes !== undefined, theme)));
 }
 
 /** Many short worlds find more than few long ones, but some bugs need a long history. */
@@ -287,5 +288,7 @@ function drawFaults(random: Random, nodes: number, safetyMs: number): FaultInter
     crashPoint: sometimes(2_000),
     killReceiver: nodes > 1 ? sometimes(5_000) : 0,
     heldNews: nodes > 2 ? sometimes(4_000) : 0,
+    lateReplies: nodes > 2 ? sometimes(4_000) : 0,
+    deafLeader: nodes > 2 ? sometimes(6_000) : 0,
   };
 }

@@ -5,7 +5,7 @@ import type { Reply } from "../../src/queue/types.ts";
 import { type ErrorCode, ERRORS, type Failure } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import type { ServerMessage } from "../../src/wire/protocol.ts";
-import { type Call, equalBytes, type History, type Operation } from "./history.ts";
+import { type Call, equalBytes, type History, isRecorded, isSettled, type Operation } from "./history.ts";
 import type { Marks } from "./marks.ts";
 import type { ClientHabits } from "./plan.ts";
 import type { Caller, Question } from "./sim-caller.ts";
@@ -157,7 +157,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     session = opened;
     isResuming = false;
     marks.hit("a dormant session was resumed");
-    const lost = identity.operations.find(({ fate, number }) => fate === "answered" && number > lastNumber);
+    const lost = identity.operations.find((operation) => isSettled(operation) && operation.number > lastNumber);
     if (lost !== undefined) return fail(`${nameOf(lost)} was answered, and its resumed session does not know it`);
     for (const operation of open.values()) attempt(operation, target);
   }
@@ -173,6 +173,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   function openRefused(code: ErrorCode, why: string): void {
     if (code === "SESSION_FENCED") return end("fenced");
     marks.refused(code);
+    if (code === "SESSIONS_FULL" && why.includes("client ids")) marks.hit("all client ids were in use");
     if (code === "SESSIONS_FULL") return later(50 + random.below(200), () => openSession());
     if (code === "SESSION_EXPIRED" && session === null) return lostSession();
     if (code === "SESSION_EXPIRED") return;
@@ -190,7 +191,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     const earlier = identity.operations.filter((operation) => operation.session < opened);
     const known = identity.openings.filter((opening) => opening.session < opened);
     const forgotten =
-      earlier.some((operation) => operation.fate === "answered" && operation.number > lastNumber) ||
+      earlier.some((operation) => isSettled(operation) && operation.number > lastNumber) ||
       known.some((opening) => opening.lastNumber > lastNumber);
     if (forgotten) startAfresh();
     identity.openings.push({ session: opened, lastNumber });
@@ -200,7 +201,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
       giveUpIfFenced(operation);
       askAgainIfKept(operation);
       if (operation.fate === "pending") open.set(operation.number, operation);
-      else if (operation.fate === "answered") markAnswered(operation.number);
+      else if (isSettled(operation)) markAnswered(operation.number);
     }
     for (const operation of open.values()) attempt(operation, target);
   }
@@ -257,7 +258,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     ask(address, questionFor(operation, asked), (message) => {
       const again = (next: string): void => {
         // One that a later process has fenced off goes on too, until the cluster itself says so.
-        if (operation.fate === "answered") learnedElsewhere(operation);
+        if (isSettled(operation)) learnedElsewhere(operation);
         else attempt(operation, next);
       };
       // After a time-out the same number is under way elsewhere; of a late answer only a definite one counts.
@@ -269,8 +270,8 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
       // The message is a view of the connection's buffer; what is kept needs bytes of its own.
       const bytes = message.reply.slice();
       const reply = decodeReply(bytes);
-      if (reply.type !== "refused") return definite(operation, reply, bytes, message.duplicate);
-      if (movedOn) return;
+      if (isRecorded(reply)) return definite(operation, reply, bytes, message.duplicate);
+      if (reply.type !== "refused" || movedOn) return;
       movedOn = true;
       const why: Failure = { code: reply.code, applied: "no", message: reply.message };
       attemptFailed(operation, address, asked, why, again);
@@ -295,7 +296,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     if (why.code === "SESSION_EXPIRED" && asked !== session) return;
     if (why.code === "SESSION_EXPIRED") return lostSession();
     if (why.code === "WINDOW_FULL") lagging = false;
-    if (operation.fate === "answered") {
+    if (isSettled(operation)) {
       learnedElsewhere(operation);
       return mustBeForgotten(operation, why);
     }
@@ -341,9 +342,9 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     }
     if (operation.fate !== "pending")
       return fail(`${nameOf(operation)} was ${operation.fate} and is answered all the same`);
-    const fits = operation.call.type === "enqueue" ? reply.type === "enqueued" : reply.type === "dequeued";
-    if (!fits) return fail(`${nameOf(operation)} was answered by ${reply.type}`);
+    if (!mayAnswer(operation.call, reply)) return fail(`${nameOf(operation)} was answered by ${wordFor(reply)}`);
     history.answer(operation, reply, bytes);
+    if (reply.type === "refused") marks.refused(reply.code);
     if (duplicate) marks.hit("a retry was answered with the stored answer");
     if (reply.type === "dequeued" && reply.jobs.length === 0) marks.hit("a queue was found empty");
     if (reply.type === "dequeued" && reply.jobs.length > MANY_JOBS)
@@ -373,7 +374,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     },
     repeatOld: () => {
       const old = identity.operations[random.below(Math.max(1, identity.operations.length))];
-      if (session !== null && ended === null && old?.fate === "answered") attempt(old, pickAddress());
+      if (session !== null && ended === null && old !== undefined && isSettled(old)) attempt(old, pickAddress());
     },
     pending: () => open.size,
     ready: () =>
@@ -393,11 +394,19 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   };
 }
 
+function mayAnswer(call: Call, reply: Reply): boolean {
+  if (reply.type === "refused") return call.type === "enqueue" && reply.code === "QUEUE_FULL";
+  return reply.type === (call.type === "enqueue" ? "enqueued" : "dequeued");
+}
+
+const wordFor = (reply: Reply): string => (reply.type === "refused" ? reply.code : reply.type);
+
 function describe(operation: Operation, history: History): string {
   const { call, reply } = operation;
   if (reply?.type === "dequeued") {
     const values = reply.jobs.map((job) => history.valueOf(job.payload));
     return `dequeue = ${values.length === 0 ? "empty" : values.join(" ")} at ${reply.index}`;
   }
-  return `enqueue ${call.type === "enqueue" ? call.values.join(" ") : ""} at ${reply?.type === "enqueued" ? reply.index : "?"}`;
+  const values = call.type === "enqueue" ? call.values.join(" ") : "";
+  return reply === null ? `enqueue ${values}` : `enqueue ${values} ${wordFor(reply)} at ${reply.index}`;
 }

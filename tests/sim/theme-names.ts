@@ -8,6 +8,8 @@ export const THEME_NAMES = [
   "handovers",
   "slowLinks",
   "fewPlaces",
+  "lateReplies",
+  "deafLeaders",
 ] as const;
 
 export type ThemeName = (typeof THEME_NAMES)[number];

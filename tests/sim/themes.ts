@@ -1,6 +1,7 @@
 // Which worlds are about one thing only? Some misfortunes need many conditions at once that a mix of everything rarely gives: a
 // share of the seeds draws a theme, and bends its plan to it.
 import { QUEUE } from "../../src/config.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { ClientHabits, FaultIntervals, Plan } from "./plan.ts";
 import { THEME_NAMES, type ThemeName } from "./theme-names.ts";
@@ -10,6 +11,10 @@ const THEME_STREAM = 0x7e3e;
 /** Apart from that of the themes as well: whatever a world is about, it may have many jobs in a request. */
 const MANY_JOBS_STREAM = 0x10b5;
 const MANY_JOBS_PERCENT = 4;
+/** The same for limits that are reached. */
+const TIGHT_LIMITS_STREAM = 0x71d7;
+/** A job's payload without padding, its head and what it counts as, roughly. */
+const BARE_JOB_BYTES = 24;
 
 interface Theme {
   /** Of a hundred seeds so many are about it. */
@@ -26,6 +31,8 @@ const THEMES: Readonly<Record<ThemeName, Theme>> = {
   handovers: { percent: 3, bend: handovers },
   slowLinks: { percent: 3, bend: slowLinks },
   fewPlaces: { percent: 4, bend: fewPlaces },
+  lateReplies: { percent: 4, bend: lateReplies },
+  deafLeaders: { percent: 2, bend: deafLeaders },
 };
 
 /** `wished`: every seed is about that. */
@@ -68,6 +75,29 @@ export function manyJobs(plan: Plan): Plan {
     },
     safetyMs: Math.min(plan.safetyMs, 5_000),
   };
+}
+
+/**
+ * Limits that are reached: of the jobs that wait, which bounds what such a world costs as well, of the answers that are kept, and of the
+ * client ids that are known, where those that are not used are soon forgotten.
+ */
+export function tightLimits(plan: Plan): Plan {
+  const random = seededRandom((plan.seed ^ TIGHT_LIMITS_STREAM) >>> 0);
+  const { maxJobs, maxPadding, processes, hostile } = plan.clients;
+  const largestCall = maxJobs * (maxPadding + BARE_JOB_BYTES);
+  const maxReadyBytes = largestCall * random.between(1, 30);
+  const maxAnswerBytes = random.between(300, 20_000);
+  const maxClientIds = Math.max(2, processes + hostile - random.between(0, 2));
+  const isForgetful = plan.settings.queueLimits.sessionExpiryMs < QUEUE.sessionExpiryMs;
+  return withLimits(plan, {
+    ...(random.chance(50) ? { maxReadyBytes } : {}),
+    ...(random.chance(20) ? { maxAnswerBytes } : {}),
+    ...(random.chance(50) && isForgetful ? { maxClientIds } : {}),
+  });
+}
+
+function withLimits(plan: Plan, limits: Partial<QueueLimits>): Plan {
+  return { ...plan, settings: { ...plan.settings, queueLimits: { ...plan.settings.queueLimits, ...limits } } };
 }
 
 /** Short timeouts, and no weather that keeps anybody from electing. */
@@ -166,19 +196,46 @@ function lateNews(plan: Plan, random: Random): Plan {
   return {
     ...plan,
     network: { ...plan.network, delayMaxMs: plan.settings.heartbeatMs },
-    // Clients who soon ask somebody else: what is acknowledged there meanwhile is what the former leader does not know.
-    clients: {
-      ...plan.clients,
-      processes: Math.min(6, plan.settings.queueLimits.maxSessions - 1),
-      thinkMaxMs: 5,
-      maxPadding: 100,
-      attemptTimeoutMs: 50,
-      threeAtOncePercent: 30,
-      readPercent: 40,
-      takeoverEveryMs: 0,
-    },
+    clients: impatient(plan),
     faults: only(plan, { heldNews: 600, partition: 1_500, transfer: random.chance(50) ? 600 : 0 }),
   };
+}
+
+/** Readers who soon ask somebody else: what is acknowledged there meanwhile is what the former leader does not know. */
+function impatient({ clients, settings }: Plan): ClientHabits {
+  return {
+    ...clients,
+    processes: Math.min(6, settings.queueLimits.maxSessions - 1),
+    thinkMaxMs: 5,
+    maxPadding: 100,
+    attemptTimeoutMs: 50,
+    threeAtOncePercent: 30,
+    readPercent: 40,
+    takeoverEveryMs: 0,
+  };
+}
+
+/** The shortest timeouts, and clients who do not fill the time between two of them: faults that take several get their time. */
+function brisk(plan: Plan): Plan {
+  const heartbeatMs = 20;
+  return {
+    ...plan,
+    settings: { ...plan.settings, heartbeatMs, electionMinMs: 4 * heartbeatMs, electionMaxMs: 8 * heartbeatMs },
+    clients: { ...impatient(plan), processes: 3, window: 2, thinkMaxMs: 20, hostile: 0 },
+  };
+}
+
+/** Replies that come one or two election timeouts late: to a leader that is not one any more, or is one again. */
+function lateReplies(plan: Plan, random: Random): Plan {
+  return {
+    ...brisk(plan),
+    faults: only(plan, { lateReplies: 200, kill: random.chance(20) ? 3_000 : 0, reset: random.chance(20) ? 1_000 : 0 }),
+  };
+}
+
+/** Leaders that hear nobody and are heard, and nothing else: what must come of it has its time. */
+function deafLeaders(plan: Plan): Plan {
+  return { ...brisk(plan), faults: only(plan, { deafLeader: 200 }) };
 }
 
 /** Members that come and go, with leaders struck in the middle of it. */

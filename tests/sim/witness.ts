@@ -1,14 +1,15 @@
 // Does the log itself agree with every answer? A second witness beside the FIFO checker: it replays the committed entries with the
 // simplest possible queue and session rules, and compares what clients were told with the index that each answer names.
-import { decodeCommand, decodeOpen } from "../../src/queue/commands.ts";
+import { decodeCommand, decodeOpen, decodeVersion } from "../../src/queue/commands.ts";
 import { encodeReply } from "../../src/queue/replies.ts";
-import type { Reply } from "../../src/queue/types.ts";
+import { type Command, JOB_BYTES, type NewJob, type Reply } from "../../src/queue/types.ts";
 import { fieldsOf, type RecordFields } from "../../src/raft/entry.ts";
-import { equalBytes, type History, type Operation } from "./history.ts";
+import { equalBytes, type History, isRecorded, isSettled, type Operation } from "./history.ts";
 import type { Ledger } from "./ledger.ts";
 
 const NOTHING = new Uint8Array(0);
 
+/** Or refused for ever. */
 interface Executed {
   readonly client: string;
   readonly number: number;
@@ -24,6 +25,9 @@ interface Replay {
   readonly generated: Set<string>;
   readonly lastNumberOf: Map<string, number>;
   readonly executed: Map<number, Executed>;
+  /** What the jobs that wait count as, and the most that they may. */
+  readyBytes: number;
+  maxReadyBytes: number | null;
 }
 
 /** What is wrong, or null. `sessionsExpire`: a client may come back as if it had never been there. */
@@ -35,6 +39,8 @@ export function witnessAgainst(ledger: Ledger, history: History, sessionsExpire:
     generated: new Set(),
     lastNumberOf: new Map(),
     executed: new Map(),
+    readyBytes: 0,
+    maxReadyBytes: null,
   };
   for (let index = 1; index <= ledger.lastIndex; index++) {
     const milestone = ledger.at(index)!;
@@ -52,6 +58,7 @@ export function witnessAgainst(ledger: Ledger, history: History, sessionsExpire:
 }
 
 function replayOne(replay: Replay, fields: RecordFields, reply: Reply | null, sessionsExpire: boolean): string | null {
+  if (fields.kind === "version") replay.maxReadyBytes ??= decodeVersion(fields.body).limits.maxReadyBytes;
   if (reply === null) return null;
   if (reply.type === "refused") return replayRefusal(replay, fields, reply);
   if (reply.type === "opened") return replayOpen(replay, fields, reply, sessionsExpire);
@@ -69,17 +76,30 @@ function replayOne(replay: Replay, fields: RecordFields, reply: Reply | null, se
   return execute(replay, fields.body, reply);
 }
 
-/** Refusals that are the number's answer for ever: the numbers behind it go on. Any other leaves the number free. */
-const RECORDED: ReadonlySet<string> = new Set(["BAD_REQUEST", "NO_QUEUE", "TOO_LARGE"]);
-
 function replayRefusal(replay: Replay, fields: RecordFields, reply: Reply & { type: "refused" }): string | null {
   const client = replay.clientOf.get(fields.session);
-  const isAnswer = fields.kind === "command" && fields.number > 0 && reply.index === fields.index;
-  if (client === undefined || !isAnswer || !RECORDED.has(reply.code)) return null;
+  const isAnswer = fields.kind === "command" && fields.number > 0 && isRecorded(reply);
+  if (client === undefined || !isAnswer) return null;
+  if (reply.index !== fields.index) return repeated(replay, client, fields, reply);
   const last = replay.lastNumberOf.get(client) ?? 0;
   if (fields.number !== last + 1) return `${client} got number ${fields.number} refused for ever after ${last}`;
   replay.lastNumberOf.set(client, fields.number);
-  return null;
+  replay.executed.set(fields.index, { client, number: fields.number, fields, reply });
+  if (reply.code !== "QUEUE_FULL") return null;
+  const command = decoded(fields.body);
+  if (command.type !== "enqueue") return `a ${command.type} was refused with QUEUE_FULL`;
+  return hasRoomFor(replay, command.jobs) ? "an enqueue was refused with QUEUE_FULL, and there was room for it" : null;
+}
+
+const memoryOf = (jobs: readonly NewJob[]): number =>
+  jobs.reduce((bytes, { payload }) => bytes + payload.length + JOB_BYTES, 0);
+
+function hasRoomFor({ readyBytes, maxReadyBytes }: Replay, jobs: readonly NewJob[]): boolean {
+  return maxReadyBytes !== null && readyBytes + memoryOf(jobs) <= maxReadyBytes;
+}
+
+function decoded(body: Uint8Array): Command {
+  return decodeCommand(body, { maxJobsPerCommand: Number.MAX_SAFE_INTEGER });
 }
 
 /** The next OPEN of a generated id starts at number 1 again, that of a given one goes on. */
@@ -122,11 +142,14 @@ function repeated(replay: Replay, client: string, fields: RecordFields, reply: R
 }
 
 function execute(replay: Replay, body: Uint8Array, reply: Reply): string | null {
-  const command = decodeCommand(body, { maxJobsPerCommand: Number.MAX_SAFE_INTEGER });
+  const command = decoded(body);
   if (command.type === "settle") return reply.type === "void" ? null : `a settle was executed as ${reply.type}`;
   if (command.type === "enqueue") {
     if (reply.type !== "enqueued" || reply.count !== command.jobs.length)
       return `an enqueue of ${command.jobs.length} jobs was answered ${reply.type}`;
+    if (!hasRoomFor(replay, command.jobs))
+      return `an enqueue was executed beyond the ${replay.maxReadyBytes} bytes allowed`;
+    replay.readyBytes += memoryOf(command.jobs);
     command.jobs.forEach(({ payload }, at) => replay.jobs.push({ id: reply.firstId + at, payload }));
     return null;
   }
@@ -138,6 +161,7 @@ function execute(replay: Replay, body: Uint8Array, reply: Reply): string | null 
     const next = replay.jobs.shift();
     if (next === undefined || next.id !== job.id || !equalBytes(next.payload, job.payload))
       return `job ${job.id} came out where ${next?.id} was next`;
+    replay.readyBytes -= memoryOf([job]);
   }
   return null;
 }
@@ -145,9 +169,9 @@ function execute(replay: Replay, body: Uint8Array, reply: Reply): string | null 
 function answersDiffer(replay: Replay, history: History): string | null {
   const told = new Map<string, Operation>();
   for (const operation of history.operations) {
-    if (operation.fate === "never" || operation.fate === "answered")
+    if (operation.fate === "never" || isSettled(operation))
       told.set(keyOf(operation.client, operation.number, operation.command), operation);
-    if (operation.fate !== "answered" || operation.reply === null) continue;
+    if (!isSettled(operation) || operation.reply === null) continue;
     const { client, number, reply } = operation;
     const executed = replay.executed.get(reply.index);
     if (
@@ -161,7 +185,8 @@ function answersDiffer(replay: Replay, history: History): string | null {
     if (!equalBytes(encodeReply(executed.reply), operation.replyBytes!))
       return `${client} #${number} was told something else than the log says at ${reply.index}`;
   }
-  for (const { client, number, fields } of replay.executed.values()) {
+  for (const { client, number, fields, reply } of replay.executed.values()) {
+    if (reply.type === "refused") continue;
     if (told.get(keyOf(client, number, fields.body))?.fate === "never" && !isRepeatable(history, client, number)) {
       return `${client} #${number} was surely not executed, and the log holds it at ${fields.index}`;
     }
@@ -182,7 +207,7 @@ function keyOf(client: string, number: number, command: Uint8Array): string {
 
 /** What was answered before another operation was sent has the lower index. */
 function outOfRealTime(history: History): string | null {
-  const answered = history.operations.filter((operation) => operation.fate === "answered" && operation.reply !== null);
+  const answered = history.operations.filter((operation) => isSettled(operation) && operation.reply !== null);
   const byReturn = answered.toSorted((a, b) => a.returned - b.returned);
   let next = 0;
   let highest = 0;
