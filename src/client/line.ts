@@ -193,7 +193,7 @@ export function createLine(settings: LineSettings): Line {
       leaveLine(slot);
     }
     // Everything behind this number waits for it, so the line goes back and settles it first.
-    else if (!slot.answered) cursor = Math.min(cursor, slot.position);
+    else if (!slot.answered) goBackTo(slot);
     const told = finalWord(slot, why, isOwn);
     // What may have been executed has an answer that its user has not: it is told late, or to the next process of this id.
     if (told.applied === "unknown" && !settings.numbered) slot.taken = false;
@@ -258,21 +258,31 @@ export function createLine(settings: LineSettings): Line {
       giveUp(slot, why);
       return GO_ON;
     }
-    cursor = Math.min(cursor, slot.position);
     switch (whatNext(why)) {
       case "leave":
+        goBackTo(slot);
         return { type: "leave", failure: why };
       case "pause":
-        return { type: "pause", retryAfterMs: why.retryAfterMs };
+        return pauseAt(slot, why);
       case "giveUp":
         return finallyRefused(slot, why);
     }
   }
 
+  /** What is under way behind the number comes before its turn, so all of it is sent again. */
+  function goBackTo({ position }: Slot): void {
+    cursor = Math.min(cursor, position);
+  }
+
+  function pauseAt(slot: Slot, { retryAfterMs }: Failure): Verdict {
+    goBackTo(slot);
+    return { type: "pause", retryAfterMs };
+  }
+
   function finallyRefused(slot: Slot, why: Failure): Verdict {
     if (slot.done === null) {
       // A settle: the number is known to be spent, or the command it stands for is still under way.
-      if (why.code !== "FORGOTTEN") return { type: "pause", retryAfterMs: why.retryAfterMs };
+      if (why.code !== "FORGOTTEN") return pauseAt(slot, why);
       leaveLine(slot);
       take(slot);
       return GO_ON;
@@ -294,7 +304,7 @@ export function createLine(settings: LineSettings): Line {
       }
       last.done = done;
       last.deadline = deadline;
-      cursor = Math.min(cursor, last.position);
+      goBackTo(last);
       live++;
       return true;
     },

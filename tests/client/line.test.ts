@@ -272,6 +272,15 @@ describe("a number that was given up", () => {
     expect(numbers(sendAll())).toEqual([2]);
   });
 
+  test("because it is spent brings nothing of what is under way behind it to be sent again", () => {
+    start({ numbered: true });
+    for (const [at, name] of ["a", "b", "c"].entries()) push(name, 1_000, at + 1);
+    const [a] = sendAll();
+    expect(refuse(a, "FORGOTTEN")).toEqual({ type: "goOn" });
+    expect(failureOf("a")).toEqual({ code: "FORGOTTEN", applied: "no" });
+    expect(sendAll()).toEqual([]);
+  });
+
   test("is tried again when its settle meets the command that is still under way", () => {
     push("a", 10);
     sendAll();
