@@ -70,6 +70,8 @@ export interface LineSettings {
    */
   readonly acknowledges: "told" | "taken";
   readonly onLate: Done;
+  /** An answer was taken: a request that waits may have room in the window now. */
+  readonly onTaken: () => void;
   /** Requests between the first unanswered and the last one sent. */
   readonly window: number;
   /** Bytes of the commands that are sent and not answered; one alone may be larger. */
@@ -175,7 +177,11 @@ export function createLine(settings: LineSettings): Line {
 
   /** Who has the final word "unknown" has no answer yet: only what is the number's answer now can be taken. */
   function takerOf(slot: Slot): () => void {
-    return slot.answered ? () => take(slot) : () => {};
+    if (!slot.answered) return () => {};
+    return () => {
+      take(slot);
+      settings.onTaken();
+    };
   }
 
   /** A number whose final word was given earlier has its answer now. */

@@ -13,7 +13,13 @@ let outcomes: Map<string, Outcome>;
 let frame = 0;
 
 function start(settings: Partial<LineSettings> = {}, lastNumber = 0): void {
-  const defaults = { numbered: false, acknowledges: "told", onLate: () => {}, isFinal: () => false } as const;
+  const defaults = {
+    numbered: false,
+    acknowledges: "told",
+    onLate: () => {},
+    onTaken: () => {},
+    isFinal: () => false,
+  } as const;
   line = createLine({ ...defaults, window: 64, windowBytes: 1_000, ...settings });
   line.opened(lastNumber, lastNumber);
   outcomes = new Map();
