@@ -217,7 +217,10 @@ export function createLine(settings: LineSettings): Line {
 
   /** `applied` of the final word speaks of all attempts: one unclear attempt makes it unknown, unless the number itself was answered. */
   function finalWord(slot: Slot, why: Failure, isOwn: boolean): Failure {
-    if (!slot.unclear && slot.open === 0) return why;
+    if (!slot.unclear && slot.open === 0) {
+      // What is unknown of others, whose leader is gone, is certain of a request that no leader has.
+      return why.applied === "no" ? why : failure("NO_LEADER", why.message);
+    }
     if (isSessionOver(why.code)) {
       return {
         ...why,

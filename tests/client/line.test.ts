@@ -182,6 +182,21 @@ describe("the final word", () => {
     expect(isSettle(sent[0]!)).toBe(false);
   });
 
+  test("on a number that was never sent is certain, although others' leader is gone, and no later one waits for it", () => {
+    start({ window: 2 });
+    for (const name of ["a", "b", "c"]) push(name, name === "c" ? 10 : 1_000);
+    const [a, b] = sendAll();
+    line.expire(10, failure("LEADER_CHANGED", "scripted"));
+    expect(failureOf("c")).toEqual({ code: "NO_LEADER", applied: "no" });
+    answer(a);
+    answer(b);
+    for (const name of ["d", "e"]) push(name);
+    const later = sendAll();
+    expect(numbers(later)).toEqual([3, 4]);
+    for (const request of later) answer(request);
+    expect(line.answeredUpTo()).toBe(4);
+  });
+
   test("on a number that once was unclear is TIMEOUT, never NO_LEADER", () => {
     push("a", 10);
     sendAll();
