@@ -4,7 +4,7 @@ import type { Clock } from "../lib/clock.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { encodeCommand } from "../queue/commands.ts";
 import type { Request, ServerMessage } from "../wire/protocol.ts";
-import type { Done, Line, Numbers } from "./line.ts";
+import type { Line, Numbers } from "./line.ts";
 import { refusalIn } from "./session.ts";
 import { createTimer } from "./timer.ts";
 import type { ClientSettings } from "./types.ts";
@@ -14,8 +14,8 @@ export interface Acknowledging {
   opened(lastNumber: number, answeredUpTo: number): Failure | null;
   /** Numbers whose answers an earlier process has not acknowledged; null: none. */
   left(): Numbers | null;
-  /** Calls `onIdle` a while after an answer was taken and nothing else is asked, if that is to be acknowledged then. */
-  noticing(done: Done): Done;
+  /** An answer was taken. */
+  taken(): void;
   /** Is there something that the cluster should learn before the client leaves? */
   isOwed(): boolean;
   /** The request that acknowledges what was taken, to be sent now; null: one is under way, or there is nothing new. */
@@ -26,13 +26,20 @@ export interface Acknowledging {
   stop(): void;
 }
 
+export interface AcknowledgingEvents {
+  /** A while after an answer was taken, once nothing else is asked: if that is to be acknowledged then. */
+  readonly idle: () => void;
+  /** An answer was taken, and requests wait: there may be room in the window for them now. */
+  readonly waiting: () => void;
+}
+
 const SETTLE = encodeCommand({ type: "settle" });
 
 export function createAcknowledging(
   clock: Clock,
   { clientId, acknowledge, numbered, limits }: ClientSettings,
   line: Line,
-  onIdle: () => void,
+  on: AcknowledgingEvents,
 ): Acknowledging {
   /** The cluster surely knows that these answers were taken. */
   let known = 0;
@@ -42,14 +49,10 @@ export function createAcknowledging(
   let left: Numbers | null = null;
   const idleTimer = createTimer(clock);
 
-  function taken(): void {
-    if (acknowledge.whenIdle) idleTimer.set(limits.idleMs, idle);
-  }
-
   function idle(): void {
     if (line.answeredUpTo() <= known) return;
     if (line.waiting() > 0) idleTimer.set(limits.idleMs, idle);
-    else onIdle();
+    else on.idle();
   }
 
   return {
@@ -61,13 +64,9 @@ export function createAcknowledging(
       return acknowledge.earlier === "refused" ? answersLeft(clientId, left) : null;
     },
     left: () => left,
-    noticing: (done) => {
-      if (acknowledge.when === "told") return done;
-      return (outcome, take) =>
-        done(outcome, () => {
-          take();
-          taken();
-        });
+    taken: () => {
+      if (acknowledge.whenIdle) idleTimer.set(limits.idleMs, idle);
+      if (line.waiting() > 0) on.waiting();
     },
     isOwed: () => {
       if (line.answeredUpTo() <= known) return false;

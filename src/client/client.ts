@@ -49,11 +49,12 @@ export function createClient(
     numbered: settings.numbered,
     acknowledges: settings.acknowledge.when,
     onLate: (outcome, taken) => listen({ type: "answeredLate", outcome, taken }),
+    onTaken: () => acknowledging.taken(),
     ...limits,
     isFinal,
   });
   const patience = createPatience(clock, limits);
-  const acknowledging = createAcknowledging(clock, settings, line, idle);
+  const acknowledging = createAcknowledging(clock, settings, line, { idle, waiting: pump });
   const gathering = createGathering(limits, (command, done) => push(command, done, null));
   let link: Link | null = null;
   const session = createSession();
@@ -178,7 +179,7 @@ export function createClient(
   function push(command: Command, done: Done, number: number | null): void {
     const why = refusal();
     if (why !== null) return done({ ok: false, number, failure: why }, () => {});
-    line.push(encodeCommand(command), deadlineOfNow(), acknowledging.noticing(done), number);
+    line.push(encodeCommand(command), deadlineOfNow(), done, number);
     watch();
   }
 
@@ -415,7 +416,7 @@ export function createClient(
     },
     again: (done) => {
       gathering.flush();
-      if (over !== null || !line.again(deadlineOfNow(), acknowledging.noticing(done))) return false;
+      if (over !== null || !line.again(deadlineOfNow(), done)) return false;
       if (link !== null) dropLink(failure("CONNECTION_LOST", "asking another node"), null);
       pump();
       watch();

@@ -70,6 +70,8 @@ export interface LineSettings {
    */
   readonly acknowledges: "told" | "taken";
   readonly onLate: Done;
+  /** An answer was taken: a request that waits may have room in the window now. */
+  readonly onTaken: () => void;
   /** Requests between the first unanswered and the last one sent. */
   readonly window: number;
   /** Bytes of the commands that are sent and not answered; one alone may be larger. */
@@ -175,7 +177,11 @@ export function createLine(settings: LineSettings): Line {
 
   /** Who has the final word "unknown" has no answer yet: only what is the number's answer now can be taken. */
   function takerOf(slot: Slot): () => void {
-    return slot.answered ? () => take(slot) : () => {};
+    if (!slot.answered) return () => {};
+    return () => {
+      take(slot);
+      settings.onTaken();
+    };
   }
 
   /** A number whose final word was given earlier has its answer now. */
@@ -193,7 +199,7 @@ export function createLine(settings: LineSettings): Line {
       leaveLine(slot);
     }
     // Everything behind this number waits for it, so the line goes back and settles it first.
-    else if (!slot.answered) cursor = Math.min(cursor, slot.position);
+    else if (!slot.answered) goBackTo(slot);
     const told = finalWord(slot, why, isOwn);
     // What may have been executed has an answer that its user has not: it is told late, or to the next process of this id.
     if (told.applied === "unknown" && !settings.numbered) slot.taken = false;
@@ -211,7 +217,10 @@ export function createLine(settings: LineSettings): Line {
 
   /** `applied` of the final word speaks of all attempts: one unclear attempt makes it unknown, unless the number itself was answered. */
   function finalWord(slot: Slot, why: Failure, isOwn: boolean): Failure {
-    if (!slot.unclear && slot.open === 0) return why;
+    if (!slot.unclear && slot.open === 0) {
+      // What is unknown of others, whose leader is gone, is certain of a request that no leader has.
+      return why.applied === "no" ? why : failure("NO_LEADER", why.message);
+    }
     if (isSessionOver(why.code)) {
       return {
         ...why,
@@ -258,21 +267,31 @@ export function createLine(settings: LineSettings): Line {
       giveUp(slot, why);
       return GO_ON;
     }
-    cursor = Math.min(cursor, slot.position);
     switch (whatNext(why)) {
       case "leave":
+        goBackTo(slot);
         return { type: "leave", failure: why };
       case "pause":
-        return { type: "pause", retryAfterMs: why.retryAfterMs };
+        return pauseAt(slot, why);
       case "giveUp":
         return finallyRefused(slot, why);
     }
   }
 
+  /** What is under way behind the number comes before its turn, so all of it is sent again. */
+  function goBackTo({ position }: Slot): void {
+    cursor = Math.min(cursor, position);
+  }
+
+  function pauseAt(slot: Slot, { retryAfterMs }: Failure): Verdict {
+    goBackTo(slot);
+    return { type: "pause", retryAfterMs };
+  }
+
   function finallyRefused(slot: Slot, why: Failure): Verdict {
     if (slot.done === null) {
       // A settle: the number is known to be spent, or the command it stands for is still under way.
-      if (why.code !== "FORGOTTEN") return { type: "pause", retryAfterMs: why.retryAfterMs };
+      if (why.code !== "FORGOTTEN") return pauseAt(slot, why);
       leaveLine(slot);
       take(slot);
       return GO_ON;
@@ -294,7 +313,7 @@ export function createLine(settings: LineSettings): Line {
       }
       last.done = done;
       last.deadline = deadline;
-      cursor = Math.min(cursor, last.position);
+      goBackTo(last);
       live++;
       return true;
     },

@@ -292,13 +292,18 @@ function promoteLearners(state: RaftState): void {
 
 /**
  * A voter that knows of a removal, and not that the node was let in again, does not listen to it. Should the two be left alone with
- * each other later, nobody could be elected: so such a node becomes a voter when all voters have the entry that made it a learner.
+ * each other later, nobody could be elected: so such a node becomes a voter when all voters have the entry that made it a learner,
+ * and would have it after a crash.
  */
-function everyVoterKnows({ configuration, configurationIndex, self, progress }: RaftState, learner: Learner): boolean {
+function everyVoterKnows(
+  { configuration, configurationIndex, self, progress, log }: RaftState,
+  learner: Learner,
+): boolean {
   if (!configuration.removed.some(({ id }) => id === learner.id)) return true;
   return configuration.voters.every((voter) => {
     const id = memberId(voter);
-    return id === self || (progress.get(id)?.matchIndex ?? 0) >= configurationIndex;
+    const durable = id === self ? log.durableIndex : (progress.get(id)?.matchIndex ?? 0);
+    return durable >= configurationIndex;
   });
 }
 

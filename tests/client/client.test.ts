@@ -700,6 +700,29 @@ describe("the session", () => {
       expect(cluster.received.at(-1)).toEqual({ node: "n1", number: 1, command: "settle", answeredUpTo: 1 });
     });
 
+    test("sends what waits for room in the window once an answer was taken", async () => {
+      const client = start({ acknowledge: FETCHED, limits: { ...LIMITS, window: 2 } });
+      const [first, second] = await Promise.all([ask(client, value(1)), ask(client, value(2))]);
+      const third = ask(client, value(3));
+      await new Promise((later) => setTimeout(later, 20));
+      expect(queued()).toEqual([1, 2]);
+      first.taken();
+      expect((await third).outcome).toMatchObject({ ok: true, number: 3 });
+      second.taken();
+    });
+
+    test("acknowledges an answer that came late when nothing else is asked, if it is to", async () => {
+      const events: ClientEvent[] = [];
+      const client = start({ acknowledge: TAKEN, timeoutMs: 100, limits: { ...LIMITS, idleMs: 5 } }, events);
+      cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+      expect(failureOf((await ask(client, value(1))).outcome)?.applied).toBe("unknown");
+      cluster.fate = () => "pass";
+      (await ask(client, value(2))).taken();
+      await new Promise((later) => setTimeout(later, 20));
+      for (const event of events) if (event.type === "answeredLate") event.taken();
+      while (answeredUpTo() !== 2) await new Promise((next) => setImmediate(next));
+    });
+
     test("is not opened by a process that would pass over what an earlier one left, only by one that fetches it", async () => {
       const first = start({ acknowledge: FETCHED });
       await Promise.all([ask(first, value(1)), ask(first, value(2))]);

@@ -13,7 +13,13 @@ let outcomes: Map<string, Outcome>;
 let frame = 0;
 
 function start(settings: Partial<LineSettings> = {}, lastNumber = 0): void {
-  const defaults = { numbered: false, acknowledges: "told", onLate: () => {}, isFinal: () => false } as const;
+  const defaults = {
+    numbered: false,
+    acknowledges: "told",
+    onLate: () => {},
+    onTaken: () => {},
+    isFinal: () => false,
+  } as const;
   line = createLine({ ...defaults, window: 64, windowBytes: 1_000, ...settings });
   line.opened(lastNumber, lastNumber);
   outcomes = new Map();
@@ -176,6 +182,21 @@ describe("the final word", () => {
     expect(isSettle(sent[0]!)).toBe(false);
   });
 
+  test("on a number that was never sent is certain, although others' leader is gone, and no later one waits for it", () => {
+    start({ window: 2 });
+    for (const name of ["a", "b", "c"]) push(name, name === "c" ? 10 : 1_000);
+    const [a, b] = sendAll();
+    line.expire(10, failure("LEADER_CHANGED", "scripted"));
+    expect(failureOf("c")).toEqual({ code: "NO_LEADER", applied: "no" });
+    answer(a);
+    answer(b);
+    for (const name of ["d", "e"]) push(name);
+    const later = sendAll();
+    expect(numbers(later)).toEqual([3, 4]);
+    for (const request of later) answer(request);
+    expect(line.answeredUpTo()).toBe(4);
+  });
+
   test("on a number that once was unclear is TIMEOUT, never NO_LEADER", () => {
     push("a", 10);
     sendAll();
@@ -270,6 +291,15 @@ describe("a number that was given up", () => {
     expect(failureOf("a")).toEqual({ code: "CONFLICT", applied: "no" });
     line.connectionLost();
     expect(numbers(sendAll())).toEqual([2]);
+  });
+
+  test("because it is spent brings nothing of what is under way behind it to be sent again", () => {
+    start({ numbered: true });
+    for (const [at, name] of ["a", "b", "c"].entries()) push(name, 1_000, at + 1);
+    const [a] = sendAll();
+    expect(refuse(a, "FORGOTTEN")).toEqual({ type: "goOn" });
+    expect(failureOf("a")).toEqual({ code: "FORGOTTEN", applied: "no" });
+    expect(sendAll()).toEqual([]);
   });
 
   test("is tried again when its settle meets the command that is still under way", () => {

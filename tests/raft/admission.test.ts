@@ -154,6 +154,21 @@ describe("a removed node", () => {
     c.runUntil("n4 votes", () => c.raftOf(c.elect().id).configuration.voters.length === 4, 10_000);
   });
 
+  test("becomes a voter again only when its leader knows of it after a crash too", () => {
+    const c = createCluster(["n1", "n2", "n3", "n4"]);
+    c.runUntil("n4 is removed", () => c.changed(c.change(c.elect().id, remove("n4"))).ok);
+    c.run(1_000);
+    c.crash(idOf("n4"));
+    const leader = c.elect();
+    c.join("n4", "2");
+    c.hang(leader.id);
+    expect(c.changed(c.change(leader.id, join("n4", "2"))).ok).toBe(true);
+    c.run(200);
+    expect(c.raftOf(leader.id).configuration.voters).toHaveLength(3);
+    c.hang(leader.id, false);
+    c.runUntil("n4 votes", () => c.raftOf(c.elect().id).configuration.voters.length === 4, 10_000);
+  });
+
   test(`is forgotten after ${MAX_REMOVED} others`, () => {
     const removed = Array.from({ length: MAX_REMOVED }, (_, at) => ({ id: nodeId(`r${at}`), readmitted: false }));
     const first = configEntry(1, 1, { ...configuration("n1", "n2", "n3"), removed });

@@ -6,9 +6,9 @@ import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import { type Command, ENCODING, type Reply } from "../../src/queue/types.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
+import type { ClientPorts } from "./client-process.ts";
 import { type Call, equalBytes, type History, type Operation } from "./history.ts";
 import type { Ledger } from "./ledger.ts";
-import type { ClientPorts } from "./sim-client.ts";
 import { OPEN } from "../wire/messages.ts";
 
 interface Opening {

@@ -39,8 +39,8 @@ export function play(stage: Stage): void {
   const { queueLimits: _, ...settings } = plan.settings;
   trace.event("run", JSON.stringify({ ...plan, settings }));
   found(stage);
-  const { clientPorts, history, after, reads, addresses, marks } = stage;
-  const workload = startWorkload(plan.clients, { clientPorts, random: random.fork(), history, after, reads });
+  const { clientPorts, history, after, addresses, marks } = stage;
+  const workload = startWorkload(plan.clients, { clientPorts, random: random.fork(), history, after });
   const hostile = Array.from({ length: plan.clients.hostile }, (_, at) =>
     startHostile(`${HOSTILE}${at + 1}`, clientPorts()),
   );

@@ -1,69 +1,14 @@
-// How does a simulated client behave? It opens a session, numbers its requests, and sends the same number again, anywhere, until it
+// How does the hand-written client behave? It opens a session, numbers its requests, and sends the same number again, anywhere, until it
 // knows. Everything it asks and is told goes into the history.
+import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import { type ErrorCode, ERRORS, type Failure } from "../../src/lib/errors.ts";
-import type { Random } from "../../src/lib/random.ts";
 import type { ServerMessage } from "../../src/wire/protocol.ts";
+import type { ClientPorts, ClientProcess, Identity } from "./client-process.ts";
 import { type Call, equalBytes, type History, isRecorded, isSettled, type Operation } from "./history.ts";
-import type { Marks } from "./marks.ts";
 import type { ClientHabits } from "./plan.ts";
-import type { Caller, Question } from "./sim-caller.ts";
-import type { Trace } from "./trace.ts";
-
-/** What outlives a process: the client id and what its processes know of each other's numbers. */
-export interface Identity {
-  readonly id: string;
-  /** As it says of itself: nobody else uses the id, so a CLOSE ends all that is known of it. */
-  readonly generated: boolean;
-  readonly operations: Operation[];
-  /** Every answered OPEN: what it said about the numbers before it. */
-  readonly openings: { readonly session: number; readonly lastNumber: number }[];
-  /** The highest answeredUpTo that ever left a process of this client. */
-  acknowledgedUpTo: number;
-  /** A process of it has asked to be forgotten: the id was generated, and its session was closed. */
-  hasLeft: boolean;
-}
-
-export interface ClientPorts {
-  readonly random: Random;
-  readonly history: History;
-  readonly trace: Trace;
-  readonly marks: Marks;
-  readonly caller: Caller;
-  readonly addresses: () => readonly string[];
-  readonly after: (ms: number, run: () => void) => void;
-  readonly fail: (what: string) => void;
-  /** Client ids of this world are soon forgotten: a new session need not know the numbers of an older one. */
-  readonly sessionsExpire: boolean;
-  /** Dormant sessions of this world soon forget the answers that were not acknowledged. */
-  readonly answersForgotten: boolean;
-  /** A definite answer arrived: whatever it stands for must be durable by now. */
-  readonly onAnswer: (reply: Reply) => void;
-}
-
-export interface SimClient {
-  readonly identity: Identity;
-  /** Enters a new operation, if a session is open. */
-  submit(call: Call, command: Uint8Array): void;
-  /** Sends an answered number again: the answer must be the same. */
-  repeatOld(): void;
-  /** Operations without a definite answer. */
-  pending(): number;
-  /** The session is open, and every number that an earlier process left unclear is settled. */
-  ready(): boolean;
-  /** Fenced or expired: this process will never do anything again. */
-  over(): boolean;
-  /** As a machine that is suspended: nothing is asked for a while, and its connections are gone. */
-  sleep(): void;
-  /** Ends the process; its unanswered operations are its successor's business. */
-  kill(): void;
-  close(): void;
-}
-
-export function createIdentity(id: string, generated = false): Identity {
-  return { id, generated, operations: [], openings: [], acknowledgedUpTo: 0, hasLeft: false };
-}
+import type { Question } from "./sim-caller.ts";
 
 const LEADERS_REFUSALS: ReadonlySet<ErrorCode> = new Set([
   "OUT_OF_ORDER",
@@ -79,7 +24,7 @@ const MANY_JOBS = 500;
 
 type Ended = "fenced" | "expired" | "killed" | "closed";
 
-export function startClient(identity: Identity, habits: ClientHabits, ports: ClientPorts): SimClient {
+export function startClient(identity: Identity, habits: ClientHabits, ports: ClientPorts): ClientProcess {
   const { random, history, trace, marks, caller, fail } = ports;
   const nonce = new Uint8Array(Array.from({ length: 16 }, () => random.below(256)));
   const lag = random.below(habits.answeredLag + 1);
@@ -360,8 +305,9 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   openSession();
   return {
     identity,
-    submit: (call, command) => {
+    submit: (call, asked) => {
       if (session === null || ended !== null) return;
+      const command = encodeCommand(asked);
       const operation = history.begin({ client: identity.id, session, number: nextNumber++, call, command });
       identity.operations.push(operation);
       giveUpIfFenced(operation);
@@ -372,6 +318,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
       if (!three) return;
       for (let extra = 0; extra < 2; extra++) attempt(operation, pickAddress());
     },
+    read: () => ports.reads.ask(),
     repeatOld: () => {
       const old = identity.operations[random.below(Math.max(1, identity.operations.length))];
       if (session !== null && ended === null && old !== undefined && isSettled(old)) attempt(old, pickAddress());

@@ -3,6 +3,7 @@ import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { LogIndex, MemberId } from "../../src/raft/types.ts";
 import type { Recovered } from "../../src/storage/types.ts";
 import { type Bounds, createBounds } from "./bounds.ts";
+import type { ClientPorts } from "./client-process.ts";
 import { durableHolds, recoverDurable } from "./durable.ts";
 import { createHistory, type History } from "./history.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
@@ -14,7 +15,6 @@ import type { OnDisk } from "./quorums.ts";
 import { createReads, type Reads } from "./reads.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { type Caller, createCaller } from "./sim-caller.ts";
-import type { ClientPorts } from "./sim-client.ts";
 import type { Trace } from "./trace.ts";
 import { createWorld, type World } from "./world.ts";
 
@@ -125,6 +125,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
       history,
       trace,
       marks,
+      reads,
       caller: newCaller(),
       addresses,
       after,

@@ -1,12 +1,11 @@
 // What do the clients do all day? Several client ids, each with a process (sometimes two at once), that enqueue, dequeue, read,
 // repeat themselves, die and are taken over; and at the end one that drains the queue.
-import { encodeCommand } from "../../src/queue/commands.ts";
-import { ENCODING } from "../../src/queue/types.ts";
+import { type Command, ENCODING } from "../../src/queue/types.ts";
 import type { Random } from "../../src/lib/random.ts";
 import type { Call, History } from "./history.ts";
+import { type ClientPorts, type ClientProcess, createIdentity, type Identity } from "./client-process.ts";
 import type { ClientHabits } from "./plan.ts";
-import type { Reads } from "./reads.ts";
-import { type ClientPorts, createIdentity, type Identity, type SimClient, startClient } from "./sim-client.ts";
+import { startClient } from "./sim-client.ts";
 
 const QUEUE_NAME = "default";
 const MAX_BYTES = 1 << 20;
@@ -23,10 +22,15 @@ export interface Workload {
   drained(): boolean;
 }
 
+interface Drawn {
+  readonly call: Call;
+  readonly command: Command;
+}
+
 interface Station {
   readonly identity: Identity;
   /** The youngest process; older ones may still run until they are fenced. */
-  process: SimClient;
+  process: ClientProcess;
 }
 
 export interface WorkloadPorts {
@@ -35,17 +39,16 @@ export interface WorkloadPorts {
   readonly random: Random;
   readonly history: History;
   readonly after: (ms: number, run: () => void) => void;
-  readonly reads: Reads;
 }
 
 export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workload {
   const { random, history, after } = ports;
   const stations: Station[] = [];
   let finishing = false;
-  let drain: SimClient | null = null;
+  let drain: ClientProcess | null = null;
   let drainEnded = false;
 
-  const start = (identity: Identity): SimClient => startClient(identity, habits, ports.clientPorts());
+  const start = (identity: Identity): ClientProcess => startClient(identity, habits, ports.clientPorts());
   const think = (): number => 1 + random.below(habits.thinkMaxMs * 10) / 10;
 
   function work(station: Station): void {
@@ -63,8 +66,9 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
       const isIdle = process.pending() === 0;
       if (isIdle && random.chance(habits.leavePercent)) process.close();
       else if (isIdle && random.chance(habits.sleepPercent)) {
-        process.sleep();
-        return after(random.between(300, 9_000), () => work(station));
+        const ms = random.between(300, 9_000);
+        process.sleep(ms);
+        return after(ms, () => work(station));
       } else act(process);
     }
     after(think(), () => work(station));
@@ -72,34 +76,27 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
 
   const unfinished = ({ identity }: Station): boolean => identity.operations.some(({ fate }) => fate === "pending");
 
-  function act(process: SimClient): void {
-    if (random.chance(habits.readPercent)) ports.reads.ask();
+  function act(process: ClientProcess): void {
+    if (random.chance(habits.readPercent)) process.read();
     if (random.chance(habits.oldRetryPercent)) process.repeatOld();
     if (process.pending() >= habits.window) return;
     const call = drawCall();
     process.submit(call.call, call.command);
   }
 
-  function drawCall(): { readonly call: Call; readonly command: Uint8Array } {
+  function drawCall(): Drawn {
     if (!random.chance(habits.enqueuePercent)) return dequeue(random.between(1, habits.maxJobs));
     const made = Array.from({ length: random.between(1, habits.maxJobs) }, () =>
       history.newPayload(random.below(habits.maxPadding + 1)),
     );
     const jobs = made.map(({ payload }) => ({ encoding: ENCODING.bytes, payload }));
-    const command = encodeCommand({ type: "enqueue", queue: QUEUE_NAME, jobs });
-    return { call: { type: "enqueue", values: made.map(({ value }) => value) }, command };
+    const values = made.map(({ value }) => value);
+    return { call: { type: "enqueue", values }, command: { type: "enqueue", queue: QUEUE_NAME, jobs } };
   }
 
-  function dequeue(max: number): { readonly call: Call; readonly command: Uint8Array } {
-    const command = encodeCommand({
-      type: "dequeue",
-      queues: [QUEUE_NAME],
-      max,
-      maxBytes: MAX_BYTES,
-      leaseMs: 0,
-      waitMs: 0,
-    });
-    return { call: { type: "dequeue", max }, command };
+  function dequeue(max: number): Drawn {
+    const command = { queues: [QUEUE_NAME], max, maxBytes: MAX_BYTES, leaseMs: 0, waitMs: 0 };
+    return { call: { type: "dequeue", max }, command: { type: "dequeue", ...command } };
   }
 
   function takeOverLater(): void {
@@ -115,11 +112,12 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
     });
   }
 
-  function workOn(process: SimClient): void {
+  function workOn(process: ClientProcess): void {
     if (process.over() || finishing) return process.kill();
     if (process.ready() && process.pending() === 0 && random.chance(habits.sleepPercent)) {
-      process.sleep();
-      return after(random.between(300, 4_000), () => workOn(process));
+      const ms = random.between(300, 4_000);
+      process.sleep(ms);
+      return after(ms, () => workOn(process));
     }
     if (process.ready()) act(process);
     after(think(), () => workOn(process));
