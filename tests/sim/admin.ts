@@ -6,7 +6,8 @@ import type { Caller, Question } from "./sim-caller.ts";
 import type { Trace } from "./trace.ts";
 
 export interface Admin {
-  transfer(to: NodeId | null): void;
+  /** Asks `asked` first, if that is known. */
+  transfer(to: NodeId | null, asked?: string): void;
   /** `done` is called when the change is in force for sure. */
   remove(ids: readonly NodeId[], done: (ids: readonly NodeId[]) => void): void;
   /** A removal was asked for and may begin at any moment: no disk may be lost that it would count on. */
@@ -56,9 +57,9 @@ export function createAdmin({ caller, random, trace, marks, addresses, after }: 
   }
 
   return {
-    transfer: (to) => {
+    transfer: (to, asked) => {
       trace.event("admin", `asks for a transfer to ${to ?? "anybody"}`);
-      ask({ type: "transfer", to }, anyAddress(), 3, () => {});
+      ask({ type: "transfer", to }, asked ?? anyAddress(), 3, () => {});
     },
     remove: (ids, done) => {
       if (removing) return;

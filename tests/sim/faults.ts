@@ -5,6 +5,8 @@ import type { Term } from "../../src/raft/types.ts";
 import type { Admin } from "./admin.ts";
 import { diskFaults } from "./disk-faults.ts";
 import { type Cut, drawOddCut, networkFaults } from "./network-faults.ts";
+import { leaderFaults } from "./leader-faults.ts";
+import type { Marks } from "./marks.ts";
 import type { FaultIntervals, Plan } from "./plan.ts";
 import { processFaults } from "./process-faults.ts";
 import type { Machine, World } from "./world.ts";
@@ -22,6 +24,11 @@ export interface FaultTools {
   /** A removal may begin at any moment: no disk may be lost that it would count on. */
   readonly mayRemove: () => boolean;
   readonly ceased: () => boolean;
+  /** An operator asks the leader on `from` to hand over. */
+  readonly transfer: (from: Machine, to: Machine) => void;
+  readonly hit: Marks["hit"];
+  /** A promise was broken that only the fault itself can judge. */
+  readonly fail: (what: string) => void;
 }
 
 export interface Faults {
@@ -39,7 +46,13 @@ const RESTART_MAX_MS = 2_000;
 const WALL_JUMP_MS = 86_400_000;
 const MOST_MACHINES = 9;
 
-export function startFaults(world: World, plan: Plan, admin: Admin, random: Random): Faults {
+export interface FaultPorts {
+  readonly random: Random;
+  readonly marks: Marks;
+  readonly fail: (what: string) => void;
+}
+
+export function startFaults(world: World, plan: Plan, admin: Admin, { random, marks, fail }: FaultPorts): Faults {
   let ceased = false;
   const tools: FaultTools = {
     world,
@@ -48,6 +61,9 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
     restartLater: (machine, chance) => restartLater(machine, RESTART_MAX_MS, chance),
     mayRemove: admin.removing,
     ceased: () => ceased,
+    transfer: (from, to) => admin.transfer(to.id, from.address),
+    hit: marks.hit,
+    fail,
   };
   const classes: Record<keyof FaultIntervals, Strike> = {
     kill: (chance) => strike(chance, (machine) => world.kill(machine)),
@@ -96,6 +112,7 @@ export function startFaults(world: World, plan: Plan, admin: Admin, random: Rand
     ...diskFaults(tools),
     ...networkFaults(tools),
     ...processFaults(tools),
+    ...leaderFaults(tools),
   };
 
   const leads = (machine: Machine): boolean => machine.life?.inspect()?.raft.role === "leader";

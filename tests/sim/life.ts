@@ -57,8 +57,12 @@ export function createLife({ afterEach, threw }: LifeHooks): Life {
   };
 }
 
-/** The network port of one life. `received` sees all bytes before the node does. */
-export function enterNetwork(network: Network, life: Life, received: (data: Uint8Array) => void): Network {
+/** The network port of one life. `received` sees all bytes before the node does, and the name or address that they come from. */
+export function enterNetwork(
+  network: Network,
+  life: Life,
+  received: (data: Uint8Array, remote: string) => void,
+): Network {
   const wrap = (inner: ByteStream): ByteStream => {
     const outer: ByteStream = {
       remote: inner.remote,
@@ -71,7 +75,7 @@ export function enterNetwork(network: Network, life: Life, received: (data: Uint
       onDrain: () => {},
     };
     inner.onData = (data) => {
-      received(data);
+      received(data, inner.remote);
       // The view is valid only now; a paused process reads it later.
       const kept = life.paused() ? data.slice() : data;
       life.enter(() => outer.onData(kept));

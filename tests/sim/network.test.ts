@@ -348,3 +348,31 @@ test("a slow link carries no more than its bytes per millisecond, over all its c
   world.run(20);
   expect(far.bytes.length).toBe(21_000);
 });
+
+test("a link that comes later and later keeps its order and its connections, and the way back is as quick as ever", () => {
+  const world = createWorld();
+  const { near, far } = connected(world);
+  const { now } = world.scheduler;
+  const arrivals: number[] = [];
+  far.stream.onData = (data) => {
+    for (const byte of data) arrivals[byte] = now();
+  };
+  const end = world.network.delay("n2", "n1", 400, 400);
+  const sent = Array.from({ length: 10 }, (_, at) => {
+    near.stream.write(Uint8Array.of(at));
+    world.run(100);
+    return now() - 100;
+  });
+  const lateness = sent.map((at, byte) => Math.round(((arrivals[byte] ?? Infinity) - at) / 100) * 100);
+  expect(lateness.slice(0, 6)).toEqual([0, 100, 200, 300, 400, 400]);
+  far.stream.write(counted(10));
+  world.run(10);
+  expect(near.bytes.length).toBe(10);
+  end();
+  near.stream.write(Uint8Array.of(10));
+  world.run(450);
+  // Not before what was sent earlier, and later than a link that is not late.
+  expect(arrivals.length).toBe(11);
+  expect(arrivals).toEqual([...arrivals].sort((a, b) => a - b));
+  expect([near.end, far.end]).toEqual([null, null]);
+});

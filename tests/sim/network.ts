@@ -51,7 +51,12 @@ export interface SimNetwork {
   reset(a: string, b: string): void;
   /** No more than so many bytes per millisecond get from `from` to `to`, over all their connections; the answer ends it. */
   slow(from: string, to: string, bytesPerMs: number): () => void;
-  /** From now on nothing is lost, no link is slow, and nothing takes longer than `delayMaxMs`. */
+  /**
+   * Everything from `from` to `to` takes `ms` longer, in its order, as through buffers that fill up: more and more within `rampMs`, so
+   * that what comes is never silent for long. The answer ends it; what is on its way is late all the same.
+   */
+  delay(from: string, to: string, ms: number, rampMs: number): () => void;
+  /** From now on nothing is lost, no link is slow or late, and nothing takes longer than `delayMaxMs`. */
   calm(delayMaxMs: number): void;
   /** Connections of which at least one side is open. */
   connections(): number;
@@ -128,6 +133,8 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
   const slowest = new Map<string, number>();
   /** Links of low bandwidth: what they carry, and until when they are busy with what was sent. */
   const narrow = new Map<string, { readonly bytesPerMs: number; freeAt: number }>();
+  /** Links through buffers that fill up, since when. */
+  const late = new Map<string, { readonly ms: number; readonly rampMs: number; readonly since: number }>();
   const cuts = new Set<Blocked>();
   const connections = new Set<readonly [End, End]>();
   let nextPort = 40_000;
@@ -154,7 +161,13 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
     const link = `${from.name}>${to.name}`;
     const most = slowest.get(link) ?? delayMinMs + (delayMaxMs - delayMinMs) * fraction();
     slowest.set(link, most);
-    return delayMinMs + (most - delayMinMs) * fraction();
+    return delayMinMs + (most - delayMinMs) * fraction() + lateness(link);
+  }
+
+  function lateness(link: string): number {
+    const found = late.get(link);
+    if (found === undefined) return 0;
+    return found.ms * Math.min(1, (scheduler.now() - found.since) / found.rampMs);
   }
 
   /** Into the process, if its life is still the same one; a paused one gets it later. */
@@ -537,8 +550,17 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
         if (narrow.get(name) === link) narrow.delete(name);
       };
     },
+    delay: (from, to, ms, rampMs) => {
+      const link = `${from}>${to}`;
+      const buffers = { ms, rampMs: Math.max(1, rampMs), since: scheduler.now() };
+      late.set(link, buffers);
+      return () => {
+        if (late.get(link) === buffers) late.delete(link);
+      };
+    },
     calm: (longestMs) => {
       narrow.clear();
+      late.clear();
       delayMaxMs = Math.max(delayMinMs, Math.min(delayMaxMs, longestMs));
       dialLossPercent = 0;
       lossPercent = 0;

@@ -45,7 +45,7 @@ export function play(stage: Stage): void {
     startHostile(`${HOSTILE}${at + 1}`, clientPorts()),
   );
   const admin = createAdmin({ caller: stage.newCaller(), random: random.fork(), trace, marks, addresses, after });
-  const faults = startFaults(world, plan, admin, random.fork());
+  const faults = startFaults(world, plan, admin, { random: random.fork(), marks, fail: stage.fail });
   stage.wait(plan.safetyMs, plan.safetyEvents);
   faults.cease();
   admin.cease();

@@ -13,11 +13,12 @@ export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advert
 
 export type DiskFaultClass = "diskError" | "readError" | "diskHang" | "diskFull" | "wipe" | "damage" | "swapDisks";
 export type NetworkFaultClass = "flap" | "slowLink" | "resetStorm" | "swizzle" | "heldNews";
+export type LeaderFaultClass = "lateReplies" | "deafLeader";
 export type ProcessFaultClass = "crashLoop" | "crashPoint" | "killReceiver";
 
 /** Mean virtual milliseconds between two faults of a class, over the whole group; 0: never. */
 export interface FaultIntervals extends Readonly<
-  Record<DiskFaultClass | NetworkFaultClass | ProcessFaultClass, number>
+  Record<DiskFaultClass | NetworkFaultClass | LeaderFaultClass | ProcessFaultClass, number>
 > {
   readonly kill: number;
   readonly powerCut: number;
@@ -274,5 +275,7 @@ function drawFaults(random: Random, nodes: number, safetyMs: number): FaultInter
     crashPoint: sometimes(2_000),
     killReceiver: nodes > 1 ? sometimes(5_000) : 0,
     heldNews: nodes > 2 ? sometimes(4_000) : 0,
+    lateReplies: nodes > 2 ? sometimes(4_000) : 0,
+    deafLeader: nodes > 2 ? sometimes(6_000) : 0,
   };
 }

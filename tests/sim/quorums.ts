@@ -21,13 +21,15 @@ export interface Quorums {
   /** A life that was not seen before: what must it still know? */
   began(raft: Raft): void;
   becameLeader(raft: Raft): void;
-  /** Whatever happened, if it leads: each acknowledgement that it has counted was true. */
+  /** Whatever happened: if it leads, all that it has counted was said to this very leadership, and is true. */
   counted(raft: Raft): void;
   /** A leader's commit index moved; `before` is what was seen last of this leadership. */
   committed(raft: Raft, before: { readonly commitIndex: LogIndex; readonly configurationIndex: LogIndex }): void;
   /** A node's configuration or commit index moved; `before` is what was seen last of this life. */
   configured(raft: Raft, before: { readonly configuration: Configuration; readonly index: LogIndex } | null): void;
 }
+
+type Leadership = NonNullable<Raft["leadership"]>;
 
 interface Vote {
   readonly term: Term;
@@ -48,6 +50,8 @@ export function createQuorums(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
   const votes = new Map<Term, Map<MemberId, MemberId>>();
   /** What each leadership was told by each member, as far as it was looked at. */
   const acknowledged = new WeakMap<object, Map<MemberId, LogIndex>>();
+  /** How far each member knows its log to be the leader's, in its newest term: what it may acknowledge there. */
+  const verified = new Map<MemberId, { readonly term: Term; index: LogIndex }>();
   /** The newest vote of each member without which there would be no leader: it was surely given, so it must not be forgotten. */
   const proven = new Map<MemberId, Vote>();
 
@@ -101,14 +105,33 @@ export function createQuorums(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
     }
   }
 
+  function verifies({ self, currentTerm: term, verifiedIndex, commitIndex }: Raft): void {
+    const index = Math.max(verifiedIndex, commitIndex);
+    const known = verified.get(self);
+    if (known === undefined || term > known.term) verified.set(self, { term, index });
+    else if (term === known.term && index > known.index) known.index = index;
+  }
+
+  function counted(raft: Raft): void {
+    verifies(raft);
+    if (raft.leadership !== null) countedBy(raft, raft.leadership);
+  }
+
   /** As long as a member is in the term in which it said so, its log keeps what it acknowledged. */
-  function counted({ self, currentTerm, leadership, progress, termAt, entryAt }: Raft): void {
-    if (leadership === null) return;
+  function countedBy({ self, currentTerm, progress, termAt, entryAt }: Raft, leadership: Leadership): void {
     const known = acknowledged.get(leadership) ?? new Map<MemberId, LogIndex>();
     acknowledged.set(leadership, known);
-    for (const { id, matchIndex } of progress.values()) {
+    for (const { id, matchIndex, readContext } of progress.values()) {
+      if (readContext > leadership.readContext)
+        fail(`${self} takes read ${readContext} for confirmed by ${id}, and has asked for ${leadership.readContext}`);
       if (matchIndex <= (known.get(id) ?? 0)) continue;
       known.set(id, matchIndex);
+      const said = verified.get(id);
+      const isAhead = said !== undefined && said.term > currentTerm;
+      if (!isAhead && (said?.term !== currentTerm || said.index < matchIndex))
+        fail(
+          `${self} counts ${id} for index ${matchIndex}, which that one has not acknowledged in term ${currentTerm}`,
+        );
       const member = members.get(id);
       const term = termAt(matchIndex);
       if (member === undefined || member.currentTerm !== currentTerm || term === undefined) continue;

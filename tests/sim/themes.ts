@@ -29,6 +29,8 @@ export function themed(plan: Plan, fixedNodes: boolean): Plan {
   if (drawn < 33) return handovers({ ...quick(plan, random), nodes }, random);
   if (drawn < 36) return slowLinks({ ...quick(plan, random), nodes }, random);
   if (drawn < 40) return fewPlaces({ ...quick(plan, random), nodes }, random);
+  if (drawn < 44) return lateReplies({ ...quick(plan, random), nodes }, random);
+  if (drawn < 46) return deafLeaders({ ...quick(plan, random), nodes });
   return plan;
 }
 
@@ -170,19 +172,46 @@ function lateNews(plan: Plan, random: Random): Plan {
   return {
     ...plan,
     network: { ...plan.network, delayMaxMs: plan.settings.heartbeatMs },
-    // Clients who soon ask somebody else: what is acknowledged there meanwhile is what the former leader does not know.
-    clients: {
-      ...plan.clients,
-      processes: Math.min(6, plan.settings.queueLimits.maxSessions - 1),
-      thinkMaxMs: 5,
-      maxPadding: 100,
-      attemptTimeoutMs: 50,
-      threeAtOncePercent: 30,
-      readPercent: 40,
-      takeoverEveryMs: 0,
-    },
+    clients: impatient(plan),
     faults: only(plan, { heldNews: 600, partition: 1_500, transfer: random.chance(50) ? 600 : 0 }),
   };
+}
+
+/** Readers who soon ask somebody else: what is acknowledged there meanwhile is what the former leader does not know. */
+function impatient({ clients, settings }: Plan): ClientHabits {
+  return {
+    ...clients,
+    processes: Math.min(6, settings.queueLimits.maxSessions - 1),
+    thinkMaxMs: 5,
+    maxPadding: 100,
+    attemptTimeoutMs: 50,
+    threeAtOncePercent: 30,
+    readPercent: 40,
+    takeoverEveryMs: 0,
+  };
+}
+
+/** The shortest timeouts, and clients who do not fill the time between two of them: faults that take several get their time. */
+function brisk(plan: Plan): Plan {
+  const heartbeatMs = 20;
+  return {
+    ...plan,
+    settings: { ...plan.settings, heartbeatMs, electionMinMs: 4 * heartbeatMs, electionMaxMs: 8 * heartbeatMs },
+    clients: { ...impatient(plan), processes: 3, window: 2, thinkMaxMs: 20, hostile: 0 },
+  };
+}
+
+/** Replies that come one or two election timeouts late: to a leader that is not one any more, or is one again. */
+function lateReplies(plan: Plan, random: Random): Plan {
+  return {
+    ...brisk(plan),
+    faults: only(plan, { lateReplies: 200, kill: random.chance(20) ? 3_000 : 0, reset: random.chance(20) ? 1_000 : 0 }),
+  };
+}
+
+/** Leaders that hear nobody and are heard, and nothing else: what must come of it has its time. */
+function deafLeaders(plan: Plan): Plan {
+  return { ...brisk(plan), faults: only(plan, { deafLeader: 200 }) };
 }
 
 /** Members that come and go, with leaders struck in the middle of it. */

@@ -23,6 +23,7 @@ import type { Marks } from "./marks.ts";
 import { type Atlas, createAtlas } from "./atlas.ts";
 import type { Bounds } from "./bounds.ts";
 import { damageSomewhere } from "./damage.ts";
+import { createDoubts } from "./doubts.ts";
 import { type ConfigurationSeen, inForce } from "./members.ts";
 import { createSimNetwork, type SimNetwork } from "./network.ts";
 import type { Observed, Oracles } from "./oracles.ts";
@@ -109,6 +110,8 @@ export interface World {
   whenWriting(machine: Machine, nth: number, run: () => void, aim?: Aim): void;
   /** `from` sends no more than so many bytes per millisecond to `to`. */
   slowLink(from: Machine, to: Machine, bytesPerMs: number): () => void;
+  /** What `from` sends to `to` comes later and later, within `rampMs` by so much. */
+  lateLink(from: Machine, to: Machine, ms: number, rampMs: number): () => void;
   /** `losesFlight`: with what is on its way. */
   cut(what: string, blocked: (from: Machine, to: Machine) => boolean, losesFlight: boolean): () => void;
   healCuts(): void;
@@ -157,6 +160,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   let founding: Configuration | null = null;
   const diskOf = (member: MemberId): SimDisk | null => machines.find(({ self }) => self === member)?.disk ?? null;
   const votes = createVotes({ diskOf, fail });
+  const doubts = createDoubts(plan.settings, fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
 
   const drawRate = (): number => {
@@ -240,7 +244,10 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     machine.life = life;
     const nodePorts = {
       disk: enterDisk((machine.foreignDisk ?? machine.disk).restart(), process),
-      network: enterNetwork(network.hostOf(machine.id), process, trace.bytes),
+      network: enterNetwork(network.hostOf(machine.id), process, (data, remote) => {
+        trace.bytes(data);
+        doubts.received(machine, nameBehind(remote));
+      }),
       clock: createSimClock(scheduler, machine.time, random.fork(), plan.roundMs, process.enter),
       random: random.fork(),
       log: ({ level, event, text }: LogEvent) => {
@@ -260,6 +267,11 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
         (error) => stopped(machine, life, error),
       );
     });
+  }
+
+  /** An accepted connection names who dialed, a dialed one the address. */
+  function nameBehind(remote: string): string {
+    return machines.find(({ address }) => address === remote)?.id ?? remote.slice(0, remote.lastIndexOf(":"));
   }
 
   /** The mark, here or among what is set aside; or, where a power cut took it, the note that came later. */
@@ -300,6 +312,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (oracles.observe(life)) marks.saw(inside.raft);
     bounds.observe(machine.id, inside);
     votes.observe(machine.id, inside.raft);
+    doubts.observe(machine, inside.raft);
     for (const look of watchers) if (look(machine)) watchers.delete(look);
   }
 
@@ -375,6 +388,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   function resume(machine: Machine, life: NodeLife): void {
     if (machine.life !== life || !life.process.paused()) return;
     trace.event(machine.id, "resumed");
+    doubts.disturbed(machine);
     life.process.resume();
     if (machine.life === life) network.resume(machine.id);
   }
@@ -523,6 +537,10 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       trace.event("net", `${from.id} to ${to.id}: ${bytesPerMs} bytes per millisecond`);
       return network.slow(from.id, to.id, bytesPerMs);
     },
+    lateLink: (from, to, ms, rampMs) => {
+      trace.event("net", `${from.id} to ${to.id}: ${ms}ms late, within ${rampMs}ms`);
+      return network.delay(from.id, to.id, ms, rampMs);
+    },
     cut: (what, blocked, losesFlight) => {
       trace.event("net", `cut: ${what}`);
       const heal = network.cut((from, to) => {
@@ -547,7 +565,10 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       for (const { disk } of machines) disk.forgive();
       for (const goOn of hangs.values()) goOn();
       hangs.clear();
-      for (const { time } of machines) time.setRate(Math.min(CALM_RATE, Math.max(1 / CALM_RATE, time.rate)));
+      for (const machine of machines) {
+        machine.time.setRate(Math.min(CALM_RATE, Math.max(1 / CALM_RATE, machine.time.rate)));
+        doubts.disturbed(machine);
+      }
     },
     reset: (a, b) => {
       trace.event("net", `connections of ${a.id} and ${b.id} reset`);
@@ -555,6 +576,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     },
     setClockRate: (machine, rate) => {
       trace.event(machine.id, `clock runs at ${rate}`);
+      doubts.disturbed(machine);
       machine.time.setRate(rate);
     },
     jumpWall: (machine, ms) => {

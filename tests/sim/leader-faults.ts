@@ -1,0 +1,121 @@
+// Which misfortunes meet a leader on the way back? It is heard, and what the others reply comes very late, or not at all.
+import type { Random } from "../../src/lib/random.ts";
+import type { FaultTools, Strike } from "./faults.ts";
+import type { LeaderFaultClass, Plan } from "./plan.ts";
+import type { Machine } from "./world.ts";
+
+/** After so many election timeouts in which a leader hears nobody, another one leads: it takes one or two to doubt itself. */
+const DEAF = 8;
+const MAJORITIES_FROM = 3;
+
+export function leaderFaults({
+  world,
+  plan,
+  ceased,
+  transfer,
+  hit,
+  fail,
+}: FaultTools): Record<LeaderFaultClass, Strike> {
+  const { electionMaxMs } = plan.settings;
+  const mustElect = isCalmBut(plan, "deafLeader");
+  /** One at a time, of each. */
+  let lateReplies = 0;
+  let deafLeaders = 0;
+
+  const leads = ({ life }: Machine): boolean => life?.inspect()?.raft.role === "leader";
+  const termOf = ({ life }: Machine): number => life?.inspect()?.raft.currentTerm ?? 0;
+
+  /**
+   * All replies are so late that the leader is followed by another one, and still receives those to its earlier heartbeats. Answers how
+   * long that takes.
+   */
+  function deposedBeforeReplies(leader: Machine, others: readonly Machine[], chance: Random): number {
+    const ms = chance.between(Math.floor(1.5 * electionMaxMs), 3 * electionMaxMs);
+    const deposedAfter = ms + chance.below(ms);
+    const cutMs = chance.between(electionMaxMs, ms + electionMaxMs);
+    const losesFlight = chance.chance(50);
+    for (const other of others) world.after(deposedAfter + cutMs, world.lateLink(other, leader, ms, ms));
+    world.after(deposedAfter, () => {
+      if (ceased() || !leads(leader)) return;
+      const what = `${leader.id} leads, hears late and is not heard`;
+      world.after(
+        cutMs,
+        world.cut(what, (from) => from === leader, losesFlight),
+      );
+      world.watch((machine) => {
+        if (ceased() || !leads(leader)) return true;
+        if (!leads(machine) || termOf(machine) <= termOf(leader)) return false;
+        hit("another led while late replies kept a leader in office");
+        return true;
+      });
+    });
+    return deposedAfter + cutMs;
+  }
+
+  /** One member's replies are so late that the leader has handed over, and leads again in a later term, when they come. */
+  function reelectedBeforeReplies(leader: Machine, others: readonly Machine[], chance: Random): number {
+    const at = chance.below(others.length);
+    const [late, heir] = [others[at]!, others[(at + 1) % others.length]!];
+    const ms = chance.between(electionMaxMs, 2 * electionMaxMs);
+    let over = false;
+    const whenLeads = (machine: Machine, run: () => void): void =>
+      world.watch(() => {
+        if (over || ceased() || !leads(machine)) return over;
+        run();
+        return true;
+      });
+    world.after(3 * ms, world.lateLink(late, leader, ms, ms));
+    world.after(ms, () => {
+      if (ceased() || !leads(leader)) return;
+      transfer(leader, heir);
+      whenLeads(heir, () => {
+        transfer(heir, leader);
+        whenLeads(leader, () => hit("a leader led again while replies of its earlier term were late"));
+      });
+    });
+    world.after(2 * ms, () => {
+      over = true;
+    });
+    return 3 * ms;
+  }
+
+  return {
+    lateReplies: (chance) => {
+      const leader = world.machines.find(leads);
+      const others = world.machines.filter((machine) => machine !== leader && machine.life !== null);
+      if (leader === undefined || others.length < MAJORITIES_FROM - 1 || lateReplies > 0) return;
+      lateReplies++;
+      const fault = chance.chance(50) ? reelectedBeforeReplies : deposedBeforeReplies;
+      world.after(fault(leader, others, chance), () => {
+        lateReplies--;
+      });
+    },
+    deafLeader: (chance) => {
+      const leader = world.machines.find(leads);
+      if (leader === undefined || world.presentVoters().length < MAJORITIES_FROM || deafLeaders > 0) return;
+      const term = termOf(leader);
+      const ms = DEAF * electionMaxMs;
+      let isFollowed = false;
+      world.watch((machine) => {
+        isFollowed ||= leads(machine) && termOf(machine) > term;
+        return isFollowed;
+      });
+      deafLeaders++;
+      const heal = world.cut(`${leader.id} leads and hears nobody`, (_, to) => to === leader, chance.chance(50));
+      world.after(ms, () => {
+        deafLeaders--;
+        heal();
+        if (isFollowed) return hit("a leader that heard nobody was followed by another");
+        if (mustElect && !ceased())
+          fail(`${leader.id} heard nobody for ${ms}ms from term ${term} on, and nobody else came to lead`);
+      });
+    },
+  };
+}
+
+/** No other fault strikes in this world, and the weather keeps nobody from electing. */
+function isCalmBut({ faults, network, settings, disk, clockRates }: Plan, fault: LeaderFaultClass): boolean {
+  const isAlone = Object.entries(faults).every(([name, ms]) => name === fault || ms === 0);
+  const isQuick = network.delayMaxMs < settings.heartbeatMs && disk.slowSyncPercent === 0;
+  return isAlone && isQuick && (network.lossPercent ?? 0) === 0 && clockRates.to - clockRates.from < 0.1;
+}
