@@ -31,6 +31,8 @@ export function themed(plan: Plan, fixedNodes: boolean): Plan {
   if (drawn < 40) return fewPlaces({ ...quick(plan, random), nodes }, random);
   if (drawn < 44) return lateReplies({ ...quick(plan, random), nodes }, random);
   if (drawn < 46) return deafLeaders({ ...quick(plan, random), nodes });
+  if (drawn < 50)
+    return wrongStates({ ...quick(plan, random), nodes: fixedNodes ? plan.nodes : random.between(3, 5) }, random);
   return plan;
 }
 
@@ -212,6 +214,29 @@ function lateReplies(plan: Plan, random: Random): Plan {
 /** Leaders that hear nobody and are heard, and nothing else: what must come of it has its time. */
 function deafLeaders(plan: Plan): Plan {
   return { ...brisk(plan), faults: only(plan, { deafLeader: 200 }) };
+}
+
+/** States that go wrong again and again: of a few, who are found out and come back; or of so many that nobody can tell who is right. */
+function wrongStates(plan: Plan, random: Random): Plan {
+  const { settings } = brisk(plan);
+  const beyond = random.chance(50);
+  return {
+    ...plan,
+    settings: {
+      ...settings,
+      compactMinBytes: random.chance(50) ? 300 : settings.compactMinBytes,
+      queueLimits: { ...settings.queueLimits, checkpointEntries: random.chance(50) ? 4 : 16 },
+    },
+    clients: { ...brisk(plan).clients, answeredLag: random.chance(50) ? 50 : 0, oldRetryPercent: 10 },
+    // A restart makes a wrong state right.
+    faults: only(plan, {
+      wrongState: beyond ? 100 : 300,
+      kill: random.chance(50) ? 2_000 : 0,
+      partition: random.chance(50) ? 1_000 : 0,
+    }),
+    beyond,
+    safetyMs: random.between(2_000, 5_000),
+  };
 }
 
 /** Members that come and go, with leaders struck in the middle of it. */

@@ -23,14 +23,16 @@ import type { Marks } from "./marks.ts";
 import { type Atlas, createAtlas } from "./atlas.ts";
 import type { Bounds } from "./bounds.ts";
 import { damageSomewhere } from "./damage.ts";
+import { createDisputes } from "./disputes.ts";
 import { createDoubts } from "./doubts.ts";
-import { type ConfigurationSeen, inForce } from "./members.ts";
+import { type ConfigurationSeen, holdsQuorum, inForce } from "./members.ts";
 import { createSimNetwork, type SimNetwork } from "./network.ts";
 import type { Observed, Oracles } from "./oracles.ts";
 import type { Plan } from "./plan.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { createSimClock, createSimTime, type SimTime } from "./sim-clock.ts";
 import type { Trace } from "./trace.ts";
+import { spoil } from "./spoil.ts";
 import { createVotes } from "./votes.ts";
 
 /** One run of a node's process. */
@@ -96,8 +98,13 @@ export interface World {
   hangDisk(machine: Machine, ms: number): void;
   /** Somebody else takes all but `freeBytes` of its disk, for so long. */
   fillDisk(machine: Machine, freeBytes: number, ms: number): void;
-  /** Its memory goes bad: the node must find out, stop and leave its data alone. They are wiped, then `stopped` is called. */
-  spoilState(machine: Machine, stopped: () => void): void;
+  /**
+   * Its memory goes bad: the node must find out, stop and leave its data alone. They are wiped, then `stopped` is called. One that comes
+   * to lead, so that clients would see it, dies of it instead.
+   */
+  spoilState(machine: Machine, chance: Random, stopped: () => void): void;
+  /** Could a majority of every configuration that may be in force have the same, right state? */
+  mayAgree(): boolean;
   wipe(machine: Machine): void;
   /** Something in the directory of a machine that is down rots. */
   damage(machine: Machine, chance: Random): void;
@@ -148,7 +155,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const { scheduler, random, trace, ledger, oracles, bounds, marks, fail } = ports;
   const machines: Machine[] = [];
   const byName = new Map<string, Machine>();
-  const spoiledStates = new Map<Machine, object>();
+  const spoiledStates = new Map<Machine, { readonly state: object; readonly isShown: boolean }>();
   const cuts = new Set<() => void>();
   const hangs = new Map<Machine, () => void>();
   const stopWaiters = new Map<Machine, () => void>();
@@ -161,6 +168,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const diskOf = (member: MemberId): SimDisk | null => machines.find(({ self }) => self === member)?.disk ?? null;
   const votes = createVotes({ diskOf, fail });
   const doubts = createDoubts(plan.settings, fail);
+  const disputes = createDisputes(fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
 
   const drawRate = (): number => {
@@ -256,6 +264,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
         if (event === "damaged" && !machine.damaged && !foundOut(machine))
           fail(`${machine.id} does not trust its own data: ${text}`);
         marks.told(text);
+        disputes.logged(machine.id, text);
       },
       residentBytes: () => 0,
     };
@@ -302,7 +311,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (life === null || inside === null) return;
     machine.self = inside.raft.self;
     // A snapshot has taken the place of the wrong state.
-    if (life.spoiledAt !== null && spoiledStates.get(machine) !== inside.queue) forgetSpoiled(machine);
+    const spoiled = spoiledStates.get(machine);
+    if (life.spoiledAt !== null && spoiled?.state !== inside.queue) forgetSpoiled(machine);
     // Whoever serves from a directory that was damaged does so as somebody new.
     machine.damaged = false;
     const { configuration, configurationIndex } = inside.raft;
@@ -313,7 +323,18 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     bounds.observe(machine.id, inside);
     votes.observe(machine.id, inside.raft);
     doubts.observe(machine, inside.raft);
+    disputes.observe(machine.id, inside.raft);
     for (const look of watchers) if (look(machine)) watchers.delete(look);
+    if (life.spoiledAt !== null && spoiled?.isShown === true && inside.raft.role === "leader") dieOfIt(machine);
+  }
+
+  /** Its next life begins with what its disk says, which is right. */
+  function dieOfIt(machine: Machine): void {
+    const { onSpoiled } = machine;
+    trace.event(machine.id, "killed by its wrong state before it answers as the leader");
+    endLife(machine, "kill");
+    if (machine.keepUp) start(machine);
+    else onSpoiled?.();
   }
 
   function stopped(
@@ -505,15 +526,17 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       disk.leave(freeBytes);
       scheduler.after(ms, () => disk.leave(Infinity));
     },
-    spoilState: (machine, then) => {
+    spoilState: (machine, chance, then) => {
       const { life } = machine;
       const inside = life?.inspect() ?? null;
       if (life === null || inside === null || life.spoiledAt !== null) return;
-      trace.event(machine.id, `state spoiled after ${inside.queue.appliedIndex}`);
-      // Something that no answer shows: a node that answers wrongly until it is found out would be right in doing so.
-      inside.queue.sessions.usedSeq += 1_000;
-      life.spoiledAt = inside.queue.appliedIndex;
-      spoiledStates.set(machine, inside.queue);
+      const { raft, queue } = inside;
+      // A majority that is wrong in the same way would be right together.
+      const isUnlike = plan.beyond && machines.some((other) => (other.life?.spoiledAt ?? null) !== null);
+      const { what, isShown } = spoil(queue, raft.role === "leader", isUnlike, chance);
+      trace.event(machine.id, `state spoiled after ${queue.appliedIndex}: ${what}`);
+      life.spoiledAt = queue.appliedIndex;
+      spoiledStates.set(machine, { state: queue, isShown });
       machine.onSpoiled = then;
     },
     wipe,
@@ -528,6 +551,11 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       wipe(machine);
       start(machine);
     },
+    mayAgree: () =>
+      holdsQuorum(configurations(), (member) => {
+        const machine = machines.find(({ self }) => self === member);
+        return !atlas.lost.has(member) && (machine?.life?.spoiledAt ?? null) === null;
+      }),
     mayLoseDisk: (machine) => {
       const spoiled = machines.filter((other) => other.onSpoiled !== null).flatMap(({ self }) => self ?? []);
       return machine.self !== null && atlas.mayLose(machine.self, spoiled);
