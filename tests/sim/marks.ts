@@ -40,6 +40,7 @@ const REFUSED = {
   OVERLOADED: "a client was refused while the leader was busy",
   OUT_OF_ORDER: "a number came before its turn",
   WINDOW_FULL: "a session's window was full",
+  DISK_FULL: "a client was refused for lack of room",
   SESSIONS_FULL: "all sessions were in use",
   QUEUE_FULL: "an enqueue found the queue full",
   LEADER_CHANGED: "a leadership ended with requests under way",

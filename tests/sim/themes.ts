@@ -33,6 +33,7 @@ export function themed(plan: Plan, fixedNodes: boolean): Plan {
   if (drawn < 46) return deafLeaders({ ...quick(plan, random), nodes });
   if (drawn < 50)
     return wrongStates({ ...quick(plan, random), nodes: fixedNodes ? plan.nodes : random.between(3, 5) }, random);
+  if (drawn < 53) return scarceRoom({ ...quick(plan, random), nodes }, random);
   return plan;
 }
 
@@ -270,6 +271,32 @@ function tightDisks(plan: Plan, random: Random): Plan {
       maxJobs: 1,
     },
     faults: only(plan, { diskFull: 500, kill: random.chance(50) ? 2_000 : 0, powerCut: random.chance(30) ? 2_000 : 0 }),
+  };
+}
+
+/**
+ * Disks of a majority with less room than what is kept in reserve, and yet enough for the log to go on, which few clients write, for
+ * longer than nodes take to notice: who takes more must be refused.
+ */
+function scarceRoom(plan: Plan, random: Random): Plan {
+  return {
+    ...plan,
+    settings: { ...plan.settings, segmentBytes: 256 * 1024 },
+    clients: {
+      ...plan.clients,
+      processes: 2,
+      window: 1,
+      thinkMaxMs: 100,
+      enqueuePercent: random.chance(50) ? 80 : 50,
+      maxPadding: 100,
+      maxJobs: 1,
+      hostile: 0,
+    },
+    faults: only(plan, {
+      scarceRoom: 1_500,
+      kill: random.chance(30) ? 3_000 : 0,
+      partition: random.chance(30) ? 3_000 : 0,
+    }),
   };
 }
 

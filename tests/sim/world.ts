@@ -29,6 +29,7 @@ import { type ConfigurationSeen, holdsQuorum, inForce } from "./members.ts";
 import { createSimNetwork, type SimNetwork } from "./network.ts";
 import type { Observed, Oracles } from "./oracles.ts";
 import type { Plan } from "./plan.ts";
+import { createRooms } from "./room.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { createSimClock, createSimTime, type SimTime } from "./sim-clock.ts";
 import type { Trace } from "./trace.ts";
@@ -98,6 +99,8 @@ export interface World {
   hangDisk(machine: Machine, ms: number): void;
   /** Somebody else takes all but `freeBytes` of its disk, for so long. */
   fillDisk(machine: Machine, freeBytes: number, ms: number): void;
+  /** The same, again and again: whatever the node gives back is taken too. */
+  keepDiskFull(machine: Machine, freeBytes: number, ms: number): void;
   /**
    * Its memory goes bad: the node must find out, stop and leave its data alone. They are wiped, then `stopped` is called. One that comes
    * to lead, so that clients would see it, dies of it instead.
@@ -150,6 +153,8 @@ const FIRST_PORT = 3001;
 const HOST = "127.0.0.1";
 const CALM_RATE = 1.1;
 const AGAIN_AFTER_MS = 300;
+/** How often whoever fills a disk takes what was freed meanwhile. */
+const TAKEN_AGAIN_MS = 50;
 
 export function createWorld(plan: Plan, ports: WorldPorts): World {
   const { scheduler, random, trace, ledger, oracles, bounds, marks, fail } = ports;
@@ -169,6 +174,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const votes = createVotes({ diskOf, fail });
   const doubts = createDoubts(plan.settings, fail);
   const disputes = createDisputes(fail);
+  const rooms = createRooms(plan, scheduler.now, fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
 
   const drawRate = (): number => {
@@ -233,6 +239,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const isElsewhere = machines.some(({ foreignDisk }) => foreignDisk === machine.disk);
     if (machine.life !== null || isElsewhere) return;
     machine.starts++;
+    rooms.disturbed(machine.id);
     trace.event(machine.id, machine.foreignDisk === null ? "started" : "started with another machine's disk");
     const process = createLife({
       afterEach: () => observe(machine),
@@ -324,6 +331,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     votes.observe(machine.id, inside.raft);
     doubts.observe(machine, inside.raft);
     disputes.observe(machine.id, inside.raft);
+    rooms.observe(machine.id, { freeBytes: machine.disk.free(), hangs: hangs.has(machine) }, inside.raft);
     for (const look of watchers) if (look(machine)) watchers.delete(look);
     if (life.spoiledAt !== null && spoiled?.isShown === true && inside.raft.role === "leader") dieOfIt(machine);
   }
@@ -410,6 +418,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (machine.life !== life || !life.process.paused()) return;
     trace.event(machine.id, "resumed");
     doubts.disturbed(machine);
+    rooms.disturbed(machine.id);
     life.process.resume();
     if (machine.life === life) network.resume(machine.id);
   }
@@ -525,6 +534,18 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       const { disk } = machine;
       disk.leave(freeBytes);
       scheduler.after(ms, () => disk.leave(Infinity));
+    },
+    keepDiskFull: (machine, freeBytes, ms) => {
+      trace.event(machine.id, `no more than ${freeBytes} bytes are free on its disk for ${ms}ms`);
+      machine.wasFull = true;
+      const { disk } = machine;
+      const until = scheduler.now() + ms;
+      const take = (): void => {
+        if (machine.keepUp || scheduler.now() >= until) return disk.leave(Infinity);
+        if (disk.free() > freeBytes) disk.leave(freeBytes);
+        scheduler.after(TAKEN_AGAIN_MS, take);
+      };
+      take();
     },
     spoilState: (machine, chance, then) => {
       const { life } = machine;
