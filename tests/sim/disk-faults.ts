@@ -8,6 +8,8 @@ const HANG_MAX_MS = 2_000;
 /** One in ten hangs is longer than any election timeout. */
 const LONG_HANG_MAX_MS = 6_000;
 const FULL_MAX_MS = 5_000;
+/** Longer than a node takes to notice. */
+const SCARCE_MIN_MS = 2_000;
 const CORRUPT_SHARE = 70;
 
 export function diskFaults(tools: FaultTools): Record<DiskFaultClass, Strike> {
@@ -59,6 +61,15 @@ export function diskFaults(tools: FaultTools): Record<DiskFaultClass, Strike> {
         // To the last byte, or so that one or two segments fit, or just below the reserve.
         const segments = chance.chance(30) ? 0 : chance.below(400) / 100;
         world.fillDisk(machine, Math.floor(segments * plan.settings.segmentBytes), chance.below(FULL_MAX_MS));
+      }
+    },
+    scarceRoom: (chance) => {
+      // A majority, or all: there is space for the log to go on for a while, and less than the reserve.
+      const most = chance.chance(50) ? 100 : 60;
+      const ms = chance.between(SCARCE_MIN_MS, FULL_MAX_MS);
+      for (const machine of world.machines) {
+        if (!chance.chance(most)) continue;
+        world.keepDiskFull(machine, Math.floor((chance.between(50, 190) / 100) * plan.settings.segmentBytes), ms);
       }
     },
     wipe: (chance) => {

@@ -46,6 +46,8 @@ export interface SimDisk {
   forgive(): void;
   /** Only so many bytes more fit on it; Infinity: as many as you like, the state at first. */
   leave(freeBytes: number): void;
+  /** Bytes that still fit. */
+  free(): number;
   /** Calls `run` as the `nth` operation from now on that changes the disk, and is aimed at, begins. */
   whenBegun(nth: number, run: () => void, aim?: Aim): void;
   /** Operations begun from now on do not end before the returned function is called. */
@@ -395,6 +397,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     leave: (freeBytesNow) => {
       capacity = used() + freeBytesNow;
     },
+    free: freeBytes,
     whenBegun: (nth, run, aim = () => true) => {
       begun = { left: nth, run, aim };
     },

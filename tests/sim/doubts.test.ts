@@ -1,6 +1,5 @@
 // Does the judge of leaders that hear nobody judge? By the leader's own clock, and not while something held it up.
 import { expect, test } from "bun:test";
-import { nodeIdOf } from "../../src/raft/types.ts";
 import { idOf, member, TIMES } from "../raft/cluster.ts";
 import { createDoubts, type Doubts } from "./doubts.ts";
 
@@ -19,7 +18,7 @@ function verdict(
   for (let heartbeat = 1; heartbeat <= HEARTBEATS; heartbeat++) {
     now += TIMES.heartbeatMs;
     happens(doubts, machine, heartbeat);
-    doubts.observe(machine, raft, nodeIdOf);
+    doubts.observe(machine, raft);
   }
   return failures[0] ?? null;
 }

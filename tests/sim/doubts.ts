@@ -1,7 +1,7 @@
 // Does a leader that no majority answers step down in time? What comes in from whom is seen on the way into the process, and judged by
 // that machine's own clock.
 import type { Raft } from "../../src/raft/raft.ts";
-import type { MemberId } from "../../src/raft/types.ts";
+import { type MemberId, nodeIdOf } from "../../src/raft/types.ts";
 import { holdsQuorum } from "./members.ts";
 import type { SharedSettings } from "./plan.ts";
 import type { SimTime } from "./sim-clock.ts";
@@ -24,8 +24,8 @@ export interface Doubts {
   received(machine: Doubter, from: string): void;
   /** Its clock or its process was disturbed: what it owes is counted from now on. */
   disturbed(machine: Doubter): void;
-  /** After every callback into its process. `nameOf`: the machine that a member lives on; null: none does any more. */
-  observe(machine: Doubter, raft: Leading, nameOf: (member: MemberId) => string | null): void;
+  /** After every callback into its process. */
+  observe(machine: Doubter, raft: Leading): void;
 }
 
 export function createDoubts(
@@ -49,7 +49,7 @@ export function createDoubts(
   return {
     received: (machine, from) => void timesOf(machine).set(from, machine.time.now()),
     disturbed: ({ id, time }) => void disturbedAt.set(id, time.now()),
-    observe: (machine, raft, nameOf) => {
+    observe: (machine, raft) => {
       const { leadership, configuration, self } = raft;
       if (leadership === null) return;
       const now = machine.time.now();
@@ -59,11 +59,9 @@ export function createDoubts(
       judgedAt.set(machine.id, now);
       const from = Math.max(leadership.since, disturbedAt.get(machine.id) ?? 0, configured.get(machine.id)?.at ?? 0);
       const times = timesOf(machine);
-      const lives = (member: MemberId): boolean => {
-        if (member === self) return true;
-        const name = nameOf(member);
-        return now - Math.max(from, name === null ? 0 : (times.get(name) ?? 0)) <= limitMs;
-      };
+      // Whichever incarnation lives on that machine by now.
+      const lives = (member: MemberId): boolean =>
+        member === self || now - Math.max(from, times.get(nodeIdOf(member)) ?? 0) <= limitMs;
       if (!holdsQuorum([configuration], lives))
         fail(`${machine.id} leads on in term ${raft.currentTerm}: nothing came from a majority for ${limitMs}ms`);
     },

@@ -28,6 +28,8 @@ const TOLD = [
   ["a node was let in as a learner", /as a learner$/],
   ["a voter learned of its own removal", /removed as a voter/],
   ["a wiped node had to wait before it was let in", /has not been silent for long enough/],
+  ["writes stopped because no majority agreed about the state", /^writes stop:/],
+  ["writes went on after a dispute about the state", /^writes go on:/],
   ["a link that carried nothing any more was dialed again", /has not answered for/],
 ] as const;
 
@@ -38,6 +40,7 @@ const REFUSED = {
   OVERLOADED: "a client was refused while the leader was busy",
   OUT_OF_ORDER: "a number came before its turn",
   WINDOW_FULL: "a session's window was full",
+  DISK_FULL: "a client was refused for lack of room",
   SESSIONS_FULL: "all sessions were in use",
   QUEUE_FULL: "an enqueue found the queue full",
   LEADER_CHANGED: "a leadership ended with requests under way",
@@ -66,6 +69,7 @@ const SEEN = [
   "a leader led again while replies of its earlier term were late",
   "another led while late replies kept a leader in office",
   "a leader that heard nobody was followed by another",
+  "a group whose states had no majority took nothing any more",
   "no machine was running",
   "a failing disk stopped a node",
   "a full disk had no space for entries",

@@ -1,9 +1,10 @@
 // Does every step keep Raft's promises? These watch all nodes from outside, after every callback, and trust none of them.
 import { crc32 } from "../../src/lib/crc32.ts";
 import { digestOf } from "../../src/queue/digest.ts";
-import type { Queue } from "../../src/queue/queue.ts";
+import { apply, createQueue, type Queue } from "../../src/queue/queue.ts";
 import { freeze, restore } from "../../src/queue/snapshot.ts";
 import { checkCluster, checkDeep } from "../../src/raft/invariants.ts";
+import { fieldsOf } from "../../src/raft/entry.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import type { Configuration, LogIndex, MemberId, Term } from "../../src/raft/types.ts";
 import type { Ledger } from "./ledger.ts";
@@ -13,7 +14,7 @@ import { createQuorums, type OnDisk } from "./quorums.ts";
 export interface Observed {
   readonly name: string;
   readonly inspect: () => { readonly raft: Raft; readonly queue: Queue } | null;
-  /** The index after which its state was spoiled by the world; null: it must be right. */
+  /** The index after which its state was spoiled by the world; null: it must be right, or is right again. */
   spoiledAt: LogIndex | null;
   readonly comparedAt: () => LogIndex;
 }
@@ -94,7 +95,13 @@ export function createOracles(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
       quorums.configured(raft, sameLeadership ? seen.configuration : null);
     }
     const snapshotIndex = raft.snapshot?.index ?? 0;
-    if (known === undefined || snapshotIndex > seen.snapshotIndex) deep(life.name, raft);
+    if (life.spoiledAt === null) quorums.applied(raft, queue);
+    if (known === undefined || snapshotIndex > seen.snapshotIndex) {
+      deep(life.name, raft);
+      quorums.snapshotCounts(raft, () => {
+        for (const other of lives.keys()) if (other.spoiledAt !== null) lookAgain(other);
+      });
+    }
     seen.term = raft.currentTerm;
     seen.role = raft.role;
     seen.votedFor = raft.votedFor;
@@ -208,9 +215,32 @@ export function createOracles(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
   }
 
   /** A wrong state may be anything but approved. */
-  function foundOut({ name, comparedAt }: Observed, spoiledAt: LogIndex): void {
-    const found = comparedAt();
-    if (found > spoiledAt) fail(`${name} was found to be right at index ${found}, but is wrong since ${spoiledAt}`);
+  function foundOut(life: Observed, spoiledAt: LogIndex): void {
+    const found = life.comparedAt();
+    if (found <= spoiledAt) return;
+    lookAgain(life);
+    if (life.spoiledAt !== null)
+      fail(`${life.name} was found to be right at index ${found}, but is wrong since ${spoiledAt}`);
+  }
+
+  /** What was wrong may be gone, as an answer that was acknowledged since. */
+  function lookAgain(life: Observed): void {
+    const inside = life.inspect();
+    if (inside === null) return;
+    const { raft, queue } = inside;
+    if (checksumOf(queue) !== checksumOf(replayed(queue.appliedIndex))) return;
+    life.spoiledAt = null;
+    quorums.applied(raft, queue);
+  }
+
+  /** What the log says, up to there. */
+  function replayed(index: LogIndex): Queue {
+    const queue = createQueue();
+    for (let at = 1; at <= index; at++) {
+      const entry = ledger.at(at)?.entry;
+      if (entry !== undefined) apply(queue, fieldsOf(entry));
+    }
+    return queue;
   }
 
   function observeLogs(observed: readonly Observed[]): void {

@@ -2,9 +2,10 @@
 import { decodeConfiguration } from "../../src/raft/configuration.ts";
 import { SERVER } from "../../src/config.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
-import type { Configuration, MemberId } from "../../src/raft/types.ts";
+import { type Configuration, memberId, type MemberId } from "../../src/raft/types.ts";
 import { startFaults } from "./faults.ts";
 import { type Admin, createAdmin } from "./admin.ts";
+import { isClients } from "./disputes.ts";
 import { fifoViolation } from "./fifo-checker.ts";
 import { fifoHistory } from "./history.ts";
 import { HOSTILE, settleHostile, startHostile } from "./hostile.ts";
@@ -59,10 +60,10 @@ export function play(stage: Stage): void {
   judge(stage);
 }
 
-/** Enough is left; and where something is lost, a group was founded: a first entry on one disk only is known to nobody else. */
+/** Enough is left, with states that agree; and where something is lost, a group was founded: a first entry on one disk only is known to nobody else. */
 function mustServe({ world }: Stage): boolean {
   const isFounded = world.presentVoters().length > 0;
-  return world.atlas.standing() === "whole" && (isFounded || world.atlas.lost.size === 0);
+  return world.atlas.standing() === "whole" && world.mayAgree() && (isFounded || world.atlas.lost.size === 0);
 }
 
 /** Leads, and has committed an entry of its own term. */
@@ -169,7 +170,7 @@ function keepAllUp({ world }: Stage): void {
   for (const machine of world.machines) if (!machine.retired) world.keepUp(machine);
 }
 
-/** Too many disks are damaged: what is left may serve nothing, or what is right. */
+/** Too many disks are damaged, or states wrong: what is left may serve nothing, or what is right. */
 function refuse(stage: Stage, workload: Workload): void {
   const { world, trace, fail } = stage;
   trace.event("run", `beyond what is survivable: ${[...world.atlas.lost].join(" ")} are lost`);
@@ -177,12 +178,36 @@ function refuse(stage: Stage, workload: Workload): void {
   world.calm();
   world.resumeAll();
   keepAllUp(stage);
-  workload.finish();
+  if (world.mayAgree()) workload.finish();
   stage.wait(REFUSAL_MS);
+  acceptsNothing(stage);
+  workload.finish();
   const leader = world.machines.find(({ life }) => life?.inspect()?.raft.role === "leader");
   if (leader !== undefined && world.atlas.standing() === "broken")
     fail(`${leader.id} leads although no configuration has a quorum of sound disks`);
   judge(stage);
+}
+
+/** Where no majority can agree about the state, and all have compared theirs since, nothing that a client asks for is taken any more. */
+function acceptsNothing(stage: Stage): void {
+  const { world, ledger, marks, fail } = stage;
+  const hasCompared = (member: MemberId): boolean => {
+    const life = world.machines.find(({ self }) => self === member)?.life;
+    const queue = life?.inspect()?.queue;
+    return queue !== undefined && queue.checkpoint > (life?.spoiledAt ?? 0);
+  };
+  const isDisputed = (): boolean =>
+    !world.mayAgree() && world.configurations().every(({ voters }) => voters.map(memberId).every(hasCompared));
+  if (!isDisputed()) return;
+  const last = ledger.lastIndex;
+  stage.wait(STABLE_MS);
+  if (!isDisputed()) return;
+  marks.hit("a group whose states had no majority took nothing any more");
+  for (let index = last + 1; index <= ledger.lastIndex; index++) {
+    const kind = ledger.at(index)?.entry.kind;
+    if (kind !== undefined && isClients(kind))
+      fail(`a ${kind} was taken at index ${index}, and no majority has the same state`);
+  }
 }
 
 function haveConverged({ world, ledger }: Stage): boolean {

@@ -11,7 +11,8 @@ import { merged } from "./shrink.ts";
 
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
 
-export type DiskFaultClass = "diskError" | "readError" | "diskHang" | "diskFull" | "wipe" | "damage" | "swapDisks";
+export type DiskFaultClass =
+  "diskError" | "readError" | "diskHang" | "diskFull" | "scarceRoom" | "wipe" | "damage" | "swapDisks";
 export type NetworkFaultClass = "flap" | "slowLink" | "resetStorm" | "swizzle" | "heldNews";
 export type LeaderFaultClass = "lateReplies" | "deafLeader";
 export type ProcessFaultClass = "crashLoop" | "crashPoint" | "killReceiver";
@@ -288,6 +289,7 @@ function drawFaults(random: Random, nodes: number, safetyMs: number): FaultInter
     crashPoint: sometimes(2_000),
     killReceiver: nodes > 1 ? sometimes(5_000) : 0,
     heldNews: nodes > 2 ? sometimes(4_000) : 0,
+    scarceRoom: sometimes(6_000),
     lateReplies: nodes > 2 ? sometimes(4_000) : 0,
     deafLeader: nodes > 2 ? sometimes(6_000) : 0,
   };

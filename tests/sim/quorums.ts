@@ -2,6 +2,7 @@
 // itself holds; a leader's own count is not believed.
 import { encodeConfiguration } from "../../src/raft/configuration.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
+import type { Queue } from "../../src/queue/queue.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import {
   type Configuration,
@@ -27,6 +28,10 @@ export interface Quorums {
   committed(raft: Raft, before: { readonly commitIndex: LogIndex; readonly configurationIndex: LogIndex }): void;
   /** A node's configuration or commit index moved; `before` is what was seen last of this life. */
   configured(raft: Raft, before: { readonly configuration: Configuration; readonly index: LogIndex } | null): void;
+  /** A node with a right state has applied more. */
+  applied(raft: Raft, queue: Queue): void;
+  /** Its newest snapshot counts: what it stands for was reported by a majority, each by its own work. `lookAgain`: who is right by now? */
+  snapshotCounts(raft: Raft, lookAgain: () => void): void;
 }
 
 type Leadership = NonNullable<Raft["leadership"]>;
@@ -52,6 +57,13 @@ export function createQuorums(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
   const acknowledged = new WeakMap<object, Map<MemberId, LogIndex>>();
   /** How far each member knows its log to be the leader's, in its newest term: what it may acknowledge there. */
   const verified = new Map<MemberId, { readonly term: Term; index: LogIndex }>();
+  /** How far each member has come by its own work, with a right state; and where its present state came from. */
+  const ownWork = new Map<MemberId, LogIndex>();
+  const begunAt = new WeakMap<Queue, LogIndex>();
+  /** Every configuration that any log held, by its index. */
+  const configurations = new Map<LogIndex, Configuration[]>();
+  /** A snapshot up to here may count. */
+  let confirmed: LogIndex = 0;
   /** The newest vote of each member without which there would be no leader: it was surely given, so it must not be forgotten. */
   const proven = new Map<MemberId, Vote>();
 
@@ -169,6 +181,8 @@ export function createQuorums(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
     before: { readonly configuration: Configuration; readonly index: LogIndex } | null,
   ): void {
     const { self, configuration, configurationIndex, commitIndex } = raft;
+    const known = configurations.get(configurationIndex) ?? [];
+    if (!known.includes(configuration)) configurations.set(configurationIndex, [...known, configuration]);
     const agreed = ledger.configurations.findLast((entry) => entry.index <= commitIndex);
     if (agreed !== undefined && configurationIndex < agreed.index)
       fail(`${self} has committed ${commitIndex} and does not know the members that index ${agreed.index} says`);
@@ -184,7 +198,32 @@ export function createQuorums(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
       );
   }
 
-  return { saw, began, becameLeader, counted, committed, configured };
+  function applied({ self, snapshot }: Raft, queue: Queue): void {
+    const begun = begunAt.get(queue) ?? snapshot?.index ?? 0;
+    begunAt.set(queue, begun);
+    if (queue.appliedIndex > Math.max(begun, ownWork.get(self) ?? 0)) ownWork.set(self, queue.appliedIndex);
+  }
+
+  function snapshotCounts({ self, snapshot }: Raft, lookAgain: () => void): void {
+    if (snapshot === null || snapshot.index <= confirmed) return;
+    const { index } = snapshot;
+    if (!mayCount(index)) lookAgain();
+    if (mayCount(index)) confirmed = index;
+    else {
+      const holders = [...ownWork].filter(([, at]) => at >= index).map(([id]) => id);
+      const own = holders.join(" ") || "nobody";
+      fail(`${self}: the snapshot at ${index} counts, and only ${own} has come there by its own work`);
+    }
+  }
+
+  function mayCount(index: LogIndex): boolean {
+    // Whoever counted had all that was committed up to there, so what was in force there or came later.
+    const floor = ledger.configurations.findLast((entry) => entry.index <= index)?.index ?? 0;
+    const candidates = [...configurations].filter(([at]) => at >= floor).flatMap(([, sets]) => sets);
+    return candidates.some((set) => hasMajorities(set, (member) => (ownWork.get(member) ?? 0) >= index));
+  }
+
+  return { saw, began, becameLeader, counted, committed, configured, applied, snapshotCounts };
 }
 
 /** A snapshot that is being installed counts before it is durable, but not as durable. */

@@ -10,6 +10,8 @@ export const THEME_NAMES = [
   "fewPlaces",
   "lateReplies",
   "deafLeaders",
+  "wrongStates",
+  "scarceRoom",
 ] as const;
 
 export type ThemeName = (typeof THEME_NAMES)[number];

@@ -33,6 +33,8 @@ const THEMES: Readonly<Record<ThemeName, Theme>> = {
   fewPlaces: { percent: 4, bend: fewPlaces },
   lateReplies: { percent: 4, bend: lateReplies },
   deafLeaders: { percent: 2, bend: deafLeaders },
+  wrongStates: { percent: 4, bend: wrongStates },
+  scarceRoom: { percent: 3, bend: scarceRoom },
 };
 
 /** `wished`: every seed is about that. */
@@ -238,6 +240,30 @@ function deafLeaders(plan: Plan): Plan {
   return { ...brisk(plan), faults: only(plan, { deafLeader: 200 }) };
 }
 
+/** States that go wrong again and again: of a few, who are found out and come back; or of so many that nobody can tell who is right. */
+function wrongStates(plan: Plan, random: Random, fixedNodes: boolean): Plan {
+  const { settings } = brisk(plan);
+  const beyond = random.chance(50);
+  return {
+    ...plan,
+    nodes: fixedNodes ? plan.nodes : random.between(3, 5),
+    settings: {
+      ...settings,
+      compactMinBytes: random.chance(50) ? 300 : settings.compactMinBytes,
+      queueLimits: { ...settings.queueLimits, checkpointEntries: random.chance(50) ? 4 : 16 },
+    },
+    clients: { ...brisk(plan).clients, answeredLag: random.chance(50) ? 50 : 0, oldRetryPercent: 10 },
+    // A restart makes a wrong state right.
+    faults: only(plan, {
+      wrongState: beyond ? 100 : 300,
+      kill: random.chance(50) ? 2_000 : 0,
+      partition: random.chance(50) ? 1_000 : 0,
+    }),
+    beyond,
+    safetyMs: random.between(2_000, 5_000),
+  };
+}
+
 /** Members that come and go, with leaders struck in the middle of it. */
 function changingMembers(plan: Plan, random: Random, fixedNodes: boolean): Plan {
   return {
@@ -270,6 +296,32 @@ function tightDisks(plan: Plan, random: Random): Plan {
       maxJobs: 1,
     },
     faults: only(plan, { diskFull: 500, kill: random.chance(50) ? 2_000 : 0, powerCut: random.chance(30) ? 2_000 : 0 }),
+  };
+}
+
+/**
+ * Disks of a majority with less room than what is kept in reserve, and yet enough for the log to go on, which few clients write, for
+ * longer than nodes take to notice: who takes more must be refused.
+ */
+function scarceRoom(plan: Plan, random: Random): Plan {
+  return {
+    ...plan,
+    settings: { ...plan.settings, segmentBytes: 256 * 1024 },
+    clients: {
+      ...plan.clients,
+      processes: 2,
+      window: 1,
+      thinkMaxMs: 100,
+      enqueuePercent: random.chance(50) ? 80 : 50,
+      maxPadding: 100,
+      maxJobs: 1,
+      hostile: 0,
+    },
+    faults: only(plan, {
+      scarceRoom: 1_500,
+      kill: random.chance(30) ? 3_000 : 0,
+      partition: random.chance(30) ? 3_000 : 0,
+    }),
   };
 }
 

@@ -23,14 +23,17 @@ import type { Marks } from "./marks.ts";
 import { type Atlas, createAtlas } from "./atlas.ts";
 import type { Bounds } from "./bounds.ts";
 import { damageSomewhere } from "./damage.ts";
+import { createDisputes } from "./disputes.ts";
 import { createDoubts } from "./doubts.ts";
-import { type ConfigurationSeen, inForce } from "./members.ts";
+import { type ConfigurationSeen, holdsQuorum, inForce } from "./members.ts";
 import { createSimNetwork, type SimNetwork } from "./network.ts";
 import type { Observed, Oracles } from "./oracles.ts";
 import type { Plan } from "./plan.ts";
+import { createRooms } from "./room.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { createSimClock, createSimTime, type SimTime } from "./sim-clock.ts";
 import type { Trace } from "./trace.ts";
+import { spoil } from "./spoil.ts";
 import { createVotes } from "./votes.ts";
 
 /** One run of a node's process. */
@@ -96,8 +99,15 @@ export interface World {
   hangDisk(machine: Machine, ms: number): void;
   /** Somebody else takes all but `freeBytes` of its disk, for so long. */
   fillDisk(machine: Machine, freeBytes: number, ms: number): void;
-  /** Its memory goes bad: the node must find out, stop and leave its data alone. They are wiped, then `stopped` is called. */
-  spoilState(machine: Machine, stopped: () => void): void;
+  /** The same, again and again: whatever the node gives back is taken too. */
+  keepDiskFull(machine: Machine, freeBytes: number, ms: number): void;
+  /**
+   * Its memory goes bad: the node must find out, stop and leave its data alone. They are wiped, then `stopped` is called. One that comes
+   * to lead, so that clients would see it, dies of it instead.
+   */
+  spoilState(machine: Machine, chance: Random, stopped: () => void): void;
+  /** Could a majority of every configuration that may be in force have the same, right state? */
+  mayAgree(): boolean;
   wipe(machine: Machine): void;
   /** Something in the directory of a machine that is down rots. */
   damage(machine: Machine, chance: Random): void;
@@ -143,12 +153,14 @@ const FIRST_PORT = 3001;
 const HOST = "127.0.0.1";
 const CALM_RATE = 1.1;
 const AGAIN_AFTER_MS = 300;
+/** How often whoever fills a disk takes what was freed meanwhile. */
+const TAKEN_AGAIN_MS = 50;
 
 export function createWorld(plan: Plan, ports: WorldPorts): World {
   const { scheduler, random, trace, ledger, oracles, bounds, marks, fail } = ports;
   const machines: Machine[] = [];
   const byName = new Map<string, Machine>();
-  const spoiledStates = new Map<Machine, object>();
+  const spoiledStates = new Map<Machine, { readonly state: object; readonly isShown: boolean }>();
   const cuts = new Set<() => void>();
   const hangs = new Map<Machine, () => void>();
   const stopWaiters = new Map<Machine, () => void>();
@@ -161,6 +173,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const diskOf = (member: MemberId): SimDisk | null => machines.find(({ self }) => self === member)?.disk ?? null;
   const votes = createVotes({ diskOf, fail });
   const doubts = createDoubts(plan.settings, fail);
+  const disputes = createDisputes(fail);
+  const rooms = createRooms(plan, scheduler.now, fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
 
   const drawRate = (): number => {
@@ -225,6 +239,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const isElsewhere = machines.some(({ foreignDisk }) => foreignDisk === machine.disk);
     if (machine.life !== null || isElsewhere) return;
     machine.starts++;
+    rooms.disturbed(machine.id);
     trace.event(machine.id, machine.foreignDisk === null ? "started" : "started with another machine's disk");
     const process = createLife({
       afterEach: () => observe(machine),
@@ -256,6 +271,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
         if (event === "damaged" && !machine.damaged && !foundOut(machine))
           fail(`${machine.id} does not trust its own data: ${text}`);
         marks.told(text);
+        disputes.logged(machine.id, text);
       },
       residentBytes: () => 0,
     };
@@ -273,8 +289,6 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   function nameBehind(remote: string): string {
     return machines.find(({ address }) => address === remote)?.id ?? remote.slice(0, remote.lastIndexOf(":"));
   }
-
-  const machineOf = (member: MemberId): string | null => machines.find(({ self }) => self === member)?.id ?? null;
 
   /** The mark, here or among what is set aside; or, where a power cut took it, the note that came later. */
   function distrustsItself({ disk }: Machine): boolean {
@@ -304,7 +318,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (life === null || inside === null) return;
     machine.self = inside.raft.self;
     // A snapshot has taken the place of the wrong state.
-    if (life.spoiledAt !== null && spoiledStates.get(machine) !== inside.queue) forgetSpoiled(machine);
+    const spoiled = spoiledStates.get(machine);
+    if (life.spoiledAt !== null && spoiled?.state !== inside.queue) forgetSpoiled(machine);
     // Whoever serves from a directory that was damaged does so as somebody new.
     machine.damaged = false;
     const { configuration, configurationIndex } = inside.raft;
@@ -314,8 +329,20 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (oracles.observe(life)) marks.saw(inside.raft);
     bounds.observe(machine.id, inside);
     votes.observe(machine.id, inside.raft);
-    doubts.observe(machine, inside.raft, machineOf);
+    doubts.observe(machine, inside.raft);
+    disputes.observe(machine.id, inside.raft);
+    rooms.observe(machine.id, { freeBytes: machine.disk.free(), hangs: hangs.has(machine) }, inside.raft);
     for (const look of watchers) if (look(machine)) watchers.delete(look);
+    if (life.spoiledAt !== null && spoiled?.isShown === true && inside.raft.role === "leader") dieOfIt(machine);
+  }
+
+  /** Its next life begins with what its disk says, which is right. */
+  function dieOfIt(machine: Machine): void {
+    const { onSpoiled } = machine;
+    trace.event(machine.id, "killed by its wrong state before it answers as the leader");
+    endLife(machine, "kill");
+    if (machine.keepUp) start(machine);
+    else onSpoiled?.();
   }
 
   function stopped(
@@ -391,6 +418,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (machine.life !== life || !life.process.paused()) return;
     trace.event(machine.id, "resumed");
     doubts.disturbed(machine);
+    rooms.disturbed(machine.id);
     life.process.resume();
     if (machine.life === life) network.resume(machine.id);
   }
@@ -507,15 +535,29 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       disk.leave(freeBytes);
       scheduler.after(ms, () => disk.leave(Infinity));
     },
-    spoilState: (machine, then) => {
+    keepDiskFull: (machine, freeBytes, ms) => {
+      trace.event(machine.id, `no more than ${freeBytes} bytes are free on its disk for ${ms}ms`);
+      machine.wasFull = true;
+      const { disk } = machine;
+      const until = scheduler.now() + ms;
+      const take = (): void => {
+        if (machine.keepUp || scheduler.now() >= until) return disk.leave(Infinity);
+        if (disk.free() > freeBytes) disk.leave(freeBytes);
+        scheduler.after(TAKEN_AGAIN_MS, take);
+      };
+      take();
+    },
+    spoilState: (machine, chance, then) => {
       const { life } = machine;
       const inside = life?.inspect() ?? null;
       if (life === null || inside === null || life.spoiledAt !== null) return;
-      trace.event(machine.id, `state spoiled after ${inside.queue.appliedIndex}`);
-      // Something that no answer shows: a node that answers wrongly until it is found out would be right in doing so.
-      inside.queue.sessions.usedSeq += 1_000;
-      life.spoiledAt = inside.queue.appliedIndex;
-      spoiledStates.set(machine, inside.queue);
+      const { raft, queue } = inside;
+      // A majority that is wrong in the same way would be right together.
+      const isUnlike = plan.beyond && machines.some((other) => (other.life?.spoiledAt ?? null) !== null);
+      const { what, isShown } = spoil(queue, raft.role === "leader", isUnlike, chance);
+      trace.event(machine.id, `state spoiled after ${queue.appliedIndex}: ${what}`);
+      life.spoiledAt = queue.appliedIndex;
+      spoiledStates.set(machine, { state: queue, isShown });
       machine.onSpoiled = then;
     },
     wipe,
@@ -530,6 +572,11 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       wipe(machine);
       start(machine);
     },
+    mayAgree: () =>
+      holdsQuorum(configurations(), (member) => {
+        const machine = machines.find(({ self }) => self === member);
+        return !atlas.lost.has(member) && (machine?.life?.spoiledAt ?? null) === null;
+      }),
     mayLoseDisk: (machine) => {
       const spoiled = machines.filter((other) => other.onSpoiled !== null).flatMap(({ self }) => self ?? []);
       return machine.self !== null && atlas.mayLose(machine.self, spoiled);
