@@ -123,6 +123,8 @@ export interface World {
   configurations(): readonly Configuration[];
   presentVoters(): readonly Member[];
   readonly atlas: Atlas;
+  /** How fast some machine's clock runs. */
+  drawRate(chance: Random): number;
 }
 
 export interface WorldPorts {
@@ -159,9 +161,9 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const votes = createVotes({ diskOf, fail });
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
 
-  const drawRate = (): number => {
+  const drawRate = (chance: Random): number => {
     const { from, to } = plan.clockRates;
-    return from + ((to - from) * random.below(1_001)) / 1_000;
+    return from + ((to - from) * chance.below(1_001)) / 1_000;
   };
 
   function addMachine(founder: boolean): Machine {
@@ -171,7 +173,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       id,
       port,
       address: `${HOST}:${port}`,
-      time: createSimTime(scheduler, random.fork(), drawRate()),
+      time: createSimTime(scheduler, random.fork(), drawRate(random)),
       disk: createSimDisk(scheduler, random.fork(), diskWeather),
       life: null,
       starts: 0,
@@ -561,6 +563,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       trace.event(machine.id, `wall clock jumps by ${ms}ms`);
       machine.time.jumpWall(ms);
     },
+    drawRate,
     presentVoters: () => committedConfiguration()?.configuration.voters ?? [],
   };
 }
