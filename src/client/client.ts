@@ -167,7 +167,7 @@ export function createClient(
       link.send({ ...asked.query, frameId: lastFrameId });
     }
     if (line.waiting() > 0 || openings.count > 0) sendNumbered(link);
-    else if (session.wasOpen && over === null && closing === null && !session.isAttached) sendOpen(link);
+    if (session.wasOpen && over === null && closing === null && !session.isAttached) sendOpen(link);
     link.flush();
     watch();
   }

@@ -17,11 +17,20 @@ export async function* earlierAnswers(client: Client): AsyncGenerator<EarlierAns
   const left = client.unacknowledgedAtOpen();
   if (left === null) return null;
   for (let number = left.first; number <= left.last; number++) {
-    const answer = await askAgain(client, { type: "settle" }, number);
-    if (!answer.outcome.ok && !isAnswer(answer.outcome.failure)) return answer.outcome.failure;
+    const answer = await new Promise<EarlierAnswer | Failure>((resolve) => fetchAnswer(client, number, resolve));
+    if (!("outcome" in answer)) return answer;
     yield answer;
   }
   return null;
+}
+
+/** `done` gets a failure when the number cannot be asked for. */
+export function fetchAnswer(client: Client, number: number, done: (answer: EarlierAnswer | Failure) => void): void {
+  client.submit(
+    { type: "settle" },
+    (outcome, taken) => done(outcome.ok || isAnswer(outcome.failure) ? { number, outcome, taken } : outcome.failure),
+    number,
+  );
 }
 
 export function askAgain(client: Client, command: Command, number: number): Promise<EarlierAnswer> {

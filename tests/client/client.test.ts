@@ -629,6 +629,20 @@ describe("the session", () => {
     expect(opens()).toBe(2);
   });
 
+  test("of a client that may send nothing, because its answers were not taken, is shown to the next leader too", async () => {
+    const acknowledge = { when: "taken", earlier: "fetched", whenIdle: false } as const;
+    const client = start({ acknowledge, limits: { ...LIMITS, window: 1 } });
+    const taken = await new Promise<() => void>((resolve) => client.submit(value(1), (_, take) => resolve(take)));
+    const waits = enqueue(client, 2);
+    const before = cluster.messages.length;
+    cluster.lead(2);
+    cluster.disconnect(1);
+    while (cluster.messages.length === before) await new Promise((next) => setImmediate(next));
+    expect(cluster.messages[before]).toMatchObject({ type: "open", resume: true });
+    taken();
+    expect(await waits).toMatchObject({ ok: true, number: 2 });
+  });
+
   test("whose client is closed while an answer is on its way leaves it unknown, and the next process fetches it", async () => {
     const client = start({ acknowledge: { when: "taken", earlier: "fetched", whenIdle: false }, closeOnLeave: true });
     cluster.fate = (message) => (message.type === "request" && message.number === 1 ? "executeAndLose" : "pass");

@@ -1,10 +1,14 @@
 // What is a client process to the world? Something that asks what the workload wants asked, until it ends. There are two kinds: the
 // hand-written client (`sim-client.ts`), which does everything that the rules of sessions allow, and raftq's own (`real-client.ts`).
 import type { Random } from "../../src/lib/random.ts";
+import type { QueueLimits } from "../../src/queue/limits.ts";
 import type { Command, Reply } from "../../src/queue/types.ts";
-import type { Call, History, Operation } from "./history.ts";
+import type { LogIndex, NodeId, Term } from "../../src/raft/types.ts";
+import type { ClientMachine } from "./client-machine.ts";
+import type { Call, History, NumberSpace, Operation } from "./history.ts";
 import type { Marks } from "./marks.ts";
 import type { Reads } from "./reads.ts";
+import type { RealWitness } from "./real-witness.ts";
 import type { Caller } from "./sim-caller.ts";
 import type { Trace } from "./trace.ts";
 
@@ -14,6 +18,12 @@ export interface Identity {
   /** As it says of itself: nobody else uses the id, so a CLOSE ends all that is known of it. */
   readonly generated: boolean;
   readonly operations: Operation[];
+  /** Its processes have raftq's own client. */
+  readonly isReal: boolean;
+  /** They send the operations with numbers of their own, from the first one on (`--numbered`). */
+  readonly file: NumberSpace | null;
+  /** A real client refused to work while there are answers of an earlier process that were not acknowledged. */
+  answersLeft: boolean;
   /** Every answered OPEN: what it said about the numbers before it. */
   readonly openings: { readonly session: number; readonly lastNumber: number }[];
   /** The highest answeredUpTo that ever left a process of this client. */
@@ -38,6 +48,21 @@ export interface ClientPorts {
   readonly answersForgotten: boolean;
   /** A definite answer arrived: whatever it stands for must be durable by now. */
   readonly onAnswer: (reply: Reply) => void;
+  readonly real: RealClientPorts;
+}
+
+/** What a process with raftq's own client needs beside that. */
+export interface RealClientPorts {
+  readonly newMachine: () => ClientMachine;
+  readonly witness: RealWitness;
+  readonly limits: QueueLimits;
+  /** The term of a committed entry. */
+  readonly termAt: (index: LogIndex) => Term | null;
+  /** This node leads, and in this term. */
+  readonly leads: (node: NodeId, term: Term) => boolean;
+  /** The term in which this node leads, and this client id's session has a while to live by its state; else null. */
+  readonly keeps: (node: NodeId, client: string) => Term | null;
+  readonly now: () => number;
 }
 
 export interface ClientProcess {
@@ -61,6 +86,24 @@ export interface ClientProcess {
   close(): void;
 }
 
-export function createIdentity(id: string, generated = false): Identity {
-  return { id, generated, operations: [], openings: [], acknowledgedUpTo: 0, hasLeft: false };
+export function createIdentity(
+  id: string,
+  {
+    generated = false,
+    isReal = false,
+    hasFile = false,
+  }: Partial<Record<"generated" | "isReal" | "hasFile", boolean>> = {},
+): Identity {
+  const operations: Operation[] = [];
+  return {
+    id,
+    generated,
+    operations,
+    isReal,
+    file: hasFile ? { client: id, gathers: false, operations } : null,
+    answersLeft: false,
+    openings: [],
+    acknowledgedUpTo: 0,
+    hasLeft: false,
+  };
 }

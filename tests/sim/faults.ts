@@ -99,7 +99,7 @@ export function startFaults(world: World, plan: Plan, admin: Admin, { random, ma
     clock: (chance) => {
       const machine = world.machines[chance.below(world.machines.length)]!;
       if (chance.chance(50)) world.jumpWall(machine, chance.between(-WALL_JUMP_MS, WALL_JUMP_MS));
-      else world.setClockRate(machine, drawRate(chance));
+      else world.setClockRate(machine, world.drawRate(chance));
     },
     transfer: (chance) => admin.transfer(chance.chance(50) ? null : (pickUp(chance)?.id ?? null)),
     membership: (chance) => changeMembership(chance),
@@ -142,11 +142,6 @@ export function startFaults(world: World, plan: Plan, admin: Admin, { random, ma
       if (!ceased && machine.life === null && !machine.retired) world.start(machine);
     });
   }
-
-  const drawRate = (chance: Random): number => {
-    const { from, to } = plan.clockRates;
-    return from + ((to - from) * chance.below(1_001)) / 1_000;
-  };
 
   /** Who cannot reach whom; every shape of partition that others met in production. */
   function drawCut(chance: Random): Cut {

@@ -12,11 +12,23 @@ export type Call =
  */
 export type Fate = "pending" | "answered" | "refused" | "never" | "unclear";
 
+/** Where real clients give the numbers: one process of a client id, or all of them where a file gives them (`--numbered`). */
+export interface NumberSpace {
+  readonly client: string;
+  /** Several operations may share a number: each has its part of the answer. */
+  readonly gathers: boolean;
+  /** In the order in which they were asked for. */
+  readonly operations: Operation[];
+}
+
 export interface Operation {
   readonly client: string;
-  /** The session that sent it first. */
+  /** The session that sent it first; 0: a real client keeps that for itself. */
   readonly session: number;
-  readonly number: number;
+  /** 0: a real client has not named it, or never gave it one. */
+  number: number;
+  /** Null: a hand-written client numbers its session's requests itself. */
+  readonly space: NumberSpace | null;
   readonly call: Call;
   readonly command: Uint8Array;
   /** Stamps of the history: every invocation and every return has its own. */
@@ -36,6 +48,8 @@ export interface History {
   /** The value of a payload that came out; null when these are not the bytes that went in. */
   valueOf(payload: Uint8Array): number | null;
   begin(operation: Pick<Operation, "client" | "session" | "number" | "call" | "command">): Operation;
+  /** It is the last one of `space`. */
+  beginIn(space: NumberSpace, operation: Pick<Operation, "number" | "call" | "command">): Operation;
   answer(operation: Operation, reply: Reply, replyBytes: Uint8Array): void;
 }
 
@@ -46,6 +60,20 @@ export function createHistory(): History {
   const operations: Operation[] = [];
   const payloads: Uint8Array[] = [];
   let stamps = 0;
+
+  function enter(given: Pick<Operation, "client" | "session" | "number" | "space" | "call" | "command">): Operation {
+    const operation: Operation = {
+      ...given,
+      invoked: ++stamps,
+      returned: Infinity,
+      fate: "pending",
+      replyBytes: null,
+      reply: null,
+    };
+    operations.push(operation);
+    return operation;
+  }
+
   return {
     operations,
     stamp: () => ++stamps,
@@ -60,16 +88,10 @@ export function createHistory(): History {
       const original = payloads[value];
       return original !== undefined && equalBytes(original, payload) ? value : null;
     },
-    begin: (given) => {
-      const operation: Operation = {
-        ...given,
-        invoked: ++stamps,
-        returned: Infinity,
-        fate: "pending",
-        replyBytes: null,
-        reply: null,
-      };
-      operations.push(operation);
+    begin: (given) => enter({ ...given, space: null }),
+    beginIn: (space, given) => {
+      const operation = enter({ ...given, client: space.client, session: 0, space });
+      space.operations.push(operation);
       return operation;
     },
     answer: (operation, reply, replyBytes) => {

@@ -3,7 +3,7 @@
 import { apply, createQueue, peek } from "../../src/queue/queue.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Job, Reply } from "../../src/queue/types.ts";
-import { type Entry, fieldsOf } from "../../src/raft/entry.ts";
+import { type Entry, fieldsOf, type RecordFields } from "../../src/raft/entry.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
 import { equalBytes } from "./history.ts";
 
@@ -27,6 +27,8 @@ export interface Ledger {
   replyTo(session: number, number: number): Reply | null;
   /** A node says that `entry` is committed. Names the difference if another record was committed there before. */
   commit(who: string, entry: Entry): string | null;
+  /** Calls `look` with every entry that is committed from now on. */
+  watch(look: (fields: RecordFields, reply: Reply | null) => void): void;
 }
 
 export function createLedger(): Ledger {
@@ -34,6 +36,7 @@ export function createLedger(): Ledger {
   const executedAt = new Map<string, LogIndex>();
   const configurations: Entry[] = [];
   const reference = createQueue();
+  const watchers: ((fields: RecordFields, reply: Reply | null) => void)[] = [];
   return {
     get lastIndex() {
       return milestones.length;
@@ -64,7 +67,9 @@ export function createLedger(): Ledger {
       if (executed) executedAt.set(`${fields.session}#${fields.number}`, entry.index);
       if (entry.kind === "config") configurations.push(entry);
       milestones.push({ entry, reply: decoded, ready: reference.ready, head: peek(reference) });
+      for (const look of watchers) look(fields, decoded);
       return null;
     },
+    watch: (look) => void watchers.push(look),
   };
 }

@@ -85,6 +85,19 @@ const SEEN = [
   "a peek found nothing",
   "hundreds of jobs came and went by one request each",
   "a part of a snapshot was sent in chunks",
+  "a real client was redirected",
+  "a real client's request ended unknown",
+  "a real client's request was surely not executed",
+  "a real client was answered after the final word",
+  "a real client settled a number as void",
+  "a real client fetched an earlier answer",
+  "a real client's answer was forgotten",
+  "a real client repeated an answered request",
+  "a real client asked for an answer that it had acknowledged",
+  "a real client was fenced with requests under way",
+  "a real client went on with a dormant session",
+  "a real client's session expired",
+  "a silent real client's session was kept alive",
 ] as const;
 
 export type Mark = (typeof TOLD)[number][0] | (typeof REFUSED)[keyof typeof REFUSED] | (typeof SEEN)[number];

@@ -40,8 +40,8 @@ export function play(stage: Stage): void {
   const { queueLimits: _, ...settings } = plan.settings;
   trace.event("run", JSON.stringify({ ...plan, settings }));
   found(stage);
-  const { clientPorts, history, after, addresses, marks } = stage;
-  const workload = startWorkload(plan.clients, { clientPorts, random: random.fork(), history, after });
+  const { clientPorts, history, after, addresses, marks, sessionsExpire } = stage;
+  const workload = startWorkload(plan.clients, { clientPorts, random: random.fork(), history, after, sessionsExpire });
   const hostile = Array.from({ length: plan.clients.hostile }, (_, at) =>
     startHostile(`${HOSTILE}${at + 1}`, clientPorts()),
   );
@@ -263,11 +263,12 @@ function tooMuchAtRest({ world, bounds }: Stage): readonly string[] {
   });
 }
 
-function judge({ world, oracles, ledger, history, sessionsExpire, fail, wait }: Stage): void {
+function judge({ world, oracles, ledger, history, realWitness, sessionsExpire, fail, wait }: Stage): void {
   oracles.observeLogs(world.machines.flatMap(({ life }) => life ?? []));
   settleHostile(history, ledger);
   changesOneByOne(ledger, fail);
   const problem =
+    realWitness.judge() ??
     witnessAgainst(ledger, history, sessionsExpire) ??
     fifoViolation(fifoHistory(history, ({ session, number }) => ledger.replyTo(session, number)));
   if (problem !== null) fail(problem);

@@ -62,6 +62,13 @@ export interface ClientHabits {
   readonly generatedPercent: number;
   /** Clients that break the rules of sessions. */
   readonly hostile: number;
+  /** So many of the client ids are used by raftq's own client, and so many of these for a file with numbers. */
+  readonly realPercent: number;
+  readonly filePercent: number;
+  /** Up to so many operations at the same moment. */
+  readonly burst: number;
+  /** How often an idle process asks nothing for a while and stays connected, for longer than sessions live in some worlds. */
+  readonly silentPercent: number;
 }
 
 export interface Plan {
@@ -100,6 +107,8 @@ export interface PlanWishes {
   readonly theme?: ThemeName;
 }
 
+/** Apart from the plan's own stream, so that what the others draw does not depend on who uses raftq's own client. */
+const REAL_CLIENTS_STREAM = 0x4ea1;
 /** Many large jobs at once cost much copying and show no more than one. */
 const LARGEST_CALL_BYTES = 10_000;
 /** Requests of all processes under way at once; where entries travel in small pieces, each waits long, and is sent again and again. */
@@ -134,7 +143,7 @@ function draw(seed: number, wishes: PlanWishes): Plan {
     network: drawNetwork(random.fork()),
     slowLinks: { bytesPerMs: { from: 100, to: 1_000 }, maxMs: 3_000 },
     disk: drawDisk(random.fork()),
-    clients: drawClients(random.fork(), settings),
+    clients: drawClients(random.fork(), seededRandom((seed ^ REAL_CLIENTS_STREAM) >>> 0), settings),
     faults,
     beyond: random.chance(8),
     safetyMs,
@@ -221,7 +230,7 @@ function drawDisk(random: Random): DiskWeather {
   };
 }
 
-function drawClients(random: Random, { queueLimits, maxAppendBytes }: SharedSettings): ClientHabits {
+function drawClients(random: Random, real: Random, { queueLimits, maxAppendBytes }: SharedSettings): ClientHabits {
   const { maxSessions, maxReplies } = queueLimits;
   const few = maxSessions < QUEUE.maxSessions;
   // More clients than places: they have to leave now and then, and what the dead leave behind expires.
@@ -246,12 +255,27 @@ function drawClients(random: Random, { queueLimits, maxAppendBytes }: SharedSett
     answeredLag: pick(random, 0, 0, 3, 50),
     readPercent: random.chance(60) ? random.between(1, 15) : 0,
     takeoverEveryMs: random.chance(40) ? random.between(300, 4_000) : 0,
+    ...drawRealClients(real, few),
   };
   const underWay = maxAppendBytes < IN_PIECES_BYTES ? MOST_UNDER_WAY_IN_PIECES : MOST_UNDER_WAY;
   return {
     ...habits,
     window: Math.min(habits.window, Math.max(2, Math.floor(underWay / habits.processes))),
     maxPadding: Math.min(habits.maxPadding, Math.floor(LARGEST_CALL_BYTES / habits.maxJobs)),
+  };
+}
+
+/** In half of the worlds some or all of the others are raftq's own clients. */
+function drawRealClients(
+  random: Random,
+  fewPlaces: boolean,
+): Pick<ClientHabits, "realPercent" | "filePercent" | "burst" | "silentPercent"> {
+  const realPercent = random.chance(50) ? pick(random, 50, 100, 100) : 0;
+  return {
+    realPercent,
+    filePercent: random.chance(25) ? 50 : 0,
+    burst: realPercent > 0 ? pick(random, 1, 1, 1, 4, 16) : 1,
+    silentPercent: fewPlaces ? random.between(1, 6) : 0,
   };
 }
 

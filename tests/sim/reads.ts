@@ -3,16 +3,19 @@
 import { fieldsOf } from "../../src/raft/entry.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
 import type { LogPage, NodeStatus, Peeked, ServerMessage } from "../../src/wire/protocol.ts";
+import type { Query } from "../../src/client/client.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { equalBytes } from "./history.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Marks } from "./marks.ts";
-import type { Caller, Question } from "./sim-caller.ts";
+import type { Caller } from "./sim-caller.ts";
 
 export interface Reads {
   /** A client learned that this index is committed. */
   acknowledged(index: LogIndex): void;
   ask(): void;
+  /** Through a client that finds the leader itself; `send` calls `answered`, or not. */
+  askThrough(who: string, send: (question: Query, answered: (message: ServerMessage) => void) => void): void;
   readonly answered: number;
 }
 
@@ -41,13 +44,17 @@ export function createReads({ caller, random, ledger, addresses, timeoutMs, mark
         if (leader !== undefined && redirects > 0) ask(leader, redirects - 1);
         return;
       }
-      answered++;
-      const problem = judge(message, atLeast);
-      if (problem !== null) fail(`a read by ${address}: ${problem}`);
+      hear(`a read by ${address}`, message, atLeast);
     });
   }
 
-  function drawQuestion(atLeast: LogIndex): Question {
+  function hear(what: string, message: ServerMessage, atLeast: LogIndex): void {
+    answered++;
+    const problem = judge(message, atLeast);
+    if (problem !== null) fail(`${what}: ${problem}`);
+  }
+
+  function drawQuestion(atLeast: LogIndex): Query {
     const drawn = random.below(100);
     if (drawn < 30) return { type: "status", linearizable: true };
     if (drawn < 60) return { type: "peek" };
@@ -109,6 +116,10 @@ export function createReads({ caller, random, ledger, addresses, timeoutMs, mark
       const all = addresses();
       const address = all[random.below(all.length)];
       if (address !== undefined) ask(address, FOLLOWED_REDIRECTS);
+    },
+    askThrough: (who, send) => {
+      const atLeast = highest;
+      send(drawQuestion(atLeast), (message) => hear(`a read through ${who}`, message, atLeast));
     },
     get answered() {
       return answered;

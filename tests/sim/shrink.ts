@@ -107,6 +107,8 @@ const SIMPLER: readonly PlanOverrides[] = [
   { clients: { oldRetryPercent: 0, threeAtOncePercent: 0 } },
   { clients: { readPercent: 0 } },
   { clients: { hostile: 0, leavePercent: 0, sleepPercent: 0 } },
+  { clients: { realPercent: 0 } },
+  { clients: { filePercent: 0, burst: 1, silentPercent: 0 } },
   { clients: { maxJobs: 1, maxPadding: 0 } },
   { clients: { window: 1, answeredLag: 0 } },
   { network: { lossPercent: 0, dialLossPercent: 0 } },

@@ -1,8 +1,9 @@
 // What does one seed's run consist of? The world, its clients and all who watch them, wired together; and the clock that drives them.
 import { type Random, seededRandom } from "../../src/lib/random.ts";
-import type { LogIndex, MemberId } from "../../src/raft/types.ts";
+import type { LogIndex, MemberId, NodeId } from "../../src/raft/types.ts";
 import type { Recovered } from "../../src/storage/types.ts";
 import { type Bounds, createBounds } from "./bounds.ts";
+import { type ClientMachine, createClientMachine } from "./client-machine.ts";
 import type { ClientPorts } from "./client-process.ts";
 import { durableHolds, recoverDurable } from "./durable.ts";
 import { createHistory, type History } from "./history.ts";
@@ -13,10 +14,11 @@ import { createOracles, type Oracles } from "./oracles.ts";
 import type { Plan } from "./plan.ts";
 import type { OnDisk } from "./quorums.ts";
 import { createReads, type Reads } from "./reads.ts";
+import { createRealWitness, type RealWitness } from "./real-witness.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { type Caller, createCaller } from "./sim-caller.ts";
 import type { Trace } from "./trace.ts";
-import { createWorld, type World } from "./world.ts";
+import { createWorld, type NodeLife, type World } from "./world.ts";
 
 /** A promise was broken: the run is over. */
 export class Failed extends Error {}
@@ -33,6 +35,7 @@ export interface Stage {
   readonly history: History;
   readonly reads: Reads;
   readonly marks: Marks;
+  readonly realWitness: RealWitness;
   /** Sessions of this world are short-lived. */
   readonly sessionsExpire: boolean;
   after(ms: number, run: () => void): void;
@@ -56,6 +59,8 @@ const ASK_EVERY = 8;
 const DURABILITY_SAMPLE = 50;
 /** Sessions that live longer than any run never expire in one. */
 const LONGER_THAN_ANY_RUN_MS = 600_000;
+/** A client that has just connected shows its session to the node within this, or leaves it for another. */
+const TIME_TO_ATTACH_MS = 1_000;
 
 export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Stage {
   const random = seededRandom(plan.seed ^ 0x5eed);
@@ -84,6 +89,23 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
   let clients = 0;
   const newCaller = (): Caller =>
     createCaller({ network: world.network.hostOf(`client${++clients}`), after, received: trace.bytes, fail });
+  const realWitness = createRealWitness({ ledger, history, marks, fail });
+  const newMachine = (): ClientMachine =>
+    createClientMachine({
+      name: `client${++clients}`,
+      scheduler,
+      network: world.network,
+      random: clientRandom.fork(),
+      clockRate: world.drawRate(clientRandom),
+      roundMs: plan.roundMs,
+      received: trace.bytes,
+      nodes: () => world.machines.map(({ id }) => id),
+      fail,
+    });
+  const leaderCalled = (node: NodeId): ReturnType<NodeLife["inspect"]> => {
+    const inside = world.machines.find(({ id }) => id === node)?.life?.inspect() ?? null;
+    return inside?.raft.role === "leader" ? inside : null;
+  };
   const timeoutMs = plan.clients.attemptTimeoutMs;
   const reads = createReads({ caller: newCaller(), random: random.fork(), ledger, addresses, timeoutMs, marks, fail });
   const onAnswer: ClientPorts["onAnswer"] = ({ index }) => {
@@ -116,6 +138,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
     history,
     reads,
     marks,
+    realWitness,
     sessionsExpire,
     after,
     addresses,
@@ -133,6 +156,22 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
       sessionsExpire,
       answersForgotten,
       onAnswer,
+      real: {
+        newMachine,
+        witness: realWitness,
+        limits: queueLimits,
+        termAt: (index) => ledger.at(index)?.entry.term ?? null,
+        leads: (node, term) => leaderCalled(node)?.raft.currentTerm === term,
+        keeps: (node, client) => {
+          const leader = leaderCalled(node);
+          const { sessions, time = 0 } = leader?.queue ?? {};
+          const session = sessions?.live.get(sessions.idOf.get(client) ?? 0);
+          const lives =
+            session !== undefined && session.usedAt + queueLimits.sessionExpiryMs > time + TIME_TO_ATTACH_MS;
+          return lives ? (leader?.raft.currentTerm ?? null) : null;
+        },
+        now: scheduler.now,
+      },
     }),
     fail,
     until,

@@ -12,6 +12,7 @@ export const THEME_NAMES = [
   "deafLeaders",
   "wrongStates",
   "scarceRoom",
+  "silentClients",
 ] as const;
 
 export type ThemeName = (typeof THEME_NAMES)[number];

@@ -35,6 +35,7 @@ const THEMES: Readonly<Record<ThemeName, Theme>> = {
   deafLeaders: { percent: 2, bend: deafLeaders },
   wrongStates: { percent: 4, bend: wrongStates },
   scarceRoom: { percent: 3, bend: scarceRoom },
+  silentClients: { percent: 2, bend: silentClients },
 };
 
 /** `wished`: every seed is about that. */
@@ -170,6 +171,40 @@ function fewPlaces(plan: Plan, random: Random): Plan {
       takeoverEveryMs: random.chance(50) ? random.between(200, 1_000) : 0,
     },
     faults: only(plan, { kill: random.chance(50) ? 2_000 : 0, partition: random.chance(50) ? 2_000 : 0 }),
+  };
+}
+
+/** Clients that stay connected and ask nothing, for longer than their sessions live without that. */
+function silentClients(plan: Plan, random: Random): Plan {
+  const processes = random.between(3, 6);
+  const queueLimits = {
+    ...plan.settings.queueLimits,
+    // One that dies must not keep the drain at the end from its place.
+    maxSessions: random.chance(50) ? QUEUE.maxSessions : processes + random.between(1, 3),
+    dormantAfterMs: random.between(200, 600),
+    sessionExpiryMs: random.between(700, 2_000),
+  };
+  return {
+    ...plan,
+    settings: { ...plan.settings, queueLimits },
+    clients: {
+      ...plan.clients,
+      processes,
+      window: 4,
+      thinkMaxMs: 20,
+      maxPadding: 100,
+      leavePercent: 0,
+      sleepPercent: random.between(0, 4),
+      silentPercent: 10,
+      generatedPercent: 0,
+      realPercent: 100,
+      takeoverEveryMs: random.chance(50) ? random.between(1_000, 4_000) : 0,
+    },
+    faults: only(plan, {
+      kill: random.chance(30) ? 4_000 : 0,
+      partition: random.chance(30) ? 4_000 : 0,
+      transfer: random.chance(50) ? 2_000 : 0,
+    }),
   };
 }
 

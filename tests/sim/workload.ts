@@ -5,6 +5,7 @@ import type { Random } from "../../src/lib/random.ts";
 import type { Call, History } from "./history.ts";
 import { type ClientPorts, type ClientProcess, createIdentity, type Identity } from "./client-process.ts";
 import type { ClientHabits } from "./plan.ts";
+import { startRealClient } from "./real-client.ts";
 import { startClient } from "./sim-client.ts";
 
 const QUEUE_NAME = "default";
@@ -39,6 +40,8 @@ export interface WorkloadPorts {
   readonly random: Random;
   readonly history: History;
   readonly after: (ms: number, run: () => void) => void;
+  /** Client ids of this world may be forgotten. */
+  readonly sessionsExpire: boolean;
 }
 
 export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workload {
@@ -48,7 +51,8 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
   let drain: ClientProcess | null = null;
   let drainEnded = false;
 
-  const start = (identity: Identity): ClientProcess => startClient(identity, habits, ports.clientPorts());
+  const start = (identity: Identity): ClientProcess =>
+    (identity.isReal ? startRealClient : startClient)(identity, habits, ports.clientPorts());
   const think = (): number => 1 + random.below(habits.thinkMaxMs * 10) / 10;
 
   function work(station: Station): void {
@@ -69,6 +73,8 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
         const ms = random.between(300, 9_000);
         process.sleep(ms);
         return after(ms, () => work(station));
+      } else if (isIdle && random.chance(habits.silentPercent)) {
+        return after(random.between(300, 9_000), () => work(station));
       } else act(process);
     }
     after(think(), () => work(station));
@@ -79,9 +85,11 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
   function act(process: ClientProcess): void {
     if (random.chance(habits.readPercent)) process.read();
     if (random.chance(habits.oldRetryPercent)) process.repeatOld();
-    if (process.pending() >= habits.window) return;
-    const call = drawCall();
-    process.submit(call.call, call.command);
+    for (let count = random.between(1, habits.burst); count > 0; count--) {
+      if (process.pending() >= habits.window) return;
+      const { call, command } = drawCall();
+      process.submit(call, command);
+    }
   }
 
   function drawCall(): Drawn {
@@ -139,7 +147,11 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
   }
 
   for (let count = 1; count <= habits.processes; count++) {
-    const identity = createIdentity(`c${count}`, habits.generatedPercent > 0 && random.chance(habits.generatedPercent));
+    const generated = habits.generatedPercent > 0 && random.chance(habits.generatedPercent);
+    const isReal = random.chance(habits.realPercent);
+    // Who sends a file again relies on that its numbers are still known.
+    const hasFile = isReal && !generated && !ports.sessionsExpire && random.chance(habits.filePercent);
+    const identity = createIdentity(`c${count}`, { generated, isReal, hasFile });
     const station = { identity, process: start(identity) };
     stations.push(station);
     after(think(), () => work(station));

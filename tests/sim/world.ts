@@ -136,6 +136,8 @@ export interface World {
   configurations(): readonly Configuration[];
   presentVoters(): readonly Member[];
   readonly atlas: Atlas;
+  /** How fast some machine's clock runs. */
+  drawRate(chance: Random): number;
 }
 
 export interface WorldPorts {
@@ -177,9 +179,9 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const rooms = createRooms(plan, scheduler.now, fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
 
-  const drawRate = (): number => {
+  const drawRate = (chance: Random): number => {
     const { from, to } = plan.clockRates;
-    return from + ((to - from) * random.below(1_001)) / 1_000;
+    return from + ((to - from) * chance.below(1_001)) / 1_000;
   };
 
   function addMachine(founder: boolean): Machine {
@@ -189,7 +191,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       id,
       port,
       address: `${HOST}:${port}`,
-      time: createSimTime(scheduler, random.fork(), drawRate()),
+      time: createSimTime(scheduler, random.fork(), drawRate(random)),
       disk: createSimDisk(scheduler, random.fork(), diskWeather),
       life: null,
       starts: 0,
@@ -632,6 +634,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       trace.event(machine.id, `wall clock jumps by ${ms}ms`);
       machine.time.jumpWall(ms);
     },
+    drawRate,
     presentVoters: () => committedConfiguration()?.configuration.voters ?? [],
   };
 }

@@ -1,0 +1,148 @@
+// Does the witness of real clients notice? What is told as the log says passes, and each way of being wrong is named.
+import { beforeEach, expect, test } from "bun:test";
+import { QUEUE } from "../../src/config.ts";
+import { encodeCommand, encodeOpen, encodeVersion } from "../../src/queue/commands.ts";
+import { STATE_MACHINE_VERSION } from "../../src/queue/queue.ts";
+import { encodeReply } from "../../src/queue/replies.ts";
+import { type Command, ENCODING, type Reply } from "../../src/queue/types.ts";
+import { encodeEntry, type EntryKind } from "../../src/raft/entry.ts";
+import { type Call, createHistory, type History, type NumberSpace, type Operation } from "./history.ts";
+import { createLedger, type Ledger } from "./ledger.ts";
+import { createRealWitness, partsOf, type RealWitness } from "./real-witness.ts";
+
+const NONCE = new Uint8Array(16).fill(7);
+const SESSION = 2;
+let ledger: Ledger;
+let history: History;
+let witness: RealWitness;
+let space: NumberSpace;
+let failures: string[];
+
+function begin(gathers: boolean): void {
+  ledger = createLedger();
+  history = createHistory();
+  failures = [];
+  witness = createRealWitness({ ledger, history, marks: { hit: () => {} }, fail: (what) => void failures.push(what) });
+  space = { client: "c1", gathers, operations: [] };
+  witness.process(NONCE, space);
+  commit("version", 0, encodeVersion({ version: STATE_MACHINE_VERSION, limits: QUEUE }));
+  commit("open", 0, encodeOpen({ clientId: "c1", nonce: NONCE, generated: false, resume: false }));
+}
+beforeEach(() => begin(false));
+
+function commit(kind: EntryKind, number: number, body: Uint8Array, answeredUpTo = 0): Reply {
+  const index = ledger.lastIndex + 1;
+  const draft = { kind, session: number === 0 ? 0 : SESSION, number, answeredUpTo, body };
+  expect(ledger.commit("n1", encodeEntry({ index, term: 1, time: index, wall: 0 }, draft))).toBeNull();
+  return ledger.at(index)?.reply ?? { type: "void", index };
+}
+const execute = (number: number, command: Command, answeredUpTo = 0): Reply =>
+  commit("command", number, encodeCommand(command), answeredUpTo);
+
+function ask(call: Call, command: Command, number = 0): Operation {
+  return history.beginIn(space, { number, call, command: encodeCommand(command) });
+}
+function enqueue(number = 0): { readonly operation: Operation; readonly command: Command } {
+  const { value, payload } = history.newPayload(0);
+  const command: Command = { type: "enqueue", queue: "default", jobs: [{ encoding: ENCODING.bytes, payload }] };
+  return { operation: ask({ type: "enqueue", values: [value] }, command, number), command };
+}
+const take = (max: number): Command => ({
+  type: "dequeue",
+  queues: ["default"],
+  max,
+  maxBytes: 100,
+  leaseMs: 0,
+  waitMs: 0,
+});
+const dequeue = (number = 0): Operation => ask({ type: "dequeue", max: 1 }, take(1), number);
+const tell = (operation: Operation, reply: Reply): void => history.answer(operation, reply, encodeReply(reply));
+const together = (...commands: Command[]): Command => ({
+  type: "enqueue",
+  queue: "default",
+  jobs: commands.flatMap((command) => (command.type === "enqueue" ? command.jobs : [])),
+});
+
+test("answers as the log holds them pass, and unanswered requests get what the log says of them", () => {
+  const [first, second] = [enqueue(1), enqueue()];
+  const third = dequeue();
+  tell(first.operation, execute(1, first.command));
+  execute(2, second.command);
+  execute(3, take(1));
+  expect(witness.judge()).toBeNull();
+  expect(second.operation.reply).toMatchObject({ type: "enqueued", firstId: 2 });
+  expect(third.reply).toMatchObject({ type: "dequeued", jobs: [{ id: 1 }] });
+});
+
+test("an answer to another number, or of an index that holds something else, is caught", () => {
+  const { operation, command } = enqueue(4);
+  tell(operation, execute(1, command));
+  expect(witness.judge()).toMatch(/another number/);
+  begin(false);
+  tell(enqueue(1).operation, { type: "enqueued", index: 2, firstId: 1, count: 1 });
+  expect(witness.judge()).toMatch(/told index 2, and the log holds something else/);
+});
+
+test("another answer than the log's is caught", () => {
+  const { operation, command } = enqueue(1);
+  tell(operation, { type: "enqueued", index: execute(1, command).index, firstId: 5, count: 1 });
+  expect(witness.judge()).toMatch(/something else was told/);
+});
+
+test("what was surely not executed, and is in the log, is caught", () => {
+  const { operation, command } = enqueue(1);
+  operation.fate = "never";
+  execute(1, command);
+  expect(witness.judge()).toMatch(/surely not executed/);
+});
+
+test("requests that were executed in another order than they were made are caught", () => {
+  const [first, second] = [enqueue(2), enqueue(1)];
+  tell(second.operation, execute(1, second.command));
+  tell(first.operation, execute(2, first.command));
+  expect(witness.judge()).toMatch(/asked for what happened at 4 before what happened at 3/);
+});
+
+test("an acknowledgement counts when the user has the answer, or was told that it is gone, and is caught before", () => {
+  const commands = [1, 2, 3, 4].map((number) => enqueue(number).command);
+  const replies = commands.slice(0, 2).map((command, at) => execute(at + 1, command));
+  witness.taken(replies[0]?.index ?? 0);
+  witness.forgotten("c1", 2);
+  execute(3, commands[2] ?? take(1), 2);
+  expect(failures).toEqual([]);
+  execute(4, commands[3] ?? take(1), 3);
+  expect(failures).toEqual(["c1 acknowledged the answer to #3 at 6, and its user has not had it"]);
+});
+
+test("an answer to a number that was fetched or came late is held against the log", () => {
+  witness.told("c1", 1, execute(1, enqueue(1).command));
+  expect(witness.judge()).toBeNull();
+  begin(false);
+  witness.told("c1", 2, execute(1, enqueue(1).command));
+  expect(witness.judge()).toMatch(/told of #2 what the log does not hold/);
+});
+
+test("requests that share a number are told their own parts, and nothing of them is lost", () => {
+  begin(true);
+  const [first, second] = [enqueue(1), enqueue(1)];
+  const reply = execute(1, together(first.command, second.command));
+  const shared = [first.operation, second.operation];
+  expect(partsOf(reply, shared)).toMatchObject([{ firstId: 1 }, { firstId: 2 }]);
+  for (const [at, part] of (partsOf(reply, shared) ?? []).entries()) if (part !== null) tell(shared[at]!, part);
+  const takers = [dequeue(2), dequeue(2), dequeue(3)];
+  const jobs = execute(2, take(3));
+  for (const [at, part] of (partsOf(jobs, takers) ?? []).entries()) if (part !== null) tell(takers[at]!, part);
+  tell(takers[2]!, execute(3, take(1)));
+  expect(witness.judge()).toBeNull();
+
+  begin(true);
+  const [third, fourth] = [enqueue(1), enqueue(1)];
+  const both = execute(1, together(third.command, fourth.command));
+  for (const { operation } of [third, fourth]) tell(operation, { ...both, count: 1 } as Reply);
+  expect(witness.judge()).toMatch(/something else was told/);
+
+  begin(true);
+  const one = enqueue(1);
+  tell(one.operation, execute(1, together(one.command, enqueue(1).command)));
+  expect(witness.judge()).toMatch(/does not fit/);
+});
