@@ -26,7 +26,9 @@ interface WorkerAnswer {
 
 /** The first line of a worker: it has loaded the product, with the mutant if there is one. */
 const READY = "ready";
-/** A worker that holds more after a seed makes room for a fresh one. */
+/** What earlier seeds left behind goes when a worker holds more after a seed: it would not be collected before it is twice as much. */
+const COLLECT_ABOVE_BYTES = 320 * 1024 * 1024;
+/** A worker that holds more all the same makes room for a fresh one. */
 const REPLACE_ABOVE_BYTES = 640 * 1024 * 1024;
 /** No seed needs as much; one that does is broken, and would take the machine with it. */
 const MOST_BYTES = 1024 * 1024 * 1024;
@@ -48,6 +50,7 @@ export async function serveAsWorker(run: (seed: number) => SeedResult): Promise<
   console.log(READY);
   for await (const line of console) {
     const result = run(Number(line));
+    if (process.memoryUsage.rss() > COLLECT_ABOVE_BYTES) Bun.gc(true);
     const answer: WorkerAnswer = { result, residentBytes: process.memoryUsage.rss() };
     console.log(JSON.stringify(answer));
   }
