@@ -34,6 +34,7 @@ import type { Scheduler } from "./scheduler.ts";
 import { createSimClock, createSimTime, type SimTime } from "./sim-clock.ts";
 import type { Trace } from "./trace.ts";
 import { spoil } from "./spoil.ts";
+import { createTransfers } from "./transfers.ts";
 import { createVotes } from "./votes.ts";
 
 /** One run of a node's process. */
@@ -177,6 +178,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const doubts = createDoubts(plan.settings, fail);
   const disputes = createDisputes(fail);
   const rooms = createRooms(plan, scheduler.now, fail);
+  const transfers = createTransfers(fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
 
   const drawRate = (chance: Random): number => {
@@ -333,6 +335,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     votes.observe(machine.id, inside.raft);
     doubts.observe(machine, inside.raft);
     disputes.observe(machine.id, inside.raft);
+    transfers.observe(machine.id, inside.raft, (path) => machine.disk.cached(path) !== null);
     rooms.observe(machine.id, { freeBytes: machine.disk.free(), hangs: hangs.has(machine) }, inside.raft);
     for (const look of watchers) if (look(machine)) watchers.delete(look);
     if (life.spoiledAt !== null && spoiled?.isShown === true && inside.raft.role === "leader") dieOfIt(machine);
