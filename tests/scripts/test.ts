@@ -8,7 +8,7 @@ import { parseJunit, type Totals } from "./junit.ts";
 import { leftovers } from "./leftovers.ts";
 import { install, requirePinnedBun, ROOT, runStep, type StepResult } from "./project.ts";
 
-const UNIT_TIMEOUT_MS = 150_000;
+const UNIT_TIMEOUT_MS = 300_000;
 /** Of one test; `bun test` alone gives 5 s. A machine that is busy with other things must not decide what passes. */
 const TEST_TIMEOUT_MS = 30_000;
 const BUILD_TIMEOUT_MS = 60_000;
