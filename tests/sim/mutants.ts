@@ -1,6 +1,7 @@
 // Do the tests test? Real Raft bugs, planted one at a time into the product's source while it is loaded; the simulator must catch each.
 import { join } from "node:path";
 import { applyEdits, type Edit, productAnchors } from "./anchors.ts";
+import { CLIENT_MUTANTS } from "./mutants/client.ts";
 import { MEMBERSHIP_MUTANTS } from "./mutants/membership.ts";
 import { QUEUE_MUTANTS } from "./mutants/queue.ts";
 import { REPLICATION_MUTANTS } from "./mutants/replication.ts";
@@ -26,6 +27,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...MEMBERSHIP_MUTANTS,
   ...STORAGE_MUTANTS,
   ...QUEUE_MUTANTS,
+  ...CLIENT_MUTANTS,
 ];
 
 export function findMutant(name: string): Mutant {

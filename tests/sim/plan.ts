@@ -69,6 +69,7 @@ export interface ClientHabits {
   readonly burst: number;
   /** How often an idle process asks nothing for a while and stays connected, for longer than sessions live in some worlds. */
   readonly silentPercent: number;
+  readonly silentMaxMs: number;
 }
 
 export interface Plan {
@@ -269,13 +270,14 @@ function drawClients(random: Random, real: Random, { queueLimits, maxAppendBytes
 function drawRealClients(
   random: Random,
   fewPlaces: boolean,
-): Pick<ClientHabits, "realPercent" | "filePercent" | "burst" | "silentPercent"> {
+): Pick<ClientHabits, "realPercent" | "filePercent" | "burst" | "silentPercent" | "silentMaxMs"> {
   const realPercent = random.chance(50) ? pick(random, 50, 100, 100) : 0;
   return {
     realPercent,
     filePercent: random.chance(25) ? 50 : 0,
     burst: realPercent > 0 ? pick(random, 1, 1, 1, 4, 16) : 1,
     silentPercent: fewPlaces ? random.between(1, 6) : 0,
+    silentMaxMs: 9_000,
   };
 }
 

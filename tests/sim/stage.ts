@@ -60,7 +60,7 @@ const DURABILITY_SAMPLE = 50;
 /** Sessions that live longer than any run never expire in one. */
 const LONGER_THAN_ANY_RUN_MS = 600_000;
 /** A client that has just connected shows its session to the node within this, or leaves it for another. */
-const TIME_TO_ATTACH_MS = 1_000;
+const TIME_TO_ATTACH_MS = 600;
 
 export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Stage {
   const random = seededRandom(plan.seed ^ 0x5eed);

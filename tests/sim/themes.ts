@@ -35,7 +35,7 @@ const THEMES: Readonly<Record<ThemeName, Theme>> = {
   deafLeaders: { percent: 2, bend: deafLeaders },
   wrongStates: { percent: 4, bend: wrongStates },
   scarceRoom: { percent: 3, bend: scarceRoom },
-  silentClients: { percent: 2, bend: silentClients },
+  silentClients: { percent: 3, bend: silentClients },
 };
 
 /** `wished`: every seed is about that. */
@@ -177,12 +177,13 @@ function fewPlaces(plan: Plan, random: Random): Plan {
 /** Clients that stay connected and ask nothing, for longer than their sessions live without that. */
 function silentClients(plan: Plan, random: Random): Plan {
   const processes = random.between(3, 6);
+  const sessionExpiryMs = random.between(1_000, 2_000);
   const queueLimits = {
     ...plan.settings.queueLimits,
     // One that dies must not keep the drain at the end from its place.
     maxSessions: random.chance(50) ? QUEUE.maxSessions : processes + random.between(1, 3),
     dormantAfterMs: random.between(200, 600),
-    sessionExpiryMs: random.between(700, 2_000),
+    sessionExpiryMs,
   };
   return {
     ...plan,
@@ -196,6 +197,7 @@ function silentClients(plan: Plan, random: Random): Plan {
       leavePercent: 0,
       sleepPercent: random.between(0, 4),
       silentPercent: 10,
+      silentMaxMs: 3 * sessionExpiryMs,
       generatedPercent: 0,
       realPercent: 100,
       takeoverEveryMs: random.chance(50) ? random.between(1_000, 4_000) : 0,
@@ -203,7 +205,8 @@ function silentClients(plan: Plan, random: Random): Plan {
     faults: only(plan, {
       kill: random.chance(30) ? 4_000 : 0,
       partition: random.chance(30) ? 4_000 : 0,
-      transfer: random.chance(50) ? 2_000 : 0,
+      // Another leader has to learn whom it is to keep.
+      transfer: random.chance(70) ? 2_500 : 0,
     }),
   };
 }

@@ -74,7 +74,7 @@ export function startWorkload(habits: ClientHabits, ports: WorkloadPorts): Workl
         process.sleep(ms);
         return after(ms, () => work(station));
       } else if (isIdle && random.chance(habits.silentPercent)) {
-        return after(random.between(300, 9_000), () => work(station));
+        return after(random.between(300, habits.silentMaxMs), () => work(station));
       } else act(process);
     }
     after(think(), () => work(station));

@@ -1,0 +1,99 @@
+// Which bugs of clients, and of how nodes keep their sessions, must be caught? Each with how many seeds the simulator may need.
+import type { Mutant } from "../mutants.ts";
+
+export const CLIENT_MUTANTS: readonly Mutant[] = [
+  {
+    name: "unclear-told-as-refused",
+    what: "client: a lost connection leaves nothing unclear, so a time-out says that the request was surely not executed",
+    within: 60,
+    edits: [{ in: "line/connectionLost", find: "slot.unclear = true;", replace: "" }],
+  },
+  {
+    name: "given-up-runs-later",
+    what: "client: a number that was given up is sent again with its command, not as a settle",
+    within: 60,
+    edits: [{ in: "commandOf", find: "settings.numbered && !isRefused", replace: "!isRefused" }],
+  },
+  {
+    name: "numbers-from-one-again",
+    what: "client: a process that takes over begins with number 1",
+    within: 30,
+    edits: [
+      {
+        in: "createLine",
+        find: "nextNumber = lastNumber + 1;\n      answeredUpTo = acknowledged;",
+        replace: "nextNumber = 1;\n      answeredUpTo = Math.min(0, lastNumber, acknowledged);",
+      },
+    ],
+  },
+  {
+    name: "acknowledges-what-is-under-way",
+    what: "client: every number below the one that is sent is acknowledged, answered or not",
+    within: 20,
+    edits: [{ in: "createLine", find: "Math.min(answeredUpTo, number - 1)", replace: "number - 1" }],
+  },
+  {
+    name: "late-answer-dropped",
+    what: "client: an answer that comes after the final word is acknowledged, and nobody gets it",
+    within: 40,
+    edits: [
+      {
+        in: "line/answeredLate",
+        find: "if (!slot.taken) settings.onLate(outcome, takerOf(slot));",
+        replace: "take(slot);",
+      },
+    ],
+  },
+  {
+    name: "fetched-is-taken",
+    what: "client: an earlier process's answer is acknowledged as soon as it was fetched, before its user has it",
+    within: 60,
+    edits: [{ in: "line/append", find: " && (number === null || settings.numbered)", replace: "" }],
+  },
+  {
+    name: "taken-opens-no-window",
+    what: "client: requests that wait behind answers which are not taken yet are not sent when those are",
+    within: 120,
+    edits: [{ in: "createAcknowledging", find: "if (line.waiting() > 0) on.waiting();", replace: "" }],
+  },
+  {
+    name: "shared-dequeue-finds-nothing",
+    what: "client: whoever shared a dequeue and got no job of its answer is told that the queue is empty",
+    within: 80,
+    edits: [
+      {
+        in: "shareDequeued",
+        find: "return waiting.slice(reply.jobs.length);",
+        replace: `for (const done of waiting.slice(reply.jobs.length)) done({ ...outcome, reply: { ...reply, jobs: [] } }, TOLD);
+  return [];`,
+      },
+    ],
+  },
+  {
+    name: "silent-client-not-shown",
+    what: "client: one that asks nothing does not show its session to the next leader, which lets it expire",
+    within: 120,
+    theme: "silentClients",
+    edits: [
+      {
+        in: "createClient",
+        find: "if (session.wasOpen && over === null && closing === null && !session.isAttached) sendOpen(link);",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "seldom-touched",
+    what: "a leader touches the sessions of its connections less often than they expire",
+    within: 120,
+    theme: "silentClients",
+    edits: [{ in: "touch", find: "now < touchedAt + interval", replace: "now < touchedAt + 1_000 * interval" }],
+  },
+  {
+    name: "never-touched",
+    what: "sessions are not kept alive by their connections",
+    within: 120,
+    theme: "silentClients",
+    edits: [{ in: "touch", find: "sessions.length === 0", replace: "sessions.length >= 0" }],
+  },
+];
