@@ -13,7 +13,7 @@ import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
 import type { Command, Reply } from "../../src/queue/types.ts";
 import type { NodeId, Term } from "../../src/raft/types.ts";
 import type { ClientPorts, ClientProcess, Identity } from "./client-process.ts";
-import { equalBytes, type NumberSpace, type Operation } from "./history.ts";
+import { equalBytes, isSettled, type NumberSpace, type Operation } from "./history.ts";
 import type { ClientHabits } from "./plan.ts";
 import { partsOf } from "./real-witness.ts";
 
@@ -172,7 +172,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
   /** That is the number's answer: what an earlier process asked for with it was surely not executed. */
   function toldRefused(number: number): void {
     for (const operation of identity.operations)
-      if (operation.number === number && operation.fate === "pending") operation.fate = "never";
+      if (operation.number === number && operation.fate === "pending") operation.fate = "refused";
   }
 
   function toldForgotten(number: number): void {
@@ -223,7 +223,8 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
   function answered(operation: Operation, number: number, reply: Reply, duplicate: boolean): void {
     if (!numbered) operation.number = number;
     if (operation.replyBytes !== null) marks.hit("a real client repeated an answered request");
-    if (operation.fate === "never") fail(`${nameOf(operation)} was surely not executed, and is answered all the same`);
+    if (operation.fate === "never" || operation.fate === "refused")
+      fail(`${nameOf(operation)} was surely not executed, and is answered all the same`);
     const fits = operation.call.type === "enqueue" ? reply.type === "enqueued" : reply.type === "dequeued";
     if (!fits) return fail(`${nameOf(operation)} was answered by ${reply.type}`);
     answer(operation, reply);
@@ -256,7 +257,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
       if (!numbered && number !== null) operation.number = number;
     } else if (!numbered || isAnswer) {
       marks.hit("a real client's request was surely not executed");
-      operation.fate = "never";
+      operation.fate = isAnswer ? "refused" : "never";
     }
   }
 
@@ -264,7 +265,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
 
   /** Only an answer that somebody has had, or that nobody fetched for long, is no longer kept. */
   function answerForgotten(operation: Operation, number: number): void {
-    if (operation.fate === "answered") {
+    if (isSettled(operation)) {
       // An earlier process was given it, and died before its user had it.
       if (ports.answersForgotten) witness.forgotten(id, number);
       return marks.hit("a real client asked for an answer that it had acknowledged");
@@ -276,7 +277,13 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
 
   /** The final word was "unknown", or came from an earlier process; this is what became of the number. */
   function answeredLate(outcome: Outcome, taken: () => void): void {
-    if (!outcome.ok) return fail(`${id} was told late of a failure`);
+    if (!outcome.ok) {
+      const { number, failure } = outcome;
+      if (number === null || !isRecorded(failure.code)) return fail(`${id} was told late of ${failure.code}`);
+      for (const operation of space.operations)
+        if (operation.number === number && operation.fate === "pending") operation.fate = "refused";
+      return takeSoon(outcome, taken);
+    }
     const { number, reply } = outcome;
     marks.hit("a real client was answered after the final word");
     toldNumber(number, reply);
