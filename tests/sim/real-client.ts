@@ -277,13 +277,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
 
   /** The final word was "unknown", or came from an earlier process; this is what became of the number. */
   function answeredLate(outcome: Outcome, taken: () => void): void {
-    if (!outcome.ok) {
-      const { number, failure } = outcome;
-      if (number === null || !isRecorded(failure.code)) return fail(`${id} was told late of ${failure.code}`);
-      for (const operation of space.operations)
-        if (operation.number === number && operation.fate === "pending") operation.fate = "refused";
-      return takeSoon(outcome, taken);
-    }
+    if (!outcome.ok) return fail(`${id} was told late of a failure`);
     const { number, reply } = outcome;
     marks.hit("a real client was answered after the final word");
     toldNumber(number, reply);
