@@ -9,11 +9,18 @@ interface Write {
   stuck: boolean;
 }
 
+export interface Range {
+  readonly offset: number;
+  readonly length: number;
+}
+
 export interface FileImage {
   /** What reads give, to be looked at before anything is written. */
   cached(): Uint8Array;
   /** Likewise. */
   durable(): Uint8Array;
+  /** Written, or being written, and not synced, unless the platter holds the same there. */
+  unsettled(): readonly Range[];
   /** What reads give, to be kept: whatever is written later goes into a copy. */
   lend(): Uint8Array;
   /** The write has begun; `apply` makes it readable, `beginSync` then begins a sync that covers nothing else. */
@@ -99,6 +106,10 @@ export function createFileImage(content: number | Uint8Array): FileImage {
   return {
     cached: () => cache.all,
     durable: () => platter.all,
+    unsettled: () =>
+      [...unsynced, ...underWay]
+        .filter(({ offset, bytes }) => bytes.some((byte, at) => platter.all[offset + at] !== byte))
+        .map(({ offset, bytes }) => ({ offset, length: bytes.length })),
     lend: () => {
       cache = { ...cache, isShared: true };
       return cache.all;

@@ -1,5 +1,6 @@
 // Do the tests test? Real Raft bugs, planted one at a time into the product's source while it is loaded; the simulator must catch each.
 import { join } from "node:path";
+import { DISK_MUTANTS } from "./mutants/disks.ts";
 import { MEMBERSHIP_MUTANTS } from "./mutants/membership.ts";
 import { QUEUE_MUTANTS } from "./mutants/queue.ts";
 import { REPLICATION_MUTANTS } from "./mutants/replication.ts";
@@ -28,6 +29,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...REPLICATION_MUTANTS,
   ...MEMBERSHIP_MUTANTS,
   ...STORAGE_MUTANTS,
+  ...DISK_MUTANTS,
   ...QUEUE_MUTANTS,
 ];
 

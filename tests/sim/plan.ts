@@ -11,9 +11,10 @@ import { merged } from "./shrink.ts";
 
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
 
-export type DiskFaultClass = "diskError" | "readError" | "diskHang" | "diskFull" | "wipe" | "damage" | "swapDisks";
+export type DiskFaultClass =
+  "diskError" | "readError" | "diskHang" | "lateWrite" | "oldDisk" | "diskFull" | "wipe" | "damage" | "swapDisks";
 export type NetworkFaultClass = "flap" | "slowLink" | "resetStorm" | "swizzle" | "heldNews";
-export type ProcessFaultClass = "crashLoop" | "crashPoint" | "killReceiver";
+export type ProcessFaultClass = "crashLoop" | "crashPoint" | "crashChain" | "pausePoint" | "killReceiver";
 
 /** Mean virtual milliseconds between two faults of a class, over the whole group; 0: never. */
 export interface FaultIntervals extends Readonly<
@@ -274,5 +275,9 @@ function drawFaults(random: Random, nodes: number, safetyMs: number): FaultInter
     crashPoint: sometimes(2_000),
     killReceiver: nodes > 1 ? sometimes(5_000) : 0,
     heldNews: nodes > 2 ? sometimes(4_000) : 0,
+    lateWrite: sometimes(3_000),
+    oldDisk: nodes > 2 ? sometimes(3_000) : 0,
+    crashChain: sometimes(3_000),
+    pausePoint: sometimes(3_000),
   };
 }

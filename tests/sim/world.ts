@@ -9,14 +9,16 @@ import {
   type Member,
   type MemberId,
   type NodeId,
+  type Term,
 } from "../../src/raft/types.ts";
 import type { ErrorCode } from "../../src/lib/errors.ts";
-import type { Random } from "../../src/lib/random.ts";
+import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { startNode } from "../../src/server/node.ts";
 import { MARK_PATH } from "../../src/storage/mark.ts";
 import { REJOIN_PATH } from "../../src/storage/rejoin.ts";
 import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types.ts";
-import { type Aim, createSimDisk, type FailingOperation, type SimDisk } from "./disk.ts";
+import { type Aim, type Backup, createSimDisk, type FailingOperation, type FileAim, type SimDisk } from "./disk.ts";
+import { withRules } from "./disk-rules.ts";
 import type { Ledger } from "./ledger.ts";
 import { createLife, enterDisk, enterNetwork, type Life } from "./life.ts";
 import type { Marks } from "./marks.ts";
@@ -39,6 +41,14 @@ export interface NodeLife extends Observed {
   readonly stop: () => void;
   /** The index of the newest checkpoint where its state was found to be right. */
   readonly comparedAt: () => LogIndex;
+}
+
+/** A disk that has forgotten what it acknowledged, and the leadership that knows of it. */
+export interface Outdated {
+  readonly self: MemberId;
+  readonly leader: NodeLife;
+  readonly term: Term;
+  readonly acknowledged: LogIndex;
 }
 
 export interface Machine {
@@ -64,6 +74,8 @@ export interface Machine {
   damaged: boolean;
   /** The disk of another machine that this one was started with by mistake. */
   foreignDisk: SimDisk | null;
+  /** Set while an older copy of its disk is in its place, until its leader has found that out. Nothing of it counts meanwhile. */
+  outdated: Outdated | null;
   /** From now on it is started again whenever it stops by itself. */
   keepUp: boolean;
   /** Its disk was full before: that it cannot start for lack of space may be right. */
@@ -92,12 +104,18 @@ export interface World {
   resumeAll(): void;
   /** The `nth` operation of that kind fails; the node must stop by itself, then `stopped` is called. */
   failDisk(machine: Machine, operation: FailingOperation, nth: number, stopped: () => void): void;
-  hangDisk(machine: Machine, ms: number): void;
+  /** With an aim, only writes and syncs of those files. The answer ends it earlier. */
+  hangDisk(machine: Machine, ms: number, aim?: FileAim): () => void;
   /** Somebody else takes all but `freeBytes` of its disk, for so long. */
   fillDisk(machine: Machine, freeBytes: number, ms: number): void;
   /** Its memory goes bad: the node must find out, stop and leave its data alone. They are wiped, then `stopped` is called. */
   spoilState(machine: Machine, stopped: () => void): void;
   wipe(machine: Machine): void;
+  /**
+   * An older copy of the disk of a machine that is down is put back, one that lacks entries which the present leader knows to be
+   * acknowledged; term and vote are as they were.
+   */
+  putBack(machine: Machine, copy: Backup, outdated: Outdated): void;
   /** Something in the directory of a machine that is down rots. */
   damage(machine: Machine, chance: Random): void;
   /** Starts a machine that is down with the data directory of another one: it must refuse it. */
@@ -136,10 +154,14 @@ export interface WorldPorts {
   readonly fail: (what: string) => void;
 }
 
+/** Apart from that of the world, which it does not touch. */
+const REHEARSAL_STREAM = 0xda3a;
 const FIRST_PORT = 3001;
 const HOST = "127.0.0.1";
 const CALM_RATE = 1.1;
 const AGAIN_AFTER_MS = 300;
+/** Share of the ends of a process after which it is asked what a start would make of some damage. */
+const REHEARSED_PERCENT = 25;
 
 export function createWorld(plan: Plan, ports: WorldPorts): World {
   const { scheduler, random, trace, ledger, oracles, bounds, marks, fail } = ports;
@@ -147,7 +169,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const byName = new Map<string, Machine>();
   const spoiledStates = new Map<Machine, object>();
   const cuts = new Set<() => void>();
-  const hangs = new Map<Machine, () => void>();
+  const hangs = new Set<() => void>();
   const stopWaiters = new Map<Machine, () => void>();
   const watchers = new Set<(machine: Machine) => boolean>();
   // The disks read it anew each time, so that the weather can calm down.
@@ -158,6 +180,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const diskOf = (member: MemberId): SimDisk | null => machines.find(({ self }) => self === member)?.disk ?? null;
   const votes = createVotes({ diskOf, fail });
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
+  const rehearsals = seededRandom(plan.seed ^ REHEARSAL_STREAM);
 
   const drawRate = (): number => {
     const { from, to } = plan.clockRates;
@@ -183,6 +206,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       wiped: false,
       damaged: false,
       foreignDisk: null,
+      outdated: null,
       keepUp: false,
       wasFull: false,
       onDiskFailure: null,
@@ -238,8 +262,15 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     // It begins with what its disk says, which is right, unless it had found out already.
     if (!distrustsItself(machine)) machine.onSpoiled = null;
     machine.life = life;
+    const disk = machine.foreignDisk ?? machine.disk;
     const nodePorts = {
-      disk: enterDisk((machine.foreignDisk ?? machine.disk).restart(), process),
+      disk: withRules(enterDisk(disk.restart(), process), {
+        disk,
+        after: scheduler.after,
+        isStopped: () => !process.alive(),
+        isPaused: process.paused,
+        fail: (what) => fail(`${machine.id} ${what}`),
+      }),
       network: enterNetwork(network.hostOf(machine.id), process, trace.bytes),
       clock: createSimClock(scheduler, machine.time, random.fork(), plan.roundMs, process.enter),
       random: random.fork(),
@@ -267,14 +298,17 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     return disk.files().some((file) => file.endsWith(MARK_PATH) || file === REJOIN_PATH);
   }
 
-  /** Was its state spoiled, and does it say so itself? Then its data are lost from here on, and it comes back without them. */
+  /**
+   * Was its state spoiled, or its disk put back, and does it say so itself? Then its data are lost from here on, and it comes back
+   * without them.
+   */
   function foundOut(machine: Machine): boolean {
-    if (!distrustsItself(machine)) return false;
-    if (machine.onSpoiled !== null) {
-      if (machine.self !== null) atlas.lose(machine.self);
-      Object.assign(machine, { self: null, configuration: null, wiped: true });
-    }
+    const isKnown = machine.onSpoiled !== null || machine.outdated !== null;
+    if (!isKnown || !distrustsItself(machine)) return false;
+    if (machine.onSpoiled !== null) loseDisk(machine);
     forgetSpoiled(machine);
+    machine.outdated = null;
+    machine.damaged = true;
     return true;
   }
 
@@ -285,9 +319,10 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   }
 
   function observe(machine: Machine): void {
+    for (const other of machines) if (other.outdated !== null) observeOutdated(other, other.outdated);
     const { life } = machine;
     const inside = life?.inspect() ?? null;
-    if (life === null || inside === null) return;
+    if (life === null || inside === null || machine.outdated !== null) return;
     machine.self = inside.raft.self;
     // A snapshot has taken the place of the wrong state.
     if (life.spoiledAt !== null && spoiledStates.get(machine) !== inside.queue) forgetSpoiled(machine);
@@ -301,6 +336,33 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     bounds.observe(machine.id, inside);
     votes.observe(machine.id, inside.raft);
     for (const look of watchers) if (look(machine)) watchers.delete(look);
+  }
+
+  /**
+   * Its leader must find out, and give it nothing before it comes back as somebody new. Whoever else leads cannot know of what it
+   * acknowledged: before it could vote for one, its disk is lost altogether.
+   */
+  function observeOutdated(machine: Machine, { self, leader, term, acknowledged }: Outdated): void {
+    const leading = leader.process.alive() ? leader.inspect()?.raft : undefined;
+    const leads = leading?.role === "leader" && leading.currentTerm === term && leading.progress.has(self);
+    const raft = machine.life?.inspect()?.raft;
+    if (leads && leading.termAt(acknowledged) !== undefined && (raft?.currentTerm ?? term) <= term) {
+      if (raft !== undefined && raft.lastIndex >= acknowledged)
+        fail(
+          `${leader.name} counts ${machine.id} on, although it lacks some of the ${acknowledged} that it acknowledged`,
+        );
+      return;
+    }
+    trace.event(machine.id, "nobody knows any more what it acknowledged");
+    if (machine.life !== null) endLife(machine, "kill");
+    wipe(machine);
+    startAgain(machine);
+  }
+
+  function startAgain(machine: Machine): void {
+    scheduler.after(AGAIN_AFTER_MS, () => {
+      if (!machine.retired) start(machine);
+    });
   }
 
   function stopped(
@@ -331,11 +393,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (error?.code === "DISK_FAILED") marks.hit("a failing disk stopped a node");
     if (machine.foreignDisk !== null) return giveBack(machine);
     // Whoever watches over a node that finds no room, or nobody to give it its data, tries again.
-    if (error !== null && onDiskFailure === null) {
-      scheduler.after(AGAIN_AFTER_MS, () => {
-        if (!machine.retired) start(machine);
-      });
-    } else if (machine.keepUp) start(machine);
+    if (error !== null && onDiskFailure === null) startAgain(machine);
+    else if (machine.keepUp) start(machine);
     else if (error !== null) onDiskFailure?.();
     else waiter?.();
   }
@@ -344,6 +403,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   function mayStopWith(machine: Machine, code: ErrorCode, diskFailing: boolean): boolean {
     if (machine.foreignDisk !== null) return code === "FOREIGN_DIRECTORY";
     if (code === "CORRUPT") return machine.damaged;
+    if (code === "STALE_DISK") return machine.outdated !== null;
     if (code === "DISK_FULL") return machine.wasFull;
     if (code === "REMOVED") return !isNamed(machine.id);
     return diskFailing && (code === "DISK_FAILED" || code === "UNWRITABLE");
@@ -369,6 +429,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     network[how](machine.id);
     (machine.foreignDisk ?? machine.disk)[how]();
     if (machine.foreignDisk !== null) giveBack(machine);
+    if (rehearsals.chance(REHEARSED_PERCENT)) rehearseDamage(machine);
     if (machines.every(({ life }) => life === null)) marks.hit("no machine was running");
   }
 
@@ -392,11 +453,20 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     machine.starts = 0;
     machine.wasFull = false;
     machine.damaged = false;
+    machine.outdated = null;
   }
 
   function wipe(machine: Machine): void {
     loseDisk(machine);
     emptyDisk(machine);
+  }
+
+  function putBack(machine: Machine, copy: Backup, outdated: Outdated): void {
+    if (machine.life !== null) return;
+    trace.event(machine.id, `an older copy of its disk is put back, without some of ${outdated.acknowledged} entries`);
+    loseDisk(machine);
+    machine.outdated = outdated;
+    machine.disk.restore(copy);
   }
 
   function damage(machine: Machine, chance: Random): void {
@@ -409,6 +479,14 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     loseDisk(machine);
     machine.damaged = true;
     if (done.verdict === "unnoticed") fail(`${id} would start from a damaged directory: ${done.what}`);
+  }
+
+  /** To a copy, which nobody starts from: so it costs no disk that others count on. */
+  function rehearseDamage({ id, disk }: Machine): void {
+    const copy = createSimDisk(scheduler, rehearsals.fork(), diskWeather);
+    copy.restore(disk.backup());
+    const done = damageSomewhere({ id, disk: copy, segmentBytes: plan.settings.segmentBytes }, rehearsals);
+    if (done?.verdict === "unnoticed") fail(`${id} would start from a damaged directory: ${done.what}`);
   }
 
   function committedConfiguration(): ConfigurationSeen | null {
@@ -474,15 +552,17 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       machine.onDiskFailure = then;
       machine.disk.fail(operation, nth);
     },
-    hangDisk: (machine, ms) => {
-      trace.event(machine.id, `disk hangs for ${ms}ms`);
-      const goOn = machine.disk.hang();
-      hangs.set(machine, goOn);
-      scheduler.after(ms, () => {
-        if (hangs.get(machine) !== goOn) return;
-        hangs.delete(machine);
-        goOn();
-      });
+    hangDisk: (machine, ms, aim) => {
+      trace.event(machine.id, `${aim === undefined ? "disk hangs" : "some files hang"} for ${ms}ms`);
+      const release = machine.disk.hang(aim);
+      const goOn = (): void => {
+        if (!hangs.delete(goOn)) return;
+        trace.event(machine.id, "disk goes on");
+        release();
+      };
+      hangs.add(goOn);
+      scheduler.after(ms, goOn);
+      return goOn;
     },
     fillDisk: (machine, freeBytes, ms) => {
       trace.event(machine.id, `only ${freeBytes} bytes are free on its disk for ${ms}ms`);
@@ -503,6 +583,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       machine.onSpoiled = then;
     },
     wipe,
+    putBack,
     damage,
     startWithDiskOf: (machine, other) => {
       machine.foreignDisk = other.disk;
@@ -545,8 +626,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       Object.assign(diskWeather, { operationMaxMs: Math.min(1, plan.disk.operationMaxMs), slowSyncPercent: 0 });
       network.calm(plan.settings.heartbeatMs / 4);
       for (const { disk } of machines) disk.forgive();
-      for (const goOn of hangs.values()) goOn();
-      hangs.clear();
+      for (const goOn of hangs) goOn();
       for (const { time } of machines) time.setRate(Math.min(CALM_RATE, Math.max(1 / CALM_RATE, time.rate)));
     },
     reset: (a, b) => {
