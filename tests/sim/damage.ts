@@ -33,6 +33,8 @@ export interface Patient {
 const BLOCK_BYTES = STORAGE.blockBytes;
 const ATTEMPTS = 5;
 const TAIL_PERCENT = 30;
+/** Meta proves most frames, so hardly any other blow would meet one of those that only a later frame proves. */
+const UNPROVEN_PERCENT = 15;
 
 /** Damages one spot. null: nothing was done, there is no spot that a start could judge. */
 export function damageSomewhere(patient: Patient, random: Random): Damage | null {
@@ -40,7 +42,13 @@ export function damageSomewhere(patient: Patient, random: Random): Damage | null
   const paths = disk.files();
   if (knownBy(patient, disk.cached).startsWith(REFUSED) || paths.length === 0) return null;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const blow = random.chance(TAIL_PERCENT) ? drawTail(disk, random) : drawSpot(disk, paths, random);
+    const drawn = random.below(100);
+    const blow =
+      drawn < TAIL_PERCENT
+        ? drawTail(disk, random)
+        : drawn < TAIL_PERCENT + UNPROVEN_PERCENT
+          ? drawUnproven(disk, random)
+          : drawSpot(disk, paths, random);
     if (blow === null) continue;
     return { what: `${blow.path}: ${blow.what}`, verdict: strikeAndJudge(patient, blow.path, blow.strike) };
   }
@@ -103,6 +111,16 @@ function drawTail(disk: SimDisk, random: Random): Blow | null {
   return { path, what: `zeros from ${offset} to the end`, strike };
 }
 
+/** A frame that meta does not prove, but one behind it does. null: there is none. */
+function drawUnproven(disk: SimDisk, random: Random): Blow | null {
+  const { log, provenFrame } = logOn(disk);
+  const frames = contentFrames(log).filter(({ number }) => number > provenFrame);
+  const frame = frames[random.below(Math.max(1, frames.length))];
+  if (frame === undefined) return null;
+  const { path, offset } = frame;
+  return { path, ...drawBlockHit(path, offset, BLOCK_BYTES, random.chance(20), random) };
+}
+
 interface ContentFrame {
   readonly path: string;
   readonly number: number;
@@ -133,9 +151,13 @@ function drawHit(path: string, size: number, random: Random): Hit {
   // Half of the blows fall into the first blocks, where something is for sure.
   const blocks = Math.ceil(size / BLOCK_BYTES);
   const at = BLOCK_BYTES * random.below(random.chance(50) ? Math.min(4, blocks) : blocks);
-  const length = Math.min(BLOCK_BYTES, size - at);
-  if (kind === 7) {
-    return { what: `zeros at ${at}`, at, strike: (disk) => disk.overwrite(path, at, new Uint8Array(length)) };
+  return { at, ...drawBlockHit(path, at, Math.min(BLOCK_BYTES, size - at), kind === 7, random) };
+}
+
+/** One block turns to zeros, or some of its bits flip. */
+function drawBlockHit(path: string, at: number, length: number, toZeros: boolean, random: Random): Omit<Hit, "at"> {
+  if (toZeros) {
+    return { what: `zeros at ${at}`, strike: (disk) => disk.overwrite(path, at, new Uint8Array(length)) };
   }
   // Headers are at the beginning of a block, and most frames are short.
   const reach = random.chance(60) ? Math.min(64, length) : length;
@@ -145,7 +167,6 @@ function drawHit(path: string, size: number, random: Random): Hit {
   }));
   return {
     what: `bits flipped in bytes ${flips.map(({ byte }) => byte).join(" ")}`,
-    at,
     strike: (disk) => {
       for (const { byte, bit } of flips) disk.flipBit(path, byte, bit);
     },

@@ -10,6 +10,11 @@ interface Write {
   stuck: boolean;
 }
 
+export interface Range {
+  readonly offset: number;
+  readonly length: number;
+}
+
 export interface FileImage {
   /** What reads give, to be looked at before anything is written. */
   cached(): Uint8Array;
@@ -17,6 +22,8 @@ export interface FileImage {
   size(): number;
   /** Likewise. */
   durable(): Uint8Array;
+  /** Written, or being written, and not synced, unless the platter holds the same there. */
+  unsettled(): readonly Range[];
   /** What reads give, to be kept: whatever is written later goes into a copy. */
   lend(): Uint8Array;
   /** The write has begun; `apply` makes it readable, `beginSync` then begins a sync that covers nothing else. */
@@ -113,6 +120,12 @@ export function createFileImage(content: number | Uint8Array): FileImage {
     cached: () => cache,
     size: () => cache.length,
     durable: platter,
+    unsettled: () => {
+      const below = platter();
+      return [...unsynced, ...underWay]
+        .filter(({ offset, bytes }) => bytes.some((byte, at) => below[offset + at] !== byte))
+        .map(({ offset, bytes }) => ({ offset, length: bytes.length }));
+    },
     lend: () => {
       isShared = true;
       return cache;

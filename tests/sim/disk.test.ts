@@ -300,3 +300,61 @@ test("who waits for the third change of the disk is called as it begins: the syn
   world.port.remove("g", ignore);
   expect(called).toBe(1);
 });
+
+test("a hang of some files leaves the others alone, and what it holds ends when it is over", () => {
+  const world = createWorld(10);
+  const [slow, quick] = [created(world, "slow", 10), created(world, "quick", 10)];
+  const done: string[] = [];
+  const letGo = world.disk.hang((path) => path === "slow");
+  const letAllGo = world.disk.hang((path) => path === "slow" || path === "none");
+  world.port.write(slow, 0, NEW.subarray(0, 1), () => done.push("slow"));
+  world.port.write(quick, 0, NEW.subarray(0, 1), () => done.push("quick"));
+  world.run();
+  expect(done).toEqual(["quick"]);
+  letGo();
+  world.run();
+  expect(done).toEqual(["quick"]);
+  letAllGo();
+  world.run();
+  expect(done).toEqual(["quick", "slow"]);
+});
+
+test("a file that is renamed while it is open hangs, and is aimed at, under its new name", () => {
+  const world = createWorld(12);
+  const file = created(world, "f.new", 10);
+  world.port.rename("f.new", "f", ignore);
+  world.run();
+  let begun = 0;
+  world.disk.whenBegun(
+    1,
+    () => begun++,
+    (_, path) => path === "f",
+  );
+  const letGo = world.disk.hang((path) => path === "f");
+  let done = 0;
+  world.port.write(file, 0, NEW.subarray(0, 1), () => done++);
+  world.run();
+  expect([begun, done]).toEqual([1, 0]);
+  letGo();
+  world.run();
+  expect(done).toBe(1);
+});
+
+test("what was written and not synced is unsettled, and so is what is being written", () => {
+  const world = createWorld(13);
+  const file = created(world, "f", 100);
+  world.port.writeCached(file, 10, NEW.subarray(0, 20), ignore);
+  world.run();
+  world.port.write(file, 50, NEW.subarray(0, 5), ignore);
+  expect(world.disk.unsettled("f")).toEqual([
+    { offset: 10, length: 20 },
+    { offset: 50, length: 5 },
+  ]);
+  world.run();
+  expect(world.disk.unsettled("f")).toEqual([{ offset: 10, length: 20 }]);
+  // What the platter holds already cannot be lost.
+  world.port.writeCached(file, 50, NEW.subarray(0, 5), ignore);
+  expect(world.disk.unsettled("f")).toEqual([{ offset: 10, length: 20 }]);
+  world.disk.powerCut();
+  expect(world.disk.unsettled("f")).toEqual([]);
+});

@@ -3,7 +3,7 @@
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";
-import { createFileImage, type FileImage, type SyncUnderWay } from "./disk-image.ts";
+import { createFileImage, type FileImage, type Range, type SyncUnderWay } from "./disk-image.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 export interface DiskWeather {
@@ -18,6 +18,8 @@ export type FailingOperation = "write" | "sync" | "create" | "read";
 export type ChangingOperation = "write" | "sync" | "create" | "rename" | "remove" | "makeDirectory" | "syncDirectory";
 /** Which operations are meant. */
 export type Aim = (operation: ChangingOperation, path: string) => boolean;
+/** Which files are meant. */
+export type FileAim = (path: string) => boolean;
 
 /**
  * The port, and its `write` in two halves. The product's types know only the whole; the halves are for tests that need a write which
@@ -50,12 +52,14 @@ export interface SimDisk {
   free(): number;
   /** Calls `run` as the `nth` operation from now on that changes the disk, and is aimed at, begins. */
   whenBegun(nth: number, run: () => void, aim?: Aim): void;
-  /** Operations begun from now on do not end before the returned function is called. */
-  hang(): () => void;
+  /** Operations do not end before the returned function is called; with an aim, only writes and syncs of those files. */
+  hang(aim?: FileAim): () => void;
   /** What a power cut surely leaves of a file; null: nothing. */
   durable(path: string): Uint8Array | null;
   /** Names that a power cut surely leaves in a directory, sorted. */
   durableNames(directory: string): readonly string[];
+  /** The parts of a file that a power cut may leave in any state. */
+  unsettled(path: string): readonly Range[];
   /** What a read gives. */
   cached(path: string): Uint8Array | null;
   /** Paths of all files there are, sorted. */
@@ -68,13 +72,19 @@ export interface SimDisk {
   truncate(path: string, size: number): void;
   overwrite(path: string, offset: number, bytes: Uint8Array): void;
   delete(path: string): void;
-  /** A backup of everything that is there, taken while the node is down; null stands for a directory. */
+  /** A backup of everything that reads give at this moment; null stands for a directory. */
   backup(): Backup;
   /** The backup in place of everything, as somebody copies it back. */
   restore(backup: Backup): void;
 }
 
 export type Backup = ReadonlyMap<string, Uint8Array | null>;
+
+interface Hang {
+  /** null: the whole disk. */
+  readonly aim: FileAim | null;
+  readonly waiting: (() => void)[];
+}
 
 type Entry = FileImage | "directory";
 type DirectoryChange =
@@ -136,7 +146,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
   const places = new WeakMap<DiskFile, string>();
   const placeOf = (file: DiskFile): string => places.get(file) ?? file.path;
   const failing = new Map<FailingOperation, { left: number; readonly code: string }>();
-  let held: (() => void)[] | null = null;
+  const hangs = new Set<Hang>();
   let begun: { left: number; readonly run: () => void; readonly aim: Aim } | null = null;
   let life = 0;
   let lockedBy = 0;
@@ -188,10 +198,13 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
   const used = (): number =>
     [...names.values()].reduce((sum, entry) => sum + (entry === "directory" ? 0 : entry.size()), 0);
   const freeBytes = (): number => (capacity === Infinity ? Infinity : Math.max(0, capacity - used()));
+  /** `path` null: an operation on no open file. */
+  const hangOn = (path: string | null): Hang | undefined =>
+    hangs.size === 0 ? undefined : hangs.values().find(({ aim }) => aim === null || (path !== null && aim(path)));
   const endLife = (): void => {
     life++;
     lockedBy = 0;
-    held = null;
+    hangs.clear();
     begun = null;
     failing.clear();
     open.clear();
@@ -199,13 +212,14 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
 
   const port = (thisLife: number): SimPort => {
     /** Ends an operation from a later event, unless its process died meanwhile. */
-    const later = (isSync: boolean, finish: () => void): void => {
+    const later = (isSync: boolean, finish: () => void, path: string | null = null): void => {
       const slow = isSync && latency.chance(weather.slowSyncPercent);
       const longest = slow ? weather.slowSyncMaxMs : weather.operationMaxMs;
       const run = (): void => {
         if (life !== thisLife) return;
-        if (held === null) finish();
-        else held.push(run);
+        const hang = hangOn(path);
+        if (hang === undefined) finish();
+        else hang.waiting.push(run);
       };
       scheduler.after((latency.below(1_000) / 1_000) * longest, run);
     };
@@ -236,27 +250,29 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
       bytes: Uint8Array,
       done: (error: Error | null, write: ReturnType<FileImage["begin"]>) => void,
     ): void => {
-      begin("write", file.path);
+      begin("write", placeOf(file));
       const target = imageOf(file);
       const growth = Math.max(0, offset + bytes.length - target.size());
       const failure = fails("write") ?? tooFull(growth, file.path);
       // The system takes what it can before it reports the error.
       const taken = bytes.length - Math.max(0, growth - freeBytes());
       const write = target.begin(offset, failure === null ? bytes : bytes.subarray(0, fate.below(taken + 1)));
-      later(false, () => {
+      const applied = (): void => {
         write.apply();
         done(failure, write);
-      });
+      };
+      later(false, applied, placeOf(file));
     };
     const sync = (file: DiskFile, covered: () => SyncUnderWay, done: Done): void => {
-      begin("sync", file.path);
+      begin("sync", placeOf(file));
       const failure = fails("sync");
       const underWay = covered();
-      later(true, () => {
+      const ended = (): void => {
         if (failure === null) underWay.succeed();
         else underWay.fail();
         done(failure);
-      });
+      };
+      later(true, ended, placeOf(file));
     };
 
     return {
@@ -356,7 +372,8 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
       findMissing: (files, done) => {
         const look = (): void => {
           if (life !== thisLife) return;
-          if (held !== null) return void held.push(look);
+          const hang = hangOn(null);
+          if (hang !== undefined) return void hang.waiting.push(look);
           const unplaced = [...open].find(([file, entry]) => names.get(placeOf(file)) !== entry)?.[0];
           const missing = files().find((path) => image(path) === null);
           done(unplaced === undefined ? (missing ?? null) : placeOf(unplaced));
@@ -401,12 +418,12 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
     whenBegun: (nth, run, aim = () => true) => {
       begun = { left: nth, run, aim };
     },
-    hang: () => {
-      held ??= [];
+    hang: (aim) => {
+      const hang: Hang = { aim: aim ?? null, waiting: [] };
+      hangs.add(hang);
       return () => {
-        const waiting = held ?? [];
-        held = null;
-        for (const run of waiting) scheduler.after(0, run);
+        hangs.delete(hang);
+        for (const run of hang.waiting.splice(0)) scheduler.after(0, run);
       };
     },
     durable: (path) => {
@@ -414,6 +431,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
       return entry === undefined || entry === "directory" ? null : entry.durable();
     },
     durableNames: (directory) => namesIn(synced, directory),
+    unsettled: (path) => image(path)?.unsettled() ?? [],
     cached: (path) => image(path)?.cached() ?? null,
     files: () =>
       [...names]

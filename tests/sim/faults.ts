@@ -21,6 +21,10 @@ export interface FaultTools {
   /** A machine that is up, rather often the leader's. */
   readonly pickUp: (chance: Random) => Machine | null;
   readonly restartLater: (machine: Machine, chance: Random) => void;
+  /** A kill or a power cut. */
+  readonly end: (machine: Machine, chance: Random) => void;
+  /** The same for its present life, if that goes on when the answer is called; it is started again later. */
+  readonly presentEnd: (machine: Machine, chance: Random) => () => void;
   /** A removal may begin at any moment: no disk may be lost that it would count on. */
   readonly mayRemove: () => boolean;
   readonly ceased: () => boolean;
@@ -59,6 +63,15 @@ export function startFaults(world: World, plan: Plan, admin: Admin, { random, ma
     plan,
     pickUp,
     restartLater: (machine, chance) => restartLater(machine, RESTART_MAX_MS, chance),
+    end,
+    presentEnd: (machine, chance) => {
+      const { life } = machine;
+      return () => {
+        if (ceased || machine.life !== life) return;
+        end(machine, chance);
+        restartLater(machine, RESTART_MAX_MS, chance);
+      };
+    },
     mayRemove: admin.removing,
     ceased: () => ceased,
     transfer: (from, to) => admin.transfer(to.id, from.address),
@@ -128,6 +141,11 @@ export function startFaults(world: World, plan: Plan, admin: Admin, { random, ma
     const leaders = up.filter(leads);
     const among = leaders.length > 0 && chance.chance(40) ? leaders : up;
     return among[chance.below(Math.max(1, among.length))] ?? null;
+  }
+
+  function end(machine: Machine, chance: Random): void {
+    if (chance.chance(50)) world.kill(machine);
+    else world.powerCut(machine);
   }
 
   function strike(chance: Random, how: (machine: Machine) => void): void {

@@ -30,6 +30,7 @@ const TOLD = [
   ["a wiped node had to wait before it was let in", /has not been silent for long enough/],
   ["writes stopped because no majority agreed about the state", /^writes stop:/],
   ["writes went on after a dispute about the state", /^writes go on:/],
+  ["a disk older than its acknowledgements was found out", /the disk is older than what it promised/],
   ["a link that carried nothing any more was dialed again", /has not answered for/],
 ] as const;
 
@@ -58,6 +59,7 @@ const SEEN = [
   "an entry of an old term was committed by one of the new",
   "a leader held entries that never committed",
   "a snapshot was installed over other entries",
+  "a snapshot was installed while the log was being written",
   "a snapshot was taken of a log with uncommitted entries",
   "a configuration was rolled back",
   "a joint change was finished by another leader than began it",
@@ -183,8 +185,11 @@ export function createMarks(): Marks {
       hit("a snapshot took the place of entries that had no space");
     const installed =
       snapshotIndex > seen.snapshotIndex && raft.lastIndex === snapshotIndex && raft.firstIndex > snapshotIndex;
-    if (installed && seen.commitIndex < snapshotIndex && seen.lastIndex > seen.commitIndex)
-      hit("a snapshot was installed over other entries");
+    const replaced = installed && seen.commitIndex < snapshotIndex;
+    if (replaced && seen.lastIndex > seen.commitIndex) hit("a snapshot was installed over other entries");
+    // What is being written is older than the snapshot, or it would hold its frame.
+    if (replaced && raft.inflight !== null && raft.inflight.snapshot === null)
+      hit("a snapshot was installed while the log was being written");
     if (!installed && snapshotIndex > seen.snapshotIndex && raft.lastIndex > raft.commitIndex)
       hit("a snapshot was taken of a log with uncommitted entries");
     const stands = raft.termAt(seen.lastIndex) === seen.lastTerm || seen.lastIndex < raft.firstIndex;

@@ -12,10 +12,19 @@ import { merged } from "./shrink.ts";
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
 
 export type DiskFaultClass =
-  "diskError" | "readError" | "diskHang" | "diskFull" | "scarceRoom" | "wipe" | "damage" | "swapDisks";
+  | "diskError"
+  | "readError"
+  | "diskHang"
+  | "lateWrite"
+  | "oldDisk"
+  | "diskFull"
+  | "scarceRoom"
+  | "wipe"
+  | "damage"
+  | "swapDisks";
 export type NetworkFaultClass = "flap" | "slowLink" | "resetStorm" | "swizzle" | "heldNews";
 export type LeaderFaultClass = "lateReplies" | "deafLeader";
-export type ProcessFaultClass = "crashLoop" | "crashPoint" | "killReceiver";
+export type ProcessFaultClass = "crashLoop" | "crashPoint" | "crashChain" | "pausePoint" | "killReceiver";
 
 /** Mean virtual milliseconds between two faults of a class, over the whole group; 0: never. */
 export interface FaultIntervals extends Readonly<
@@ -318,5 +327,9 @@ function drawFaults(random: Random, nodes: number, safetyMs: number): FaultInter
     scarceRoom: sometimes(6_000),
     lateReplies: nodes > 2 ? sometimes(4_000) : 0,
     deafLeader: nodes > 2 ? sometimes(6_000) : 0,
+    lateWrite: sometimes(3_000),
+    oldDisk: nodes > 2 ? sometimes(3_000) : 0,
+    crashChain: sometimes(3_000),
+    pausePoint: sometimes(3_000),
   };
 }

@@ -13,6 +13,10 @@ export const THEME_NAMES = [
   "wrongStates",
   "scarceRoom",
   "silentClients",
+  "lateWrites",
+  "failingDisks",
+  "suspensions",
+  "oldDisks",
 ] as const;
 
 export type ThemeName = (typeof THEME_NAMES)[number];

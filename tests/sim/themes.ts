@@ -23,19 +23,23 @@ interface Theme {
 }
 
 const THEMES: Readonly<Record<ThemeName, Theme>> = {
-  shortLeaderships: { percent: 10, bend: shortLeaderships },
-  longTails: { percent: 6, bend: longTails },
+  shortLeaderships: { percent: 7, bend: shortLeaderships },
+  longTails: { percent: 5, bend: longTails },
   lateNews: { percent: 4, bend: lateNews },
-  changingMembers: { percent: 6, bend: changingMembers },
+  changingMembers: { percent: 5, bend: changingMembers },
   tightDisks: { percent: 4, bend: tightDisks },
   handovers: { percent: 3, bend: handovers },
   slowLinks: { percent: 3, bend: slowLinks },
   fewPlaces: { percent: 4, bend: fewPlaces },
-  lateReplies: { percent: 4, bend: lateReplies },
+  lateReplies: { percent: 3, bend: lateReplies },
   deafLeaders: { percent: 2, bend: deafLeaders },
-  wrongStates: { percent: 4, bend: wrongStates },
-  scarceRoom: { percent: 3, bend: scarceRoom },
-  silentClients: { percent: 3, bend: silentClients },
+  wrongStates: { percent: 3, bend: wrongStates },
+  scarceRoom: { percent: 2, bend: scarceRoom },
+  silentClients: { percent: 2, bend: silentClients },
+  lateWrites: { percent: 3, bend: lateWrites },
+  failingDisks: { percent: 2, bend: failingDisks },
+  suspensions: { percent: 2, bend: suspensions },
+  oldDisks: { percent: 2, bend: oldDisks },
 };
 
 /** `wished`: every seed is about that. */
@@ -228,6 +232,88 @@ function longTails(plan: Plan, random: Random): Plan {
       kill: random.chance(30) ? 3_000 : 0,
       powerCut: random.chance(50) ? 1_000 : 0,
     }),
+  };
+}
+
+/** Logs that hang while all else goes on: what is being written is committed, compacted or replaced before it is durable. */
+function lateWrites(plan: Plan, random: Random): Plan {
+  const isLarge = random.chance(50);
+  return {
+    ...plan,
+    settings: {
+      ...plan.settings,
+      segmentBytes: 64 * 1024,
+      compactMinBytes: 300,
+      compactFactor: 1,
+      keepLogBytes: 0,
+      maxAppendBytes: 1 << 20,
+      maxInflightMessages: 64,
+      maxUncommittedBytes: 1 << 20,
+      queueLimits: {
+        ...plan.settings.queueLimits,
+        checkpointEntries: random.chance(50) ? 1 : 4,
+        checkpointBytes: 1_000,
+      },
+    },
+    clients: {
+      ...plan.clients,
+      processes: Math.min(3, plan.settings.queueLimits.maxSessions - 1),
+      window: 16,
+      thinkMaxMs: 20,
+      maxPadding: isLarge ? 10_000 : 100,
+      maxJobs: 1,
+    },
+    faults: only(plan, { lateWrite: isLarge ? 100 : 500, kill: random.chance(30) ? 3_000 : 0 }),
+  };
+}
+
+/** Processes that are suspended as they finish something, and take what has come meanwhile in one turn: large jobs, in small segments. */
+function suspensions(plan: Plan, random: Random): Plan {
+  return {
+    ...plan,
+    disk: { ...plan.disk, operationMaxMs: 10 },
+    settings: {
+      ...plan.settings,
+      segmentBytes: 32 * 1024,
+      compactMinBytes: 300,
+      compactFactor: 1,
+      keepLogBytes: 0,
+      maxAppendBytes: 1 << 20,
+      maxInflightMessages: 64,
+      maxUncommittedBytes: 1 << 20,
+      queueLimits: { ...plan.settings.queueLimits, checkpointEntries: 1 },
+    },
+    clients: {
+      ...plan.clients,
+      processes: Math.min(3, plan.settings.queueLimits.maxSessions - 1),
+      window: 4,
+      thinkMaxMs: 300,
+      enqueuePercent: 50,
+      maxPadding: 10_000,
+      maxJobs: 1,
+    },
+    faults: only(plan, { pausePoint: 80, kill: random.chance(30) ? 3_000 : 0 }),
+  };
+}
+
+/** Disks that fail again and again, wherever they are just written to. */
+function failingDisks(plan: Plan, random: Random): Plan {
+  return {
+    ...plan,
+    settings: { ...plan.settings, compactMinBytes: 4_096, compactFactor: 1 },
+    faults: only(plan, {
+      diskError: 200,
+      powerCut: random.chance(50) ? 2_000 : 0,
+      transfer: random.chance(50) ? 1_000 : 0,
+    }),
+  };
+}
+
+/** Leaders that last, and followers that come back with an older copy of their disk. */
+function oldDisks(plan: Plan, random: Random): Plan {
+  return {
+    ...plan,
+    faults: only(plan, { oldDisk: 300, kill: random.chance(30) ? 4_000 : 0, reset: random.chance(30) ? 500 : 0 }),
   };
 }
 

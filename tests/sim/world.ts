@@ -9,14 +9,16 @@ import {
   type Member,
   type MemberId,
   type NodeId,
+  type Term,
 } from "../../src/raft/types.ts";
 import type { ErrorCode } from "../../src/lib/errors.ts";
-import type { Random } from "../../src/lib/random.ts";
+import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { startNode } from "../../src/server/node.ts";
 import { MARK_PATH } from "../../src/storage/mark.ts";
 import { REJOIN_PATH } from "../../src/storage/rejoin.ts";
 import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types.ts";
-import { type Aim, createSimDisk, type FailingOperation, type SimDisk } from "./disk.ts";
+import { type Aim, type Backup, createSimDisk, type FailingOperation, type FileAim, type SimDisk } from "./disk.ts";
+import { withRules } from "./disk-rules.ts";
 import type { Ledger } from "./ledger.ts";
 import { createLife, enterDisk, enterNetwork, type Life } from "./life.ts";
 import type { Marks } from "./marks.ts";
@@ -46,6 +48,14 @@ export interface NodeLife extends Observed {
   readonly comparedAt: () => LogIndex;
 }
 
+/** A disk that has forgotten what it acknowledged, and the leadership that knows of it. */
+export interface Outdated {
+  readonly self: MemberId;
+  readonly leader: NodeLife;
+  readonly term: Term;
+  readonly acknowledged: LogIndex;
+}
+
 export interface Machine {
   readonly id: NodeId;
   readonly address: string;
@@ -69,6 +79,8 @@ export interface Machine {
   damaged: boolean;
   /** The disk of another machine that this one was started with by mistake. */
   foreignDisk: SimDisk | null;
+  /** Set while an older copy of its disk is in its place, until its leader has found that out. Nothing of it counts meanwhile. */
+  outdated: Outdated | null;
   /** From now on it is started again whenever it stops by itself. */
   keepUp: boolean;
   /** Its disk was full before: that it cannot start for lack of space may be right. */
@@ -97,7 +109,8 @@ export interface World {
   resumeAll(): void;
   /** The `nth` operation of that kind fails; the node must stop by itself, then `stopped` is called. */
   failDisk(machine: Machine, operation: FailingOperation, nth: number, stopped: () => void): void;
-  hangDisk(machine: Machine, ms: number): void;
+  /** With an aim, only writes and syncs of those files. The answer ends it earlier. */
+  hangDisk(machine: Machine, ms: number, aim?: FileAim): () => void;
   /** Somebody else takes all but `freeBytes` of its disk, for so long. */
   fillDisk(machine: Machine, freeBytes: number, ms: number): void;
   /** The same, again and again: whatever the node gives back is taken too. */
@@ -110,6 +123,11 @@ export interface World {
   /** Could a majority of every configuration that may be in force have the same, right state? */
   mayAgree(): boolean;
   wipe(machine: Machine): void;
+  /**
+   * An older copy of the disk of a machine that is down is put back, one that lacks entries which the present leader knows to be
+   * acknowledged; term and vote are as they were.
+   */
+  putBack(machine: Machine, copy: Backup, outdated: Outdated): void;
   /** Something in the directory of a machine that is down rots. */
   damage(machine: Machine, chance: Random): void;
   /** Starts a machine that is down with the data directory of another one: it must refuse it. */
@@ -152,12 +170,16 @@ export interface WorldPorts {
   readonly fail: (what: string) => void;
 }
 
+/** Apart from that of the world, which it does not touch. */
+const REHEARSAL_STREAM = 0xda3a;
 const FIRST_PORT = 3001;
 const HOST = "127.0.0.1";
 const CALM_RATE = 1.1;
 const AGAIN_AFTER_MS = 300;
 /** How often whoever fills a disk takes what was freed meanwhile. */
 const TAKEN_AGAIN_MS = 50;
+/** Share of the ends of a process after which it is asked what a start would make of some damage. */
+const REHEARSED_PERCENT = 25;
 
 export function createWorld(plan: Plan, ports: WorldPorts): World {
   const { scheduler, random, trace, ledger, oracles, bounds, marks, fail } = ports;
@@ -165,7 +187,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const byName = new Map<string, Machine>();
   const spoiledStates = new Map<Machine, { readonly state: object; readonly isShown: boolean }>();
   const cuts = new Set<() => void>();
-  const hangs = new Map<Machine, () => void>();
+  /** What ends each hang of a disk, and whose disk it is. */
+  const hangs = new Map<() => void, Machine>();
   const stopWaiters = new Map<Machine, () => void>();
   const watchers = new Set<(machine: Machine) => boolean>();
   // The disks read it anew each time, so that the weather can calm down.
@@ -180,6 +203,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const rooms = createRooms(plan, scheduler.now, fail);
   const transfers = createTransfers(fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
+  const rehearsals = seededRandom(plan.seed ^ REHEARSAL_STREAM);
 
   const drawRate = (chance: Random): number => {
     const { from, to } = plan.clockRates;
@@ -205,6 +229,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       wiped: false,
       damaged: false,
       foreignDisk: null,
+      outdated: null,
       keepUp: false,
       wasFull: false,
       onDiskFailure: null,
@@ -261,8 +286,15 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     // It begins with what its disk says, which is right, unless it had found out already.
     if (!distrustsItself(machine)) machine.onSpoiled = null;
     machine.life = life;
+    const disk = machine.foreignDisk ?? machine.disk;
     const nodePorts = {
-      disk: enterDisk((machine.foreignDisk ?? machine.disk).restart(), process),
+      disk: withRules(enterDisk(disk.restart(), process), {
+        disk,
+        after: scheduler.after,
+        isStopped: () => !process.alive(),
+        isPaused: process.paused,
+        fail: (what) => fail(`${machine.id} ${what}`),
+      }),
       network: enterNetwork(network.hostOf(machine.id), process, (data, remote) => {
         trace.bytes(data);
         doubts.received(machine, nameBehind(remote));
@@ -299,14 +331,17 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     return disk.files().some((file) => file.endsWith(MARK_PATH) || file === REJOIN_PATH);
   }
 
-  /** Was its state spoiled, and does it say so itself? Then its data are lost from here on, and it comes back without them. */
+  /**
+   * Was its state spoiled, or its disk put back, and does it say so itself? Then its data are lost from here on, and it comes back
+   * without them.
+   */
   function foundOut(machine: Machine): boolean {
-    if (!distrustsItself(machine)) return false;
-    if (machine.onSpoiled !== null) {
-      if (machine.self !== null) atlas.lose(machine.self);
-      Object.assign(machine, { self: null, configuration: null, wiped: true });
-    }
+    const isKnown = machine.onSpoiled !== null || machine.outdated !== null;
+    if (!isKnown || !distrustsItself(machine)) return false;
+    if (machine.onSpoiled !== null) loseDisk(machine);
     forgetSpoiled(machine);
+    machine.outdated = null;
+    machine.damaged = true;
     return true;
   }
 
@@ -317,9 +352,10 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   }
 
   function observe(machine: Machine): void {
+    for (const other of machines) if (other.outdated !== null) observeOutdated(other, other.outdated);
     const { life } = machine;
     const inside = life?.inspect() ?? null;
-    if (life === null || inside === null) return;
+    if (life === null || inside === null || machine.outdated !== null) return;
     machine.self = inside.raft.self;
     // A snapshot has taken the place of the wrong state.
     const spoiled = spoiledStates.get(machine);
@@ -336,7 +372,11 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     doubts.observe(machine, inside.raft);
     disputes.observe(machine.id, inside.raft);
     transfers.observe(machine.id, inside.raft, (path) => machine.disk.cached(path) !== null);
-    rooms.observe(machine.id, { freeBytes: machine.disk.free(), hangs: hangs.has(machine) }, inside.raft);
+    rooms.observe(
+      machine.id,
+      { freeBytes: machine.disk.free(), hangs: [...hangs.values()].includes(machine) },
+      inside.raft,
+    );
     for (const look of watchers) if (look(machine)) watchers.delete(look);
     if (life.spoiledAt !== null && spoiled?.isShown === true && inside.raft.role === "leader") dieOfIt(machine);
   }
@@ -348,6 +388,33 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     endLife(machine, "kill");
     if (machine.keepUp) start(machine);
     else onSpoiled?.();
+  }
+
+  /**
+   * Its leader must find out, and give it nothing before it comes back as somebody new. Whoever else leads cannot know of what it
+   * acknowledged: before it could vote for one, its disk is lost altogether.
+   */
+  function observeOutdated(machine: Machine, { self, leader, term, acknowledged }: Outdated): void {
+    const leading = leader.process.alive() ? leader.inspect()?.raft : undefined;
+    const leads = leading?.role === "leader" && leading.currentTerm === term && leading.progress.has(self);
+    const raft = machine.life?.inspect()?.raft;
+    if (leads && leading.termAt(acknowledged) !== undefined && (raft?.currentTerm ?? term) <= term) {
+      if (raft !== undefined && raft.lastIndex >= acknowledged)
+        fail(
+          `${leader.name} counts ${machine.id} on, although it lacks some of the ${acknowledged} that it acknowledged`,
+        );
+      return;
+    }
+    trace.event(machine.id, "nobody knows any more what it acknowledged");
+    if (machine.life !== null) endLife(machine, "kill");
+    wipe(machine);
+    startAgain(machine);
+  }
+
+  function startAgain(machine: Machine): void {
+    scheduler.after(AGAIN_AFTER_MS, () => {
+      if (!machine.retired) start(machine);
+    });
   }
 
   function stopped(
@@ -378,11 +445,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (error?.code === "DISK_FAILED") marks.hit("a failing disk stopped a node");
     if (machine.foreignDisk !== null) return giveBack(machine);
     // Whoever watches over a node that finds no room, or nobody to give it its data, tries again.
-    if (error !== null && onDiskFailure === null) {
-      scheduler.after(AGAIN_AFTER_MS, () => {
-        if (!machine.retired) start(machine);
-      });
-    } else if (machine.keepUp) start(machine);
+    if (error !== null && onDiskFailure === null) startAgain(machine);
+    else if (machine.keepUp) start(machine);
     else if (error !== null) onDiskFailure?.();
     else waiter?.();
   }
@@ -391,6 +455,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   function mayStopWith(machine: Machine, code: ErrorCode, diskFailing: boolean): boolean {
     if (machine.foreignDisk !== null) return code === "FOREIGN_DIRECTORY";
     if (code === "CORRUPT") return machine.damaged;
+    if (code === "STALE_DISK") return machine.outdated !== null;
     if (code === "DISK_FULL") return machine.wasFull;
     if (code === "REMOVED") return !isNamed(machine.id);
     return diskFailing && (code === "DISK_FAILED" || code === "UNWRITABLE");
@@ -416,6 +481,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     network[how](machine.id);
     (machine.foreignDisk ?? machine.disk)[how]();
     if (machine.foreignDisk !== null) giveBack(machine);
+    if (rehearsals.chance(REHEARSED_PERCENT)) rehearseDamage(machine);
     if (machines.every(({ life }) => life === null)) marks.hit("no machine was running");
   }
 
@@ -441,11 +507,20 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     machine.starts = 0;
     machine.wasFull = false;
     machine.damaged = false;
+    machine.outdated = null;
   }
 
   function wipe(machine: Machine): void {
     loseDisk(machine);
     emptyDisk(machine);
+  }
+
+  function putBack(machine: Machine, copy: Backup, outdated: Outdated): void {
+    if (machine.life !== null) return;
+    trace.event(machine.id, `an older copy of its disk is put back, without some of ${outdated.acknowledged} entries`);
+    loseDisk(machine);
+    machine.outdated = outdated;
+    machine.disk.restore(copy);
   }
 
   function damage(machine: Machine, chance: Random): void {
@@ -458,6 +533,14 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     loseDisk(machine);
     machine.damaged = true;
     if (done.verdict === "unnoticed") fail(`${id} would start from a damaged directory: ${done.what}`);
+  }
+
+  /** To a copy, which nobody starts from: so it costs no disk that others count on. */
+  function rehearseDamage({ id, disk }: Machine): void {
+    const copy = createSimDisk(scheduler, rehearsals.fork(), diskWeather);
+    copy.restore(disk.backup());
+    const done = damageSomewhere({ id, disk: copy, segmentBytes: plan.settings.segmentBytes }, rehearsals);
+    if (done?.verdict === "unnoticed") fail(`${id} would start from a damaged directory: ${done.what}`);
   }
 
   function committedConfiguration(): ConfigurationSeen | null {
@@ -523,15 +606,17 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       machine.onDiskFailure = then;
       machine.disk.fail(operation, nth);
     },
-    hangDisk: (machine, ms) => {
-      trace.event(machine.id, `disk hangs for ${ms}ms`);
-      const goOn = machine.disk.hang();
-      hangs.set(machine, goOn);
-      scheduler.after(ms, () => {
-        if (hangs.get(machine) !== goOn) return;
-        hangs.delete(machine);
-        goOn();
-      });
+    hangDisk: (machine, ms, aim) => {
+      trace.event(machine.id, `${aim === undefined ? "disk hangs" : "some files hang"} for ${ms}ms`);
+      const release = machine.disk.hang(aim);
+      const goOn = (): void => {
+        if (!hangs.delete(goOn)) return;
+        trace.event(machine.id, "disk goes on");
+        release();
+      };
+      hangs.set(goOn, machine);
+      scheduler.after(ms, goOn);
+      return goOn;
     },
     fillDisk: (machine, freeBytes, ms) => {
       trace.event(machine.id, `only ${freeBytes} bytes are free on its disk for ${ms}ms`);
@@ -566,6 +651,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       machine.onSpoiled = then;
     },
     wipe,
+    putBack,
     damage,
     startWithDiskOf: (machine, other) => {
       machine.foreignDisk = other.disk;
@@ -617,8 +703,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       Object.assign(diskWeather, { operationMaxMs: Math.min(1, plan.disk.operationMaxMs), slowSyncPercent: 0 });
       network.calm(plan.settings.heartbeatMs / 4);
       for (const { disk } of machines) disk.forgive();
-      for (const goOn of hangs.values()) goOn();
-      hangs.clear();
+      for (const goOn of hangs.keys()) goOn();
       for (const machine of machines) {
         machine.time.setRate(Math.min(CALM_RATE, Math.max(1 / CALM_RATE, machine.time.rate)));
         doubts.disturbed(machine);
