@@ -12,6 +12,7 @@ import type { Plan, PlanOverrides, PlanWishes } from "./plan.ts";
 import { describe, hunt, huntAll, type RunSeeds, table } from "./hunt.ts";
 import { findMutant, type Mutant, MUTANTS, plant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
+import { mergeOverrides, shrink } from "./shrink.ts";
 import { createTally, LONG_RUN_SEEDS } from "./tally.ts";
 import { themeCalled, type ThemeName } from "./theme-names.ts";
 
@@ -92,20 +93,16 @@ async function runHere(range: Wanted, report: (result: SeedResult) => boolean | 
   }
 }
 
-function wishesOf({ short, nodes, theme, plan }: Wanted): PlanWishes {
-  return {
-    short,
-    ...(theme === null ? {} : { theme }),
-    ...(nodes === null ? {} : { nodes }),
-    ...(plan === null ? {} : { overrides: JSON.parse(plan) as PlanOverrides }),
-  };
+function wishesOf({ short, nodes, mutant, theme, plan }: Wanted): PlanWishes {
+  const own = mutant === null ? {} : (findMutant(mutant).plan ?? {});
+  const overrides = plan === null ? own : mergeOverrides(own, JSON.parse(plan) as PlanOverrides);
+  return { short, overrides, ...(theme === null ? {} : { theme }), ...(nodes === null ? {} : { nodes }) };
 }
 
 async function shrinkOne(range: Wanted): Promise<number> {
   if (range.mutant !== null) await plant(findMutant(range.mutant));
   const { runSeed } = await import("./run.ts");
   const { drawPlan } = await import("./plan.ts");
-  const { shrink, mergeOverrides } = await import("./shrink.ts");
   const { overrides: given = {}, ...wishes } = wishesOf(range);
   const end = range.mutant === null ? range.seed + 1 : range.seed + Math.max(range.seeds, 1);
   for (let seed = range.seed; seed < end; seed++) {
