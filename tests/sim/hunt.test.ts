@@ -69,10 +69,10 @@ test("all mutants are hunted, no more than so many at a time, and the table says
   const lines = table(hunted).map((line) => line.replaceAll(/ +/g, " "));
   expect(lines).toEqual([
     "mutant worlds seeds CPU s",
-    "quick 1 1.0",
-    "usual 2 2.0",
+    "quick all 1 1.0",
+    "usual all 2 2.0",
     "slow lateNews 4 4.0",
-    "lost 5 5.0 SURVIVED",
+    "lost all 5 5.0 SURVIVED",
     "4 mutants, 3 caught, 1 survived; 12 CPU seconds, the median 3.0",
   ]);
 });

@@ -26,7 +26,7 @@ export async function hunt(mutant: Mutant, run: RunSeeds): Promise<Hunted> {
 }
 
 export function describe({ mutant, seeds, cpuSeconds, caught }: Hunted): string {
-  const cost = `${seeds} seeds and ${cpuSeconds.toFixed(1)} CPU seconds`;
+  const cost = `${seeds} ${seeds === 1 ? "seed" : "seeds"} and ${cpuSeconds.toFixed(1)} CPU seconds`;
   if (caught === null) return `SURVIVED ${mutant.name} (${mutant.what}): ${cost} did not notice`;
   return `caught ${mutant.name} by seed ${caught.seed}, after ${cost}: ${caught.failure}`;
 }
@@ -55,21 +55,24 @@ export async function huntAll(
 export function table(hunted: readonly Hunted[]): readonly string[] {
   const dearestLast = hunted.toSorted((one, other) => one.cpuSeconds - other.cpuSeconds);
   const lines = dearestLast.map(({ mutant, seeds, cpuSeconds, caught }) => {
-    const theme = mutant.theme ?? "";
-    const end = caught === null ? "SURVIVED" : "";
-    return `${mutant.name.padEnd(40)} ${theme.padEnd(16)} ${cell(seeds)} ${cell(cpuSeconds.toFixed(1))} ${end}`.trimEnd();
+    const end = caught === null ? " SURVIVED" : "";
+    return row(mutant.name, worldsOf(mutant), String(seeds), cpuSeconds.toFixed(1)) + end;
   });
   const survived = hunted.filter(({ caught }) => caught === null).length;
   const sum = hunted.reduce((seconds, { cpuSeconds }) => seconds + cpuSeconds, 0);
   const at = (place: number): number => dearestLast[Math.floor(place)]?.cpuSeconds ?? 0;
   const median = (at((hunted.length - 1) / 2) + at(hunted.length / 2)) / 2;
   return [
-    `${"mutant".padEnd(40)} ${"worlds".padEnd(16)} ${cell("seeds")} ${cell("CPU s")}`,
+    row("mutant", "worlds", "seeds", "CPU s"),
     ...lines,
     `${hunted.length} mutants, ${hunted.length - survived} caught, ${survived} survived; ${Math.round(sum)} CPU seconds, the median ${median.toFixed(1)}`,
   ];
 }
 
-function cell(value: number | string): string {
-  return String(value).padStart(7);
+function worldsOf({ theme, plan }: Mutant): string {
+  return [theme ?? "all", ...(plan === undefined ? [] : ["bent"])].join(", ");
+}
+
+function row(name: string, worlds: string, seeds: string, cpuSeconds: string): string {
+  return `${name.padEnd(36)} ${worlds.padEnd(23)} ${seeds.padStart(5)} ${cpuSeconds.padStart(7)}`;
 }

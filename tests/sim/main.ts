@@ -14,6 +14,7 @@ import type { Plan, PlanOverrides, PlanWishes } from "./plan.ts";
 import { describe, hunt, huntAll, type RunSeeds, table } from "./hunt.ts";
 import { findMutant, type Mutant, MUTANTS, plant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
+import { mergeOverrides, shrink } from "./shrink.ts";
 import { createTally, LONG_RUN_SEEDS } from "./tally.ts";
 import { themeCalled } from "./theme-names.ts";
 import { inWorkers, type Range, serveAsWorker, type Spent, wishesOf } from "./workers.ts";
@@ -94,7 +95,6 @@ async function shrinkOne(range: Wanted): Promise<number> {
   if (range.mutant !== null) await plant(findMutant(range.mutant));
   const { runSeed } = await import("./run.ts");
   const { drawPlan } = await import("./plan.ts");
-  const { shrink, mergeOverrides } = await import("./shrink.ts");
   const { overrides: given = {}, ...wishes } = wishesOf(range);
   const end = range.mutant === null ? range.seed + 1 : range.seed + Math.max(range.seeds, 1);
   for (let seed = range.seed; seed < end; seed++) {

@@ -1,33 +1,38 @@
-// Do the tests test? Real Raft bugs, planted one at a time into the product's source while it is loaded; the simulator must catch each.
+// Do the tests test? Real bugs, planted one at a time into the product's source while it is loaded; the simulator must catch each.
 import { join } from "node:path";
 import { applyEdits, type Edit, productAnchors } from "./anchors.ts";
 import { CLIENT_MUTANTS } from "./mutants/client.ts";
 import { MEMBERSHIP_MUTANTS } from "./mutants/membership.ts";
 import { QUEUE_MUTANTS } from "./mutants/queue.ts";
 import { REPLICATION_MUTANTS } from "./mutants/replication.ts";
+import { SERVER_MUTANTS } from "./mutants/server.ts";
 import { STORAGE_MUTANTS } from "./mutants/storage.ts";
+import type { PlanOverrides } from "./plan.ts";
 import type { ThemeName } from "./theme-names.ts";
 
 export interface Mutant {
   readonly name: string;
-  /** What is broken, and who once shipped it. */
+  /** What is broken, and who once shipped it, if anybody did. */
   readonly what: string;
   /** Seeds, from 1 on, within which the simulator must catch it. */
   readonly within: number;
   /** Worlds in which it is caught sooner than in the mix of all. */
   readonly theme?: ThemeName;
+  /** What is otherwise in them, where no theme is about it. */
+  readonly plan?: PlanOverrides;
   readonly edits: readonly Edit[];
 }
 
 const ROOT = join(import.meta.dir, "..", "..");
 
-/** The first four that issue 2 names must always be caught; the others come from bugs that real implementations shipped. */
+/** Bugs that real implementations shipped, and those that a reader of raftq would plant where a test might not look. */
 export const MUTANTS: readonly Mutant[] = [
   ...REPLICATION_MUTANTS,
   ...MEMBERSHIP_MUTANTS,
   ...STORAGE_MUTANTS,
   ...QUEUE_MUTANTS,
   ...CLIENT_MUTANTS,
+  ...SERVER_MUTANTS,
 ];
 
 export function findMutant(name: string): Mutant {

@@ -2,8 +2,10 @@
 // that grows too large is replaced, and a seed that takes too long or too much memory has failed.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { findMutant } from "./mutants.ts";
 import type { PlanOverrides, PlanWishes } from "./plan.ts";
 import type { SeedResult } from "./run.ts";
+import { mergeOverrides } from "./shrink.ts";
 import type { ThemeName } from "./theme-names.ts";
 
 /** Which seeds, in which worlds, of which product. */
@@ -36,13 +38,11 @@ const MOST_BYTES = 1024 * 1024 * 1024;
 const MOST_MS = 180_000;
 const WATCH_EVERY_MS = 500;
 
-export function wishesOf({ short, nodes, theme, plan }: Range): PlanWishes {
-  return {
-    short,
-    ...(nodes === null ? {} : { nodes }),
-    ...(theme === null ? {} : { theme }),
-    ...(plan === null ? {} : { overrides: JSON.parse(plan) as PlanOverrides }),
-  };
+/** A mutant has worlds of its own; what is asked for comes on top. */
+export function wishesOf({ short, nodes, mutant, theme, plan }: Range): PlanWishes {
+  const own = mutant === null ? {} : (findMutant(mutant).plan ?? {});
+  const overrides = plan === null ? own : mergeOverrides(own, JSON.parse(plan) as PlanOverrides);
+  return { short, overrides, ...(theme === null ? {} : { theme }), ...(nodes === null ? {} : { nodes }) };
 }
 
 /** In a worker process: runs each seed that stdin names, until it ends. */

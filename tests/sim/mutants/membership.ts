@@ -1,4 +1,4 @@
-// Which bugs of membership did others ship? Each with who did, and how many seeds the simulator may need to catch it.
+// Which bugs of membership are planted? Each with who once shipped it, if anybody did.
 import type { Mutant } from "../mutants.ts";
 
 export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
@@ -6,6 +6,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "joint-needs-new-half-only",
     what: "in a joint configuration the old voters are not asked",
     within: 120,
+    theme: "changingMembers",
     edits: [
       {
         in: "hasQuorum",
@@ -18,6 +19,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "joint-commits-by-new-half",
     what: "in a joint configuration an entry commits by the new voters alone",
     within: 40,
+    theme: "changingMembers",
     edits: [
       {
         in: "quorumValue",
@@ -50,12 +52,14 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "two-changes-at-once",
     what: "a change of members begins while another is not finished (the bug of 2015)",
     within: 90,
+    theme: "changingMembers",
     edits: [{ in: "busyWith", find: " || state.configurationIndex > state.commitIndex", replace: "" }],
   },
   {
     name: "removed-at-once",
     what: "a removal takes effect without a joint configuration",
     within: 90,
+    theme: "changingMembers",
     edits: [
       {
         in: "raft/remove",
@@ -88,6 +92,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "rollback-keeps-configuration",
     what: "a configuration stays in force although its entry was dropped (dissertation 4.1)",
     within: 100,
+    theme: "changingMembers",
     edits: [
       {
         in: "truncate",
@@ -103,5 +108,27 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     what: "a node that lost its disk comes back as the voter it was (rethinkdb#5289, cockroach#756)",
     within: 20,
     edits: [{ in: "drawIncarnation", find: "random.below(0x1_0000)", replace: "(random.below(0x1_0000) * 0)" }],
+  },
+  {
+    name: "snapshot-with-newest-configuration",
+    what: "a snapshot is stored with the newest configuration, committed or not",
+    within: 200,
+    theme: "changingMembers",
+    edits: [
+      {
+        in: "metaAt",
+        find: "raft.configurations.findLast((configuration) => configuration.index <= appliedIndex)",
+        replace:
+          "raft.configurations.slice(-1).map((newest) => ({ ...newest, index: Math.min(newest.index, appliedIndex) }))[0]",
+      },
+    ],
+  },
+  {
+    name: "removal-counts-unheard",
+    what: "a new leader removes members before it has heard from a majority of those that would be left",
+    within: 200,
+    theme: "changingMembers",
+    plan: { faults: { wipe: 1_000, kill: 600 } },
+    edits: [{ in: "raft/remove", find: "heard < majority(voters.length)", replace: "heard < 0" }],
   },
 ];

@@ -1,4 +1,4 @@
-// Which bugs of sessions and queues did others ship? Each with who did, and how many seeds the simulator may need to catch it.
+// Which bugs of sessions and queues are planted? Each with who once shipped it, if anybody did.
 import type { Mutant } from "../mutants.ts";
 
 export const QUEUE_MUTANTS: readonly Mutant[] = [
@@ -14,6 +14,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "execute-out-of-order",
     what: "a session executes a number although the one before it has not come",
     within: 70,
+    theme: "handovers",
     edits: [{ in: "queue/standingOf", find: "number === lastNumber + 1", replace: "number > lastNumber" }],
   },
   {
@@ -62,6 +63,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "dequeue-drops-what-does-not-fit",
     what: "a job that does not fit the answer any more is gone all the same",
     within: 40,
+    theme: "slowLinks",
     edits: [
       {
         in: "queue/dequeue",
@@ -77,6 +79,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "peek-without-a-round",
     what: "a leader shows the oldest job that it knows of, and does not ask whether it still leads",
     within: 100,
+    theme: "lateNews",
     edits: [
       {
         in: "whileLeading",
@@ -106,12 +109,14 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "dormant-without-answers",
     what: "a session that becomes dormant loses the answers that were not acknowledged",
     within: 60,
+    theme: "fewPlaces",
     edits: [{ in: "makeDormant", find: "...session,", replace: "...session, answers: [], answerBytes: 0," }],
   },
   {
     name: "resumed-by-a-fenced-process",
     what: "a process that was fenced goes on with the session that its successor has left",
     within: 300,
+    theme: "fewPlaces",
     edits: [
       {
         in: "queue/openSession",
@@ -129,6 +134,93 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
         in: "queue/acknowledge",
         find: "Math.min(answeredUpTo, session.lastNumber)",
         replace: "answeredUpTo > session.answeredUpTo ? session.lastNumber : session.answeredUpTo",
+      },
+    ],
+  },
+  {
+    name: "acknowledged-one-more",
+    what: "an acknowledgement drops one answer more than it names",
+    within: 200,
+    edits: [
+      {
+        in: "queue/acknowledge",
+        find: "Math.min(answeredUpTo, session.lastNumber)",
+        replace: "Math.min(answeredUpTo + 1, session.lastNumber)",
+      },
+    ],
+  },
+  {
+    name: "open-ignores-nonce",
+    what: "whoever opens a client id gets the session of the process before, which is not fenced",
+    within: 200,
+    edits: [
+      {
+        in: "queue/openSession",
+        find: 'must(found.openings.at(-1), "the newest opening of a client id").nonce === nonce',
+        replace: "true",
+      },
+    ],
+  },
+  {
+    name: "put-off-from-now",
+    what: "the due time of a session that was used meanwhile is counted from now: a node that restored a snapshot forgets it earlier",
+    within: 200,
+    theme: "fewPlaces",
+    edits: [
+      { in: "moveFirstDue", find: "due.dueAt === dueAt", replace: "due.dueAt >= dueAt" },
+      {
+        in: "moveFirstDue",
+        find: "setDue(sessions, session, limits);",
+        replace: `setDue(sessions, session, limits);
+    session.due.dueAt = time + limits.sessionExpiryMs;
+    schedule(sessions.schedule, session.due);`,
+      },
+    ],
+  },
+  {
+    name: "answers-shared-with-snapshot",
+    what: "a session that is copied on write shares the list of its answers with the snapshot under way",
+    within: 200,
+    edits: [{ in: "writable", find: "session.answers.slice()", replace: "session.answers" }],
+  },
+  {
+    name: "use-keeps-place",
+    what: "a session that is used keeps its place in the order of last use: another one than the least used becomes dormant",
+    within: 200,
+    edits: [
+      {
+        in: "queue/use",
+        find: `  sessions.live.delete(session.id);
+`,
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "answer-memory-leak",
+    what: "a session that ends does not give back the memory of its answers",
+    within: 200,
+    theme: "fewPlaces",
+    edits: [
+      {
+        in: "queue/remove",
+        find: `  sessions.answerMemory -= memoryOf(session);
+`,
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "digest-without-answers",
+    what: "the digest that members compare does not cover the stored answers",
+    within: 200,
+    theme: "wrongStates",
+    edits: [
+      {
+        in: "digestOfSession",
+        find: `    hash = mix(hash, answer.digest);
+`,
+        replace: "",
       },
     ],
   },

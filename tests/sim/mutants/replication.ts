@@ -1,4 +1,4 @@
-// Which bugs of elections and replication did others ship? Each with who did, and how many seeds the simulator may need to catch it.
+// Which bugs of elections and replication are planted? Each with who once shipped it, if anybody did.
 import type { Mutant } from "../mutants.ts";
 
 export const REPLICATION_MUTANTS: readonly Mutant[] = [
@@ -88,12 +88,14 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "unconfirmed-reads",
     what: "reads are answered without a round of heartbeats (etcd#20418)",
     within: 90,
+    theme: "lateNews",
     edits: [{ in: "serveReads", find: "round.context > confirmed", replace: "confirmed < 0" }],
   },
   {
     name: "keep-tail-on-install",
     what: "a snapshot is taken for known because the log is long enough, whatever is in it (hashicorp/raft#697)",
     within: 500,
+    theme: "longTails",
     edits: [
       {
         in: "onInstallSnapshot",
@@ -279,6 +281,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "transfer-never-ends",
     what: "a transfer of leadership has no deadline (openraft#1747, hashicorp/raft#696)",
     within: 400,
+    theme: "handovers",
     edits: [
       {
         in: "driveTransfer",
@@ -291,6 +294,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "transfer-without-catching-up",
     what: "leadership is handed to a follower that lacks entries",
     within: 200,
+    theme: "handovers",
     edits: [
       {
         in: "driveTransfer",
@@ -304,5 +308,166 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     what: "an installed snapshot is acknowledged before it counts on disk",
     within: 10,
     edits: [{ in: "raft/acknowledge", find: "reply, matchIndex)", replace: "reply, 0)" }],
+  },
+  {
+    name: "verified-index-outlives-term",
+    what: "what an earlier leader verified counts for the next one: entries commit that it has not compared",
+    within: 200,
+    theme: "shortLeaderships",
+    plan: { nodes: 5 },
+    edits: [
+      {
+        in: "enterTerm",
+        find: `  state.verifiedIndex = 0;
+`,
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "progress-outlives-leadership",
+    what: "a new leadership goes on with nextIndex and matchIndex of the earlier one (Figure 2: reinitialized after election)",
+    within: 200,
+    theme: "shortLeaderships",
+    edits: [
+      {
+        in: "endLeadership",
+        find: `  state.progress.clear();
+`,
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "vote-in-known-term-not-durable",
+    what: "term and vote are written when the term is new: a vote given later in the term is not",
+    within: 200,
+    edits: [{ in: "hardStatePending", find: " || state.durable.votedFor !== state.votedFor", replace: "" }],
+  },
+  {
+    name: "longer-log-wins",
+    what: "of two logs the longer one is more up to date, whatever the terms of the last entries (section 5.4.1)",
+    within: 200,
+    edits: [
+      {
+        in: "isUpToDate",
+        find: "request.lastLogTerm > own || (request.lastLogTerm === own && request.lastLogIndex >= state.log.lastIndex)",
+        replace: `request.lastLogIndex > state.log.lastIndex ||
+    (request.lastLogIndex === state.log.lastIndex && request.lastLogTerm >= own)`,
+      },
+    ],
+  },
+  {
+    name: "half-is-majority",
+    what: "two of four voters are a majority",
+    within: 200,
+    edits: [{ in: "majority", find: "Math.floor(voters / 2) + 1", replace: "Math.ceil(voters / 2)" }],
+  },
+  {
+    name: "append-always-truncates",
+    what: "an AppendEntries drops what lies behind its last entry, in conflict or not: a late one takes back what was acknowledged",
+    within: 200,
+    theme: "slowLinks",
+    edits: [
+      {
+        in: "onAppendEntries",
+        find: "message.prevLogIndex + message.entries.length);",
+        replace: `message.prevLogIndex + message.entries.length);
+  if (message.entries.length > 0 && state.log.lastIndex > verified) truncate(state, verified + 1);`,
+      },
+    ],
+  },
+  {
+    name: "time-goes-back-at-election",
+    what: "a new leader does not start from the time of its last entry",
+    within: 200,
+    edits: [
+      {
+        in: "becomeLeader",
+        find: "Math.max(state.clusterTime, lastStamp)",
+        replace: "state.clusterTime",
+      },
+    ],
+  },
+  {
+    name: "stale-term-reply",
+    what: "a reply of an earlier term is counted, with what the follower had then",
+    within: 200,
+    theme: "lateReplies",
+    edits: [{ in: "followerThatAnswers", find: "term < state.currentTerm || ", replace: "" }],
+  },
+  {
+    name: "read-joins-round",
+    what: "a read joins the round of heartbeats that is under way: earlier replies confirm it",
+    within: 200,
+    theme: "lateReplies",
+    edits: [
+      {
+        in: "serveReads",
+        find: "leadership.readContext++;",
+        replace: "if (leadership.readRounds.length === 0) leadership.readContext++;",
+      },
+    ],
+  },
+  {
+    name: "no-check-quorum",
+    what: "a leader that no majority answers leads on",
+    within: 200,
+    theme: "deafLeaders",
+    edits: [
+      {
+        in: "tickLeaderDoubts",
+        find: "hasQuorum(state.members, alive)",
+        replace: "hasQuorum(state.members, alive) || heard >= 0",
+      },
+    ],
+  },
+  {
+    name: "write-vouches-after-install",
+    what: "a write that began before a snapshot was installed vouches for what the snapshot replaced",
+    within: 200,
+    theme: "lateWrites",
+    edits: [
+      {
+        in: "raft/install",
+        find: `  if (inflight !== null) inflight.upTo = Math.min(inflight.upTo, committedBefore);
+`,
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "stale-disk-counts",
+    what: "a follower that rejects what it acknowledged is probed further down and goes on being counted",
+    within: 200,
+    theme: "oldDisks",
+    edits: [
+      {
+        in: "onRefusal",
+        find: `progress.stale = true;
+    tellStale(state, progress);`,
+        replace: "becomeProbe(progress, Math.max(1, Math.min(rejectedIndex, reply.hintIndex + 1)));",
+      },
+    ],
+  },
+  {
+    name: "part-of-another-snapshot",
+    what: "the reply to a part of an earlier snapshot moves the transfer of a newer one",
+    within: 200,
+    theme: "slowLinks",
+    edits: [{ in: "onInstallSnapshotReply", find: " || transfer.meta.index !== reply.index", replace: "" }],
+  },
+  {
+    name: "room-ignored",
+    what: "a leader takes enqueues whatever room the voters' disks have",
+    within: 200,
+    theme: "scarceRoom",
+    edits: [
+      {
+        in: "raft/hasRoom",
+        find: "countRoom(state, leadership).enough",
+        replace: "countRoom(state, leadership).room >= 0",
+      },
+    ],
   },
 ];

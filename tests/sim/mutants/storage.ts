@@ -1,4 +1,4 @@
-// Which bugs of durability did others ship? Each with who did, and how many seeds the simulator may need to catch it.
+// Which bugs of durability are planted? Each with who once shipped it, if anybody did.
 import type { Edit } from "../anchors.ts";
 import type { Mutant } from "../mutants.ts";
 
@@ -58,6 +58,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "no-space-is-durable",
     what: "a write that a full disk cut short counts as a whole one",
     within: 400,
+    theme: "tightDisks",
     edits: [
       { in: "unwritten", find: "Math.min(inflight.upTo, entriesFrom - 1)", replace: "Math.max(inflight.upTo, 0)" },
     ],
@@ -99,6 +100,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "retry-failed-sync",
     what: "a failed sync is tried again, and the second success believed (cockroach#37102, PostgreSQL 2018)",
     within: 400,
+    plan: { faults: { diskError: 400, powerCut: 1_000 } },
     edits: [
       REAL_HALVES,
       {
@@ -153,6 +155,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "proof-ignored",
     what: "a log that ends before the frame that meta says was durable is taken for one with a torn tail",
     within: 400,
+    plan: { faults: { damage: 300 } },
     edits: [{ in: "requireProven", find: "provenFrame) return;", replace: "0) return;" }],
   },
   {
@@ -160,5 +163,66 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     what: "only one slot of meta is written: a torn write leaves none",
     within: 100,
     edits: [{ in: "metaFile", find: "        SLOTS,\n", replace: "        [0],\n" }],
+  },
+  {
+    name: "last-frame-dropped",
+    what: "recovery drops a whole last frame unless a closing one proves it durable, instead of writing it again",
+    within: 200,
+    edits: [{ in: "splitLast", find: "copied: last.frame.content", replace: "copied: null" }],
+  },
+  {
+    name: "truncation-not-replayed",
+    what: "entries behind a later frame with a smaller first index come back at recovery",
+    within: 200,
+    edits: [
+      {
+        in: "replay",
+        find: `entries.length = Math.min(entries.length, kept);
+        for (const entry of content.entries) entries.push(entry);
+        lastIndex = content.entries`,
+        replace: `entries.splice(Math.min(entries.length, kept), content.entries.length, ...content.entries);
+        lastIndex = entries`,
+      },
+    ],
+  },
+  {
+    name: "compact-one-too-many",
+    what: "a segment whose last entry is the first one to keep is dropped",
+    within: 200,
+    theme: "longTails",
+    edits: [{ in: "dropBelow", find: "lastLive >= index", replace: "lastLive > index" }],
+  },
+  {
+    name: "meta-durable-slot-first",
+    what: "recovery writes the slot of meta first that is durable for sure, while the other may be only in the page cache",
+    within: 200,
+    edits: [{ in: "readMeta", find: "newest === a ? 0 : 1", replace: "newest === a ? 1 : 0" }],
+  },
+  {
+    name: "damage-is-torn-tail",
+    what: "an unreadable frame is cut off as a torn tail although a whole one follows it",
+    within: 200,
+    edits: [{ in: "judgeTail", find: "follower !== null", replace: "follower !== null && follower < 0" }],
+  },
+  {
+    name: "snapshot-frame-deleted",
+    what: "the segment with the frame that makes the snapshot count is dropped with the others",
+    within: 200,
+    theme: "longTails",
+    edits: [{ in: "dropBelow", find: " || segment === snapshotSegment", replace: "" }],
+  },
+  {
+    name: "writes-after-failure",
+    what: "a failed write is reported, and later ones go on",
+    within: 200,
+    theme: "failingDisks",
+    edits: [
+      {
+        in: "createGate",
+        find: `open = false;
+    report`,
+        replace: "report",
+      },
+    ],
   },
 ];

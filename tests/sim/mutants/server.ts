@@ -1,0 +1,61 @@
+// Which bugs of the turn, of comparing states and of the links between members are planted?
+import type { Mutant } from "../mutants.ts";
+
+export const SERVER_MUTANTS: readonly Mutant[] = [
+  {
+    name: "waiters-survive-leadership",
+    what: "who waits for an index is not told that the leadership is over, and gets the outcome of what another leader puts there",
+    within: 200,
+    edits: [
+      {
+        in: "loseLeadership",
+        find: `[...waiting.values()];
+    waiting.clear();`,
+        replace: "[...waiting.values()].slice(0, 0);",
+      },
+    ],
+  },
+  {
+    name: "snapshot-unconfirmed",
+    what: "a snapshot counts before a majority has reported its digest",
+    within: 200,
+    edits: [{ in: "createSnapshots", find: " || !pending.isConfirmed", replace: "" }],
+  },
+  {
+    name: "diverged-goes-on",
+    what: "a node whose state differs from the majority's goes on",
+    within: 200,
+    edits: [{ in: "createDigests", find: 'diverged ??= { code: "CORRUPT", message };', replace: "void message;" }],
+  },
+  {
+    name: "link-to-any-incarnation",
+    what: "a link to a member is used although another incarnation of its node answers there",
+    within: 200,
+    theme: "changingMembers",
+    plan: { faults: { wipe: 1_000, damage: 1_000 } },
+    edits: [{ in: "createPeers", find: "memberId(node) !== link.id", replace: "node.id !== link.member.id" }],
+  },
+  {
+    name: "read-before-applied",
+    what: "a confirmed read is answered before its index is applied",
+    within: 200,
+    theme: "suspensions",
+    edits: [
+      { in: "answerReads", find: "read.index <= queue.appliedIndex", replace: "read.index >= 0" },
+      { in: "answerReads", find: "read.index > queue.appliedIndex", replace: "read.index < 0" },
+    ],
+  },
+  {
+    name: "writes-in-dispute",
+    what: "writes go on while no majority agrees on the state",
+    within: 200,
+    theme: "wrongStates",
+    edits: [
+      {
+        in: "whileLeading",
+        find: "dispute !== null && isWrite(message)",
+        replace: "dispute !== null && isWrite(message) && message.frameId < 0",
+      },
+    ],
+  },
+];
