@@ -367,7 +367,7 @@ function deafLeaders(plan: Plan): Plan {
 /** States that go wrong again and again: of a few, who are found out and come back; or of so many that nobody can tell who is right. */
 function wrongStates(plan: Plan, random: Random, fixedNodes: boolean): Plan {
   const { settings } = brisk(plan);
-  const beyond = random.chance(50);
+  const beyond = random.chance(40);
   return {
     ...plan,
     nodes: fixedNodes ? plan.nodes : random.between(3, 5),
@@ -376,7 +376,7 @@ function wrongStates(plan: Plan, random: Random, fixedNodes: boolean): Plan {
       compactMinBytes: random.chance(50) ? 300 : settings.compactMinBytes,
       queueLimits: { ...settings.queueLimits, checkpointEntries: random.chance(50) ? 4 : 16 },
     },
-    clients: { ...brisk(plan).clients, answeredLag: random.chance(50) ? 50 : 0, oldRetryPercent: 10 },
+    clients: { ...brisk(plan).clients, answeredLag: 50, oldRetryPercent: 10 },
     // A restart makes a wrong state right.
     faults: only(plan, {
       wrongState: beyond ? 100 : 300,
