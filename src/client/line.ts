@@ -186,7 +186,8 @@ export function createLine(settings: LineSettings): Line {
 
   /** A number whose final word was given earlier has its answer now. */
   function answeredLate(slot: Slot, outcome: Outcome): void {
-    // Nothing came of it, as its user was told or may as well have been.
+    // Nothing came of it, as its user was told or may as well have been; but the next run of a file asks for this number again.
+    if (!outcome.ok && settings.numbered) return;
     if (!outcome.ok || outcome.reply.type === "void") return take(slot);
     if (!slot.taken) settings.onLate(outcome, takerOf(slot));
   }

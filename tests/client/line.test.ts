@@ -293,6 +293,21 @@ describe("a number that was given up", () => {
     expect(numbers(sendAll())).toEqual([2]);
   });
 
+  test("and is refused for good afterwards is not acknowledged where the next run asks for it again", () => {
+    for (const numbered of [false, true]) {
+      start({ numbered, acknowledges: "taken" });
+      push("a", 10, numbered ? 1 : null);
+      const [sent] = sendAll();
+      line.expire(10, null);
+      line.replied(
+        sent!.frameId,
+        encodeReply({ type: "refused", index: 9, code: "QUEUE_FULL", message: "scripted" }),
+        false,
+      );
+      expect(line.answeredUpTo()).toBe(numbered ? 0 : 1);
+    }
+  });
+
   test("because it is spent brings nothing of what is under way behind it to be sent again", () => {
     start({ numbered: true });
     for (const [at, name] of ["a", "b", "c"].entries()) push(name, 1_000, at + 1);
