@@ -60,6 +60,8 @@ const SEEN = [
   "a leader held entries that never committed",
   "a snapshot was installed over other entries",
   "a snapshot was installed while the log was being written",
+  "a snapshot counted with one write of all entries behind it",
+  "a node started with a slot of meta that was not synced",
   "a snapshot was taken of a log with uncommitted entries",
   "a configuration was rolled back",
   "a joint change was finished by another leader than began it",
@@ -128,6 +130,7 @@ interface Seen {
   readonly reads: number;
   readonly durableIndex: LogIndex;
   readonly hasNoSpace: boolean;
+  readonly inflight: Raft["inflight"];
 }
 
 export function createMarks(): Marks {
@@ -152,6 +155,7 @@ export function createMarks(): Marks {
       reads: raft.leadership?.readRounds.length ?? 0,
       durableIndex: raft.durableIndex,
       hasNoSpace: raft.noSpace !== null,
+      inflight: raft.inflight,
     });
     if (seen === undefined) return;
     sawRole(raft, seen);
@@ -190,6 +194,11 @@ export function createMarks(): Marks {
     // What is being written is older than the snapshot, or it would hold its frame.
     if (replaced && raft.inflight !== null && raft.inflight.snapshot === null)
       hit("a snapshot was installed while the log was being written");
+    const { inflight, durableIndex } = raft;
+    const counts =
+      inflight !== seen.inflight && inflight?.snapshot?.reset === false ? inflight.snapshot.meta.index : null;
+    if (counts === durableIndex && (inflight?.upTo ?? 0) > counts)
+      hit("a snapshot counted with one write of all entries behind it");
     if (!installed && snapshotIndex > seen.snapshotIndex && raft.lastIndex > raft.commitIndex)
       hit("a snapshot was taken of a log with uncommitted entries");
     const stands = raft.termAt(seen.lastIndex) === seen.lastTerm || seen.lastIndex < raft.firstIndex;

@@ -15,6 +15,7 @@ import type { ErrorCode } from "../../src/lib/errors.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { startNode } from "../../src/server/node.ts";
 import { MARK_PATH } from "../../src/storage/mark.ts";
+import { META_PATH } from "../../src/storage/meta.ts";
 import { REJOIN_PATH } from "../../src/storage/rejoin.ts";
 import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types.ts";
 import { type Aim, type Backup, createSimDisk, type FailingOperation, type FileAim, type SimDisk } from "./disk.ts";
@@ -287,6 +288,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (!distrustsItself(machine)) machine.onSpoiled = null;
     machine.life = life;
     const disk = machine.foreignDisk ?? machine.disk;
+    if (disk.unsettled(META_PATH).length > 0) marks.hit("a node started with a slot of meta that was not synced");
     const nodePorts = {
       disk: withRules(enterDisk(disk.restart(), process), {
         disk,
