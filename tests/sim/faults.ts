@@ -107,8 +107,8 @@ export function startFaults(world: World, plan: Plan, admin: Admin, { random, ma
     wrongState: (chance) => {
       // A leader's state may be wrong only where no answer shows it.
       const followers = world.machines.filter((machine) => machine.life !== null && !leads(machine));
-      const one = chance.chance(70) ? followers[chance.below(Math.max(1, followers.length))] : pickUp(chance);
-      const atOnce = plan.beyond && chance.chance(30);
+      const one = chance.chance(85) ? followers[chance.below(Math.max(1, followers.length))] : pickUp(chance);
+      const atOnce = plan.beyond && chance.chance(60);
       for (const machine of atOnce ? followers : one ? [one] : []) {
         if (admin.removing() || !(plan.beyond || world.mayLoseDisk(machine))) continue;
         world.spoilState(machine, chance, () => restartLater(machine, RESTART_MAX_MS, chance));

@@ -1,6 +1,7 @@
 // Do the tests test? Real Raft bugs, planted one at a time into the product's source while it is loaded; the simulator must catch each.
 import { join } from "node:path";
 import { MEMBERSHIP_MUTANTS } from "./mutants/membership.ts";
+import { OBSERVED_MUTANTS } from "./mutants/observed.ts";
 import { QUEUE_MUTANTS } from "./mutants/queue.ts";
 import { REPLICATION_MUTANTS } from "./mutants/replication.ts";
 import { STORAGE_MUTANTS } from "./mutants/storage.ts";
@@ -29,6 +30,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...MEMBERSHIP_MUTANTS,
   ...STORAGE_MUTANTS,
   ...QUEUE_MUTANTS,
+  ...OBSERVED_MUTANTS,
 ];
 
 export function findMutant(name: string): Mutant {

@@ -13,7 +13,7 @@ export interface Spoiled {
   readonly isShown: boolean;
 }
 
-/** Null: there is nothing of that kind. */
+/** Null: there is nothing of that kind now. */
 type Kind = (queue: Queue, chance: Random) => string | null;
 
 const HOUR_MS = 3_600_000;
@@ -25,42 +25,44 @@ function spoilUsedSeq({ sessions }: Queue, chance: Random): string {
   return `sessions were used ${by} times more`;
 }
 
-const SHOWN: readonly Kind[] = [
-  (queue, chance) => {
-    const hours = chance.between(1, 24);
-    Object.assign(queue, { time: queue.time + hours * HOUR_MS });
-    return `it is ${hours} hours later`;
-  },
-  ({ jobs }) => {
-    const job = first(jobs);
-    if (job === null) push(jobs, ENCODING.bytes, Uint8Array.of(0));
-    else drop(jobs, job);
-    return job === null ? "a job waits that nobody enqueued" : `job ${job.id} is gone`;
-  },
-  ({ sessions }, chance) => {
-    const found = pick(
-      [...sessions.live.values()].filter(({ answers }) => answers.length > 0),
-      chance,
-    );
-    if (found === null) return null;
-    const session = writable(sessions, found);
-    const at = chance.below(session.answers.length);
-    const answer = session.answers[at]!;
-    const reply = answer.reply.slice();
-    const last = reply.length - 1;
-    reply[last] = (reply[last] ?? 0) ^ 1;
-    session.answers[at] = { ...answer, reply, digest: null };
-    return `${session.clientId} would get another answer to number ${session.lastNumber - session.answers.length + at + 1}`;
-  },
-  ({ sessions, time, limits }, chance) => {
-    const found = pick([...sessions.live.values()], chance);
-    if (found === null) return null;
-    const session = writable(sessions, found);
-    acknowledge(sessions, session, session.lastNumber);
-    closeSession(sessions, session, time, limits);
-    return `the session of ${session.clientId} is closed`;
-  },
-];
+const spoilTime: Kind = (queue, chance) => {
+  const hours = chance.between(1, 24);
+  Object.assign(queue, { time: queue.time + hours * HOUR_MS });
+  return `it is ${hours} hours later`;
+};
+
+const spoilJobs: Kind = ({ jobs }) => {
+  const job = first(jobs);
+  if (job === null) push(jobs, ENCODING.bytes, Uint8Array.of(0));
+  else drop(jobs, job);
+  return job === null ? "a job waits that nobody enqueued" : `job ${job.id} is gone`;
+};
+
+const spoilAnswers: Kind = ({ sessions }, chance) => {
+  const answered = [...sessions.live.values()].filter(({ answers }) => answers.length > 0);
+  const found = pick(answered, chance);
+  if (found === null) return null;
+  const session = writable(sessions, found);
+  const at = chance.below(session.answers.length);
+  const answer = session.answers[at]!;
+  const reply = answer.reply.slice();
+  const last = reply.length - 1;
+  reply[last] = (reply[last] ?? 0) ^ 1;
+  session.answers[at] = { ...answer, reply, digest: null };
+  return `${session.clientId} would get another answer to number ${session.lastNumber - session.answers.length + at + 1}`;
+};
+
+const spoilSessions: Kind = ({ sessions, time, limits }, chance) => {
+  const found = pick([...sessions.live.values()], chance);
+  if (found === null) return null;
+  const session = writable(sessions, found);
+  acknowledge(sessions, session, session.lastNumber);
+  closeSession(sessions, session, time, limits);
+  return `the session of ${session.clientId} is closed`;
+};
+
+/** Answers twice, since most of them are soon acknowledged, and then nothing is wrong any more. */
+const SHOWN: readonly Kind[] = [spoilTime, spoilJobs, spoilAnswers, spoilAnswers, spoilSessions];
 
 /** `leads`: what it answers must stay right. `isUnlike`: no other state may be wrong in the same way. */
 export function spoil(queue: Queue, leads: boolean, isUnlike: boolean, chance: Random): Spoiled {

@@ -29,9 +29,9 @@ export function themed(plan: Plan, fixedNodes: boolean): Plan {
   if (drawn < 33) return handovers({ ...quick(plan, random), nodes }, random);
   if (drawn < 36) return slowLinks({ ...quick(plan, random), nodes }, random);
   if (drawn < 40) return fewPlaces({ ...quick(plan, random), nodes }, random);
-  if (drawn < 44) return lateReplies({ ...quick(plan, random), nodes }, random);
-  if (drawn < 46) return deafLeaders({ ...quick(plan, random), nodes });
-  if (drawn < 50)
+  if (drawn < 45) return lateReplies({ ...quick(plan, random), nodes }, random);
+  if (drawn < 47) return deafLeaders({ ...quick(plan, random), nodes });
+  if (drawn < 51)
     return wrongStates({ ...quick(plan, random), nodes: fixedNodes ? plan.nodes : random.between(3, 5) }, random);
   if (drawn < 53) return scarceRoom({ ...quick(plan, random), nodes }, random);
   return plan;
@@ -220,7 +220,7 @@ function deafLeaders(plan: Plan): Plan {
 /** States that go wrong again and again: of a few, who are found out and come back; or of so many that nobody can tell who is right. */
 function wrongStates(plan: Plan, random: Random): Plan {
   const { settings } = brisk(plan);
-  const beyond = random.chance(50);
+  const beyond = random.chance(40);
   return {
     ...plan,
     settings: {
@@ -228,7 +228,7 @@ function wrongStates(plan: Plan, random: Random): Plan {
       compactMinBytes: random.chance(50) ? 300 : settings.compactMinBytes,
       queueLimits: { ...settings.queueLimits, checkpointEntries: random.chance(50) ? 4 : 16 },
     },
-    clients: { ...brisk(plan).clients, answeredLag: random.chance(50) ? 50 : 0, oldRetryPercent: 10 },
+    clients: { ...brisk(plan).clients, answeredLag: 50, oldRetryPercent: 10 },
     // A restart makes a wrong state right.
     faults: only(plan, {
       wrongState: beyond ? 100 : 300,
