@@ -83,12 +83,12 @@ export const STORAGE = {
 } as const;
 
 export const SERVER = {
-  /** Connections by kind; an idle one costs some 10 KiB. A process that may open fewer files has fewer (`placesWithin`). */
-  places: {
-    /** Who has not said hello yet. A member or client says it within a round trip. */
-    maxStrangers: 2_048,
+  /** Connections by kind; an idle one costs some 10 KiB. A process that may open fewer files has fewer (`connectionLimitsWithin`). */
+  maxConnections: {
+    /** Connections without a hello. A member or client sends it within a round trip. */
+    maxUnauthenticated: 2_048,
     maxClients: 16_384,
-    /** One address, however many programs are behind it, leaves places for others. */
+    /** One address, however many programs are behind it, leaves connections for others. */
     maxClientsPerAddress: 4_096,
     /** Operators, nodes that ask to be let in, a supervisor's look at its nodes: never shut out by clients. */
     maxAdmins: 64,
@@ -101,7 +101,7 @@ export const SERVER = {
   /** Files of the log and of snapshots, links to members, what the runtime itself has open. */
   otherFiles: 128,
   /** Memory of all connections together: of frames that are not whole yet, and of answers that were not read yet. */
-  maxHeldBytes: 256 * MiB,
+  maxBufferedBytes: 256 * MiB,
   /** Requests that wait for their answer, and the bytes of their commands: of one connection, and of all. */
   maxInFlightPerConnection: 4_096,
   maxInFlight: 65_536,
@@ -285,22 +285,25 @@ export const STDERR = {
   exitWaitMs: 1_000,
 } as const;
 
-/** The places of a node whose process may open `files` files: the defaults, or fewer of each kind. */
-export function placesWithin(files: number): {
-  readonly places: { readonly [K in keyof typeof SERVER.places]: number };
+/** The connection limits of a node whose process may open `files` files: the defaults, or fewer of each kind. */
+export function connectionLimitsWithin(files: number): {
+  readonly maxConnections: { readonly [K in keyof typeof SERVER.maxConnections]: number };
   /** Accepted sockets, those that are closing included. */
   readonly maxSockets: number;
 } {
-  const { places, maxClosing, otherFiles } = SERVER;
+  const { maxConnections, maxClosing, otherFiles } = SERVER;
   const free = Math.max(32, files - otherFiles);
-  const maxPeers = Math.min(places.maxPeers, Math.floor(free / 8));
-  const maxStrangers = Math.min(places.maxStrangers, Math.floor(free / 4));
+  const maxPeers = Math.min(maxConnections.maxPeers, Math.floor(free / 8));
+  const maxUnauthenticated = Math.min(maxConnections.maxUnauthenticated, Math.floor(free / 4));
   const closing = Math.min(maxClosing, Math.floor(free / 8));
-  const maxAdmins = Math.min(places.maxAdmins, Math.floor(free / 16));
-  const maxClients = Math.min(places.maxClients, free - maxPeers - maxStrangers - maxAdmins - closing);
-  const maxClientsPerAddress = Math.min(places.maxClientsPerAddress, maxClients);
-  const maxSockets = maxClients + maxAdmins + maxStrangers + maxPeers + closing;
-  return { places: { ...places, maxPeers, maxStrangers, maxAdmins, maxClients, maxClientsPerAddress }, maxSockets };
+  const maxAdmins = Math.min(maxConnections.maxAdmins, Math.floor(free / 16));
+  const maxClients = Math.min(maxConnections.maxClients, free - maxPeers - maxUnauthenticated - maxAdmins - closing);
+  const maxClientsPerAddress = Math.min(maxConnections.maxClientsPerAddress, maxClients);
+  const maxSockets = maxClients + maxAdmins + maxUnauthenticated + maxPeers + closing;
+  return {
+    maxConnections: { ...maxConnections, maxPeers, maxUnauthenticated, maxAdmins, maxClients, maxClientsPerAddress },
+    maxSockets,
+  };
 }
 
 /** Why the flags of a node cannot work together, or null. `heartbeat` must fit several times into `election`. */

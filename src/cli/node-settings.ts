@@ -165,8 +165,8 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>, ownerOf: (dataD
     maxInflightMessages: RAFT.maxInflightMessages,
     maxUncommittedBytes: RAFT.maxUncommittedBytes,
     queueLimits: QUEUE,
-    places: SERVER.places,
-    maxHeldBytes: SERVER.maxHeldBytes,
+    maxConnections: SERVER.maxConnections,
+    maxBufferedBytes: SERVER.maxBufferedBytes,
   };
   return {
     settings,

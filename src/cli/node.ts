@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { SUPERVISED } from "../cluster/program.ts";
-import { placesWithin, SERVER, WIRE } from "../config.ts";
+import { connectionLimitsWithin, SERVER, WIRE } from "../config.ts";
 import { BrokenInvariant } from "../lib/assert.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
@@ -29,10 +29,10 @@ export const runNodeCommand = runWith(NODE_ARGUMENTS, (values) =>
 function runNode(start: NodeStart): Promise<ExitCode> {
   const { dataDirectory, allowNetworkDisk } = start;
   const log = createNodeLog(start.logLevel, start.logFormat);
-  const { places, maxSockets } = placesWithin(openFiles());
-  const settings = { ...start.settings, places };
-  if (places.maxClients < SERVER.places.maxClients)
-    log({ level: "warn", event: "few-files", text: fewFiles(places.maxClients) });
+  const { maxConnections, maxSockets } = connectionLimitsWithin(openFiles());
+  const settings = { ...start.settings, maxConnections };
+  if (maxConnections.maxClients < SERVER.maxConnections.maxClients)
+    log({ level: "warn", event: "few-files", text: fewFiles(maxConnections.maxClients) });
   const { promise, resolve, reject } = Promise.withResolvers<ExitCode>();
   stopOnFault(log);
   const clock = createRealClock();
@@ -87,7 +87,7 @@ function openFiles(): number {
 }
 
 const fewFiles = (clients: number): string =>
-  `this process may open few files (ulimit -Hn), so it takes ${clients} clients instead of ${SERVER.places.maxClients}`;
+  `this process may open few files (ulimit -Hn), so it takes ${clients} clients instead of ${SERVER.maxConnections.maxClients}`;
 
 function stopWhenTold(node: RunningNode, log: Log, opened: OpenedCredentials | null): void {
   const stop = (why: string): void => {

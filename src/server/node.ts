@@ -10,7 +10,7 @@ import { openDistrusted, openStorage } from "../storage/storage.ts";
 import type { Damaged, Opened, Storage } from "../storage/types.ts";
 import type { Listener } from "../wire/network.ts";
 import type { NodeStatus } from "../wire/protocol.ts";
-import { createDoor, type Door } from "./door.ts";
+import { createAcceptor, type Acceptor } from "./acceptor.ts";
 import { found, FOUNDING, type Founders } from "./founders.ts";
 import { clusterIdOf, foundingEntry, foundingEntryFrom, foundingSet, type FoundingWord, isLonely } from "./founding.ts";
 import { join, JOINING, type Joining } from "./joining.ts";
@@ -68,11 +68,11 @@ function startLife(
   /** Set as soon as the node is on its way out. */
   let ending: { readonly error: RaftqError | null } | null = null;
 
-  const door: Door = createDoor({
+  const acceptor: Acceptor = createAcceptor({
     clock,
     limits: WIRE,
-    places: settings.places,
-    maxHeldBytes: settings.maxHeldBytes,
+    maxConnections: settings.maxConnections,
+    maxBufferedBytes: settings.maxBufferedBytes,
     log,
     refused: createRefusals(clock, SERVER, log),
     self: () => self,
@@ -158,7 +158,7 @@ function startLife(
   }
 
   function listen(then: () => void): void {
-    network.listen(settings.host, settings.port, door.accept, (error, bound) => {
+    network.listen(settings.host, settings.port, acceptor.accept, (error, bound) => {
       if (ending !== null) return bound?.close();
       if (error !== null)
         return fatal(error instanceof RaftqError ? error : new RaftqError("PORT_IN_USE", error.message, error));
@@ -372,7 +372,7 @@ function startLife(
     serving?.replica.halt();
     serving?.peers.stop();
     serving?.room.stop();
-    door.closeAll(failure("CONNECTION_LOST", "this node is stopping"));
+    acceptor.closeAll(failure("CONNECTION_LOST", "this node is stopping"));
   }
 
   /** What opens or replaces the directory at this moment looks at `ending` when it is done. */

@@ -9,7 +9,7 @@ import type { QueueLimits } from "../queue/limits.ts";
 import type { Disk } from "../storage/disk.ts";
 import type { Network } from "../wire/network.ts";
 import type { NodeStatus } from "../wire/protocol.ts";
-import type { PlaceLimits } from "./places.ts";
+import type { MaxConnections } from "./connection-limits.ts";
 
 export interface Ports {
   readonly disk: Disk;
@@ -53,9 +53,9 @@ export interface NodeSettings {
   /** Proposals that are not committed yet. */
   readonly maxUncommittedBytes: number;
   readonly queueLimits: QueueLimits;
-  readonly places: PlaceLimits;
+  readonly maxConnections: MaxConnections;
   /** Memory of all connections together. */
-  readonly maxHeldBytes: number;
+  readonly maxBufferedBytes: number;
 }
 
 export interface RunningNode {

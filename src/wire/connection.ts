@@ -60,7 +60,7 @@ export interface OpenConnection {
   /** The other side, no member, sends no more and may still read: true when this side will close the connection. */
   readonly onEnded?: () => boolean;
   /** The connection now takes so many bytes of memory: for a frame that is not whole yet, and sent but not taken. Not after it has ended. */
-  readonly onHeld?: (bytes: number) => void;
+  readonly onBuffered?: (bytes: number) => void;
   /** Bytes came in; it took so long until their messages were decoded and taken. */
   readonly onRead?: (milliseconds: number) => void;
   /** Between members. */
@@ -198,11 +198,11 @@ export function openConnection(open: OpenConnection): Connection {
 
   let held = 0;
   function noteHeld(): void {
-    if (open.onHeld === undefined || ending !== undefined) return;
+    if (open.onBuffered === undefined || ending !== undefined) return;
     const bytes = deframer.allocated() + reassembly.allocated() + queue.pending();
     if (bytes === held) return;
     held = bytes;
-    open.onHeld(bytes);
+    open.onBuffered(bytes);
   }
 
   function flush(): void {
@@ -318,7 +318,7 @@ export function openConnection(open: OpenConnection): Connection {
   };
 
   // Nothing of a stranger is read.
-  if (trust.type === "stranger") close(failure("UNAUTHORISED", trust.why));
+  if (trust.type === "unauthenticated") close(failure("UNAUTHORISED", trust.why));
 
   return {
     remote: stream.remote,

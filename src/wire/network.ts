@@ -16,7 +16,7 @@ export type Trust =
   /** `handshakeMs`: what it took to learn this; it counts into the time for the hello. */
   | { readonly type: "certificate"; readonly identity: Identity; readonly handshakeMs: number }
   /** Its certificate is not good enough: it is told why, and nothing is read. */
-  | { readonly type: "stranger"; readonly why: string };
+  | { readonly type: "unauthenticated"; readonly why: string };
 
 export const EVERYBODY: Trust = { type: "everybody" };
 

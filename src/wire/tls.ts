@@ -101,10 +101,10 @@ export function createTlsServer(
 function trustIn(socket: TLSSocket, handshakeMs: number): Trust {
   // `authorizationError` is a code, whatever its type says.
   if (!socket.authorized)
-    return { type: "stranger", why: certificateProblem(String(socket.authorizationError), "your") };
+    return { type: "unauthenticated", why: certificateProblem(String(socket.authorizationError), "your") };
   const identity = identityIn(socket.getPeerCertificate().subjectaltname);
   if (identity !== null) return { type: "certificate", identity, handshakeMs };
-  return { type: "stranger", why: "your certificate names neither a node nor a role of raftq" };
+  return { type: "unauthenticated", why: "your certificate names neither a node nor a role of raftq" };
 }
 
 export type TlsDialed =

@@ -195,14 +195,14 @@ const floods: readonly Flood[] = [
     name: "behind a hello",
     bytes: joined(HELLO, UNFINISHED),
     end: "OVERLOADED",
-    mostBytes: SERVER.maxHeldBytes + 192 * MiB,
+    mostBytes: SERVER.maxBufferedBytes + 192 * MiB,
   },
   {
     name: "of answers that are not read",
     bytes: joined(HELLO, ...peeks),
     reads: false,
     end: null,
-    mostBytes: SERVER.maxHeldBytes + 384 * MiB,
+    mostBytes: SERVER.maxBufferedBytes + 384 * MiB,
   },
 ];
 
@@ -293,7 +293,7 @@ inWorld(
       child.kill("SIGKILL");
       await child.exited;
     }
-    expect(await log).toMatch(new RegExp(`may open few files .* instead of ${SERVER.places.maxClients}`));
+    expect(await log).toMatch(new RegExp(`may open few files .* instead of ${SERVER.maxConnections.maxClients}`));
   },
   60_000,
 );

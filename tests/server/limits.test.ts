@@ -1,4 +1,4 @@
-// What does a node say at each of its limits? Real nodes on simulated ports, with few places.
+// What does a node say at each of its limits? Real nodes on simulated ports, with few connections.
 import { expect, test } from "bun:test";
 import { QUEUE, SERVER, WIRE } from "../../src/config.ts";
 import type { Failure } from "../../src/lib/errors.ts";
@@ -12,13 +12,13 @@ import type { Hello, Role } from "../../src/wire/protocol.ts";
 import { createTown, type Settled } from "./town.ts";
 import { OPEN } from "../wire/messages.ts";
 
-const FEW = { ...SERVER.places, maxStrangers: 4, maxClients: 6, maxClientsPerAddress: 3, maxAdmins: 3 };
+const FEW = { ...SERVER.maxConnections, maxUnauthenticated: 4, maxClients: 6, maxClientsPerAddress: 3, maxAdmins: 3 };
 type Town = ReturnType<typeof createTown>;
 
 const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
 
 function alone(): { readonly town: Town; readonly one: Settled } {
-  const town = createTown(1, 1, { places: FEW });
+  const town = createTown(1, 1, { maxConnections: FEW });
   const one = town.start(3000);
   town.until(() => isLeader(one));
   return { town, one };
@@ -71,7 +71,7 @@ function call(town: Town, host: string, hello: Hello | null = HELLO, port = 3000
 
 const isIn = ({ received, end }: Caller): boolean => received[0]?.type === "helloAnswer" && end() === undefined;
 
-test("clients beyond the places of their address, and beyond all places, are told so before the end; then places are free again", () => {
+test("clients beyond the limit of their address, and beyond that of all, get the reason before the end; below it new ones get in", () => {
   const { town } = alone();
   const first = [1, 2, 3].map(() => call(town, "a"));
   expect(first.every(isIn)).toBe(true);
@@ -89,7 +89,7 @@ test("clients beyond the places of their address, and beyond all places, are tol
   expect(isIn(call(town, "c"))).toBe(true);
 });
 
-test("an operator gets in and is served while clients fill all places; of too many operators the oldest go", () => {
+test("an operator gets in and is served while clients reach their limit; of too many operators the oldest go", () => {
   const { town } = alone();
   for (const host of ["a", "b", "c"]) for (let at = 0; at < 3; at++) call(town, host);
   expect(call(town, "d").end()?.code).toBe("OVERLOADED");
@@ -115,7 +115,7 @@ test("where roles must be proven, the certificate decides who has an operator's 
     if (self !== "n3000") return own;
     return certificate(other === "operator" ? "admin" : "client");
   };
-  const town = createTown(1, 1, { places: FEW, trust });
+  const town = createTown(1, 1, { maxConnections: FEW, trust });
   const one = town.start(3000);
   town.until(() => isLeader(one));
   const claim: Hello = { ...HELLO, role: "admin" };
@@ -142,7 +142,7 @@ function flood(town: Town, host: string, port: number, hello: Hello | null): voi
 }
 
 test("a flood of clients and of silence keeps no member from connecting: one that was killed is back in time", () => {
-  const town = createTown(3, 1, { places: FEW });
+  const town = createTown(3, 1, { maxConnections: FEW });
   const ports = [3000, 3001, 3002];
   const nodes = ports.map((port) => town.start(port, ports, 3));
   town.until(() => nodes.some(isLeader));
@@ -184,7 +184,7 @@ test("a member's fifth connection takes the place of its oldest", () => {
   const ends = peers.map((peer) => peer.end()?.code);
   expect(ends.slice(0, 4)).toEqual(Array<"OVERLOADED">(4).fill("OVERLOADED"));
   expect(peers.at(-1)?.end()).toBeUndefined();
-  expect(ends.filter((end) => end === undefined).length).toBeLessThanOrEqual(SERVER.places.maxPeersPerMember);
+  expect(ends.filter((end) => end === undefined).length).toBeLessThanOrEqual(SERVER.maxConnections.maxPeersPerMember);
 });
 
 test("one byte a second: the connection ends when more of the frame is due, whatever comes meanwhile", () => {
@@ -220,7 +220,7 @@ test("one byte a second before the hello: the connection ends when the hello is 
 });
 
 test("frames that are never whole cost no more than the limit for all: the slow go, a steady client is served", () => {
-  const town = createTown(1, 1, { places: SERVER.places, maxHeldBytes: 1_000_000 });
+  const town = createTown(1, 1, { maxConnections: SERVER.maxConnections, maxBufferedBytes: 1_000_000 });
   const one = town.start(3000);
   town.until(() => isLeader(one));
   const slow = Array.from({ length: 8 }, (_, at) => call(town, at < 6 ? "a" : "b"));
@@ -256,7 +256,7 @@ test("frames that are never whole cost no more than the limit for all: the slow 
 });
 
 test("a member with an unfinished frame stays while a flood of clients with unfinished frames is given up", () => {
-  const town = createTown(3, 1, { places: SERVER.places, maxHeldBytes: 2_000_000 });
+  const town = createTown(3, 1, { maxConnections: SERVER.maxConnections, maxBufferedBytes: 2_000_000 });
   const ports = [3000, 3001, 3002];
   const nodes = ports.map((port) => town.start(port, ports, 3));
   town.until(() => nodes.some(isLeader));

@@ -5,7 +5,7 @@ import { seededRandom } from "../../src/lib/random.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import { startNode } from "../../src/server/node.ts";
-import type { PlaceLimits } from "../../src/server/places.ts";
+import type { MaxConnections } from "../../src/server/connection-limits.ts";
 import type { LogEvent, NodeSettings, OnStopped, RunningNode } from "../../src/server/types.ts";
 import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
 import type { Hello } from "../../src/wire/protocol.ts";
@@ -40,8 +40,8 @@ const ADMIN = { role: "admin", node: null, clusterId: null } as const;
 /** Where these nodes differ from real ones. */
 interface Lacking {
   readonly trust?: (self: string, other: string) => Trust;
-  readonly places?: PlaceLimits;
-  readonly maxHeldBytes?: number;
+  readonly maxConnections?: MaxConnections;
+  readonly maxBufferedBytes?: number;
   readonly queueLimits?: QueueLimits;
 }
 
@@ -50,8 +50,8 @@ export function createTown(
   diskMs = 1,
   {
     trust = () => EVERYBODY,
-    places = SERVER.places,
-    maxHeldBytes = SERVER.maxHeldBytes,
+    maxConnections = SERVER.maxConnections,
+    maxBufferedBytes = SERVER.maxBufferedBytes,
     queueLimits = QUEUE,
   }: Lacking = {},
 ) {
@@ -138,8 +138,8 @@ export function createTown(
       maxInflightMessages: RAFT.maxInflightMessages,
       maxUncommittedBytes: RAFT.maxUncommittedBytes,
       queueLimits,
-      places,
-      maxHeldBytes,
+      maxConnections,
+      maxBufferedBytes,
       ...more,
     };
     const node = startNode(

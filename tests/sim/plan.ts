@@ -194,8 +194,8 @@ function drawSettings(random: Random, figure8: boolean): SharedSettings {
     maxAppendBytes: single ? 1 : tiny ? pick(random, 1, 200, 2_000) : 1 << 20,
     maxInflightMessages: tiny ? pick(random, 1, 2, 4) : 64,
     maxUncommittedBytes: tiny ? 4_096 : RAFT.maxUncommittedBytes,
-    places: SERVER.places,
-    maxHeldBytes: SERVER.maxHeldBytes,
+    maxConnections: SERVER.maxConnections,
+    maxBufferedBytes: SERVER.maxBufferedBytes,
     queueLimits: {
       ...QUEUE,
       // Places that dead sessions hold come free only when those may become dormant.

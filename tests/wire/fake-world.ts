@@ -136,7 +136,7 @@ export function open(given: OpenedWith = {}): Opened {
       if (end !== undefined) throw new Error("onClosed was called twice");
       end = why;
     },
-    onHeld: (bytes) => {
+    onBuffered: (bytes) => {
       held = bytes;
     },
   });

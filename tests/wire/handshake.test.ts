@@ -287,7 +287,7 @@ test("before both sides know each other nothing but a greeting is decoded", () =
 });
 
 test("nothing of a stranger is read; it is told why it stays outside", () => {
-  const opened = open({ trust: { type: "stranger", why: "its certificate has expired" } });
+  const opened = open({ trust: { type: "unauthenticated", why: "its certificate has expired" } });
   opened.stream.onData(encodeMessage(hello("client")));
   expect(opened.messages).toEqual([]);
   expect(wrote(opened, "goodbye")).toMatchObject({

@@ -196,7 +196,7 @@ test("the limits on the page are those of config.ts", () => {
     pingIntervalMs,
     idleTimeoutMs,
   } = WIRE;
-  const { places } = SERVER;
+  const { maxConnections } = SERVER;
   const mebibytes = (bytes: number): string => (bytes < 2 ** 30 ? `${bytes / 2 ** 20} MiB` : `${bytes / 2 ** 30} GiB`);
   const facts = [
     `# The raftq protocol, version ${WIRE.protocolVersion}`,
@@ -205,7 +205,7 @@ test("the limits on the page are those of config.ts", () => {
     `| a frame of ${maxHelloBytes} bytes before the hello`,
     `| a frame of ${maxClientFrameBytes} bytes from clients, ${maxPeerFrameBytes} from members`,
     `of an answer ${CHUNK_COST_BYTES} bytes more`,
-    `Beyond ${mebibytes(SERVER.maxHeldBytes)} connections are given up`,
+    `Beyond ${mebibytes(SERVER.maxBufferedBytes)} connections are given up`,
     `may have ${mebibytes(WIRE.maxClosingBytes)} of last words`,
     `hello does not come within ${helloTimeoutMs / 1000} s`,
     `a node closes a connection`,
@@ -214,16 +214,16 @@ test("the limits on the page are those of config.ts", () => {
     `A side that has received nothing for ${idleTimeoutMs / 1000} s closes`,
     `a node takes ${SERVER.maxInFlightPerConnection}; beyond it`,
     `up to ${SERVER.maxLogPageEntries} entries`,
-    `| ${places.maxStrangers} connections that have not said hello`,
-    `| ${places.maxClients} clients`,
-    `| ${places.maxClientsPerAddress} of them from one`,
-    `| ${places.maxAdmins} administrators`,
-    `| ${places.maxPeers} connections of members, ${places.maxPeersPerMember} of each`,
+    `| ${maxConnections.maxUnauthenticated} connections that have not said hello`,
+    `| ${maxConnections.maxClients} clients`,
+    `| ${maxConnections.maxClientsPerAddress} of them from one`,
+    `| ${maxConnections.maxAdmins} administrators`,
+    `| ${maxConnections.maxPeers} connections of members, ${maxConnections.maxPeersPerMember} of each`,
     `| hello within ${helloTimeoutMs / 1000} s`,
     `| ${frameProgressBytes / 1024} KiB more of a frame, or its end, within ${frameTimeoutMs / 1000} s`,
     `| ${mebibytes(WIRE.maxClientSendBytes)} of answers not read by one client, ${mebibytes(WIRE.maxPeerSendBytes)} by`,
     `| ${mebibytes(SERVER.maxUnreadPeekBytes)} of answers not read yet, and a job of more than ${SERVER.largePeekBytes / 1024} KiB`,
-    `| ${mebibytes(SERVER.maxHeldBytes)} held for all connections`,
+    `| ${mebibytes(SERVER.maxBufferedBytes)} held for all connections`,
     `| ${SERVER.maxInFlightPerConnection} requests, or ${mebibytes(SERVER.maxInFlightBytesPerConnection)} of their`,
     `| ${SERVER.maxInFlight} requests, or ${mebibytes(SERVER.maxInFlightBytes)} of their`,
     `| ${mebibytes(RAFT.maxUncommittedBytes)} of commands that are not committed yet`,

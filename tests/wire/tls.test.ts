@@ -131,7 +131,7 @@ async function strangerness(port: number, accepted: ByteStream[], material: Part
   socket.on("error", () => {});
   atEnd.push(() => socket.destroy());
   const { trust } = await until(() => accepted[0]);
-  return trust.type === "stranger" ? trust.why : trust.type;
+  return trust.type === "unauthenticated" ? trust.why : trust.type;
 }
 
 test.each<[string, Partial<TlsMaterial>, RegExp]>([
@@ -238,7 +238,7 @@ test("renewed credentials count for new connections, and the open ones stay", as
   const anonymous = connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false });
   atEnd.push(() => anonymous.destroy());
   anonymous.on("session", () => sessions++).on("error", () => {});
-  await until(() => accepted.find(({ trust }) => trust.type === "stranger"));
+  await until(() => accepted.find(({ trust }) => trust.type === "unauthenticated"));
   expect(sessions).toBe(0);
   const echoed = read(before.stream, 3);
   before.stream.write(Uint8Array.of(1, 2, 3));

@@ -1,13 +1,13 @@
-// Who gets a place, who is refused, and who must go for whom?
+// Which connections are admitted, which are refused, and which are evicted?
 import { describe, expect, test } from "bun:test";
-import { placesWithin, SERVER } from "../../src/config.ts";
+import { connectionLimitsWithin, SERVER } from "../../src/config.ts";
 import type { MemberId } from "../../src/raft/types.ts";
-import { createHeld } from "../../src/server/held.ts";
+import { createBufferBudget } from "../../src/server/buffer-budget.ts";
 import { createInFlight, type Waiting } from "../../src/server/in-flight.ts";
-import { addressOf, createPlaces, type PlaceLimits } from "../../src/server/places.ts";
+import { addressOf, createConnectionLimiter, type MaxConnections } from "../../src/server/connection-limits.ts";
 
-const LIMITS: PlaceLimits = {
-  maxStrangers: 3,
+const LIMITS: MaxConnections = {
+  maxUnauthenticated: 3,
   maxClients: 4,
   maxClientsPerAddress: 2,
   maxAdmins: 3,
@@ -18,24 +18,24 @@ const member = (name: string): MemberId => `${name}@0000000000000001` as MemberI
 const nobody = (): boolean => false;
 
 /** Connections are names; `a1` comes from address `a`. */
-function crowd(limits: PlaceLimits = LIMITS) {
-  const places = createPlaces<string>(limits);
-  const enter = (name: string) => places.enter(name, `${name[0]}:1`)?.connection ?? null;
+function crowd(limits: MaxConnections = LIMITS) {
+  const limiter = createConnectionLimiter<string>(limits);
+  const enter = (name: string) => limiter.enter(name, `${name[0]}:1`)?.connection ?? null;
   return {
-    places,
+    limiter,
     enter,
     client: (name: string) => {
       enter(name);
-      return places.becomeClient(name)?.message ?? null;
+      return limiter.becomeClient(name)?.message ?? null;
     },
     admin: (name: string) => {
       enter(name);
-      return places.becomeAdmin(name)?.connection ?? null;
+      return limiter.becomeAdmin(name)?.connection ?? null;
     },
     peer: (name: string, id: string, isKnown: (id: MemberId) => boolean = nobody) => {
       enter(name);
-      const { refused, leaving } = places.becomePeer(name, member(id), isKnown);
-      return refused?.message ?? leaving?.connection ?? null;
+      const { refused, eviction } = limiter.becomePeer(name, member(id), isKnown);
+      return refused?.message ?? eviction?.connection ?? null;
     },
   };
 }
@@ -50,19 +50,19 @@ describe("before the hello", () => {
     expect(enter("d1")).toBe("c1");
   });
 
-  test("a flood from one address never takes the place of another address", () => {
-    const { enter, places } = crowd();
+  test("a flood from one address never evicts another address", () => {
+    const { enter, limiter } = crowd();
     enter("b1");
     for (let at = 0; at < 1_000; at++) expect(enter(`a${at}`)).not.toBe("b1");
-    expect(places.becomeClient("b1")).toBeNull();
+    expect(limiter.becomeClient("b1")).toBeNull();
   });
 
   test("whoever says hello, or is gone, makes room", () => {
-    const { enter, places } = crowd();
+    const { enter, limiter } = crowd();
     for (const name of ["a1", "a2", "a3"]) enter(name);
-    places.becomeClient("a1");
+    limiter.becomeClient("a1");
     expect(enter("b1")).toBeNull();
-    places.leave("a2");
+    limiter.leave("a2");
     expect(enter("b2")).toBeNull();
     expect(enter("b3")).toBe("b1");
   });
@@ -76,11 +76,11 @@ describe("clients", () => {
     expect([client("b1"), client("b2")]).toEqual([null, null]);
   });
 
-  test("are refused when all places for clients are taken, and let in when one is free again", () => {
-    const { client, places } = crowd();
+  test("are refused at their limit, and let in below it", () => {
+    const { client, limiter } = crowd();
     for (const name of ["a1", "a2", "b1", "b2"]) expect(client(name)).toBeNull();
     expect(client("c1")).toContain("has its 4 clients");
-    places.leave("b1");
+    limiter.leave("b1");
     expect(client("c2")).toBeNull();
   });
 
@@ -92,22 +92,22 @@ describe("clients", () => {
 });
 
 describe("administrators", () => {
-  test("have places of their own, which no flood of clients takes", () => {
+  test("have a limit of their own, which no flood of clients reaches", () => {
     const { admin, client } = crowd();
     for (let at = 0; at < 100; at++) client(`${"abcdefgh"[at % 8]}${at}`);
     expect(["a1", "a2", "b1"].map(admin)).toEqual([null, null, null]);
   });
 
   test("always get in: beyond the limit the oldest goes, of the address that has the most", () => {
-    const { admin, places } = crowd();
+    const { admin, limiter } = crowd();
     for (const name of ["b1", "a1", "a2"]) admin(name);
     expect(admin("c1")).toBe("a1");
     expect(admin("c2")).toBe("b1");
-    places.leave("c2");
+    limiter.leave("c2");
     expect(admin("d1")).toBeNull();
   });
 
-  test("take no places of clients", () => {
+  test("do not count as clients", () => {
     const { admin, client } = crowd();
     for (let at = 0; at < 100; at++) admin(`a${at}`);
     expect(["a1", "a2", "b1", "b2"].map((name) => client(`${name}-`))).toEqual([null, null, null, null]);
@@ -115,24 +115,24 @@ describe("administrators", () => {
 });
 
 describe("members", () => {
-  test("have two places each here: a third connection takes that of their oldest", () => {
+  test("have two connections each here: a third one evicts their oldest", () => {
     const { peer } = crowd();
     expect([peer("a1", "n1"), peer("a2", "n1"), peer("a3", "n1"), peer("a4", "n1")]).toEqual([null, null, "a1", "a2"]);
   });
 
-  test("that nobody knows are refused when all places are taken; one that is known takes the place of such a one", () => {
+  test("that nobody knows are refused at the limit; one that is known evicts such a one", () => {
     const { peer } = crowd();
     for (const id of ["n5", "n6", "n7", "n8"]) expect(peer(`a${id}`, id)).toBeNull();
-    expect(peer("b1", "n9")).toContain("all 4 places for members are taken");
+    expect(peer("b1", "n9")).toContain("all 4 connections for members are in use");
     const isKnown = (id: MemberId): boolean => id === member("n1") || id === member("n5");
     expect(peer("c1", "n1", isKnown)).toBe("an6");
   });
 
-  test("that are known keep their places: none goes for another member", () => {
+  test("that are known are never evicted for another member", () => {
     const { peer } = crowd();
     const all = (): boolean => true;
     for (const id of ["n1", "n2", "n3", "n4"]) expect(peer(`a${id}`, id, all)).toBeNull();
-    expect(peer("b1", "n5", all)).toContain("all 4 places for members are taken");
+    expect(peer("b1", "n5", all)).toContain("all 4 connections for members are in use");
   });
 });
 
@@ -153,43 +153,43 @@ describe("what all connections hold", () => {
   const member = (remote: string) => ({ remote, isMember: true });
 
   test("above the limit the one without progress for the longest goes, of the address that holds the most", () => {
-    const held = createHeld<string>(100);
-    expect(held.note("b1", anyone("b:1"), 30)).toEqual([]);
-    expect(held.note("a1", anyone("a:1"), 30)).toEqual([]);
-    expect(held.note("a2", anyone("a:1"), 30)).toEqual([]);
-    expect(held.note("c1", anyone("c:1"), 20)).toEqual(["a1"]);
-    expect(held.bytes).toBe(80);
+    const budget = createBufferBudget<string>(100);
+    expect(budget.update("b1", anyone("b:1"), 30)).toEqual([]);
+    expect(budget.update("a1", anyone("a:1"), 30)).toEqual([]);
+    expect(budget.update("a2", anyone("a:1"), 30)).toEqual([]);
+    expect(budget.update("c1", anyone("c:1"), 20)).toEqual(["a1"]);
+    expect(budget.bytes).toBe(80);
   });
 
   test("a member goes only when nobody else holds anything, however much and however long it holds", () => {
-    const held = createHeld<string>(100);
-    held.note("m1", member("a:1"), 60);
-    held.note("a1", anyone("a:2"), 30);
-    held.note("b1", anyone("b:1"), 10);
-    expect(held.note("c1", anyone("c:1"), 1)).toEqual(["a1"]);
-    expect(held.note("m2", member("b:2"), 50)).toEqual(["b1", "c1", "m1"]);
-    expect(held.bytes).toBe(50);
+    const budget = createBufferBudget<string>(100);
+    budget.update("m1", member("a:1"), 60);
+    budget.update("a1", anyone("a:2"), 30);
+    budget.update("b1", anyone("b:1"), 10);
+    expect(budget.update("c1", anyone("c:1"), 1)).toEqual(["a1"]);
+    expect(budget.update("m2", member("b:2"), 50)).toEqual(["b1", "c1", "m1"]);
+    expect(budget.bytes).toBe(50);
   });
 
   test("who completes a frame, or reads, has made progress; who only adds to it has not", () => {
-    const held = createHeld<string>(100);
-    for (const name of ["a1", "a2", "a3"]) held.note(name, anyone("a:1"), 30);
-    held.note("a1", anyone("a:1"), 10);
-    held.note("a2", anyone("a:1"), 40);
-    expect(held.note("a3", anyone("a:1"), 60)).toEqual(["a2"]);
+    const budget = createBufferBudget<string>(100);
+    for (const name of ["a1", "a2", "a3"]) budget.update(name, anyone("a:1"), 30);
+    budget.update("a1", anyone("a:1"), 10);
+    budget.update("a2", anyone("a:1"), 40);
+    expect(budget.update("a3", anyone("a:1"), 60)).toEqual(["a2"]);
   });
 
   test("as many go as it takes, the newcomer itself if need be, and what is gone is forgotten", () => {
-    const held = createHeld<string>(100);
-    for (const name of ["a1", "a2", "a3"]) held.note(name, anyone("a:1"), 30);
-    expect(held.note("a4", anyone("a:1"), 95)).toEqual(["a1", "a2", "a3"]);
-    expect(held.note("a5", anyone("a:1"), 101)).toEqual(["a4", "a5"]);
-    held.note("a6", anyone("a:1"), 50);
-    held.note("a6", anyone("a:1"), 0);
-    held.note("a7", anyone("a:1"), 20);
-    held.leave("a7");
-    held.leave("a7");
-    expect(held.bytes).toBe(0);
+    const budget = createBufferBudget<string>(100);
+    for (const name of ["a1", "a2", "a3"]) budget.update(name, anyone("a:1"), 30);
+    expect(budget.update("a4", anyone("a:1"), 95)).toEqual(["a1", "a2", "a3"]);
+    expect(budget.update("a5", anyone("a:1"), 101)).toEqual(["a4", "a5"]);
+    budget.update("a6", anyone("a:1"), 50);
+    budget.update("a6", anyone("a:1"), 0);
+    budget.update("a7", anyone("a:1"), 20);
+    budget.leave("a7");
+    budget.leave("a7");
+    expect(budget.bytes).toBe(0);
   });
 });
 
@@ -226,16 +226,19 @@ describe("requests in flight", () => {
 });
 
 describe("with few files", () => {
-  test("a node has fewer places, of every kind some, and together fewer than files", () => {
+  test("a node admits fewer connections, of every kind some, and together fewer than files", () => {
     for (const files of [0, 64, 128, 256, 1_024, 4_096, 20_000, 1_048_576, Number.MAX_SAFE_INTEGER]) {
-      const { places, maxSockets } = placesWithin(files);
-      expect(Math.min(...Object.values(places))).toBeGreaterThan(0);
+      const { maxConnections, maxSockets } = connectionLimitsWithin(files);
+      expect(Math.min(...Object.values(maxConnections))).toBeGreaterThan(0);
       expect(maxSockets).toBeGreaterThanOrEqual(
-        places.maxClients + places.maxStrangers + places.maxPeers + places.maxAdmins,
+        maxConnections.maxClients +
+          maxConnections.maxUnauthenticated +
+          maxConnections.maxPeers +
+          maxConnections.maxAdmins,
       );
       if (files >= 256) expect(maxSockets).toBeLessThanOrEqual(files - SERVER.otherFiles);
-      expect(places.maxClientsPerAddress).toBeLessThanOrEqual(places.maxClients);
+      expect(maxConnections.maxClientsPerAddress).toBeLessThanOrEqual(maxConnections.maxClients);
     }
-    expect(placesWithin(1_048_576).places).toEqual(SERVER.places);
+    expect(connectionLimitsWithin(1_048_576).maxConnections).toEqual(SERVER.maxConnections);
   });
 });

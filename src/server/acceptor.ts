@@ -1,4 +1,4 @@
-// Who may come in, and as what? Every accepted connection says hello first; then it is a member's, a founder's or a client's.
+// What becomes of an accepted connection? It sends its hello; then it is refused, or is a member's, a founder's or a client's.
 import { must } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -13,45 +13,45 @@ import { type ClientMessage, dialsNode, type Hello } from "../wire/protocol.ts";
 import { allows } from "../wire/secret.ts";
 import type { Clients } from "./clients.ts";
 import type { FoundingWord } from "./founding.ts";
-import { createHeld } from "./held.ts";
+import { createBufferBudget } from "./buffer-budget.ts";
 import type { Peers } from "./peers.ts";
-import { createPlaces, type Leaving, type PlaceLimits } from "./places.ts";
+import { createConnectionLimiter, type Eviction, type MaxConnections } from "./connection-limits.ts";
 import type { Replica } from "./replica.ts";
 import { isClientMessage, refusalOf } from "./roles.ts";
 import { leaderAddressOf, membersOf } from "./status.ts";
 import type { LogEvent } from "./types.ts";
 
-export interface DoorPorts {
+export interface AcceptorPorts {
   readonly clock: Clock;
   readonly limits: ConnectionLimits & { readonly protocolVersion: number; readonly maxPayloadBytes: number };
-  readonly places: PlaceLimits;
+  readonly maxConnections: MaxConnections;
   /** Of all connections together. */
-  readonly maxHeldBytes: number;
+  readonly maxBufferedBytes: number;
   readonly log: (line: LogEvent) => void;
-  /** Somebody was not let in: who, and why. */
+  /** A connection or a message was refused: of whom, and why. */
   readonly refused: (text: string) => void;
   readonly self: () => Member | null;
   readonly clusterId: () => ClusterId | null;
   readonly serving: () => { readonly replica: Replica; readonly clients: Clients; readonly peers: Peers } | null;
-  /** What a client is told while there is nothing to serve. */
+  /** The answer to a client's requests while this node is not a member. */
   readonly whyNotServing: () => Failure;
-  /** A founder asks and tells its own word; this node's word is the answer. */
+  /** A founder sends its own statement; this node's statement is the answer. */
   readonly onFounder: (from: Member, theirs: FoundingWord) => FoundingWord;
   /** A member of another cluster dialed this address, and takes this very node for a member of that cluster. */
   readonly onForeignMember: (theirs: ClusterId, from: Member) => void;
 }
 
-export interface Door {
+export interface Acceptor {
   readonly accept: (stream: ByteStream) => void;
   closeAll(why: Failure): void;
 }
 
-export function createDoor(ports: DoorPorts): Door {
+export function createAcceptor(ports: AcceptorPorts): Acceptor {
   const open = new Map<Connection, { readonly closed: () => void; readonly ended?: () => boolean }>();
-  const places = createPlaces<Connection>(ports.places);
-  const held = createHeld<Connection>(ports.maxHeldBytes);
+  const limiter = createConnectionLimiter<Connection>(ports.maxConnections);
+  const budget = createBufferBudget<Connection>(ports.maxBufferedBytes);
 
-  const expel = (leaving: Leaving<Connection> | null): void => leaving?.connection.abandon(leaving.why);
+  const evict = (eviction: Eviction<Connection> | null): void => eviction?.connection.abandon(eviction.why);
 
   function accept(stream: ByteStream): void {
     let receive: ((message: Message) => void) | null = null;
@@ -67,7 +67,7 @@ export function createDoor(ports: DoorPorts): Door {
       onMessage: (message) => {
         if (receive !== null) return receive(message);
         if (message.type !== "hello") return;
-        receive = welcome(connection, message);
+        receive = answerHello(connection, message);
         if (receive === null || message.node === null) return;
         peer = memberId(message.node);
         isLink = message.clusterId !== null;
@@ -89,8 +89,8 @@ export function createDoor(ports: DoorPorts): Door {
         const isStranger = from === null && why?.code === "BAD_REQUEST";
         if (why?.code === "UNAUTHORISED" || (why !== null && isStranger))
           ports.refused(`${hostOf(stream.remote)}: ${why.message}`);
-        places.leave(connection);
-        held.leave(connection);
+        limiter.leave(connection);
+        budget.leave(connection);
       },
       onEnded: () => open.get(connection)?.ended?.() === true,
       onRead: (milliseconds) => {
@@ -99,23 +99,23 @@ export function createDoor(ports: DoorPorts): Door {
         if (peer !== null && isLink) serving?.peers.heard(peer);
       },
       onProgress: (progress) => ports.serving()?.peers.progress(connection, progress),
-      onHeld: (bytes) => {
+      onBuffered: (bytes) => {
         const owner = { remote, isMember: peer !== null && isKnown(peer) };
-        for (const slow of held.note(connection, owner, bytes)) slow.abandon(tooMuchHeld);
+        for (const slow of budget.update(connection, owner, bytes)) slow.abandon(overBudget);
       },
     });
     open.set(connection, { closed: () => {} });
-    expel(places.enter(connection, stream.remote));
+    evict(limiter.enter(connection, stream.remote));
   }
 
-  const tooMuchHeld = failure(
+  const overBudget = failure(
     "OVERLOADED",
-    `all connections together hold more than ${ports.maxHeldBytes} bytes, and this one made no progress for the longest`,
+    `all connections together hold more than ${ports.maxBufferedBytes} bytes, and this one made no progress for the longest`,
   );
 
-  /** Answers a hello and tells what becomes of the messages behind it; null when the connection is refused. */
-  function welcome(connection: Connection, hello: Hello): ((message: Message) => void) | null {
-    const refused = problemWith(hello) ?? placeFor(connection, hello);
+  /** Answers a hello and returns the receiver of the messages behind it; null when the connection is refused. */
+  function answerHello(connection: Connection, hello: Hello): ((message: Message) => void) | null {
+    const refused = problemWith(hello) ?? reserveSlot(connection, hello);
     if (refused !== null) {
       connection.close(refused);
       return null;
@@ -140,16 +140,16 @@ export function createDoor(ports: DoorPorts): Door {
     return failure("CLUSTER_MISMATCH", why);
   }
 
-  function placeFor(connection: Connection, { node, role }: Hello): Failure | null {
+  function reserveSlot(connection: Connection, { node, role }: Hello): Failure | null {
     if (node === null) {
       // Where nobody has to prove anything, the hello says what the dialer wants to do.
       const isAdmin = role === "admin" && allows(must(connection.who, "who said hello").role, role);
-      if (!isAdmin) return places.becomeClient(connection);
-      expel(places.becomeAdmin(connection));
+      if (!isAdmin) return limiter.becomeClient(connection);
+      evict(limiter.becomeAdmin(connection));
       return null;
     }
-    const { refused, leaving } = places.becomePeer(connection, memberId(node), isKnown);
-    expel(leaving);
+    const { refused, eviction } = limiter.becomePeer(connection, memberId(node), isKnown);
+    evict(eviction);
     return refused;
   }
 
@@ -212,7 +212,7 @@ export function createDoor(ports: DoorPorts): Door {
     let client: ((message: ClientMessage) => void) | null = null;
     return (message) => {
       if (!isClientMessage(message)) {
-        return connection.close(failure("BAD_REQUEST", `a ${message.type} has no place on a client's connection`));
+        return connection.close(failure("BAD_REQUEST", `a ${message.type} is not a client's message`));
       }
       const serving = ports.serving();
       if (serving === null) {
@@ -246,7 +246,7 @@ export function createDoor(ports: DoorPorts): Door {
 /**
  * A node that was removed is refused always by voters: one that was let in again becomes a voter when all voters know of it. A learner
  * may know of the removal only, and need that very node as its leader: it refuses it while another leader lives. An earlier incarnation of a member, only while a leader lives: that is when its votes are
- * ignored anyway, and whoever was let in by a leader that this node has not heard of yet must reach it when that leader dies.
+ * ignored anyway, and a node that was let in by a leader unknown to this node must reach it when that leader dies.
  */
 function outsiderProblem(raft: Raft | undefined, from: Member): Failure | null {
   if (raft === undefined) return null;

@@ -1,14 +1,14 @@
-// How many connections may there be, and whose? Places by kind, so that a flood of one kind never takes those of another.
+// How many connections may there be? Each kind has a limit of its own, so that a flood of one kind never shuts out another.
 //
-// Whoever connects is a stranger until it has said hello. When no place for strangers is left, the one that has been silent the
+// A connection is unauthenticated until its hello was received. At the limit of those, the one that has been silent the
 // longest goes, of the address that has the most: a member or client says hello at once, so it gets through a flood of silence.
-// Clients that are too many are refused. Places of members are theirs alone, and those of administrators: they always get in, since
+// Clients beyond their limit are refused. Members and administrators have limits of their own; administrators always get in, since
 // what they ask takes a moment, and the one that has been there the longest goes.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { MemberId } from "../raft/types.ts";
 
-export interface PlaceLimits {
-  readonly maxStrangers: number;
+export interface MaxConnections {
+  readonly maxUnauthenticated: number;
   readonly maxClients: number;
   readonly maxClientsPerAddress: number;
   readonly maxAdmins: number;
@@ -17,30 +17,30 @@ export interface PlaceLimits {
   readonly maxPeersPerMember: number;
 }
 
-/** Who must leave for a newcomer, and why. */
-export interface Leaving<C> {
+/** A connection that is closed in favour of a new one, and why. */
+export interface Eviction<C> {
   readonly connection: C;
   readonly why: Failure;
 }
 
-export interface Places<C> {
-  /** Somebody has connected from `remote` (`host:port`). */
-  enter(connection: C, remote: string): Leaving<C> | null;
-  /** It said hello as a client: null, or why there is no place. */
+export interface ConnectionLimiter<C> {
+  /** A connection was accepted from `remote` (`host:port`). */
+  enter(connection: C, remote: string): Eviction<C> | null;
+  /** Its hello is a client's: null, or why it is refused. */
   becomeClient(connection: C): Failure | null;
-  /** It said hello as an administrator, and may be one. */
-  becomeAdmin(connection: C): Leaving<C> | null;
-  /** It said hello as a member. `isKnown`: who is in the configuration; those go first when places are few. */
+  /** Its hello is an administrator's, and it may be one. */
+  becomeAdmin(connection: C): Eviction<C> | null;
+  /** Its hello is a member's. `isKnown`: who is in the configuration; at the limit others are evicted for those. */
   becomePeer(
     connection: C,
     member: MemberId,
     isKnown: (member: MemberId) => boolean,
-  ): { readonly refused: Failure | null; readonly leaving: Leaving<C> | null };
+  ): { readonly refused: Failure | null; readonly eviction: Eviction<C> | null };
   leave(connection: C): void;
 }
 
-type Place =
-  | { readonly kind: "stranger" | "client" | "admin"; readonly address: string }
+type Slot =
+  | { readonly kind: "unauthenticated" | "client" | "admin"; readonly address: string }
   | { readonly kind: "peer"; readonly address: string; readonly member: MemberId };
 
 /** Connections by something they share, each set in the order of arrival. */
@@ -62,39 +62,39 @@ function createGroups<K, C>() {
   };
 }
 
-export function createPlaces<C>(limits: PlaceLimits): Places<C> {
-  const places = new Map<C, Place>();
+export function createConnectionLimiter<C>(limits: MaxConnections): ConnectionLimiter<C> {
+  const slots = new Map<C, Slot>();
   /** By address. */
-  const those = {
-    stranger: createGroups<string, C>(),
+  const byAddress = {
+    unauthenticated: createGroups<string, C>(),
     client: createGroups<string, C>(),
     admin: createGroups<string, C>(),
   } as const;
   const peers = createGroups<MemberId, C>();
-  const count = { stranger: 0, client: 0, admin: 0, peer: 0 };
+  const count = { unauthenticated: 0, client: 0, admin: 0, peer: 0 };
 
-  function take(connection: C, place: Place): void {
+  function take(connection: C, slot: Slot): void {
     leave(connection);
-    places.set(connection, place);
-    count[place.kind]++;
-    if (place.kind === "peer") peers.add(place.member, connection);
-    else those[place.kind].add(place.address, connection);
+    slots.set(connection, slot);
+    count[slot.kind]++;
+    if (slot.kind === "peer") peers.add(slot.member, connection);
+    else byAddress[slot.kind].add(slot.address, connection);
   }
 
   function leave(connection: C): void {
-    const place = places.get(connection);
-    if (place === undefined) return;
-    places.delete(connection);
-    count[place.kind]--;
-    if (place.kind === "peer") peers.remove(place.member, connection);
-    else those[place.kind].remove(place.address, connection);
+    const slot = slots.get(connection);
+    if (slot === undefined) return;
+    slots.delete(connection);
+    count[slot.kind]--;
+    if (slot.kind === "peer") peers.remove(slot.member, connection);
+    else byAddress[slot.kind].remove(slot.address, connection);
   }
 
   /** Of the address that has the most of that kind. */
-  function oldestOf(kind: "stranger" | "admin"): C | undefined {
+  function oldestOf(kind: "unauthenticated" | "admin"): C | undefined {
     let most: { readonly address: string; readonly size: number } | null = null;
-    for (const [address, { size }] of those[kind].groups) if (size > (most?.size ?? 0)) most = { address, size };
-    return most === null ? undefined : those[kind].oldest(most.address);
+    for (const [address, { size }] of byAddress[kind].groups) if (size > (most?.size ?? 0)) most = { address, size };
+    return most === null ? undefined : byAddress[kind].oldest(most.address);
   }
 
   function oldestUnknown(isKnown: (member: MemberId) => boolean): C | undefined {
@@ -102,8 +102,8 @@ export function createPlaces<C>(limits: PlaceLimits): Places<C> {
     return undefined;
   }
 
-  /** Gives up the place of `connection`, which is to be closed. */
-  function expel(connection: C | undefined, why: string): Leaving<C> | null {
+  /** Stops counting `connection`, which is to be closed. */
+  function evict(connection: C | undefined, why: string): Eviction<C> | null {
     if (connection === undefined) return null;
     leave(connection);
     return { connection, why: failure("OVERLOADED", why) };
@@ -111,18 +111,18 @@ export function createPlaces<C>(limits: PlaceLimits): Places<C> {
 
   return {
     enter: (connection, remote) => {
-      const full = count.stranger >= limits.maxStrangers;
-      const why = `${limits.maxStrangers} connections wait with their hello, this one the longest`;
-      const leaving = full ? expel(oldestOf("stranger"), why) : null;
-      take(connection, { kind: "stranger", address: addressOf(remote) });
-      return leaving;
+      const full = count.unauthenticated >= limits.maxUnauthenticated;
+      const why = `${limits.maxUnauthenticated} connections have not sent their hello, this one for the longest`;
+      const eviction = full ? evict(oldestOf("unauthenticated"), why) : null;
+      take(connection, { kind: "unauthenticated", address: addressOf(remote) });
+      return eviction;
     },
     becomeClient: (connection) => {
-      const address = places.get(connection)?.address ?? "";
+      const address = slots.get(connection)?.address ?? "";
       if (count.client >= limits.maxClients) {
         return failure("OVERLOADED", `this node has its ${limits.maxClients} clients; try again later or another node`);
       }
-      if (those.client.size(address) >= limits.maxClientsPerAddress) {
+      if (byAddress.client.size(address) >= limits.maxClientsPerAddress) {
         const why = `this node has ${limits.maxClientsPerAddress} clients of the address ${address}, as many as one may have`;
         return failure("OVERLOADED", why);
       }
@@ -132,23 +132,23 @@ export function createPlaces<C>(limits: PlaceLimits): Places<C> {
     becomeAdmin: (connection) => {
       const full = count.admin >= limits.maxAdmins;
       const why = `${limits.maxAdmins} administrators are connected, and this one has been the longest`;
-      const leaving = full ? expel(oldestOf("admin"), why) : null;
-      take(connection, { kind: "admin", address: places.get(connection)?.address ?? "" });
-      return leaving;
+      const eviction = full ? evict(oldestOf("admin"), why) : null;
+      take(connection, { kind: "admin", address: slots.get(connection)?.address ?? "" });
+      return eviction;
     },
     becomePeer: (connection, member, isKnown) => {
-      let leaving: Leaving<C> | null = null;
+      let eviction: Eviction<C> | null = null;
       if (peers.size(member) >= limits.maxPeersPerMember) {
-        leaving = expel(peers.oldest(member), `${member} has newer connections to this node`);
+        eviction = evict(peers.oldest(member), `${member} has newer connections to this node`);
       } else if (count.peer >= limits.maxPeers) {
-        if (isKnown(member)) leaving = expel(oldestUnknown(isKnown), "the place is needed for a member of the cluster");
-        if (leaving === null) {
-          const why = `all ${limits.maxPeers} places for members are taken`;
-          return { refused: failure("OVERLOADED", why), leaving: null };
+        if (isKnown(member)) eviction = evict(oldestUnknown(isKnown), "a member of the cluster needs this connection");
+        if (eviction === null) {
+          const why = `all ${limits.maxPeers} connections for members are in use`;
+          return { refused: failure("OVERLOADED", why), eviction: null };
         }
       }
-      take(connection, { kind: "peer", address: places.get(connection)?.address ?? "", member });
-      return { refused: null, leaving };
+      take(connection, { kind: "peer", address: slots.get(connection)?.address ?? "", member });
+      return { refused: null, eviction };
     },
     leave,
   };
