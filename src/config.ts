@@ -102,12 +102,12 @@ export const SERVER = {
   otherFiles: 128,
   /** Memory of all connections together: of frames that are not whole yet, and of answers that were not read yet. */
   maxBufferedBytes: 256 * MiB,
-  /** Requests that wait for their answer, and the bytes of their commands: of one connection, and of all. */
-  maxInFlightPerConnection: 4_096,
-  maxInFlight: 65_536,
+  /** Pending requests, and the bytes of their commands: of one connection, and of all. */
+  maxPendingPerConnection: 4_096,
+  maxPending: 65_536,
   /** A client's whole window of the largest commands. */
-  maxInFlightBytesPerConnection: 72 * MiB,
-  maxInFlightBytes: 256 * MiB,
+  maxPendingBytesPerConnection: 72 * MiB,
+  maxPendingBytes: 256 * MiB,
   /** Making one, or copying a job as large that is peeked at, takes a millisecond or more; heartbeats must not wait for many. */
   maxLogPagesPerTurn: 8,
   /** A larger job that is peeked at costs as much as a log page, or several. */
@@ -121,8 +121,8 @@ export const SERVER = {
   maxSessionsPerConnection: 1_024,
   /** An election takes about this long: a request that waits for it is spared a retry and its back-off. */
   noLeaderWaitMs: 100,
-  /** A follower takes 20 turns a second at least: 10,000 idle clients are with the new leader before their sessions may become dormant. */
-  maxSentOnPerTurn: 32,
+  /** A follower takes 20 turns a second at least: 10,000 idle clients reach the new leader before their sessions may become dormant. */
+  maxRedirectsPerTurn: 32,
   /** The same refusal is told again after this; and no more different ones than so many meanwhile. */
   repeatRefusalMs: 60_000,
   maxRefusals: 64,
@@ -333,7 +333,7 @@ assert(
   CLIENT.limits.gatherJobs <= QUEUE.maxJobsPerCommand && CLIENT.limits.gatherBytes <= QUEUE.maxPayloadBytes,
   "what a client gathers is never refused for its size",
 );
-assert(CLIENT.limits.windowBytes <= SERVER.maxInFlightBytesPerConnection, "a node takes a client's whole window");
+assert(CLIENT.limits.windowBytes <= SERVER.maxPendingBytesPerConnection, "a node takes a client's whole window");
 assert(
   WIRE.maxPayloadBytes + QUEUE.maxJobsPerCommand * 32 + KiB <= WIRE.maxClientFrameBytes,
   "as many jobs as one command or answer may hold fit a frame, with their heads",

@@ -1,4 +1,4 @@
-// What does a node answer to a client? Finds the session, or says who leads; then each request waits for its entry.
+// How is a client's request answered? Looks up the session, or names the leader; then each request waits for its entry.
 import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
@@ -10,10 +10,10 @@ import { hasRoom, votersWithRoom } from "../raft/room.ts";
 import { nodeIdOf } from "../raft/types.ts";
 import type { ClientMessage, Request, ServerMessage } from "../wire/protocol.ts";
 import type { Connection } from "../wire/connection.ts";
-import { createInFlight, type InFlightLimits, type Waiting } from "./in-flight.ts";
+import { createRequestLimiter, type RequestLimits, type PendingCount } from "./request-limits.ts";
 import { createLeaderEntries, type LeaderEntryLimits } from "./leader-entries.ts";
 import { isFailure, type Outcome, type Replica, type Waiter } from "./replica.ts";
-import { createUnderWay } from "./under-way.ts";
+import { createPendingRequests } from "./pending-requests.ts";
 import { isWrite } from "./roles.ts";
 import { type NodeFacts, leaderAddressOf, logPageOf, statusOf, traceOf } from "./status.ts";
 import type { LogEvent } from "./types.ts";
@@ -24,38 +24,38 @@ const UNREAD = failure("OVERLOADED", "earlier answers on this connection wait to
   retryAfterMs: OVERLOADED_RETRY_MS,
 });
 
-export interface ClientLimits extends InFlightLimits, LeaderEntryLimits {
+export interface ClientLimits extends RequestLimits, LeaderEntryLimits {
   readonly maxLogPagesPerTurn: number;
   readonly maxSessionsPerConnection: number;
   /** A request waits this long for an election to end before it is answered NO_LEADER. */
   readonly noLeaderWaitMs: number;
   /** Clients that a node sends to the leader in one turn although they ask nothing. */
-  readonly maxSentOnPerTurn: number;
+  readonly maxRedirectsPerTurn: number;
 }
 
-/** One connection of a client: what it asked and is not answered yet. */
-interface Visitor {
+/** One connection of a client, with its pending requests. */
+interface ClientConnection {
   readonly connection: Connection;
   /** Sessions that used this connection: while it lives they are not idle. */
   readonly sessions: Set<number>;
-  readonly waiting: Waiting;
-  /** It sends no more (half-close): it is answered, then its connection is closed. */
+  readonly pending: PendingCount;
+  /** It sends no more (half-close): after its last answer the connection is closed. */
   ended: boolean;
   gone: boolean;
 }
 
-interface Asked {
-  readonly visitor: Visitor;
+interface ClientRequest {
+  readonly client: ClientConnection;
   readonly arrivedAt: number;
   readonly message: ClientMessage;
   readonly bytes: number;
 }
 
 export interface Clients {
-  /** A connection said hello as a client; the answers go through `connection.send`, flushed once per turn. */
+  /** For a connection with a client's hello; the answers go through `connection.send`, flushed once per turn. */
   accept(connection: Connection): (message: ClientMessage) => void;
   closed(connection: Connection): void;
-  /** The client sends no more. True: its connection is closed once it has all answers. */
+  /** The client sends no more. True: its connection is closed after its last answer. */
   ended(connection: Connection): boolean;
   /** Requests that wait for an answer, over all connections. */
   waiting(): number;
@@ -70,38 +70,33 @@ export function createClients(
   log: (line: LogEvent) => void,
   refused: (text: string) => void,
 ): Clients {
-  const visitors = new Map<Connection, Visitor>();
-  let requests: Asked[] = [];
-  /** Requests that wait for this node to be ready to lead, or for an election to end. */
-  let parked: Asked[] = [];
-  let parkedTimer = false;
+  const connections = new Map<Connection, ClientConnection>();
+  let arrived: ClientRequest[] = [];
+  /** Until this node is ready to lead, or an election has ended. */
+  let deferred: ClientRequest[] = [];
+  let deferredTimer = false;
   /** Log pages and large jobs that wait for the next turn, and those made in this one. */
-  let laterPages: Asked[] = [];
+  let deferredPages: ClientRequest[] = [];
   let pages = 0;
-  /** As of this turn: raft learns of room by messages only. */
-  let isRoom = true;
-  const inFlight = createInFlight(limits);
-  const underWay = createUnderWay<Asked>(OVERLOADED_RETRY_MS, settleOutcome);
-  const touched = new Set<Connection>();
+  /** As of this turn: raft learns of disk space by messages only. */
+  let hasSpace = true;
+  const limiter = createRequestLimiter(limits);
+  const pendingRequests = createPendingRequests<ClientRequest>(OVERLOADED_RETRY_MS, answerOutcome);
+  const unflushed = new Set<Connection>();
   const { clock, needsCheckpoint } = facts;
-  const leaderEntries = createLeaderEntries(replica, limits, {
-    clock,
-    queueLimits,
-    connectedSessions,
-    needsCheckpoint,
-    log,
-  });
+  const leaderPorts = { clock, queueLimits, connectedSessions, needsCheckpoint, log };
+  const leaderEntries = createLeaderEntries(replica, limits, leaderPorts);
 
-  const release = ({ visitor, bytes }: Asked): void => inFlight.leave(visitor.waiting, bytes);
-  const answer = (asked: Asked, message: ServerMessage): void => {
-    const { visitor } = asked;
-    release(asked);
-    if (visitor.gone) return;
-    visitor.connection.send(message);
-    touched.add(visitor.connection);
+  const release = ({ client, bytes }: ClientRequest): void => limiter.leave(client.pending, bytes);
+  const answer = (request: ClientRequest, message: ServerMessage): void => {
+    const { client } = request;
+    release(request);
+    if (client.gone) return;
+    client.connection.send(message);
+    unflushed.add(client.connection);
   };
-  const refuse = (asked: Asked, why: Failure): void => {
-    answer(asked, { type: "failure", frameId: asked.message.frameId, failure: why });
+  const refuse = (request: ClientRequest, why: Failure): void => {
+    answer(request, { type: "failure", frameId: request.message.frameId, failure: why });
   };
   const notLeading = (): Failure => {
     const { raft } = replica;
@@ -119,158 +114,161 @@ export function createClients(
     return failure("DISK_FULL", message, { retryAfterMs: SERVER.diskFullRetryMs });
   };
 
-  function settleOutcome(asked: Asked, outcome: Outcome): void {
-    const { frameId } = asked.message;
-    if (outcome.type === "failed") return refuse(asked, withRetry(outcome.failure));
+  function answerOutcome(request: ClientRequest, outcome: Outcome): void {
+    const { frameId } = request.message;
+    if (outcome.type === "failed") return refuse(request, withRetry(outcome.failure));
     const { reply, duplicate } = outcome.applied;
     assert(reply !== null, "a client's entry has a reply");
-    answer(asked, { type: "reply", frameId, duplicate, reply });
+    answer(request, { type: "reply", frameId, duplicate, reply });
   }
 
-  const waiterFor = (asked: Asked): Waiter => ({ settle: (outcome) => settleOutcome(asked, outcome) });
+  const waiterFor = (request: ClientRequest): Waiter => ({ complete: (outcome) => answerOutcome(request, outcome) });
 
-  function request(asked: Asked, message: Request): void {
-    if (message.session > replica.appliedIndex()) return requestOfUnknown(asked, message);
+  function runCommand(request: ClientRequest, message: Request): void {
+    if (message.session > replica.appliedIndex()) return runCommandOfUnknownSession(request, message);
     const found = lookUp(replica.queue(), message.session, message.number, message.command);
     // Numbers that are no sessions could be any number of them.
-    if (found.type !== "refused") keepAlive(asked.visitor, message.session);
+    if (found.type !== "refused") keepAlive(request.client, message.session);
     switch (found.type) {
       case "answered":
         // A settle may be there for its answeredUpTo alone, which counts only once it is in the log.
-        if (isSettle(message.command)) return propose(message, waiterFor(asked));
-        return answer(asked, { type: "reply", frameId: message.frameId, duplicate: true, reply: found.reply });
+        if (isSettle(message.command)) return propose(message, waiterFor(request));
+        return answer(request, { type: "reply", frameId: message.frameId, duplicate: true, reply: found.reply });
       case "refused":
         // The answer is no longer kept, and was never acknowledged: that it is now must be known.
         if (isSettle(message.command) && acknowledges(replica.queue(), message.session, message.answeredUpTo))
-          return propose(message, waiterFor(asked));
-        return refuse(asked, found.failure);
+          return propose(message, waiterFor(request));
+        return refuse(request, found.failure);
       case "next":
-        return proposeNext(asked, message, found.lastNumber);
+        return proposeNext(request, message, found.lastNumber);
     }
   }
 
   /**
-   * A session is the index of its OPEN, and this node has not applied so far: nobody opened it, or the next leader did, which this
-   * one has not heard of yet. To say that it is over would end a client for good, so a majority is asked first.
+   * A session is the index of its OPEN, and this node has not applied so far: nobody opened it, or the next leader did, which is
+   * unknown here yet. An answer that it is over would end a client for good, so a majority is asked first.
    */
-  function requestOfUnknown(asked: Asked, { session, number, command }: Request): void {
+  function runCommandOfUnknownSession(request: ClientRequest, { session, number, command }: Request): void {
     replica.read((why) => {
-      if (why !== null) return refuse(asked, withRetry(why));
+      if (why !== null) return refuse(request, withRetry(why));
       const found = lookUp(replica.queue(), session, number, command);
-      if (found.type === "refused") return refuse(asked, found.failure);
-      parked.push(asked);
+      if (found.type === "refused") return refuse(request, found.failure);
+      deferred.push(request);
       replica.wake();
     });
   }
 
   /** The sessions used last; more than the limit are kept alive by their own requests only. */
-  function keepAlive({ sessions }: Visitor, session: number): void {
+  function keepAlive({ sessions }: ClientConnection, session: number): void {
     if (sessions.has(session)) return;
     const [first] = sessions;
     if (first !== undefined && sessions.size >= limits.maxSessionsPerConnection) sessions.delete(first);
     sessions.add(session);
   }
 
-  function proposeNext(asked: Asked, message: Request, lastNumber: number): void {
-    const place = underWay.enter(asked, message, lastNumber);
-    if (place.type === "refused") return refuse(asked, place.failure);
-    if (place.type === "waits") return;
-    if (!isRoom && !needsNoRoom(message.command)) {
+  function proposeNext(request: ClientRequest, message: Request, lastNumber: number): void {
+    const admission = pendingRequests.enter(request, message, lastNumber);
+    if (admission.type === "refused") return refuse(request, admission.failure);
+    if (admission.type === "waits") return;
+    if (!hasSpace && !needsNoRoom(message.command)) {
       const why = diskFull("enqueues are refused until space is freed there or jobs are taken out; dequeues pass");
-      return place.waiter.settle({ type: "failed", failure: why });
+      return admission.waiter.complete({ type: "failed", failure: why });
     }
     // A malformed command enters the log too: its refusal becomes the number's answer, and the numbers behind it can go on.
-    propose(message, place.waiter);
+    propose(message, admission.waiter);
   }
 
   function propose({ session, number, answeredUpTo, command: body }: Request, waiter: Waiter): void {
     replica.propose({ kind: "command", session, number, answeredUpTo, body }, waiter);
   }
 
-  function whileLeading(asked: Asked): void {
-    const { message } = asked;
+  function handleAsLeader(request: ClientRequest): void {
+    const { message } = request;
     const dispute = replica.digests.dispute();
-    if (dispute !== null && isWrite(message)) return refuse(asked, dispute);
+    if (dispute !== null && isWrite(message)) return refuse(request, dispute);
     switch (message.type) {
       case "request":
-        return request(asked, message);
+        return runCommand(request, message);
       case "open": {
         if (!isClientId(message.clientId))
-          return refuse(asked, failure("BAD_REQUEST", "a client id is 1 to 64 printable characters"));
-        if (!isRoom && !isKnownClient(replica.queue(), message.clientId)) {
+          return refuse(request, failure("BAD_REQUEST", "a client id is 1 to 64 printable characters"));
+        if (!hasSpace && !isKnownClient(replica.queue(), message.clientId)) {
           const who =
             "no new client is let in until space is freed there; clients with a session, by their id, can dequeue";
-          return refuse(asked, diskFull(who));
+          return refuse(request, diskFull(who));
         }
-        return open(asked, message);
+        return open(request, message);
       }
       case "close": {
         const { session, answeredUpTo } = message;
         const draft = { kind: "close", session, number: 0, answeredUpTo, body: NOTHING } as const;
-        return replica.propose(draft, waiterFor(asked));
+        return replica.propose(draft, waiterFor(request));
       }
       case "status":
       case "peek":
       case "log":
-        return replica.read((why) => (why === null ? show(asked) : refuse(asked, withRetry(why))));
+        return replica.read((why) => (why === null ? show(request) : refuse(request, withRetry(why))));
       case "trace":
-        return show(asked);
+        return show(request);
       case "join":
-        return join(asked, message);
+        return join(request, message);
       case "remove":
-        return replica.change({ type: "remove", ids: message.ids }, (result) => done(asked, result));
+        return replica.change({ type: "remove", ids: message.ids }, (result) => done(request, result));
       case "readmit":
-        return replica.change({ type: "readmit", id: message.id }, (result) => done(asked, result));
+        return replica.change({ type: "readmit", id: message.id }, (result) => done(request, result));
       case "transfer":
-        return replica.transfer(message.to, (result) => done(asked, result));
+        return replica.transfer(message.to, (result) => done(request, result));
       case "ping":
-        return show(asked);
+        return show(request);
     }
   }
 
-  function open(asked: Asked, message: Extract<ClientMessage, { readonly type: "open" }>): void {
+  function open(request: ClientRequest, message: Extract<ClientMessage, { readonly type: "open" }>): void {
     const ended = leaderEntries.openProposed();
     const draft = { kind: "open", session: 0, number: 0, answeredUpTo: 0, body: encodeOpen(message) } as const;
     replica.propose(draft, {
-      settle: (outcome) => {
+      complete: (outcome) => {
         ended();
-        settleOutcome(asked, outcome);
+        answerOutcome(request, outcome);
         if (outcome.type === "failed" || outcome.applied.reply === null) return;
         const reply = decodeReply(outcome.applied.reply);
-        if (reply.type === "opened") keepAlive(asked.visitor, reply.session);
+        if (reply.type === "opened") keepAlive(request.client, reply.session);
       },
     });
   }
 
-  function join(asked: Asked, { member, comesBack }: Extract<ClientMessage, { readonly type: "join" }>): void {
+  function join(
+    request: ClientRequest,
+    { member, comesBack }: Extract<ClientMessage, { readonly type: "join" }>,
+  ): void {
     // A node's certificate is no administrator's: after a removal it alone does not suffice.
-    const byAdministrator = asked.visitor.connection.who?.node === null;
+    const byAdministrator = request.client.connection.who?.node === null;
     const change = (): void =>
-      replica.change({ type: "join", member, comesBack, byAdministrator }, (result) => done(asked, result));
+      replica.change({ type: "join", member, comesBack, byAdministrator }, (result) => done(request, result));
     if (!comesBack && byAdministrator) return change();
-    // Somebody who was let in by the next leader must not hear REMOVED from one that is not known to be deposed yet.
-    replica.read((why) => (why === null ? change() : refuse(asked, withRetry(why))));
+    // A node that was let in by the next leader must not receive REMOVED from one that is not known to be deposed yet.
+    replica.read((why) => (why === null ? change() : refuse(request, withRetry(why))));
   }
 
-  function done(asked: Asked, result: number | Failure): void {
+  function done(request: ClientRequest, result: number | Failure): void {
     if (isFailure(result)) {
       if (result.code === "REMOVED") refused(result.message);
-      return refuse(asked, withRetry(result));
+      return refuse(request, withRetry(result));
     }
-    answer(asked, { type: "done", frameId: asked.message.frameId, index: result, clusterId: facts.clusterId });
+    answer(request, { type: "done", frameId: request.message.frameId, index: result, clusterId: facts.clusterId });
   }
 
-  /** What a refusal of raft leaves open: who to ask instead. */
+  /** Adds to a refusal of raft where or when to try again. */
   function withRetry(why: Failure): Failure {
     if (why.code === "NOT_LEADER") return notLeading();
     if (why.code === "OVERLOADED") return { ...why, retryAfterMs: OVERLOADED_RETRY_MS };
     return why;
   }
 
-  /** Making a page for nobody, or many at once, would hold up everybody else. */
-  function isTooMuchNow(asked: Asked, cost: number): boolean {
-    if (asked.visitor.gone) release(asked);
-    else if (pages >= limits.maxLogPagesPerTurn) laterPages.push(asked);
+  /** Making a page for a closed connection, or many pages at once, would delay everybody else. */
+  function isTooMuchNow(request: ClientRequest, cost: number): boolean {
+    if (request.client.gone) release(request);
+    else if (pages >= limits.maxLogPagesPerTurn) deferredPages.push(request);
     else {
       pages += cost;
       return false;
@@ -279,39 +277,39 @@ export function createClients(
   }
 
   /** Answers from this node's present state. */
-  function show(asked: Asked): void {
-    const { message } = asked;
+  function show(request: ClientRequest): void {
+    const { message } = request;
     const { frameId } = message;
     switch (message.type) {
       case "status":
-        return answer(asked, { type: "statusAnswer", frameId, status: statusOf(replica, facts) });
+        return answer(request, { type: "statusAnswer", frameId, status: statusOf(replica, facts) });
       case "peek": {
         // A job is shown as it would be taken: from a state that may be wrong neither.
         const dispute = replica.digests.dispute();
-        if (dispute !== null) return refuse(asked, dispute);
+        if (dispute !== null) return refuse(request, dispute);
         const queue = replica.queue();
         const job = peek(queue);
         const bytes = job?.payload.length ?? 0;
         if (bytes > SERVER.largePeekBytes) {
-          if (isTooMuchNow(asked, Math.ceil(bytes / facts.maxLogPageBytes))) return;
-          if (asked.visitor.connection.pending() > SERVER.maxUnreadPeekBytes) return refuse(asked, UNREAD);
+          if (isTooMuchNow(request, Math.ceil(bytes / facts.maxLogPageBytes))) return;
+          if (request.client.connection.pending() > SERVER.maxUnreadPeekBytes) return refuse(request, UNREAD);
         }
         const peeked = { job, ready: queue.ready, appliedIndex: replica.appliedIndex() };
-        return answer(asked, { type: "peekAnswer", frameId, peeked });
+        return answer(request, { type: "peekAnswer", frameId, peeked });
       }
       case "log": {
-        if (isTooMuchNow(asked, 1)) return;
+        if (isTooMuchNow(request, 1)) return;
         const page = logPageOf(replica, facts, message.from, message.to);
-        return answer(asked, { type: "logAnswer", frameId, page });
+        return answer(request, { type: "logAnswer", frameId, page });
       }
       case "trace": {
         const trace = traceOf(replica, facts, message.index);
         if (trace === null)
-          return refuse(asked, failure("FORGOTTEN", `the path of index ${message.index} is no longer known`));
-        return answer(asked, { type: "traceAnswer", frameId, trace });
+          return refuse(request, failure("FORGOTTEN", `the path of index ${message.index} is no longer known`));
+        return answer(request, { type: "traceAnswer", frameId, trace });
       }
       case "ping":
-        return answer(asked, { type: "pong", frameId });
+        return answer(request, { type: "pong", frameId });
       case "request":
       case "open":
       case "close":
@@ -328,123 +326,123 @@ export function createClients(
     (message.type === "status" && !message.linearizable) ||
     (message.type === "log" && message.local);
 
-  /** Answers now, or parks what a moment may decide: a leader that is not ready or hands over, an election under way. */
-  function route(asked: Asked): void {
-    if (isLocal(asked.message)) return show(asked);
+  /** Answers now, or defers what a moment may decide: a leader that is not ready or hands over, an election under way. */
+  function route(request: ClientRequest): void {
+    if (isLocal(request.message)) return show(request);
     const { raft } = replica;
-    if (leadsNow()) whileLeading(asked);
-    else if (raft.role === "leader") parked.push(asked);
-    else if (raft.leader === null ? isLate(asked) : raft.transfer === null) refuse(asked, notLeading());
+    if (leadsNow()) handleAsLeader(request);
+    else if (raft.role === "leader") deferred.push(request);
+    else if (raft.leader === null ? isLate(request) : raft.transfer === null) refuse(request, notLeading());
     else {
-      // After a handover whoever asked for it hears first that it is done: refused before, it would ask the next leader again.
-      parked.push(asked);
-      wakeForParked();
+      // After a handover its caller receives "done" first: refused before that, it would ask the next leader again.
+      deferred.push(request);
+      wakeForDeferred();
     }
   }
 
-  const isLate = ({ arrivedAt }: Asked): boolean => facts.clock.now() >= arrivedAt + limits.noLeaderWaitMs;
+  const isLate = ({ arrivedAt }: ClientRequest): boolean => facts.clock.now() >= arrivedAt + limits.noLeaderWaitMs;
 
   /** One timer for all: they are looked at again in every turn anyway. */
-  function wakeForParked(): void {
-    if (parkedTimer) return;
-    parkedTimer = true;
+  function wakeForDeferred(): void {
+    if (deferredTimer) return;
+    deferredTimer = true;
     facts.clock.after(limits.noLeaderWaitMs, () => {
-      parkedTimer = false;
+      deferredTimer = false;
       replica.wake();
     });
   }
 
   function closeWhenAnswered(connection: Connection): void {
-    const visitor = visitors.get(connection);
-    if (visitor?.ended === true && visitor.waiting.requests === 0) connection.close(null);
+    const client = connections.get(connection);
+    if (client?.ended === true && client.pending.requests === 0) connection.close(null);
   }
 
   const leadsNow = (): boolean => replica.isReadyLeader() && replica.raft.transfer === null;
 
   function connectedSessions(): ReadonlySet<number> {
     const sessions = new Set<number>();
-    for (const visitor of visitors.values()) for (const session of visitor.sessions) sessions.add(session);
+    for (const client of connections.values()) for (const session of client.sessions) sessions.add(session);
     return sessions;
   }
 
   /**
-   * Who asks nothing does not notice that this node leads no more, and the leader keeps only those sessions alive that are connected
-   * to it. A few at a time: all of them will dial the leader.
+   * A client without requests does not notice that this node leads no more, and the leader keeps only those sessions alive that are
+   * connected to it. A few at a time: all of them will dial the leader.
    */
-  function sendOn(): void {
+  function redirectIdleClients(): void {
     const { raft } = replica;
-    if (raft.role === "leader" || raft.leader === null || visitors.size === 0) return;
+    if (raft.role === "leader" || raft.leader === null || connections.size === 0) return;
     let sent = 0;
-    for (const { connection, sessions, waiting } of visitors.values()) {
-      if (sessions.size === 0 || waiting.requests > 0) continue;
+    for (const { connection, sessions, pending } of connections.values()) {
+      if (sessions.size === 0 || pending.requests > 0) continue;
       connection.close(notLeading());
-      if (++sent === limits.maxSentOnPerTurn) return;
+      if (++sent === limits.maxRedirectsPerTurn) return;
     }
   }
 
-  replica.setDoorway({
+  replica.setRequestSource({
     takeRequests: () => {
       leaderEntries.propose();
-      sendOn();
+      redirectIdleClients();
       pages = 0;
-      const late = laterPages;
-      laterPages = [];
-      for (const asked of late) show(asked);
-      if (requests.length === 0 && parked.length === 0) return;
-      isRoom = hasRoom(replica.raft);
-      // Those that were parked came first.
-      const earlier = parked;
-      const fresh = requests;
-      parked = [];
-      requests = [];
-      for (const asked of earlier) route(asked);
-      for (const asked of fresh) route(asked);
+      const late = deferredPages;
+      deferredPages = [];
+      for (const request of late) show(request);
+      if (arrived.length === 0 && deferred.length === 0) return;
+      hasSpace = hasRoom(replica.raft);
+      const earlier = deferred;
+      const fresh = arrived;
+      deferred = [];
+      arrived = [];
+      for (const request of earlier) route(request);
+      for (const request of fresh) route(request);
     },
     leadershipChanged: () => {
-      if (parked.length > 0) replica.wake();
+      if (deferred.length > 0) replica.wake();
     },
     flush: () => {
-      for (const connection of touched) {
+      for (const connection of unflushed) {
         connection.flush();
         closeWhenAnswered(connection);
       }
-      touched.clear();
-      if (laterPages.length > 0 || (parked.length > 0 && leadsNow()) || leaderEntries.isVersionWanted()) replica.wake();
+      unflushed.clear();
+      if (deferredPages.length > 0 || (deferred.length > 0 && leadsNow()) || leaderEntries.isVersionWanted())
+        replica.wake();
     },
   });
 
   return {
     accept: (connection) => {
-      const visitor: Visitor = {
+      const client: ClientConnection = {
         connection,
         sessions: new Set(),
-        waiting: { requests: 0, bytes: 0 },
+        pending: { requests: 0, bytes: 0 },
         ended: false,
         gone: false,
       };
-      visitors.set(connection, visitor);
+      connections.set(connection, client);
       return (message) => {
         const bytes = message.type === "request" ? message.command.length : 0;
-        const why = inFlight.enter(visitor.waiting, bytes);
-        const asked = { visitor, arrivedAt: facts.clock.now(), message, bytes };
+        const why = limiter.enter(client.pending, bytes);
+        const request = { client, arrivedAt: facts.clock.now(), message, bytes };
         replica.wake();
-        if (why !== null) return refuse(asked, failure("OVERLOADED", why, { retryAfterMs: OVERLOADED_RETRY_MS }));
-        requests.push(asked);
+        if (why !== null) return refuse(request, failure("OVERLOADED", why, { retryAfterMs: OVERLOADED_RETRY_MS }));
+        arrived.push(request);
       };
     },
     closed: (connection) => {
-      const visitor = visitors.get(connection);
-      if (visitor !== undefined) visitor.gone = true;
-      visitors.delete(connection);
-      touched.delete(connection);
+      const client = connections.get(connection);
+      if (client !== undefined) client.gone = true;
+      connections.delete(connection);
+      unflushed.delete(connection);
     },
     ended: (connection) => {
-      const visitor = visitors.get(connection);
-      if (visitor === undefined) return false;
-      visitor.ended = true;
+      const client = connections.get(connection);
+      if (client === undefined) return false;
+      client.ended = true;
       closeWhenAnswered(connection);
       return true;
     },
-    waiting: () => visitors.values().reduce((sum, { waiting }) => sum + waiting.requests, 0),
+    waiting: () => connections.values().reduce((sum, { pending }) => sum + pending.requests, 0),
   };
 }

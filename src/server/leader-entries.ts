@@ -1,5 +1,5 @@
-// Which entries does a leader propose without being asked? The version of the state machine, touches of connected sessions, and ticks:
-// for a checkpoint, or for what is due (DESIGN section 7).
+// Which entries does a leader propose on its own? The version of the state machine, touches of connected sessions, and ticks: for a
+// checkpoint, or for what is due.
 import type { Clock } from "../lib/clock.ts";
 import { encodeTick, encodeTouch, encodeVersion, type TickPurpose } from "../queue/commands.ts";
 import type { QueueLimits } from "../queue/limits.ts";
@@ -12,7 +12,7 @@ import type { LogEvent } from "./types.ts";
 const TOUCHES_PER_EXPIRY = 8;
 /** A session that is touched so often is used again before it may become dormant. */
 const TOUCHES_PER_DORMANCY = 3;
-/** Of the places: from here on touches are frequent, and the log warns; below the lower share it may warn again. */
+/** Of the sessions there may be: from here on touches are frequent, and the log warns; below the lower share it may warn again. */
 const CROWDED = 0.8;
 const NOT_CROWDED = 0.7;
 
@@ -35,9 +35,9 @@ export interface LeaderEntryPorts {
 }
 
 export interface LeaderEntries {
-  /** Inside `Doorway.takeRequests`, before the requests of the turn. */
+  /** Inside `RequestSource.takeRequests`, before the requests of the turn. */
   propose(): void;
-  /** An OPEN is about to be proposed: it may make a session dormant, and that shall be none that is connected. Call the answer when it has ended. */
+  /** An OPEN is about to be proposed: it may make a session dormant, and that must be none that is connected. Call the result when it has ended. */
   openProposed(): () => void;
   /** Nothing can be served before that was proposed, in a turn of its own. */
   isVersionWanted(): boolean;
@@ -55,18 +55,18 @@ export function createLeaderEntries(
   let checkpointFrom = clock.now() + limits.checkpointMs;
   let touchedAt = clock.now();
   let opensProposed = 0;
-  let isCrowdTold = false;
+  let hasWarned = false;
 
-  function propose(kind: Draft["kind"], body: Uint8Array, settled: (outcome: Outcome) => void): void {
-    replica.propose({ kind, session: 0, number: 0, answeredUpTo: 0, body }, { settle: settled });
+  function propose(kind: Draft["kind"], body: Uint8Array, completed: (outcome: Outcome) => void): void {
+    replica.propose({ kind, session: 0, number: 0, answeredUpTo: 0, body }, { complete: completed });
   }
-  const tick = (purpose: TickPurpose, settled: () => void): void => propose("tick", encodeTick(purpose), settled);
+  const tick = (purpose: TickPurpose, completed: () => void): void => propose("tick", encodeTick(purpose), completed);
 
   /** While leadership is handed over nothing is taken: to ask for turns then would never end. */
   const isVersionWanted = (): boolean =>
     replica.hasAppliedNoop() && replica.queue().version === 0 && !isVersionProposed && replica.raft.transfer === null;
 
-  /** Once in the life of a cluster; a leader that lost its office before it was committed leaves it to the next. */
+  /** Once in the life of a cluster; when leadership is lost before the commit, the next leader proposes it. */
   function proposeVersion(): void {
     if (!isVersionWanted()) return;
     isVersionProposed = true;
@@ -105,7 +105,7 @@ export function createLeaderEntries(
     tick("checkpoint", () => {});
   }
 
-  /** An entry whose time is reached makes it happen; who proposes nothing else proposes a tick. */
+  /** Time in an entry makes what is due happen; where no other entry comes, a tick does. */
   function makeDueHappen(): void {
     const dueAt = firstDueTime(replica.queue());
     const now = clock.now();
@@ -122,9 +122,9 @@ export function createLeaderEntries(
     const { sessionCount, dormantCount, limits: of } = replica.queue();
     const ids = sessionCount + dormantCount;
     const share = Math.max(sessionCount / of.maxSessions, ids / of.maxClientIds);
-    if (share < NOT_CROWDED) isCrowdTold = false;
-    if (share < CROWDED || isCrowdTold) return;
-    isCrowdTold = true;
+    if (share < NOT_CROWDED) hasWarned = false;
+    if (share < CROWDED || hasWarned) return;
+    hasWarned = true;
     const text =
       ids / of.maxClientIds >= CROWDED
         ? `${ids} of ${of.maxClientIds} client ids are in use: when all are, new ones are refused until old ones are forgotten. Use an --id again instead of a new one each time`

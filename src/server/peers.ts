@@ -87,7 +87,7 @@ export function createPeers(ports: PeerPorts): Peers {
   const links = new Map<MemberId, Dialed>();
   const accepted = new Map<Link, Connection>();
   const senders = new Map<Connection, { readonly link: Link; readonly from: MemberId }>();
-  const touched = new Set<Connection>();
+  const unflushed = new Set<Connection>();
   let replica: Replica | null = null;
   let nextLink: Link = 1;
   let stopped = false;
@@ -263,7 +263,7 @@ export function createPeers(ports: PeerPorts): Peers {
   }
 
   function lost(link: Dialed, connection: Connection, why: Failure | null): void {
-    touched.delete(connection);
+    unflushed.delete(connection);
     if (link.connection !== connection) return;
     link.connection = null;
     link.owedSinceMs = null;
@@ -320,12 +320,12 @@ export function createPeers(ports: PeerPorts): Peers {
     },
     send: (outgoing) => {
       const connection = give(outgoing);
-      if (connection !== null) touched.add(connection);
+      if (connection !== null) unflushed.add(connection);
     },
     flush: () => {
       follow();
-      for (const connection of touched) connection.flush();
-      touched.clear();
+      for (const connection of unflushed) connection.flush();
+      unflushed.clear();
     },
     accept: (connection, from) => {
       const link = nextLink++;
@@ -345,7 +345,7 @@ export function createPeers(ports: PeerPorts): Peers {
       const sender = senders.get(connection);
       if (sender !== undefined) accepted.delete(sender.link);
       senders.delete(connection);
-      touched.delete(connection);
+      unflushed.delete(connection);
     },
     heard: (member) => {
       const link = links.get(member);

@@ -21,13 +21,13 @@ import type { LogEvent } from "./types.ts";
 /** Entries applied in one turn: a long backlog after a restart must not hold up heartbeats. */
 const MAX_APPLIED_PER_TURN = 4_096;
 
-/** How a proposed entry ended for one who waits for it. */
+/** How a proposed entry ended for its waiter. */
 export type Outcome =
   { readonly type: "applied"; readonly applied: AppliedEntry } | { readonly type: "failed"; readonly failure: Failure };
 
-/** Who waits for a proposed entry. An object instead of a function, because a busy leader makes one for every request. */
+/** Waits for a proposed entry. An object instead of a function, because a busy leader makes one for every request. */
 export interface Waiter {
-  settle(outcome: Outcome): void;
+  complete(outcome: Outcome): void;
 }
 
 type Finished<T> = (result: T) => void;
@@ -39,8 +39,8 @@ export interface Links {
   flush(): void;
 }
 
-/** Client requests that wait for the turn (see clients.ts): they propose and read in their order. */
-export interface Doorway {
+/** Where the turn takes client requests from (see clients.ts): they propose and read in their order. */
+export interface RequestSource {
   /** Called at the start of the turn, before raft's own timers. */
   takeRequests(): void;
   /** Leadership, leader or readiness changed. */
@@ -76,7 +76,7 @@ export interface Replica {
   linkProgress(member: MemberId, bytesPerSecond: number): void;
   /** Bytes of an incomplete message of that member were received. No reason to take a turn. */
   bytesReceived(member: MemberId): void;
-  /** Only inside `Doorway.takeRequests`: enters the log in this very turn or is refused. */
+  /** Only inside `RequestSource.takeRequests`: enters the log in this very turn or is refused. */
   propose(draft: Draft, waiter: Waiter): void;
   /** `finished(null)` once the applied state shows everything acknowledged before this call. */
   read(finished: Finished<Failure | null>): void;
@@ -85,7 +85,7 @@ export interface Replica {
   input(input: Input): void;
   /** Asks for a turn at the end of this round of the event loop. */
   wake(): void;
-  setDoorway(doorway: Doorway): void;
+  setRequestSource(requestSource: RequestSource): void;
   /** No more turns. */
   halt(): void;
 }
@@ -98,7 +98,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   let queue = firstQueue;
   const tell = (level: LogEvent["level"], text: string): void => ports.log({ level, event: "digest", text });
   const digests = createDigests(raft, () => queue.appliedIndex, snapshots.confirm, tell);
-  let doorway: Doorway | null = null;
+  let requestSource: RequestSource | null = null;
   let inbox: Input[] = [];
   let planned = false;
   let halted = false;
@@ -150,7 +150,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     stages.beginTurn();
     takeInbox();
     stages.lap("raft");
-    doorway?.takeRequests();
+    requestSource?.takeRequests();
     stages.lap("propose");
     step(raft, { type: "tick", now: clock.now(), wall: clock.wall() });
     const effects = takeEffects(raft);
@@ -173,7 +173,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     stages.lap("apply");
     links.flush();
     stages.lap("send");
-    doorway?.flush();
+    requestSource?.flush();
     stages.lap("reply");
     planTimer();
     stages.endTurn();
@@ -255,7 +255,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       if (result.ok) {
         waiting.set(result.index, waiter);
         last = result.index;
-      } else waiter.settle({ type: "failed", failure: asFailure(result.refused) });
+      } else waiter.complete({ type: "failed", failure: asFailure(result.refused) });
     }
     if (last > 0) {
       traces.taken(last);
@@ -279,10 +279,10 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       ledFrom = must(raft.leadership, "a leader's leadership").noopIndex;
       traces.reset(ledFrom);
     }
-    doorway?.leadershipChanged();
+    requestSource?.leadershipChanged();
   }
 
-  /** Whoever waits cannot know any more whether the next leader keeps the entry. */
+  /** It is unknown whether the next leader keeps the entries that are waited for. */
   function loseLeadership(why: string): void {
     ledFrom = null;
     stages.forget();
@@ -292,7 +292,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     };
     const all = [...waiting.values()];
     waiting.clear();
-    for (const waiter of all) waiter.settle(outcome);
+    for (const waiter of all) waiter.complete(outcome);
   }
 
   function applyCommitted(): void {
@@ -317,7 +317,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       if (waiter === undefined) continue;
       waiting.delete(entry.index);
       assert(entry.term === raft.currentTerm, "a leader's own entries are not replaced while it leads");
-      waiter.settle({ type: "applied", applied });
+      waiter.complete({ type: "applied", applied });
     }
     if (toApplyAt < toApply.length) return wake();
     toApply = [];
@@ -396,8 +396,8 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       wake();
     },
     wake,
-    setDoorway: (given) => {
-      doorway = given;
+    setRequestSource: (given) => {
+      requestSource = given;
     },
     halt: () => {
       halted = true;

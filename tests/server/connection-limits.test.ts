@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { connectionLimitsWithin, SERVER } from "../../src/config.ts";
 import type { MemberId } from "../../src/raft/types.ts";
 import { createBufferBudget } from "../../src/server/buffer-budget.ts";
-import { createInFlight, type Waiting } from "../../src/server/in-flight.ts";
+import { createRequestLimiter, type PendingCount } from "../../src/server/request-limits.ts";
 import { addressOf, createConnectionLimiter, type MaxConnections } from "../../src/server/connection-limits.ts";
 
 const LIMITS: MaxConnections = {
@@ -195,33 +195,33 @@ describe("what all connections hold", () => {
 
 describe("requests in flight", () => {
   const limits = {
-    maxInFlightPerConnection: 3,
-    maxInFlightBytesPerConnection: 100,
-    maxInFlight: 5,
-    maxInFlightBytes: 150,
+    maxPendingPerConnection: 3,
+    maxPendingBytesPerConnection: 100,
+    maxPending: 5,
+    maxPendingBytes: 150,
   };
-  const own = (): Waiting => ({ requests: 0, bytes: 0 });
+  const own = (): PendingCount => ({ requests: 0, bytes: 0 });
 
   test("are counted for their connection and for all, in number and in bytes; each limit is named", () => {
-    const flight = createInFlight(limits);
+    const limiter = createRequestLimiter(limits);
     const [a, b] = [own(), own()];
-    for (let at = 0; at < 3; at++) expect(flight.enter(a, 1)).toBeNull();
-    expect(flight.enter(a, 1)).toBe("more than 3 requests are under way on this connection");
-    flight.leave(a, 1);
-    expect([flight.enter(b, 1), flight.enter(b, 1)]).toEqual([null, null]);
-    expect(flight.enter(b, 1)).toBe("more than 5 requests are under way on this node");
+    for (let at = 0; at < 3; at++) expect(limiter.enter(a, 1)).toBeNull();
+    expect(limiter.enter(a, 1)).toBe("more than 3 requests are pending on this connection");
+    limiter.leave(a, 1);
+    expect([limiter.enter(b, 1), limiter.enter(b, 1)]).toEqual([null, null]);
+    expect(limiter.enter(b, 1)).toBe("more than 5 requests are pending on this node");
   });
 
   test("are counted by what is kept of them", () => {
-    const flight = createInFlight(limits);
+    const limiter = createRequestLimiter(limits);
     const [a, b] = [own(), own()];
-    expect(flight.enter(a, 100)).toBeNull();
-    expect(flight.enter(a, 1)).toBe("more than 100 bytes of requests are under way on this connection");
-    flight.leave(a, 1);
-    expect(flight.enter(b, 51)).toBe("more than 150 bytes of requests are under way on this node");
-    flight.leave(b, 51);
-    flight.leave(a, 100);
-    expect(flight.enter(b, 100)).toBeNull();
+    expect(limiter.enter(a, 100)).toBeNull();
+    expect(limiter.enter(a, 1)).toBe("more than 100 bytes of requests are pending on this connection");
+    limiter.leave(a, 1);
+    expect(limiter.enter(b, 51)).toBe("more than 150 bytes of requests are pending on this node");
+    limiter.leave(b, 51);
+    limiter.leave(a, 100);
+    expect(limiter.enter(b, 100)).toBeNull();
   });
 });
 

@@ -343,7 +343,7 @@ test("requests beyond those that may wait on one connection are refused by name,
   for (const { node } of others) town.end(Number(node.id.slice(1)), "kill");
   town.until(() => one?.node.status()?.leader === null);
   const caller = call(town, "a", HELLO, Number(one?.node.id.slice(1)));
-  const most = SERVER.maxInFlightPerConnection;
+  const most = SERVER.maxPendingPerConnection;
   const frames = Array.from({ length: most + 50 }, (_, at) =>
     encodeMessage({ type: "close", frameId: at + 1, group: 0, session: 1, answeredUpTo: 0 }),
   );

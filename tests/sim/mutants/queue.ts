@@ -43,7 +43,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
 `,
         replace: "",
       },
-      { in: "createUnderWay", find: "number !== expected", replace: "number > expected" },
+      { in: "createPendingRequests", find: "number !== expected", replace: "number > expected" },
     ],
   },
   {
@@ -82,7 +82,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     theme: "lateNews",
     edits: [
       {
-        in: "whileLeading",
+        in: "handleAsLeader",
         find: `      case "peek":
 `,
         replace: `      case "peek":

@@ -52,7 +52,7 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     theme: "wrongStates",
     edits: [
       {
-        in: "whileLeading",
+        in: "handleAsLeader",
         find: "dispute !== null && isWrite(message)",
         replace: "dispute !== null && isWrite(message) && message.frameId < 0",
       },
