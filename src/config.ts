@@ -152,9 +152,9 @@ export const SERVER = {
   /** How often a node looks whether somebody has deleted its files: what it acknowledges after that is lost. */
   fileCheckMs: 1_000,
   /** How often the file system is asked for its free space, beside the moments when this node itself takes or frees much. */
-  roomCheckMs: 1_000,
-  lowRoomCheckMs: 250,
-  /** A client that was refused for lack of room asks again after this. */
+  diskCheckMs: 1_000,
+  lowDiskCheckMs: 250,
+  /** A client that was refused for lack of disk space asks again after this. */
   diskFullRetryMs: 200,
   /** How often a stopping node looks whether everybody is answered. */
   drainCheckMs: 5,

@@ -74,8 +74,8 @@ export function isSettle(command: Uint8Array): boolean {
   }
 }
 
-/** May it be executed while there is no room? What takes jobs out, or settles: not what adds any, nor what cannot be read. */
-export function needsNoRoom(command: Uint8Array): boolean {
+/** May it be executed while disks are full? What takes jobs out, or settles: not what adds any, nor what cannot be read. */
+export function needsNoDiskSpace(command: Uint8Array): boolean {
   try {
     return frontOf(command).first !== COMMANDS.enqueue.number && commands.decode(command).type !== "enqueue";
   } catch (error) {

@@ -78,7 +78,7 @@ export type Input =
   | { readonly type: "leaderGone"; readonly leader: MemberId }
   /** Our own loop stalled longer than a heartbeat: the silence was ours, so the election timer starts afresh. */
   | { readonly type: "stalled" }
-  /** Room on our own disk, told to the leader in replies. */
+  /** Whether our own disk is low; reported to the leader in replies. */
   | { readonly type: "diskLow"; readonly low: boolean };
 
 export interface Persist {

@@ -33,7 +33,7 @@ import {
   sendHeartbeats,
 } from "./replication.ts";
 import { armElection, becomeFollower } from "./roles.ts";
-import { driveRoom } from "./room.ts";
+import { driveDiskSpace } from "./disk-space.ts";
 import { onInstallSnapshot, onPartStored, onSnapshotSaved } from "./snapshot.ts";
 import { nothingGathered, type RaftSettings, type RaftState } from "./state.ts";
 import { driveTransfer, onTransfer } from "./transfer.ts";
@@ -267,7 +267,7 @@ export function takeEffects(raft: Raft): Effects {
   if (state.leadership !== null) {
     advanceCommit(state);
     driveMembership(state);
-    driveRoom(state);
+    driveDiskSpace(state);
   }
   driveTransfer(state);
   if (state.leadership !== null) {

@@ -66,7 +66,7 @@ export function becomeLeader(state: RaftState, why: string): void {
     join: null,
     probeToken: 0,
     handOverFrom: now,
-    hadRoom: true,
+    hadDiskSpace: true,
   };
   addProgress(state);
   const last = entryAt(log, log.lastIndex);

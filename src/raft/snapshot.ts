@@ -13,7 +13,7 @@ import type { LogIndex, MemberId, SnapshotMeta } from "./types.ts";
 export function onSnapshotSaved(state: RaftState, meta: SnapshotMeta): void {
   const newest = state.snapshotsToPersist.at(-1)?.meta ?? state.inflight?.snapshot?.meta ?? state.snapshot;
   if (newest !== null && meta.index <= newest.index) return;
-  // The tail is a kindness to followers that are a little behind; without room there is none.
+  // The tail serves followers that are a little behind; on a full disk none is kept.
   const keepFrom = tailStart(state.log, meta.index, state.diskLow ? 0 : state.settings.keepLogBytes);
   state.snapshotsToPersist.push({ meta, reset: false, keepFrom });
 }

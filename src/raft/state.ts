@@ -141,8 +141,8 @@ export interface Leadership {
   probeToken: number;
   /** A leader whose disk is low hands over from here on. */
   handOverFrom: number;
-  /** A majority had room on its disks in the last turn. */
-  hadRoom: boolean;
+  /** A majority had disk space in the last turn. */
+  hadDiskSpace: boolean;
 }
 
 /** A join under the id of another incarnation: is that one alive? */

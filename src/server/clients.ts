@@ -2,11 +2,11 @@
 import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
-import { encodeOpen, isClientId, isSettle, needsNoRoom } from "../queue/commands.ts";
+import { encodeOpen, isClientId, isSettle, needsNoDiskSpace } from "../queue/commands.ts";
 import type { QueueLimits } from "../queue/limits.ts";
 import { acknowledges, isKnownClient, lookUp, peek } from "../queue/queue.ts";
 import { decodeReply } from "../queue/replies.ts";
-import { hasRoom, votersWithRoom } from "../raft/room.ts";
+import { hasDiskSpace, votersWithDiskSpace } from "../raft/disk-space.ts";
 import { nodeIdOf } from "../raft/types.ts";
 import type { ClientMessage, Request, ServerMessage } from "../wire/protocol.ts";
 import type { Connection } from "../wire/connection.ts";
@@ -109,8 +109,8 @@ export function createClients(
   };
 
   const diskFull = (consequence: string): Failure => {
-    const { room, voters } = votersWithRoom(replica.raft);
-    const message = `only ${room} of ${voters} voters have room on their disks: ${consequence}`;
+    const { withSpace, voters } = votersWithDiskSpace(replica.raft);
+    const message = `only ${withSpace} of ${voters} voters have disk space: ${consequence}`;
     return failure("DISK_FULL", message, { retryAfterMs: SERVER.diskFullRetryMs });
   };
 
@@ -170,7 +170,7 @@ export function createClients(
     const admission = pendingRequests.enter(request, message, lastNumber);
     if (admission.type === "refused") return refuse(request, admission.failure);
     if (admission.type === "waits") return;
-    if (!hasSpace && !needsNoRoom(message.command)) {
+    if (!hasSpace && !needsNoDiskSpace(message.command)) {
       const why = diskFull("enqueues are refused until space is freed there or jobs are taken out; dequeues pass");
       return admission.waiter.complete({ type: "failed", failure: why });
     }
@@ -389,7 +389,7 @@ export function createClients(
       deferredPages = [];
       for (const request of late) show(request);
       if (arrived.length === 0 && deferred.length === 0) return;
-      hasSpace = hasRoom(replica.raft);
+      hasSpace = hasDiskSpace(replica.raft);
       const earlier = deferred;
       const fresh = arrived;
       deferred = [];

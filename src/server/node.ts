@@ -111,8 +111,8 @@ function startLife(
     after: (ms: number, callback: () => void) => clock.after(ms, callback),
     segmentBytes: settings.segmentBytes,
     newer: NEWER_CONTENT,
-    bytesKept: (free: number) => serving?.room.bytesKept(free) ?? 0,
-    onSpaceChanged: () => serving?.room.measure(),
+    bytesKept: (free: number) => serving?.diskSpace.bytesKept(free) ?? 0,
+    onSpaceChanged: () => serving?.diskSpace.measure(),
   };
   if (distrusted === null) openStorage(disk, storageSettings, took);
   else openDistrusted(disk, storageSettings, distrusted, took);
@@ -371,7 +371,7 @@ function startLife(
     listener?.close();
     serving?.replica.halt();
     serving?.peers.stop();
-    serving?.room.stop();
+    serving?.diskSpace.stop();
     acceptor.closeAll(failure("CONNECTION_LOST", "this node is stopping"));
   }
 

@@ -11,7 +11,7 @@ import { type Clients, createClients } from "./clients.ts";
 import { createPeers, type Peers } from "./peers.ts";
 import { createRefusals } from "./refusals.ts";
 import { createReplica, type Replica } from "./replica.ts";
-import { createRoom, type Room } from "./room.ts";
+import { createDiskSpace, type DiskSpace } from "./disk-space.ts";
 import { createSnapshots, restoreFrom } from "./snapshots.ts";
 import { createStages } from "./stages.ts";
 import type { NodeFacts } from "./status.ts";
@@ -22,7 +22,7 @@ export interface Serving {
   readonly clients: Clients;
   readonly peers: Peers;
   readonly facts: NodeFacts;
-  readonly room: Room;
+  readonly diskSpace: DiskSpace;
 }
 
 export interface Name {
@@ -65,7 +65,7 @@ export function createServing(
   const stages = createStages(clock);
   const peers = createPeers({ self: own, clusterId, network, clock, random: random.fork(), stages, log, ...limits });
   const input = (given: Input): void => replica.input(given);
-  const snapshots = createSnapshots(storage, settings, () => room, input, { clock, stages, log });
+  const snapshots = createSnapshots(storage, settings, () => diskSpace, input, { clock, stages, log });
   const replica = createReplica(raft, queue, {
     clock,
     storage,
@@ -77,7 +77,10 @@ export function createServing(
     heartbeatMs: settings.heartbeatMs,
   });
   const { writtenBytes } = snapshots;
-  const room = createRoom({ disk, clock, storage, log, input, queue: () => replica.queue(), writtenBytes }, settings);
+  const diskSpace = createDiskSpace(
+    { disk, clock, storage, log, input, queue: () => replica.queue(), writtenBytes },
+    settings,
+  );
   const facts: NodeFacts = {
     self: own,
     clusterId,
@@ -92,5 +95,5 @@ export function createServing(
   };
   const refused = createRefusals(clock, SERVER, log);
   const clients = createClients(replica, facts, SERVER, settings.queueLimits, log, refused);
-  return { replica, clients, peers, facts, room };
+  return { replica, clients, peers, facts, diskSpace };
 }

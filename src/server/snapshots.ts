@@ -11,7 +11,7 @@ import { fieldsOf } from "../raft/entry.ts";
 import { metaAt, type Raft } from "../raft/raft.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
 import { MAX_PART_BYTES, type NewerContent, type Storage } from "../storage/types.ts";
-import type { Room } from "./room.ts";
+import type { DiskSpace } from "./disk-space.ts";
 import type { Stages } from "./stages.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
 
@@ -22,7 +22,7 @@ const PATIENCE = 4;
 export const NEWER_CONTENT: NewerContent = { entry: (entry) => newerEntry(fieldsOf(entry)), state: newerState };
 
 export interface Snapshots {
-  /** The log has outgrown the last snapshot, or the disk is nearly full and one would give space back; and there is room for it. */
+  /** The log has outgrown the last snapshot, or the disk is nearly full and one would give space back; and it fits. */
   isDue(raft: Raft): boolean;
   /**
    * Starts a snapshot of the applied state when one is due, if that is at a checkpoint. `digest`: what the
@@ -63,7 +63,7 @@ interface Pending {
 export function createSnapshots(
   storage: Storage,
   rule: Rule,
-  room: () => Room,
+  diskSpace: () => DiskSpace,
   input: (input: Input) => void,
   { clock, stages, log }: SnapshotPorts,
 ): Snapshots {
@@ -93,8 +93,8 @@ export function createSnapshots(
   const isUnderWay = (raft: Raft): boolean => saving || (raft.snapshot?.index ?? 0) < savedIndex;
 
   function isDue(raft: Raft): boolean {
-    if (isUnderWay(raft) || !room().fitsSnapshot()) return false;
-    return room().isTight() ? givesRoom() : hasOutgrown(raft) || fitsBetter(raft);
+    if (isUnderWay(raft) || !diskSpace().fitsSnapshot()) return false;
+    return diskSpace().isBelowSoftWatermark() ? freesSpace() : hasOutgrown(raft) || fitsBetter(raft);
   }
 
   function hasOutgrown(raft: Raft): boolean {
@@ -105,12 +105,12 @@ export function createSnapshots(
   }
 
   /** Less waits now than in the last snapshot. */
-  const shrunkBy = (): number => Math.max(0, storage.snapshotBytes() - room().snapshotBytes());
+  const shrunkBy = (): number => Math.max(0, storage.snapshotBytes() - diskSpace().snapshotBytes());
 
   /** On a disk that is nearly full: is there a segment's worth to win, from the log or because less waits than in the last snapshot? */
-  const givesRoom = (): boolean => storage.logBytes() + shrunkBy() > rule.segmentBytes;
+  const freesSpace = (): boolean => storage.logBytes() + shrunkBy() > rule.segmentBytes;
 
-  /** A member whose disk is low may have no room for the last snapshot, and then waits for one that is smaller. */
+  /** A member whose disk is low may have no space for the last snapshot, and then waits for one that is smaller. */
   const fitsBetter = (raft: Raft): boolean =>
     shrunkBy() > rule.segmentBytes && sendingTo(raft).some(({ diskLow }) => diskLow);
 
@@ -144,8 +144,8 @@ export function createSnapshots(
       storage.saveSnapshot(meta, { nextPart }, (isSaved) => {
         saving = false;
         if (!isSaved) {
-          room().ranOut();
-          const text = `there is no room for a snapshot at index ${meta.index}; trying again later`;
+          diskSpace().snapshotFailed();
+          const text = `there is no space for a snapshot at index ${meta.index}; trying again later`;
           return log({ level: "debug", event: "snapshot-failed", text });
         }
         // The leader's snapshot may have been installed meanwhile.
@@ -199,7 +199,7 @@ export function createSnapshots(
   };
 }
 
-/** Who receives a snapshot, or cannot for lack of room. */
+/** Who receives a snapshot, or cannot for lack of space. */
 function sendingTo({ progress, linksDown }: Raft): readonly Progress[] {
   return [...progress.values()].filter(({ state, id }) => state === "snapshot" && !linksDown.has(id));
 }

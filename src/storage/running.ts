@@ -109,7 +109,7 @@ export function createStorage(directory: Directory): Storage {
     },
     readPart: snapshots.readPart,
     noteContacts: createContactsKeeper(running),
-    giveRoom: () => {
+    reclaimSpace: () => {
       dropSetAside(running);
       const unused = log.giveUp();
       if (unused.length > 0 && gate.isOpen()) deleteSegments(running, unused);

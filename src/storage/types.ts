@@ -103,8 +103,8 @@ export interface Storage {
   /** The next segment could not be made for lack of space: soon a persist will find none. */
   lacksSpace(): boolean;
 
-  /** Deletes what is kept only as long as there is room for it: damaged data that were set aside, files of old segments. */
-  giveRoom(): void;
+  /** Deletes what is kept only while there is space for it: quarantined data, files of old segments. */
+  reclaimSpace(): void;
 
   /** Keeps the addresses of the other members for the day when this log cannot be read. Promises nothing and never fails. */
   noteContacts(addresses: readonly string[]): void;

@@ -112,7 +112,7 @@ inWorld(
         answer = await enqueue(FILLER);
         expect(waiting.length * FILLER.length).toBeLessThan(DISK_BYTES);
       }
-      expect(answer).toContain("of 3 voters have room on their disks: enqueues are refused");
+      expect(answer).toContain("of 3 voters have disk space: enqueues are refused");
       const filled = waiting.length;
       expect(filled).toBeGreaterThan(8);
       expect((await lowNodes(world, addresses)).length).toBeGreaterThanOrEqual(2);
@@ -145,7 +145,7 @@ inWorld(
       expect(nodes.map((node) => node.running())).toEqual([true, true, true]);
       for (const node of victims) {
         expect(node.log()).toMatch(/disk low: [\d.]+ MiB free, [\d.]+ MiB needed; enqueues are refused while/);
-        expect(node.log()).toMatch(/the disk has room again: [\d.]+ MiB free, [\d.]+ MiB needed/);
+        expect(node.log()).toMatch(/the disk has space again: [\d.]+ MiB free, [\d.]+ MiB needed/);
       }
       console.log(`three disks of ${DISK_BYTES / MiB} MiB were full with ${filled} jobs of 256 KiB`);
     });

@@ -11,7 +11,7 @@ import type { Checkpoint, RaftMessage } from "../../src/raft/messages.ts";
 import { metaAt } from "../../src/raft/raft.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
 import { createDigests } from "../../src/server/digests.ts";
-import type { Room } from "../../src/server/room.ts";
+import type { DiskSpace } from "../../src/server/disk-space.ts";
 import { createSnapshots, type Snapshots } from "../../src/server/snapshots.ts";
 import { createStages } from "../../src/server/stages.ts";
 import { MAX_PART_BYTES, type Storage } from "../../src/storage/types.ts";
@@ -325,9 +325,10 @@ describe("a snapshot", () => {
       logBytes: () => 1_000_000,
       saveSnapshot: () => saved++,
     } as unknown as Storage;
-    const room = (): Room => ({ fitsSnapshot: () => true, isTight: () => false }) as unknown as Room;
+    const diskSpace = (): DiskSpace =>
+      ({ fitsSnapshot: () => true, isBelowSoftWatermark: () => false }) as unknown as DiskSpace;
     const rule = { compactMinBytes: 1, compactFactor: 1, segmentBytes: 1 };
-    const snapshots = (): Snapshots => createSnapshots(storage, rule, room, () => {}, ports);
+    const snapshots = (): Snapshots => createSnapshots(storage, rule, diskSpace, () => {}, ports);
     const ahead = { ...metaAt(raft, queue.appliedIndex), index: queue.appliedIndex + 1 };
     snapshots().consider({ ...raft, snapshot: ahead }, at, digest);
     expect(saved).toBe(0);
@@ -356,10 +357,11 @@ describe("a snapshot", () => {
       manifest: () => ({ parts: 1 }),
       readPart: () => freeze(queue, MAX_PART_BYTES).nextPart(),
     } as unknown as Storage;
-    const room = (): Room => ({ fitsSnapshot: () => true, isTight: () => false }) as unknown as Room;
+    const diskSpace = (): DiskSpace =>
+      ({ fitsSnapshot: () => true, isBelowSoftWatermark: () => false }) as unknown as DiskSpace;
     const input = (given: Input): void => void (given.type === "snapshotSaved" && saved.push(given.meta.index));
     const rule = { compactMinBytes: 1, compactFactor: 1, segmentBytes: 1 };
-    const snapshots = createSnapshots(storage, rule, room, input, ports);
+    const snapshots = createSnapshots(storage, rule, diskSpace, input, ports);
     const take = (): void => snapshots.consider(raft, { ...queue, checkpoint: index }, digest);
     const install = (): void => void snapshots.restore(metaAt(raft, index));
     return { snapshots, index, digest, saved, take, install, write: () => write() };

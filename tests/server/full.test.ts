@@ -122,13 +122,13 @@ describe("one full disk", () => {
     expect(isLow(leader())).toBe(false);
     expect(victim.node.status()?.members.find(({ id }) => id === victim.node.id)?.diskLow).toBe(true);
     expect(eventsOf(victim, "disk-low")).toEqual([
-      "disk low: 0.1 MiB free, 0.1 MiB needed; enqueues are refused while fewer than a majority of the voters have room",
+      "disk low: 0.1 MiB free, 0.1 MiB needed; enqueues are refused while fewer than a majority of the voters have disk space",
     ]);
     expect(send(enqueue())).toBe("enqueued");
     town.leave(portOf(victim), PLENTY);
     town.pass(1_000);
     expect(isLow(victim)).toBe(false);
-    expect(eventsOf(victim, "disk-room")).toEqual(["the disk has room again: 0.6 MiB free, 0.2 MiB needed"]);
+    expect(eventsOf(victim, "disk-space")).toEqual(["the disk has space again: 0.6 MiB free, 0.2 MiB needed"]);
     expectWhole();
   });
 
@@ -200,7 +200,7 @@ describe("one full disk", () => {
     for (let count = 0; count < 20 && !wasLow(); count++) send(enqueue(10 * KiB));
     expect(eventsOf(victim, "disk-low")[0]).toContain("no log segment can be made, although 0.6 MiB are free");
     town.pass(2_000);
-    expect(eventsOf(victim, "disk-room")).toHaveLength(1);
+    expect(eventsOf(victim, "disk-space")).toHaveLength(1);
     expect(isLow(victim)).toBe(false);
     expectWhole();
   });
@@ -266,7 +266,7 @@ describe("a majority of full disks", () => {
     const refused = open("c2");
     expect(refused).toMatchObject({ type: "failure", failure: { code: "DISK_FULL", applied: "no" } });
     expect(refused.type === "failure" && refused.failure.message).toBe(
-      "only 1 of 3 voters have room on their disks: no new client is let in until space is freed there; clients with a session, by their id, can dequeue",
+      "only 1 of 3 voters have disk space: no new client is let in until space is freed there; clients with a session, by their id, can dequeue",
     );
     const again = ask((frameId) => ({
       ...OPEN,

@@ -66,9 +66,7 @@ function watched(loses = 0): Watched {
 test("an enqueue is wrong when a majority has had no room for long enough to know, and a dequeue never", () => {
   const wrong = watched();
   wrong.takes(["n1", "n3"], LONG_MS);
-  expect(wrong.failures).toEqual([
-    "n1 takes an enqueue at index 6, and fewer than a majority have room on their disks",
-  ]);
+  expect(wrong.failures).toEqual(["n1 takes an enqueue at index 6, and fewer than a majority have disk space"]);
   const right = watched();
   right.takes(["n1", "n3"], LONG_MS, encodeCommand(dequeue()));
   right.takes(["n1"], LONG_MS);

@@ -9,7 +9,7 @@ import { holdsQuorum } from "./members.ts";
 import type { Plan } from "./plan.ts";
 
 /** The least that the product keeps free, whatever the state is: the snapshot that fits besides only makes it more. */
-const RESERVED_SEGMENTS = 2;
+const HARD_WATERMARK_SEGMENTS = 2;
 /** For what callbacks, disks and the scheduler add. */
 const SLACK_MS = 200;
 
@@ -58,14 +58,14 @@ export function createRooms(plan: Weather, now: () => number, fail: (what: strin
       if (entry?.kind !== "command") continue;
       const { body } = fieldsOf(entry);
       if (isEnqueue(body))
-        fail(`${name} takes an enqueue at index ${index}, and fewer than a majority have room on their disks`);
+        fail(`${name} takes an enqueue at index ${index}, and fewer than a majority have disk space`);
     }
   }
 
   return {
     disturbed: (name) => void disturbedAt.set(name, now()),
     observe: (name, { freeBytes, hangs }, raft) => {
-      if (hangs || freeBytes >= RESERVED_SEGMENTS * segmentBytes) lowSince.delete(name);
+      if (hangs || freeBytes >= HARD_WATERMARK_SEGMENTS * segmentBytes) lowSince.delete(name);
       else if (!lowSince.has(name)) lowSince.set(name, now());
       const { leadership, configuration, lastIndex } = raft;
       const before = leading.get(name);
@@ -88,7 +88,7 @@ function isPrompt({ network, faults }: Weather): boolean {
 
 /** Its disk is asked, the answer goes with a reply to a heartbeat, or it is silent for so long that it does not count. */
 function timeToKnow({ settings, network, disk, roundMs, clockRates }: Weather): number {
-  const ownMs = SERVER.roomCheckMs + settings.electionMaxMs + 2 * settings.heartbeatMs;
+  const ownMs = SERVER.diskCheckMs + settings.electionMaxMs + 2 * settings.heartbeatMs;
   return ownMs / clockRates.from + 2 * network.delayMaxMs + disk.operationMaxMs + 4 * roundMs + SLACK_MS;
 }
 

@@ -82,7 +82,7 @@ test("the files of segments that a snapshot made superfluous are used again: no 
 
 test("files that are kept to be used again go when their room is needed", async () => {
   const { bench, storage, files } = await compacted();
-  storage.giveRoom();
+  storage.reclaimSpace();
   bench.pass(20);
   expect(segments(bench).length).toBeLessThan(files);
   await fill(bench, storage, 61, 80);

@@ -381,16 +381,16 @@ test("a file that somebody put into set-aside data does not keep a tight disk bu
     }),
   );
   let asked = 0;
-  // As server/room.ts does on a tight disk: whenever the space changed, it measures, and then drops what was set aside.
+  // As server/disk-space.ts does on a tight disk: whenever the space changed, it measures, and then drops what was set aside.
   const storage = await opened(bench, {
     onSpaceChanged: () => {
       asked++;
-      if (asked < 1_000) bench.after(0, () => storage.giveRoom());
+      if (asked < 1_000) bench.after(0, () => storage.reclaimSpace());
     },
   } as never);
   bench.pass(100);
   const before = asked;
-  storage.giveRoom();
+  storage.reclaimSpace();
   bench.pass(1_000);
   expect(asked - before).toBeLessThan(5);
 });

@@ -464,9 +464,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     theme: "scarceRoom",
     edits: [
       {
-        in: "raft/hasRoom",
-        find: "countRoom(state, leadership).enough",
-        replace: "countRoom(state, leadership).room >= 0",
+        in: "raft/hasDiskSpace",
+        find: "countDiskSpace(state, leadership).enough",
+        replace: "countDiskSpace(state, leadership).withSpace >= 0",
       },
     ],
   },

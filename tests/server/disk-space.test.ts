@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { SERVER } from "../../src/config.ts";
 import { createQueue } from "../../src/queue/queue.ts";
 import { snapshotBytes } from "../../src/queue/snapshot.ts";
-import { createRoom } from "../../src/server/room.ts";
+import { createDiskSpace } from "../../src/server/disk-space.ts";
 import { createScheduler } from "../sim/scheduler.ts";
 
 const SEGMENT = 1_000_000;
@@ -23,11 +23,11 @@ function createBench(free: number) {
     state.asked++;
     scheduler.after(1, () => done(state.free));
   };
-  const room = createRoom(
+  const diskSpace = createDiskSpace(
     {
       disk: { freeBytes },
       clock,
-      storage: { lacksSpace: () => state.lacksSpace, giveRoom: () => {} },
+      storage: { lacksSpace: () => state.lacksSpace, reclaimSpace: () => {} },
       log: ({ text }) => told.push(text),
       input: (input) => {
         if (input.type === "diskLow") told.push(input.low);
@@ -45,20 +45,20 @@ function createBench(free: number) {
     while (!over) scheduler.step();
   };
   pass(2);
-  return { room, state, told, pass, reserve: snapshotBytes(queue) + 2 * SEGMENT };
+  return { diskSpace, state, told, pass, reserve: snapshotBytes(queue) + 2 * SEGMENT };
 }
 
 test("low begins below the reserve and ends a segment above it; each is told once, with figures", () => {
   const bench = createBench(10 * SEGMENT);
-  const { state, told, pass, reserve, room } = bench;
+  const { state, told, pass, reserve, diskSpace } = bench;
   state.free = reserve;
   pass(5_000);
   expect(told).toEqual([]);
-  expect(room.isTight()).toBe(true);
+  expect(diskSpace.isBelowSoftWatermark()).toBe(true);
   state.free = reserve - 1;
   pass(5_000);
   expect(told).toEqual([
-    "disk low: 1.9 MiB free, 1.9 MiB needed; enqueues are refused while fewer than a majority of the voters have room",
+    "disk low: 1.9 MiB free, 1.9 MiB needed; enqueues are refused while fewer than a majority of the voters have disk space",
     true,
   ]);
   state.free = reserve + SEGMENT - 1;
@@ -66,11 +66,11 @@ test("low begins below the reserve and ends a segment above it; each is told onc
   expect(told).toHaveLength(2);
   state.free = reserve + SEGMENT;
   pass(5_000);
-  expect(told.slice(2)).toEqual(["the disk has room again: 2.9 MiB free, 2.9 MiB needed", false]);
+  expect(told.slice(2)).toEqual(["the disk has space again: 2.9 MiB free, 2.9 MiB needed", false]);
 });
 
 test("the file system is asked about once a second, more often while it is low, and at once when told to", () => {
-  const { state, pass, room } = createBench(10 * SEGMENT);
+  const { state, pass, diskSpace } = createBench(10 * SEGMENT);
   pass(10_000);
   expect(state.asked).toBeLessThanOrEqual(11);
   state.free = 0;
@@ -80,12 +80,12 @@ test("the file system is asked about once a second, more often while it is low, 
   expect(state.asked).toBeGreaterThan(30);
   expect(state.asked).toBeLessThanOrEqual(40);
   state.free = 10 * SEGMENT;
-  room.measure();
-  room.measure();
-  room.measure();
+  diskSpace.measure();
+  diskSpace.measure();
+  diskSpace.measure();
   pass(3);
-  expect(room.isLow()).toBe(false);
-  room.stop();
+  expect(diskSpace.isBelowHardWatermark()).toBe(false);
+  diskSpace.stop();
   state.asked = 0;
   pass(10_000);
   expect(state.asked).toBe(0);
@@ -100,19 +100,19 @@ test("what of the reserve a snapshot has taken already is not asked for again", 
 });
 
 test("after a snapshot found no space none is tried for a while, also when there seems to be some", () => {
-  const { room, pass } = createBench(10 * SEGMENT);
-  expect(room.fitsSnapshot()).toBe(true);
-  room.ranOut();
-  pass(SERVER.roomCheckMs - 100);
-  expect(room.fitsSnapshot()).toBe(false);
+  const { diskSpace, pass } = createBench(10 * SEGMENT);
+  expect(diskSpace.fitsSnapshot()).toBe(true);
+  diskSpace.snapshotFailed();
+  pass(SERVER.diskCheckMs - 100);
+  expect(diskSpace.fitsSnapshot()).toBe(false);
   pass(200);
-  expect(room.fitsSnapshot()).toBe(true);
+  expect(diskSpace.fitsSnapshot()).toBe(true);
 });
 
 test("space that cannot be asked for is enough, until a segment cannot be made", () => {
-  const { state, told, pass, room } = createBench(Infinity);
+  const { state, told, pass, diskSpace } = createBench(Infinity);
   pass(2_000);
-  expect(room.isTight()).toBe(false);
+  expect(diskSpace.isBelowSoftWatermark()).toBe(false);
   state.lacksSpace = true;
   pass(2_000);
   expect(told.at(-1)).toBe(true);

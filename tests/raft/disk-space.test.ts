@@ -1,7 +1,7 @@
 // Room on the disks: when may the leader take more, and to whom does a leader without room hand over?
 import { expect, test } from "bun:test";
 import type { Effects } from "../../src/raft/effects.ts";
-import { hasRoom, votersWithRoom } from "../../src/raft/room.ts";
+import { hasDiskSpace, votersWithDiskSpace } from "../../src/raft/disk-space.ts";
 import type { Configuration } from "../../src/raft/types.ts";
 import { idOf, member } from "./cluster.ts";
 import { acknowledge, configEntry, draft, heartbeat, leading, replies, settle, single, type Single } from "./single.ts";
@@ -14,14 +14,14 @@ const timeoutNow = (sent: Parameters<typeof replies>[0]): readonly string[] =>
 
 test("there is room while a majority has some, the leader's own disk included", () => {
   const node = leading();
-  expect(hasRoom(node.raft)).toBe(true);
+  expect(hasDiskSpace(node.raft)).toBe(true);
   low(node, "n2");
-  expect(hasRoom(node.raft)).toBe(true);
+  expect(hasDiskSpace(node.raft)).toBe(true);
   ownDisk(node, true);
-  expect(hasRoom(node.raft)).toBe(false);
-  expect(votersWithRoom(node.raft)).toEqual({ room: 1, voters: 3 });
+  expect(hasDiskSpace(node.raft)).toBe(false);
+  expect(votersWithDiskSpace(node.raft)).toEqual({ withSpace: 1, voters: 3 });
   low(node, "n2", false);
-  expect(hasRoom(node.raft)).toBe(true);
+  expect(hasDiskSpace(node.raft)).toBe(true);
 });
 
 test("the leader tells once that it refuses, and once that it does so no more", () => {
@@ -34,8 +34,8 @@ test("the leader tells once that it refuses, and once that it does so no more", 
     }
   }
   expect(told).toEqual([
-    "1 of 3 voters have room on their disks: enqueues are refused",
-    "2 of 3 voters have room on their disks: enqueues pass again",
+    "1 of 3 voters have disk space: enqueues are refused",
+    "2 of 3 voters have disk space: enqueues pass again",
   ]);
 });
 
@@ -45,10 +45,10 @@ test("a voter that is silent has no room as soon as another one is low, and is n
     node.now += 50;
     low(node, "n2", false);
   }
-  expect(hasRoom(node.raft)).toBe(true);
+  expect(hasDiskSpace(node.raft)).toBe(true);
   low(node, "n2");
-  expect(votersWithRoom(node.raft)).toEqual({ room: 1, voters: 3 });
-  expect(hasRoom(node.raft)).toBe(false);
+  expect(votersWithDiskSpace(node.raft)).toEqual({ withSpace: 1, voters: 3 });
+  expect(hasDiskSpace(node.raft)).toBe(false);
 });
 
 test("acknowledgements tell it as well, and learners do not count", () => {
@@ -62,9 +62,9 @@ test("acknowledgements tell it as well, and learners do not count", () => {
   const node = leading({ entries: [configEntry(1, 1, withLearner)] });
   low(node, "n9");
   ownDisk(node, true);
-  expect(hasRoom(node.raft)).toBe(true);
+  expect(hasDiskSpace(node.raft)).toBe(true);
   node.hear("n2", { ...acknowledge(2, 1), diskLow: true } as ReturnType<typeof acknowledge>);
-  expect(hasRoom(node.raft)).toBe(false);
+  expect(hasDiskSpace(node.raft)).toBe(false);
 });
 
 test("in a joint configuration each half needs a majority with room", () => {
@@ -91,13 +91,13 @@ test("in a joint configuration each half needs a majority with room", () => {
     }
   }
   low(node, "n2");
-  expect(hasRoom(node.raft)).toBe(true);
+  expect(hasDiskSpace(node.raft)).toBe(true);
   low(node, "n3");
-  expect(hasRoom(node.raft)).toBe(false);
+  expect(hasDiskSpace(node.raft)).toBe(false);
   low(node, "n3", false);
   low(node, "n4");
   low(node, "n5");
-  expect(hasRoom(node.raft)).toBe(false);
+  expect(hasDiskSpace(node.raft)).toBe(false);
 });
 
 test("a leader whose disk is low hands over to the voter that has room and holds all that is committed", () => {
@@ -107,7 +107,7 @@ test("a leader whose disk is low hands over to the voter that has room and holds
   node.hear("n3", acknowledge(2, 2));
   const effects = node.turn({ type: "diskLow", low: true });
   expect(timeoutNow(effects.send)).toEqual([idOf("n3")]);
-  expect(effects.transitions.at(-1)?.why).toBe("its disk is low: handing over to n3, which has room");
+  expect(effects.transitions.at(-1)?.why).toBe("its disk is low: handing over to n3, which has disk space");
   expect(effects.changed).toEqual([]);
 });
 
