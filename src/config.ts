@@ -49,7 +49,7 @@ export const WIRE = {
   reconnectMinMs: 20,
   /** A member that owes an answer and from which nothing comes for so long is dialed again. */
   peerSilenceMs: 1_000,
-  /** Low, because a fresh founder waits this long for members of an older cluster to dial it (SERVER.foundingGraceMs). */
+  /** Low, because a fresh founder waits this long for members of an older cluster to dial it (SERVER.bootstrapGraceMs). */
   reconnectMaxMs: 250,
 } as const;
 
@@ -123,9 +123,9 @@ export const SERVER = {
   noLeaderWaitMs: 100,
   /** A follower takes 20 turns a second at least: 10,000 idle clients reach the new leader before their sessions may become dormant. */
   maxRedirectsPerTurn: 32,
-  /** The same refusal is told again after this; and no more different ones than so many meanwhile. */
-  repeatRefusalMs: 60_000,
-  maxRefusals: 64,
+  /** The same refusal is logged again after this; and no more different ones than so many meanwhile. */
+  refusalLogIntervalMs: 60_000,
+  maxLoggedRefusals: 64,
   /** How often a leader makes a checkpoint, which a snapshot needs, while its log is due for one or a member's disk is low. */
   neededCheckpointMs: 1_000,
   /** How often otherwise, if anything happened: entries may be too few to bring one, and a follower's log may be due for it. */
@@ -137,9 +137,9 @@ export const SERVER = {
   maxLogPageBytes: 512 * KiB,
   /** A node that waits to be let in, or for the other founders, asks again after this. */
   joinRetryMs: 200,
-  foundingRetryMs: 50,
+  bootstrapRetryMs: 50,
   /** A founder listens at least this long before it founds: living members that know its address dial it meanwhile. */
-  foundingGraceMs: 400,
+  bootstrapGraceMs: 400,
   /**
    * A member is called reachable that was heard from within this time: long enough for several heartbeats, a probe and its answer; short
    * enough that nobody is told to wait for an election that cannot come.

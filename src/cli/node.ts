@@ -8,7 +8,7 @@ import { BrokenInvariant } from "../lib/assert.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
 import { startNode } from "../server/node.ts";
-import { createRefusals } from "../server/refusals.ts";
+import { createLogThrottle } from "../server/log-throttle.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import type { LogEvent, RunningNode } from "../server/types.ts";
 import { readOwner } from "../storage/owner.ts";
@@ -37,7 +37,7 @@ function runNode(start: NodeStart): Promise<ExitCode> {
   stopOnFault(log);
   const clock = createRealClock();
   const opened = start.credentials === null ? null : openCredentials(start.credentials);
-  const refused = createRefusals(clock, SERVER, log);
+  const refused = createLogThrottle(clock, SERVER, log);
   const ports = {
     disk: createRealDisk(dataDirectory, allowNetworkDisk),
     network: createTcpNetwork({ ...WIRE, maxSockets }, opened?.credentials ?? null, (remote, why) =>

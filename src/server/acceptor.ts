@@ -12,7 +12,7 @@ import type { ByteStream } from "../wire/network.ts";
 import { type ClientMessage, dialsNode, type Hello } from "../wire/protocol.ts";
 import { allows } from "../wire/secret.ts";
 import type { Clients } from "./clients.ts";
-import type { FoundingWord } from "./founding.ts";
+import type { BootstrapStatement } from "./bootstrap-rules.ts";
 import { createBufferBudget } from "./buffer-budget.ts";
 import type { Peers } from "./peers.ts";
 import { createConnectionLimiter, type Eviction, type MaxConnections } from "./connection-limits.ts";
@@ -36,7 +36,7 @@ export interface AcceptorPorts {
   /** The answer to a client's requests while this node is not a member. */
   readonly whyNotServing: () => Failure;
   /** A founder sends its own statement; this node's statement is the answer. */
-  readonly onFounder: (from: Member, theirs: FoundingWord) => FoundingWord;
+  readonly onBootstrapStatement: (from: Member, theirs: BootstrapStatement) => BootstrapStatement;
   /** A member of another cluster dialed this address, and takes this very node for a member of that cluster. */
   readonly onForeignMember: (theirs: ClusterId, from: Member) => void;
 }
@@ -183,9 +183,12 @@ export function createAcceptor(ports: AcceptorPorts): Acceptor {
     /** The last configuration that was seen to name it: asked again only when that changes. */
     let memberOf: Configuration | null = null;
     return (message) => {
-      if (message.type === "found") {
+      if (message.type === "bootstrap") {
         const { expect, set, fresh, record } = message;
-        connection.send({ type: "foundAnswer", ...ports.onFounder(from, { expect, set, fresh, record }) });
+        connection.send({
+          type: "bootstrapAnswer",
+          ...ports.onBootstrapStatement(from, { expect, set, fresh, record }),
+        });
         return connection.flush();
       }
       const serving = ports.serving();

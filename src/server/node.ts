@@ -1,4 +1,4 @@
-// How does a node live? It opens its disk, listens, founds or joins or resumes, serves, and stops: one phase after the other.
+// Which phases does a node pass through? It opens its disk, listens, bootstraps, joins, rejoins or resumes, serves, and stops.
 import { SERVER, WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import { failure, RaftqError } from "../lib/errors.ts";
@@ -11,18 +11,25 @@ import type { Damaged, Opened, Storage } from "../storage/types.ts";
 import type { Listener } from "../wire/network.ts";
 import type { NodeStatus } from "../wire/protocol.ts";
 import { createAcceptor, type Acceptor } from "./acceptor.ts";
-import { found, FOUNDING, type Founders } from "./founders.ts";
-import { clusterIdOf, foundingEntry, foundingEntryFrom, foundingSet, type FoundingWord, isLonely } from "./founding.ts";
-import { join, JOINING, type Joining } from "./joining.ts";
-import { createRefusals } from "./refusals.ts";
+import { bootstrap, BOOTSTRAP, type Bootstrap } from "./bootstrap.ts";
+import {
+  clusterIdOf,
+  bootstrapEntry,
+  bootstrapEntryFrom,
+  bootstrapSet,
+  type BootstrapStatement,
+  isUnusedAndAlone,
+} from "./bootstrap-rules.ts";
+import { join, JOIN, type JoinAttempt } from "./join.ts";
+import { createLogThrottle } from "./log-throttle.ts";
 import type { Replica } from "./replica.ts";
-import { createServing, type Serving } from "./serving.ts";
+import { createClusterMember, type ClusterMember } from "./member.ts";
 import { statusOf } from "./status.ts";
-import { inLives, type OnEnded } from "./lives.ts";
-import { addressesToAsk, isLoss, nobodyToAsk, sayDamaged, saySetAside } from "./recovering.ts";
-import { stopServing } from "./stopping.ts";
+import { restartOnDataLoss, type OnRunEnded } from "./restart-on-data-loss.ts";
+import { rejoinAddresses, isLoss, noKnownMember, logDamaged, logQuarantined } from "./rejoin.ts";
+import { stopGracefully } from "./graceful-stop.ts";
 import { NEWER_CONTENT } from "./snapshots.ts";
-import { watchFiles, watchMembership } from "./watching.ts";
+import { checkFiles, refreshAddress } from "./address-refresh.ts";
 import type { NodeSettings, OnStopped, Ports, RunningNode, Started } from "./types.ts";
 
 /** Starts a node; `onStarted` is called once it listens, `onStopped` once, at its end. Neither from inside the call. */
@@ -32,40 +39,40 @@ export function startNode(
   onStarted: (started: Started) => void,
   onStopped: OnStopped,
 ): RunningNode {
-  return inLives(
+  return restartOnDataLoss(
     ports.clock,
-    (distrusted, onEnded) => startLife(ports, settings, distrusted, onStarted, onEnded),
+    (distrusted, onEnded) => startRun(ports, settings, distrusted, onStarted, onEnded),
     onStopped,
   );
 }
 
-/** `distrusted`: why the data cannot be trusted, found by the life before. */
-function startLife(
+/** One run: from the opening of the data directory to the end. `distrusted`: why the run before no longer trusted the data. */
+function startRun(
   ports: Ports,
   settings: NodeSettings,
   distrusted: RaftqError | null,
   onStarted: (started: Started) => void,
-  onEnded: OnEnded,
+  onEnded: OnRunEnded,
 ): RunningNode {
   const { clock, disk, network, random, log } = ports;
   const startedAt = clock.now();
   let storage: Storage | null = null;
-  /** What became of the data that were here; asking to be let in again. */
+  /** The data here are lost: this node rejoins. */
   let lost: { readonly damaged: Damaged; readonly why: string; replacing: boolean } | null = null;
   let listener: Listener | null = null;
   let self: Member | null = null;
   let clusterId: ClusterId | null = null;
-  let serving: Serving | null = null;
-  let founders: Founders | null = null;
-  /** Still one of those who could found: what "fresh" tells the other founders. Once false, it stays so. */
-  let mayFound = false;
-  let joining: Joining | null = null;
-  /** It writes a first entry, or was let in: the other way to a cluster is closed, though the disk may need a while. */
+  let serving: ClusterMember | null = null;
+  let bootstrapping: Bootstrap | null = null;
+  /** It may still bootstrap: reported to the other founders as "fresh". Once false, it stays so. */
+  let mayBootstrap = false;
+  let joining: JoinAttempt | null = null;
+  /** It writes a first entry, or was let in: the other way to a cluster is closed, even while the disk still writes. */
   let settled = false;
-  /** The founding entry, as soon as it is durable: whoever asks from now on must hear of it, or it would never adopt it. */
+  /** The first entry, as soon as it is durable: every founder that asks from then on must receive it, or would never adopt it. */
   let firstEntry: Entry | null = null;
   let stopping = false;
-  /** Set as soon as the node is on its way out. */
+  /** Set as soon as the node ends. */
   let ending: { readonly error: RaftqError | null } | null = null;
 
   const acceptor: Acceptor = createAcceptor({
@@ -74,7 +81,7 @@ function startLife(
     maxConnections: settings.maxConnections,
     maxBufferedBytes: settings.maxBufferedBytes,
     log,
-    refused: createRefusals(clock, SERVER, log),
+    refused: createLogThrottle(clock, SERVER, log),
     self: () => self,
     clusterId: () => clusterId,
     serving: () => serving,
@@ -82,15 +89,15 @@ function startLife(
       lost === null
         ? failure("STARTING", "this node is not a member of a cluster yet")
         : failure("RECOVERING", `${settings.id} has lost its data (${lost.why}); ${joining?.state() ?? "starting"}`),
-    onFounder: (from, theirs) => {
-      const own = ownWord();
-      // Later, so that our word still reaches the other side when theirs makes us refuse.
-      clock.after(0, () => founders?.told(from, theirs));
+    onBootstrapStatement: (from, theirs) => {
+      const own = ownStatement();
+      // Later, so that our statement still reaches the other side when theirs makes us refuse.
+      clock.after(0, () => bootstrapping?.received(from, theirs));
       return own;
     },
     onForeignMember: (theirs, from) => {
-      if (founders !== null) return abandonFounding(from);
-      if (serving !== null && settings.join.length === 0 && isLonely(serving.replica.raft))
+      if (bootstrapping !== null) return abandonBootstrap(from);
+      if (serving !== null && settings.join.length === 0 && isUnusedAndAlone(serving.replica.raft))
         fatal(givesWay(theirs, from));
     },
   });
@@ -118,11 +125,11 @@ function startLife(
   else openDistrusted(disk, storageSettings, distrusted, took);
 
   function took(opened: Opened): void {
-    if (!opened.ok) return opened.damaged === null ? finish(opened.error) : comeBack(opened.error, opened.damaged);
+    if (!opened.ok) return opened.damaged === null ? finish(opened.error) : rejoin(opened.error, opened.damaged);
     const taken = opened.storage;
     storage = taken;
     if (ending !== null) return closeStorage(ending.error);
-    watchFiles(clock, SERVER.fileCheckMs, taken, () => ending !== null);
+    checkFiles(clock, SERVER.fileCheckMs, taken, () => ending !== null);
     const { identity, summary } = taken.recovered;
     const own = { id: settings.id, incarnation: identity.incarnation, address: settings.advertise };
     self = own;
@@ -130,12 +137,12 @@ function startLife(
     listen(() => begin(taken, own));
   }
 
-  /** The others must let this node in again, under a new incarnation, before anything here is touched. */
-  function comeBack(why: RaftqError, damaged: Damaged): void {
-    const addresses = addressesToAsk(settings, damaged.addresses);
+  /** The other members must let this node in again, under a new incarnation, before anything here is changed. */
+  function rejoin(why: RaftqError, damaged: Damaged): void {
+    const addresses = rejoinAddresses(settings, damaged.addresses);
     lost = { damaged, why: why.message, replacing: false };
     if (ending !== null) return closeStorage(ending.error);
-    if (addresses.length === 0) return fatal(nobodyToAsk(why));
+    if (addresses.length === 0) return fatal(noKnownMember(why));
     lost.replacing = true;
     damaged.declare((error) => {
       lost = { damaged, why: why.message, replacing: false };
@@ -143,10 +150,10 @@ function startLife(
       if (error !== null) return fatal(error);
       const own = { id: settings.id, incarnation: damaged.incarnation, address: settings.advertise };
       self = own;
-      sayDamaged(log, why, own, addresses);
+      logDamaged(log, why, own, addresses);
       listen(() => {
         onStarted({ id: own.id, address: own.address, clusterId: damaged.clusterId, role: "recovering" });
-        askToJoin(own, addresses, damaged.clusterId);
+        requestJoin(own, addresses, damaged.clusterId);
       });
     });
   }
@@ -174,7 +181,7 @@ function startLife(
 
   function begin(opened: Storage, own: Member): void {
     const { identity, entries, hadData, contacts } = opened.recovered;
-    const others = addressesToAsk(settings, contacts?.addresses ?? []);
+    const others = rejoinAddresses(settings, contacts?.addresses ?? []);
     const started = (role: Started["role"]): void => onStarted({ id: own.id, address: own.address, clusterId, role });
     const first = entries[0];
     if (identity.clusterId !== null) {
@@ -182,67 +189,67 @@ function startLife(
       const { replica } = serve(opened, own, opened.recovered.entries);
       started(replica.raft.role);
       if (replica.raft.configuration.voters.length === 0 && others.length > 0)
-        askToJoin(own, others, identity.clusterId);
+        requestJoin(own, others, identity.clusterId);
     } else if (first !== undefined && first.index === 1 && first.kind === "config") {
-      // Killed between the founding entry and the cluster id: the id follows from the entry.
+      // Killed between the first entry and the cluster id: the id follows from the entry.
       establish(opened, own, first, ({ raft }) => started(raft.role));
     } else if (hadData && others.length > 0) {
       started("joining");
-      askToJoin(own, others, contacts?.clusterId);
+      requestJoin(own, others, contacts?.clusterId);
     } else if (settings.join.length > 0 && settings.expect === null) {
       started("joining");
-      askToJoin(own, settings.join);
+      requestJoin(own, settings.join);
     } else if (hadData) {
       fatal(new RaftqError("CORRUPT", "this directory held data of a cluster but names none any more"));
     } else if (settings.join.length > 0 || (settings.expect ?? 1) > 1) {
-      started("founding");
-      foundTogether(opened, own);
+      started("bootstrapping");
+      bootstrapTogether(opened, own);
     } else {
-      writeFounding(opened, own, foundingEntry([own]), ({ raft }) => started(raft.role));
+      writeFirstEntry(opened, own, bootstrapEntry([own]), ({ raft }) => started(raft.role));
     }
   }
 
   /**
    * "Fresh" until its first entry is durable, also while it takes over another founder's. Only the lowest id concludes anything from
-   * that, and it has written this very entry, unless its disk was lost meanwhile: then it may found once more with those that are
-   * fresh. Both clusters have the same places, and each node belongs to one of them for good: only one ever has a majority, so
-   * nothing acknowledged is lost; the nodes of the other one log CLUSTER_MISMATCH until a person wipes them. "Not fresh" without an
-   * entry would be worse: whoever hears it asks to be let into a cluster that may never begin.
+   * that, and it has written this very entry, unless its disk was lost meanwhile: then it may bootstrap once more with those that are
+   * fresh. Both clusters have the same members' addresses, and each node belongs to one of them for good: only one ever has a
+   * majority, so nothing acknowledged is lost; the nodes of the other one log CLUSTER_MISMATCH until a person wipes them. "Not fresh"
+   * without an entry would be worse: its receiver would ask to be let into a cluster that may never begin.
    */
-  function ownWord(): FoundingWord {
-    const set = foundingSet(settings.join, settings.advertise);
+  function ownStatement(): BootstrapStatement {
+    const set = bootstrapSet(settings.join, settings.advertise);
     const record = (serving === null ? firstEntry : firstEntryOf(serving.replica.raft))?.record ?? null;
-    return { expect: settings.expect ?? set.length, set, fresh: mayFound, record };
+    return { expect: settings.expect ?? set.length, set, fresh: mayBootstrap, record };
   }
 
-  /** A founder that missed the founding needs it to vote: it may be the one that makes a majority when others have lost their disks. */
+  /** A founder that missed the bootstrap needs it to vote: it may be the one that makes a majority when others have lost their disks. */
   function firstEntryOf(raft: Raft): Entry | null {
     const first = entryAt(raft.log, 1);
     if (first !== undefined) return first.kind === "config" ? first : null;
-    return clusterId === null ? null : foundingEntryFrom(raft.configuration, clusterId);
+    return clusterId === null ? null : bootstrapEntryFrom(raft.configuration, clusterId);
   }
 
-  function foundTogether(opened: Storage, own: Member): void {
-    const set = foundingSet(settings.join, settings.advertise);
+  function bootstrapTogether(opened: Storage, own: Member): void {
+    const set = bootstrapSet(settings.join, settings.advertise);
     const expect = settings.expect ?? set.length;
     if (set.length !== expect) {
       return fatal(
         new RaftqError("USAGE", `--expect ${expect} does not fit the ${set.length} founders named: ${set.join(", ")}`),
       );
     }
-    const word = { expect, set, fresh: true, record: null };
-    mayFound = true;
-    founders = found({ network, clock, limits: WIRE, settings: FOUNDING, log }, own, word, (result) => {
+    const statement = { expect, set, fresh: true, record: null };
+    mayBootstrap = true;
+    bootstrapping = bootstrap({ network, clock, limits: WIRE, settings: BOOTSTRAP, log }, own, statement, (result) => {
       switch (result.type) {
         case "founded":
           settled = true;
           joining?.stop();
           joining = null;
-          return writeFounding(opened, own, result.entry, () => {});
+          return writeFirstEntry(opened, own, result.entry, () => {});
         case "join":
-          mayFound = false;
+          mayBootstrap = false;
           log({ level: "info", event: "joining", text: "a cluster exists there already: asking to be let in" });
-          return askToJoin(
+          return requestJoin(
             own,
             settings.join.filter((address) => address !== own.address),
           );
@@ -252,46 +259,49 @@ function startLife(
     });
   }
 
-  /** A member of a living cluster knows this address: this directory was wiped, so it must be let in again (DESIGN section 4). */
-  function abandonFounding(from: Member): void {
+  /**
+   * A member of a living cluster knows this address: this directory was wiped. The node must be let in again by that cluster, under a
+   * new incarnation, and bootstraps no other one.
+   */
+  function abandonBootstrap(from: Member): void {
     // A founder of our own set that was quicker: asked, it gives us its first entry.
-    if (settled || ownWord().set.includes(from.address)) return;
-    founders?.stop();
-    founders = null;
-    mayFound = false;
+    if (settled || ownStatement().set.includes(from.address)) return;
+    bootstrapping?.stop();
+    bootstrapping = null;
+    mayBootstrap = false;
     log({
       level: "info",
       event: "joining",
       text: `${from.id} of an existing cluster knows this address: asking to be let in`,
     });
-    const own = must(self, "this node's own name");
-    askToJoin(own, [from.address, ...settings.join.filter((address) => address !== own.address)]);
+    const own = must(self, "this node as a member");
+    requestJoin(own, [from.address, ...settings.join.filter((address) => address !== own.address)]);
   }
 
   /**
    * The entry first, the cluster id second: a crash between the two leaves a log from which the id follows. On a full disk the entry
    * waits for space, and the id for the entry: a directory that names a cluster and holds nothing of it could never go on.
    */
-  function writeFounding(opened: Storage, own: Member, entry: Entry, served: (replica: Replica) => void): void {
+  function writeFirstEntry(opened: Storage, own: Member, entry: Entry, served: (replica: Replica) => void): void {
     opened.persist({ seq: 0, hardState: null, entries: [entry], snapshot: null, sendAfter: [] }, (unwritten) => {
       if (ending !== null) return;
       if (unwritten === null) return establish(opened, own, entry, served);
-      const text = "the disk is too full for the first entry of the log: this node founds when there is space";
+      const text = "the disk is too full for the first entry of the log: this node bootstraps when there is space";
       log({ level: "warn", event: "disk-low", text });
       opened.whenSpace(() => {
-        if (ending === null) writeFounding(opened, own, entry, served);
+        if (ending === null) writeFirstEntry(opened, own, entry, served);
       });
     });
   }
 
   function establish(opened: Storage, own: Member, entry: Entry, served: (replica: Replica) => void): void {
     firstEntry = entry;
-    mayFound = false;
+    mayBootstrap = false;
     const id = clusterIdOf(entry);
     opened.setCluster(id, () => {
       if (ending !== null) return;
       clusterId = id;
-      founders = null;
+      bootstrapping = null;
       const alone = settings.join.length === 0;
       log({
         level: alone ? "warn" : "info",
@@ -303,16 +313,16 @@ function startLife(
   }
 
   /** `known`: the cluster that it must be. */
-  function askToJoin(own: Member, addresses: readonly string[], known: ClusterId | null = null): void {
+  function requestJoin(own: Member, addresses: readonly string[], known: ClusterId | null = null): void {
     joining?.stop();
-    const joinPorts = { network, clock, limits: WIRE, settings: JOINING, log };
+    const joinPorts = { network, clock, limits: WIRE, settings: JOIN, log };
     const joined = (id: ClusterId): void => {
       joining = null;
-      founders?.stop();
-      founders = null;
+      bootstrapping?.stop();
+      bootstrapping = null;
       if (serving !== null || ending !== null || settled) return;
       settled = true;
-      if (lost !== null) return beginAnew(lost, own, id);
+      if (lost !== null) return resumeEmpty(lost, own, id);
       const opened = must(storage, "the storage");
       opened.setCluster(id, () => {
         if (ending !== null) return;
@@ -324,8 +334,8 @@ function startLife(
     joining = join(joinPorts, own, addresses, known, joined, fatal);
   }
 
-  /** A majority has let the new incarnation in: the lost data are not needed here any more. */
-  function beginAnew(from: NonNullable<typeof lost>, own: Member, id: ClusterId): void {
+  /** A majority has let the new incarnation in: the lost data are quarantined, and the node starts with an empty log. */
+  function resumeEmpty(from: NonNullable<typeof lost>, own: Member, id: ClusterId): void {
     from.replacing = true;
     from.damaged.replace(id, (opened) => {
       lost = null;
@@ -337,24 +347,24 @@ function startLife(
       }
       storage = opened.storage;
       if (ending !== null) return closeStorage(ending.error);
-      watchFiles(clock, SERVER.fileCheckMs, opened.storage, () => ending !== null);
+      checkFiles(clock, SERVER.fileCheckMs, opened.storage, () => ending !== null);
       clusterId = id;
-      saySetAside(log, id);
+      logQuarantined(log, id);
       serve(opened.storage, own, []);
     });
   }
 
-  function serve(opened: Storage, own: Member, entries: readonly Entry[]): Serving {
+  function serve(opened: Storage, own: Member, entries: readonly Entry[]): ClusterMember {
     const name = { own, clusterId: must(clusterId, "the cluster id"), startedAt };
-    const begun = createServing(ports, settings, opened, name, entries, fatal);
+    const begun = createClusterMember(ports, settings, opened, name, entries, fatal);
     serving = begun;
     const { raft } = begun.replica;
     begun.peers.start(begun.replica);
     const moved = (addresses: readonly string[]): void => {
-      if (joining === null) askToJoin(own, addresses, clusterId);
+      if (joining === null) requestJoin(own, addresses, clusterId);
     };
     const { membershipCheckMs: intervalMs } = SERVER;
-    watchMembership({ clock, log, storage: opened, intervalMs, over: () => ending !== null, moved }, own, raft);
+    refreshAddress({ clock, log, storage: opened, intervalMs, isEnding: () => ending !== null, moved }, own, raft);
     return begun;
   }
 
@@ -366,7 +376,7 @@ function startLife(
   }
 
   function quiet(): void {
-    founders?.stop();
+    bootstrapping?.stop();
     joining?.stop();
     listener?.close();
     serving?.replica.halt();
@@ -375,7 +385,7 @@ function startLife(
     acceptor.closeAll(failure("CONNECTION_LOST", "this node is stopping"));
   }
 
-  /** What opens or replaces the directory at this moment looks at `ending` when it is done. */
+  /** What opens or replaces the directory at this moment checks `ending` when it is done. */
   function closeStorage(error: RaftqError | null): void {
     if (storage !== null) return storage.close(() => finish(error, isLoss(error)));
     if (lost === null || lost.replacing) return;
@@ -397,7 +407,7 @@ function startLife(
       closeStorage(null);
     };
     if (serving === null) close();
-    else stopServing(serving, clock, log, close);
+    else stopGracefully(serving, clock, log, close);
   }
 
   return {

@@ -12,7 +12,7 @@ import { nextTickAt, type Raft, step, takeEffects } from "../raft/raft.ts";
 import type { LogIndex, MemberId, NodeId } from "../raft/types.ts";
 import type { Storage } from "../storage/types.ts";
 import { createDigests, type Digests } from "./digests.ts";
-import { isLoss } from "./recovering.ts";
+import { isLoss } from "./rejoin.ts";
 import type { Snapshots } from "./snapshots.ts";
 import type { Stages } from "./stages.ts";
 import { createTraces, type Traces } from "./traces.ts";

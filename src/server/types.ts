@@ -36,7 +36,7 @@ export interface NodeSettings {
   readonly id: NodeId;
   readonly host: string;
   readonly port: number;
-  /** What other nodes and clients are told to dial. */
+  /** The address that other nodes and clients dial. */
   readonly advertise: string;
   readonly join: readonly string[];
   /** Founders; null: not given. */
@@ -63,7 +63,7 @@ export interface RunningNode {
   /** null until it serves as a member of a cluster. */
   status(): NodeStatus | null;
   clusterId(): ClusterId | null;
-  /** Hands over leadership, answers what is in flight, syncs, closes; then `onStopped(null)`. */
+  /** Hands over leadership, answers pending requests, closes; then `onStopped(null)`. */
   stop(): void;
   /** For oracles in tests: read-only views of the pure parts; null until storage has recovered. */
   inspect(): { readonly raft: Raft; readonly queue: Queue } | null;
@@ -74,7 +74,7 @@ export interface Started {
   readonly address: string;
   readonly clusterId: ClusterId | null;
   /** What it is about to do, or its role in a cluster it belongs to. */
-  readonly role: "founding" | "joining" | "recovering" | Raft["role"];
+  readonly role: "bootstrapping" | "joining" | "recovering" | Raft["role"];
 }
 
 /** Called once: null after `stop`, or the named reason why the node could not start or had to stop. */

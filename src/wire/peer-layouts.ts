@@ -9,9 +9,9 @@ import type { AppendEntries, RaftMessage } from "../raft/messages.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
 import { address, checkpoint, MAX_LIST, u48 } from "./fields.ts";
 import type { Priority } from "./layouts.ts";
-import type { FoundingMessage } from "./protocol.ts";
+import type { BootstrapMessage } from "./protocol.ts";
 
-export type PeerMessage = RaftMessage | FoundingMessage;
+export type PeerMessage = RaftMessage | BootstrapMessage;
 
 export interface PeerLayout<T> extends Kind<T> {
   readonly priority: Priority;
@@ -69,7 +69,7 @@ function orderProblem({ term, prevLogIndex, prevLogTerm, entries }: AppendEntrie
   return null;
 }
 
-const founding = {
+const statementFields = {
   expect: uint(MAX_LIST),
   set: list(address, MAX_LIST),
   fresh: boolean,
@@ -172,6 +172,6 @@ export const PEER_MESSAGES: { readonly [Type in PeerMessage["type"]]: PeerLayout
   Probe: { priority: "urgent", ...kind<PeerOf<"Probe">>("Probe", 11, { term: u48, token: uint() }) },
   ProbeReply: { priority: "urgent", ...kind<PeerOf<"ProbeReply">>("ProbeReply", 12, { term: u48, token: uint() }) },
 
-  found: { priority: "urgent", ...kind<PeerOf<"found">>("found", 32, founding) },
-  foundAnswer: { priority: "urgent", ...kind<PeerOf<"foundAnswer">>("foundAnswer", 33, founding) },
+  bootstrap: { priority: "urgent", ...kind<PeerOf<"bootstrap">>("bootstrap", 32, statementFields) },
+  bootstrapAnswer: { priority: "urgent", ...kind<PeerOf<"bootstrapAnswer">>("bootstrapAnswer", 33, statementFields) },
 };

@@ -124,17 +124,17 @@ export type ServerMessage =
   | { readonly type: "done"; readonly frameId: number; readonly index: LogIndex; readonly clusterId: ClusterId | null }
   | { readonly type: "pong"; readonly frameId: number };
 
-/** Between fresh founders (DESIGN section 4, Founding). */
-export type FoundingMessage =
+/** Between founders that bootstrap a cluster. */
+export type BootstrapMessage =
   | {
-      readonly type: "found";
+      readonly type: "bootstrap";
       readonly expect: number;
       readonly set: readonly string[];
       readonly fresh: boolean;
       readonly record: Uint8Array | null;
     }
   | {
-      readonly type: "foundAnswer";
+      readonly type: "bootstrapAnswer";
       readonly expect: number;
       readonly set: readonly string[];
       readonly fresh: boolean;
@@ -145,7 +145,7 @@ export type FoundingMessage =
 export interface PeerFrame {
   readonly type: "peer";
   readonly sequence: number;
-  readonly message: RaftMessage | FoundingMessage;
+  readonly message: RaftMessage | BootstrapMessage;
 }
 
 /** A part of a message that is too long to be sent at once, numbered as a peer's frame is. */

@@ -55,7 +55,7 @@ function plausible(choices: Random, scene: Scene, term: number, lastIndex: numbe
   if (choices.chance(scene.name === "let in" ? 60 : 10)) return wholeSnapshot(choices, scene, term, lastIndex);
   const message = pick(choices, PEER_EXAMPLES);
   const near = (value: number): number => Math.max(0, value + choices.between(-2, 2));
-  if (message.type === "found" || message.type === "foundAnswer") return message;
+  if (message.type === "bootstrap" || message.type === "bootstrapAnswer") return message;
   if (message.type === "AppendEntriesReply") {
     const [matchIndex, rejectedIndex, hintIndex] = [near(lastIndex), near(lastIndex), near(lastIndex)];
     const success = choices.chance(50);

@@ -5,7 +5,7 @@ import type { Random } from "../../src/lib/random.ts";
 import { apply } from "../../src/queue/queue.ts";
 import { encodeEntry, type EntryKind, fieldsOf } from "../../src/raft/entry.ts";
 import type { SnapshotMeta } from "../../src/raft/types.ts";
-import { foundingEntry } from "../../src/server/founding.ts";
+import { bootstrapEntry } from "../../src/server/bootstrap-rules.ts";
 import { encodeManifest } from "../../src/storage/manifest.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 import { queueWith } from "../queue/log.ts";
@@ -17,7 +17,7 @@ import { pick } from "./target.ts";
 /** What another founder of the same group may say; the record of its cluster may be right, or anything under a right checksum. */
 export function founderWord(choices: Random, scene: Scene): PeerMessage {
   const set = ["127.0.0.1:3000", HOSTILE.address];
-  const right = foundingEntry([HOSTILE, ...scene.met.values()]);
+  const right = bootstrapEntry([HOSTILE, ...scene.met.values()]);
   const { body } = fieldsOf(right);
   const kind = pick<EntryKind>(choices, ["config", "config", "noop"]);
   const draft = { kind, session: 0, number: 0, answeredUpTo: 0 };
@@ -25,7 +25,7 @@ export function founderWord(choices: Random, scene: Scene): PeerMessage {
   const forged = encodeEntry(stamp, { ...draft, body: choices.chance(70) ? mutate(body, choices) : body });
   const record = choices.chance(20) ? null : choices.chance(20) ? right.record : forged.record;
   const word = { expect: choices.chance(90) ? 2 : 3, set, fresh: choices.chance(50), record };
-  return { type: pick(choices, ["found", "foundAnswer"]), ...word };
+  return { type: pick(choices, ["bootstrap", "bootstrapAnswer"]), ...word };
 }
 
 /** A snapshot in one part, which a node installs when it comes from its leader: it is whole, whatever is in it. */

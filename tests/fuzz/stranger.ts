@@ -196,7 +196,7 @@ export class Stranger {
     const isPeer = message.type === "hello" && message.role === "peer" && message.clusterId !== null;
     if (isPeer && !this.#member && !GUARDED.has(this.#scene.name)) endings.add("CLUSTER_MISMATCH");
     if (message.type !== "peer") return;
-    if (message.message.type === "found" || message.message.type === "foundAnswer") endings.add("USAGE");
+    if (message.message.type === "bootstrap" || message.message.type === "bootstrapAnswer") endings.add("USAGE");
     else if (this.#member) this.#scene.trusted = true;
   }
 }

@@ -33,7 +33,7 @@ function strikeAndReturn(ring: Ring, ports: readonly number[], hits: readonly Hi
   for (const { port, hit, before } of stricken) {
     const { logged } = ring.at(port);
     const told = logged.findIndex(({ event }) => event === "damaged");
-    const letIn = logged.findIndex(({ event }) => event === "set-aside");
+    const letIn = logged.findIndex(({ event }) => event === "quarantined");
     const tookPart = logged.findIndex(({ event }) => event === "role" || event === "snapshot-installed");
     // Found first; no vote, no role, nothing at all before the others had agreed.
     expect({ hit: hit.name, told: told >= 0, inOrder: told < letIn && letIn < tookPart }).toEqual({

@@ -25,7 +25,7 @@ test("a founder that heard nothing of its founding takes part when another has l
   const nodes = PORTS.map((port) => town.start(port, PORTS, 3, SETTINGS));
   const [first, second, late] = nodes as [Settled, Settled, Settled];
   // All have heard each other, and nobody may write yet.
-  town.pass(SERVER.foundingGraceMs - 50);
+  town.pass(SERVER.bootstrapGraceMs - 50);
   const heal = town.network.cut((_, to) => to === LATE, true);
   town.until(() => isLeader(first) || isLeader(second));
   expect(late.node.status()).toBeNull();

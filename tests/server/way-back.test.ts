@@ -61,10 +61,10 @@ describe("on the way back", () => {
           if (round >= 6)
             ring.until(
               "it was let in",
-              () => eventsOf(ring, port).includes("set-aside") || back.stopped() !== undefined,
+              () => eventsOf(ring, port).includes("quarantined") || back.stopped() !== undefined,
             );
           for (let steps = round < 6 ? round * 7 : (round - 6) * 4; steps > 0; steps--) ring.town.step();
-          const letIn = eventsOf(ring, port).includes("set-aside");
+          const letIn = eventsOf(ring, port).includes("quarantined");
           ring.end(port, how);
           if (!letIn) expectStillThere(ring.town.diskOf(port).backup(), before);
           ring.start(port);
@@ -97,7 +97,7 @@ describe("on the way back", () => {
         ring.enqueue(10);
         ring.town.pass(3_000);
         const complaints = back.logged.filter(({ level }) => level === "warn" || level === "error");
-        expect(complaints.map(({ event }) => event)).toEqual(how === "wipe" ? [] : ["damaged", "set-aside"]);
+        expect(complaints.map(({ event }) => event)).toEqual(how === "wipe" ? [] : ["damaged", "quarantined"]);
       }
     }
   });
@@ -124,7 +124,7 @@ describe("on the way back", () => {
     for (const port of [A, B]) {
       expect(ring.at(port).stopped()).toBeUndefined();
       expect(ring.at(port).node.inspect()).toBeNull();
-      expect(eventsOf(ring, port)).not.toContain("set-aside");
+      expect(eventsOf(ring, port)).not.toContain("quarantined");
       const answer = ring.askStatus(port);
       if (answer.type !== "failure") throw new Error(answer.type);
       expect(answer.failure.code).toBe("RECOVERING");

@@ -1,4 +1,4 @@
-// What does a member consist of? Raft, the queue, its links, its clients and an eye on the disk, over an open directory.
+// What does a member consist of? Raft, the queue, its peers, its clients, snapshots and disk space, over an open directory.
 import { RAFT, SERVER, WIRE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { createQueue } from "../queue/queue.ts";
@@ -9,7 +9,7 @@ import { type ClusterId, type Member, memberId } from "../raft/types.ts";
 import type { Storage } from "../storage/types.ts";
 import { type Clients, createClients } from "./clients.ts";
 import { createPeers, type Peers } from "./peers.ts";
-import { createRefusals } from "./refusals.ts";
+import { createLogThrottle } from "./log-throttle.ts";
 import { createReplica, type Replica } from "./replica.ts";
 import { createDiskSpace, type DiskSpace } from "./disk-space.ts";
 import { createSnapshots, restoreFrom } from "./snapshots.ts";
@@ -17,7 +17,7 @@ import { createStages } from "./stages.ts";
 import type { NodeFacts } from "./status.ts";
 import type { NodeSettings, Ports } from "./types.ts";
 
-export interface Serving {
+export interface ClusterMember {
   readonly replica: Replica;
   readonly clients: Clients;
   readonly peers: Peers;
@@ -33,14 +33,14 @@ export interface Name {
 }
 
 /** `entries`: what the log holds behind the snapshot. Throws CORRUPT when the snapshot is damaged. Its links are not started. */
-export function createServing(
+export function createClusterMember(
   ports: Ports,
   settings: NodeSettings,
   storage: Storage,
   { own, clusterId, startedAt }: Name,
   entries: readonly Entry[],
   onFatal: (error: RaftqError) => void,
-): Serving {
+): ClusterMember {
   const { clock, disk, network, random, log } = ports;
   const { hardState, snapshot } = storage.recovered;
   const raft = createRaft({
@@ -93,7 +93,7 @@ export function createServing(
     maxLogPageEntries: SERVER.maxLogPageEntries,
     maxLogPageBytes: SERVER.maxLogPageBytes,
   };
-  const refused = createRefusals(clock, SERVER, log);
+  const refused = createLogThrottle(clock, SERVER, log);
   const clients = createClients(replica, facts, SERVER, settings.queueLimits, log, refused);
   return { replica, clients, peers, facts, diskSpace };
 }

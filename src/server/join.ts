@@ -1,4 +1,4 @@
-// How does a node become a member of an existing cluster? It asks, follows the leader, waits its turn, and asks again.
+// How does a node join an existing cluster? It asks to be let in, follows redirects to the leader, waits, and asks again.
 import { DEFAULTS, SERVER, WIRE } from "../config.ts";
 import { type Failure, failure, RaftqError } from "../lib/errors.ts";
 import { must } from "../lib/assert.ts";
@@ -6,10 +6,10 @@ import type { Clock } from "../lib/clock.ts";
 import type { ClusterId, Member } from "../raft/types.ts";
 import type { ConnectionLimits } from "../wire/connection.ts";
 import type { Network } from "../wire/network.ts";
-import { ask, type DialogueSettings } from "./dialogue.ts";
+import { call, type RpcSettings } from "./rpc.ts";
 import type { LogEvent } from "./types.ts";
 
-export const JOINING = {
+export const JOIN = {
   protocolVersion: WIRE.protocolVersion,
   dialTimeoutMs: WIRE.dialTimeoutMs,
   answerTimeoutMs: DEFAULTS.clientTimeoutMs,
@@ -20,21 +20,21 @@ export interface JoinPorts {
   readonly network: Network;
   readonly clock: Clock;
   readonly limits: ConnectionLimits;
-  readonly settings: DialogueSettings & { readonly joinRetryMs: number };
+  readonly settings: RpcSettings & { readonly joinRetryMs: number };
   readonly log: (line: LogEvent) => void;
 }
 
-export interface Joining {
+export interface JoinAttempt {
   stop(): void;
   /** What it waits for, for people. */
   state(): string;
 }
 
 /**
- * Asks the nodes at `addresses`, one after the other and again, to let `self` in (or to note its new address), until one says
+ * Asks the nodes at `addresses`, one after the other and again, to let `self` in (or to record its new address), until one answers
  * done. `refused` is for final answers: the id is taken by a living node, or the address belongs to another cluster. A `known`
- * cluster has let this node in before: then an address that leads elsewhere is only passed over, and the cluster says whether it
- * has removed this node since.
+ * cluster has let this node in before: then an address that leads elsewhere is only passed over, and the cluster answers REMOVED if
+ * it has removed this node since.
  */
 export function join(
   ports: JoinPorts,
@@ -43,18 +43,18 @@ export function join(
   known: ClusterId | null,
   joined: (clusterId: ClusterId) => void,
   refused: (error: RaftqError) => void,
-): Joining {
+): JoinAttempt {
   let stopped = false;
   let turn = 0;
   let cancel: (() => void) | null = null;
   let present = `asking ${addresses.join(", ")}`;
-  /** By address, so that each is told once although they answer in turns. */
-  const said = new Map<string, string>();
+  /** By address, so that each text is logged once although the addresses answer in turns. */
+  const logged = new Map<string, string>();
 
-  const say = (address: string, text: string): void => {
+  const logWaiting = (address: string, text: string): void => {
     present = text;
-    if (said.get(address) !== text) ports.log({ level: "info", event: "joining", text });
-    said.set(address, text);
+    if (logged.get(address) !== text) ports.log({ level: "info", event: "joining", text });
+    logged.set(address, text);
   };
   const later = (): void => {
     cancel = ports.clock.after(ports.settings.joinRetryMs, () => attempt(nextAddress()));
@@ -64,11 +64,11 @@ export function join(
   /** `sent`: another node has just named this address. */
   function attempt(address: string, sent = false): void {
     if (stopped) return;
-    const question = { type: "join", frameId: 1, member: self, comesBack: known !== null } as const;
-    ask(ports, ports.settings, address, known, question, (answer) => {
+    const request = { type: "join", frameId: 1, member: self, comesBack: known !== null } as const;
+    call(ports, ports.settings, address, known, request, (result) => {
       if (stopped) return;
-      if (answer.type === "failed") return react(address, answer.failure, sent);
-      const { message } = answer;
+      if (result.type === "failed") return react(address, result.failure, sent);
+      const { message } = result;
       const cluster = message.type === "done" ? message.clusterId : null;
       if (cluster === null) return later();
       if (known === null || known === cluster) return joined(cluster);
@@ -79,7 +79,7 @@ export function join(
   function react(address: string, why: Failure, sent: boolean): void {
     const { leader } = why;
     if (why.code === "NOT_LEADER" && leader !== undefined && leader !== address) {
-      say(address, `${address} sends us to the leader at ${leader}`);
+      logWaiting(address, `${address} sends us to the leader at ${leader}`);
       // At most one hop a round: two that name each other must not become a tight loop.
       if (sent) return later();
       cancel = ports.clock.after(0, () => attempt(leader, true));
@@ -96,9 +96,9 @@ export function join(
     if (elsewhere && known === null) {
       return refused(new RaftqError(why.code, `${address} refuses to let this node in: ${why.message}`));
     }
-    // Not what it says: it may be quoting us, and we would quote it in turn.
+    // Not its message: that may quote ours, and we would quote it in turn.
     const says = why.code === "RECOVERING" ? "it has lost its data too" : `${why.code}: ${why.message}`;
-    say(address, `waiting to be let in: ${address} says ${says}`);
+    logWaiting(address, `waiting to be let in: ${address} says ${says}`);
     later();
   }
 

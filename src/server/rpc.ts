@@ -1,4 +1,4 @@
-// How does a node ask another node something, as an administrator? One connection, one question, one answer.
+// How does a node call another node, as an administrator? One connection, one request, one answer.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { ClusterId } from "../raft/types.ts";
@@ -6,26 +6,26 @@ import type { ClientMessage } from "../wire/protocol.ts";
 import { type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
 import type { Network } from "../wire/network.ts";
 
-export interface DialogueSettings {
+export interface RpcSettings {
   readonly protocolVersion: number;
   readonly dialTimeoutMs: number;
   readonly answerTimeoutMs: number;
 }
 
-export type Answer =
+export type RpcResult =
   { readonly type: "answer"; readonly message: Message } | { readonly type: "failed"; readonly failure: Failure };
 
-/** `clusterId`: only a node of this cluster shall answer. Calls `done` once, never from inside the call. */
-export function ask(
+/** `clusterId`: only a node of this cluster may answer. Calls `done` once, never from inside the call. */
+export function call(
   ports: { readonly network: Network; readonly clock: Clock; readonly limits: ConnectionLimits },
-  settings: DialogueSettings,
+  settings: RpcSettings,
   address: string,
   clusterId: ClusterId | null,
-  question: ClientMessage,
-  done: (answer: Answer) => void,
+  request: ClientMessage,
+  done: (answer: RpcResult) => void,
 ): void {
   let over = false;
-  const finish = (answer: Answer): void => {
+  const finish = (answer: RpcResult): void => {
     if (over) return;
     over = true;
     done(answer);
@@ -42,7 +42,7 @@ export function ask(
       side: "dialed",
       onMessage: (message) => {
         if (message.type === "helloAnswer") {
-          connection.send(question);
+          connection.send(request);
           return connection.flush();
         }
         finish(message.type === "failure" ? { type: "failed", failure: message.failure } : { type: "answer", message });

@@ -1,4 +1,4 @@
-// How do fresh nodes agree to found one cluster? Each asks all the others, again and again, on connections that stay open.
+// How do fresh nodes bootstrap one cluster? Each sends its statement to all the others repeatedly, on connections that stay open.
 import { SERVER, WIRE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -8,47 +8,47 @@ import { type Connection, type ConnectionLimits, type Message, openConnection } 
 import type { Network } from "../wire/network.ts";
 import {
   disagreement,
-  foundingEntry,
-  foundingEntryOf,
-  type FoundingWord,
-  type Heard,
-  nextFoundingStep,
-} from "./founding.ts";
+  bootstrapEntry,
+  bootstrapEntryOf,
+  type BootstrapStatement,
+  type FounderState,
+  nextBootstrapStep,
+} from "./bootstrap-rules.ts";
 import type { LogEvent } from "./types.ts";
 
-export const FOUNDING = {
+export const BOOTSTRAP = {
   protocolVersion: WIRE.protocolVersion,
   dialTimeoutMs: WIRE.dialTimeoutMs,
-  foundingRetryMs: SERVER.foundingRetryMs,
-  graceMs: SERVER.foundingGraceMs,
+  bootstrapRetryMs: SERVER.bootstrapRetryMs,
+  graceMs: SERVER.bootstrapGraceMs,
 } as const;
 
-export interface FounderPorts {
+export interface BootstrapPorts {
   readonly network: Network;
   readonly clock: Clock;
   readonly limits: ConnectionLimits;
   readonly settings: {
     readonly protocolVersion: number;
     readonly dialTimeoutMs: number;
-    readonly foundingRetryMs: number;
+    readonly bootstrapRetryMs: number;
     readonly graceMs: number;
   };
   readonly log: (line: LogEvent) => void;
 }
 
-export type FoundingResult =
+export type BootstrapResult =
   /** This node writes the index-1 entry, or takes over another founder's. */
   | { readonly type: "founded"; readonly entry: Entry }
   /**
-   * A cluster exists: ask to be let in. "founded" may still follow, because whoever was heard first may know less than a founder
-   * heard later, whose first entry names this node. Without it, one lost disk could keep a new group from its majority.
+   * A cluster exists: ask to be let in. "founded" may still follow, because the first founder that answered may know less than a
+   * later one, whose first entry names this node. Without it, one lost disk could keep a new cluster from its majority.
    */
   | { readonly type: "join" }
   | { readonly type: "refused"; readonly error: RaftqError };
 
-export interface Founders {
-  /** Another founder asked us: if it states something else, nobody founds. */
-  told(from: Member, theirs: FoundingWord): void;
+export interface Bootstrap {
+  /** Another founder's statement: if it differs from ours, nobody bootstraps. */
+  received(from: Member, theirs: BootstrapStatement): void;
   stop(): void;
 }
 
@@ -56,21 +56,21 @@ interface Other {
   readonly address: string;
   connection: Connection | null;
   /** Its answer to our hello; null before that. */
-  hello: Pick<Heard, "member" | "clusterId" | "members"> | null;
-  /** Why the two do not let each other in, as it was said last. */
+  hello: Pick<FounderState, "member" | "clusterId" | "members"> | null;
+  /** Why the two refuse each other, as last logged. */
   refusal: string | null;
 }
 
-/** Calls `done` once, or twice: "join", then "founded". `word` is this node's own, as long as it may found. */
-export function found(
-  ports: FounderPorts,
+/** Calls `done` once, or twice: "join", then "founded". `statement` is this node's own, as long as it may bootstrap. */
+export function bootstrap(
+  ports: BootstrapPorts,
   self: Member,
-  word: FoundingWord,
-  done: (result: FoundingResult) => void,
-): Founders {
+  statement: BootstrapStatement,
+  done: (result: BootstrapResult) => void,
+): Bootstrap {
   const { clock, settings } = ports;
   const earliest = clock.now() + settings.graceMs;
-  const heard = new Map<string, Heard>();
+  const states = new Map<string, FounderState>();
   const others: Other[] = [];
   let over = false;
   let joining = false;
@@ -89,7 +89,7 @@ export function found(
     for (const cancel of timers) cancel();
     for (const other of others) other.connection?.close(null);
   };
-  const finish = (result: FoundingResult): void => {
+  const finish = (result: BootstrapResult): void => {
     if (over) return;
     stop();
     done(result);
@@ -99,8 +99,8 @@ export function found(
     ports.network.dial(other.address, settings.dialTimeoutMs, (result) => {
       if (over) return result.ok ? result.stream.close() : undefined;
       if (!result.ok) {
-        if (result.unauthorised === true) sayRefusal(other, result.why);
-        return after(settings.foundingRetryMs, () => dial(other));
+        if (result.unauthorised === true) logRefusal(other, result.why);
+        return after(settings.bootstrapRetryMs, () => dial(other));
       }
       const connection = openConnection({
         stream: result.stream,
@@ -110,10 +110,10 @@ export function found(
         onMessage: (message) => receive(other, connection, message),
         onClosed: (why) => {
           const isStranger = why?.code === "BAD_REQUEST" && connection.greeting === null;
-          if (why !== null && (why.code === "UNAUTHORISED" || isStranger)) sayRefusal(other, why.message);
-          heard.delete(other.address);
+          if (why !== null && (why.code === "UNAUTHORISED" || isStranger)) logRefusal(other, why.message);
+          states.delete(other.address);
           other.connection = null;
-          if (!over) after(settings.foundingRetryMs, () => dial(other));
+          if (!over) after(settings.bootstrapRetryMs, () => dial(other));
         },
       });
       other.connection = connection;
@@ -133,31 +133,32 @@ export function found(
     if (over) return;
     if (message.type === "helloAnswer") {
       other.hello = { member: message.node, clusterId: message.clusterId, members: message.members };
-      return tell(connection);
+      return sendStatement(connection);
     }
-    if (message.type !== "foundAnswer" || other.hello === null) return;
+    if (message.type !== "bootstrapAnswer" || other.hello === null) return;
     const { expect, set, fresh, record } = message;
-    const said = { expect, set, fresh, record: record?.slice() ?? null };
-    heard.set(other.address, { ...other.hello, word: said });
+    const theirs = { expect, set, fresh, record: record?.slice() ?? null };
+    states.set(other.address, { ...other.hello, statement: theirs });
     consider();
-    if (!over) after(settings.foundingRetryMs, () => (other.connection === connection ? tell(connection) : undefined));
+    if (!over)
+      after(settings.bootstrapRetryMs, () => (other.connection === connection ? sendStatement(connection) : undefined));
   }
 
-  function tell(connection: Connection): void {
-    const { expect, set, record } = word;
-    connection.send({ type: "found", expect, set, fresh: !joining, record });
+  function sendStatement(connection: Connection): void {
+    const { expect, set, record } = statement;
+    connection.send({ type: "bootstrap", expect, set, fresh: !joining, record });
     connection.flush();
   }
 
   function consider(): void {
-    const next = nextFoundingStep(self, word, heard);
+    const next = nextBootstrapStep(self, statement, states);
     if (joining && next.type !== "adopt") return;
     switch (next.type) {
-      case "found":
+      case "bootstrap":
         if (clock.now() < earliest) return after(earliest - clock.now(), consider);
-        return finish({ type: "founded", entry: foundingEntry(next.members) });
+        return finish({ type: "founded", entry: bootstrapEntry(next.members) });
       case "adopt": {
-        const entry = foundingEntryOf(next.record);
+        const entry = bootstrapEntryOf(next.record);
         if (entry !== null) finish({ type: "founded", entry });
         return;
       }
@@ -169,38 +170,42 @@ export function found(
       case "refuse":
         return finish({ type: "refused", error: new RaftqError("USAGE", next.why) });
       case "wait":
-        return say(next.missing);
+        return logMissing(next.missing);
     }
   }
 
-  function say(missing: readonly string[]): void {
+  function logMissing(missing: readonly string[]): void {
     const text =
       missing.length === 0
         ? "all founders are here; the one with the lowest id writes the first entry"
         : `waiting for ${missing.join(", ")}`;
     if (text !== lastMissing)
-      ports.log({ level: "info", event: "founding", text: `founding with ${word.expect} nodes: ${text}` });
+      ports.log({
+        level: "info",
+        event: "bootstrapping",
+        text: `bootstrapping with ${statement.expect} nodes: ${text}`,
+      });
     lastMissing = text;
   }
 
-  function sayRefusal(other: Other, why: string): void {
+  function logRefusal(other: Other, why: string): void {
     if (other.refusal === why) return;
     other.refusal = why;
     ports.log({ level: "error", event: "peer-refused", text: `no link to ${other.address}: ${why}` });
   }
 
-  for (const address of word.set) {
+  for (const address of statement.set) {
     if (address === self.address) continue;
     const other: Other = { address, connection: null, hello: null, refusal: null };
     others.push(other);
     dial(other);
   }
-  say(others.map((other) => other.address));
+  logMissing(others.map((other) => other.address));
   // With --expect 1 nobody else answers.
   after(settings.graceMs, consider);
   return {
-    told: (from, theirs) => {
-      const why = theirs.fresh && !joining ? disagreement(word, theirs, from.address) : null;
+    received: (from, theirs) => {
+      const why = theirs.fresh && !joining ? disagreement(statement, theirs, from.address) : null;
       if (why !== null) finish({ type: "refused", error: new RaftqError("USAGE", why) });
     },
     stop,

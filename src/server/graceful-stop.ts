@@ -1,12 +1,12 @@
-// How does a serving node stop in good order? It hands over leadership, answers what is in flight, and only then closes.
+// How does a serving node stop gracefully? It hands over leadership, answers its pending requests, and only then closes.
 import { SERVER } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Clients } from "./clients.ts";
 import { isFailure, type Replica } from "./replica.ts";
 import type { LogEvent } from "./types.ts";
 
-/** Calls `close` when nobody waits for an answer any more, or when the time is over. */
-export function stopServing(
+/** Calls `close` when no request is pending any more, or when the time is over. */
+export function stopGracefully(
   serving: { readonly replica: Replica; readonly clients: Clients },
   clock: Clock,
   log: (line: LogEvent) => void,

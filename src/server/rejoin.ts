@@ -1,25 +1,25 @@
-// Whose data are lost, whom does it ask to be let in again, and what does it tell people meanwhile?
+// How does a node that has lost its data rejoin? Which errors mean data loss, which addresses it asks, and what it logs.
 import { type ErrorCode, RaftqError } from "../lib/errors.ts";
 import type { Member } from "../raft/types.ts";
 import { memberId } from "../raft/types.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
 
-/** Errors after which the data on this disk are not to be trusted, however well they read. */
+/** Errors after which the data on this disk are not trusted, even if they are readable. */
 const LOSSES: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["CORRUPT", "STALE_DISK"]);
 
 export function isLoss(error: { readonly code: ErrorCode } | null): boolean {
   return error !== null && LOSSES.has(error.code);
 }
 
-/** Who may know the cluster: those that this node was told of, then those it knew; never itself. */
-export function addressesToAsk(
+/** Who may know the cluster: the addresses of --join, then the known members; never itself. */
+export function rejoinAddresses(
   { join, advertise }: Pick<NodeSettings, "join" | "advertise">,
-  contacts: readonly string[],
+  knownMembers: readonly string[],
 ): readonly string[] {
-  return [...new Set([...join, ...contacts])].filter((address) => address !== advertise);
+  return [...new Set([...join, ...knownMembers])].filter((address) => address !== advertise);
 }
 
-export function nobodyToAsk(why: RaftqError): RaftqError {
+export function noKnownMember(why: RaftqError): RaftqError {
   return new RaftqError(
     why.code,
     `${why.message}; no other member is known, so there is nobody to ask for the data`,
@@ -27,7 +27,7 @@ export function nobodyToAsk(why: RaftqError): RaftqError {
   );
 }
 
-export function sayDamaged(
+export function logDamaged(
   log: (line: LogEvent) => void,
   why: RaftqError,
   own: Member,
@@ -37,7 +37,7 @@ export function sayDamaged(
   log({ level: "error", event: "damaged", text, fields: { code: why.code } });
 }
 
-export function saySetAside(log: (line: LogEvent) => void, clusterId: string): void {
-  const text = `let into cluster ${clusterId} again as a learner; the damaged data were set aside, everything comes from the leader`;
-  log({ level: "warn", event: "set-aside", text });
+export function logQuarantined(log: (line: LogEvent) => void, clusterId: string): void {
+  const text = `let into cluster ${clusterId} again as a learner; the damaged data were quarantined, everything comes from the leader`;
+  log({ level: "warn", event: "quarantined", text });
 }
