@@ -96,7 +96,7 @@ export function createAcceptor(ports: AcceptorPorts): Acceptor {
       onRead: (milliseconds) => {
         const serving = ports.serving();
         serving?.replica.stages.add("decode", milliseconds);
-        if (peer !== null && isLink) serving?.peers.heard(peer);
+        if (peer !== null && isLink) serving?.peers.bytesReceived(peer);
       },
       onProgress: (progress) => ports.serving()?.peers.progress(connection, progress),
       onBuffered: (bytes) => {

@@ -184,7 +184,7 @@ export function createClients(
 
   function handleAsLeader(request: ClientRequest): void {
     const { message } = request;
-    const dispute = replica.digests.dispute();
+    const dispute = replica.stateCheck.dispute();
     if (dispute !== null && isWrite(message)) return refuse(request, dispute);
     switch (message.type) {
       case "request":
@@ -285,7 +285,7 @@ export function createClients(
         return answer(request, { type: "statusAnswer", frameId, status: statusOf(replica, facts) });
       case "peek": {
         // A job is shown as it would be taken: from a state that may be wrong neither.
-        const dispute = replica.digests.dispute();
+        const dispute = replica.stateCheck.dispute();
         if (dispute !== null) return refuse(request, dispute);
         const queue = replica.queue();
         const job = peek(queue);

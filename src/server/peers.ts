@@ -1,4 +1,4 @@
-// How do members reach each other? Each dials every other member: requests leave on the own link, replies come back on it.
+// How do members reach each other? Each dials every other member: its requests leave on that link, replies come back on it.
 import { type ErrorCode, type Failure, failure } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Random } from "../lib/random.ts";
@@ -31,7 +31,7 @@ export interface PeerSettings {
   readonly silenceMs: number;
   /** A member from which nothing came for so long is pinged. */
   readonly memberPingMs: number;
-  /** A member is reachable that was heard from within this time. */
+  /** A member is reachable from which bytes came within this time. */
   readonly reachableMs: number;
 }
 
@@ -49,34 +49,34 @@ export interface PeerPorts {
 
 export interface Peers extends Links {
   start(replica: Replica): void;
-  /** A member dialed us and said hello; its messages go to the replica, replies go back on the same connection. */
+  /** For a connection with a member's hello: its messages go to the replica, replies go back on the same connection. */
   accept(connection: Connection, from: Member): (message: Message) => void;
   /** On an accepted connection. */
   progress(connection: Connection, progress: Progress): void;
   closed(connection: Connection): void;
   /** Bytes came from it, on a connection that it dialed as this very member. */
-  heard(member: MemberId): void;
+  bytesReceived(member: MemberId): void;
   /** It serves as this very incarnation, and something came from it a moment ago, on either connection. */
   isReachable(member: MemberId): boolean;
   stop(): void;
 }
 
 /** Our own link to one member. */
-interface Dialed {
+interface PeerLink {
   readonly member: Member;
   readonly id: MemberId;
   connection: Connection | null;
   /** The other side answered hello as exactly this member: raft may use the link. */
   up: boolean;
-  /** Another node was found at the address, and that was said. */
+  /** Another node answers at the address, and that was logged. */
   mismatch: boolean;
-  /** Why the two do not let each other in, as it was said last; null: they do. */
+  /** Why the two refuse each other, as last logged; null: they do not. */
   refusal: string | null;
   waitMs: number;
   cancelRetry: (() => void) | null;
   /** When bytes came from that member, on this link or on one that it dialed. */
-  heardAtMs: number;
-  /** When the first message left that nothing was heard after; null: nothing is owed. */
+  receivedAtMs: number;
+  /** When the first message left after which nothing came; null: nothing is owed. */
   owedSinceMs: number | null;
   /** The member left the configuration, or its address changed: this link is not used again. */
   dropped: boolean;
@@ -84,7 +84,7 @@ interface Dialed {
 
 export function createPeers(ports: PeerPorts): Peers {
   const { self, clock, settings } = ports;
-  const links = new Map<MemberId, Dialed>();
+  const links = new Map<MemberId, PeerLink>();
   const accepted = new Map<Link, Connection>();
   const senders = new Map<Connection, { readonly link: Link; readonly from: MemberId }>();
   const unflushed = new Set<Connection>();
@@ -92,7 +92,7 @@ export function createPeers(ports: PeerPorts): Peers {
   let nextLink: Link = 1;
   let stopped = false;
   let followedConfiguration: unknown = null;
-  let cancelLook = (): void => {};
+  let cancelSilenceCheck = (): void => {};
 
   function follow(): void {
     const { raft } = replica ?? {};
@@ -106,7 +106,7 @@ export function createPeers(ports: PeerPorts): Peers {
     for (const [id, member] of wanted) {
       // An earlier incarnation of this very node is nowhere, least of all at this node's own address.
       if (member.id === self.id || links.has(id)) continue;
-      const link: Dialed = {
+      const link: PeerLink = {
         member,
         id,
         connection: null,
@@ -115,7 +115,7 @@ export function createPeers(ports: PeerPorts): Peers {
         refusal: null,
         waitMs: 0,
         cancelRetry: null,
-        heardAtMs: Number.NEGATIVE_INFINITY,
+        receivedAtMs: Number.NEGATIVE_INFINITY,
         owedSinceMs: null,
         dropped: false,
       };
@@ -124,7 +124,7 @@ export function createPeers(ports: PeerPorts): Peers {
     }
   }
 
-  function drop(link: Dialed): void {
+  function drop(link: PeerLink): void {
     link.dropped = true;
     links.delete(link.id);
     link.cancelRetry?.();
@@ -133,7 +133,7 @@ export function createPeers(ports: PeerPorts): Peers {
     link.up = false;
   }
 
-  function dial(link: Dialed): void {
+  function dial(link: PeerLink): void {
     if (link.dropped || stopped) return;
     ports.network.dial(link.member.address, settings.dialTimeoutMs, (result) => {
       if (result.ok && (link.dropped || stopped)) return result.stream.close();
@@ -152,7 +152,7 @@ export function createPeers(ports: PeerPorts): Peers {
         onRead: (milliseconds) => {
           ports.stages.add("decode", milliseconds);
           if (link.connection !== connection) return;
-          link.heardAtMs = clock.now();
+          link.receivedAtMs = clock.now();
           link.owedSinceMs = null;
         },
         onProgress: (progress) => noteProgress(link, connection, progress),
@@ -170,40 +170,40 @@ export function createPeers(ports: PeerPorts): Peers {
    * not. Whatever is sent is answered at once, but for what waits for a hung disk, which a new connection does not hurt; and bulk
    * is acknowledged fragment by fragment, each so small that the slowest link has carried it by then.
    */
-  const isStalled = ({ owedSinceMs }: Dialed): boolean =>
+  const isStalled = ({ owedSinceMs }: PeerLink): boolean =>
     owedSinceMs !== null && clock.now() - owedSinceMs > settings.silenceMs;
 
-  function sendOn(link: Dialed, connection: Connection, message: RaftMessage): void {
+  function sendOn(link: PeerLink, connection: Connection, message: RaftMessage): void {
     if (isStalled(link)) return giveUp(link, connection);
     link.owedSinceMs ??= clock.now();
     connection.send(message);
   }
 
   /**
-   * Members that have nothing to say to each other, as followers of one leader have, ping each other: so what is said of them stays
-   * true, and a link that carries nothing any more is replaced before it is needed. A leader's heartbeats spare it that.
+   * Members that have nothing to send to each other, as followers of one leader have, ping each other: so what status reports of them
+   * stays true, and a dead link is replaced before it is needed. A leader's heartbeats spare it that.
    */
-  function lookLater(): void {
+  function scheduleSilenceCheck(): void {
     const due = clock.now() + settings.memberPingMs;
-    cancelLook = clock.after(settings.memberPingMs, () => {
+    cancelSilenceCheck = clock.after(settings.memberPingMs, () => {
       // Then what the others sent meanwhile is still unread.
       const stoodStill = clock.now() - due > settings.memberPingMs;
-      for (const link of links.values()) lookAt(link, stoodStill);
-      lookLater();
+      for (const link of links.values()) checkSilence(link, stoodStill);
+      scheduleSilenceCheck();
     });
   }
 
-  function lookAt(link: Dialed, stoodStill: boolean): void {
+  function checkSilence(link: PeerLink, stoodStill: boolean): void {
     const { connection, up, owedSinceMs } = link;
     if (!up || connection === null) return;
     if (stoodStill && owedSinceMs !== null) link.owedSinceMs = clock.now();
     if (isStalled(link)) return giveUp(link, connection);
-    if (clock.now() - link.heardAtMs < settings.memberPingMs) return;
+    if (clock.now() - link.receivedAtMs < settings.memberPingMs) return;
     link.owedSinceMs ??= clock.now();
     connection.ping();
   }
 
-  function giveUp(link: Dialed, connection: Connection): void {
+  function giveUp(link: PeerLink, connection: Connection): void {
     const silence = formatDuration(clock.now() - (link.owedSinceMs ?? clock.now()));
     const bulk = connection.bulkInFlight();
     const inFlight =
@@ -216,25 +216,25 @@ export function createPeers(ports: PeerPorts): Peers {
     connection.abandon(failure("TIMEOUT", `${link.member.id} has not answered for ${silence}`));
   }
 
-  function noteProgress(link: Dialed, connection: Connection, progress: Progress): void {
+  function noteProgress(link: PeerLink, connection: Connection, progress: Progress): void {
     if (progress.type === "acknowledged" && progress.bytes > 0) noteRate(link, connection);
   }
 
-  function noteRate(link: Dialed, connection: Connection): void {
+  function noteRate(link: PeerLink, connection: Connection): void {
     const rate = connection.bytesPerSecond();
     if (rate !== null && link.up) replica?.linkProgress(link.id, rate);
   }
 
-  function receive(link: Dialed, connection: Connection, message: Message): void {
+  function receive(link: PeerLink, connection: Connection, message: Message): void {
     if (message.type !== "helloAnswer") {
       if (isReply(message) && link.up) deliver(connection, link.id, OWN_LINK, message);
       return;
     }
     const { node, clusterId } = message;
-    // A joiner that has not heard yet that it was let in: it will have in a moment.
+    // A joiner that has not received yet that it was let in: it will in a moment.
     if (clusterId === null && memberId(node) === link.id) return connection.close(null);
     if (clusterId !== ports.clusterId || memberId(node) !== link.id) {
-      // It may be a wiped node that will be swapped in under its new incarnation: look again, slowly, and say it once.
+      // It may be a wiped node that will be swapped in under its new incarnation: dial again, slowly, and log it once.
       link.waitMs = settings.reconnectMaxMs;
       if (link.mismatch) return connection.close(null);
       link.mismatch = true;
@@ -262,7 +262,7 @@ export function createPeers(ports: PeerPorts): Peers {
     connection.close(failure("BAD_REQUEST", `this cannot be: ${problem}`));
   }
 
-  function lost(link: Dialed, connection: Connection, why: Failure | null): void {
+  function lost(link: PeerLink, connection: Connection, why: Failure | null): void {
     unflushed.delete(connection);
     if (link.connection !== connection) return;
     link.connection = null;
@@ -275,23 +275,23 @@ export function createPeers(ports: PeerPorts): Peers {
       refused(link, why.message);
     // The first try after a loss is immediate: whether the leader's port refuses tells whether its process is gone.
     if (wasUp) dial(link);
-    else again(link);
+    else redialLater(link);
   }
 
-  /** Neither side tells the other more than once; look again slowly, somebody may repair it. */
-  function refused(link: Dialed, why: string): void {
+  /** Logged once; dialed again slowly, since a person may repair it. */
+  function refused(link: PeerLink, why: string): void {
     link.waitMs = settings.reconnectMaxMs;
     if (link.refusal === why) return;
     link.refusal = why;
     ports.log({ level: "error", event: "peer-refused", text: `no link to ${link.member.address}: ${why}` });
   }
 
-  function unreachable(link: Dialed, refused: boolean): void {
+  function unreachable(link: PeerLink, refused: boolean): void {
     if (refused && replica?.raft.leader === link.id) replica.input({ type: "leaderGone", leader: link.id });
-    again(link);
+    redialLater(link);
   }
 
-  function again(link: Dialed): void {
+  function redialLater(link: PeerLink): void {
     const waitMs = Math.min(settings.reconnectMaxMs, Math.max(settings.reconnectMinMs, link.waitMs * 2));
     link.waitMs = waitMs;
     link.cancelRetry?.();
@@ -316,7 +316,7 @@ export function createPeers(ports: PeerPorts): Peers {
     start: (given) => {
       replica = given;
       follow();
-      lookLater();
+      scheduleSilenceCheck();
     },
     send: (outgoing) => {
       const connection = give(outgoing);
@@ -347,17 +347,17 @@ export function createPeers(ports: PeerPorts): Peers {
       senders.delete(connection);
       unflushed.delete(connection);
     },
-    heard: (member) => {
+    bytesReceived: (member) => {
       const link = links.get(member);
-      if (link !== undefined) link.heardAtMs = clock.now();
+      if (link !== undefined) link.receivedAtMs = clock.now();
     },
     isReachable: (member) => {
       const link = links.get(member);
-      return link !== undefined && link.up && clock.now() - link.heardAtMs <= settings.reachableMs;
+      return link !== undefined && link.up && clock.now() - link.receivedAtMs <= settings.reachableMs;
     },
     stop: () => {
       stopped = true;
-      cancelLook();
+      cancelSilenceCheck();
       for (const link of links.values()) {
         link.cancelRetry?.();
         link.connection?.close(null);
@@ -368,7 +368,7 @@ export function createPeers(ports: PeerPorts): Peers {
   };
 }
 
-/** What a later try meets again, until somebody repairs it. */
+/** Refusals that come again at every dial, until a person repairs the cause. */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["CLUSTER_MISMATCH", "VERSION", "UNAUTHORISED"]);
 
 type RaftReply = Extract<RaftMessage, { type: `${string}Reply` }>;

@@ -11,7 +11,7 @@ import type { RaftMessage } from "../raft/messages.ts";
 import { nextTickAt, type Raft, step, takeEffects } from "../raft/raft.ts";
 import type { LogIndex, MemberId, NodeId } from "../raft/types.ts";
 import type { Storage } from "../storage/types.ts";
-import { createDigests, type Digests } from "./digests.ts";
+import { createStateCheck, type StateCheck } from "./state-check.ts";
 import { isLoss } from "./rejoin.ts";
 import type { Snapshots } from "./snapshots.ts";
 import type { Stages } from "./stages.ts";
@@ -64,7 +64,7 @@ export interface Replica {
   readonly raft: Raft;
   readonly traces: Traces;
   readonly stages: Stages;
-  readonly digests: Digests;
+  readonly stateCheck: StateCheck;
   queue(): Queue;
   appliedIndex(): LogIndex;
   /** This node leads and has applied its term's first entry, so what it knows of sessions is complete. */
@@ -96,8 +96,8 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   const { clock, storage, snapshots, links, stages } = ports;
   const traces = createTraces(clock);
   let queue = firstQueue;
-  const tell = (level: LogEvent["level"], text: string): void => ports.log({ level, event: "digest", text });
-  const digests = createDigests(raft, () => queue.appliedIndex, snapshots.confirm, tell);
+  const report = (level: LogEvent["level"], text: string): void => ports.log({ level, event: "digest", text });
+  const stateCheck = createStateCheck(raft, () => queue.appliedIndex, snapshots.confirm, report);
   let requestSource: RequestSource | null = null;
   let inbox: Input[] = [];
   let planned = false;
@@ -165,11 +165,11 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     noteTransitions(effects);
     applyCommitted();
     answerReads(effects);
-    const stop = effects.stop ?? digests.judge();
+    const stop = effects.stop ?? stateCheck.judge();
     if (stop !== null) stopFor(stop);
     if (halted) return;
     // What could not be begun when a checkpoint was reached may be possible now.
-    snapshots.consider(raft, queue, digests.ownAt(queue.appliedIndex));
+    snapshots.consider(raft, queue, stateCheck.ownAt(queue.appliedIndex));
     stages.lap("apply");
     links.flush();
     stages.lap("send");
@@ -194,7 +194,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     for (const input of inputs) {
       step(raft, input);
       // Not before: raft judges whether it comes from the leader.
-      if (input.type === "message") digests.heard(input.from, input.message);
+      if (input.type === "message") stateCheck.received(input.from, input.message);
     }
     for (const [member, bytesPerSecond] of linkRates) step(raft, { type: "linkProgress", member, bytesPerSecond });
     for (const member of receivedFrom) step(raft, { type: "bytesReceived", member });
@@ -223,8 +223,9 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     const after = released;
     released = [];
     // A reply that waited for the disk is void when the term moved on meanwhile.
-    for (const outgoing of after) if (outgoing.message.term >= raft.currentTerm) links.send(digests.filled(outgoing));
-    for (const outgoing of effects.send) links.send(digests.filled(outgoing));
+    for (const outgoing of after)
+      if (outgoing.message.term >= raft.currentTerm) links.send(stateCheck.withDigests(outgoing));
+    for (const outgoing of effects.send) links.send(stateCheck.withDigests(outgoing));
     for (const wanted of effects.sendParts) {
       const message = snapshots.partToSend(wanted);
       if (message !== null) links.send({ to: wanted.to, link: 0, message });
@@ -235,7 +236,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   function install(effects: Effects): void {
     const meta = must(effects.installSnapshot, "the snapshot to install");
     queue = snapshots.restore(meta);
-    digests.replaced(meta.index);
+    stateCheck.replaced(meta.index);
     toApply = [];
     toApplyAt = 0;
     ports.log({
@@ -310,7 +311,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
       const applied = apply(queue, fieldsOf(entry));
       if (isCheckpoint(queue)) {
         const digest = digestOf(queue);
-        digests.reached({ index: entry.index, digest });
+        stateCheck.reached({ index: entry.index, digest });
         snapshots.consider(raft, queue, digest);
       }
       const waiter = waiting.get(entry.index);
@@ -358,7 +359,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
     raft,
     traces,
     stages,
-    digests,
+    stateCheck,
     queue: () => queue,
     appliedIndex: () => queue.appliedIndex,
     hasAppliedNoop: () => raft.role === "leader" && ledFrom !== null && queue.appliedIndex >= ledFrom,

@@ -16,7 +16,7 @@ import type { Stages } from "./stages.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
 
 /** How far the log may outgrow its limit while a member still receives the last snapshot. */
-const PATIENCE = 4;
+const MAX_OUTGROWN_FACTOR = 4;
 
 /** What storage keeps without reading it. */
 export const NEWER_CONTENT: NewerContent = { entry: (entry) => newerEntry(fieldsOf(entry)), state: newerState };
@@ -101,7 +101,7 @@ export function createSnapshots(
     const limit = Math.max(rule.compactMinBytes, rule.compactFactor * storage.snapshotBytes());
     const bytes = storage.logBytes();
     // A newer snapshot makes a transfer that is under way start again: wait for it, but not for ever.
-    return bytes > limit && (bytes > PATIENCE * limit || sendingTo(raft).length === 0);
+    return bytes > limit && (bytes > MAX_OUTGROWN_FACTOR * limit || sendingTo(raft).length === 0);
   }
 
   /** Less waits now than in the last snapshot. */

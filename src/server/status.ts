@@ -1,4 +1,4 @@
-// What does a node say about itself? Read-only pictures of raft, queue and storage for `status` and `log`.
+// What does a node report about itself? Read-only pictures of raft, queue and storage for `status` and `log`.
 import type { Clock } from "../lib/clock.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import { decodeOpen } from "../queue/commands.ts";
@@ -75,7 +75,7 @@ export function statusOf(replica: Replica, facts: NodeFacts): NodeStatus {
     uptimeMs: Math.round(facts.clock.now() - facts.startedAt),
     residentBytes: facts.residentBytes(),
     logBytes: facts.storage.logBytes(),
-    checkpoint: replica.digests.compared(),
+    checkpoint: replica.stateCheck.compared(),
     times: replica.stages.times(),
   };
 }

@@ -4,7 +4,7 @@ import type { LogIndex, MemberId } from "../raft/types.ts";
 
 const RING = 4_096;
 
-interface Mark {
+interface Milestone {
   readonly index: LogIndex;
   readonly at: number;
 }
@@ -14,7 +14,7 @@ export interface EntryTimes {
   readonly committedMicroseconds: number;
 }
 
-/** Each mark says: everything up to `index` had come this far at this time. */
+/** Each milestone means: everything up to `index` had come this far at this time. */
 export interface Traces {
   taken(index: LogIndex): void;
   durable(member: MemberId, index: LogIndex): void;
@@ -27,17 +27,17 @@ export interface Traces {
 
 export function createTraces(clock: Clock): Traces {
   let firstIndex: LogIndex = 0;
-  let taken: Mark[] = [];
-  let committed: Mark[] = [];
-  let durable = new Map<MemberId, Mark[]>();
+  let taken: Milestone[] = [];
+  let committed: Milestone[] = [];
+  let durable = new Map<MemberId, Milestone[]>();
 
-  const mark = (ring: Mark[], index: LogIndex): void => {
+  const record = (ring: Milestone[], index: LogIndex): void => {
     const last = ring.at(-1);
     if (last !== undefined && last.index >= index) return;
     ring.push({ index, at: clock.now() });
     if (ring.length > 2 * RING) ring.splice(0, RING);
   };
-  const firstAtOrAbove = (ring: readonly Mark[], index: LogIndex): Mark | undefined => {
+  const firstAtOrAbove = (ring: readonly Milestone[], index: LogIndex): Milestone | undefined => {
     let low = 0;
     let high = ring.length;
     while (low < high) {
@@ -49,14 +49,14 @@ export function createTraces(clock: Clock): Traces {
   };
 
   return {
-    taken: (index) => mark(taken, index),
+    taken: (index) => record(taken, index),
     durable: (member, index) => {
       if (taken.length === 0 || index === 0) return;
       const ring = durable.get(member) ?? [];
       if (ring.length === 0) durable.set(member, ring);
-      mark(ring, index);
+      record(ring, index);
     },
-    committed: (index) => mark(committed, index),
+    committed: (index) => record(committed, index),
     reset: (index) => {
       firstIndex = index;
       taken = [];
@@ -70,7 +70,7 @@ export function createTraces(clock: Clock): Traces {
       const end = firstAtOrAbove(committed, index);
       if (start === undefined || oldest === undefined || end === undefined) return null;
       if (taken.length > RING && index <= oldest.index) return null;
-      const since = (found: Mark): number => Math.max(0, Math.round((found.at - start.at) * 1_000));
+      const since = (found: Milestone): number => Math.max(0, Math.round((found.at - start.at) * 1_000));
       const times: { member: MemberId; microseconds: number }[] = [];
       for (const [member, ring] of durable) {
         const found = firstAtOrAbove(ring, index);

@@ -25,7 +25,7 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     name: "diverged-goes-on",
     what: "a node whose state differs from the majority's goes on",
     within: 200,
-    edits: [{ in: "createDigests", find: 'diverged ??= { code: "CORRUPT", message };', replace: "void message;" }],
+    edits: [{ in: "createStateCheck", find: 'diverged ??= { code: "CORRUPT", message };', replace: "void message;" }],
   },
   {
     name: "link-to-any-incarnation",

@@ -10,7 +10,7 @@ import type { Input } from "../../src/raft/effects.ts";
 import type { Checkpoint, RaftMessage } from "../../src/raft/messages.ts";
 import { metaAt } from "../../src/raft/raft.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
-import { createDigests } from "../../src/server/digests.ts";
+import { createStateCheck } from "../../src/server/state-check.ts";
 import type { DiskSpace } from "../../src/server/disk-space.ts";
 import { createSnapshots, type Snapshots } from "../../src/server/snapshots.ts";
 import { createStages } from "../../src/server/stages.ts";
@@ -244,18 +244,18 @@ test("a state that was wrong before the leader's snapshot took its place is told
   for (const isReplaced of [true, false]) {
     const { raft, hear } = single();
     const told: string[] = [];
-    const digests = createDigests(
+    const stateCheck = createStateCheck(
       raft,
       () => 20,
       () => {},
       (_, text) => told.push(text),
     );
-    digests.reached({ index: 8, digest: 1 });
-    if (isReplaced) digests.replaced(20);
+    stateCheck.reached({ index: 8, digest: 1 });
+    if (isReplaced) stateCheck.replaced(20);
     const beat = { ...heartbeat(1), agreed: { index: 8, digest: 2 } } as RaftMessage;
     hear("n2", beat);
-    digests.heard(idOf("n2"), beat);
-    expect([digests.judge()?.code, told.length]).toEqual(isReplaced ? [undefined, 1] : ["CORRUPT", 0]);
+    stateCheck.received(idOf("n2"), beat);
+    expect([stateCheck.judge()?.code, told.length]).toEqual(isReplaced ? [undefined, 1] : ["CORRUPT", 0]);
     if (isReplaced) expect(told[0]).toMatch(/was wrong at index 8, .*a snapshot has taken its place since/);
   }
 });

@@ -1,5 +1,5 @@
-// Do the members' states agree? Each tells the leader its digests at the checkpoints. What a majority says is right: the leader
-// passes it on, snapshots count only from then on, and whoever's own digest differs must stop.
+// Do the members' states agree? Each reports its digests at the checkpoints to the leader. The digest of a majority is right: the
+// leader passes it on, snapshots count only from then on, and a member whose own digest differs must stop.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { Outgoing, Refused } from "../raft/effects.ts";
 import { hasQuorum, isVoter } from "../raft/configuration.ts";
@@ -14,15 +14,15 @@ const DISPUTE_RETRY_MS = 100;
 
 type DigestAt = Map<LogIndex, number>;
 
-export interface Digests {
-  /** This node's own apply came to a checkpoint. Nothing else may say what its state is: a received snapshot is another's work. */
+export interface StateCheck {
+  /** This node's own apply came to a checkpoint. Nothing else shows what its state is: a received snapshot is another's work. */
   reached(checkpoint: Checkpoint): void;
   /** After raft has taken the message. What a majority has is learned from the present leader alone. */
-  heard(from: MemberId, message: RaftMessage): void;
+  received(from: MemberId, message: RaftMessage): void;
   /** What this node's own apply came to at that checkpoint, if it did. */
   ownAt(index: LogIndex): number | null;
-  /** The message, with what this node has to say about states. */
-  filled(outgoing: Outgoing): Outgoing;
+  /** The message, with the digests that this node reports in it. */
+  withDigests(outgoing: Outgoing): Outgoing;
   /** The leader's snapshot has taken the place of the state: what that was before is of no consequence any more. */
   replaced(index: LogIndex): void;
   /** Once per turn: why this node must stop, or null. */
@@ -33,16 +33,16 @@ export interface Digests {
   dispute(): Failure | null;
 }
 
-/** `onCompared`: at this checkpoint this node's own digest is a majority's. `tell`: for the node's log. */
-export function createDigests(
+/** `onCompared`: at this checkpoint this node's own digest is a majority's. `report`: for the node's log. */
+export function createStateCheck(
   raft: Raft,
   appliedIndex: () => LogIndex,
   onCompared: (checkpoint: Checkpoint) => void,
-  tell: (level: "info" | "error", text: string) => void,
-): Digests {
+  report: (level: "info" | "error", text: string) => void,
+): StateCheck {
   const own: DigestAt = new Map();
   const reported = new Map<MemberId, DigestAt>();
-  /** What a majority said about checkpoints that this node has not come to. */
+  /** A majority's digests at checkpoints that this node has not come to. */
   const ahead: DigestAt = new Map();
   let agreed: Checkpoint | null = null;
   let compared: Checkpoint | null = null;
@@ -55,24 +55,24 @@ export function createDigests(
   let news = false;
   let countedFor: unknown = null;
 
-  function learn(checkpoint: Checkpoint, saidBy: string): void {
+  function learn(checkpoint: Checkpoint, source: string): void {
     const { index, digest } = checkpoint;
     if (agreed === null || index > agreed.index) agreed = checkpoint;
     const ours = own.get(index);
-    if (ours !== undefined) compare(index, ours, digest, saidBy);
+    if (ours !== undefined) compare(index, ours, digest, source);
     else if (index > appliedIndex()) remember(ahead, index, digest);
   }
 
-  function compare(index: LogIndex, ours: number, right: number, saidBy: string): void {
+  function compare(index: LogIndex, ours: number, right: number, source: string): void {
     if (ours !== right && index <= replacedTo) {
       own.delete(index);
-      const was = `was wrong at index ${index}, by its digest ${hex(ours)}: a majority has ${hex(right)} (${saidBy})`;
-      tell(
+      const was = `was wrong at index ${index}, by its digest ${hex(ours)}: a majority has ${hex(right)} (${source})`;
+      report(
         "error",
         `the state of this node ${was}; a snapshot has taken its place since. Its memory or disk may be bad`,
       );
     } else if (ours !== right) {
-      const message = `the state of this node is wrong at index ${index}: its digest is ${hex(ours)}, a majority has ${hex(right)} (${saidBy}); its data are not used again`;
+      const message = `the state of this node is wrong at index ${index}: its digest is ${hex(ours)}, a majority has ${hex(right)} (${source}); its data are not used again`;
       diverged ??= { code: "CORRUPT", message };
     } else if (index > (compared?.index ?? 0)) {
       compared = { index, digest: ours };
@@ -80,7 +80,7 @@ export function createDigests(
     }
   }
 
-  /** Leader: what do the voters say, from the newest checkpoint down to one where a majority agrees? */
+  /** Leader: the voters' digests, from the newest checkpoint down to one where a majority agrees. */
   function count(): void {
     news = false;
     countedFor = raft.configuration;
@@ -92,18 +92,16 @@ export function createDigests(
     for (const digests of [own, ...reported.values()])
       for (const index of digests.keys()) if (index > (agreed?.index ?? 0)) open.add(index);
     for (const index of [...open].sort((a, b) => b - a)) {
-      const voices = voicesAt(raft, (id) => digestOf(id, index));
-      const right = [...voices.keys()].find((digest) =>
-        hasQuorum(raft.members, (id) => digestOf(id, index) === digest),
-      );
+      const tally = tallyAt(raft, (id) => digestOf(id, index));
+      const right = [...tally.keys()].find((digest) => hasQuorum(raft.members, (id) => digestOf(id, index) === digest));
       if (right !== undefined) {
-        learn({ index, digest: right }, namesOf(voices.get(right)));
+        learn({ index, digest: right }, namesOf(tally.get(right)));
         break;
       }
-      if (voices.size > 1) dispute ??= disputed(index, voices);
+      if (tally.size > 1) dispute ??= disputeOf(index, tally);
     }
-    if (dispute !== null && before === null) tell("error", `writes stop: ${dispute.message}`);
-    if (dispute === null && before !== null) tell("info", "writes go on: a majority agrees about the state again");
+    if (dispute !== null && before === null) report("error", `writes stop: ${dispute.message}`);
+    if (dispute === null && before !== null) report("info", "writes go on: a majority agrees about the state again");
   }
 
   return {
@@ -112,13 +110,13 @@ export function createDigests(
       news = true;
       const right = ahead.get(index);
       for (const earlier of ahead.keys()) if (earlier <= index) ahead.delete(earlier);
-      if (right !== undefined) compare(index, digest, right, "as the leader says");
+      if (right !== undefined) compare(index, digest, right, "as the leader reports");
     },
-    heard: (from, message) => {
+    received: (from, message) => {
       if (message.type === "Heartbeat") {
         if (raft.leader !== from || raft.currentTerm !== message.term) return;
         leaderKnowsTo = message.agreed?.index ?? 0;
-        if (message.agreed !== undefined) learn(message.agreed, "as the leader says");
+        if (message.agreed !== undefined) learn(message.agreed, "as the leader reports");
       } else if (message.type === "HeartbeatReply" && message.checkpoints !== undefined) {
         const digests: DigestAt = reported.get(from) ?? new Map();
         reported.set(from, digests);
@@ -127,7 +125,7 @@ export function createDigests(
       }
     },
     ownAt: (index) => own.get(index) ?? null,
-    filled: (outgoing) => {
+    withDigests: (outgoing) => {
       const { message } = outgoing;
       if (message.type === "Heartbeat" && agreed !== null) return { ...outgoing, message: { ...message, agreed } };
       if (message.type !== "HeartbeatReply") return outgoing;
@@ -147,23 +145,23 @@ export function createDigests(
   };
 }
 
-type Voices = ReadonlyMap<number, readonly MemberId[]>;
+type Tally = ReadonlyMap<number, readonly MemberId[]>;
 
 /** Which voters gave which digest. */
-function voicesAt(raft: Raft, digestOf: (id: MemberId) => number | undefined): Voices {
-  const voices = new Map<number, MemberId[]>();
+function tallyAt(raft: Raft, digestOf: (id: MemberId) => number | undefined): Tally {
+  const tally = new Map<number, MemberId[]>();
   for (const id of raft.members.all) {
     const digest = isVoter(raft.members, id) ? digestOf(id) : undefined;
     if (digest === undefined) continue;
-    const same = voices.get(digest);
-    if (same === undefined) voices.set(digest, [id]);
+    const same = tally.get(digest);
+    if (same === undefined) tally.set(digest, [id]);
     else same.push(id);
   }
-  return voices;
+  return tally;
 }
 
-function disputed(index: LogIndex, voices: Voices): Failure {
-  const each = [...voices].map(([digest, members]) => `${hex(digest)} on ${namesOf(members)}`).join(", ");
+function disputeOf(index: LogIndex, tally: Tally): Failure {
+  const each = [...tally].map(([digest, members]) => `${hex(digest)} on ${namesOf(members)}`).join(", ");
   const message = `the members' states differ at index ${index} and no majority agrees: ${each}`;
   return failure("DIVERGED", message, { retryAfterMs: DISPUTE_RETRY_MS });
 }
