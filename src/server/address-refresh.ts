@@ -11,7 +11,7 @@ export interface RefreshPorts {
   readonly clock: Clock;
   readonly intervalMs: number;
   readonly log: (line: LogEvent) => void;
-  readonly storage: Pick<Storage, "noteContacts">;
+  readonly storage: Pick<Storage, "recordKnownMembers">;
   /** The node ends. */
   readonly isEnding: () => boolean;
   /** The cluster knows another address of this node: where to report the present one. */
@@ -21,12 +21,12 @@ export interface RefreshPorts {
 export function checkFiles(
   clock: Clock,
   intervalMs: number,
-  storage: Pick<Storage, "lookForFiles">,
+  storage: Pick<Storage, "checkFiles">,
   isEnding: () => boolean,
 ): void {
   const look = (): void => {
     if (isEnding()) return;
-    storage.lookForFiles();
+    storage.checkFiles();
     clock.after(intervalMs, look);
   };
   clock.after(intervalMs, look);
@@ -42,12 +42,12 @@ export function refreshAddress(ports: RefreshPorts, own: Member, raft: Raft): vo
     const others = members.filter((member) => member !== known).map(({ address }) => address);
     if (known !== undefined) {
       wasMember = true;
-      storage.noteContacts(others);
+      storage.recordKnownMembers(others);
       if (known.address !== own.address) reportAddress(known.address, others);
     } else if (wasMember) {
       wasMember = false;
       // A removed node does not rejoin by itself, even if it loses its data.
-      storage.noteContacts([]);
+      storage.recordKnownMembers([]);
       log({ level: "warn", event: "removed", text: "this node was removed from the cluster; it can be stopped" });
     }
     clock.after(ports.intervalMs, look);

@@ -180,8 +180,8 @@ function startRun(
   }
 
   function begin(opened: Storage, own: Member): void {
-    const { identity, entries, hadData, contacts } = opened.recovered;
-    const others = rejoinAddresses(settings, contacts?.addresses ?? []);
+    const { identity, entries, hadData, knownMembers } = opened.recovered;
+    const others = rejoinAddresses(settings, knownMembers?.addresses ?? []);
     const started = (role: Started["role"]): void => onStarted({ id: own.id, address: own.address, clusterId, role });
     const first = entries[0];
     if (identity.clusterId !== null) {
@@ -195,7 +195,7 @@ function startRun(
       establish(opened, own, first, ({ raft }) => started(raft.role));
     } else if (hadData && others.length > 0) {
       started("joining");
-      requestJoin(own, others, contacts?.clusterId);
+      requestJoin(own, others, knownMembers?.clusterId);
     } else if (settings.join.length > 0 && settings.expect === null) {
       started("joining");
       requestJoin(own, settings.join);

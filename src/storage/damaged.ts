@@ -1,36 +1,36 @@
-// What can be done with a directory whose data cannot be trusted? Nothing is written over them: a note makes the node's next
-// incarnation durable; once a majority has let that one in, the data are moved away and a fresh directory begins in their place.
+// What is done with a directory whose data cannot be trusted? Nothing is written over them: a file makes the node's next incarnation
+// durable; once a majority has let that one in, the data are quarantined and a fresh directory begins in their place.
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { ClusterId, NodeId } from "../raft/types.ts";
-import { type Contacts, readContacts } from "./contacts.ts";
+import { type KnownMembers, readKnownMembers } from "./known-members.ts";
 import { type Disk, type Done, isNoSpace } from "./disk.ts";
 import { readMeta } from "./meta.ts";
 import { readRejoin, type Rejoin, writeRejoin } from "./rejoin.ts";
-import { asideNumbers, removeAsides, setAside, sparingAsides } from "./set-aside.ts";
+import { quarantineNumbers, removeQuarantined, quarantine, retryWithoutQuarantine } from "./quarantine.ts";
 import type { Damaged, Opened, OpenStorage } from "./types.ts";
 
 const { formatVersion } = STORAGE;
 
-/** What lies beside the data, and outlives them. */
-export interface Notes {
+/** The files beside the data, which outlive them. */
+export interface RejoinFiles {
   readonly rejoin: Rejoin | null;
-  readonly contacts: Contacts | null;
-  /** There is one at all, readable or not: then this directory held data once, whatever is left of them. */
+  readonly knownMembers: KnownMembers | null;
+  /** One exists, readable or not: then this directory held data once, whatever is left of them. */
   readonly any: boolean;
 }
 
 /** Throws NEWER_FORMAT, OLDER_FORMAT. */
-export function readNotes(disk: Disk): Notes {
+export function readRejoinFiles(disk: Disk): RejoinFiles {
   const { rejoin, exists } = readRejoin(disk, formatVersion);
-  const known = readContacts(disk, formatVersion);
-  const any = exists || known.exists || asideNumbers(disk).length > 0;
-  return { rejoin, contacts: known.contacts, any };
+  const known = readKnownMembers(disk, formatVersion);
+  const any = exists || known.exists || quarantineNumbers(disk).length > 0;
+  return { rejoin, knownMembers: known.knownMembers, any };
 }
 
-/** When meta cannot say whose directory this is, the notes do. Throws FOREIGN_DIRECTORY. */
-export function requireOwner({ rejoin, contacts }: Notes, nodeId: NodeId): void {
-  const owner = rejoin?.nodeId ?? contacts?.nodeId ?? nodeId;
+/** Where meta does not name the directory's node, these files do. Throws FOREIGN_DIRECTORY. */
+export function requireOwner({ rejoin, knownMembers }: RejoinFiles, nodeId: NodeId): void {
+  const owner = rejoin?.nodeId ?? knownMembers?.nodeId ?? nodeId;
   if (owner !== nodeId) throw foreign(owner, nodeId);
 }
 
@@ -38,69 +38,69 @@ export function foreign(owner: NodeId, nodeId: NodeId): RaftqError {
   return new RaftqError("FOREIGN_DIRECTORY", `the directory belongs to node ${owner}, not to ${nodeId}`);
 }
 
-/** `open`: the directory is looked at anew. It stays locked meanwhile. */
+/** `open`: reads the directory anew. It stays locked meanwhile. */
 export function createDamaged(
   disk: Disk,
   settings: OpenStorage,
-  notes: Notes,
+  rejoinFiles: RejoinFiles,
   why: string,
   open: (done: (opened: Opened) => void) => void,
 ): Damaged {
-  const earlier = notes.rejoin?.stage === "asking" ? notes.rejoin : null;
+  const earlier = rejoinFiles.rejoin?.stage === "asking" ? rejoinFiles.rejoin : null;
   const incarnation = earlier?.incarnation ?? settings.newIncarnation;
-  const clusterId = clusterOf(disk, notes);
-  const asking: Rejoin = { nodeId: settings.nodeId, incarnation, stage: "asking", clusterId, asideNumber: 0, why };
+  const clusterId = clusterOf(disk, rejoinFiles);
+  const asking: Rejoin = { nodeId: settings.nodeId, incarnation, stage: "asking", clusterId, quarantineNumber: 0, why };
   return {
     incarnation,
     clusterId,
-    addresses: notes.contacts?.addresses ?? [],
+    addresses: rejoinFiles.knownMembers?.addresses ?? [],
     declare: (done) => {
-      if (earlier === null) note(disk, asking, (error) => done(error === null ? null : noteFailed(error)));
+      if (earlier === null) writeStage(disk, asking, (error) => done(error === null ? null : rejoinWriteFailed(error)));
       else settings.after(0, () => done(null));
     },
     replace: (cluster, done) => {
-      const asideNumber = (asideNumbers(disk).at(-1) ?? 0) + 1;
-      const agreed: Rejoin = { ...asking, stage: "agreed", clusterId: cluster, asideNumber };
-      note(disk, agreed, (error) => {
+      const quarantineNumber = (quarantineNumbers(disk).at(-1) ?? 0) + 1;
+      const agreed: Rejoin = { ...asking, stage: "agreed", clusterId: cluster, quarantineNumber };
+      writeStage(disk, agreed, (error) => {
         if (error === null) return open(done);
         disk.unlock();
-        done({ ok: false, error: noteFailed(error), damaged: null });
+        done({ ok: false, error: rejoinWriteFailed(error), damaged: null });
       });
     },
     release: () => disk.unlock(),
   };
 }
 
-function note(disk: Disk, rejoin: Rejoin, done: Done): void {
-  sparingAsides(disk, (next) => writeRejoin(disk, rejoin, formatVersion, next), done);
+function writeStage(disk: Disk, rejoin: Rejoin, done: Done): void {
+  retryWithoutQuarantine(disk, (next) => writeRejoin(disk, rejoin, formatVersion, next), done);
 }
 
 /** Lack of space is no failure of the disk: the data are as they were, and the next start goes on from there. */
-function noteFailed(error: Error): RaftqError {
+function rejoinWriteFailed(error: Error): RaftqError {
   if (!isNoSpace(error)) return new RaftqError("DISK_FAILED", `the disk failed: ${error.message}`, error);
-  return new RaftqError("DISK_FULL", `the disk is too full to come back from damaged data: ${error.message}`, error);
+  return new RaftqError("DISK_FULL", `the disk is too full to rejoin after damage: ${error.message}`, error);
 }
 
-/** What is known for sure; null: nothing readable names it. */
-function clusterOf(disk: Disk, { rejoin, contacts }: Notes): ClusterId | null {
-  const noted = rejoin?.clusterId ?? contacts?.clusterId ?? null;
+/** The cluster that readable data name; null: none do. */
+function clusterOf(disk: Disk, { rejoin, knownMembers }: RejoinFiles): ClusterId | null {
+  const recorded = rejoin?.clusterId ?? knownMembers?.clusterId ?? null;
   try {
-    return readMeta(disk, formatVersion)?.meta.clusterId ?? noted;
+    return readMeta(disk, formatVersion)?.meta.clusterId ?? recorded;
   } catch (error) {
-    if (error instanceof RaftqError && error.code === "CORRUPT") return noted;
+    if (error instanceof RaftqError && error.code === "CORRUPT") return recorded;
     throw error;
   }
 }
 
-/** The majority has agreed, perhaps before a crash: the data go, and only then the note says that they are gone. */
-export function moveAside(disk: Disk, rejoin: Rejoin, done: Done): void {
-  const set = (next: Done): void => setAside(disk, rejoin.asideNumber, next);
-  sparingAsides(disk, set, (error) => {
+/** The majority has agreed, perhaps before a crash: the data are moved, and only then that is recorded. */
+export function quarantineData(disk: Disk, rejoin: Rejoin, done: Done): void {
+  const set = (next: Done): void => quarantine(disk, rejoin.quarantineNumber, next);
+  retryWithoutQuarantine(disk, set, (error) => {
     if (error !== null) return done(error);
-    note(disk, { ...rejoin, stage: "moved" }, (failed) => {
+    writeStage(disk, { ...rejoin, stage: "moved" }, (failed) => {
       if (failed !== null) return done(failed);
-      // Room for what is to come. Whoever put files of his own in there keeps them.
-      removeAsides(disk, 1, () => done(null));
+      // Space for the new data. Files that a person put in there are kept.
+      removeQuarantined(disk, 1, () => done(null));
     });
   });
 }

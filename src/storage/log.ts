@@ -3,11 +3,11 @@ import { assert } from "../lib/assert.ts";
 import type { Entry } from "../raft/entry.ts";
 import { encodeFrame, FRAME_HEADER_BYTES, frameBytes, type FrameContent, type FramePointer } from "./batch-frame.ts";
 import { type Disk, type DiskFile, type Done, noSpace } from "./disk.ts";
-import type { Extents } from "./extents.ts";
+import type { LiveSegments } from "./live-segments.ts";
 import type { RecoveredLog } from "./recovery.ts";
 import { encodeSegmentHeader, LOG_DIRECTORY, segmentPath, type Segment } from "./segment.ts";
-import { inSequence } from "./sequence.ts";
-import { createSpare } from "./spare.ts";
+import { inSequence } from "./serial-queue.ts";
+import { createPreallocator } from "./preallocator.ts";
 import type { OpenStorage } from "./types.ts";
 
 export interface LogSettings {
@@ -15,7 +15,7 @@ export interface LogSettings {
   readonly blockBytes: number;
   readonly formatVersion: number;
   readonly drawSalt: () => number;
-  readonly extents: Extents;
+  readonly liveSegments: LiveSegments;
   readonly after: OpenStorage["after"];
   readonly bytesKept: OpenStorage["bytesKept"];
   /** A segment was made, or could not be made. */
@@ -37,7 +37,7 @@ export interface LogWriter {
   /** Keeps files of these, of which the log needs nothing any more, for segments to come; gives back those that it does not keep. */
   readonly reuse: (segments: readonly Segment[]) => readonly Segment[];
   /** Gives back what `reuse` kept. */
-  readonly giveUp: () => readonly Segment[];
+  readonly dropReused: () => readonly Segment[];
   /** Makes the next segment ahead of its need; tries at once when it waits for space. */
   readonly prepare: () => void;
   /** The next segment could not be made for lack of space. It is tried again and again. */
@@ -55,7 +55,7 @@ export interface OpenSegment {
   readonly file: DiskFile;
 }
 
-export type Opened = (error: Error | null, opened: OpenSegment | null) => void;
+export type SegmentDone = (error: Error | null, opened: OpenSegment | null) => void;
 
 /**
  * Places that every segment keeps for frames of snapshots, while the next segment cannot be made: what they free is the space for
@@ -92,17 +92,17 @@ export type LogBegun = (error: Error | null, log: LogWriter | null) => void;
 /** Begins a new segment behind what was recovered: its first frame is the copy of the last one, or an empty frame. */
 export function beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSettings, done: LogBegun): void {
   const content = recovered.copied ?? { kind: "opening" };
-  const { blockBytes, extents } = settings;
+  const { blockBytes, liveSegments } = settings;
   const make = segmentMaker(disk, settings, recovered.nextSegment);
-  const begun: Opened = (error, current) => {
+  const begun: SegmentDone = (error, current) => {
     if (error !== null || current === null) return done(error, null);
     const number = recovered.nextNumber;
     const { segment } = current;
     const bytes = encodeFrame(segment, blockBytes, number, recovered.previous, content);
     disk.write(current.file, blockBytes, bytes, (failed) => {
       if (failed !== null) return done(failed, null);
-      extents.begin(segment);
-      extents.note(content, bytes.length);
+      liveSegments.begin(segment);
+      liveSegments.add(content, bytes.length);
       const last = { segment: segment.segment, number, end: blockBytes + bytes.length };
       done(
         null,
@@ -118,7 +118,7 @@ const FIRST_SHARE = 32;
 const FIRST_BLOCKS = 8;
 
 /**
- * The size of the segment that a start begins. Lives may be short, and each keeps its segment: on a disk that is nearly full many
+ * The size of the segment that a start begins. Runs may be short, and each keeps its segment: on a disk that is nearly full many
  * starts must not use up what is kept for a snapshot. Where the next segment does not fit beside it, it takes half of what is free:
  * the log goes on in it, and the other half is for the snapshot that makes the log shorter. The least holds the frame to copy.
  */
@@ -140,7 +140,7 @@ function roomFor(content: FrameContent, { segmentBytes, blockBytes }: LogSetting
 type Placed = (error: Error | null, isPlaced: boolean) => void;
 
 /** `old`: a file of that size to be used again; null: a new one. */
-export type SegmentMaker = (bytes: number, old: Segment | null, done: Opened) => void;
+export type SegmentMaker = (bytes: number, old: Segment | null, done: SegmentDone) => void;
 
 /** Makes segments under rising numbers: sized, with a header, and durable together with their name. */
 function segmentMaker(disk: Disk, settings: LogSettings, firstNumber: number): SegmentMaker {
@@ -190,10 +190,10 @@ interface Begun {
 }
 
 function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, state: Begun): LogWriter {
-  const { blockBytes, segmentBytes, extents } = settings;
+  const { blockBytes, segmentBytes, liveSegments } = settings;
   const startSegment = state.current.segment.segment;
   let nextNumber = state.last.number + 1;
-  const spare = createSpare(disk, make, settings);
+  const preallocator = createPreallocator(disk, make, settings);
 
   const put = (
     target: OpenSegment,
@@ -210,7 +210,7 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   // The next segment's opening frame is durable before this one says that it continues there, and that before any other frame:
   // so whatever is acknowledged from the next segment, both ends of the link are durable.
   const rotate = (bytes: number, done: Placed): void => {
-    spare.take(bytes, (error, next) => {
+    preallocator.take(bytes, (error, next) => {
       if (error !== null || next === null) return done(error, false);
       put(next, blockBytes, { kind: "opening" }, (failed, opening) => {
         if (failed !== null) return done(failed, false);
@@ -221,9 +221,9 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
           state.current = next;
           state.last = opening;
           state.isEmpty = true;
-          extents.begin(next.segment);
-          extents.note({ kind: "opening" }, blockBytes);
-          spare.prepare();
+          liveSegments.begin(next.segment);
+          liveSegments.add({ kind: "opening" }, blockBytes);
+          preallocator.prepare();
           done(null, true);
         });
       });
@@ -240,7 +240,7 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
       state.last = pointer;
       state.isEmpty = content.kind === "closing";
       if (!state.isEmpty) state.proven = pointer.number;
-      extents.note(content, bytes);
+      liveSegments.add(content, bytes);
       done(null, true);
     });
 
@@ -279,15 +279,15 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
       else if (fits(blockBytes, 1 + SNAPSHOT_PLACES)) appendOne({ kind: "closing" }, done);
       else rotate(segmentBytes, done);
     },
-    reuse: spare.reuse,
-    giveUp: spare.giveUp,
-    prepare: spare.prepare,
-    lacksSpace: spare.lacksSpace,
-    whenSpace: spare.whenSpace,
-    canCount: () => fits(blockBytes, 1) || spare.isReady(),
+    reuse: preallocator.reuse,
+    dropReused: preallocator.dropReused,
+    prepare: preallocator.prepare,
+    lacksSpace: preallocator.lacksSpace,
+    whenSpace: preallocator.whenSpace,
+    canCount: () => fits(blockBytes, 1) || preallocator.isReady(),
     close: (done) => {
       disk.close(state.current.file);
-      spare.close(done);
+      preallocator.close(done);
     },
   };
 }

@@ -17,7 +17,7 @@ import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
 import { missing } from "./corrupt.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 import { MAX_SEGMENT_NUMBER } from "./segment.ts";
-import { inSequence } from "./sequence.ts";
+import { inSequence } from "./serial-queue.ts";
 import { refuseOtherFormat } from "./versions.ts";
 
 export interface Meta {

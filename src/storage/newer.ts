@@ -1,5 +1,5 @@
-// Was any of this written by another version of raftq? Asked before the data are judged in any other way, let alone changed: what this version
-// cannot read is not damaged, and the version that wrote it can still use it.
+// Was any of this written by another version of raftq? Checked before the data are judged in any other way, let alone changed: what
+// this version cannot read is not damaged, and the version that wrote it can still use it.
 import { crc32 } from "../lib/crc32.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Disk } from "./disk.ts";
@@ -11,7 +11,7 @@ import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snap
 import type { NewerContent, ReceivedPart } from "./types.ts";
 import { newerThan, refuseOtherFormat } from "./versions.ts";
 
-/** Throws NEWER_FORMAT, OLDER_FORMAT: of meta, segments and snapshots, also where others of them are damaged. The notes are read before. */
+/** Throws NEWER_FORMAT, OLDER_FORMAT: of meta, segments and snapshots, also where others of them are damaged. The files of a rejoin are read before. */
 export function refuseNewer(disk: Disk, newer: NewerContent, formatVersion: number): void {
   refuseNewerMeta(disk, formatVersion);
   for (const name of disk.list(LOG_DIRECTORY)) {

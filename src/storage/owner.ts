@@ -2,7 +2,7 @@
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { NodeId } from "../raft/types.ts";
-import { readNotes } from "./damaged.ts";
+import { readRejoinFiles } from "./damaged.ts";
 import type { Disk } from "./disk.ts";
 import { META_PATH, readMeta } from "./meta.ts";
 import { LOG_DIRECTORY } from "./segment.ts";
@@ -17,10 +17,10 @@ export interface Owner {
 /** Changes nothing and throws nothing: whoever opens the directory names what is wrong with it. */
 export function readOwner(disk: Disk): Owner {
   try {
-    const { rejoin, contacts, any } = readNotes(disk);
-    const noted = rejoin?.nodeId ?? contacts?.nodeId ?? null;
+    const { rejoin, knownMembers, any } = readRejoinFiles(disk);
+    const recorded = rejoin?.nodeId ?? knownMembers?.nodeId ?? null;
     const isNew = !any && disk.size(META_PATH) === null && disk.list(LOG_DIRECTORY).length === 0;
-    return { nodeId: nodeIdOfMeta(disk) ?? noted, isNew };
+    return { nodeId: nodeIdOfMeta(disk) ?? recorded, isNew };
   } catch {
     return { nodeId: null, isNew: false };
   }

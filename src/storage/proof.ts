@@ -1,10 +1,10 @@
 // What shows that the end of the log was durable, when its last frames are lost together? Their number, in meta: another file. It is
 // written after a while without a persist, once a second while there is no such while, and with every other change of meta.
 import { STORAGE } from "../config.ts";
-import type { Gate } from "./gate.ts";
+import type { FailStop } from "./fail-stop.ts";
 import type { LogWriter } from "./log.ts";
 import type { Meta, MetaFile } from "./meta.ts";
-import { createLane, type Lane } from "./sequence.ts";
+import { createSerialQueue, type SerialQueue } from "./serial-queue.ts";
 import type { OpenStorage } from "./types.ts";
 
 export interface Proofs {
@@ -22,30 +22,30 @@ export interface Proofs {
 
 interface Writers {
   readonly settings: OpenStorage;
-  readonly gate: Gate;
-  readonly lane: Lane;
+  readonly failStop: FailStop;
+  readonly logQueue: SerialQueue;
   readonly log: Pick<LogWriter, "provenFrame" | "appendClosing">;
   readonly meta: MetaFile;
 }
 
-export function createProofs({ settings, gate, lane, log, meta }: Writers): Proofs {
-  // Not the log's lane: what is acknowledged there must not wait for a proof of what was acknowledged before.
-  const metas = createLane();
+export function createProofs({ settings, failStop, logQueue, log, meta }: Writers): Proofs {
+  // Not the log's queue: what is acknowledged there must not wait for a proof of what was acknowledged before.
+  const metaQueue = createSerialQueue();
   let cancelQuiet = (): void => undefined;
   let cancelRegular: (() => void) | null = null;
   let recording: "no" | "yes" | "yes, and once more" = "no";
 
   /** `change` null: only the frame, if meta does not name it yet. */
   const write = (change: Partial<Meta> | null, done: () => void): void =>
-    metas((release) => {
-      if (!gate.isOpen()) return;
+    metaQueue((release) => {
+      if (!failStop.isOpen()) return;
       const end = (): void => {
         release();
         done();
       };
       const provenFrame = log.provenFrame();
       if (change === null && provenFrame === meta.current().provenFrame) end();
-      else meta.update({ ...change, provenFrame }, gate.orFail(end));
+      else meta.update({ ...change, provenFrame }, failStop.orFail(end));
     });
   /** One at a time, however slow the disk: a term that waits for its turn comes before the next one. */
   const record = (): void => {
@@ -62,12 +62,12 @@ export function createProofs({ settings, gate, lane, log, meta }: Writers): Proo
   };
   /** An empty frame proves the one before it by the log alone. */
   const closeLog = (): void =>
-    lane((release) => {
+    logQueue((release) => {
       const closed = (): void => {
         release();
         record();
       };
-      log.appendClosing(gate.orFail(closed));
+      log.appendClosing(failStop.orFail(closed));
     });
 
   const cancel = (): void => {

@@ -1,14 +1,14 @@
 // How does a snapshot from another node come in? Part by part, in order, each checked against the manifest that came with it.
 import { crc32 } from "../lib/crc32.ts";
 import { decodeManifest, type Manifest } from "./manifest.ts";
-import type { Lane } from "./sequence.ts";
+import type { SerialQueue } from "./serial-queue.ts";
 import { type CompleteSnapshot, directoryOf, type SnapshotWriter } from "./snapshot-files.ts";
 import type { ReceivedPart } from "./types.ts";
 
 export interface ReceiverSettings {
   readonly writer: SnapshotWriter;
   /** Shared with the snapshots of one's own state: both may be of the same index, and then have the same directory. */
-  readonly lane: Lane;
+  readonly writeQueue: SerialQueue;
   readonly formatVersion: number;
   /** Runs `callback` from a later event. */
   readonly soon: (callback: () => void) => void;
@@ -33,13 +33,13 @@ export interface Receiver {
    * for it nothing is kept and nothing answered: the sender comes again after a while.
    */
   readonly store: (part: ReceivedPart, done: (nextPart: number) => void) => void;
-  /** Inside the lane: what was received of this snapshot is about to be overwritten. */
+  /** Inside the write queue: what was received of this snapshot is about to be overwritten. */
   readonly forget: (directory: string) => void;
 }
 
 export function createReceiver({
   writer,
-  lane,
+  writeQueue,
   formatVersion,
   soon,
   neededByLog,
@@ -95,7 +95,7 @@ export function createReceiver({
 
   return {
     store: (part, done) => {
-      lane((release) => {
+      writeQueue((release) => {
         const answer = (nextPart: number): void =>
           soon(() => {
             release();

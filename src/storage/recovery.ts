@@ -50,7 +50,7 @@ interface FoundSegment {
 }
 
 /** A segment that is part of the log: header and first frame are good, and the file has its full size. */
-interface Link {
+interface ChainedSegment {
   readonly segment: Segment;
   readonly bytes: Uint8Array;
   readonly first: Frame;
@@ -64,7 +64,7 @@ export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): R
     if (head === undefined || later.number > head.number) refuseFramesWithoutStart(later, blockBytes);
   }
   const chain = meta === null ? [] : followChain(found, headOf(head, found, meta), meta.floorSegment);
-  const frames = chain.flatMap((link, at) => readFrames(link, chain[at + 1]?.first.previous ?? null));
+  const frames = chain.flatMap((chained, at) => readFrames(chained, chain[at + 1]?.first.previous ?? null));
   if (meta === null) refuseDataWithoutMeta(found, blockBytes);
 
   const last = chain.at(-1);
@@ -133,22 +133,26 @@ function headOf(head: FoundSegment | undefined, found: readonly FoundSegment[], 
 }
 
 /** From the head back to the oldest segment, by what each first frame names as its predecessor. Oldest first. */
-function followChain(found: readonly FoundSegment[], head: FoundSegment, floorSegment: number): readonly Link[] {
-  const chain: Link[] = [];
+function followChain(
+  found: readonly FoundSegment[],
+  head: FoundSegment,
+  floorSegment: number,
+): readonly ChainedSegment[] {
+  const chain: ChainedSegment[] = [];
   for (let at = head; ;) {
-    const link = asLink(at);
-    chain.unshift(link);
-    const wanted = link.first.previous.segment;
+    const chained = asChained(at);
+    chain.unshift(chained);
+    const wanted = chained.first.previous.segment;
     if (wanted < floorSegment) return chain;
     const before = found.find(({ number }) => number === wanted);
     if (before === undefined) {
-      throw missing(`segment ${wanted} in ${LOG_DIRECTORY} is missing; ${link.segment.path} continues it`);
+      throw missing(`segment ${wanted} in ${LOG_DIRECTORY} is missing; ${chained.segment.path} continues it`);
     }
     at = before;
   }
 }
 
-function asLink(found: FoundSegment): Link {
+function asChained(found: FoundSegment): ChainedSegment {
   const { path, header, first, bytes } = found;
   if (header === null) throw corrupt(path, 0, "the segment's header is unreadable");
   if (first === null) throw corrupt(path, header.blockBytes, "the segment's first frame is unreadable");
@@ -159,10 +163,10 @@ function asLink(found: FoundSegment): Link {
 }
 
 /** All frames of a link; `until` names the last one, when a later segment does. Without it, reads as far as it can. */
-function readFrames(link: Link, until: FramePointer | null): readonly PlacedFrame[] {
-  const { segment, bytes } = link;
+function readFrames(chained: ChainedSegment, until: FramePointer | null): readonly PlacedFrame[] {
+  const { segment, bytes } = chained;
   const frames: PlacedFrame[] = [];
-  let before: FramePointer = link.first.previous;
+  let before: FramePointer = chained.first.previous;
   for (let offset = segment.blockBytes; ;) {
     const decoded = frameAt(segment.path, bytes, segment, offset);
     if (!decoded.ok) {
@@ -197,8 +201,8 @@ function pointerTo({ segment, frame }: PlacedFrame): FramePointer {
 }
 
 /** Bytes of a torn tail behind the last frame of the newest segment. Throws when the damage cannot be a torn tail. */
-function judgeTail(link: Link, frames: readonly PlacedFrame[]): number {
-  const { segment, bytes } = link;
+function judgeTail(chained: ChainedSegment, frames: readonly PlacedFrame[]): number {
+  const { segment, bytes } = chained;
   const last = must(frames.at(-1), "the first frame of the newest segment was read").frame;
   if (last.content.kind === "continues") {
     throw missing(
@@ -213,7 +217,7 @@ function judgeTail(link: Link, frames: readonly PlacedFrame[]): number {
 }
 
 /** Frame numbers rise and are never used again, so a log that reaches the proven frame ends with it or a later one. */
-function requireProven({ segment }: Link, frames: readonly PlacedFrame[], provenFrame: number): void {
+function requireProven({ segment }: ChainedSegment, frames: readonly PlacedFrame[], provenFrame: number): void {
   const last = must(frames.at(-1), "the first frame of the newest segment was read").frame;
   if (last.number >= provenFrame) return;
   const why = `no frame can be read here, and ${META_PATH} says that frame ${provenFrame} was durable; the last one is ${last.number}`;

@@ -1,9 +1,9 @@
-// How far is a node whose data are lost on its way back? One note says it, from the moment before it asks to be let in again until
-// the fresh log that takes the place of the lost one is durable.
+// How far has a node that lost its data come with its rejoin? One file records that, from the moment before it asks to be let in again
+// until the fresh log that replaces the lost one is durable.
 import { decodeOrNull, encode, nullable, placeIn, text, textOf, tuple, uint } from "../lib/layout.ts";
 import { type ClusterId, isClusterId, type Incarnation, isIncarnation, isNodeId, type NodeId } from "../raft/types.ts";
 import type { Disk, Done } from "./disk.ts";
-import { readNote, removeNote, writeNote } from "./note.ts";
+import { readAtomicFile, removeAtomicFile, writeAtomicFile } from "./atomic-file.ts";
 
 /**
  * asking: the data stay where they are. agreed: a majority has let the new incarnation in, so that the data may be moved away, and
@@ -18,7 +18,7 @@ export interface Rejoin {
   /** The cluster that it belongs to; null: unknown, which only asking can be. */
   readonly clusterId: ClusterId | null;
   /** The number of the directory that the data are moved to; 0 while asking. */
-  readonly asideNumber: number;
+  readonly quarantineNumber: number;
   /** Why the data cannot be trusted, for people. */
   readonly why: string;
 }
@@ -37,7 +37,7 @@ const layout = tuple<Rejoin>(
     incarnation: textOf("incarnation", MAX_ID_BYTES, isIncarnation),
     stage: placeIn(STAGES),
     clusterId: nullable(textOf("cluster id", MAX_ID_BYTES, isClusterId)),
-    asideNumber: uint(),
+    quarantineNumber: uint(),
     why: text(MAX_WHY_BYTES),
   },
   {
@@ -46,27 +46,27 @@ const layout = tuple<Rejoin>(
   },
 );
 
-/** Throws NEWER_FORMAT, OLDER_FORMAT. `exists` without `rejoin`: unreadable. What it said is lost, but this directory was in use. */
+/** Throws NEWER_FORMAT, OLDER_FORMAT. `exists` without `rejoin`: unreadable. Its content is lost, but this directory was in use. */
 export function readRejoin(
   disk: Disk,
   formatVersion: number,
 ): { readonly exists: boolean; readonly rejoin: Rejoin | null } {
-  const note = readNote(disk, FILE, formatVersion);
-  switch (note.state) {
+  const file = readAtomicFile(disk, FILE, formatVersion);
+  switch (file.state) {
     case "none":
       return { exists: false, rejoin: null };
     case "bad":
       return { exists: true, rejoin: null };
     case "good":
-      return { exists: true, rejoin: decodeOrNull(layout, note.fields) };
+      return { exists: true, rejoin: decodeOrNull(layout, file.fields) };
   }
 }
 
 export function writeRejoin(disk: Disk, rejoin: Rejoin, formatVersion: number, done: Done): void {
   const fields = encode(layout, { ...rejoin, why: rejoin.why.slice(0, MAX_WHY_CHARACTERS).toWellFormed() });
-  writeNote(disk, FILE, fields, formatVersion, done);
+  writeAtomicFile(disk, FILE, fields, formatVersion, done);
 }
 
 export function removeRejoin(disk: Disk, done: Done): void {
-  removeNote(disk, FILE, done);
+  removeAtomicFile(disk, FILE, done);
 }

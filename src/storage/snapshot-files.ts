@@ -4,10 +4,10 @@ import { RaftqError } from "../lib/errors.ts";
 import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
 import { corrupt, missing } from "./corrupt.ts";
 import type { Disk, Done } from "./disk.ts";
-import type { Gate } from "./gate.ts";
+import type { FailStop } from "./fail-stop.ts";
 import { decodeManifest, manifestCrc, MAX_MANIFEST_BYTES, type Manifest } from "./manifest.ts";
 import type { SnapshotFrame } from "./replay.ts";
-import { createLane, inSequence } from "./sequence.ts";
+import { createSerialQueue, inSequence } from "./serial-queue.ts";
 
 export const SNAPSHOT_DIRECTORY = "g0/snapshot";
 
@@ -122,8 +122,8 @@ export interface SnapshotWriter {
   readonly settle: (then: () => void) => void;
 }
 
-export function createSnapshotWriter(disk: Disk, { orFail, orFailUnlessNoSpace }: Gate): SnapshotWriter {
-  const removals = createLane();
+export function createSnapshotWriter(disk: Disk, { orFail, orFailUnlessNoSpace }: FailStop): SnapshotWriter {
+  const removals = createSerialQueue();
 
   const remove = (directory: string, then: () => void): void =>
     removals((release) => {
@@ -154,15 +154,15 @@ export function createSnapshotWriter(disk: Disk, { orFail, orFailUnlessNoSpace }
         }),
       ),
     part: (directory, part, bytes, then, noSpace) => {
-      const giveUp = (): void => remove(directory, noSpace);
-      writeFile(partPath(directory, part), bytes, orFailUnlessNoSpace(then, giveUp));
+      const dropReused = (): void => remove(directory, noSpace);
+      writeFile(partPath(directory, part), bytes, orFailUnlessNoSpace(then, dropReused));
     },
     complete: (directory, manifest, manifestBytes, then, noSpace) => {
-      const giveUp = (): void => remove(directory, noSpace);
+      const dropReused = (): void => remove(directory, noSpace);
       const names = [directory, SNAPSHOT_DIRECTORY].map((path) => (next: Done) => disk.syncDirectory(path, next));
       const named = (): void => then({ directory, manifest, manifestBytes, crc: manifestCrc(manifestBytes) });
-      const nameIt = (): void => inSequence(names, orFailUnlessNoSpace(named, giveUp));
-      writeFile(manifestPath(directory), manifestBytes, orFailUnlessNoSpace(nameIt, giveUp));
+      const nameIt = (): void => inSequence(names, orFailUnlessNoSpace(named, dropReused));
+      writeFile(manifestPath(directory), manifestBytes, orFailUnlessNoSpace(nameIt, dropReused));
     },
     remove,
     settle: (then) =>

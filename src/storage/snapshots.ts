@@ -4,10 +4,10 @@ import { crc32 } from "../lib/crc32.ts";
 import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
 import { missing } from "./corrupt.ts";
 import type { Disk } from "./disk.ts";
-import type { Gate } from "./gate.ts";
+import type { FailStop } from "./fail-stop.ts";
 import { encodeManifest, manifestCrc, type Part } from "./manifest.ts";
 import { createReceiver, type Receiver } from "./receiver.ts";
-import { createLane } from "./sequence.ts";
+import { createSerialQueue } from "./serial-queue.ts";
 import {
   type CompleteSnapshot,
   createSnapshotWriter,
@@ -34,7 +34,7 @@ export interface Snapshots {
 
 export interface SnapshotSettings {
   readonly formatVersion: number;
-  readonly gate: Gate;
+  readonly failStop: FailStop;
   /** Runs `callback` from a later event. */
   readonly soon: (callback: () => void) => void;
   /** A snapshot was deleted. */
@@ -44,8 +44,8 @@ export interface SnapshotSettings {
 }
 
 export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, settings: SnapshotSettings): Snapshots {
-  const { formatVersion, gate, soon, onFreed, neededByLog } = settings;
-  const writer = createSnapshotWriter(disk, gate);
+  const { formatVersion, failStop, soon, onFreed, neededByLog } = settings;
+  const writer = createSnapshotWriter(disk, failStop);
   const complete = new Map<LogIndex, CompleteSnapshot>();
   let counted = recovered;
   if (recovered !== null) complete.set(recovered.manifest.meta.index, recovered);
@@ -57,10 +57,10 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
     else complete.set(index, snapshot);
   };
 
-  const lane = createLane();
+  const writeQueue = createSerialQueue();
   const receiver = createReceiver({
     writer,
-    lane,
+    writeQueue,
     formatVersion,
     soon,
     neededByLog,
@@ -77,7 +77,7 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
 
   return {
     save: (meta, source, done) => {
-      lane((release) => {
+      writeQueue((release) => {
         // A leader may have sent the very snapshot that this node's own state has reached meanwhile, whole or in part.
         if (complete.get(meta.index)?.manifest.meta.term === meta.term) {
           release();

@@ -1,22 +1,22 @@
-// How is a data directory opened? It is read and judged at once; then it is repaired, before anything is acknowledged from it.
+// How is a data directory opened? It is read and judged first; then it is repaired, before anything is acknowledged from it.
 import { STORAGE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
-import { createDamaged, foreign, moveAside, type Notes, readNotes, requireOwner } from "./damaged.ts";
+import { createDamaged, foreign, quarantineData, type RejoinFiles, readRejoinFiles, requireOwner } from "./damaged.ts";
 import { beginLog, type LogBegun, type LogSettings, type LogWriter } from "./log.ts";
 import { type Disk, type Done, isNoSpace } from "./disk.ts";
-import { createExtents, type Extents } from "./extents.ts";
-import { refuseMarked } from "./mark.ts";
+import { createLiveSegments, type LiveSegments } from "./live-segments.ts";
+import { refuseMarked } from "./corruption-marker.ts";
 import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
 import { refuseNewer, refuseNewerState } from "./newer.ts";
 import { removeRejoin, type Rejoin } from "./rejoin.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
 import { missing } from "./corrupt.ts";
-import { removeAsides, sparingAsides } from "./set-aside.ts";
+import { removeQuarantined, retryWithoutQuarantine } from "./quarantine.ts";
 import { replay, type Replayed } from "./replay.ts";
 import { LOG_DIRECTORY } from "./segment.ts";
-import { inSequence } from "./sequence.ts";
-import { createStorage } from "./running.ts";
+import { inSequence } from "./serial-queue.ts";
+import { createStorage } from "./persist.ts";
 import {
   type CompleteSnapshot,
   indexOf,
@@ -28,14 +28,14 @@ import {
 } from "./snapshot-files.ts";
 import type { Opened, OpenStorage, Recovered } from "./types.ts";
 
-const FOUNDING_TERM = 1;
+const BOOTSTRAP_TERM = 1;
 const DIRECTORIES = ["g0", LOG_DIRECTORY, SNAPSHOT_DIRECTORY] as const;
 
 /** What reading the directory found, before anything is written. */
 interface Reading {
   readonly foundMeta: FoundMeta | null;
   readonly recoveredLog: RecoveredLog;
-  readonly extents: Extents;
+  readonly liveSegments: LiveSegments;
   readonly snapshot: CompleteSnapshot | null;
   /** Directories of snapshots that never counted, or no longer do. */
   readonly otherSnapshots: readonly string[];
@@ -47,7 +47,7 @@ export function openStorage(disk: Disk, settings: OpenStorage, done: (opened: Op
   lockAnd(disk, settings, done, () => openLocked(disk, settings, null, done));
 }
 
-/** Something was found while running: however well the data read, they cannot be trusted any more. */
+/** A running node found that its data are wrong: they cannot be trusted any more, even if they are readable. */
 export function openDistrusted(
   disk: Disk,
   settings: OpenStorage,
@@ -68,12 +68,12 @@ function lockAnd(disk: Disk, settings: OpenStorage, done: (opened: Opened) => vo
 }
 
 type Judgement =
-  | { readonly type: "whole"; readonly reading: Reading; readonly notes: Notes }
-  | { readonly type: "damaged"; readonly error: RaftqError; readonly notes: Notes }
-  /** It was damaged, and a majority has agreed that its data go. */
+  | { readonly type: "whole"; readonly reading: Reading; readonly rejoinFiles: RejoinFiles }
+  | { readonly type: "damaged"; readonly error: RaftqError; readonly rejoinFiles: RejoinFiles }
+  /** It was damaged, and a majority has agreed that its data are quarantined. */
   | { readonly type: "moving"; readonly rejoin: Rejoin };
 
-/** Begins where the notes in the directory say, so it also goes on with what a crash cut short. */
+/** Begins at the recorded stage of a rejoin, so it also goes on with what a crash cut short. */
 function openLocked(
   disk: Disk,
   settings: OpenStorage,
@@ -89,14 +89,14 @@ function openLocked(
     const found = judge(disk, settings, distrusted);
     switch (found.type) {
       case "moving":
-        return moveAside(disk, found.rejoin, (error) => (error === null ? again(done) : refuse(error)));
+        return quarantineData(disk, found.rejoin, (error) => (error === null ? again(done) : refuse(error)));
       case "damaged": {
-        const damaged = createDamaged(disk, settings, found.notes, found.error.message, again);
+        const damaged = createDamaged(disk, settings, found.rejoinFiles, found.error.message, again);
         settings.after(0, () => done({ ok: false, error: found.error, damaged }));
         return;
       }
       case "whole":
-        return repair(disk, settings, found.reading, found.notes, (error, repaired) => {
+        return repair(disk, settings, found.reading, found.rejoinFiles, (error, repaired) => {
           if (error !== null || repaired === null) return refuse(error);
           done({ ok: true, storage: createStorage({ disk, settings, ...found.reading, ...repaired }) });
         });
@@ -108,19 +108,19 @@ function openLocked(
 
 /** Writes nothing. Throws whatever is no damage: a foreign directory, a newer format, a disk that cannot be read. */
 function judge(disk: Disk, settings: OpenStorage, distrusted: RaftqError | null): Judgement {
-  const notes = readNotes(disk);
+  const rejoinFiles = readRejoinFiles(disk);
   refuseNewer(disk, settings.newer, STORAGE.formatVersion);
-  const { rejoin } = notes;
-  if (distrusted !== null) return { type: "damaged", error: distrusted, notes };
-  if (rejoin !== null) requireOwner(notes, settings.nodeId);
+  const { rejoin } = rejoinFiles;
+  if (distrusted !== null) return { type: "damaged", error: distrusted, rejoinFiles };
+  if (rejoin !== null) requireOwner(rejoinFiles, settings.nodeId);
   if (rejoin?.stage === "agreed") return { type: "moving", rejoin };
-  if (rejoin?.stage === "asking") return { type: "damaged", error: new RaftqError("CORRUPT", rejoin.why), notes };
+  if (rejoin?.stage === "asking") return { type: "damaged", error: new RaftqError("CORRUPT", rejoin.why), rejoinFiles };
   try {
-    return { type: "whole", reading: readDirectory(disk, settings, notes), notes };
+    return { type: "whole", reading: readDirectory(disk, settings, rejoinFiles), rejoinFiles };
   } catch (error) {
     if (!(error instanceof RaftqError) || error.code !== "CORRUPT") throw error;
-    requireOwner(notes, settings.nodeId);
-    return { type: "damaged", error, notes };
+    requireOwner(rejoinFiles, settings.nodeId);
+    return { type: "damaged", error, rejoinFiles };
   }
 }
 
@@ -139,19 +139,19 @@ function asRaftqError(error: unknown): RaftqError {
 }
 
 /** Throws CORRUPT, NEWER_FORMAT, OLDER_FORMAT, FOREIGN_DIRECTORY. Writes nothing. */
-function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, contacts, any }: Notes): Reading {
+function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, knownMembers, any }: RejoinFiles): Reading {
   const foundMeta = readMeta(disk, STORAGE.formatVersion);
   const meta = foundMeta?.meta ?? null;
-  if (meta === null) requireOwner({ rejoin, contacts, any }, settings.nodeId);
+  if (meta === null) requireOwner({ rejoin, knownMembers, any }, settings.nodeId);
   else if (meta.nodeId !== settings.nodeId) throw foreign(meta.nodeId, settings.nodeId);
   refuseMarked(disk);
   const log = recoverLog(disk, meta, STORAGE.blockBytes);
-  const extents = createExtents();
+  const liveSegments = createLiveSegments();
   let newest = "";
   for (const { segment, frame } of log.frames) {
-    if (segment.path !== newest) extents.begin(segment);
+    if (segment.path !== newest) liveSegments.begin(segment);
     newest = segment.path;
-    extents.note(frame.content, frame.end - frame.offset);
+    liveSegments.add(frame.content, frame.end - frame.offset);
   }
   const contents = [...log.frames.map(({ frame }) => frame.content), ...(log.copied === null ? [] : [log.copied])];
   const replayed = replay(contents);
@@ -177,16 +177,16 @@ function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, contacts, an
     snapshot: snapshot?.manifest.meta ?? null,
     entries,
     hadData: clusterId !== null || entries.length > 0 || snapshot !== null || any,
-    contacts,
+    knownMembers,
     summary: meta === null ? "new directory" : `${entries.length} entries${at}${torn}`,
   };
-  return { foundMeta, recoveredLog: log, extents, snapshot, otherSnapshots, recovered };
+  return { foundMeta, recoveredLog: log, liveSegments, snapshot, otherSnapshots, recovered };
 }
 
 /** A term is in meta before any frame of it is written; only a founder's first entry comes before every election. */
 function requireNewerThan({ hardState }: Meta, { entries, snapshot }: Replayed): void {
   const written = Math.max(entries.at(-1)?.term ?? 0, snapshot?.term ?? 0);
-  if (written <= Math.max(hardState.currentTerm, FOUNDING_TERM)) return;
+  if (written <= Math.max(hardState.currentTerm, BOOTSTRAP_TERM)) return;
   throw missing(
     `${META_PATH} is older than the log: it knows term ${hardState.currentTerm}, and the log holds entries of term ${written}`,
   );
@@ -202,7 +202,7 @@ function repair(
   disk: Disk,
   settings: OpenStorage,
   reading: Reading,
-  notes: Notes,
+  rejoinFiles: RejoinFiles,
   done: (error: Error | null, repaired: Repaired | null) => void,
 ): void {
   const directories = [
@@ -213,7 +213,7 @@ function repair(
   const there = (directory: string): boolean => snapshotDirectories(disk).includes(directory);
   const removals = [
     // From now on meta says who this is. Before anything is acknowledged: a later damage must not find an old agreement.
-    ...(notes.any ? [(next: Done) => removeRejoin(disk, next)] : []),
+    ...(rejoinFiles.any ? [(next: Done) => removeRejoin(disk, next)] : []),
     ...reading.recoveredLog.unused.map(
       (path) => (next: Done) => (disk.size(path) === null ? next(null) : disk.remove(path, next)),
     ),
@@ -226,18 +226,18 @@ function repair(
     blockBytes: STORAGE.blockBytes,
     formatVersion: STORAGE.formatVersion,
     drawSalt: settings.drawSalt,
-    extents: reading.extents,
+    liveSegments: reading.liveSegments,
     after: settings.after,
     bytesKept: settings.bytesKept,
     onSpaceChanged: settings.onSpaceChanged,
   };
   const make = (next: Done): void => inSequence(directories, next);
-  sparingAsides(disk, make, (error) => {
+  retryWithoutQuarantine(disk, make, (error) => {
     if (error !== null) return done(error, null);
     beginWithSpace(disk, reading, logSettings, (failed, log) => {
       if (failed !== null || log === null) return done(failed, null);
       const { identity, hardState } = reading.recovered;
-      const floorSegment = reading.extents.oldest()?.segment ?? log.startSegment;
+      const floorSegment = reading.liveSegments.oldest()?.segment ?? log.startSegment;
       const { startSegment } = log;
       const meta: Meta = { ...identity, hardState, startSegment, floorSegment, provenFrame: log.provenFrame() };
       let file: MetaFile | null = null;
@@ -246,7 +246,7 @@ function repair(
           file = begun;
           next(problem);
         });
-      inSequence([(next) => sparingAsides(disk, begin, next), ...removals], (obstacle) =>
+      inSequence([(next) => retryWithoutQuarantine(disk, begin, next), ...removals], (obstacle) =>
         obstacle === null ? done(null, { log, meta: must(file, "the meta that was begun") }) : done(obstacle, null),
       );
     });
@@ -254,8 +254,8 @@ function repair(
 }
 
 /**
- * On a full disk, what an earlier life left unfinished goes first: without a first frame, a manifest, or a frame that says that it
- * counts, it means nothing in any state of the disk, also if what was read is only in the page cache.
+ * On a full disk, what an earlier run left unfinished is deleted first: without a first frame, a manifest, or a frame that makes it
+ * count, it means nothing in any state of the disk, even if what was read is only in the page cache.
  */
 function beginWithSpace(disk: Disk, reading: Reading, settings: LogSettings, done: LogBegun): void {
   const { recoveredLog, otherSnapshots, snapshot } = reading;
@@ -266,8 +266,8 @@ function beginWithSpace(disk: Disk, reading: Reading, settings: LogSettings, don
       (directory) => isIncomplete(disk, directory) || indexOf(directory) > counted,
     );
     const removals = [
-      // The damaged data were kept for people, as long as there is room for that.
-      (next: Done) => removeAsides(disk, 0, () => next(null)),
+      // Quarantined data are kept for people only while there is space for them.
+      (next: Done) => removeQuarantined(disk, 0, () => next(null)),
       ...recoveredLog.neverBegun.map((path) => (next: Done) => disk.remove(path, next)),
       ...unfinished.map((directory) => (next: Done) => removeSnapshot(disk, directory, next)),
     ];

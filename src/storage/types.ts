@@ -1,8 +1,8 @@
-// What does storage promise to the turn? Opened once, it has recovered everything; then one persist at a time.
+// What does storage promise to the turn? Once open, it has recovered everything; then it takes one persist at a time.
 import type { RaftqError } from "../lib/errors.ts";
 import type { Entry } from "../raft/entry.ts";
 import type { Persist } from "../raft/effects.ts";
-import type { Contacts } from "./contacts.ts";
+import type { KnownMembers } from "./known-members.ts";
 import type { ClusterId, HardState, Incarnation, LogIndex, NodeId, SnapshotMeta } from "../raft/types.ts";
 
 export interface Identity {
@@ -21,8 +21,8 @@ export interface Recovered {
   readonly entries: readonly Entry[];
   /** The directory held data of a cluster before (so this node never founds). */
   readonly hadData: boolean;
-  /** Which cluster it last was in, and where the others were then: whom to ask when the log does not say. */
-  readonly contacts: Contacts | null;
+  /** Which cluster it last was in, and the members' addresses then: whom to ask when the log does not name them. */
+  readonly knownMembers: KnownMembers | null;
   /** For the log line at start: "12 entries, torn tail of 512 bytes cut". */
   readonly summary: string;
 }
@@ -32,7 +32,7 @@ export interface SnapshotSource {
   nextPart(): Uint8Array | null;
 }
 
-/** One part is a unit of writing and sending: it fits into one peer frame with room to spare. */
+/** One part is a unit of writing and sending: it fits into one peer frame. */
 export const MAX_PART_BYTES = 2 * 1024 * 1024;
 
 /** What InstallSnapshot brought. */
@@ -64,7 +64,7 @@ export interface Storage {
 
   /**
    * Hard state first, then a snapshot frame, then one batch frame with all entries, each one durable write. One call at a
-   * time. On a full disk it does not wait: `unwritten` tells what had no space. The hard state needs none.
+   * time. On a full disk it does not wait: `unwritten` names what had no space. The hard state needs none.
    */
   persist(batch: Persist, done: (unwritten: Unwritten | null) => void): void;
   /** After a persist without space: calls back, once, from a later event, when there may be some: the next persist finds out. */
@@ -78,7 +78,7 @@ export interface Storage {
 
   /**
    * Stores one received part, or keeps a chunk of it until the part is whole. The beginning of part 0 (or another meta) starts afresh
-   * and drops what an earlier sender left. A part that does not match the manifest is refused: `done(nextPart, nextOffset)` tells
+   * and drops what an earlier sender left. A part that does not match the manifest is refused: `done(nextPart, nextOffset)` names
    * which part is wanted next, and from where in it; `parts` when all and the manifest are durable.
    * Without the space for it, all parts are dropped and nothing is answered: the sender comes again. Throws RaftqError VERSION, and
    * nothing is written, when it is of a newer format.
@@ -95,7 +95,7 @@ export interface Storage {
   snapshotBytes(): number;
 
   /**
-   * The state that came of these data is wrong: the directory is not to be used again (see mark.ts). Written at once, beside whatever
+   * The state that came of these data is wrong: the directory is not to be used again (see corruption-marker.ts). Written at once, beside whatever
    * is being written, also after a write that failed. Durable before `close` is done, unless its own write fails.
    */
   markDamaged(why: string): void;
@@ -106,11 +106,11 @@ export interface Storage {
   /** Deletes what is kept only while there is space for it: quarantined data, files of old segments. */
   reclaimSpace(): void;
 
-  /** Keeps the addresses of the other members for the day when this log cannot be read. Promises nothing and never fails. */
-  noteContacts(addresses: readonly string[]): void;
+  /** Keeps the addresses of the other members in case this log cannot be read some day. Promises nothing and never fails. */
+  recordKnownMembers(addresses: readonly string[]): void;
 
-  /** Looks whether the data are where they were put. What somebody else has deleted or replaced counts as a failed write. */
-  lookForFiles(): void;
+  /** Checks that the files are still where they were put. One that was deleted or replaced counts as a failed write. */
+  checkFiles(): void;
 
   /** Writes the closing frame, releases the lock. */
   close(done: () => void): void;
@@ -123,15 +123,15 @@ export type Opened =
 
 /** A directory whose data cannot be trusted. They stay as they are, and it stays locked, until one of these is called. */
 export interface Damaged {
-  /** The one that this node will have when it comes back; only to be told to others once it is declared. */
+  /** The one that this node rejoins with; reported to others only once it is declared. */
   readonly incarnation: Incarnation;
-  /** null: nothing readable says which cluster it belongs to. */
+  /** null: nothing readable names its cluster. */
   readonly clusterId: ClusterId | null;
-  /** Where other members were last known to be. */
+  /** The last known addresses of other members. */
   readonly addresses: readonly string[];
-  /** From here on, also after a crash, this node is on its way back under the new incarnation. */
+  /** From here on, also after a crash, this node rejoins under the new incarnation. */
   declare(done: (error: RaftqError | null) => void): void;
-  /** A majority of this cluster has let the new incarnation in: moves the data away and opens a fresh directory in their place. */
+  /** A majority of this cluster has let the new incarnation in: quarantines the data and opens a fresh directory in their place. */
   replace(clusterId: ClusterId, done: (opened: Opened) => void): void;
   /** Unlocks the directory and leaves it as it is. */
   release(): void;
@@ -159,7 +159,7 @@ export interface OpenStorage {
   readonly after: (ms: number, callback: () => void) => () => void;
   readonly segmentBytes: number;
   readonly newer: NewerContent;
-  /** Of so many free bytes, how many the next segment must leave: a log that takes the room of the snapshot never gets shorter. */
+  /** Of so many free bytes, how many the next segment must leave: a log that takes the space of the snapshot never gets shorter. */
   readonly bytesKept: (freeBytes: number) => number;
   /** Free space may have changed by our own doing: something was made, could not be made, or was deleted. */
   readonly onSpaceChanged: () => void;

@@ -77,8 +77,8 @@ export function createSendQueue(
   clock: Clock,
   limits: { readonly sendAheadBytes: number },
 ): SendQueue {
-  const urgent = createLane();
-  const bulk = createLane();
+  const urgent = createSerialQueue();
+  const bulk = createSerialQueue();
   /** The newest of each type replaces the one that waits, so a slow link carries fewer of them instead of a queue of them. */
   const newest = new Map<PeerMessage["type"], Waiting>();
   let pacer: Pacer | null = null;
@@ -253,7 +253,7 @@ interface Lane {
 }
 
 /** A queue whose front moves, so that taking a frame costs the same however many wait. */
-function createLane(): Lane {
+function createSerialQueue(): Lane {
   let frames: Waiting[] = [];
   let front = 0;
   let bytes = 0;

@@ -46,7 +46,7 @@ function strikeAndReturn(ring: Ring, ports: readonly number[], hits: readonly Hi
       text: expect.stringMatching(/damaged|missing|no entries|unreadable/),
     });
     expect(ring.memberAt(port)).not.toBe(before);
-    expect(ring.asides(port).length).toBe(1);
+    expect(ring.quarantined(port).length).toBe(1);
   }
   ring.expectEqualStates();
 }

@@ -71,7 +71,7 @@ test("a node that has lost its data is not let in by another cluster than its ow
   const before = files();
   const back = ring.start(port, true);
   ring.until("both are asked, and again", () => asked > 4);
-  expect([back.stopped(), back.node.status(), ring.asides(port)]).toEqual([undefined, null, []]);
+  expect([back.stopped(), back.node.status(), ring.quarantined(port)]).toEqual([undefined, null, []]);
   expect(back.logged.map(({ text }) => text).join("\n")).toContain(`this is cluster 00112233445566ff, not ${own}`);
   expect(files().filter((file) => file !== "rejoin")).toEqual([...before]);
 });

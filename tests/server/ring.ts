@@ -60,7 +60,7 @@ export interface Ring {
   /** Takes every job out again. */
   expectAllThere(): void;
   /** Directories of data that were set aside. */
-  asides(port: number): readonly string[];
+  quarantined(port: number): readonly string[];
 }
 
 export function createRing(size: number, seed: number, more: Partial<NodeSettings> = {}): Ring {
@@ -245,7 +245,7 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
       expect(out).toEqual(acknowledged);
       acknowledged.length = 0;
     },
-    asides: (port) => {
+    quarantined: (port) => {
       const names = town
         .diskOf(port)
         .files()

@@ -182,7 +182,7 @@ describe("on the way back", () => {
     expect(back.stopped()?.message).toContain("n3002 is no member of this cluster any more");
     const told = [A, B].flatMap((port) => ring.at(port).logged.filter(({ event }) => event === "refused"));
     expect(told.map(({ text }) => text).join()).toContain("n3002 is no member of this cluster any more");
-    expect(ring.asides(C)).toEqual([]);
+    expect(ring.quarantined(C)).toEqual([]);
     ring.untilWhole();
     // With an empty directory it is a newcomer like any other.
     ring.end(C, "wipe");
@@ -254,9 +254,9 @@ describe("damaged data that were set aside", () => {
     ring.start(B);
     ring.untilWhole();
     ring.town.pass(3_000);
-    expect(ring.asides(B)).toEqual(["damaged-1"]);
+    expect(ring.quarantined(B)).toEqual(["damaged-1"]);
     ring.town.leave(B, 40 * 1024);
-    ring.until("there is room again", () => ring.asides(B).length === 0);
+    ring.until("there is room again", () => ring.quarantined(B).length === 0);
     ring.enqueue(3);
     ring.untilWhole();
     ring.expectAllThere();
@@ -269,7 +269,7 @@ describe("damaged data that were set aside", () => {
     ring.town.leave(B, 8 * 1024);
     ring.start(B);
     ring.untilWhole();
-    expect(ring.asides(B)).toEqual([]);
+    expect(ring.quarantined(B)).toEqual([]);
     ring.expectEqualStates();
     ring.expectAllThere();
   });
@@ -284,7 +284,7 @@ test("damaged data on a disk that only earlier ones have filled: those go, and t
     ring.start(B);
     ring.untilWhole();
     // On a disk that is still low, the new ones go soon too.
-    if (left > 0) expect(ring.asides(B)).toEqual(["damaged-1"]);
+    if (left > 0) expect(ring.quarantined(B)).toEqual(["damaged-1"]);
   }
   ring.town.leave(B, Infinity);
   ring.expectEqualStates();
@@ -326,7 +326,7 @@ describe("found while running", () => {
     ring.untilWhole();
     expect(back.logged.find(({ event }) => event === "damaged")?.text).toContain("older than what it promised");
     expect(ring.memberAt(victim)).not.toBe(before);
-    expect(ring.asides(victim)).toEqual(["damaged-1"]);
+    expect(ring.quarantined(victim)).toEqual(["damaged-1"]);
     ring.expectEqualStates();
     ring.expectAllThere();
   });

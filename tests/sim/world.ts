@@ -14,7 +14,7 @@ import {
 import type { ErrorCode } from "../../src/lib/errors.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { startNode } from "../../src/server/node.ts";
-import { MARK_PATH } from "../../src/storage/mark.ts";
+import { CORRUPTION_MARKER_PATH } from "../../src/storage/corruption-marker.ts";
 import { META_PATH } from "../../src/storage/meta.ts";
 import { REJOIN_PATH } from "../../src/storage/rejoin.ts";
 import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types.ts";
@@ -330,7 +330,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
 
   /** The mark, here or among what is set aside; or, where a power cut took it, the note that came later. */
   function distrustsItself({ disk }: Machine): boolean {
-    return disk.files().some((file) => file.endsWith(MARK_PATH) || file === REJOIN_PATH);
+    return disk.files().some((file) => file.endsWith(CORRUPTION_MARKER_PATH) || file === REJOIN_PATH);
   }
 
   /**
@@ -429,7 +429,11 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (machine.life === life) machine.life = null;
     network.kill(machine.id);
     (machine.foreignDisk ?? machine.disk).kill();
-    if (error?.code === "CORRUPT" && machine.disk.files().includes(MARK_PATH) && machine.onSpoiled !== null) {
+    if (
+      error?.code === "CORRUPT" &&
+      machine.disk.files().includes(CORRUPTION_MARKER_PATH) &&
+      machine.onSpoiled !== null
+    ) {
       const then = machine.onSpoiled;
       machine.onSpoiled = null;
       trace.event(machine.id, "stopped because of its wrong state");

@@ -38,11 +38,11 @@ async function running(bench: Bench): Promise<Storage> {
 /** As a node does, but more often. A file of the real disk may still be in the making. */
 async function lookUntilLost(bench: Bench, storage: Storage): Promise<void> {
   if ("pass" in bench) {
-    storage.lookForFiles();
+    storage.checkFiles();
     return (bench as SimBench).pass(10);
   }
   while (bench.failures.length === 0) {
-    storage.lookForFiles();
+    storage.checkFiles();
     await Bun.sleep(1);
   }
 }
@@ -76,7 +76,7 @@ const LOST: readonly (readonly [string, (files: readonly string[]) => string])[]
 test.each(LOST)("the simulated disk: when %s is deleted, the next look ends all acknowledging", async (_, choose) => {
   const bench = createSimBench();
   const storage = await running(bench);
-  storage.lookForFiles();
+  storage.checkFiles();
   bench.pass(10);
   expect(bench.failures).toEqual([]);
   const file = choose(bench.disk.files());
@@ -191,11 +191,11 @@ async function expectNoAlarm(bench: Bench): Promise<void> {
   for (let start = 0, from = 1; start < 3; start++) {
     const storage = await opened(bench, { segmentBytes: SMALL_SEGMENT });
     for (let round = 0; round < 12; round++, from += 10) {
-      storage.lookForFiles();
+      storage.checkFiles();
       await persist(bench, storage, { entries: entries(from, from + 9, 1, 2 * KiB) });
-      storage.lookForFiles();
+      storage.checkFiles();
       if (round % 3 === 2) await saveAndCount(bench, storage, snapshotMeta(from + 5), from + 5);
-      storage.lookForFiles();
+      storage.checkFiles();
     }
     await close(bench, storage);
     expect(bench.failures).toEqual([]);

@@ -9,8 +9,8 @@ import { queueWith } from "../queue/log.ts";
 import { freeze } from "../../src/queue/snapshot.ts";
 import { QUEUE, STORAGE } from "../../src/config.ts";
 import { encodeEntry } from "../../src/raft/entry.ts";
-import { MARK_PATH } from "../../src/storage/mark.ts";
-import { encodeNote } from "../../src/storage/note.ts";
+import { CORRUPTION_MARKER_PATH } from "../../src/storage/corruption-marker.ts";
+import { encodeAtomicFile } from "../../src/storage/atomic-file.ts";
 import { MAX_PART_BYTES } from "../../src/storage/types.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
 import {
@@ -61,7 +61,7 @@ async function directory(): Promise<SimBench> {
   await persist(bench, storage, { hardState: hardState(1), entries: entries(1, 20) });
   await bench.call<void>((done) => storage.setCluster("00112233445566aa" as ClusterId, () => done()));
   await saveAndCount(bench, storage, snapshotMeta(12), 11, [firstPart(), new Uint8Array(10)]);
-  storage.noteContacts(["127.0.0.1:3001"]);
+  storage.recordKnownMembers(["127.0.0.1:3001"]);
   bench.pass(100);
   bench.kill();
   storage = await opened(bench);
@@ -163,7 +163,7 @@ test.each(VERSIONED)(
   "a newer version of %s is no damage where other files are damaged, or said to be",
   async (_, make) => {
     const marked = await directory();
-    await marked.call<void>((done) => marked.disk.restart().create(MARK_PATH, 0, () => done()));
+    await marked.call<void>((done) => marked.disk.restart().create(CORRUPTION_MARKER_PATH, 0, () => done()));
     marked.kill();
     await expectLeftAlone(marked, [make(marked)]);
 
@@ -182,7 +182,7 @@ test.each(["asking", "agreed", "moved"] as const)(
       const file = make(bench);
       const fields = createWriter().array(6).text("n1").text("0123456789abcdee");
       fields.uint(["asking", "agreed", "moved"].indexOf(stage)).text("00112233445566aa").uint(1).text("why");
-      const note = encodeNote("raftqrej", fields.finish(), KNOWN);
+      const note = encodeAtomicFile("raftqrej", fields.finish(), KNOWN);
       await bench.call<void>((done) => bench.disk.restart().create("rejoin", note.length, () => done()));
       bench.disk.overwrite("rejoin", 0, note);
       bench.kill();
@@ -193,7 +193,7 @@ test.each(["asking", "agreed", "moved"] as const)(
 
 test("a newer rejoin is refused, and so is one beside whole data", async () => {
   const bench = await directory();
-  const note = encodeNote("raftqrej", new Uint8Array([0x90]), NEWER);
+  const note = encodeAtomicFile("raftqrej", new Uint8Array([0x90]), NEWER);
   await bench.call<void>((done) => bench.disk.restart().create("rejoin", note.length, () => done()));
   bench.disk.overwrite("rejoin", 0, note);
   bench.kill();

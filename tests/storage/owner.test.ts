@@ -38,7 +38,7 @@ test("where only a note beside the data says whose they are, that counts", async
   const bench = createSimBench(2);
   const storage = await opened(bench);
   await bench.call((done) => storage.setCluster("00112233445566aa" as ClusterId, () => done(undefined)));
-  storage.noteContacts(["127.0.0.1:3001"]);
+  storage.recordKnownMembers(["127.0.0.1:3001"]);
   bench.pass(100);
   await close(bench, storage);
   bench.kill();

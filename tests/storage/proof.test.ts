@@ -2,11 +2,11 @@
 import { expect, test } from "bun:test";
 import { STORAGE } from "../../src/config.ts";
 import type { Done } from "../../src/storage/disk.ts";
-import { createGate } from "../../src/storage/gate.ts";
+import { createFailStop } from "../../src/storage/fail-stop.ts";
 import type { LogWriter } from "../../src/storage/log.ts";
 import type { Meta, MetaFile } from "../../src/storage/meta.ts";
 import { createProofs, type Proofs } from "../../src/storage/proof.ts";
-import { createLane } from "../../src/storage/sequence.ts";
+import { createSerialQueue } from "../../src/storage/serial-queue.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
 import { hardState, INCARNATION, N1, settings } from "./harness.ts";
 import { seededRandom } from "../../src/lib/random.ts";
@@ -53,14 +53,14 @@ function slowMeta(): Slow {
     provenFrame: () => proven,
     appendClosing: (done) => done(null),
   };
-  const gate = createGate((error) => {
+  const failStop = createFailStop((error) => {
     throw error;
   });
   const after = (ms: number, run: () => void): (() => void) => scheduler.after(ms, run);
   const proofs = createProofs({
     settings: settings({ failures: [], salts: seededRandom(1) }, after, {}),
-    gate,
-    lane: createLane(),
+    failStop,
+    logQueue: createSerialQueue(),
     log,
     meta,
   });

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { ClusterId, Incarnation, NodeId } from "../../src/raft/types.ts";
-import { encodeNote } from "../../src/storage/note.ts";
+import { encodeAtomicFile } from "../../src/storage/atomic-file.ts";
 import { openDistrusted, openStorage } from "../../src/storage/storage.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Damaged, Opened, Storage } from "../../src/storage/types.ts";
@@ -39,7 +39,7 @@ async function damagedDirectory(seed: number, contacts = true): Promise<SimBench
   await persist(bench, storage, { hardState: hardState(2, VOTE), entries: entries(1, 30, 1, KiB) });
   await saveAndCount(bench, storage, snapshotMeta(20), 10);
   await persist(bench, storage, { entries: entries(31, 33) });
-  if (contacts) storage.noteContacts(OTHERS);
+  if (contacts) storage.recordKnownMembers(OTHERS);
   bench.pass(100);
   await close(bench, storage);
   bench.kill();
@@ -57,7 +57,7 @@ function filesUnder(bench: SimBench, prefix: string): Files {
 }
 const dataOf = (bench: SimBench): Files => new Map([...filesUnder(bench, "")].filter(([file]) => isData(file)));
 
-function asides(bench: SimBench): string[] {
+function quarantined(bench: SimBench): string[] {
   const names = bench.disk.files().filter((file) => file.startsWith("damaged-"));
   return [...new Set(names.map((file) => file.slice(0, file.indexOf("/"))))];
 }
@@ -143,7 +143,7 @@ test("a crash at any event of the way back changes nothing too early, forgets no
       if (first.declared !== null) expect(storage.recovered.identity.incarnation).toBe(drawn(1));
       else expect([drawn(1), drawn(2)]).toContain(storage.recovered.identity.incarnation);
       expectFresh(storage, storage.recovered.identity.incarnation);
-      expect(asides(bench)).toEqual(["damaged-1"]);
+      expect(quarantined(bench)).toEqual(["damaged-1"]);
       expect(filesUnder(bench, "damaged-1/")).toEqual(before);
       expect(bench.disk.files()).not.toContain("rejoin");
       if (over) break;
@@ -168,7 +168,7 @@ test("crashes again and again on the way back never lose the damaged data and ne
     const storage = settle(bench, live(bench, 9));
     if (declared !== null) expect(storage.recovered.identity.incarnation).toBe(declared);
     expectFresh(storage, storage.recovered.identity.incarnation);
-    expect(asides(bench)).toEqual(["damaged-1"]);
+    expect(quarantined(bench)).toEqual(["damaged-1"]);
     expect(filesUnder(bench, "damaged-1/")).toEqual(before);
   }
 });
@@ -206,7 +206,7 @@ test("only the newest damaged data are kept, and what a person put beside them d
     const log = bench.disk.files().find((file) => file.startsWith("g0/log/"))!;
     bench.disk.truncate(log, 100);
     expectFresh(settle(bench, live(bench, life)), drawn(life));
-    expect(asides(bench)).toEqual([`damaged-${life}`]);
+    expect(quarantined(bench)).toEqual([`damaged-${life}`]);
   }
   const port = bench.disk.restart();
   await bench.call<void>((done) => port.create("damaged-3/notes.txt", 10, () => done()));
@@ -214,7 +214,7 @@ test("only the newest damaged data are kept, and what a person put beside them d
   bench.disk.truncate("meta", 5_000);
   bench.disk.flipBit("meta", 100, 0);
   expectFresh(settle(bench, live(bench, 4)), drawn(4));
-  expect(asides(bench)).toEqual(["damaged-3", "damaged-4"]);
+  expect(quarantined(bench)).toEqual(["damaged-3", "damaged-4"]);
 });
 
 test("damaged data of an earlier time go when there is no room for a file on the way back, and then it goes on", async () => {
@@ -266,7 +266,7 @@ test("a directory that ever held data is known for it, whatever is deleted in it
     const storage = await opened(bench);
     expect(storage.recovered.identity.clusterId).toBeNull();
     expect(storage.recovered.hadData).toBe(true);
-    expect(storage.recovered.contacts).toEqual({ nodeId: N1, clusterId: CLUSTER, addresses: OTHERS });
+    expect(storage.recovered.knownMembers).toEqual({ nodeId: N1, clusterId: CLUSTER, addresses: OTHERS });
   }
 });
 
@@ -293,7 +293,7 @@ test("a note of a newer format is refused on the way back, and so are contacts o
     ["rejoin", "raftqrej"],
     ["contacts", "raftqcon"],
   ] as const)
-    bench.disk.overwrite(file, 0, encodeNote(magic, bench.disk.cached(file)!.slice(16), 99));
+    bench.disk.overwrite(file, 0, encodeAtomicFile(magic, bench.disk.cached(file)!.slice(16), 99));
   for (const file of ["rejoin", "contacts"]) {
     const error = await refused(bench);
     expect([error.code, error.message]).toEqual(["NEWER_FORMAT", expect.stringContaining(`${file} has format`)]);
@@ -306,10 +306,10 @@ test("closing waits for contacts that are being written", async () => {
   const bench = createSimBench();
   const storage = await opened(bench);
   await bench.call((done) => storage.setCluster(CLUSTER, () => done(undefined)));
-  storage.noteContacts(OTHERS);
+  storage.recordKnownMembers(OTHERS);
   await close(bench, storage);
   bench.powerCut();
-  expect((await opened(bench)).recovered.contacts?.addresses).toEqual(OTHERS);
+  expect((await opened(bench)).recovered.knownMembers?.addresses).toEqual(OTHERS);
 });
 
 test("unreadable contacts name nobody, and meta still names the cluster", async () => {

@@ -19,10 +19,10 @@ const REAL_HALVES: Edit = {
     close: (file) => {`,
 };
 
-const REUSE_AFTER_FLOOR = `  lane((release) => {
+const REUSE_AFTER_FLOOR = `  logQueue((release) => {
     const recorded = (): void => {
       release();
-      deleteSegments(running, log.reuse(dropped));
+      deleteSegments(open, log.reuse(dropped));
     };`;
 
 export const STORAGE_MUTANTS: readonly Mutant[] = [
@@ -121,8 +121,8 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
       {
         in: "storage/compact",
         find: REUSE_AFTER_FLOOR,
-        replace: `  deleteSegments(running, log.reuse(dropped));
-  lane((release) => {
+        replace: `  deleteSegments(open, log.reuse(dropped));
+  logQueue((release) => {
     const recorded = (): void => {
       release();
     };`,
@@ -137,8 +137,8 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
       {
         in: "storage/compact",
         find: REUSE_AFTER_FLOOR,
-        replace: `  deleteSegments(running, dropped);
-  lane((release) => {
+        replace: `  deleteSegments(open, dropped);
+  logQueue((release) => {
     const recorded = (): void => {
       release();
     };`,
@@ -218,7 +218,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     theme: "failingDisks",
     edits: [
       {
-        in: "createGate",
+        in: "createFailStop",
         find: `open = false;
     report`,
         replace: "report",

@@ -1,4 +1,4 @@
-// How is one persist after the other made durable, once the directory is recovered? Meta first, then frames; then compaction.
+// How is each persist made durable, once the directory is recovered? Meta first, then frames; then compaction.
 import { assert, must } from "../lib/assert.ts";
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
@@ -6,19 +6,19 @@ import type { Persist } from "../raft/effects.ts";
 import type { ClusterId, LogIndex } from "../raft/types.ts";
 import type { FrameContent } from "./batch-frame.ts";
 import type { Disk, Done } from "./disk.ts";
-import type { Extents } from "./extents.ts";
-import { writeContacts } from "./contacts.ts";
+import type { LiveSegments } from "./live-segments.ts";
+import { writeKnownMembers } from "./known-members.ts";
 import { createChunks } from "./chunks.ts";
-import { createGate, type Gate } from "./gate.ts";
+import { createFailStop, type FailStop } from "./fail-stop.ts";
 import { isGone } from "./in-place.ts";
 import { batchFrames, type LogWriter } from "./log.ts";
-import { markDamaged } from "./mark.ts";
+import { markDamaged } from "./corruption-marker.ts";
 import type { MetaFile } from "./meta.ts";
 import { refuseNewerSnapshot } from "./newer.ts";
 import { createProofs, type Proofs } from "./proof.ts";
 import type { Segment } from "./segment.ts";
-import { createLane, inSequence, type Lane } from "./sequence.ts";
-import { asideNumbers, removeAsides } from "./set-aside.ts";
+import { createSerialQueue, inSequence, type SerialQueue } from "./serial-queue.ts";
+import { quarantineNumbers, removeQuarantined } from "./quarantine.ts";
 import { type CompleteSnapshot, pathsOf } from "./snapshot-files.ts";
 import { openSnapshots, type Snapshots } from "./snapshots.ts";
 import type { OpenStorage, Recovered, Storage, Unwritten } from "./types.ts";
@@ -29,20 +29,20 @@ export interface Directory {
   readonly settings: OpenStorage;
   readonly recovered: Recovered;
   readonly snapshot: CompleteSnapshot | null;
-  readonly extents: Extents;
+  readonly liveSegments: LiveSegments;
   readonly log: LogWriter;
   readonly meta: MetaFile;
 }
 
 /**
- * The directory in use. The log is written in one lane, and with it what it needs of meta first; deletions follow in another; proofs,
- * snapshots and the mark are written beside both.
+ * The directory in use. The log, and what it needs of meta before it, is written in one serial queue; deletions follow in another;
+ * proofs, snapshots and the corruption marker are written beside both.
  */
-interface Running extends Directory {
-  readonly gate: Gate;
-  readonly lane: Lane;
-  readonly deletions: Lane;
-  readonly marks: Lane;
+interface OpenDirectory extends Directory {
+  readonly failStop: FailStop;
+  readonly logQueue: SerialQueue;
+  readonly deletionQueue: SerialQueue;
+  readonly markerQueue: SerialQueue;
   readonly proofs: Proofs;
   readonly snapshots: Snapshots;
   readonly soon: (callback: () => void) => void;
@@ -51,10 +51,10 @@ interface Running extends Directory {
 }
 
 export function createStorage(directory: Directory): Storage {
-  const { settings, recovered, snapshot, extents, log, meta, disk } = directory;
-  // A path that is gone is met by whatever is made or opened next, perhaps before the next look.
-  const gate = createGate((error) => settings.onFailure(isGone(error) ? deleted(error.message) : error));
-  const writes = createLane();
+  const { settings, recovered, snapshot, liveSegments, log, meta, disk } = directory;
+  // A path that is gone may be found by whatever is made or opened next, before the next check of the files.
+  const failStop = createFailStop((error) => settings.onFailure(isGone(error) ? deleted(error.message) : error));
+  const writes = createSerialQueue();
   const soon = (callback: () => void): void => {
     settings.after(0, callback);
   };
@@ -62,39 +62,39 @@ export function createStorage(directory: Directory): Storage {
     log.prepare();
     settings.onSpaceChanged();
   };
-  // After a failure the lane stands still.
-  const lane: Lane = (task) =>
+  // After a failure the queue stands still.
+  const logQueue: SerialQueue = (task) =>
     writes((release) => {
-      if (gate.isOpen()) task(release);
+      if (failStop.isOpen()) task(release);
     });
-  const running: Running = {
+  const open: OpenDirectory = {
     ...directory,
-    gate,
+    failStop,
     soon,
     onFreed,
-    lane,
-    proofs: createProofs({ settings, gate, lane, log, meta }),
-    deletions: createLane(),
-    marks: createLane(),
+    logQueue,
+    proofs: createProofs({ settings, failStop, logQueue, log, meta }),
+    deletionQueue: createSerialQueue(),
+    markerQueue: createSerialQueue(),
     snapshots: openSnapshots(disk, snapshot, {
       formatVersion: STORAGE.formatVersion,
-      gate,
+      failStop,
       soon,
       onFreed,
       neededByLog: () => (log.canCount() ? 0 : settings.segmentBytes),
     }),
   };
-  const { snapshots } = running;
+  const { snapshots } = open;
   log.prepare();
   const chunks = createChunks(STORAGE.formatVersion);
   return {
     recovered,
-    setCluster: (clusterId, done) => setCluster(running, clusterId, done),
-    persist: createPersist(running),
+    setCluster: (clusterId, done) => setCluster(open, clusterId, done),
+    persist: createPersist(open),
     whenSpace: log.whenSpace,
     saveSnapshot: snapshots.save,
     storePart: (received, done) => {
-      // What is here already is not gathered: it is answered at once.
+      // A snapshot that is complete here already needs no chunks: it is answered at once.
       const isHere = snapshots.at(received.meta.index) !== null;
       const next = isHere ? ({ type: "part", part: received } as const) : chunks.add(received);
       if (next.type === "wait") return soon(() => done(next.nextPart, next.nextOffset));
@@ -108,34 +108,34 @@ export function createStorage(directory: Directory): Storage {
       return { meta: manifest.meta, bytes: manifestBytes, parts: manifest.parts.length };
     },
     readPart: snapshots.readPart,
-    noteContacts: createContactsKeeper(running),
+    recordKnownMembers: createKnownMembersRecorder(open),
     reclaimSpace: () => {
-      dropSetAside(running);
-      const unused = log.giveUp();
-      if (unused.length > 0 && gate.isOpen()) deleteSegments(running, unused);
+      dropQuarantined(open);
+      const unused = log.dropReused();
+      if (unused.length > 0 && failStop.isOpen()) deleteSegments(open, unused);
     },
-    logBytes: extents.logBytes,
+    logBytes: liveSegments.logBytes,
     lacksSpace: log.lacksSpace,
     snapshotBytes: () => snapshots.counted()?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
-    lookForFiles: createLook(running),
-    markDamaged: (why) => mark(running, why),
-    close: (done) => close(running, done),
+    checkFiles: createFileCheck(open),
+    markDamaged: (why) => writeMarker(open, why),
+    close: (done) => close(open, done),
   };
 }
 
-/** One look at a time. From the first miss on nothing is written: another one's files may be there by now. */
-function createLook({ disk, gate, extents, snapshots }: Running): Storage["lookForFiles"] {
-  let looking = false;
+/** One check at a time. From the first missing file on nothing is written: another process's files may be there by now. */
+function createFileCheck({ disk, failStop, liveSegments, snapshots }: OpenDirectory): Storage["checkFiles"] {
+  let checking = false;
   const files = (): readonly string[] => {
     const snapshot = snapshots.counted();
-    return [...extents.all().map(({ path }) => path), ...(snapshot === null ? [] : pathsOf(snapshot))];
+    return [...liveSegments.all().map(({ path }) => path), ...(snapshot === null ? [] : pathsOf(snapshot))];
   };
   return () => {
-    if (looking || !gate.isOpen()) return;
-    looking = true;
+    if (checking || !failStop.isOpen()) return;
+    checking = true;
     disk.findMissing(files, (path) => {
-      looking = false;
-      gate.orFail(() => undefined)(path === null ? null : deleted(`${path} is not the file that was there`));
+      checking = false;
+      failStop.orFail(() => undefined)(path === null ? null : deleted(`${path} is not the file that was there`));
     });
   };
 }
@@ -147,56 +147,62 @@ function deleted(why: string): RaftqError {
   return new RaftqError("DISK_FAILED", `${what}; ${next}`);
 }
 
-/** One write at a time. One that fails is tried again when the addresses are told the next time: nothing hangs on it. */
-function createContactsKeeper({ disk, meta, gate, recovered, deletions }: Running): Storage["noteContacts"] {
-  let noted = recovered.contacts?.addresses.join() ?? null;
+/** One write at a time. A failed one is tried again with the next report of the addresses: nothing depends on it. */
+function createKnownMembersRecorder({
+  disk,
+  meta,
+  failStop,
+  recovered,
+  deletionQueue,
+}: OpenDirectory): Storage["recordKnownMembers"] {
+  let recorded = recovered.knownMembers?.addresses.join() ?? null;
   let writing = false;
   return (addresses) => {
     const { nodeId, clusterId } = meta.current();
-    if (clusterId === null || writing || addresses.join() === noted || !gate.isOpen()) return;
+    if (clusterId === null || writing || addresses.join() === recorded || !failStop.isOpen()) return;
     writing = true;
     // Beside the log, like the deletions, and like them waited for when the directory is closed.
-    deletions((release) =>
-      writeContacts(disk, { nodeId, clusterId, addresses }, STORAGE.formatVersion, (error) => {
+    deletionQueue((release) =>
+      writeKnownMembers(disk, { nodeId, clusterId, addresses }, STORAGE.formatVersion, (error) => {
         writing = false;
-        if (error === null) noted = addresses.join();
+        if (error === null) recorded = addresses.join();
         release();
       }),
     );
   };
 }
 
-/** It says nothing about the log, so it waits for no write of that, and is tried although one has failed. */
-function mark({ disk, marks, gate }: Running, why: string): void {
-  marks((release) =>
+/** It does not depend on the log, so it waits for no write of that, and is tried even after one has failed. */
+function writeMarker({ disk, markerQueue, failStop }: OpenDirectory, why: string): void {
+  markerQueue((release) =>
     markDamaged(disk, why, (error) => {
-      gate.orFail(() => undefined)(error);
+      failStop.orFail(() => undefined)(error);
       release();
     }),
   );
 }
 
-function dropSetAside({ disk, settings, deletions, gate }: Running): void {
-  const before = asideNumbers(disk).length;
-  if (before === 0 || !gate.isOpen()) return;
-  deletions((release) =>
-    removeAsides(disk, 0, () => {
+function dropQuarantined({ disk, settings, deletionQueue, failStop }: OpenDirectory): void {
+  const before = quarantineNumbers(disk).length;
+  if (before === 0 || !failStop.isOpen()) return;
+  deletionQueue((release) =>
+    removeQuarantined(disk, 0, () => {
       release();
-      // What a person put in there stays: no news, or the room would be measured again at once, and again.
-      if (asideNumbers(disk).length < before) settings.onSpaceChanged();
+      // Files that a person put in there stay: nothing is reported then, or the space would be measured again and again.
+      if (quarantineNumbers(disk).length < before) settings.onSpaceChanged();
     }),
   );
 }
 
-function createPersist(running: Running): Storage["persist"] {
-  const { settings, snapshots, lane, log, proofs, gate, soon } = running;
+function createPersist(open: OpenDirectory): Storage["persist"] {
+  const { settings, snapshots, logQueue, log, proofs, failStop, soon } = open;
   let persisting = false;
   return (batch, done) => {
     assert(!persisting, "one persist at a time");
     persisting = true;
     proofs.stir();
     const contents = framesOf(batch, settings.segmentBytes, snapshots);
-    lane((release) => {
+    logQueue((release) => {
       const finish = (written: number): void => {
         persisting = false;
         release();
@@ -204,15 +210,16 @@ function createPersist(running: Running): Storage["persist"] {
         if (batch.snapshot !== null && unwritten?.snapshot !== true) {
           const { index } = batch.snapshot.meta;
           snapshots.count(index);
-          compact(running, Math.min(batch.snapshot.keepFrom, index + 1));
+          compact(open, Math.min(batch.snapshot.keepFrom, index + 1));
         }
         proofs.arm();
         done(unwritten);
       };
       const nothing = (): void => finish(0);
       const write = (): void => {
-        if (contents.length > 0) log.append(contents, (error, written) => gate.orFail(() => finish(written))(error));
-        else if (batch.hardState === null) soon(() => gate.orFail(nothing)(null));
+        if (contents.length > 0)
+          log.append(contents, (error, written) => failStop.orFail(() => finish(written))(error));
+        else if (batch.hardState === null) soon(() => failStop.orFail(nothing)(null));
         else nothing();
       };
       if (batch.hardState === null) write();
@@ -242,38 +249,38 @@ function framesOf(batch: Persist, segmentBytes: number, snapshots: Snapshots): r
 }
 
 /** No entry of a segment is needed: first meta says where the log begins, then its file is used again, or goes, oldest first. */
-function compact(running: Running, keepFrom: LogIndex): void {
-  const { extents, lane, log, proofs } = running;
-  const dropped = extents.dropBelow(keepFrom);
+function compact(open: OpenDirectory, keepFrom: LogIndex): void {
+  const { liveSegments, logQueue, log, proofs } = open;
+  const dropped = liveSegments.dropBelow(keepFrom);
   if (dropped.length === 0) return;
-  const floorSegment = must(extents.oldest(), "the segment being written stays").segment;
-  lane((release) => {
+  const floorSegment = must(liveSegments.oldest(), "the segment being written stays").segment;
+  logQueue((release) => {
     const recorded = (): void => {
       release();
-      deleteSegments(running, log.reuse(dropped));
+      deleteSegments(open, log.reuse(dropped));
     };
     proofs.update({ floorSegment }, recorded);
   });
 }
 
 /** They are no part of the log any more. */
-function deleteSegments({ disk, deletions, gate, onFreed }: Running, segments: readonly Segment[]): void {
+function deleteSegments({ disk, deletionQueue, failStop, onFreed }: OpenDirectory, segments: readonly Segment[]): void {
   const removals = segments.map(
     ({ path }) =>
       (next: Done) =>
         disk.remove(path, next),
   );
-  deletions((release) => {
+  deletionQueue((release) => {
     const deleted = (): void => {
       release();
       onFreed();
     };
-    inSequence(removals, gate.orFail(deleted));
+    inSequence(removals, failStop.orFail(deleted));
   });
 }
 
-function setCluster({ lane, meta, proofs }: Running, clusterId: ClusterId, done: () => void): void {
-  lane((release) => {
+function setCluster({ logQueue, meta, proofs }: OpenDirectory, clusterId: ClusterId, done: () => void): void {
+  logQueue((release) => {
     const known = meta.current().clusterId;
     assert(
       known === null || known === clusterId,
@@ -287,26 +294,26 @@ function setCluster({ lane, meta, proofs }: Running, clusterId: ClusterId, done:
   });
 }
 
-/** After a failure there is nothing to wait for but the mark. */
-function close(running: Running, done: () => void): void {
-  const { disk, lane, deletions, marks, proofs, log, meta, snapshots, gate, soon } = running;
+/** After a failure there is nothing to wait for but the corruption marker. */
+function close(open: OpenDirectory, done: () => void): void {
+  const { disk, logQueue, deletionQueue, markerQueue, proofs, log, meta, snapshots, failStop, soon } = open;
   let ended = false;
   const end = (): void => {
     if (ended) return;
     ended = true;
     proofs.cancel();
-    marks(() => {
-      gate.shut();
+    markerQueue(() => {
+      failStop.shut();
       disk.unlock();
       done();
     });
   };
-  if (!gate.isOpen()) return soon(end);
-  gate.onFailure(() => soon(end));
+  if (!failStop.isOpen()) return soon(end);
+  failStop.onFailure(() => soon(end));
   const closeFiles = (): void =>
     log.close(() => {
       meta.close();
-      deletions(() => snapshots.settle(end));
+      deletionQueue(() => snapshots.settle(end));
     });
-  lane(() => log.appendClosing(gate.orFail(() => proofs.finish(closeFiles))));
+  logQueue(() => log.appendClosing(failStop.orFail(() => proofs.finish(closeFiles))));
 }

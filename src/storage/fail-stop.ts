@@ -1,7 +1,7 @@
-// What happens at the first failed write? It is told once, and from then on nothing goes on: no acknowledgement, no further write.
+// What happens at the first failed write? It is reported once, and nothing goes on after it: no acknowledgement, no further write.
 import { type Done, isNoSpace } from "./disk.ts";
 
-export interface Gate {
+export interface FailStop {
   /** Goes on with `then` after a step that succeeded, unless something failed meanwhile; reports the failure of one that did not. */
   readonly orFail: (then: () => void) => Done;
   /** The same, but lack of space is no failure: then it goes on with `noSpace`. Only for what is not promised to anybody yet. */
@@ -13,10 +13,10 @@ export interface Gate {
   readonly onFailure: (callback: () => void) => void;
 }
 
-export function createGate(report: (error: Error) => void): Gate {
+export function createFailStop(report: (error: Error) => void): FailStop {
   let open = true;
   let whenFailed = (): void => undefined;
-  const orFail: Gate["orFail"] = (then) => (error) => {
+  const orFail: FailStop["orFail"] = (then) => (error) => {
     if (!open) return;
     if (error === null) return then();
     open = false;

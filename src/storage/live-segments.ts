@@ -4,10 +4,10 @@ import type { LogIndex } from "../raft/types.ts";
 import type { FrameContent } from "./batch-frame.ts";
 import type { Segment } from "./segment.ts";
 
-export interface Extents {
-  /** The frames noted from now on lie in this segment. */
+export interface LiveSegments {
+  /** The frames added from now on lie in this segment. */
   readonly begin: (segment: Segment) => void;
-  readonly note: (content: FrameContent, bytes: number) => void;
+  readonly add: (content: FrameContent, bytes: number) => void;
   /** What a snapshot would free: frames that the one that counts does not cover, and the empty rest of the segments they ended. */
   readonly logBytes: () => number;
   /**
@@ -19,7 +19,7 @@ export interface Extents {
   readonly all: () => readonly Segment[];
 }
 
-export function createExtents(): Extents {
+export function createLiveSegments(): LiveSegments {
   const segments: { readonly segment: Segment; lastLive: LogIndex; used: number }[] = [];
   let sinceSnapshot: { readonly lastIndex: LogIndex; readonly bytes: number }[] = [];
   let snapshotSegment: Segment | undefined;
@@ -28,13 +28,13 @@ export function createExtents(): Extents {
   let logBytes = 0;
 
   const truncateTo = (index: LogIndex): void => {
-    for (const extent of segments) extent.lastLive = Math.min(extent.lastLive, index);
+    for (const live of segments) live.lastLive = Math.min(live.lastLive, index);
   };
   const grow = (bytes: number): void => {
     sinceSnapshot.push({ lastIndex, bytes });
     logBytes += bytes;
   };
-  const note = (content: FrameContent, bytes: number): void => {
+  const add = (content: FrameContent, bytes: number): void => {
     const current = segments.at(-1);
     if (current !== undefined) current.used += bytes;
     switch (content.kind) {
@@ -65,12 +65,12 @@ export function createExtents(): Extents {
 
   return {
     begin: (segment) => {
-      // Every start begins a segment: short lives leave files behind them that are as large as full ones.
+      // Every start begins a segment: short runs leave files behind them that are as large as full ones.
       const ended = segments.at(-1);
       if (ended !== undefined) grow(Math.max(0, ended.segment.bytes - ended.used));
       segments.push({ segment, lastLive: 0, used: segment.blockBytes });
     },
-    note,
+    add,
     logBytes: () => logBytes,
     dropBelow: (keepFrom) => {
       const newest = segments.at(-1)?.segment;
@@ -80,7 +80,7 @@ export function createExtents(): Extents {
         );
       const tooMany = Math.min(firstWith(snapshotIndex + 1), segments.length - STORAGE.maxKeptSegments);
       const firstKept = Math.max(0, firstWith(keepFrom), tooMany);
-      return segments.splice(0, firstKept).map((extent) => extent.segment);
+      return segments.splice(0, firstKept).map((live) => live.segment);
     },
     oldest: () => segments[0]?.segment,
     all: () => segments.map(({ segment }) => segment),

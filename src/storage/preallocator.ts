@@ -1,19 +1,19 @@
-// Where does the next segment come from? One is made ahead of its need, from a file that the log needs no more, or a new one; when
-// the disk is full it is tried again until there is space.
+// Where does the next segment come from? It is preallocated, from a file that the log no longer needs, or as a new one; on a full disk
+// that is tried again until there is space.
 import { STORAGE } from "../config.ts";
 import { type Disk, isNoSpace } from "./disk.ts";
-import type { LogSettings, Opened, OpenSegment, SegmentMaker } from "./log.ts";
+import type { LogSettings, SegmentDone, OpenSegment, SegmentMaker } from "./log.ts";
 import type { Segment } from "./segment.ts";
 
-export interface Spare {
+export interface Preallocator {
   /** Makes one ahead. Tries at once when it waits for space. */
   readonly prepare: () => void;
   /** The prepared segment, or a new one if there is none of at least that size; neither error nor segment: there is no space. */
-  readonly take: (bytes: number, done: Opened) => void;
+  readonly take: (bytes: number, done: SegmentDone) => void;
   /** Keeps some of these files, for segments to come, and gives back the others. Nothing of them may be log any more, for good. */
   readonly reuse: (segments: readonly Segment[]) => readonly Segment[];
   /** Gives back all that `reuse` kept. */
-  readonly giveUp: () => readonly Segment[];
+  readonly dropReused: () => readonly Segment[];
   readonly isReady: () => boolean;
   readonly lacksSpace: () => boolean;
   /** After a `take` without space: calls back, once, when there is some. */
@@ -22,19 +22,19 @@ export interface Spare {
 }
 
 /** Any other reason why a segment cannot be made ahead is no failure until it is needed: then making it is tried once more. */
-export function createSpare(
+export function createPreallocator(
   disk: Disk,
   make: SegmentMaker,
   { segmentBytes, after, onSpaceChanged }: Pick<LogSettings, "segmentBytes" | "after" | "onSpaceChanged">,
-): Spare {
+): Preallocator {
   let ready: OpenSegment | null = null;
   /** Oldest first, all of the usual size. */
   let old: Segment[] = [];
   let making = false;
   let closed = false;
   let lacksSpace = false;
-  /** Who waits for a segment of that size to be made. */
-  let wanted: { readonly bytes: number; readonly done: Opened } | null = null;
+  /** The request for a segment of that size that is being made. */
+  let wanted: { readonly bytes: number; readonly done: SegmentDone } | null = null;
   /** The size of the one that was wanted and had no space. */
   let missedBytes = 0;
   let cancelRetry: (() => void) | null = null;
@@ -56,11 +56,11 @@ export function createSpare(
       if (lacksSpace) cancelRetry = after(STORAGE.spaceRetryMs, attempt);
       onSpaceChanged();
       serve(isAhead ? null : error);
-      // Nobody tries again after another failure, so whoever waits does: it ends then, or stops the node.
-      if (!lacksSpace) tellSpace();
+      // After another failure nothing tries again by itself, so the waiting write does: it ends then, or stops the node.
+      if (!lacksSpace) reportSpace();
     });
   };
-  const tellSpace = (): void => {
+  const reportSpace = (): void => {
     const callback = whenSpace;
     whenSpace = null;
     missedBytes = 0;
@@ -105,7 +105,7 @@ export function createSpare(
       old.push(...kept);
       return segments.filter((segment) => !kept.includes(segment));
     },
-    giveUp: () => {
+    dropReused: () => {
       const all = old;
       old = [];
       return all;

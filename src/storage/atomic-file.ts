@@ -1,17 +1,17 @@
-// How are a few facts kept in a file of their own? Whole or not at all: durable beside the earlier one, then renamed over it.
+// How is a small file replaced atomically? The new one is made durable beside the earlier one, then renamed over it.
 import { crc32 } from "../lib/crc32.ts";
 import { ascii, startsWith, viewOf } from "./bytes.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
-import { inSequence } from "./sequence.ts";
+import { inSequence } from "./serial-queue.ts";
 import { refuseOtherFormat } from "./versions.ts";
 
-export interface NoteFile {
+export interface AtomicFile {
   readonly path: string;
   /** 8 characters. */
   readonly magic: string;
 }
 
-export type FoundNote =
+export type AtomicFileContent =
   | { readonly state: "none" }
   /** `fields`: what was written, its checksum verified. */
   | { readonly state: "good"; readonly fields: Uint8Array }
@@ -23,7 +23,7 @@ const AT_FIELDS = 16;
 
 const newPathOf = (path: string): string => `${path}.new`;
 
-export function encodeNote(magic: string, fields: Uint8Array, formatVersion: number): Uint8Array {
+export function encodeAtomicFile(magic: string, fields: Uint8Array, formatVersion: number): Uint8Array {
   const bytes = new Uint8Array(AT_FIELDS + fields.length);
   bytes.set(ascii(magic));
   viewOf(bytes).setUint32(AT_VERSION, formatVersion);
@@ -37,7 +37,7 @@ function ownCrc(bytes: Uint8Array): number {
 }
 
 /** Throws NEWER_FORMAT, OLDER_FORMAT. */
-export function readNote(disk: Disk, { path, magic }: NoteFile, formatVersion: number): FoundNote {
+export function readAtomicFile(disk: Disk, { path, magic }: AtomicFile, formatVersion: number): AtomicFileContent {
   const bytes = disk.read(path);
   if (bytes === null) return { state: "none" };
   if (bytes.length < AT_FIELDS || !startsWith(bytes, ascii(magic))) return { state: "bad" };
@@ -49,15 +49,15 @@ export function readNote(disk: Disk, { path, magic }: NoteFile, formatVersion: n
 }
 
 /** Durable, in place of the earlier one, when done reports no error; until then the earlier one stands. */
-export function writeNote(
+export function writeAtomicFile(
   disk: Disk,
-  { path, magic }: NoteFile,
+  { path, magic }: AtomicFile,
   fields: Uint8Array,
   formatVersion: number,
   done: Done,
 ): void {
   const newPath = newPathOf(path);
-  const bytes = encodeNote(magic, fields, formatVersion);
+  const bytes = encodeAtomicFile(magic, fields, formatVersion);
   const create = (error: Error | null): void => {
     if (error !== null) return done(error);
     disk.create(newPath, 0, (failed, file) => {
@@ -76,7 +76,7 @@ export function writeNote(
 }
 
 /** Gone for good when done reports no error. */
-export function removeNote(disk: Disk, { path }: NoteFile, done: Done): void {
+export function removeAtomicFile(disk: Disk, { path }: AtomicFile, done: Done): void {
   if (disk.size(path) === null) return disk.syncDirectory(".", done);
   inSequence([(next) => disk.remove(path, next), (next) => disk.syncDirectory(".", next)], done);
 }

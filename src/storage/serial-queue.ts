@@ -1,10 +1,10 @@
-// How do disk operations that answer by callback run one after the other? In sequences, and in lanes.
+// How do disk operations with callbacks run one after the other? In a fixed sequence, or in a serial queue.
 import type { Done } from "./disk.ts";
 
-export type Step = (next: Done) => void;
+export type DiskOperation = (next: Done) => void;
 
 /** Runs the steps in order; the first error ends the sequence. */
-export function inSequence(steps: readonly Step[], done: Done): void {
+export function inSequence(steps: readonly DiskOperation[], done: Done): void {
   const run = (at: number): void => {
     const step = steps[at];
     if (step === undefined) return done(null);
@@ -13,10 +13,10 @@ export function inSequence(steps: readonly Step[], done: Done): void {
   run(0);
 }
 
-/** A task holds its lane until it calls `release`. */
-export type Lane = (task: (release: () => void) => void) => void;
+/** The next task of the queue begins when this one calls `release`. */
+export type SerialQueue = (task: (release: () => void) => void) => void;
 
-export function createLane(): Lane {
+export function createSerialQueue(): SerialQueue {
   const waiting: ((release: () => void) => void)[] = [];
   let busy = false;
   const runNext = (): void => {

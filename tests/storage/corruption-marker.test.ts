@@ -1,6 +1,6 @@
 // Are data that were found to be wrong ever used again? The mark is durable before the directory is let go.
 import { expect, test } from "bun:test";
-import { MARK_PATH } from "../../src/storage/mark.ts";
+import { CORRUPTION_MARKER_PATH } from "../../src/storage/corruption-marker.ts";
 import { batch, close, createSimBench, entries, KiB, opened, persist, refused } from "./harness.ts";
 
 const WHY = "the state of this node is wrong at index 4096";
@@ -24,7 +24,7 @@ test("a mark that was cut short is one all the same", async () => {
   await persist(bench, storage, { entries: entries(1, 3) });
   await close(bench, storage);
   const disk = bench.disk.restart();
-  await bench.call<void>((done) => disk.create(MARK_PATH, 0, () => done()));
+  await bench.call<void>((done) => disk.create(CORRUPTION_MARKER_PATH, 0, () => done()));
   bench.kill();
   expect((await refused(bench)).message).toBe("this directory was marked as damaged");
 });
