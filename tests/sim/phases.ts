@@ -24,8 +24,10 @@ const CONVERGENCE_MS = 60_000;
 const DRAIN_MS = 120_000;
 const SETTLING_MS = 60_000;
 /** More than a reconnection takes. */
-const QUIET_MS = 3_000;
-const STABLE_MS = 2_000;
+const QUIET_MS = 2_000;
+/** Some election timeouts: whoever has a reason to stand does so within. */
+const STABLE_HEARTBEATS = 40;
+const STABLE_MAX_MS = 2_000;
 /** Share of the worlds that lose all power before the last dequeues. */
 const POWER_CUT_SHARE = 40;
 /** A heartbeat and its answer, as the network, the timers and the turns of two machines see them; and what comes seldom. */
@@ -200,7 +202,7 @@ function acceptsNothing(stage: Stage): void {
     !world.mayAgree() && world.configurations().every(({ voters }) => voters.map(memberId).every(hasCompared));
   if (!isDisputed()) return;
   const last = ledger.lastIndex;
-  stage.wait(STABLE_MS);
+  stage.wait(STABLE_MAX_MS);
   if (!isDisputed()) return;
   marks.hit("a group whose states had no majority took nothing any more");
   for (let index = last + 1; index <= ledger.lastIndex; index++) {
@@ -228,16 +230,17 @@ function mustBeStable(stage: Stage): void {
   const { highestTerm } = oracles;
   const leader = leaderAmong(stage, world.machines);
   const eventsBefore = stage.scheduler.executed;
-  stage.wait(STABLE_MS);
-  const heartbeats = (STABLE_MS / stage.plan.settings.heartbeatMs) * world.machines.length ** 2;
+  const stableMs = Math.min(STABLE_MAX_MS, STABLE_HEARTBEATS * stage.plan.settings.heartbeatMs);
+  stage.wait(stableMs);
+  const heartbeats = (stableMs / stage.plan.settings.heartbeatMs) * world.machines.length ** 2;
   const events = stage.scheduler.executed - eventsBefore;
   if (events > IDLE_EVENTS_PER_HEARTBEAT * heartbeats + IDLE_EVENTS)
-    fail(`an idle group of ${world.machines.length} machines made ${events} events in ${STABLE_MS}ms`);
+    fail(`an idle group of ${world.machines.length} machines made ${events} events in ${stableMs}ms`);
   if (oracles.highestTerm !== highestTerm)
     fail(`terms rose from ${highestTerm} to ${oracles.highestTerm} in a stable network`);
   if (leaderAmong(stage, world.machines) !== leader) fail("the leader changed in a stable network");
   // A log that has outgrown its limit since the last checkpoint waits for the next one.
-  if (tooMuchAtRest(stage).length > 0) stage.wait(SERVER.checkpointMs + STABLE_MS);
+  if (tooMuchAtRest(stage).length > 0) stage.wait(SERVER.checkpointMs + STABLE_MAX_MS);
   for (const excess of tooMuchAtRest(stage)) fail(excess);
   bounds.observeConnections(world.network.mostWaiting());
   stage.wait(0);

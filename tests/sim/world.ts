@@ -376,7 +376,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     transfers.observe(machine.id, inside.raft, (path) => machine.disk.cached(path) !== null);
     rooms.observe(
       machine.id,
-      { freeBytes: machine.disk.free(), hangs: [...hangs.values()].includes(machine) },
+      { freeBytes: machine.disk.free(), hangs: hangs.size > 0 && [...hangs.values()].includes(machine) },
       inside.raft,
     );
     for (const look of watchers) if (look(machine)) watchers.delete(look);
