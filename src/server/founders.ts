@@ -21,6 +21,7 @@ export const FOUNDING = {
   dialTimeoutMs: WIRE.dialTimeoutMs,
   foundingRetryMs: SERVER.foundingRetryMs,
   graceMs: SERVER.foundingGraceMs,
+  silenceMs: WIRE.peerSilenceMs,
 } as const;
 
 export interface FounderPorts {
@@ -32,6 +33,8 @@ export interface FounderPorts {
     readonly dialTimeoutMs: number;
     readonly foundingRetryMs: number;
     readonly graceMs: number;
+    /** A founder that owes an answer for so long is dialed again: its machine may have lost power, and nothing else would show that. */
+    readonly silenceMs: number;
   };
   readonly log: (line: LogEvent) => void;
 }
@@ -55,6 +58,8 @@ export interface Founders {
 interface Other {
   readonly address: string;
   connection: Connection | null;
+  /** Ends the wait for what it owes. */
+  answered: () => void;
   /** Its answer to our hello; null before that. */
   hello: Pick<Heard, "member" | "clusterId" | "members"> | null;
   /** Why the two do not let each other in, as it was said last. */
@@ -77,12 +82,16 @@ export function found(
   let lastMissing = "";
   const timers = new Set<() => void>();
 
-  const after = (ms: number, run: () => void): void => {
+  const after = (ms: number, run: () => void): (() => void) => {
     const cancel = clock.after(ms, () => {
       timers.delete(cancel);
       if (!over) run();
     });
     timers.add(cancel);
+    return () => {
+      timers.delete(cancel);
+      cancel();
+    };
   };
   const stop = (): void => {
     over = true;
@@ -100,7 +109,7 @@ export function found(
       if (over) return result.ok ? result.stream.close() : undefined;
       if (!result.ok) {
         if (result.unauthorised === true) sayRefusal(other, result.why);
-        return after(settings.foundingRetryMs, () => dial(other));
+        return void after(settings.foundingRetryMs, () => dial(other));
       }
       const connection = openConnection({
         stream: result.stream,
@@ -112,11 +121,13 @@ export function found(
           const isStranger = why?.code === "BAD_REQUEST" && connection.greeting === null;
           if (why !== null && (why.code === "UNAUTHORISED" || isStranger)) sayRefusal(other, why.message);
           heard.delete(other.address);
+          other.answered();
           other.connection = null;
           if (!over) after(settings.foundingRetryMs, () => dial(other));
         },
       });
       other.connection = connection;
+      owes(other, connection);
       connection.send({
         type: "hello",
         version: settings.protocolVersion,
@@ -129,21 +140,30 @@ export function found(
     });
   }
 
+  /** From here on an answer is due on this connection. */
+  function owes(other: Other, connection: Connection): void {
+    other.answered();
+    other.answered = after(settings.silenceMs, () => connection.close(null));
+  }
+
   function receive(other: Other, connection: Connection, message: Message): void {
     if (over) return;
     if (message.type === "helloAnswer") {
       other.hello = { member: message.node, clusterId: message.clusterId, members: message.members };
-      return tell(connection);
+      return tell(other, connection);
     }
     if (message.type !== "foundAnswer" || other.hello === null) return;
+    other.answered();
     const { expect, set, fresh, record } = message;
     const said = { expect, set, fresh, record: record?.slice() ?? null };
     heard.set(other.address, { ...other.hello, word: said });
     consider();
-    if (!over) after(settings.foundingRetryMs, () => (other.connection === connection ? tell(connection) : undefined));
+    if (!over)
+      after(settings.foundingRetryMs, () => (other.connection === connection ? tell(other, connection) : undefined));
   }
 
-  function tell(connection: Connection): void {
+  function tell(other: Other, connection: Connection): void {
+    owes(other, connection);
     const { expect, set, record } = word;
     connection.send({ type: "found", expect, set, fresh: !joining, record });
     connection.flush();
@@ -154,7 +174,7 @@ export function found(
     if (joining && next.type !== "adopt") return;
     switch (next.type) {
       case "found":
-        if (clock.now() < earliest) return after(earliest - clock.now(), consider);
+        if (clock.now() < earliest) return void after(earliest - clock.now(), consider);
         return finish({ type: "founded", entry: foundingEntry(next.members) });
       case "adopt": {
         const entry = foundingEntryOf(next.record);
@@ -191,7 +211,7 @@ export function found(
 
   for (const address of word.set) {
     if (address === self.address) continue;
-    const other: Other = { address, connection: null, hello: null, refusal: null };
+    const other: Other = { address, connection: null, answered: () => undefined, hello: null, refusal: null };
     others.push(other);
     dial(other);
   }

@@ -63,9 +63,12 @@ export function play(stage: Stage): void {
 }
 
 /** Enough is left, with states that agree; and where something is lost, a group was founded: a first entry on one disk only is known to nobody else. */
-function mustServe({ world }: Stage): boolean {
+function mustServe(stage: Stage): boolean {
+  const { world } = stage;
   const isFounded = world.presentVoters().length > 0;
-  return world.atlas.standing() === "whole" && world.mayAgree() && (isFounded || world.atlas.lost.size === 0);
+  return (
+    world.atlas.standing() === "whole" && world.mayAgree(mayServe(stage)) && (isFounded || world.atlas.lost.size === 0)
+  );
 }
 
 /** Leads, and has committed an entry of its own term. */
@@ -87,14 +90,19 @@ function found(stage: Stage): void {
   }
 }
 
+/** What may be in force soon: a learner that has caught up becomes a voter, whoever can be reached and whatever its state is then. */
+function mayServe({ world }: Stage): readonly Configuration[] {
+  const present = world.configurations();
+  return [...present, ...present.flatMap(withVotingLearners)];
+}
+
 /** A random set of machines that can serve: a majority of everything that may be in force. */
-function drawCore({ world, random }: Stage): readonly Machine[] {
+function drawCore(stage: Stage): readonly Machine[] {
+  const { world, random } = stage;
   const shuffled = world.machines
     .map((machine) => ({ machine, at: random.below(1_000_000) }))
     .sort((a, b) => a.at - b.at);
-  // A learner that has caught up becomes a voter, whoever can be reached then.
-  const present = world.configurations();
-  const configurations = [...present, ...present.flatMap(withVotingLearners)];
+  const configurations = mayServe(stage);
   const core: Machine[] = [];
   // Who has found its own state wrong, or will, is there but serves nobody before the others have let it in again.
   const serves = ({ self, onSpoiled }: Machine, member: MemberId): boolean =>
