@@ -11,9 +11,16 @@ import { becomeFollower } from "./roles.ts";
 import type { RaftState } from "./state.ts";
 import type { LogIndex, MemberId, Term } from "./types.ts";
 
-/** False when the sender's term is over. Otherwise it is our leader from here on, and its silence ends. */
-export function followLeader(state: RaftState, from: MemberId, term: Term): boolean {
-  if (term < state.currentTerm) return false;
+/**
+ * False when the sender's term is over, which has been reported to it. Otherwise it is our leader from here on, and its silence ends.
+ * The report is the reply that claims nothing: one of the request's own kind would carry the present term, and if the sender leads that
+ * one too, a request of its earlier leadership would confirm a read, or refuse an entry, of this one (seed 9974282).
+ */
+export function followLeader(state: RaftState, from: MemberId, link: Link, term: Term): boolean {
+  if (term < state.currentTerm) {
+    sendHeartbeatReply(state, from, link, 0);
+    return false;
+  }
   assert(term > state.currentTerm || state.role !== "leader", `${from} and ${state.self} both lead term ${term}`);
   assert(
     term > state.currentTerm || state.leader === null || state.leader === from,
@@ -27,7 +34,8 @@ export function followLeader(state: RaftState, from: MemberId, term: Term): bool
 }
 
 export function onAppendEntries(state: RaftState, from: MemberId, link: Link, message: AppendEntries): void {
-  if (!followLeader(state, from, message.term) || !matches(state, message.prevLogIndex, message.prevLogTerm)) {
+  if (!followLeader(state, from, link, message.term)) return;
+  if (!matches(state, message.prevLogIndex, message.prevLogTerm)) {
     refuse(state, from, link, message);
     return;
   }
@@ -71,8 +79,7 @@ function matches(state: RaftState, prevLogIndex: LogIndex, prevLogTerm: Term): b
 /** Tells where agreement is possible, so that each term in conflict costs one round trip and not each entry. */
 function refuse(state: RaftState, from: MemberId, link: Link, message: AppendEntries): void {
   const { log } = state;
-  if (message.term === state.currentTerm)
-    state.refusedIndex = Math.min(state.refusedIndex ?? Infinity, message.prevLogIndex);
+  state.refusedIndex = Math.min(state.refusedIndex ?? Infinity, message.prevLogIndex);
   const hintIndex = lastAtMostTerm(log, message.prevLogIndex, message.prevLogTerm, state.commitIndex);
   send(state, from, link, {
     type: "AppendEntriesReply",
@@ -93,13 +100,15 @@ function commitVerified(state: RaftState, leaderCommit: LogIndex): void {
 }
 
 export function onHeartbeat(state: RaftState, from: MemberId, link: Link, message: Heartbeat): void {
-  if (followLeader(state, from, message.term)) {
-    state.clusterTime = Math.max(state.clusterTime, message.time);
-    commitVerified(state, message.leaderCommit);
-  }
-  const { readContext } = message;
+  if (!followLeader(state, from, link, message.term)) return;
+  state.clusterTime = Math.max(state.clusterTime, message.time);
+  commitVerified(state, message.leaderCommit);
+  sendHeartbeatReply(state, from, link, message.readContext);
+}
+
+function sendHeartbeatReply(state: RaftState, to: MemberId, link: Link, readContext: number): void {
   const { currentTerm: term, diskLow } = state;
-  send(state, from, link, { type: "HeartbeatReply", term, readContext, diskLow });
+  send(state, to, link, { type: "HeartbeatReply", term, readContext, diskLow });
 }
 
 /**

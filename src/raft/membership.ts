@@ -110,7 +110,7 @@ function askEarlier(state: RaftState, leadership: Leadership, token: Token, memb
 }
 
 export function onProbe(state: RaftState, from: MemberId, link: Link, probe: Probe): void {
-  followLeader(state, from, probe.term);
+  if (!followLeader(state, from, link, probe.term)) return;
   send(state, from, link, { type: "ProbeReply", term: state.currentTerm, token: probe.token });
 }
 

@@ -278,10 +278,24 @@ export function takeEffects(raft: Raft): Effects {
   startElectionTimer(state);
   releaseWaiting(state);
   const persist = takePersist(state);
-  const { gathered } = state;
+  const { send, sendParts, storeParts, installSnapshot, committed, proposed, changed, read, transitions, stop } =
+    state.gathered;
   state.gathered = nothingGathered();
   checkStep(state);
-  return { persist, ...gathered };
+  // Every turn of every node comes here: named fields cost a third of a spread.
+  return {
+    persist,
+    send,
+    sendParts,
+    storeParts,
+    installSnapshot,
+    committed,
+    proposed,
+    changed,
+    read,
+    transitions,
+    stop,
+  };
 }
 
 /** What a snapshot of the state after `appliedIndex` says: the configuration as of there, never a later or uncommitted one. */

@@ -40,17 +40,7 @@ export function sendSnapshotPart(state: RaftState, progress: Progress): void {
 
 export function onInstallSnapshot(state: RaftState, from: MemberId, link: Link, message: InstallSnapshot): void {
   const { meta, manifest, part, parts, offset, bytes } = message;
-  if (!followLeader(state, from, message.term)) {
-    send(state, from, link, {
-      type: "InstallSnapshotReply",
-      term: state.currentTerm,
-      index: meta.index,
-      nextPart: 0,
-      nextOffset: 0,
-      matchIndex: 0,
-    });
-    return;
-  }
+  if (!followLeader(state, from, link, message.term)) return;
   if (state.commitIndex < meta.index && termAt(state.log, meta.index) === meta.term) {
     // The log holds what the snapshot stands for, and the leader says that it is committed: nothing to install.
     state.verifiedIndex = Math.max(state.verifiedIndex, meta.index);

@@ -21,6 +21,7 @@ export const BOOTSTRAP = {
   dialTimeoutMs: WIRE.dialTimeoutMs,
   bootstrapRetryMs: SERVER.bootstrapRetryMs,
   graceMs: SERVER.bootstrapGraceMs,
+  silenceMs: WIRE.peerSilenceMs,
 } as const;
 
 export interface BootstrapPorts {
@@ -32,6 +33,8 @@ export interface BootstrapPorts {
     readonly dialTimeoutMs: number;
     readonly bootstrapRetryMs: number;
     readonly graceMs: number;
+    /** A founder that owes an answer for so long is dialed again: its machine may have lost power, and nothing else would show that. */
+    readonly silenceMs: number;
   };
   readonly log: (line: LogEvent) => void;
 }
@@ -55,6 +58,8 @@ export interface Bootstrap {
 interface Other {
   readonly address: string;
   connection: Connection | null;
+  /** Ends the wait for what it owes. */
+  answered: () => void;
   /** Its answer to our hello; null before that. */
   hello: Pick<FounderState, "member" | "clusterId" | "members"> | null;
   /** Why the two refuse each other, as last logged. */
@@ -77,12 +82,16 @@ export function bootstrap(
   let lastMissing = "";
   const timers = new Set<() => void>();
 
-  const after = (ms: number, run: () => void): void => {
+  const after = (ms: number, run: () => void): (() => void) => {
     const cancel = clock.after(ms, () => {
       timers.delete(cancel);
       if (!over) run();
     });
     timers.add(cancel);
+    return () => {
+      timers.delete(cancel);
+      cancel();
+    };
   };
   const stop = (): void => {
     over = true;
@@ -100,7 +109,7 @@ export function bootstrap(
       if (over) return result.ok ? result.stream.close() : undefined;
       if (!result.ok) {
         if (result.unauthorised === true) logRefusal(other, result.why);
-        return after(settings.bootstrapRetryMs, () => dial(other));
+        return void after(settings.bootstrapRetryMs, () => dial(other));
       }
       const connection = openConnection({
         stream: result.stream,
@@ -112,11 +121,13 @@ export function bootstrap(
           const isStranger = why?.code === "BAD_REQUEST" && connection.greeting === null;
           if (why !== null && (why.code === "UNAUTHORISED" || isStranger)) logRefusal(other, why.message);
           states.delete(other.address);
+          other.answered();
           other.connection = null;
           if (!over) after(settings.bootstrapRetryMs, () => dial(other));
         },
       });
       other.connection = connection;
+      awaitAnswer(other, connection);
       connection.send({
         type: "hello",
         version: settings.protocolVersion,
@@ -129,22 +140,32 @@ export function bootstrap(
     });
   }
 
+  /** From here on an answer is due on this connection. */
+  function awaitAnswer(other: Other, connection: Connection): void {
+    other.answered();
+    other.answered = after(settings.silenceMs, () => connection.close(null));
+  }
+
   function receive(other: Other, connection: Connection, message: Message): void {
     if (over) return;
     if (message.type === "helloAnswer") {
       other.hello = { member: message.node, clusterId: message.clusterId, members: message.members };
-      return sendStatement(connection);
+      return sendStatement(other, connection);
     }
     if (message.type !== "bootstrapAnswer" || other.hello === null) return;
+    other.answered();
     const { expect, set, fresh, record } = message;
     const theirs = { expect, set, fresh, record: record?.slice() ?? null };
     states.set(other.address, { ...other.hello, statement: theirs });
     consider();
     if (!over)
-      after(settings.bootstrapRetryMs, () => (other.connection === connection ? sendStatement(connection) : undefined));
+      after(settings.bootstrapRetryMs, () =>
+        other.connection === connection ? sendStatement(other, connection) : undefined,
+      );
   }
 
-  function sendStatement(connection: Connection): void {
+  function sendStatement(other: Other, connection: Connection): void {
+    awaitAnswer(other, connection);
     const { expect, set, record } = statement;
     connection.send({ type: "bootstrap", expect, set, fresh: !joining, record });
     connection.flush();
@@ -155,7 +176,7 @@ export function bootstrap(
     if (joining && next.type !== "adopt") return;
     switch (next.type) {
       case "bootstrap":
-        if (clock.now() < earliest) return after(earliest - clock.now(), consider);
+        if (clock.now() < earliest) return void after(earliest - clock.now(), consider);
         return finish({ type: "founded", entry: bootstrapEntry(next.members) });
       case "adopt": {
         const entry = bootstrapEntryOf(next.record);
@@ -196,7 +217,7 @@ export function bootstrap(
 
   for (const address of statement.set) {
     if (address === self.address) continue;
-    const other: Other = { address, connection: null, hello: null, refusal: null };
+    const other: Other = { address, connection: null, answered: () => undefined, hello: null, refusal: null };
     others.push(other);
     dial(other);
   }

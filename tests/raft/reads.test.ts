@@ -1,14 +1,16 @@
 // Linearizable reads: a leader answers only when a majority confirmed, after the read was asked, that it still leads.
 import { expect, test } from "bun:test";
-import type { Heartbeat } from "../../src/raft/messages.ts";
+import type { Heartbeat, RaftMessage } from "../../src/raft/messages.ts";
 import { createCluster, idOf } from "./cluster.ts";
 import {
   acknowledge,
+  appendEntries,
   configEntry,
   configuration,
   draft,
   heartbeat,
   leading,
+  logOf,
   replies,
   settle,
   single,
@@ -47,6 +49,24 @@ test("an answer to an earlier heartbeat never confirms a later read", () => {
   expect(node.hear("n2", confirm(1)).read).toEqual([]);
   expect(node.hear("n3", confirm(1, 1)).read).toEqual([]);
   expect(node.hear("n3", confirm(2)).read).toEqual([{ token: 2, ok: true, index: 3 }]);
+});
+
+test("what comes late of an earlier term confirms and refuses nothing in the one that its sender leads now (seed 9974282)", () => {
+  const node = single({ entries: logOf(2), hardState: { currentTerm: 2, votedFor: null } });
+  node.hear("n2", heartbeat(4));
+  node.sync();
+  const meta = { index: 9, term: 2, configuration: configuration("n1", "n2", "n3"), configurationIndex: 1, time: 9 };
+  const bytes = new Uint8Array(1);
+  const part = { meta, manifest: bytes, part: 0, parts: 1, offset: 0, bytes };
+  const late: readonly RaftMessage[] = [
+    heartbeat(2, 0, 67),
+    appendEntries(2, 1, 1, []),
+    { type: "InstallSnapshot", term: 2, ...part },
+    { type: "Probe", term: 2, token: 1 },
+  ];
+  for (const message of late)
+    expect(node.hear("n2", message).send.map((sent) => sent.message)).toEqual([confirm(0, 4)]);
+  expect(node.hear("n2", heartbeat(4, 0, 3)).send.map((sent) => sent.message)).toEqual([confirm(3, 4)]);
 });
 
 test("a leader that is cut off answers no read, and refuses it when it notices", () => {

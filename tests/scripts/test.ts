@@ -13,8 +13,16 @@ const UNIT_TIMEOUT_MS = 300_000;
 const TEST_TIMEOUT_MS = 30_000;
 const BUILD_TIMEOUT_MS = 60_000;
 const E2E_TIMEOUT_MS = 600_000;
-/** Links that are slow, and nodes that find out within seconds: little work, so that it goes on beside the unit tests. */
-const WAITING: readonly string[] = ["links.e2e.ts", "damaged-disk.e2e.ts"];
+/** Little work, much waiting, and no time that is judged: these go on beside the unit tests. */
+const WAITING: readonly string[] = [
+  "auth.e2e.ts",
+  "bad-input.e2e.ts",
+  "damaged-disk.e2e.ts",
+  "disk-full.e2e.ts",
+  "links.e2e.ts",
+  "same-number.e2e.ts",
+  "unwritten.e2e.ts",
+];
 
 const reports = mkdtempSync(join(tmpdir(), "raftq-test-"));
 /** Marks every process that the tests start, and what those start. */

@@ -1,6 +1,7 @@
 // What becomes of a founder that missed the founding, when the others need its vote? Its first entry is gone from their logs by then.
+// And of a founding when a machine loses power in the middle of it?
 import { expect, test } from "bun:test";
-import { QUEUE, SERVER } from "../../src/config.ts";
+import { QUEUE, SERVER, WIRE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import { createTown, type Settled } from "./town.ts";
@@ -47,4 +48,18 @@ test("a founder that heard nothing of its founding takes part when another has l
   const isWhole = (node: Settled): boolean => node.node.inspect()?.queue.ready === 30;
   town.until(() => [back, second, late].every(isWhole), 30_000);
   expect([back, second, late].filter(isLeader).length).toBe(1);
+});
+
+test("a founder that owes an answer and has lost power is asked again within seconds (seed 9973365)", () => {
+  const town = createTown(1);
+  const [first, second] = [3000, 3001];
+  const founders = [first, second];
+  for (const port of founders) town.start(port, founders, founders.length);
+  town.pass(SERVER.bootstrapGraceMs / 2);
+  // It has received what the other asks, and nothing tells that one that no answer will come.
+  town.pause(first);
+  town.pass(100);
+  town.end(first, "powerCut");
+  const nodes = [town.start(first, founders, founders.length)];
+  town.until(() => nodes.some(isLeader), 2 * WIRE.peerSilenceMs + SERVER.bootstrapGraceMs + 1_000);
 });

@@ -60,7 +60,7 @@ export interface RealClientPorts {
   readonly termAt: (index: LogIndex) => Term | null;
   /** This node leads, and in this term. */
   readonly leads: (node: NodeId, term: Term) => boolean;
-  /** The term in which this node leads, and this client id's session has a while to live by its state; else null. */
+  /** The term in which this node leads, if this client id has a live session there that is not due to end or to become dormant. */
   readonly keeps: (node: NodeId, client: string) => Term | null;
   readonly now: () => number;
 }

@@ -64,7 +64,8 @@ export function withRules(port: SimPort, { disk, after, isStopped, isPaused, fai
     begins(path);
     if (path !== META_PATH) return;
     const unsettled = disk.unsettled(path);
-    if (isReadable(unsettled) && !isReadable([...unsettled, { offset, length: bytes.length }]))
+    // Nearly always the second is true, and the first need not be known.
+    if (!isReadable([...unsettled, { offset, length: bytes.length }]) && isReadable(unsettled))
       fail(`writes to ${path} at ${offset}, and a power cut could leave nothing of it that can be read`);
   };
   /** Would meta be, with nothing right in these places? */

@@ -299,11 +299,11 @@ export function startFaults(world: World, plan: Plan, admin: Admin, { random, ma
       if (world.machines.length < MOST_MACHINES) world.start(world.addMachine());
       return;
     }
-    // Whose state is wrong is told by a majority: a group of two could only stop.
-    const isSpoiled = world.machines.some(
-      ({ life, onSpoiled }) => onSpoiled !== null || (life?.spoiledAt ?? null) !== null,
+    // A majority shows whose state is wrong, a leader whose disk is old: a group of two could only stop, or lose its other disk.
+    const isInDoubt = world.machines.some(
+      ({ life, onSpoiled, outdated }) => onSpoiled !== null || outdated !== null || (life?.spoiledAt ?? null) !== null,
     );
-    if (voters.length <= 1 || isSpoiled) return;
+    if (voters.length <= 1 || isInDoubt) return;
     const count = chance.chance(80) ? 1 : Math.min(2, voters.length - 1);
     const from = chance.below(voters.length);
     const victims = Array.from({ length: count }, (_, at) => voters[(from + at) % voters.length]!);

@@ -59,11 +59,11 @@ export function leaderFaults({
     const ms = chance.between(electionMaxMs, 2 * electionMaxMs);
     let over = false;
     const whenLeads = (machine: Machine, run: () => void): void =>
-      world.watch(() => {
-        if (over || ceased() || !leads(machine)) return over;
-        run();
-        return true;
-      });
+      when(
+        () => leads(machine),
+        () => over,
+        run,
+      );
     world.after(3 * ms, world.lateLink(late, leader, ms, ms));
     world.after(ms, () => {
       if (ceased() || !leads(leader)) return;
@@ -79,13 +79,56 @@ export function leaderFaults({
     return 3 * ms;
   }
 
+  /**
+   * The leader's requests to one member wait for the network until it is a candidate again: then they arrive together with what it
+   * asks as that, and the member's are the first replies.
+   */
+  function candidateBeforeRequests(leader: Machine, others: readonly Machine[], chance: Random): number {
+    const at = chance.below(others.length);
+    const [late, heir] = [others[at]!, others[(at + 1) % others.length]!];
+    const term = termOf(leader);
+    const ms = chance.between(electionMaxMs, 2 * electionMaxMs);
+    let over = false;
+    const isOver = (): boolean => over;
+    const what = `${leader.id} is not heard by ${late.id}`;
+    const heal = world.cut(what, (from, to) => from === leader && to === late, false);
+    const asksAgain = (): boolean => leader.life?.inspect()?.raft.role === "candidate" && termOf(leader) > term;
+    world.after(chance.below(electionMaxMs), () => {
+      if (ceased() || !leads(leader)) return;
+      transfer(leader, heir);
+      when(
+        () => leads(heir),
+        isOver,
+        () => transfer(heir, leader),
+      );
+      when(asksAgain, isOver, () => {
+        hit("requests of an earlier term arrived with the leader's next campaign");
+        heal();
+        for (const other of others) if (other !== late) world.after(ms, world.lateLink(other, leader, ms, 1));
+      });
+    });
+    world.after(2 * ms, () => {
+      over = true;
+      heal();
+    });
+    return 3 * ms;
+  }
+
+  const when = (isSo: () => boolean, isOver: () => boolean, run: () => void): void =>
+    world.watch(() => {
+      if (isOver() || ceased() || !isSo()) return isOver();
+      run();
+      return true;
+    });
+
   return {
     lateReplies: (chance) => {
       const leader = world.machines.find(leads);
       const others = world.machines.filter((machine) => machine !== leader && machine.life !== null);
       if (leader === undefined || others.length < MAJORITIES_FROM - 1 || lateReplies > 0) return;
       lateReplies++;
-      const fault = chance.chance(50) ? reelectedBeforeReplies : deposedBeforeReplies;
+      const faults = [reelectedBeforeReplies, deposedBeforeReplies, candidateBeforeRequests] as const;
+      const fault = faults[chance.below(faults.length)] ?? reelectedBeforeReplies;
       world.after(fault(leader, others, chance), () => {
         lateReplies--;
       });

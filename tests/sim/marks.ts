@@ -71,6 +71,7 @@ const SEEN = [
   "a read waited for a round of heartbeats",
   "reads were refused because the leadership ended",
   "a leader led again while replies of its earlier term were late",
+  "requests of an earlier term arrived with the leader's next campaign",
   "another led while late replies kept a leader in office",
   "a leader that heard nobody was followed by another",
   "a group whose states had no majority took nothing any more",

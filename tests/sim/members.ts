@@ -6,13 +6,16 @@ export interface ConfigurationSeen {
   readonly configuration: Configuration;
 }
 
-/** The newest committed configuration and every one behind it in some log, on whatever disk. */
+/**
+ * The newest committed configuration and every one behind it in some log, on whatever disk, where nothing else is committed: what a
+ * removed node holds there stays on its disk for ever, and is never in force.
+ */
 export function inForce(
   seen: readonly ConfigurationSeen[],
   committed: ConfigurationSeen | null,
+  lastCommitted: LogIndex,
 ): readonly Configuration[] {
-  const floor = committed?.index ?? 0;
-  const newer = seen.filter(({ index }) => index > floor).map(({ configuration }) => configuration);
+  const newer = seen.filter(({ index }) => index > lastCommitted).map(({ configuration }) => configuration);
   return committed === null ? newer : [committed.configuration, ...newer];
 }
 

@@ -77,6 +77,8 @@ const POISON = 0xdb;
 
 interface Host {
   readonly name: string;
+  /** The longest delay that was drawn to each other host. */
+  readonly slowest: Map<Host, number>;
   life: number;
   poweredOn: boolean;
   /** Events for a paused process, in order; null: it runs. */
@@ -130,7 +132,6 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
   const listeners = new Map<string, Listening>();
   /** Whose address it is, also while nobody listens there. */
   const owners = new Map<string, Host>();
-  const slowest = new Map<string, number>();
   /** Links of low bandwidth: what they carry, and until when they are busy with what was sent. */
   const narrow = new Map<string, { readonly bytesPerMs: number; freeAt: number }>();
   /** Links through buffers that fill up, since when. */
@@ -144,7 +145,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
   const hostNamed = (name: string): Host => {
     const known = hosts.get(name);
     if (known !== undefined) return known;
-    const host: Host = { name, life: 1, poweredOn: true, held: null };
+    const host: Host = { name, slowest: new Map(), life: 1, poweredOn: true, held: null };
     hosts.set(name, host);
     return host;
   };
@@ -158,14 +159,14 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
   const fraction = (): number => random.below(1_001) / 1_000;
 
   function drawDelay(from: Host, to: Host): number {
-    const link = `${from.name}>${to.name}`;
-    const most = slowest.get(link) ?? delayMinMs + (delayMaxMs - delayMinMs) * fraction();
-    slowest.set(link, most);
-    return delayMinMs + (most - delayMinMs) * fraction() + lateness(link);
+    const known = from.slowest.get(to);
+    const most = known ?? delayMinMs + (delayMaxMs - delayMinMs) * fraction();
+    if (known === undefined) from.slowest.set(to, most);
+    return delayMinMs + (most - delayMinMs) * fraction() + lateness(from, to);
   }
 
-  function lateness(link: string): number {
-    const found = late.get(link);
+  function lateness(from: Host, to: Host): number {
+    const found = late.size === 0 ? undefined : late.get(`${from.name}>${to.name}`);
     if (found === undefined) return 0;
     return found.ms * Math.min(1, (scheduler.now() - found.since) / found.rampMs);
   }
@@ -223,7 +224,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
     pipe.tries = 0;
     let delay = drawDelay(from.host, to.host);
     while (random.chance(lossPercent)) delay += RETRANSMIT_MIN_MS;
-    const link = narrow.get(`${from.host.name}>${to.host.name}`);
+    const link = narrow.size === 0 ? undefined : narrow.get(`${from.host.name}>${to.host.name}`);
     if (link !== undefined) {
       link.freeAt = Math.max(link.freeAt, scheduler.now()) + bytes.length / link.bytesPerMs;
       delay += link.freeAt - scheduler.now();
@@ -564,7 +565,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
       delayMaxMs = Math.max(delayMinMs, Math.min(delayMaxMs, longestMs));
       dialLossPercent = 0;
       lossPercent = 0;
-      slowest.clear();
+      for (const { slowest } of hosts.values()) slowest.clear();
     },
     connections: () => connections.size,
     mostWaiting: () => mostWaiting,

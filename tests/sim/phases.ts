@@ -24,8 +24,10 @@ const CONVERGENCE_MS = 60_000;
 const DRAIN_MS = 120_000;
 const SETTLING_MS = 60_000;
 /** More than a reconnection takes. */
-const QUIET_MS = 3_000;
-const STABLE_MS = 2_000;
+const QUIET_MS = 2_000;
+/** Some election timeouts: whoever has a reason to stand does so within. */
+const STABLE_HEARTBEATS = 40;
+const STABLE_MAX_MS = 2_000;
 /** Share of the worlds that lose all power before the last dequeues. */
 const POWER_CUT_SHARE = 40;
 /** A heartbeat and its answer, as the network, the timers and the turns of two machines see them; and what comes seldom. */
@@ -61,9 +63,12 @@ export function play(stage: Stage): void {
 }
 
 /** Enough is left, with states that agree; and where something is lost, a group was founded: a first entry on one disk only is known to nobody else. */
-function mustServe({ world }: Stage): boolean {
+function mustServe(stage: Stage): boolean {
+  const { world } = stage;
   const isFounded = world.presentVoters().length > 0;
-  return world.atlas.standing() === "whole" && world.mayAgree() && (isFounded || world.atlas.lost.size === 0);
+  return (
+    world.atlas.standing() === "whole" && world.mayAgree(mayServe(stage)) && (isFounded || world.atlas.lost.size === 0)
+  );
 }
 
 /** Leads, and has committed an entry of its own term. */
@@ -85,14 +90,19 @@ function found(stage: Stage): void {
   }
 }
 
+/** What may be in force soon: a learner that has caught up becomes a voter, whoever can be reached and whatever its state is then. */
+function mayServe({ world }: Stage): readonly Configuration[] {
+  const present = world.configurations();
+  return [...present, ...present.flatMap(withVotingLearners)];
+}
+
 /** A random set of machines that can serve: a majority of everything that may be in force. */
-function drawCore({ world, random }: Stage): readonly Machine[] {
+function drawCore(stage: Stage): readonly Machine[] {
+  const { world, random } = stage;
   const shuffled = world.machines
     .map((machine) => ({ machine, at: random.below(1_000_000) }))
     .sort((a, b) => a.at - b.at);
-  // A learner that has caught up becomes a voter, whoever can be reached then.
-  const present = world.configurations();
-  const configurations = [...present, ...present.flatMap(withVotingLearners)];
+  const configurations = mayServe(stage);
   const core: Machine[] = [];
   // Who has found its own state wrong, or will, is there but serves nobody before the others have let it in again.
   const serves = ({ self, onSpoiled }: Machine, member: MemberId): boolean =>
@@ -200,7 +210,7 @@ function acceptsNothing(stage: Stage): void {
     !world.mayAgree() && world.configurations().every(({ voters }) => voters.map(memberId).every(hasCompared));
   if (!isDisputed()) return;
   const last = ledger.lastIndex;
-  stage.wait(STABLE_MS);
+  stage.wait(STABLE_MAX_MS);
   if (!isDisputed()) return;
   marks.hit("a group whose states had no majority took nothing any more");
   for (let index = last + 1; index <= ledger.lastIndex; index++) {
@@ -228,16 +238,17 @@ function mustBeStable(stage: Stage): void {
   const { highestTerm } = oracles;
   const leader = leaderAmong(stage, world.machines);
   const eventsBefore = stage.scheduler.executed;
-  stage.wait(STABLE_MS);
-  const heartbeats = (STABLE_MS / stage.plan.settings.heartbeatMs) * world.machines.length ** 2;
+  const stableMs = Math.min(STABLE_MAX_MS, STABLE_HEARTBEATS * stage.plan.settings.heartbeatMs);
+  stage.wait(stableMs);
+  const heartbeats = (stableMs / stage.plan.settings.heartbeatMs) * world.machines.length ** 2;
   const events = stage.scheduler.executed - eventsBefore;
   if (events > IDLE_EVENTS_PER_HEARTBEAT * heartbeats + IDLE_EVENTS)
-    fail(`an idle group of ${world.machines.length} machines made ${events} events in ${STABLE_MS}ms`);
+    fail(`an idle group of ${world.machines.length} machines made ${events} events in ${stableMs}ms`);
   if (oracles.highestTerm !== highestTerm)
     fail(`terms rose from ${highestTerm} to ${oracles.highestTerm} in a stable network`);
   if (leaderAmong(stage, world.machines) !== leader) fail("the leader changed in a stable network");
   // A log that has outgrown its limit since the last checkpoint waits for the next one.
-  if (tooMuchAtRest(stage).length > 0) stage.wait(SERVER.checkpointMs + STABLE_MS);
+  if (tooMuchAtRest(stage).length > 0) stage.wait(SERVER.checkpointMs + STABLE_MAX_MS);
   for (const excess of tooMuchAtRest(stage)) fail(excess);
   bounds.observeConnections(world.network.mostWaiting());
   stage.wait(0);

@@ -171,7 +171,7 @@ function drawSafetyMs(random: Random, short: boolean): number {
 
 function drawSafetyEvents(random: Random): number {
   if (random.chance(80)) return 20_000;
-  return random.chance(85) ? 50_000 : 200_000;
+  return random.chance(85) ? 50_000 : 100_000;
 }
 
 function drawSettings(random: Random, figure8: boolean): SharedSettings {

@@ -20,6 +20,8 @@ import { partsOf } from "./real-witness.ts";
 /** How long a user may take to write an answer down. */
 const TAKING_MAX_MS = 300;
 const OPEN_AGAIN_MAX_MS = 300;
+/** A client that has just connected shows its session to the node within this, or leaves it for another. */
+const TIME_TO_ATTACH_MS = 600;
 /** Every process sends all of a file: a longer one would only take longer. */
 const FILE_LINES = 100;
 
@@ -53,11 +55,18 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     heard,
   );
 
+  function connected(node: NodeId): void {
+    const made: typeof link = { node, term: null };
+    link = made;
+    ports.after(TIME_TO_ATTACH_MS, () => {
+      if (link === made && witness.isNewest(id, nonce)) made.term = keeps(node, id);
+    });
+  }
+
   function heard(event: ClientEvent): void {
     switch (event.type) {
       case "connected":
-        link = { node: event.node.node.id, term: witness.isNewest(id, nonce) ? keeps(event.node.node.id, id) : null };
-        return;
+        return connected(event.node.node.id);
       case "redirected":
         return marks.hit("a real client was redirected");
       case "disconnected":

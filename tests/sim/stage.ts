@@ -59,8 +59,6 @@ const ASK_EVERY = 8;
 const DURABILITY_SAMPLE = 50;
 /** Sessions that live longer than any run never expire in one. */
 const LONGER_THAN_ANY_RUN_MS = 600_000;
-/** A client that has just connected shows its session to the node within this, or leaves it for another. */
-const TIME_TO_ATTACH_MS = 600;
 
 export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Stage {
   const random = seededRandom(plan.seed ^ 0x5eed);
@@ -167,7 +165,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
           const { sessions, time = 0 } = leader?.queue ?? {};
           const session = sessions?.live.get(sessions.idOf.get(client) ?? 0);
           const lives =
-            session !== undefined && session.usedAt + queueLimits.sessionExpiryMs > time + TIME_TO_ATTACH_MS;
+            session !== undefined && session.usedAt + Math.min(sessionExpiryMs, queueLimits.dormantAfterMs) > time;
           return lives ? (leader?.raft.currentTerm ?? null) : null;
         },
         now: scheduler.now,

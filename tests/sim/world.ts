@@ -121,8 +121,8 @@ export interface World {
    * to lead, so that clients would see it, dies of it instead.
    */
   spoilState(machine: Machine, chance: Random, stopped: () => void): void;
-  /** Could a majority of every configuration that may be in force have the same, right state? */
-  mayAgree(): boolean;
+  /** Could a majority of each of these, or of every configuration that may be in force, have the same, right state? */
+  mayAgree(among?: readonly Configuration[]): boolean;
   wipe(machine: Machine): void;
   /**
    * An older copy of the disk of a machine that is down is put back, one that lacks entries which the present leader knows to be
@@ -376,7 +376,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     transfers.observe(machine.id, inside.raft, (path) => machine.disk.cached(path) !== null);
     rooms.observe(
       machine.id,
-      { freeBytes: machine.disk.free(), hangs: [...hangs.values()].includes(machine) },
+      { freeBytes: machine.disk.free(), hangs: hangs.size > 0 && [...hangs.values()].includes(machine) },
       inside.raft,
     );
     for (const look of watchers) if (look(machine)) watchers.delete(look);
@@ -558,7 +558,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const seen = machines.flatMap(({ configuration }) =>
       configuration === null || configuration.index === 0 ? [] : [configuration],
     );
-    const inLogs = inForce(seen, committedConfiguration());
+    const inLogs = inForce(seen, committedConfiguration(), ledger.lastIndex);
     return inLogs.length === 0 && founding !== null ? [founding] : inLogs;
   }
 
@@ -669,8 +669,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       wipe(machine);
       start(machine);
     },
-    mayAgree: () =>
-      holdsQuorum(configurations(), (member) => {
+    mayAgree: (among = configurations()) =>
+      holdsQuorum(among, (member) => {
         const machine = machines.find(({ self }) => self === member);
         return !atlas.lost.has(member) && (machine?.life?.spoiledAt ?? null) === null;
       }),

@@ -397,6 +397,20 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     edits: [{ in: "followerThatAnswers", find: "term < state.currentTerm || ", replace: "" }],
   },
   {
+    name: "late-heartbeat-confirms",
+    what: "the reply to a heartbeat of an earlier term confirms its reads in the present one (seed 9974282)",
+    within: 40,
+    theme: "lateReplies",
+    edits: [
+      {
+        in: "onHeartbeat",
+        find: "if (!followLeader(state, from, link, message.term)) return;",
+        replace:
+          "if (message.term < state.currentTerm) return sendHeartbeatReply(state, from, link, message.readContext);\n  followLeader(state, from, link, message.term);",
+      },
+    ],
+  },
+  {
     name: "read-joins-round",
     what: "a read joins the round of heartbeats that is under way: earlier replies confirm it",
     within: 200,
