@@ -223,7 +223,7 @@ export const CLIENT = {
      * time, and so on up to so many times as much, until an answer comes: else a slower link would never bring a large command across.
      */
     slowBytesPerMs: 1_000,
-    maxPatience: 16,
+    maxSilenceFactor: 16,
     /** Nobody was ever reached: the addresses are probably wrong. A node that has just been started listens within this. */
     unreachableMs: 1_000,
     /** A client that waits for its next command acknowledges what it has after this: seldom enough to cost nothing. */

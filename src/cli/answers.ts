@@ -3,16 +3,16 @@
 
 export interface Place {
   text: string | null;
-  settle: Settle;
+  onWritten: OnWritten;
 }
 
 /** Called once: the whole answer was written, or never will be. */
-export type Settle = (isWritten: boolean) => void;
+export type OnWritten = (isWritten: boolean) => void;
 
 export interface Answers {
   /** The place of the next line's answer. */
   place(): Place;
-  answer(place: Place, text: string, settle: Settle): void;
+  answer(place: Place, text: string, onWritten: OnWritten): void;
   /** The reader is behind: resolves when it has caught up; null when it keeps up. */
   drained(): Promise<void> | null;
   /** Resolves when every answer given so far is written, or never will be. */
@@ -52,7 +52,7 @@ export function createAnswers(
     if (ready.length === 0) return;
     writing = write(ready.map(lineOf).join("")).then((written) => {
       writing = null;
-      if (written === null) for (const { settle } of ready) settle(true);
+      if (written === null) for (const { onWritten } of ready) onWritten(true);
       else failed(ready, written);
       writeReady();
     });
@@ -67,21 +67,21 @@ export function createAnswers(
     let end = 0;
     for (const place of ready) {
       end += Buffer.byteLength(lineOf(place));
-      place.settle(end <= written);
+      place.onWritten(end <= written);
     }
-    for (const { settle } of waiting) settle(false);
+    for (const { onWritten } of waiting) onWritten(false);
   }
 
   return {
     place: () => {
-      const place: Place = { text: null, settle: () => {} };
+      const place: Place = { text: null, onWritten: () => {} };
       if (!hasFailed) places.push(place);
       return place;
     },
-    answer: (place, text, settle) => {
-      if (hasFailed) return settle(false);
+    answer: (place, text, onWritten) => {
+      if (hasFailed) return onWritten(false);
       place.text = text;
-      place.settle = settle;
+      place.onWritten = onWritten;
       if (isPlanned || writing !== null) return;
       isPlanned = true;
       soon(writeReady);

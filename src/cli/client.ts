@@ -14,7 +14,7 @@ import {
   type ClientSettings,
   createClient,
 } from "../client/client.ts";
-import type { Numbers } from "../client/line.ts";
+import type { Numbers } from "../client/pipeline.ts";
 import { ROOT } from "../cluster/layout.ts";
 import { shownProgram } from "../cluster/program.ts";
 import { resolveAddresses } from "./addresses.ts";

@@ -1,7 +1,7 @@
 // How are the answers printed that an earlier process of this client id left behind? Each is acknowledged when it was written.
 import type { Client } from "../client/client.ts";
 import { askAgain, earlierAnswers } from "../client/earlier.ts";
-import type { Outcome } from "../client/line.ts";
+import type { Outcome } from "../client/pipeline.ts";
 import type { Failure } from "../lib/errors.ts";
 import type { NumberedCommand } from "./commands.ts";
 import { formatFailure, formatOutcome, formatVoid, type OutputStyle } from "./output.ts";

@@ -1,6 +1,6 @@
 // `raftq client enqueue 42`: one command, one answer, one exit code.
 import type { Client } from "../client/client.ts";
-import type { Outcome } from "../client/line.ts";
+import type { Outcome } from "../client/pipeline.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
 import type { NumberedCommand } from "./commands.ts";
 import { fetchEarlier } from "./earlier.ts";

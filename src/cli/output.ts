@@ -1,6 +1,6 @@
 // How does an answer look? Plain text for people and shells, one JSON object for programs; values exactly as they were stored.
 import { ERRORS, type Failure } from "../lib/errors.ts";
-import type { Outcome } from "../client/line.ts";
+import type { Outcome } from "../client/pipeline.ts";
 import { ENCODING, type Job, type NewJob } from "../queue/types.ts";
 import type { NumberedCommand } from "./commands.ts";
 import { escapeText, onOneLine } from "./escape.ts";
@@ -83,7 +83,7 @@ export const formatVoid = (number: number, style: OutputStyle, verb: string | nu
 const VOID: Failure = {
   code: "CONFLICT",
   applied: "no",
-  message: "this number was settled without its command: the command was not executed; give it a new number",
+  message: "this number was resolved without its command: the command was not executed; give it a new number",
 };
 
 interface Answer {

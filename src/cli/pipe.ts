@@ -2,7 +2,7 @@
 // asked and not written yet: an answer that nobody reads stops the commands behind it.
 // Commands execute in that order too; `peek`, `log` and `status` wait until every earlier line is answered.
 import type { Client } from "../client/client.ts";
-import type { Outcome } from "../client/line.ts";
+import type { Outcome } from "../client/pipeline.ts";
 import { ERRORS, type ErrorCode, EXIT, type ExitCode, type Failure, failure } from "../lib/errors.ts";
 import type { Answers, Place } from "./answers.ts";
 import { type BadLine, type LineCommand, type NumberedCommand, parseLine } from "./commands.ts";
@@ -87,7 +87,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   const isStopped = (): boolean => errors.stopping !== null || isOutputOver;
 
   /** Whatever is asked for from now on, its answer cannot be written. */
-  function settled(isWritten: boolean): void {
+  function onWritten(isWritten: boolean): void {
     if (isWritten || isOutputOver) return;
     isOutputOver = true;
     ends.endInput();
@@ -128,7 +128,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
       requestOf(command),
       (outcome, taken) => {
         answers.answer(place, outcomeText(command, outcome, line), (isWritten) => {
-          settled(isWritten);
+          onWritten(isWritten);
           if (isWritten) taken();
           landed();
         });
@@ -142,7 +142,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     if (!numbered) return;
     inFlight++;
     client.submit(
-      { type: "settle" },
+      { type: "resolve" },
       (outcome, taken) => {
         taken();
         earlier?.answered(line, outcome, false);
@@ -155,7 +155,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
 
   function refuse(verb: string | null, why: Failure, line: number, place: Place): void {
     note(why);
-    answers.answer(place, formatFailure(verb, why, style, { line }), settled);
+    answers.answer(place, formatFailure(verb, why, style, { line }), onWritten);
     earlier?.refused(line);
     voidNumber(line);
   }
@@ -165,7 +165,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     errors.first ??= why.code;
     stop(why.code);
     const verb = command.type === "bad" || command.type === "too long" ? null : command.type;
-    answers.answer(answers.place(), formatFailure(verb, why, style), settled);
+    answers.answer(answers.place(), formatFailure(verb, why, style), onWritten);
   }
 
   function tellEnd(lines: NumberedLines): void {
@@ -184,7 +184,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     }
     const answer = await ask(question);
     if (!answer.ok) note(answer.failure);
-    answers.answer(place, answer.ok ? answer.text : formatFailure(question.type, answer.failure, style), settled);
+    answers.answer(place, answer.ok ? answer.text : formatFailure(question.type, answer.failure, style), onWritten);
   }
 
   /** A promise only when the lines behind must wait. */

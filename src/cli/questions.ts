@@ -1,7 +1,7 @@
 // How are `peek`, `log` and `status` asked? The leader's view, or with --node one node's own; a long log comes in pages.
-import { askNode } from "../client/ask.ts";
+import { queryNode } from "../client/query-node.ts";
 import type { Client, Query, QueryAnswer } from "../client/client.ts";
-import type { LinkPorts } from "../client/link.ts";
+import type { DialPorts } from "../client/node-connection.ts";
 import { CLIENT } from "../config.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import type { LogPage, NodeStatus } from "../wire/protocol.ts";
@@ -22,14 +22,14 @@ export interface QuestionSettings {
 
 export function createQuestions(
   client: Client,
-  ports: LinkPorts,
+  ports: DialPorts,
   style: OutputStyle,
   { entries, timeoutMs }: QuestionSettings,
 ): AskText {
   const askLeader: Ask = (query) => new Promise((resolve) => client.ask(query, resolve));
   const askAt = (address: string, query: Query): Promise<QueryAnswer | Failure> =>
     new Promise((resolve) =>
-      askNode(ports, address, query, timeoutMs === 0 ? CLIENT.limits.onceMs : timeoutMs, resolve),
+      queryNode(ports, address, query, timeoutMs === 0 ? CLIENT.limits.onceMs : timeoutMs, resolve),
     );
 
   async function askLog(range: LogRange): Promise<Answered<LogPage>> {

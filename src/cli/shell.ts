@@ -1,7 +1,7 @@
 // `raftq client` on a terminal: a prompt that shows client, node, leader and term; history, completion, one command at a time.
 import { clearLine, createInterface, cursorTo, type Interface } from "node:readline";
 import type { Client, ClientEvent } from "../client/client.ts";
-import type { Done, Outcome } from "../client/line.ts";
+import type { Done, Outcome } from "../client/pipeline.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
 import type { Reply } from "../queue/types.ts";
 import { shownProgram } from "../cluster/program.ts";

@@ -1,5 +1,5 @@
 // How does a program use the queue? One client id, one session: finds the leader, opens the session, sends its numbered
-// requests in order, and sends them again, in order and with the same numbers, until each has its final word.
+// requests in order, and sends them again, in order and with the same numbers, until each has its outcome.
 // Callbacks only; time, chance and the network come through ports, so that it runs in the simulator as it is.
 import { assert } from "../lib/assert.ts";
 import { type ErrorCode, type Failure, failure } from "../lib/errors.ts";
@@ -7,14 +7,14 @@ import { Malformed } from "../lib/messagepack.ts";
 import { encodeCommand } from "../queue/commands.ts";
 import type { Command } from "../queue/types.ts";
 import type { HelloAnswer, ServerMessage } from "../wire/protocol.ts";
-import { createAcknowledging } from "./acknowledging.ts";
-import { type Asked, createAsking } from "./asking.ts";
+import { createAcknowledgements } from "./acknowledgements.ts";
+import { type PendingQuery, createQueries } from "./queries.ts";
 import { createGathering } from "./gathering.ts";
-import { createLine, type Done, type Line, type Verdict } from "./line.ts";
-import type { Link } from "./link.ts";
+import { createPipeline, type Done, type Pipeline, type Verdict } from "./pipeline.ts";
+import type { NodeConnection } from "./node-connection.ts";
 import { isNobodyThere, noLeader, unfinishedSearch } from "./no-leader.ts";
-import { createPatience } from "./patience.ts";
-import { createSeeker, type Finding } from "./seek.ts";
+import { createSilenceLimit } from "./silence-limit.ts";
+import { createLeaderSearch, type Finding } from "./leader-search.ts";
 import {
   closeMessage,
   connectionLost,
@@ -28,9 +28,9 @@ import {
 } from "./session.ts";
 import type { Client, ClientEvent, ClientPorts, ClientSettings, QueryAnswer } from "./types.ts";
 import { createTimer } from "./timer.ts";
-import { createWaiters } from "./waiters.ts";
-import { createWaiting, type Waiter } from "./waiting.ts";
-import { isFinalFor, whatNext } from "./what-next.ts";
+import { createDeadlines } from "./deadlines.ts";
+import { createDeadlineQueue, type PendingAnswer } from "./deadline-queue.ts";
+import { isFinalFor, retryAction } from "./retry-policy.ts";
 
 export type * from "./types.ts";
 
@@ -41,65 +41,64 @@ export function createClient(
 ): Client {
   const { clock } = ports;
   const { limits } = settings;
-  assert(!settings.gather || settings.acknowledge.when === "told", "gathered requests are acknowledged together");
+  assert(!settings.gather || settings.acknowledge.when === "delivered", "gathered requests are acknowledged together");
   const askOnce = settings.timeoutMs === 0;
   const isFinal = (code: ErrorCode): boolean => isFinalFor(settings, code);
-
-  const line: Line = createLine({
+  const pipeline: Pipeline = createPipeline({
     numbered: settings.numbered,
     acknowledges: settings.acknowledge.when,
     onLate: (outcome, taken) => listen({ type: "answeredLate", outcome, taken }),
-    onTaken: () => acknowledging.taken(),
+    onTaken: () => acks.taken(),
     ...limits,
     isFinal,
   });
-  const patience = createPatience(clock, limits);
-  const acknowledging = createAcknowledging(clock, settings, line, { idle, waiting: pump });
+  const silenceLimit = createSilenceLimit(clock, limits);
+  const acks = createAcknowledgements(clock, settings, pipeline, { idle, waiting: pump });
   const gathering = createGathering(limits, (command, done) => push(command, done, null));
-  let link: Link | null = null;
+  let link: NodeConnection | null = null;
   const session = createSession();
-  const openings = createWaiting<Failure | null, Waiter<Failure | null>>();
-  const asking = createAsking<QueryAnswer | Failure>();
-  const waiters = createWaiters(line, openings, asking);
+  const openings = createDeadlineQueue<Failure | null, PendingAnswer<Failure | null>>();
+  const queries = createQueries<QueryAnswer | Failure>();
+  const deadlines = createDeadlines(pipeline, openings, queries);
   let over: Failure | null = null;
   let closing: (() => void) | null = null;
   let closed = false;
-  let isSeeking = false;
+  let isSearching = false;
   let wasReached = false;
   const startedAt = clock.now();
-  /** Why nothing is sent at present, if so: the final word for a request that was surely never executed. */
+  /** Why nothing is sent at present, if so: the outcome of a request that was surely never executed. */
   let obstacle: Failure | null = null;
   let lastFrameId = 0;
   const [deadlineTimer, silenceTimer, pauseTimer] = [createTimer(clock), createTimer(clock), createTimer(clock)];
   let isPumpPlanned = false;
-
-  const seeker = createSeeker(ports, settings.addresses, { ...limits, follow: settings.follow }, { found, roundOver });
+  const searchSettings = { ...limits, follow: settings.follow };
+  const search = createLeaderSearch(ports, settings.addresses, searchSettings, { found, roundOver });
 
   const deadlineOfNow = (): number => clock.now() + (askOnce ? limits.onceMs : settings.timeoutMs);
   const isWanted = (): boolean =>
-    line.waiting() > 0 ||
-    asking.count > 0 ||
+    pipeline.waiting() > 0 ||
+    queries.count > 0 ||
     openings.count > 0 ||
     (session.wasOpen && over === null) ||
     closing !== null;
 
   // ---- Finding the leader
 
-  function seek(preferred: string | null, avoided: string | null): void {
-    if (isSeeking || closed) return;
-    isSeeking = true;
-    seeker.start(preferred, avoided);
+  function searchLeader(preferred: string | null, avoided: string | null): void {
+    if (isSearching || closed) return;
+    isSearching = true;
+    search.start(preferred, avoided);
   }
 
-  function found(newLink: Link, redirectedBy: HelloAnswer | null): void {
-    isSeeking = false;
+  function found(newLink: NodeConnection, redirectedBy: HelloAnswer | null): void {
+    isSearching = false;
     link = newLink;
     wasReached = true;
     obstacle = null;
     const { hello } = newLink;
-    newLink.onMessage = (message) => heard(newLink, message);
+    newLink.onMessage = (message) => received(newLink, message);
     newLink.onBytes = () => {
-      if (link === newLink) patience.quietFromNow();
+      if (link === newLink) silenceLimit.quietFromNow();
     };
     newLink.onClosed = (why) => {
       if (link === newLink)
@@ -118,8 +117,8 @@ export function createClient(
     const isHopeless = !finding.reached && (finding.fatal !== null || (isLongAgo() && isNobodyThere(finding)));
     if (askOnce || isHopeless) failEverything(obstacle);
     if (isWanted()) return;
-    isSeeking = false;
-    seeker.stop();
+    isSearching = false;
+    search.stop();
   }
 
   const isLongAgo = (): boolean => !wasReached && clock.now() - startedAt >= limits.unreachableMs;
@@ -130,15 +129,15 @@ export function createClient(
     if (left === null) return;
     link = null;
     left.close();
-    line.connectionLost();
+    pipeline.connectionLost();
     connectionLost(session);
-    acknowledging.connectionLost();
-    asking.connectionLost();
+    acks.connectionLost();
+    queries.connectionLost();
     pauseTimer.cancel();
     obstacle = why.code === "CONNECTION_LOST" ? failure("UNREACHABLE", why.message) : why;
     listen({ type: "disconnected", why: why.message });
-    if (closing !== null && !acknowledging.isOwed()) return finishClosing();
-    if (isWanted()) seek(preferred, left.hello.node.address);
+    if (closing !== null && !acks.isOwed()) return finishClosing();
+    if (isWanted()) searchLeader(preferred, left.hello.node.address);
   }
 
   // ---- Sending
@@ -154,19 +153,19 @@ export function createClient(
     isPumpPlanned = false;
     if (closed) return;
     gathering.flush();
-    if (link === null) return isWanted() ? seek(null, null) : undefined;
+    if (link === null) return isWanted() ? searchLeader(null, null) : undefined;
     if (pauseTimer.isSet) return;
-    if (!owesAnswer()) patience.quietFromNow();
-    if (closing !== null && line.waiting() === 0) {
+    if (!owesAnswer()) silenceLimit.quietFromNow();
+    if (closing !== null && pipeline.waiting() === 0) {
       if (!isLeaving()) return finishClosing();
       if (session.id === null) sendOpen(link);
       else leave(link, session.id);
     }
-    for (const asked of asking.takeUnsent()) {
-      asking.sent(asked, ++lastFrameId);
-      link.send({ ...asked.query, frameId: lastFrameId });
+    for (const pending of queries.takeUnsent()) {
+      queries.sent(pending, ++lastFrameId);
+      link.send({ ...pending.query, frameId: lastFrameId });
     }
-    if (line.waiting() > 0 || openings.count > 0) sendNumbered(link);
+    if (pipeline.waiting() > 0 || openings.count > 0) sendNumbered(link);
     if (session.wasOpen && over === null && closing === null && !session.isAttached) sendOpen(link);
     link.flush();
     watch();
@@ -179,19 +178,19 @@ export function createClient(
   function push(command: Command, done: Done, number: number | null): void {
     const why = refusal();
     if (why !== null) return done({ ok: false, number, failure: why }, () => {});
-    line.push(encodeCommand(command), deadlineOfNow(), done, number);
+    pipeline.push(encodeCommand(command), deadlineOfNow(), done, number);
     watch();
   }
 
   // ---- Leaving
 
-  const closesSession = (): boolean => settings.closeOnLeave && line.untaken() === null;
-  const isLeaving = (): boolean => session.wasOpen && over === null && (closesSession() || acknowledging.isOwed());
+  const closesSession = (): boolean => settings.closeOnLeave && pipeline.untaken() === null;
+  const isLeaving = (): boolean => session.wasOpen && over === null && (closesSession() || acks.isOwed());
 
-  function leave(to: Link, from: number): void {
+  function leave(to: NodeConnection, from: number): void {
     if (!closesSession()) return acknowledge(to, from);
     if (session.closeFrame !== null) return;
-    to.send(closeMessage(session, from, line.answeredUpTo(), ++lastFrameId));
+    to.send(closeMessage(session, from, pipeline.acknowledgedThrough(), ++lastFrameId));
   }
 
   function closeAnswered(message: ServerMessage): void {
@@ -199,13 +198,13 @@ export function createClient(
     const why = refusalIn(message);
     // Dormant, so nothing was acknowledged; or closed by an earlier CLOSE whose answer was lost.
     if (why?.code === "SESSION_EXPIRED" && session.closes === 1 && !settings.generated) sessionLost(why);
-    else if (message.type === "failure" && acknowledging.isOwed()) goOnAfter(message.failure, finishClosing);
+    else if (message.type === "failure" && acks.isOwed()) goOnAfter(message.failure, finishClosing);
     else finishClosing();
   }
 
   /** Asks another node, or this one again in a while, or gives up. */
   function goOnAfter(why: Failure, giveUp: (why: Failure) => void = endSession): void {
-    switch (whatNext(why)) {
+    switch (retryAction(why)) {
       case "leave":
         return dropLink(why, why.leader ?? null);
       case "pause":
@@ -215,8 +214,8 @@ export function createClient(
     }
   }
 
-  function acknowledge(to: Link, from: number): void {
-    const request = acknowledging.next(from, lastFrameId + 1);
+  function acknowledge(to: NodeConnection, from: number): void {
+    const request = acks.next(from, lastFrameId + 1);
     if (request === null) return;
     lastFrameId++;
     to.send(request);
@@ -230,24 +229,24 @@ export function createClient(
   }
 
   function acknowledged(message: ServerMessage): void {
-    acknowledging.answered(message);
+    acks.answered(message);
     if (closing === null) return;
-    if (message.type === "failure" && acknowledging.isOwed()) goOnAfter(message.failure, finishClosing);
+    if (message.type === "failure" && acks.isOwed()) goOnAfter(message.failure, finishClosing);
     else pump();
   }
 
-  function sendNumbered(to: Link): void {
+  function sendNumbered(to: NodeConnection): void {
     if (over !== null) return;
     if (session.id === null) return sendOpen(to);
-    for (let request = line.next(session.id, lastFrameId + 1); request !== null;) {
+    for (let request = pipeline.next(session.id, lastFrameId + 1); request !== null;) {
       lastFrameId++;
       session.isAttached = true;
       to.send(request);
-      request = line.next(session.id, lastFrameId + 1);
+      request = pipeline.next(session.id, lastFrameId + 1);
     }
   }
 
-  function sendOpen(to: Link): void {
+  function sendOpen(to: NodeConnection): void {
     if (session.openFrame === null) to.send(openMessage(session, settings, ++lastFrameId));
   }
 
@@ -257,9 +256,9 @@ export function createClient(
 
   // ---- Answers
 
-  function heard(from: Link, message: ServerMessage): void {
+  function received(from: NodeConnection, message: ServerMessage): void {
     if (link !== from) return;
-    patience.answered();
+    silenceLimit.answered();
     try {
       take(message);
     } catch (error) {
@@ -275,19 +274,19 @@ export function createClient(
     const { frameId } = message;
     if (frameId === session.openFrame) return opened(message);
     if (frameId === session.closeFrame) return closeAnswered(message);
-    if (frameId === acknowledging.frameId) return acknowledged(message);
-    if (message.type === "reply") return obey(line.replied(frameId, message.reply, message.duplicate));
-    const asked = asking.answered(frameId);
-    if (asked !== undefined) return answered(asked, message);
-    if (message.type === "failure") obey(line.refused(frameId, message.failure));
+    if (frameId === acks.frameId) return acknowledged(message);
+    if (message.type === "reply") return obey(pipeline.replied(frameId, message.reply, message.duplicate));
+    const pending = queries.answered(frameId);
+    if (pending !== undefined) return answered(pending, message);
+    if (message.type === "failure") obey(pipeline.refused(frameId, message.failure));
   }
 
   function obey(verdict: Verdict): void {
     switch (verdict.type) {
       case "goOn":
         obstacle = null;
-        seeker.succeeded();
-        if (line.waiting() > 0 || closing !== null) pump();
+        search.succeeded();
+        if (pipeline.waiting() > 0 || closing !== null) pump();
         return;
       case "pause":
         return pause(verdict.retryAfterMs);
@@ -298,11 +297,11 @@ export function createClient(
     }
   }
 
-  /** Others may have needed its place while it was idle; its numbers and answers are kept for a while. */
+  /** It became dormant while it was idle; its numbers and answers are kept for a while. */
   function sessionLost(why: Failure): void {
     if (why.code !== "SESSION_EXPIRED") return endSession(why);
     session.id = null;
-    line.connectionLost();
+    pipeline.connectionLost();
     pump();
   }
 
@@ -310,7 +309,7 @@ export function createClient(
     const answer = openAnswer(session, message);
     if ("failure" in answer) return openRefused(answer.failure);
     if (enter(session, answer)) {
-      const left = acknowledging.opened(answer.lastNumber, answer.answeredUpTo);
+      const left = acks.opened(answer.lastNumber, answer.acknowledgedThrough);
       if (left !== null) return endSession(left);
     }
     for (const opening of openings.takeAll()) opening.done(null);
@@ -320,77 +319,78 @@ export function createClient(
   /** An OPEN may be repeated at will: its nonce makes it one. */
   function openRefused(why: Failure): void {
     if (mayResume(session, why)) return pump();
-    const next = whatNext(why);
-    if (next !== "giveUp" && line.waiting() === 0 && openings.count === 0 && closing === null) return attachLater(why);
+    const next = retryAction(why);
+    if (next !== "giveUp" && pipeline.waiting() === 0 && openings.count === 0 && closing === null)
+      return attachLater(why);
     obstacle = why;
     if (isFinal(why.code)) return failEverything(why);
     if (next === "pause") return pause(why.retryAfterMs ?? openPauseMs(session, limits, ports.random));
     goOnAfter(why, endSession);
   }
 
-  /** Nobody waits for it: another node is asked at once, this one not again soon. */
+  /** No request waits for it: another node is asked at once, this one not again soon. */
   function attachLater(why: Failure): void {
     if (isFinal(why.code)) return;
-    if (whatNext(why) === "leave") return dropLink(why, why.leader ?? null);
+    if (retryAction(why) === "leave") return dropLink(why, why.leader ?? null);
     clock.after(limits.attachRetryMs, () => {
       session.isAttached = false;
       pump();
     });
   }
 
-  function answered(asked: Asked<QueryAnswer | Failure>, message: ServerMessage): void {
+  function answered(pending: PendingQuery<QueryAnswer | Failure>, message: ServerMessage): void {
     if (message.type === "reply" || message.type === "pong")
-      throw new Malformed(`"${asked.query.type}" was answered with "${message.type}"`);
+      throw new Malformed(`"${pending.query.type}" was answered with "${message.type}"`);
     if (message.type === "failure" && mayAskAgain(message.failure)) {
-      asking.again(asked);
+      queries.again(pending);
       return goOnAfter(message.failure);
     }
-    asking.remove(asked);
-    seeker.succeeded();
+    queries.remove(pending);
+    search.succeeded();
     obstacle = null;
-    asked.done(message.type === "failure" ? message.failure : message);
+    pending.done(message.type === "failure" ? message.failure : message);
   }
 
   const mayAskAgain = (why: Failure): boolean =>
-    !isFinal(why.code) && why.code !== "CHANGE_IN_PROGRESS" && whatNext(why) !== "giveUp";
-  // ---- Final words
+    !isFinal(why.code) && why.code !== "CHANGE_IN_PROGRESS" && retryAction(why) !== "giveUp";
+  // ---- Outcomes
 
   function endSession(why: Failure): void {
     gathering.flush();
     over = why;
     listen({ type: "sessionOver", failure: why });
-    waiters.failNumbered(why);
+    deadlines.failNumbered(why);
     if (closing !== null) finishClosing();
   }
 
   function failEverything(why: Failure): void {
     gathering.flush();
-    waiters.failAll(why);
+    deadlines.failAll(why);
   }
 
   // ---- Time
 
   /** One timer for the request that runs out first, one for a node that owes an answer. */
   function watch(): void {
-    const next = deadlineTimer.isSet || closed ? Infinity : waiters.nextDeadline();
+    const next = deadlineTimer.isSet || closed ? Infinity : deadlines.nextDeadline();
     if (next !== Infinity) deadlineTimer.set(Math.max(0, next - clock.now()), deadlinePassed);
     if (!silenceTimer.isSet && link !== null && owesAnswer())
-      silenceTimer.set(patience.left(line.bytesUnderWay()), silenceOver);
+      silenceTimer.set(silenceLimit.left(pipeline.bytesInFlight()), silenceOver);
   }
 
   const owesAnswer = (): boolean =>
-    session.openFrame !== null || acknowledging.frameId !== null || line.underWay() > 0 || asking.underWay > 0;
+    session.openFrame !== null || acks.frameId !== null || pipeline.inFlight() > 0 || queries.inFlight > 0;
 
   function deadlinePassed(): void {
-    const met = obstacle ?? (link === null ? unfinishedSearch(seeker.soFar()) : null);
-    waiters.expire(clock.now(), met, failure("TIMEOUT", "no answer in time", { applied: "no" }));
+    const met = obstacle ?? (link === null ? unfinishedSearch(search.soFar()) : null);
+    deadlines.expire(clock.now(), met, failure("TIMEOUT", "no answer in time", { applied: "no" }));
     watch();
   }
 
   function silenceOver(): void {
     if (link === null || !owesAnswer()) return;
-    if (patience.left(line.bytesUnderWay()) > 0) return watch();
-    patience.exhausted();
+    if (silenceLimit.left(pipeline.bytesInFlight()) > 0) return watch();
+    silenceLimit.exhausted();
     const { node } = link.hello;
     dropLink(failure("CONNECTION_LOST", `${node.id} owes an answer and is silent`), null);
   }
@@ -400,9 +400,9 @@ export function createClient(
     if (closed || done === null) return;
     closed = true;
     closing = null;
-    seeker.stop();
+    search.stop();
     for (const timer of [deadlineTimer, silenceTimer, pauseTimer]) timer.cancel();
-    acknowledging.stop();
+    acks.stop();
     link?.close();
     link = null;
     done();
@@ -416,14 +416,14 @@ export function createClient(
     },
     again: (done) => {
       gathering.flush();
-      if (over !== null || !line.again(deadlineOfNow(), done)) return false;
+      if (over !== null || !pipeline.again(deadlineOfNow(), done)) return false;
       if (link !== null) dropLink(failure("CONNECTION_LOST", "asking another node"), null);
       pump();
       watch();
       return true;
     },
     ask: (query, done) => {
-      asking.add({ query, deadline: deadlineOfNow(), done, frameId: null });
+      queries.add({ query, deadline: deadlineOfNow(), done, frameId: null });
       pump();
       watch();
     },
@@ -434,15 +434,15 @@ export function createClient(
       watch();
     },
     numberAtOpen: () => session.numberAtOpen,
-    unacknowledgedAtOpen: () => acknowledging.left(),
-    untaken: () => line.untaken(),
+    unacknowledgedAtOpen: () => acks.left(),
+    untaken: () => pipeline.untaken(),
     node: () => link?.hello ?? null,
-    addresses: () => seeker.addresses(),
+    addresses: () => search.addresses(),
     close: (done) => {
       if (closed || closing !== null) return done();
       failEverything(failure("BAD_REQUEST", "this client was closed"));
       closing = done;
-      if (!isLeaving() || (link === null && !acknowledging.isOwed())) return finishClosing();
+      if (!isLeaving() || (link === null && !acks.isOwed())) return finishClosing();
       clock.after(limits.silenceMs, finishClosing);
       pump();
     },

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { jsonTextOf } from "./json-text.ts";
 import { type Client, type ClientSettings, createClient, type Query, type QueryAnswer } from "./client.ts";
 import { type EarlierAnswer, earlierAnswers } from "./earlier.ts";
-import type { Outcome } from "./line.ts";
+import type { Outcome } from "./pipeline.ts";
 import { CLIENT, DEFAULTS, QUEUE, WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import { type Applied, type Failure, failure, RaftqError } from "../lib/errors.ts";
@@ -116,7 +116,7 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
     follow: true,
     numbered: false,
     gather: true,
-    acknowledge: { when: "told", earlier: "fetched", whenIdle: false },
+    acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
     generated: false,
     closeOnLeave: true,
     limits: CLIENT.limits,
@@ -300,6 +300,6 @@ async function ask(client: Client, query: Query): Promise<QueryAnswer> {
   return answer;
 }
 
-/** `void`: the number was settled by somebody else with this client's nonce; anything else is another version's word. */
+/** `void`: another process resolved the number with this client's nonce; anything else comes from another version. */
 const surprise = (found: string, number: number | null): RaftqError =>
   new RaftqError("VERSION", `request ${number ?? ""} was answered with "${found}"`);

@@ -3,7 +3,7 @@
 import { ERRORS, type Failure } from "../lib/errors.ts";
 import type { Command } from "../queue/types.ts";
 import type { Client } from "./client.ts";
-import type { Outcome } from "./line.ts";
+import type { Outcome } from "./pipeline.ts";
 
 export interface EarlierAnswer {
   readonly number: number;
@@ -27,7 +27,7 @@ export async function* earlierAnswers(client: Client): AsyncGenerator<EarlierAns
 /** `done` gets a failure when the number cannot be asked for. */
 export function fetchAnswer(client: Client, number: number, done: (answer: EarlierAnswer | Failure) => void): void {
   client.submit(
-    { type: "settle" },
+    { type: "resolve" },
     (outcome, taken) => done(outcome.ok || isAnswer(outcome.failure) ? { number, outcome, taken } : outcome.failure),
     number,
   );

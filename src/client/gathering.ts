@@ -3,10 +3,10 @@
 // its part.
 import { assert } from "../lib/assert.ts";
 import type { Command, NewJob } from "../queue/types.ts";
-import type { Done, Outcome } from "./line.ts";
+import type { Done, Outcome } from "./pipeline.ts";
 
-/** A program has its part once it was told. */
-const TOLD = (): void => {};
+/** A program has its part once it was delivered. */
+const DELIVERED = (): void => {};
 
 export interface Gathering {
   /** Behind all that was given before. */
@@ -95,7 +95,7 @@ export function createGathering(
       if (command.type === "enqueue" && command.jobs.length > 0) return addEnqueue(command, done);
       if (command.type === "dequeue" && command.max === 1) return addDequeue(command, done);
       flush();
-      push(command, (outcome) => done(outcome, TOLD));
+      push(command, (outcome) => done(outcome, DELIVERED));
     },
     flush,
   };
@@ -108,13 +108,13 @@ function isAlike(one: Dequeue, other: Dequeue): boolean {
 
 function shareEnqueued(outcome: Outcome, waiting: readonly Part[]): void {
   if (!outcome.ok || outcome.reply.type !== "enqueued") {
-    for (const { done } of waiting) done(outcome, TOLD);
+    for (const { done } of waiting) done(outcome, DELIVERED);
     return;
   }
   const { reply } = outcome;
   let { firstId } = reply;
   for (const { done, count } of waiting) {
-    done({ ...outcome, reply: { ...reply, firstId, count } }, TOLD);
+    done({ ...outcome, reply: { ...reply, firstId, count } }, DELIVERED);
     firstId += count;
   }
 }
@@ -122,11 +122,12 @@ function shareEnqueued(outcome: Outcome, waiting: readonly Part[]): void {
 /** In the order in which they asked. Who is left has to ask again: that there is nothing is known only when nothing came. */
 function shareDequeued(outcome: Outcome, waiting: readonly Done[]): readonly Done[] {
   if (!outcome.ok || outcome.reply.type !== "dequeued" || outcome.reply.jobs.length === 0) {
-    for (const done of waiting) done(outcome, TOLD);
+    for (const done of waiting) done(outcome, DELIVERED);
     return [];
   }
   const { reply } = outcome;
   assert(reply.jobs.length <= waiting.length, "a dequeue gives no more jobs than it was asked for");
-  for (const [at, job] of reply.jobs.entries()) waiting[at]?.({ ...outcome, reply: { ...reply, jobs: [job] } }, TOLD);
+  for (const [at, job] of reply.jobs.entries())
+    waiting[at]?.({ ...outcome, reply: { ...reply, jobs: [job] } }, DELIVERED);
   return waiting.slice(reply.jobs.length);
 }

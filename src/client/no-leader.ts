@@ -1,7 +1,7 @@
 // What is told when no leader was found? Nobody listens, or: who is missing for a majority, and what each of them needs.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { MemberStatus, NodeStatus } from "../wire/protocol.ts";
-import type { Finding, Met } from "./seek.ts";
+import type { Finding, Met } from "./leader-search.ts";
 
 export function noLeader({ met, reached, fatal }: Finding): Failure {
   if (!reached) {

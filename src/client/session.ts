@@ -55,13 +55,18 @@ export function openMessage(
   return { type: "open", frameId, group: 0, clientId, nonce, generated, resume: session.resumes };
 }
 
-export function closeMessage(session: ClientSession, id: number, answeredUpTo: number, frameId: number): ClientMessage {
+export function closeMessage(
+  session: ClientSession,
+  id: number,
+  acknowledgedThrough: number,
+  frameId: number,
+): ClientMessage {
   session.closeFrame = frameId;
   session.closes++;
-  return { type: "close", frameId, group: 0, session: id, answeredUpTo };
+  return { type: "close", frameId, group: 0, session: id, acknowledgedThrough };
 }
 
-/** Why a question was refused, by the node or by its entry; null: it was not. Throws Malformed. */
+/** Why a request was refused, by the node or by its entry; null: it was not. Throws Malformed. */
 export function refusalIn(message: ServerMessage): Failure | null {
   if (message.type === "failure") return message.failure;
   if (message.type !== "reply") return null;
@@ -80,7 +85,7 @@ export function openAnswer(session: ClientSession, message: ServerMessage): Open
   return reply;
 }
 
-/** True: it was never open before, so this answer tells its numbers. */
+/** True: it was never open before, so this answer holds its numbers. */
 export function enter(session: ClientSession, opened: Opened): boolean {
   const isFirst = !session.wasOpen;
   if (isFirst) session.numberAtOpen = opened.lastNumber;
@@ -91,7 +96,7 @@ export function enter(session: ClientSession, opened: Opened): boolean {
   return isFirst;
 }
 
-/** The session that this very OPEN began before may rest by now: once more, to go on with it. False: it is over. */
+/** The session that this very OPEN began before may be dormant by now: once more, to go on with it. False: it is over. */
 export function mayResume(session: ClientSession, why: Failure): boolean {
   if (why.code !== "SESSION_EXPIRED" || session.resumes) return false;
   session.resumes = true;

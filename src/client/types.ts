@@ -1,11 +1,11 @@
-// What does a client need, what does it give, and what does it tell?
+// What does a client need, what does it offer, and which events does it report?
 import type { Clock } from "../lib/clock.ts";
 import type { Failure } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import type { Command } from "../queue/types.ts";
 import type { Network } from "../wire/network.ts";
 import type { ClientMessage, HelloAnswer, ServerMessage } from "../wire/protocol.ts";
-import type { Done, Numbers, Outcome } from "./line.ts";
+import type { Done, Numbers, Outcome } from "./pipeline.ts";
 
 export interface ClientPorts {
   readonly network: Network;
@@ -18,9 +18,9 @@ export interface ClientSettings {
   readonly clientId: string;
   /** 16 bytes, drawn once per process: the same nonce again is the same session. */
   readonly nonce: Uint8Array;
-  /** How long a request may wait for its final word; 0: ask once. */
+  /** How long a request may wait for its outcome; 0: ask once. */
   readonly timeoutMs: number;
-  /** false: talk to the first node that answers, whatever its role, and take its answer as the final word. */
+  /** false: talk to the first node that answers, whatever its role, and take its answer as final. */
   readonly follow: boolean;
   /** The caller numbers its requests itself (`submit` with a number), from 1 on, in every run alike. */
   readonly numbered: boolean;
@@ -37,7 +37,7 @@ export interface ClientSettings {
 /** When does the cluster learn that its user has an answer, so that it need not be kept? */
 export interface Acknowledge {
   /** When its `done` was called, or when the `taken` that its `done` got was. */
-  readonly when: "told" | "taken";
+  readonly when: "delivered" | "taken";
   /**
    * Answers that an earlier process of this id has not acknowledged are fetched before anything else is asked (`earlier.ts`), or this
    * one refuses to work until they are.
@@ -60,7 +60,7 @@ export interface ClientLimits {
   readonly retryMaxMs: number;
   readonly silenceMs: number;
   readonly slowBytesPerMs: number;
-  readonly maxPatience: number;
+  readonly maxSilenceFactor: number;
   readonly unreachableMs: number;
   readonly onceMs: number;
   readonly idleMs: number;
@@ -73,7 +73,7 @@ export type ClientEvent =
   /** `from` named `to` as the leader, and it answers. */
   | { readonly type: "redirected"; readonly from: string; readonly to: string; readonly address: string }
   | { readonly type: "disconnected"; readonly why: string }
-  /** The answer to a number that was given up comes after its final word. `taken` as in `Done`. */
+  /** The answer to a number that was given up comes after its outcome. `taken` as in `Done`. */
   | { readonly type: "answeredLate"; readonly outcome: Outcome; readonly taken: () => void }
   /** Fenced or expired: no request of this client can succeed any more. */
   | { readonly type: "sessionOver"; readonly failure: Failure };
@@ -89,7 +89,7 @@ export type QueryAnswer = Exclude<ServerMessage, { readonly type: "reply" | "pon
 export type QueryDone = (answer: QueryAnswer | Failure) => void;
 
 export interface Client {
-  /** Gives `command` the next number (or `number`) and sends it; `done` gets the final word. */
+  /** Gives `command` the next number (or `number`) and sends it; `done` gets the outcome. */
   submit(command: Command, done: Done, number?: number): void;
   /** Sends the last number again, first through another node. False when there is nothing to repeat. */
   again(done: Done): boolean;

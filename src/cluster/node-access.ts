@@ -1,7 +1,7 @@
 // How are nodes asked? Over one kept connection each, in the client's own language; changes of membership go to the leader.
 import { randomBytes } from "node:crypto";
 import { type ClientSettings, createClient, type Query } from "../client/client.ts";
-import { dialNode, type Link, type LinkPorts, type NoAnswer } from "../client/link.ts";
+import { dialNode, type NodeConnection, type DialPorts, type NoAnswer } from "../client/node-connection.ts";
 import { CLIENT, CLUSTER, WIRE } from "../config.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { isNodeId } from "../raft/types.ts";
@@ -11,12 +11,12 @@ import type { Answer, NodeAccess } from "./status.ts";
 /** One address: its connection, and the questions that wait for their answer on it. */
 interface Peer {
   readonly address: string;
-  link: Promise<Link | NoAnswer> | null;
+  link: Promise<NodeConnection | NoAnswer> | null;
   readonly waiting: Map<number, (answer: ServerMessage | NoAnswer) => void>;
   lastFrameId: number;
 }
 
-export function createNodeAccess(given: LinkPorts): NodeAccess {
+export function createNodeAccess(given: DialPorts): NodeAccess {
   const ports = { ...given, role: "admin" } as const;
   const peers = new Map<string, Peer>();
   const peerAt = (address: string): Peer => {
@@ -73,7 +73,7 @@ function without(answer: NoAnswer): Answer {
 
 /** The node's answer, or why there is none in time. */
 async function ask(
-  ports: LinkPorts,
+  ports: DialPorts,
   peer: Peer,
   refused: (why: Failure) => void,
   query: Query,
@@ -97,7 +97,7 @@ async function ask(
   });
 }
 
-function dial(ports: LinkPorts, peer: Peer, refused: (why: Failure) => void): Promise<Link | NoAnswer> {
+function dial(ports: DialPorts, peer: Peer, refused: (why: Failure) => void): Promise<NodeConnection | NoAnswer> {
   return new Promise((resolve) => {
     dialNode(ports, peer.address, WIRE.dialTimeoutMs, (result) => {
       if (!result.ok) {
@@ -116,7 +116,7 @@ function dial(ports: LinkPorts, peer: Peer, refused: (why: Failure) => void): Pr
   });
 }
 
-function askLeader(ports: LinkPorts, addresses: readonly string[], query: Query): Promise<Failure | null> {
+function askLeader(ports: DialPorts, addresses: readonly string[], query: Query): Promise<Failure | null> {
   const settings: ClientSettings = {
     addresses,
     clientId: "cluster",
@@ -125,7 +125,7 @@ function askLeader(ports: LinkPorts, addresses: readonly string[], query: Query)
     follow: true,
     numbered: false,
     gather: false,
-    acknowledge: { when: "told", earlier: "refused", whenIdle: false },
+    acknowledge: { when: "delivered", earlier: "refused", whenIdle: false },
     generated: true,
     closeOnLeave: true,
     limits: CLIENT.limits,

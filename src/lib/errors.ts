@@ -38,7 +38,11 @@ export const ERRORS = {
     "It comes back by itself once a majority has let it in again: ask another node meanwhile.",
   ),
   OUT_OF_ORDER: rule("retry", EXIT.refused, "Send the numbers before this one first."),
-  WINDOW_FULL: rule("retry", EXIT.refused, "Tell the node which answers arrived (answeredUpTo), then send again."),
+  WINDOW_FULL: rule(
+    "retry",
+    EXIT.refused,
+    "Tell the node which answers arrived (acknowledgedThrough), then send again.",
+  ),
   DISK_FULL: rule("retry", EXIT.refused, "Free space on the disks that are low (see `status`); dequeues still pass."),
   SESSIONS_FULL: rule(
     "retry",

@@ -45,7 +45,7 @@ export const COMMANDS: Kinds<Command> = {
     leaseMs: zero,
     waitMs: zero,
   }),
-  settle: kind<CommandOf<"settle">>("settle", 3, {}),
+  resolve: kind<CommandOf<"resolve">>("resolve", 3, {}),
 };
 
 const commands = union<Command>("command", COMMANDS);
@@ -64,17 +64,17 @@ export function decodeCommand(bytes: Uint8Array, limits: Pick<QueueLimits, "maxJ
   return command;
 }
 
-/** Is this a settle, in whatever valid form it is written? */
-export function isSettle(command: Uint8Array): boolean {
+/** Is this a resolve, in whatever valid form it is written? */
+export function isResolve(command: Uint8Array): boolean {
   try {
-    return frontOf(command).first === COMMANDS.settle.number && commands.decode(command).type === "settle";
+    return frontOf(command).first === COMMANDS.resolve.number && commands.decode(command).type === "resolve";
   } catch (error) {
     if (error instanceof Malformed) return false;
     throw error;
   }
 }
 
-/** May it be executed while disks are full? What takes jobs out, or settles: not what adds any, nor what cannot be read. */
+/** May it be executed while disks are full? What takes jobs out, or resolves a number: not what adds any, nor what cannot be read. */
 export function needsNoDiskSpace(command: Uint8Array): boolean {
   try {
     return frontOf(command).first !== COMMANDS.enqueue.number && commands.decode(command).type !== "enqueue";

@@ -37,7 +37,7 @@ function sumOfSessions(sessions: Sessions): number {
 /** What one session adds to the sum of the sessions. */
 export function digestOfSession(session: Session): number {
   let hash = mix(mixText(TAG.session, session.clientId), session.id);
-  hash = mix(mix(mix(hash, session.generated ? 1 : 0), session.lastNumber), session.answeredUpTo);
+  hash = mix(mix(mix(hash, session.generated ? 1 : 0), session.lastNumber), session.acknowledgedThrough);
   // 0: it is live. Its time is not: that of the first entry is.
   hash = mix(mix(mix(hash, session.usedAt), session.usedSeq), session.dormantAt === null ? 0 : session.dormantAt + 1);
   hash = mix(mix(hash, session.openings.length), session.answers.length);

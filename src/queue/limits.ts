@@ -14,7 +14,7 @@ export interface QueueLimits {
   readonly dormantAfterMs: number;
   /** So long a dormant session keeps the answers that were not acknowledged. */
   readonly dormantAnswersMs: number;
-  /** Replies kept above answeredUpTo, per session. */
+  /** Replies kept above acknowledgedThrough, per session. */
   readonly maxReplies: number;
   readonly maxReplyBytes: number;
   readonly noncesRemembered: number;

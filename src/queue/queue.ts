@@ -197,7 +197,7 @@ function applyCommand(queue: Queue, entry: EntryFields): AppliedEntry {
   if (isRefusal(found)) return refuse(entry, found);
   const session = use(queue.sessions, found, queue.time);
   const standing = standingOf(session, entry.number, entry.body);
-  acknowledge(queue.sessions, session, entry.answeredUpTo);
+  acknowledge(queue.sessions, session, entry.acknowledgedThrough);
   switch (standing.type) {
     case "answered":
       return { index: entry.index, reply: standing.reply, duplicate: true };
@@ -245,7 +245,7 @@ function execute(queue: Queue, index: number, command: Command): Reply {
       const unknown = command.queues.find((name) => name !== QUEUE_NAME);
       return unknown === undefined ? dequeue(queue, index, command) : noQueue(index, unknown);
     }
-    case "settle":
+    case "resolve":
       return { type: "void", index };
   }
 }
@@ -296,9 +296,9 @@ function applyOpen(queue: Queue, entry: EntryFields): AppliedEntry {
   try {
     const result = openSession(queue.sessions, decodeOpen(entry.body), entry.index, queue.time, queue.limits);
     if (isRefusal(result)) return refuse(entry, result);
-    const { id: session, lastNumber, answeredUpTo } = result.session;
+    const { id: session, lastNumber, acknowledgedThrough } = result.session;
     const { sessionExpiryMs: expiresMs } = queue.limits;
-    const reply = { type: "opened", index: entry.index, session, lastNumber, answeredUpTo, expiresMs } as const;
+    const reply = { type: "opened", index: entry.index, session, lastNumber, acknowledgedThrough, expiresMs } as const;
     return { ...answered(entry, reply), duplicate: result.duplicate };
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
@@ -310,7 +310,7 @@ function applyClose(queue: Queue, entry: EntryFields): AppliedEntry {
   const found = sessionOf(queue, entry.session);
   if (isRefusal(found)) return refuse(entry, found);
   const session = use(queue.sessions, found, queue.time);
-  acknowledge(queue.sessions, session, entry.answeredUpTo);
+  acknowledge(queue.sessions, session, entry.acknowledgedThrough);
   const refusal = closeSession(queue.sessions, session, queue.time, queue.limits);
   return refusal === null ? answered(entry, { type: "closed", index: entry.index }) : refuse(entry, refusal);
 }
@@ -360,9 +360,9 @@ export function clientOf({ sessions }: Queue, sessionId: number): string | null 
 /** It may send commands. */
 export const isLive = ({ sessions }: Queue, session: number): boolean => sessions.live.has(session);
 
-/** Would a command of this session with this `answeredUpTo` acknowledge anything? */
-export const acknowledges = ({ sessions }: Queue, session: number, answeredUpTo: number): boolean =>
-  answeredUpTo > (sessions.live.get(session)?.answeredUpTo ?? Infinity);
+/** Would a command of this session with this `acknowledgedThrough` acknowledge anything? */
+export const acknowledges = ({ sessions }: Queue, session: number, acknowledgedThrough: number): boolean =>
+  acknowledgedThrough > (sessions.live.get(session)?.acknowledgedThrough ?? Infinity);
 
 /** It opened a session before that is not forgotten: another OPEN of it makes the state hardly larger. */
 export function isKnownClient({ sessions }: Queue, clientId: string): boolean {

@@ -30,7 +30,7 @@ export const REPLIES: Kinds<Reply> = {
     index,
     session: uint(),
     lastNumber: uint(),
-    answeredUpTo: uint(),
+    acknowledgedThrough: uint(),
     expiresMs: uint(),
   }),
   closed: kind<ReplyOf<"closed">>("closed", 5, { index }),

@@ -68,7 +68,7 @@ function begin(sessions: Sessions, open: Open, id: number, time: number, limits:
     generated,
     id,
     lastNumber: 0,
-    answeredUpTo: 0,
+    acknowledgedThrough: 0,
     answers: [],
     answerBytes: 0,
     openings: [{ nonce: nonceText(nonce), session: id }],
@@ -167,9 +167,9 @@ export function recordBytes({ clientId, openings, answers, answerBytes }: Sessio
 
 /** Only who has had all answers closes: the refusal says which are left. */
 export function closeSession(sessions: Sessions, session: Session, time: number, limits: QueueLimits): Refusal | null {
-  const { answeredUpTo, lastNumber, generated } = session;
-  if (answeredUpTo < lastNumber) {
-    const message = `number ${lastNumber} was executed, and answers are acknowledged up to number ${answeredUpTo} only`;
+  const { acknowledgedThrough, lastNumber, generated } = session;
+  if (acknowledgedThrough < lastNumber) {
+    const message = `number ${lastNumber} was executed, and answers are acknowledged up to number ${acknowledgedThrough} only`;
     return { code: "OUT_OF_ORDER", message };
   }
   if (generated) remove(sessions, session);

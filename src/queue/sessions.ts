@@ -3,7 +3,7 @@
 import { must } from "../lib/assert.ts";
 import { crc32 } from "../lib/crc32.ts";
 import type { ErrorCode } from "../lib/errors.ts";
-import { isSettle } from "./commands.ts";
+import { isResolve } from "./commands.ts";
 import type { QueueLimits } from "./limits.ts";
 import { createSchedule, type DueItem, type Schedule } from "./schedule.ts";
 import { ANSWER_BYTES } from "./types.ts";
@@ -42,8 +42,8 @@ export interface Session {
   /** The last number executed; the next is one more. */
   lastNumber: number;
   /** The client has these answers: they are dropped. At most lastNumber; never goes back. */
-  answeredUpTo: number;
-  /** Of the newest numbers, up to lastNumber, without gaps: of all above answeredUpTo, unless they were forgotten while it was dormant. */
+  acknowledgedThrough: number;
+  /** Of the newest numbers, up to lastNumber, without gaps: of all above acknowledgedThrough, unless they were forgotten while it was dormant. */
   readonly answers: Answer[];
   answerBytes: number;
   /** Oldest first, the last one is the present. */
@@ -171,11 +171,11 @@ const NEXT: Standing = { type: "next" };
 const AHEAD: Standing = { type: "ahead" };
 
 export function standingOf(session: Session, number: number, command: Uint8Array): Standing {
-  const { lastNumber, answeredUpTo } = session;
+  const { lastNumber, acknowledgedThrough } = session;
   if (number < 1) return refused("BAD_REQUEST", "the numbers of a session start at 1");
   if (number === lastNumber + 1) return NEXT;
   if (number > lastNumber) return AHEAD;
-  if (number <= answeredUpTo) {
+  if (number <= acknowledgedThrough) {
     return refused(
       "FORGOTTEN",
       `number ${number} was executed and its answer acknowledged; the answer is no longer kept`,
@@ -188,7 +188,7 @@ export function standingOf(session: Session, number: number, command: Uint8Array
   }
   const answer = must(session.answers[number - forgottenUpTo - 1], `the answer to number ${number}`);
   const same = answer.commandBytes === command.length && answer.commandCrc === crc32(command);
-  if (same || isSettle(command)) return { type: "answered", reply: answer.reply };
+  if (same || isResolve(command)) return { type: "answered", reply: answer.reply };
   return refused("CONFLICT", `number ${number} was used for another command; that one's answer stands`);
 }
 
@@ -197,13 +197,13 @@ function refused(code: ErrorCode, message: string): Standing {
 }
 
 /** Drops the answers that the client says it has. */
-export function acknowledge(sessions: Sessions, session: Session, answeredUpTo: number): void {
-  const until = Math.min(answeredUpTo, session.lastNumber);
-  if (until <= session.answeredUpTo) return;
+export function acknowledge(sessions: Sessions, session: Session, acknowledgedThrough: number): void {
+  const until = Math.min(acknowledgedThrough, session.lastNumber);
+  if (until <= session.acknowledgedThrough) return;
   const dropped = Math.max(0, until - lastForgotten(session));
   const before = memoryOf(session);
   for (const answer of session.answers.splice(0, dropped)) session.answerBytes -= answer.reply.length;
-  session.answeredUpTo = until;
+  session.acknowledgedThrough = until;
   sessions.answerMemory -= before - memoryOf(session);
 }
 

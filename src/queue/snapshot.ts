@@ -58,7 +58,7 @@ interface Header {
 
 interface SessionRecord extends Pick<
   Session,
-  "clientId" | "generated" | "id" | "lastNumber" | "answeredUpTo" | "usedAt" | "usedSeq" | "dormantAt"
+  "clientId" | "generated" | "id" | "lastNumber" | "acknowledgedThrough" | "usedAt" | "usedSeq" | "dormantAt"
 > {
   readonly type: "session";
   /** Records of its answers that follow. */
@@ -97,7 +97,7 @@ const RECORDS: Kinds<StateRecord> = {
     generated: boolean,
     id: uint(),
     lastNumber: u48,
-    answeredUpTo: u48,
+    acknowledgedThrough: u48,
     usedAt: uint(),
     usedSeq: uint(ANY, 1),
     dormantAt: nullable(uint()),
@@ -318,7 +318,7 @@ function restoreSession(restoring: Restoring, record: SessionRecord): void {
 }
 
 function problemWith(record: SessionRecord, { sessions, limits, appliedIndex, time, previous }: Restoring) {
-  const { clientId, id, lastNumber, answeredUpTo, usedAt, usedSeq, dormantAt, answerCount, openings } = record;
+  const { clientId, id, lastNumber, acknowledgedThrough, usedAt, usedSeq, dormantAt, answerCount, openings } = record;
   if (id > appliedIndex || usedAt > time || (dormantAt ?? 0) > time)
     return `session ${id} comes from behind the snapshot`;
   if (openings.length > limits.noncesRemembered || !areRising(openings)) return "the openings of a client are damaged";
@@ -327,7 +327,7 @@ function problemWith(record: SessionRecord, { sessions, limits, appliedIndex, ti
   if (openings.at(-1)?.session !== id) return `session ${id} is not the one that its client opened last`;
   if (openings.some(({ session }) => sessions.live.has(session) || sessions.fenced.has(session)))
     return `a session of ${JSON.stringify(clientId)} belongs to another client as well`;
-  if (answeredUpTo > lastNumber || answerCount > lastNumber - answeredUpTo)
+  if (acknowledgedThrough > lastNumber || answerCount > lastNumber - acknowledgedThrough)
     return `session ${id} speaks of numbers that were not executed`;
   if (answerCount > limits.maxReplies) return `session ${id} keeps more answers than the limit`;
   if (dormantAt === null && sessions.live.size >= limits.maxSessions)
@@ -364,9 +364,9 @@ function adoptSession(restoring: Restoring): void {
   const { session: read, sessions, limits } = restoring;
   if (read === null) return;
   const { record, answers, answerBytes } = read;
-  const { clientId, generated, id, lastNumber, answeredUpTo, usedAt, usedSeq, dormantAt, answerCount } = record;
+  const { clientId, generated, id, lastNumber, acknowledgedThrough, usedAt, usedSeq, dormantAt, answerCount } = record;
   if (answers.length < answerCount) throw new Malformed(`answers of session ${id} are missing`);
-  const numbers = { clientId, generated, id, lastNumber, answeredUpTo, usedAt, usedSeq, dormantAt };
+  const numbers = { clientId, generated, id, lastNumber, acknowledgedThrough, usedAt, usedSeq, dormantAt };
   const openings = record.openings.map(({ nonce, session }) => ({ nonce: nonceText(nonce), session }));
   const { generation } = sessions;
   const session = { ...numbers, answers, answerBytes, openings, due: dueOf(clientId), generation, digest: null };

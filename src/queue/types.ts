@@ -27,7 +27,7 @@ export type Command =
       readonly waitMs: number;
     }
   /** Gives a number's stored answer whatever its command was, or records the number as void, so that a session can go on. */
-  | { readonly type: "settle" };
+  | { readonly type: "resolve" };
 
 /** The answer to one numbered request. Its encoding is stored, so a retry gets the same bytes. */
 export type Reply =
@@ -37,14 +37,14 @@ export type Reply =
   | { readonly type: "void"; readonly index: number }
   /**
    * `session` is the index of the OPEN entry that began it. `lastNumber` is the present one: go on with the next. The answers to the
-   * numbers above `answeredUpTo` were never acknowledged: an earlier process of this client may not have had them.
+   * numbers above `acknowledgedThrough` were never acknowledged: an earlier process of this client may not have had them.
    */
   | {
       readonly type: "opened";
       readonly index: number;
       readonly session: number;
       readonly lastNumber: number;
-      readonly answeredUpTo: number;
+      readonly acknowledgedThrough: number;
       readonly expiresMs: number;
     }
   | { readonly type: "closed"; readonly index: number }
@@ -61,7 +61,7 @@ export interface EntryFields {
   readonly wall: number;
   readonly session: number;
   readonly number: number;
-  readonly answeredUpTo: number;
+  readonly acknowledgedThrough: number;
   readonly body: Uint8Array;
 }
 

@@ -7,7 +7,7 @@ import type { ConfigurationAt, RaftState } from "./state.ts";
 import { NO_CONFIGURATION, nodeIdOf, type Configuration, type LogIndex, type MemberId } from "./types.ts";
 
 const NO_BODY = new Uint8Array(0);
-const NOOP: Draft = { kind: "noop", session: 0, number: 0, answeredUpTo: 0, body: NO_BODY };
+const NOOP: Draft = { kind: "noop", session: 0, number: 0, acknowledgedThrough: 0, body: NO_BODY };
 
 /** The leader's own append: in the log now, durable later. */
 export function appendDraft(state: RaftState, draft: Draft): Entry {
@@ -31,7 +31,7 @@ export function appendNoop(state: RaftState): void {
 
 export function appendConfiguration(state: RaftState, configuration: Configuration): LogIndex {
   const body = encodeConfiguration(configuration);
-  return appendDraft(state, { kind: "config", session: 0, number: 0, answeredUpTo: 0, body }).index;
+  return appendDraft(state, { kind: "config", session: 0, number: 0, acknowledgedThrough: 0, body }).index;
 }
 
 export function appendEntry(state: RaftState, entry: Entry): void {

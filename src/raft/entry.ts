@@ -23,7 +23,7 @@ export interface Draft {
   /** The session (the index of its OPEN entry), or 0. */
   readonly session: number;
   readonly number: number;
-  readonly answeredUpTo: number;
+  readonly acknowledgedThrough: number;
   readonly body: Uint8Array;
 }
 
@@ -98,7 +98,7 @@ export function encodeEntry(stamp: Stamp, draft: Draft): Entry {
   writeU48(record, AT_WALL, stamp.wall);
   writeU48(record, AT_SESSION, draft.session);
   writeU48(record, AT_NUMBER, draft.number);
-  writeU48(record, AT_ANSWERED, draft.answeredUpTo);
+  writeU48(record, AT_ANSWERED, draft.acknowledgedThrough);
   record.set(draft.body, RECORD_HEADER_BYTES);
   writeU32(record, AT_CRC, crc32Behind(record, AT_INDEX));
   return { index: stamp.index, term: stamp.term, kind: draft.kind, record };
@@ -145,7 +145,7 @@ export function fieldsOf(entry: Entry): RecordFields {
     wall: readU48(record, AT_WALL),
     session: readU48(record, AT_SESSION),
     number: readU48(record, AT_NUMBER),
-    answeredUpTo: readU48(record, AT_ANSWERED),
+    acknowledgedThrough: readU48(record, AT_ANSWERED),
     body: part(record, RECORD_HEADER_BYTES),
   };
 }

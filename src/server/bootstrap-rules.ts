@@ -106,7 +106,7 @@ export function disagreement(own: BootstrapStatement, other: BootstrapStatement,
 export function bootstrapEntry(members: readonly Member[]): Entry {
   const voters = members.toSorted((a, b) => (a.id < b.id ? -1 : 1));
   const body = encodeConfiguration({ voters, outgoing: [], learners: [], removed: [] });
-  const draft = { kind: "config", session: 0, number: 0, answeredUpTo: 0, body } as const;
+  const draft = { kind: "config", session: 0, number: 0, acknowledgedThrough: 0, body } as const;
   return encodeEntry({ index: 1, term: 1, time: 0, wall: 0 }, draft);
 }
 

@@ -2,7 +2,7 @@
 import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
-import { encodeOpen, isClientId, isSettle, needsNoDiskSpace } from "../queue/commands.ts";
+import { encodeOpen, isClientId, isResolve, needsNoDiskSpace } from "../queue/commands.ts";
 import type { QueueLimits } from "../queue/limits.ts";
 import { acknowledges, isKnownClient, lookUp, peek } from "../queue/queue.ts";
 import { decodeReply } from "../queue/replies.ts";
@@ -131,12 +131,12 @@ export function createClients(
     if (found.type !== "refused") keepAlive(request.client, message.session);
     switch (found.type) {
       case "answered":
-        // A settle may be there for its answeredUpTo alone, which counts only once it is in the log.
-        if (isSettle(message.command)) return propose(message, waiterFor(request));
+        // A resolve may be there for its acknowledgedThrough alone, which counts only once it is in the log.
+        if (isResolve(message.command)) return propose(message, waiterFor(request));
         return answer(request, { type: "reply", frameId: message.frameId, duplicate: true, reply: found.reply });
       case "refused":
         // The answer is no longer kept, and was never acknowledged: that it is now must be known.
-        if (isSettle(message.command) && acknowledges(replica.queue(), message.session, message.answeredUpTo))
+        if (isResolve(message.command) && acknowledges(replica.queue(), message.session, message.acknowledgedThrough))
           return propose(message, waiterFor(request));
         return refuse(request, found.failure);
       case "next":
@@ -178,8 +178,8 @@ export function createClients(
     propose(message, admission.waiter);
   }
 
-  function propose({ session, number, answeredUpTo, command: body }: Request, waiter: Waiter): void {
-    replica.propose({ kind: "command", session, number, answeredUpTo, body }, waiter);
+  function propose({ session, number, acknowledgedThrough, command: body }: Request, waiter: Waiter): void {
+    replica.propose({ kind: "command", session, number, acknowledgedThrough, body }, waiter);
   }
 
   function handleAsLeader(request: ClientRequest): void {
@@ -200,8 +200,8 @@ export function createClients(
         return open(request, message);
       }
       case "close": {
-        const { session, answeredUpTo } = message;
-        const draft = { kind: "close", session, number: 0, answeredUpTo, body: NOTHING } as const;
+        const { session, acknowledgedThrough } = message;
+        const draft = { kind: "close", session, number: 0, acknowledgedThrough, body: NOTHING } as const;
         return replica.propose(draft, waiterFor(request));
       }
       case "status":
@@ -225,7 +225,7 @@ export function createClients(
 
   function open(request: ClientRequest, message: Extract<ClientMessage, { readonly type: "open" }>): void {
     const ended = leaderEntries.openProposed();
-    const draft = { kind: "open", session: 0, number: 0, answeredUpTo: 0, body: encodeOpen(message) } as const;
+    const draft = { kind: "open", session: 0, number: 0, acknowledgedThrough: 0, body: encodeOpen(message) } as const;
     replica.propose(draft, {
       complete: (outcome) => {
         ended();

@@ -39,7 +39,7 @@ export interface ConnectionLimiter<C> {
   leave(connection: C): void;
 }
 
-type Slot =
+type CountedConnection =
   | { readonly kind: "unauthenticated" | "client" | "admin"; readonly address: string }
   | { readonly kind: "peer"; readonly address: string; readonly member: MemberId };
 
@@ -63,7 +63,7 @@ function createGroups<K, C>() {
 }
 
 export function createConnectionLimiter<C>(limits: MaxConnections): ConnectionLimiter<C> {
-  const slots = new Map<C, Slot>();
+  const counted = new Map<C, CountedConnection>();
   /** By address. */
   const byAddress = {
     unauthenticated: createGroups<string, C>(),
@@ -73,18 +73,18 @@ export function createConnectionLimiter<C>(limits: MaxConnections): ConnectionLi
   const peers = createGroups<MemberId, C>();
   const count = { unauthenticated: 0, client: 0, admin: 0, peer: 0 };
 
-  function take(connection: C, slot: Slot): void {
+  function take(connection: C, slot: CountedConnection): void {
     leave(connection);
-    slots.set(connection, slot);
+    counted.set(connection, slot);
     count[slot.kind]++;
     if (slot.kind === "peer") peers.add(slot.member, connection);
     else byAddress[slot.kind].add(slot.address, connection);
   }
 
   function leave(connection: C): void {
-    const slot = slots.get(connection);
+    const slot = counted.get(connection);
     if (slot === undefined) return;
-    slots.delete(connection);
+    counted.delete(connection);
     count[slot.kind]--;
     if (slot.kind === "peer") peers.remove(slot.member, connection);
     else byAddress[slot.kind].remove(slot.address, connection);
@@ -118,7 +118,7 @@ export function createConnectionLimiter<C>(limits: MaxConnections): ConnectionLi
       return eviction;
     },
     becomeClient: (connection) => {
-      const address = slots.get(connection)?.address ?? "";
+      const address = counted.get(connection)?.address ?? "";
       if (count.client >= limits.maxClients) {
         return failure("OVERLOADED", `this node has its ${limits.maxClients} clients; try again later or another node`);
       }
@@ -133,7 +133,7 @@ export function createConnectionLimiter<C>(limits: MaxConnections): ConnectionLi
       const full = count.admin >= limits.maxAdmins;
       const why = `${limits.maxAdmins} administrators are connected, and this one has been the longest`;
       const eviction = full ? evict(oldestOf("admin"), why) : null;
-      take(connection, { kind: "admin", address: slots.get(connection)?.address ?? "" });
+      take(connection, { kind: "admin", address: counted.get(connection)?.address ?? "" });
       return eviction;
     },
     becomePeer: (connection, member, isKnown) => {
@@ -147,7 +147,7 @@ export function createConnectionLimiter<C>(limits: MaxConnections): ConnectionLi
           return { refused: failure("OVERLOADED", why), eviction: null };
         }
       }
-      take(connection, { kind: "peer", address: slots.get(connection)?.address ?? "", member });
+      take(connection, { kind: "peer", address: counted.get(connection)?.address ?? "", member });
       return { refused: null, eviction };
     },
     leave,

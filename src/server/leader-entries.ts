@@ -58,7 +58,7 @@ export function createLeaderEntries(
   let hasWarned = false;
 
   function propose(kind: Draft["kind"], body: Uint8Array, completed: (outcome: Outcome) => void): void {
-    replica.propose({ kind, session: 0, number: 0, answeredUpTo: 0, body }, { complete: completed });
+    replica.propose({ kind, session: 0, number: 0, acknowledgedThrough: 0, body }, { complete: completed });
   }
   const tick = (purpose: TickPurpose, completed: () => void): void => propose("tick", encodeTick(purpose), completed);
 

@@ -2,7 +2,7 @@
 // number is known.
 import { must } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
-import { isSettle } from "../queue/commands.ts";
+import { isResolve } from "../queue/commands.ts";
 import type { Request } from "../wire/protocol.ts";
 import type { Outcome, Waiter } from "./replica.ts";
 
@@ -75,8 +75,8 @@ export function createPendingRequests<Caller>(
       const ofSession = bySession.get(session) ?? { lastNumber: 0, numbers: new Map<number, PendingRequest<Caller>>() };
       const same = ofSession.numbers.get(number);
       if (same !== undefined) {
-        // A settle asks for this number's answer, whatever its command: the entry will give it.
-        if (!isSettle(command) && !equalBytes(same.command, command)) {
+        // A resolve asks for this number's answer, whatever its command: the entry will give it.
+        if (!isResolve(command) && !equalBytes(same.command, command)) {
           return {
             type: "refused",
             failure: failure("CONFLICT", `number ${number} is pending with another command`),

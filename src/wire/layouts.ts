@@ -318,7 +318,7 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
       group,
       session: u48,
       number: u48,
-      answeredUpTo: u48,
+      acknowledgedThrough: u48,
       command: clientBytes,
     }),
   },
@@ -335,7 +335,7 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
   },
   close: {
     ...asks("client"),
-    ...kind<FrameOf<"close">>("close", 18, { frameId, group, session: u48, answeredUpTo: u48 }),
+    ...kind<FrameOf<"close">>("close", 18, { frameId, group, session: u48, acknowledgedThrough: u48 }),
   },
   status: { ...asks("read-only"), ...kind<FrameOf<"status">>("status", 19, { frameId, linearizable: boolean }) },
   log: { ...asks("read-only"), ...kind<FrameOf<"log">>("log", 20, { frameId, from: u48, to: u48, local: boolean }) },

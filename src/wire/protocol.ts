@@ -63,7 +63,7 @@ export interface Request {
   readonly group: number;
   readonly session: number;
   readonly number: number;
-  readonly answeredUpTo: number;
+  readonly acknowledgedThrough: number;
   readonly command: Uint8Array;
 }
 
@@ -82,13 +82,13 @@ export type ClientMessage =
       readonly generated: boolean;
       readonly resume: boolean;
     }
-  /** Refused unless the answers to all its numbers are acknowledged, `answeredUpTo` included. */
+  /** Refused unless the answers to all its numbers are acknowledged, `acknowledgedThrough` included. */
   | {
       readonly type: "close";
       readonly frameId: number;
       readonly group: number;
       readonly session: number;
-      readonly answeredUpTo: number;
+      readonly acknowledgedThrough: number;
     }
   /** `linearizable`: only the leader answers, after a ReadIndex round; otherwise this node's own view, at once. */
   | { readonly type: "status"; readonly frameId: number; readonly linearizable: boolean }

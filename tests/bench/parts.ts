@@ -44,7 +44,7 @@ function entry(index: number, kind: EntryKind, number: number, body: Uint8Array)
     kind,
     session: kind === "command" ? SESSION : 0,
     number,
-    answeredUpTo: Math.max(0, number - 1),
+    acknowledgedThrough: Math.max(0, number - 1),
     body,
   };
   return encodeEntry({ index, term: 1, time: index, wall: 0 }, draft);
@@ -130,7 +130,7 @@ export async function benchParts(): Promise<readonly Figure[]> {
     group: 0,
     session: 12,
     number: 345,
-    answeredUpTo: 344,
+    acknowledgedThrough: 344,
     command: ENQUEUE,
   } as const;
   const body = frameBody(encodeMessage(request));

@@ -471,7 +471,7 @@ describe("a pipe", () => {
     const ran = await pipe(enqueues(1, 64).map(() => `enqueue(${large})`));
     expect([ran.exit, ran.out.length, ran.error]).toEqual([0, 64, ""]);
     expect(cluster.messages.filter(({ type }) => type === "open")).toHaveLength(1);
-    expect(cluster.received.filter(({ command }) => command !== "settle")).toHaveLength(64);
+    expect(cluster.received.filter(({ command }) => command !== "resolve")).toHaveLength(64);
   });
 
   test("lets peek, log and status see every earlier line, and no later one", async () => {
@@ -490,7 +490,7 @@ describe("a pipe", () => {
     let most = 0;
     cluster.fate = (message) => {
       if (message.type !== "request") return "pass";
-      const answered = cluster.received.at(-1)?.answeredUpTo ?? 0;
+      const answered = cluster.received.at(-1)?.acknowledgedThrough ?? 0;
       most = Math.max(most, message.number - answered);
       return "pass";
     };

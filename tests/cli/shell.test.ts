@@ -145,7 +145,7 @@ test.each([
     await next.type("retry", again);
     await next.type("-1", "-1");
     expect(await next.exited).toBe(0);
-    expect(cluster.sessionOf("c1")).toMatchObject({ dormant: true, answeredUpTo: cluster.executed.length });
+    expect(cluster.sessionOf("c1")).toMatchObject({ dormant: true, acknowledgedThrough: cluster.executed.length });
   },
 );
 

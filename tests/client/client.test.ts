@@ -9,8 +9,8 @@ import {
   type QueryAnswer,
 } from "../../src/client/client.ts";
 import { type EarlierAnswer, earlierAnswers } from "../../src/client/earlier.ts";
-import { askNode } from "../../src/client/ask.ts";
-import type { Outcome } from "../../src/client/line.ts";
+import { queryNode } from "../../src/client/query-node.ts";
+import type { Outcome } from "../../src/client/pipeline.ts";
 import { CLIENT, WIRE } from "../../src/config.ts";
 import { type Failure, failure } from "../../src/lib/errors.ts";
 import { seededRandom } from "../../src/lib/random.ts";
@@ -44,7 +44,7 @@ function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = [
     follow: true,
     numbered: false,
     gather: false,
-    acknowledge: { when: "told", earlier: "fetched", whenIdle: false },
+    acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
     generated: false,
     closeOnLeave: false,
     limits: LIMITS,
@@ -262,7 +262,7 @@ describe("finding the leader", () => {
     const begun = performance.now();
     const query = { type: "status", linearizable: false } as const;
     const answer = await new Promise<QueryAnswer | Failure>((resolve) =>
-      askNode(ports, cluster.address(1), query, 1_500, resolve),
+      queryNode(ports, cluster.address(1), query, 1_500, resolve),
     );
     expect(performance.now() - begun).toBeGreaterThan(1_480);
     expect(answer).toMatchObject({ code: "UNREACHABLE" });
@@ -354,7 +354,7 @@ describe("numbered requests", () => {
     expect(failureOf(await waiting)).toMatchObject({ code: "TIMEOUT", applied: "unknown" });
   });
 
-  test("after an unknown outcome the number is settled before the next request runs", async () => {
+  test("after an unknown outcome the number is resolved before the next request runs", async () => {
     const client = start({ timeoutMs: 200 });
     await enqueue(client, 1);
     cluster.fate = (message) => (message.type === "request" ? "lose" : "pass");
@@ -363,7 +363,7 @@ describe("numbered requests", () => {
     expect(await enqueue(client, 3)).toMatchObject({ ok: true, number: 3 });
     expect(cluster.executed.map(({ number, command }) => `${number} ${command}`)).toEqual([
       "1 enqueue 1",
-      "2 settle",
+      "2 resolve",
       "3 enqueue 3",
     ]);
   });
@@ -488,14 +488,14 @@ describe("the session", () => {
     const client = start({ closeOnLeave: true, generated: true });
     await enqueue(client, 1);
     await leave(client);
-    expect(cluster.sessionOf("c1")).toMatchObject({ closed: true, answeredUpTo: 1 });
+    expect(cluster.sessionOf("c1")).toMatchObject({ closed: true, acknowledgedThrough: 1 });
   });
 
   test("of a given id is closed on leaving too, and its numbers go on", async () => {
     const client = start({ closeOnLeave: true });
     await enqueue(client, 1);
     await leave(client);
-    expect(cluster.sessionOf("c1")).toMatchObject({ closed: false, dormant: true, answeredUpTo: 1 });
+    expect(cluster.sessionOf("c1")).toMatchObject({ closed: false, dormant: true, acknowledgedThrough: 1 });
     expect(await enqueue(start(), 2)).toMatchObject({ ok: true, number: 2 });
   });
 
@@ -613,7 +613,7 @@ describe("the session", () => {
     );
     cluster.sessionOf("c1")!.dormant = true;
     await leave(client);
-    expect(cluster.sessionOf("c1")).toMatchObject({ answeredUpTo: 1, dormant: true });
+    expect(cluster.sessionOf("c1")).toMatchObject({ acknowledgedThrough: 1, dormant: true });
     expect(cluster.messages.map(({ type }) => type)).toEqual(["open", "request", "close", "open", "close"]);
   });
 
@@ -670,14 +670,14 @@ describe("the session", () => {
         client.submit(command, (outcome, taken) => resolve({ outcome, taken }), number),
       );
     const close = (client: Client): Promise<void> => new Promise((resolve) => client.close(resolve));
-    const answeredUpTo = (): number | undefined => cluster.sessionOf("c1")?.answeredUpTo;
+    const acknowledgedThrough = (): number | undefined => cluster.sessionOf("c1")?.acknowledgedThrough;
 
     test("acknowledges on leaving what was taken, and no more", async () => {
       const client = start({ acknowledge: FETCHED });
       const [first, second] = await Promise.all([ask(client, value(1)), ask(client, value(2))]);
       first.taken();
       await close(client);
-      expect([answeredUpTo(), client.untaken()]).toEqual([1, { first: 2, last: 2 }]);
+      expect([acknowledgedThrough(), client.untaken()]).toEqual([1, { first: 2, last: 2 }]);
       expect(cluster.executed).toHaveLength(2);
       expect(second.outcome.ok).toBe(true);
     });
@@ -689,7 +689,7 @@ describe("the session", () => {
         (await ask(client, value(1))).taken();
         cluster.lead(2);
         await close(client);
-        expect([answeredUpTo(), cluster.sessionOf("c1")?.dormant]).toEqual([1, is]);
+        expect([acknowledgedThrough(), cluster.sessionOf("c1")?.dormant]).toEqual([1, is]);
       },
     );
 
@@ -708,10 +708,10 @@ describe("the session", () => {
       const client = start({ acknowledge: TAKEN, limits });
       (await ask(client, value(1))).taken();
       const acknowledged = async (): Promise<void> => {
-        while (answeredUpTo() !== 1) await new Promise((next) => setImmediate(next));
+        while (acknowledgedThrough() !== 1) await new Promise((next) => setImmediate(next));
       };
       await acknowledged();
-      expect(cluster.received.at(-1)).toEqual({ node: "n1", number: 1, command: "settle", answeredUpTo: 1 });
+      expect(cluster.received.at(-1)).toEqual({ node: "n1", number: 1, command: "resolve", acknowledgedThrough: 1 });
     });
 
     test("sends what waits for room in the window once an answer was taken", async () => {
@@ -734,7 +734,7 @@ describe("the session", () => {
       (await ask(client, value(2))).taken();
       await new Promise((later) => setTimeout(later, 20));
       for (const event of events) if (event.type === "answeredLate") event.taken();
-      while (answeredUpTo() !== 2) await new Promise((next) => setImmediate(next));
+      while (acknowledgedThrough() !== 2) await new Promise((next) => setImmediate(next));
     });
 
     test("is not opened by a process that would pass over what an earlier one left, only by one that fetches it", async () => {
@@ -752,12 +752,12 @@ describe("the session", () => {
       expect(await new Promise((resolve) => third.open(resolve))).toBeNull();
       expect(third.unacknowledgedAtOpen()).toEqual({ first: 1, last: 2 });
       for (const number of [1, 2]) {
-        const { outcome, taken } = await ask(third, { type: "settle" }, number);
+        const { outcome, taken } = await ask(third, { type: "resolve" }, number);
         expect(outcome).toMatchObject({ ok: true, number, duplicate: true, reply: { type: "enqueued" } });
         taken();
       }
       expect((await ask(third, value(3))).outcome).toMatchObject({ ok: true, number: 3 });
-      expect(answeredUpTo()).toBe(2);
+      expect(acknowledgedThrough()).toBe(2);
       expect(queued()).toEqual([1, 2, 3]);
     });
 

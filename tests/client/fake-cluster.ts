@@ -19,7 +19,7 @@ interface Session {
   lastNumber: number;
   readonly replies: Map<number, Uint8Array>;
   readonly commands: Map<number, string>;
-  answeredUpTo: number;
+  acknowledgedThrough: number;
   readonly generated: boolean;
   fenced: boolean;
   closed: boolean;
@@ -58,7 +58,7 @@ export interface FakeCluster {
     readonly node: string;
     readonly number: number;
     readonly command: string;
-    readonly answeredUpTo: number;
+    readonly acknowledgedThrough: number;
   }[];
   readonly messages: ClientMessage[];
   /** Commands that took effect, in their order. */
@@ -172,8 +172,8 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
     const kept: ClientMessage = message.type === "request" ? { ...message, command: message.command.slice() } : message;
     cluster.messages.push(kept);
     if (kept.type === "request") {
-      const { number, answeredUpTo } = kept;
-      cluster.received.push({ node: node.id, number, command: nameOf(kept), answeredUpTo });
+      const { number, acknowledgedThrough } = kept;
+      cluster.received.push({ node: node.id, number, command: nameOf(kept), acknowledgedThrough });
     }
     const send = (answer: ServerMessage): void => {
       connection.send(answer);
@@ -218,7 +218,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
         const lastNumber = same?.lastNumber ?? earlier?.lastNumber ?? 0;
         const replies = earlier?.replies ?? new Map<number, Uint8Array>();
         const commands = earlier?.commands ?? new Map<number, string>();
-        const answeredUpTo = earlier?.answeredUpTo ?? 0;
+        const acknowledgedThrough = earlier?.acknowledgedThrough ?? 0;
         const opened = {
           clientId: message.clientId,
           id,
@@ -227,7 +227,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
           lastNumber,
           replies,
           commands,
-          answeredUpTo,
+          acknowledgedThrough,
           fenced: false,
           closed: false,
           dormant: false,
@@ -238,7 +238,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
           index: id,
           session: id,
           lastNumber,
-          answeredUpTo,
+          acknowledgedThrough,
           expiresMs: 1_000,
         });
         return { type: "reply", frameId, duplicate: isSame, reply };
@@ -247,8 +247,8 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
         const session = sessions.get(message.session);
         if (session === undefined || session.dormant || session.closed)
           return { type: "failure", frameId, failure: failure("SESSION_EXPIRED", "no such session") };
-        acknowledge(session, message.answeredUpTo);
-        if (session.answeredUpTo < session.lastNumber)
+        acknowledge(session, message.acknowledgedThrough);
+        if (session.acknowledgedThrough < session.lastNumber)
           return { type: "failure", frameId, failure: failure("OUT_OF_ORDER", "not all answers are acknowledged") };
         if (session.generated) session.closed = true;
         else session.dormant = true;
@@ -317,26 +317,29 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
     if (session.fenced) return refuse(failure("SESSION_FENCED", "opened elsewhere"));
     const stored = session.replies.get(number);
     const command = Buffer.from(request.command).toString("hex");
-    if (stored !== undefined && nameOf(request) !== "settle" && session.commands.get(number) !== command)
+    if (stored !== undefined && nameOf(request) !== "resolve" && session.commands.get(number) !== command)
       return refuse(failure("CONFLICT", `number ${number} was used for another command`));
     if (stored !== undefined) {
-      if (nameOf(request) === "settle") acknowledge(session, request.answeredUpTo);
+      if (nameOf(request) === "resolve") acknowledge(session, request.acknowledgedThrough);
       return { type: "reply", frameId, duplicate: true, reply: stored };
     }
-    if (number <= session.answeredUpTo) return refuse(failure("FORGOTTEN", `number ${number} was answered`));
+    if (number <= session.acknowledgedThrough) return refuse(failure("FORGOTTEN", `number ${number} was answered`));
     if (number !== session.lastNumber + 1)
       return refuse(failure("OUT_OF_ORDER", `number ${number} came before ${session.lastNumber + 1}`));
     const reply = encodeReply(apply(session, request));
     session.lastNumber = number;
     session.replies.set(number, reply);
     session.commands.set(number, command);
-    acknowledge(session, request.answeredUpTo);
+    acknowledge(session, request.acknowledgedThrough);
     return { type: "reply", frameId, duplicate: false, reply };
   }
 
-  function acknowledge(session: Session, answeredUpTo: number): void {
-    session.answeredUpTo = Math.max(session.answeredUpTo, Math.min(answeredUpTo, session.lastNumber));
-    for (const old of session.replies.keys()) if (old <= session.answeredUpTo) session.replies.delete(old);
+  function acknowledge(session: Session, acknowledgedThrough: number): void {
+    session.acknowledgedThrough = Math.max(
+      session.acknowledgedThrough,
+      Math.min(acknowledgedThrough, session.lastNumber),
+    );
+    for (const old of session.replies.keys()) if (old <= session.acknowledgedThrough) session.replies.delete(old);
   }
 
   function apply(session: Session, request: Request): Reply {
@@ -352,7 +355,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
       }
       case "dequeue":
         return { type: "dequeued", index, jobs: queue.splice(0, command.max) };
-      case "settle":
+      case "resolve":
         return { type: "void", index };
     }
   }
@@ -409,7 +412,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
   return cluster;
 }
 
-/** `enqueue 42`, `dequeue`, `settle`. */
+/** `enqueue 42`, `dequeue`, `resolve`. */
 export function nameOf(request: Request): string {
   const command = decodeCommand(request.command, { maxJobsPerCommand: 1_000 });
   if (command.type !== "enqueue") return command.type;

@@ -1,7 +1,7 @@
 // Which commands become one, and how one answer is shared.
 import { describe, expect, test } from "bun:test";
 import { createGathering } from "../../src/client/gathering.ts";
-import type { Done, Outcome } from "../../src/client/line.ts";
+import type { Done, Outcome } from "../../src/client/pipeline.ts";
 import { failure } from "../../src/lib/errors.ts";
 import type { Command } from "../../src/queue/types.ts";
 
@@ -21,13 +21,13 @@ test("what is gathered stays within its limits, in one queue, and in the order i
   for (const size of [1, 1, 1, 1, 1]) gathering.submit(enqueue("a", size), ignore);
   gathering.submit(enqueue("b", 4, 4), ignore);
   gathering.submit(enqueue("b", 4), ignore);
-  gathering.submit({ type: "settle" }, ignore);
+  gathering.submit({ type: "resolve" }, ignore);
   gathering.submit(enqueue("b", 99, 99, 99, 99, 99), ignore);
   gathering.submit(enqueue("b", 1), ignore);
   gathering.submit(enqueue("b"), ignore);
   gathering.flush();
   gathering.flush();
-  expect(shape()).toEqual([["a", 4], ["a", 1], ["b", 2], ["b", 1], "settle", ["b", 5], ["b", 1], ["b", 0]]);
+  expect(shape()).toEqual([["a", 4], ["a", 1], ["b", 2], ["b", 1], "resolve", ["b", 5], ["b", 1], ["b", 0]]);
 });
 
 test("each gets its part of the answer, or the whole failure", () => {

@@ -1,7 +1,7 @@
 // Does a person who finds no leader learn what to do?
 import { expect, test } from "bun:test";
 import { isNobodyThere, noLeader } from "../../src/client/no-leader.ts";
-import type { Finding, Met } from "../../src/client/seek.ts";
+import type { Finding, Met } from "../../src/client/leader-search.ts";
 import type { HelloAnswer, NodeStatus } from "../../src/wire/protocol.ts";
 
 const addressOf = (at: number): string => `127.0.0.1:${3000 + at}`;

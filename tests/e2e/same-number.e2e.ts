@@ -108,7 +108,7 @@ inWorld(
       group: 0,
       session,
       number: 1,
-      answeredUpTo: 0,
+      acknowledgedThrough: 0,
       command,
     });
     const replies = await Promise.all(nodes.map((node) => askUntilReplied(cluster, node, request)));

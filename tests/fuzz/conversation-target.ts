@@ -37,8 +37,8 @@ function drawMessage(choices: Random, scene: Scene): WireMessage {
     const jobs = [{ encoding: 0, payload: randomBytes(choices, 5) }];
     const enqueue = encodeCommand({ type: "enqueue", queue: "default", jobs });
     const command = choices.chance(50) ? enqueue : randomBytes(choices, 9);
-    const [session, number, answeredUpTo] = [choices.below(8), choices.below(4), choices.below(4)];
-    return { ...message, session, number, answeredUpTo, command };
+    const [session, number, acknowledgedThrough] = [choices.below(8), choices.below(4), choices.below(4)];
+    return { ...message, session, number, acknowledgedThrough, command };
   }
   if (message.type === "open") return { ...message, clientId: pick(choices, ["c1", "", "\u001b[2J", "honest"]) };
   if (message.type === "log")
@@ -66,7 +66,7 @@ function plausible(choices: Random, scene: Scene, term: number, lastIndex: numbe
   const said = Math.max(1, near(term));
   const stamp = { index: prevLogIndex + 1, term: said, time: 5, wall: 6 };
   const body = randomBytes(choices, choices.below(20));
-  const draft = { kind: pick(choices, KIND_NAMES), session: 1, number: 2, answeredUpTo: 0, body };
+  const draft = { kind: pick(choices, KIND_NAMES), session: 1, number: 2, acknowledgedThrough: 0, body };
   const entries = choices.chance(50) ? [] : [encodeEntry(stamp, draft)];
   const prevLogTerm = Math.min(said, near(term));
   return { ...message, term: said, prevLogIndex, prevLogTerm, leaderCommit: near(lastIndex), entries };
@@ -228,7 +228,15 @@ function expectServes(scene: Scene): void {
     const { session, lastNumber } = opened;
     const replies = steps.map((command, at) => {
       const number = lastNumber + 1 + at;
-      guest.send({ type: "request", frameId: 2 + at, group: 0, session, number, answeredUpTo: lastNumber, command });
+      guest.send({
+        type: "request",
+        frameId: 2 + at,
+        group: 0,
+        session,
+        number,
+        acknowledgedThrough: lastNumber,
+        command,
+      });
       return answer(2 + at);
     });
     // Only what the election or the transfer of a moment ago leaves open is asked again.

@@ -20,7 +20,7 @@ export function founderWord(choices: Random, scene: Scene): PeerMessage {
   const right = bootstrapEntry([HOSTILE, ...scene.met.values()]);
   const { body } = fieldsOf(right);
   const kind = pick<EntryKind>(choices, ["config", "config", "noop"]);
-  const draft = { kind, session: 0, number: 0, answeredUpTo: 0 };
+  const draft = { kind, session: 0, number: 0, acknowledgedThrough: 0 };
   const stamp = { index: choices.between(1, 2), term: choices.between(0, 2), time: 0, wall: choices.below(2) };
   const forged = encodeEntry(stamp, { ...draft, body: choices.chance(70) ? mutate(body, choices) : body });
   const record = choices.chance(20) ? null : choices.chance(20) ? right.record : forged.record;
@@ -32,7 +32,16 @@ export function founderWord(choices: Random, scene: Scene): PeerMessage {
 export function wholeSnapshot(choices: Random, scene: Scene, term: number, lastIndex: number): PeerMessage {
   const index = lastIndex + choices.between(1, 4);
   const queue = queueWith(QUEUE);
-  const blank = { term: 1, kind: "noop", flags: 0, time: 1, wall: 0, session: 0, number: 0, answeredUpTo: 0 } as const;
+  const blank = {
+    term: 1,
+    kind: "noop",
+    flags: 0,
+    time: 1,
+    wall: 0,
+    session: 0,
+    number: 0,
+    acknowledgedThrough: 0,
+  } as const;
   const applied = choices.chance(90) ? index : index + 1;
   for (let at = 1; at <= applied; at++) apply(queue, { index: at, ...blank, body: new Uint8Array(0) });
   const [state = new Uint8Array(0)] = partsOf(queue);

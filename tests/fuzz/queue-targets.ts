@@ -63,7 +63,7 @@ function randomCommand(random: Random): Command {
       return { type: "dequeue", queues: [queue], max: random.between(1, 9), maxBytes, leaseMs: 0, waitMs: 0 };
     }
     default:
-      return { type: "settle" };
+      return { type: "resolve" };
   }
 }
 
@@ -150,7 +150,7 @@ function randomReply(random: Random): Reply {
         index,
         session: index,
         lastNumber: random.below(9),
-        answeredUpTo: random.below(9),
+        acknowledgedThrough: random.below(9),
         expiresMs: 1,
       };
     case 4:
@@ -202,7 +202,7 @@ export function drawEntry(queue: Queue, index: number, time: number, choices: Ra
   const wanted = (session?.lastNumber ?? 0) + (choices.chance(80) ? 1 : choices.between(-3, 3));
   // A record has six bytes for it.
   const number = Math.min(MAX_U48, Math.max(0, wanted));
-  const answeredUpTo = choices.chance(60) ? (session?.answeredUpTo ?? 0) : choices.below(2 ** 32);
+  const acknowledgedThrough = choices.chance(60) ? (session?.acknowledgedThrough ?? 0) : choices.below(2 ** 32);
   const body = choices.chance(80) ? validBody(kind, choices, sessions) : randomBytes(choices, choices.below(40));
   const flags = choices.chance(1) ? 1 : 0;
   return {
@@ -214,7 +214,7 @@ export function drawEntry(queue: Queue, index: number, time: number, choices: Ra
     wall: 0,
     session: session?.id ?? choices.below(300),
     number,
-    answeredUpTo,
+    acknowledgedThrough,
     body,
   };
 }
@@ -265,7 +265,7 @@ export function expectSound(queue: Queue): void {
   let dormantBefore = 0;
   for (const session of all) {
     expectSoundSession(queue, session);
-    const { dormantAt, usedSeq, answers, lastNumber, answeredUpTo } = session;
+    const { dormantAt, usedSeq, answers, lastNumber, acknowledgedThrough } = session;
     if (dormantAt === null) {
       expectThat(usedSeq > usedBefore, "the live sessions are not in the order of their last use");
       usedBefore = usedSeq;
@@ -276,7 +276,7 @@ export function expectSound(queue: Queue): void {
       expectThat(sessions.dormant.get(session.clientId) === session, "a dormant session is not found by its client id");
     }
     if (dormantAt === null) remembered += session.openings.length - 1;
-    expectThat(answers.length <= lastNumber - answeredUpTo, "answers are kept that were acknowledged");
+    expectThat(answers.length <= lastNumber - acknowledgedThrough, "answers are kept that were acknowledged");
     expectThat(answers.length <= limits.maxReplies, "more answers are kept than the limit");
     const bytes = answers.reduce((sum, { reply }) => sum + reply.length, 0);
     expectThat(bytes === session.answerBytes, "the answers are miscounted");
@@ -306,10 +306,10 @@ function expectScheduled({ sessions }: Queue, all: readonly Session[]): void {
 }
 
 function expectSoundSession({ appliedIndex, time, limits, sessions }: Queue, session: Session): void {
-  const { id, clientId, lastNumber, answeredUpTo, answers, openings, usedAt, usedSeq, dormantAt } = session;
+  const { id, clientId, lastNumber, acknowledgedThrough, answers, openings, usedAt, usedSeq, dormantAt } = session;
   expectThat(id <= appliedIndex && usedAt <= time, "a session comes from the future");
   expectThat(usedSeq <= sessions.usedSeq, "a session was used later than any");
-  expectThat(answeredUpTo <= lastNumber, "a number that was not executed");
+  expectThat(acknowledgedThrough <= lastNumber, "a number that was not executed");
   expectThat(openings.at(-1)?.session === id, "a session is not its client's newest");
   expectThat(
     (sessions.idOf.get(clientId) === id) === (dormantAt === null) &&

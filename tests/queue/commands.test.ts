@@ -14,13 +14,13 @@ import {
   encodeTouch,
   encodeVersion,
   isClientId,
-  isSettle,
+  isResolve,
   TICK_PURPOSES,
   versionIn,
 } from "../../src/queue/commands.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import type { Command } from "../../src/queue/types.ts";
-import { dequeue, enqueue, hex, LIMITS, nonce, settle, text } from "./log.ts";
+import { dequeue, enqueue, hex, LIMITS, nonce, resolve, text } from "./log.ts";
 import { mutate } from "../lib/mutate.ts";
 
 const goldens: readonly [string, Command, string][] = [
@@ -38,7 +38,7 @@ const goldens: readonly [string, Command, string][] = [
     "9301a764656661756c74929800c40200ffc0000000c0c09801c400c0000000c0c0",
   ],
   ["a dequeue", dequeue(1, 1_048_576), "960291a764656661756c7401ce001000000000"],
-  ["a settle", settle, "9103"],
+  ["a resolve", resolve, "9103"],
 ];
 
 describe("commands", () => {
@@ -52,7 +52,7 @@ describe("commands", () => {
     ["nil", "c0", "an array"],
     ["an unknown command", "9104", "the command type 4 is unknown"],
     ["bytes behind the command", "910300", "left over"],
-    ["a settle with a field too many", "920300", "a settle has 1 value, not 2"],
+    ["a resolve with a field too many", "920300", "a resolve has 1 value, not 2"],
     ["an enqueue with a field too few", "9201a764656661756c74", "an enqueue has 3 values, not 2"],
     ["an enqueue without jobs", "9301a764656661756c7490", "0 values"],
     ["a job with headers", "9301a764656661756c74919801c4016190000000c0c0", "headers: not supported in this version"],
@@ -124,12 +124,12 @@ describe("commands", () => {
     expect(refused).toBeGreaterThan(10_000);
   });
 
-  test("only a settle is a settle", () => {
-    expect(isSettle(encodeCommand(settle))).toBe(true);
-    expect(isSettle(encodeCommand(dequeue()))).toBe(false);
-    expect(isSettle(encodeCommand(enqueue("a")))).toBe(false);
-    expect(isSettle(new Uint8Array([0x91, 0x03, 0x03]))).toBe(false);
-    expect(isSettle(new Uint8Array(0))).toBe(false);
+  test("only a resolve is a resolve", () => {
+    expect(isResolve(encodeCommand(resolve))).toBe(true);
+    expect(isResolve(encodeCommand(dequeue()))).toBe(false);
+    expect(isResolve(encodeCommand(enqueue("a")))).toBe(false);
+    expect(isResolve(new Uint8Array([0x91, 0x03, 0x03]))).toBe(false);
+    expect(isResolve(new Uint8Array(0))).toBe(false);
   });
 });
 

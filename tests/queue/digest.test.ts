@@ -8,7 +8,7 @@ import { drop, first, push } from "../../src/queue/jobs.ts";
 import { apply, isCheckpoint, type Queue } from "../../src/queue/queue.ts";
 import { restore } from "../../src/queue/snapshot.ts";
 import type { Session } from "../../src/queue/sessions.ts";
-import { dequeue, enqueue, LIMITS, Log, partsOf, queueWith, settle, text } from "./log.ts";
+import { dequeue, enqueue, LIMITS, Log, partsOf, queueWith, resolve, text } from "./log.ts";
 
 /** Three jobs wait, two sessions are open, one of them has two openings and two answers that are kept. */
 function rich(): Log {
@@ -33,7 +33,7 @@ describe("the digest of the state", () => {
     "an enqueue": (log) => void log.send(2, 3, enqueue("d")),
     "an enqueue of nothing but an empty payload": (log) => void log.send(2, 3, enqueue("")),
     "a dequeue": (log) => void log.send(2, 3, dequeue()),
-    "a settle": (log) => void log.send(2, 3, settle),
+    "a resolve": (log) => void log.send(2, 3, resolve),
     "a refusal that is a number's answer": (log) => void log.send(2, 3, new Uint8Array([0xff])),
     "an acknowledgement": (log) => void log.send(2, 2, enqueue("a", "b"), 1),
     "an open": (log) => void log.open("c3"),
@@ -69,7 +69,7 @@ describe("the digest of the state", () => {
     "two jobs that changed places": ({ jobs }) => jobs.head.payloads.set(text("ba")),
     "the next id": ({ jobs }) => void jobs.nextId++,
     "the last number of a session": (queue) => void sessionOf(queue).lastNumber++,
-    "the answers acknowledged": (queue) => void sessionOf(queue).answeredUpTo++,
+    "the answers acknowledged": (queue) => void sessionOf(queue).acknowledgedThrough++,
     "the order of use": (queue) => void sessionOf(queue).usedSeq--,
     "the counter of uses": ({ sessions }) => void sessions.usedSeq++,
     "the last use of a session": (queue) => void sessionOf(queue).usedAt--,
@@ -111,12 +111,12 @@ describe("the digest of the state", () => {
       (log: Log) => {
         log.send(1, 1, enqueue("a", "b", "c"), 0);
         log.send(1, 2, dequeue(), 1);
-        log.send(1, 3, settle, 2);
+        log.send(1, 3, resolve, 2);
       },
       (log: Log) => {
         log.send(1, 1, enqueue("x", "b", "c"), 0);
         log.send(1, 2, dequeue(), 1);
-        log.send(1, 3, settle, 2);
+        log.send(1, 3, resolve, 2);
       },
     ].map((go) => {
       const log = new Log();

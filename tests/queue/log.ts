@@ -28,7 +28,7 @@ export const dequeue = (max = 1, maxBytes = 1_000_000): Command => ({
   leaseMs: 0,
   waitMs: 0,
 });
-export const settle: Command = { type: "settle" };
+export const resolve: Command = { type: "resolve" };
 
 /** Payloads as text, for short expectations. */
 export const values = (reply: Reply): readonly string[] | string =>
@@ -67,7 +67,7 @@ export class Log {
       wall: 0,
       session: 0,
       number: 0,
-      answeredUpTo: 0,
+      acknowledgedThrough: 0,
     } as const;
     const entry: EntryFields = { ...blank, body: new Uint8Array(0), ...fields };
     this.entries.push(entry);
@@ -93,13 +93,13 @@ export class Log {
     return reply.session;
   }
 
-  send(session: number, number: number, command: Command | Uint8Array, answeredUpTo = 0): Answered {
+  send(session: number, number: number, command: Command | Uint8Array, acknowledgedThrough = 0): Answered {
     const body = command instanceof Uint8Array ? command : encodeCommand(command);
-    return this.answered({ kind: "command", session, number, answeredUpTo, body });
+    return this.answered({ kind: "command", session, number, acknowledgedThrough, body });
   }
 
-  close(session: number, answeredUpTo = 0): Answered {
-    return this.answered({ kind: "close", session, answeredUpTo });
+  close(session: number, acknowledgedThrough = 0): Answered {
+    return this.answered({ kind: "close", session, acknowledgedThrough });
   }
 
   touch(...sessions: readonly number[]): void {

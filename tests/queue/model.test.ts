@@ -6,7 +6,7 @@ import { apply } from "../../src/queue/queue.ts";
 import { restore } from "../../src/queue/snapshot.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import type { Command } from "../../src/queue/types.ts";
-import { type Answered, dequeue, enqueue, hex, LIMITS, Log, partsOf, settle, stateOf } from "./log.ts";
+import { type Answered, dequeue, enqueue, hex, LIMITS, Log, partsOf, resolve, stateOf } from "./log.ts";
 
 const MODEL_LIMITS: QueueLimits = {
   ...LIMITS,
@@ -27,7 +27,7 @@ interface Client {
   readonly processes: { nonce: number; session: number }[];
   /** By number: what was sent and what came back. */
   readonly done: { command: string; answer: string; bytes: number }[];
-  answeredUpTo: number;
+  acknowledgedThrough: number;
   /** Answers up to this one were forgotten. */
   forgottenUpTo: number;
   usedAt: number;
@@ -99,7 +99,7 @@ class Model {
     const client = found ?? {
       processes: [],
       done: [],
-      answeredUpTo: 0,
+      acknowledgedThrough: 0,
       forgottenUpTo: 0,
       usedAt: 0,
       usedSeq: 0,
@@ -115,12 +115,15 @@ class Model {
     return `opened ${index} after ${client.done.length}`;
   }
 
-  close(session: number, answeredUpTo: number, time: number): string {
+  close(session: number, acknowledgedThrough: number, time: number): string {
     const client = this.find(session);
     if (typeof client === "string") return client;
     this.use(client, time);
-    client.answeredUpTo = Math.max(client.answeredUpTo, Math.min(answeredUpTo, client.done.length));
-    if (client.answeredUpTo < client.done.length) return "OUT_OF_ORDER";
+    client.acknowledgedThrough = Math.max(
+      client.acknowledgedThrough,
+      Math.min(acknowledgedThrough, client.done.length),
+    );
+    if (client.acknowledgedThrough < client.done.length) return "OUT_OF_ORDER";
     client.dormantAt = time;
     if (client.generated) for (const [id, found] of this.clients) if (found === client) this.clients.delete(id);
     return "closed";
@@ -139,20 +142,23 @@ class Model {
     return this.live().find(({ processes }) => processes.at(-1)!.session === session) ?? "SESSION_EXPIRED";
   }
 
-  send(session: number, number: number, command: Command, answeredUpTo: number, time: number): string {
+  send(session: number, number: number, command: Command, acknowledgedThrough: number, time: number): string {
     const client = this.find(session);
     if (typeof client === "string") return client;
     this.use(client, time);
     const bytes = hex(encodeCommand(command));
     const earlier = client.done[number - 1];
-    const forgotten = number <= Math.max(client.answeredUpTo, client.forgottenUpTo);
-    client.answeredUpTo = Math.max(client.answeredUpTo, Math.min(answeredUpTo, client.done.length));
+    const forgotten = number <= Math.max(client.acknowledgedThrough, client.forgottenUpTo);
+    client.acknowledgedThrough = Math.max(
+      client.acknowledgedThrough,
+      Math.min(acknowledgedThrough, client.done.length),
+    );
     if (earlier !== undefined) {
       if (forgotten) return "FORGOTTEN";
-      return earlier.command === bytes || command.type === "settle" ? earlier.answer : "CONFLICT";
+      return earlier.command === bytes || command.type === "resolve" ? earlier.answer : "CONFLICT";
     }
     if (number !== client.done.length + 1) return "OUT_OF_ORDER";
-    const kept = client.done.length - Math.max(client.answeredUpTo, client.forgottenUpTo);
+    const kept = client.done.length - Math.max(client.acknowledgedThrough, client.forgottenUpTo);
     if (kept >= MODEL_LIMITS.maxReplies) return "WINDOW_FULL";
     const all = [...this.clients.values()].reduce((sum, one) => sum + this.answerMemory(one), 0);
     const share = MODEL_LIMITS.maxAnswerBytes / MODEL_LIMITS.maxSessions;
@@ -162,12 +168,12 @@ class Model {
     return answer;
   }
 
-  answerMemory({ done, answeredUpTo, forgottenUpTo }: Client): number {
-    return done.slice(Math.max(answeredUpTo, forgottenUpTo)).reduce((sum, { bytes }) => sum + bytes + 128, 0);
+  answerMemory({ done, acknowledgedThrough, forgottenUpTo }: Client): number {
+    return done.slice(Math.max(acknowledgedThrough, forgottenUpTo)).reduce((sum, { bytes }) => sum + bytes + 128, 0);
   }
 
   execute(command: Command): string {
-    if (command.type === "settle") return "void";
+    if (command.type === "resolve") return "void";
     if (command.type === "enqueue") {
       if (command.jobs.some((job) => job.payload.length > MODEL_LIMITS.maxPayloadBytes)) return "TOO_LARGE";
       const more = command.jobs.map((job) => job.payload.length);
@@ -202,7 +208,7 @@ function shown({ reply }: Answered): string {
 }
 
 function randomCommand(random: Random): Command {
-  if (random.chance(8)) return settle;
+  if (random.chance(8)) return resolve;
   if (random.chance(45)) return dequeue(random.between(1, 4), random.below(40));
   const job = (): string => `${random.below(100)}`.padEnd(random.chance(4) ? 21 : random.below(12), "x");
   return enqueue(...Array.from({ length: random.between(1, 3) }, job));
@@ -231,8 +237,8 @@ function step(log: Log, model: Model, random: Random, sessions: number[]): [stri
   const client = model.find(session);
   if (random.chance(4)) {
     const all = typeof client === "string" ? 0 : client.done.length;
-    const answeredUpTo = random.chance(70) ? all : random.below(all + 1);
-    return [shown(log.close(session, answeredUpTo)), model.close(session, answeredUpTo, log.time)];
+    const acknowledgedThrough = random.chance(70) ? all : random.below(all + 1);
+    return [shown(log.close(session, acknowledgedThrough)), model.close(session, acknowledgedThrough, log.time)];
   }
   if (random.chance(4)) {
     log.touch(session);
@@ -242,9 +248,9 @@ function step(log: Log, model: Model, random: Random, sessions: number[]): [stri
   const last = typeof client === "string" ? 0 : client.done.length;
   const number = random.chance(75) ? last + 1 : random.between(1, last + 3);
   const command = randomCommand(random);
-  const answeredUpTo = random.chance(40) ? Math.max(0, last - random.below(4)) : 0;
-  const sent = log.send(session, number, command, answeredUpTo);
-  const expected = model.send(session, number, command, answeredUpTo, log.time);
+  const acknowledgedThrough = random.chance(40) ? Math.max(0, last - random.below(4)) : 0;
+  const sent = log.send(session, number, command, acknowledgedThrough);
+  const expected = model.send(session, number, command, acknowledgedThrough, log.time);
   // The model has no bytes of its own to weigh.
   if (typeof client !== "string" && client.done.length > last) client.done.at(-1)!.bytes = sent.bytes.length;
   return [shown(sent), expected];

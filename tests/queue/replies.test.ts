@@ -25,7 +25,7 @@ const goldens: readonly [string, Reply, string][] = [
   ["void", { type: "void", index: 14 }, "92030e"],
   [
     "opened",
-    { type: "opened", index: 9, session: 9, lastNumber: 70_000, answeredUpTo: 69_999, expiresMs: 604_800_000 },
+    { type: "opened", index: 9, session: 9, lastNumber: 70_000, acknowledgedThrough: 69_999, expiresMs: 604_800_000 },
     "96040909ce00011170ce0001116fce240c8400",
   ],
   ["closed", { type: "closed", index: 5_000_000_000 }, "9205d3000000012a05f200"],

@@ -6,7 +6,7 @@ import { apply, clientOf, lookUp } from "../../src/queue/queue.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import { restore, snapshotBytes } from "../../src/queue/snapshot.ts";
-import { dequeue, enqueue, LIMITS, Log, partsOf, refusal, settle, stateOf, values } from "./log.ts";
+import { dequeue, enqueue, LIMITS, Log, partsOf, refusal, resolve, stateOf, values } from "./log.ts";
 
 const day = 24 * 3_600_000;
 
@@ -19,7 +19,7 @@ describe("opening a session", () => {
       index: 2,
       session: 2,
       lastNumber: 0,
-      answeredUpTo: 0,
+      acknowledgedThrough: 0,
       expiresMs: 7 * day,
     });
     expect(log.queue.sessionCount).toBe(1);
@@ -32,7 +32,7 @@ describe("opening a session", () => {
     log.send(session, 1, enqueue("a"));
     log.send(session, 2, enqueue("b"), 1);
     const again = log.open("c1", 7);
-    expect(again.reply).toMatchObject({ type: "opened", index: 4, session, lastNumber: 2, answeredUpTo: 1 });
+    expect(again.reply).toMatchObject({ type: "opened", index: 4, session, lastNumber: 2, acknowledgedThrough: 1 });
     expect([first.duplicate, again.duplicate]).toEqual([false, true]);
     expect(refusal(log.send(session, 3, enqueue("c")))).toBe("enqueued");
   });
@@ -49,7 +49,7 @@ describe("opening a session", () => {
     const retry = log.send(newer, 1, enqueue("a"));
     expect(retry.bytes).toEqual(stored.bytes);
     expect(retry.duplicate).toBe(true);
-    expect(log.send(newer, 1, settle).bytes).toEqual(stored.bytes);
+    expect(log.send(newer, 1, resolve).bytes).toEqual(stored.bytes);
     expect(refusal(log.send(newer, 2, enqueue("b")))).toBe("enqueued");
     expect(log.queue.ready).toBe(2);
     expect(log.queue.sessionCount).toBe(1);
@@ -71,7 +71,7 @@ describe("opening a session", () => {
     log.entries.at(-1)!.body.fill(0);
     expect(log.session("c1", 2)).toBe(second);
     expect(refusal(log.open("c1", 1))).toBe("SESSION_FENCED");
-    expect(refusal(log.send(first, 1, settle))).toBe("SESSION_FENCED");
+    expect(refusal(log.send(first, 1, resolve))).toBe("SESSION_FENCED");
   });
 
   test("exactly the last 16 nonces of a client id are remembered", () => {
@@ -79,10 +79,10 @@ describe("opening a session", () => {
     const first = log.session("c1", 1);
     for (let process = 2; process <= 16; process++) log.session("c1", process);
     expect(refusal(log.open("c1", 1))).toBe("SESSION_FENCED");
-    expect(refusal(log.send(first, 1, settle))).toBe("SESSION_FENCED");
+    expect(refusal(log.send(first, 1, resolve))).toBe("SESSION_FENCED");
     log.session("c1", 17);
     // Forgotten: it cannot be told from a new process any more.
-    expect(refusal(log.send(first, 1, settle))).toBe("SESSION_EXPIRED");
+    expect(refusal(log.send(first, 1, resolve))).toBe("SESSION_EXPIRED");
     expect(refusal(log.open("c1", 2))).toBe("SESSION_FENCED");
     expect(refusal(log.open("c1", 1))).toBe("opened");
   });
@@ -192,7 +192,7 @@ describe("numbers", () => {
     const log = new Log();
     const session = log.session("c1");
     expect(refusal(log.send(session, 0, enqueue("a")))).toBe("BAD_REQUEST");
-    expect(lookUp(log.queue, session, 0, encodeCommand(settle))).toMatchObject({
+    expect(lookUp(log.queue, session, 0, encodeCommand(resolve))).toMatchObject({
       type: "refused",
       failure: { code: "BAD_REQUEST" },
     });
@@ -205,12 +205,12 @@ describe("numbers", () => {
   });
 });
 
-describe("settle", () => {
+describe("resolve", () => {
   test("gives a number's stored answer whatever its command was", () => {
     const log = new Log();
     const session = log.session("c1");
     const first = log.send(session, 1, enqueue("a"));
-    const settled = log.send(session, 1, settle);
+    const settled = log.send(session, 1, resolve);
     expect(settled.bytes).toEqual(first.bytes);
     expect(settled.duplicate).toBe(true);
   });
@@ -218,15 +218,15 @@ describe("settle", () => {
   test("records a number that was not executed as void, so that the session goes on and the number never executes", () => {
     const log = new Log();
     const session = log.session("c1");
-    const voided = log.send(session, 1, settle);
+    const voided = log.send(session, 1, resolve);
     expect(voided.reply).toEqual({ type: "void", index: 2 });
-    expect(log.send(session, 1, settle).bytes).toEqual(voided.bytes);
+    expect(log.send(session, 1, resolve).bytes).toEqual(voided.bytes);
     expect(refusal(log.send(session, 1, enqueue("late")))).toBe("CONFLICT");
     expect(refusal(log.send(session, 2, enqueue("b")))).toBe("enqueued");
     expect(log.queue.ready).toBe(1);
   });
 
-  test("is a settle in any valid spelling of its bytes", () => {
+  test("is a resolve in any valid spelling of its bytes", () => {
     const log = new Log();
     const session = log.session("c1");
     const first = log.send(session, 1, enqueue("a"));
@@ -245,7 +245,7 @@ describe("acknowledged answers", () => {
       code: "FORGOTTEN",
       message: "number 1 was executed and its answer acknowledged; the answer is no longer kept",
     });
-    expect(refusal(log.send(session, 1, settle))).toBe("FORGOTTEN");
+    expect(refusal(log.send(session, 1, resolve))).toBe("FORGOTTEN");
     expect(log.queue.ready).toBe(2);
     expect(log.send(session, 2, enqueue("b")).duplicate).toBe(true);
   });
@@ -256,7 +256,7 @@ describe("acknowledged answers", () => {
     const stored = new Map<number, Uint8Array>();
     for (let number = 1; number <= 500; number++)
       stored.set(number, log.send(session, number, enqueue(`${number}`)).bytes);
-    log.send(session, 501, settle, 200);
+    log.send(session, 501, resolve, 200);
     for (let number = 201; number <= 500; number++) {
       expect(log.send(session, number, enqueue(`${number}`)).bytes).toEqual(stored.get(number)!);
     }
@@ -308,31 +308,31 @@ describe("acknowledged answers", () => {
     const hoarder = log.session("c1");
     const modest = log.session("c2");
     let kept = 0;
-    while (refusal(log.send(hoarder, kept + 1, settle)) === "void") kept++;
+    while (refusal(log.send(hoarder, kept + 1, resolve)) === "void") kept++;
     expect(kept).toBe(7);
-    expect(refusal(log.send(hoarder, 8, settle))).toBe("WINDOW_FULL");
-    expect(refusal(log.send(modest, 1, settle))).toBe("void");
-    expect(refusal(log.send(modest, 2, settle, 1))).toBe("void");
-    expect(refusal(log.send(modest, 3, settle, 2))).toBe("void");
-    expect(refusal(log.send(modest, 4, settle, 2))).toBe("void");
-    expect(refusal(log.send(modest, 5, settle, 2))).toBe("void");
-    expect(refusal(log.send(modest, 6, settle, 2))).toBe("WINDOW_FULL");
+    expect(refusal(log.send(hoarder, 8, resolve))).toBe("WINDOW_FULL");
+    expect(refusal(log.send(modest, 1, resolve))).toBe("void");
+    expect(refusal(log.send(modest, 2, resolve, 1))).toBe("void");
+    expect(refusal(log.send(modest, 3, resolve, 2))).toBe("void");
+    expect(refusal(log.send(modest, 4, resolve, 2))).toBe("void");
+    expect(refusal(log.send(modest, 5, resolve, 2))).toBe("void");
+    expect(refusal(log.send(modest, 6, resolve, 2))).toBe("WINDOW_FULL");
     // The same after a snapshot, since the sum is not in it.
     log.queue = restore(partsOf(log.queue));
-    expect(refusal(log.send(hoarder, 8, settle))).toBe("WINDOW_FULL");
-    expect(refusal(log.send(hoarder, 8, settle, 7))).toBe("void");
-    expect(refusal(log.send(modest, 6, settle, 2))).toBe("void");
+    expect(refusal(log.send(hoarder, 8, resolve))).toBe("WINDOW_FULL");
+    expect(refusal(log.send(hoarder, 8, resolve, 7))).toBe("void");
+    expect(refusal(log.send(modest, 6, resolve, 2))).toBe("void");
   });
 
   test("the answers of a session that is closed, expired or acknowledged count no more", () => {
     const log = new Log({ ...LIMITS, sessionExpiryMs: 100, maxSessions: 3 });
     const [one, two, three] = [log.session("c1"), log.session("c2"), log.session("c3")];
     for (const session of [one, two, three])
-      for (let number = 1; number <= 5; number++) log.send(session, number, settle);
+      for (let number = 1; number <= 5; number++) log.send(session, number, resolve);
     const before = log.queue.sessions.answerMemory;
     log.close(one, 5);
     expect(log.queue.sessions.answerMemory).toBe((before * 2) / 3);
-    log.send(two, 5, settle, 5);
+    log.send(two, 5, resolve, 5);
     expect(log.queue.sessions.answerMemory).toBe(before / 3);
     log.pass(200);
     expect(log.queue.sessions.answerMemory).toBe(0);
@@ -360,8 +360,8 @@ describe("the end of a session", () => {
       code: "OUT_OF_ORDER",
       message: "number 2 was executed, and answers are acknowledged up to number 1 only",
     });
-    expect(refusal(log.send(session, 1, settle))).toBe("FORGOTTEN");
-    expect(log.send(session, 2, settle).duplicate).toBe(true);
+    expect(refusal(log.send(session, 1, resolve))).toBe("FORGOTTEN");
+    expect(log.send(session, 2, resolve).duplicate).toBe(true);
     expect(log.close(session, 2).reply).toEqual({ type: "closed", index: 7 });
   });
 
@@ -382,7 +382,7 @@ describe("the end of a session", () => {
     const older = log.session("c1", 1, GENERATED);
     const newer = log.session("c1", 2, GENERATED);
     log.close(newer);
-    expect(refusal(log.send(older, 1, settle))).toBe("SESSION_EXPIRED");
+    expect(refusal(log.send(older, 1, resolve))).toBe("SESSION_EXPIRED");
     expect(clientOf(log.queue, older)).toBeNull();
   });
 
@@ -402,7 +402,7 @@ describe("the end of a session", () => {
     expect(refusal(log.close(session, 1))).toBe("closed");
     expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([0, 1]);
     expect(refusal(log.send(session, 2, enqueue("b")))).toBe("SESSION_EXPIRED");
-    expect(log.open("c1", 2).reply).toMatchObject({ type: "opened", lastNumber: 1, answeredUpTo: 1 });
+    expect(log.open("c1", 2).reply).toMatchObject({ type: "opened", lastNumber: 1, acknowledgedThrough: 1 });
   });
 
   test("a session expires exactly when the expiry time has passed without use", () => {
@@ -541,7 +541,7 @@ describe("a dormant session", () => {
     expect(refusal(log.open("c1", 1))).toBe("SESSION_EXPIRED");
     log.pass(log.queue.limits.dormantAfterMs);
     const opened = log.open("c1", 1, resume);
-    expect(opened.reply).toMatchObject({ type: "opened", lastNumber: 2, answeredUpTo: 1 });
+    expect(opened.reply).toMatchObject({ type: "opened", lastNumber: 2, acknowledgedThrough: 1 });
     expect(opened.duplicate).toBe(false);
     const again = log.session("c1", 1, resume);
     expect(again).toBeGreaterThan(session);
@@ -575,9 +575,9 @@ describe("a dormant session", () => {
     const { log, stored, other } = crowded();
     log.close(other);
     const opened = log.open("c1", 2);
-    expect(opened.reply).toMatchObject({ type: "opened", lastNumber: 2, answeredUpTo: 1 });
+    expect(opened.reply).toMatchObject({ type: "opened", lastNumber: 2, acknowledgedThrough: 1 });
     const session = log.session("c1", 2);
-    expect(log.send(session, 2, settle).bytes).toEqual(stored.bytes);
+    expect(log.send(session, 2, resolve).bytes).toEqual(stored.bytes);
     expect(refusal(log.open("c1", 1, resume))).toBe("SESSION_FENCED");
   });
 
@@ -604,9 +604,9 @@ describe("a dormant session", () => {
     expect([log.queue.sessions.answerMemory, log.queue.sessions.dormantAnswerMemory]).toEqual([0, 0]);
     expect(log.queue.dormantCount).toBe(1);
     log.close(other);
-    expect(log.open("c1", 1, resume).reply).toMatchObject({ lastNumber: 2, answeredUpTo: 1 });
+    expect(log.open("c1", 1, resume).reply).toMatchObject({ lastNumber: 2, acknowledgedThrough: 1 });
     const session = log.session("c1", 1, resume);
-    expect(log.send(session, 2, settle).reply).toMatchObject({
+    expect(log.send(session, 2, resolve).reply).toMatchObject({
       code: "FORGOTTEN",
       message: "number 2 was executed, and its answer was not fetched for long; the answer is no longer kept",
     });
@@ -615,7 +615,7 @@ describe("a dormant session", () => {
     expect(refusal(log.send(session, 4, enqueue("d"), 2))).toBe("enqueued");
     expect(log.send(session, 3, enqueue("c")).bytes).toEqual(next.bytes);
     expect(refusal(log.send(session, 5, enqueue("e"), 3))).toBe("enqueued");
-    expect(refusal(log.send(session, 3, settle))).toBe("FORGOTTEN");
+    expect(refusal(log.send(session, 3, resolve))).toBe("FORGOTTEN");
     expect(refusal(log.close(session, 5))).toBe("closed");
   });
 
@@ -641,7 +641,7 @@ describe("a dormant session", () => {
     // Each of these moves 64 of what is due; the last ones wait for it, and are gone all the same.
     expect(refusal(log.send(sessions.at(-1)!, 1, enqueue("a")))).toBe("SESSION_EXPIRED");
     expect(log.queue.sessionCount).toBe(300 - 64);
-    expect(lookUp(log.queue, sessions.at(-2)!, 1, encodeCommand(settle))).toMatchObject({ type: "refused" });
+    expect(lookUp(log.queue, sessions.at(-2)!, 1, encodeCommand(resolve))).toMatchObject({ type: "refused" });
     expect(log.open("c298", 2).reply).toMatchObject({ lastNumber: 0 });
     expect(log.queue.sessionCount).toBe(300 - 2 * 64);
     log.pass(0);
@@ -657,7 +657,7 @@ describe("a dormant session", () => {
     });
     for (const session of ids.toReversed()) {
       log.time++;
-      log.send(session, 1, settle);
+      log.send(session, 1, resolve);
     }
     return log;
   }
@@ -679,8 +679,8 @@ describe("a dormant session", () => {
   test("one with fewer answers gives up its place where those of the first do not fit", () => {
     const log = new Log({ ...LIMITS, maxSessions: 3, maxAnswerBytes: 300, dormantAfterMs: 10 });
     const ids = ["c1", "c2", "c3"].map((client) => log.session(client));
-    for (const number of [1, 2]) log.send(ids[0]!, number, settle);
-    for (const number of [1, 2]) log.send(ids[1]!, number, settle);
+    for (const number of [1, 2]) log.send(ids[0]!, number, resolve);
+    for (const number of [1, 2]) log.send(ids[1]!, number, resolve);
     log.pass(10);
     // The first one's fit, the second one's do not any more, the third one has none.
     expect([refusal(log.open("c4")), refusal(log.open("c5"))]).toEqual(["opened", "opened"]);
@@ -698,11 +698,11 @@ describe("a dormant session", () => {
     ] as const) {
       expect(refusal(log.open(client))).toBe(expected);
       const session = log.queue.sessions.idOf.get(client);
-      if (session !== undefined) for (const number of [1, 2]) log.send(session, number, settle);
+      if (session !== undefined) for (const number of [1, 2]) log.send(session, number, resolve);
       log.pass(10);
     }
     const live = log.queue.sessions.idOf.get("c2")!;
-    log.send(live, 2, settle, 2);
+    log.send(live, 2, resolve, 2);
     log.pass(10);
     expect(refusal(log.open("c3"))).toBe("opened");
   });
@@ -740,7 +740,7 @@ describe("what the leader asks before it proposes", () => {
     const stored = log.send(session, 2, a, 1);
     const before = stateOf(log.queue);
     expect(lookUp(log.queue, session, 2, a)).toEqual({ type: "answered", reply: stored.bytes });
-    expect(lookUp(log.queue, session, 2, encodeCommand(settle))).toEqual({ type: "answered", reply: stored.bytes });
+    expect(lookUp(log.queue, session, 2, encodeCommand(resolve))).toEqual({ type: "answered", reply: stored.bytes });
     expect(lookUp(log.queue, session, 3, a)).toEqual({ type: "next", lastNumber: 2 });
     expect(lookUp(log.queue, session, 9, a)).toEqual({ type: "next", lastNumber: 2 });
     const codeOf = (id: number, number: number, command: Uint8Array): string => {

@@ -20,7 +20,7 @@ import {
   nonce,
   partsOf,
   refusal,
-  settle,
+  resolve,
   stateOf,
   values,
 } from "./log.ts";
@@ -56,7 +56,7 @@ function busyLog(random: Random, entries: number, log = new Log(SMALL)): Log {
       ? enqueue("x".repeat(random.below(30)), `${count}`)
       : random.chance(90)
         ? dequeue(2)
-        : settle;
+        : resolve;
     const sent = log.send(session, number, command, random.chance(70) ? number - random.between(1, 6) : 0);
     if (sent.reply.type !== "refused") numbers.set(session, number);
     else if (random.chance(50)) numbers.delete(session);
@@ -104,7 +104,10 @@ describe("a restored queue", () => {
     log.send(session, 1, enqueue("a"));
     const stored = log.send(session, 2, enqueue("b"), 1);
     log.queue = restore(partsOf(log.queue));
-    expect(log.open("c1", 2)).toMatchObject({ duplicate: true, reply: { session, lastNumber: 2, answeredUpTo: 1 } });
+    expect(log.open("c1", 2)).toMatchObject({
+      duplicate: true,
+      reply: { session, lastNumber: 2, acknowledgedThrough: 1 },
+    });
     expect(log.send(session, 2, enqueue("b")).bytes).toEqual(stored.bytes);
     expect(refusal(log.send(session, 2, enqueue("c")))).toBe("CONFLICT");
     expect(refusal(log.send(session, 1, enqueue("a")))).toBe("FORGOTTEN");
@@ -229,7 +232,7 @@ describe("a frozen queue", () => {
     log.send(session, 2, dequeue());
     log.close(log.session("c2", 0xbb));
     const records = [
-      // session: client id, generated, session, lastNumber, answeredUpTo, usedAt, usedSeq, dormantAt, answers, openings
+      // session: client id, generated, session, lastNumber, acknowledgedThrough, usedAt, usedSeq, dormantAt, answers, openings
       "9b 02 a26331 c2 01 02 00 cd03e8 03 c0 02 91 92 c410aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 01",
       // answers: length and CRC-32 of the command, reply
       "94 03 22 ce03681c63 c405 9401020102",

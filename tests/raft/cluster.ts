@@ -134,7 +134,7 @@ export function createCluster(names: readonly string[], settings: Settings = {})
   const body = encodeConfiguration({ voters: founders, outgoing: [], learners: [], removed: [] });
   const firstEntry = encodeEntry(
     { index: 1, term: 1, time: 0, wall: 0 },
-    { kind: "config", session: 0, number: 0, answeredUpTo: 0, body },
+    { kind: "config", session: 0, number: 0, acknowledgedThrough: 0, body },
   );
 
   function addNode(id: MemberId, entries: Entry[]): TestNode {
@@ -549,7 +549,7 @@ export function createCluster(names: readonly string[], settings: Settings = {})
       kind: "command",
       session: 0,
       number: 0,
-      answeredUpTo: 0,
+      acknowledgedThrough: 0,
       body: new TextEncoder().encode(text),
     } as const;
     give(name, { type: "propose", token, draft });

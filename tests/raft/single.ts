@@ -16,7 +16,13 @@ export function configuration(...voters: string[]): Configuration {
 }
 
 export function draft(text = "x", kind: Draft["kind"] = "command"): Draft {
-  return { kind, session: 0, number: 0, answeredUpTo: 0, body: text === "" ? NO_BODY : new TextEncoder().encode(text) };
+  return {
+    kind,
+    session: 0,
+    number: 0,
+    acknowledgedThrough: 0,
+    body: text === "" ? NO_BODY : new TextEncoder().encode(text),
+  };
 }
 
 export function entry(index: number, term: number, text = `${index}/${term}`): Entry {

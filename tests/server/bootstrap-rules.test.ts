@@ -159,7 +159,7 @@ describe("founding", () => {
   test("what no founder writes is not adopted, and harms nobody: checksums say nothing about who made a record", () => {
     const whole = bootstrapEntry([n1, n2]);
     const { body } = fieldsOf(whole);
-    const draft = { kind: "config", session: 0, number: 0, answeredUpTo: 0, body } as const;
+    const draft = { kind: "config", session: 0, number: 0, acknowledgedThrough: 0, body } as const;
     const stamp = { index: 1, term: 1, time: 0, wall: 0 };
     const configurationOf = (more: Partial<Configuration>): Uint8Array =>
       encodeConfiguration({ voters: [n1, n2], outgoing: [], learners: [], removed: [], ...more });

@@ -19,7 +19,7 @@ const PORTS = [3000, 3001, 3002];
 const enqueue = (bytes = 10): Uint8Array =>
   encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 0, payload: new Uint8Array(bytes) }] });
 const DEQUEUE = encodeCommand({ type: "dequeue", queues: ["default"], max: 1, maxBytes: 1, leaseMs: 0, waitMs: 0 });
-const SETTLE = encodeCommand({ type: "settle" });
+const RESOLVE = encodeCommand({ type: "resolve" });
 const portOf = ({ node }: Settled): number => Number(node.id.slice(1));
 
 type Answer = Extract<Message, { type: "reply" | "failure" | "done" }>;
@@ -74,7 +74,7 @@ function three() {
       group: 0,
       session,
       number: next,
-      answeredUpTo: number,
+      acknowledgedThrough: number,
       command,
     }));
     if (answer.type === "failure") {
@@ -254,7 +254,7 @@ describe("a majority of full disks", () => {
     expect(leader().node.status()?.lastIndex).toBe(before as number);
     expect(send(new Uint8Array([1, 2, 3]))).toBe("DISK_FULL");
     expect(send(DEQUEUE)).toBe("dequeued");
-    expect(send(SETTLE)).toBe("void");
+    expect(send(RESOLVE)).toBe("void");
     expect(send(enqueue())).toBe("DISK_FULL");
     expect(send(DEQUEUE)).toBe("dequeued");
     expect(leader().node.status()?.ready).toBe(1);
@@ -277,8 +277,8 @@ describe("a majority of full disks", () => {
     expect(again.type).toBe("reply");
     const reply = again.type === "reply" ? decodeReply(again.reply) : null;
     if (reply?.type !== "opened") throw new Error("c1 was not let in");
-    const { session, lastNumber: answeredUpTo } = reply;
-    const closed = ask((frameId) => ({ type: "close", frameId, group: 0, session, answeredUpTo }));
+    const { session, lastNumber: acknowledgedThrough } = reply;
+    const closed = ask((frameId) => ({ type: "close", frameId, group: 0, session, acknowledgedThrough }));
     expect(closed.type === "reply" && decodeReply(closed.reply).type).toBe("closed");
     expectWhole();
   });

@@ -38,7 +38,7 @@ test("a founder that heard nothing of its founding takes part when another has l
   town.until(() => guest.received.length > 1);
   const session = leader.node.inspect()?.raft.commitIndex ?? 0;
   for (let number = 1; number <= 30; number++) {
-    guest.send({ type: "request", frameId: 1 + number, group: 0, session, number, answeredUpTo: 0, command });
+    guest.send({ type: "request", frameId: 1 + number, group: 0, session, number, acknowledgedThrough: 0, command });
   }
   const isShort = ({ node }: Settled): boolean => (node.inspect()?.raft.firstIndex ?? 0) > 1;
   town.until(() => isShort(first) && isShort(second));

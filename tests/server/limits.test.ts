@@ -243,7 +243,7 @@ test("frames that are never whole cost no more than the limit for all: the slow 
       group: 0,
       session: 1,
       number: frameId,
-      answeredUpTo: 0,
+      acknowledgedThrough: 0,
       command,
     });
     steady.connection.flush();
@@ -309,7 +309,15 @@ test("many who peek at a large job at once are served a few in a turn, a slow re
   const opened = caller.received[1];
   const reply = opened?.type === "reply" ? decodeReply(opened.reply) : null;
   const session = reply?.type === "opened" ? reply.session : 0;
-  caller.connection.send({ type: "request", frameId: 2, group: 0, session, number: 1, answeredUpTo: 0, command });
+  caller.connection.send({
+    type: "request",
+    frameId: 2,
+    group: 0,
+    session,
+    number: 1,
+    acknowledgedThrough: 0,
+    command,
+  });
   caller.connection.flush();
   town.until(() => caller.received.length === 3);
   const before = town.events();
@@ -345,7 +353,7 @@ test("requests beyond those that may wait on one connection are refused by name,
   const caller = call(town, "a", HELLO, Number(one?.node.id.slice(1)));
   const most = SERVER.maxPendingPerConnection;
   const frames = Array.from({ length: most + 50 }, (_, at) =>
-    encodeMessage({ type: "close", frameId: at + 1, group: 0, session: 1, answeredUpTo: 0 }),
+    encodeMessage({ type: "close", frameId: at + 1, group: 0, session: 1, acknowledgedThrough: 0 }),
   );
   caller.stream.write(new Uint8Array(Buffer.concat(frames)));
   town.until(() => caller.received.length === most + 51);
@@ -366,7 +374,7 @@ test("a client that names sessions which are none keeps none of them alive", () 
   const one = town.start(3000);
   town.until(() => isLeader(one));
   const caller = call(town, "a");
-  const command = encodeCommand({ type: "settle" });
+  const command = encodeCommand({ type: "resolve" });
   const before = one.node.status()?.lastIndex;
   const ask = (session: number): void =>
     caller.connection.send({
@@ -375,7 +383,7 @@ test("a client that names sessions which are none keeps none of them alive", () 
       group: 0,
       session,
       number: 1,
-      answeredUpTo: 0,
+      acknowledgedThrough: 0,
       command,
     });
   for (let session = 1_000; session < 3_000; session++) ask(session);

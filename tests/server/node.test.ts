@@ -29,8 +29,8 @@ function replyOf(message: Message | undefined): Reply {
   if (message?.type !== "reply") throw new Error(`expected a reply, got ${JSON.stringify(message)}`);
   return decodeReply(message.reply);
 }
-const request = (frameId: number, session: number, number: number, command: Uint8Array, answeredUpTo = 0) =>
-  ({ type: "request", frameId, group: 0, session, number, answeredUpTo, command }) as const;
+const request = (frameId: number, session: number, number: number, command: Uint8Array, acknowledgedThrough = 0) =>
+  ({ type: "request", frameId, group: 0, session, number, acknowledgedThrough, command }) as const;
 
 /** A town with one node that leads, a guest there, and its session. */
 function alone() {
@@ -72,20 +72,20 @@ describe("one node", () => {
     expect(again?.type === "reply" && first?.type === "reply" && Buffer.compare(again.reply, first.reply)).toBe(0);
   });
 
-  test("a settle of a number that was answered acknowledges, and gives the number's answer once more", () => {
+  test("a resolve of a number that was answered acknowledges, and gives the number's answer once more", () => {
     const { town, guest, session } = alone();
     guest.send(request(2, session, 1, enqueue("42")));
     guest.send(request(3, session, 2, DEQUEUE));
     town.until(() => answerTo(guest, 3) !== undefined);
-    const settle = encodeCommand({ type: "settle" });
-    guest.send(request(4, session, 2, settle, 2));
+    const resolve = encodeCommand({ type: "resolve" });
+    guest.send(request(4, session, 2, resolve, 2));
     town.until(() => answerTo(guest, 4) !== undefined);
     expect(replyOf(answerTo(guest, 4))).toMatchObject({ type: "dequeued", jobs: [{ id: 1 }] });
-    guest.send(request(5, session, 2, settle));
+    guest.send(request(5, session, 2, resolve));
     guest.send({ ...OPEN, frameId: 6, clientId: "c1", nonce: NONCE.map((byte) => byte + 1) });
     town.until(() => answerTo(guest, 6) !== undefined);
     expect(answerTo(guest, 5)).toMatchObject({ type: "failure", failure: { code: "FORGOTTEN" } });
-    expect(replyOf(answerTo(guest, 6))).toMatchObject({ type: "opened", lastNumber: 2, answeredUpTo: 2 });
+    expect(replyOf(answerTo(guest, 6))).toMatchObject({ type: "opened", lastNumber: 2, acknowledgedThrough: 2 });
   });
 
   test("a number that comes twice while it is under way is one entry, and both get its answer", () => {
@@ -198,7 +198,7 @@ describe("one node", () => {
     const { town, guest, session } = alone();
     guest.send(request(2, session, 1, enqueue("2")));
     town.until(() => answerTo(guest, 2) !== undefined);
-    guest.send({ type: "close", frameId: 3, group: 0, session, answeredUpTo: 0 });
+    guest.send({ type: "close", frameId: 3, group: 0, session, acknowledgedThrough: 0 });
     town.until(() => answerTo(guest, 3) !== undefined);
     guest.send({ type: "log", frameId: 4, from: 1, to: 0, local: false });
     town.until(() => answerTo(guest, 4) !== undefined);

@@ -103,7 +103,7 @@ const RECORD_FIELDS = {
   wall: 28,
   session: 34,
   "request number": 40,
-  answeredUpTo: 46,
+  acknowledgedThrough: 46,
 } as const;
 const BODY_AT = 52;
 const META_FIELDS = {

@@ -24,7 +24,15 @@ function fill(town: ReturnType<typeof createTown>, guest: Guest): void {
   for (let number = 1; number <= JOBS; number++) {
     const jobs = [{ encoding: 1, payload: new Uint8Array(JOB_BYTES).fill(number) }];
     const command = encodeCommand({ type: "enqueue", queue: "default", jobs });
-    guest.send({ type: "request", frameId: 1 + number, group: 0, session, number, answeredUpTo: number - 1, command });
+    guest.send({
+      type: "request",
+      frameId: 1 + number,
+      group: 0,
+      session,
+      number,
+      acknowledgedThrough: number - 1,
+      command,
+    });
     town.until(() => answered(1 + number) !== undefined);
   }
 }

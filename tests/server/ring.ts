@@ -131,7 +131,7 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
     if (opened.type !== "opened") throw new Error(opened.type);
     for (const [at, command] of commands.entries())
       replies.push(
-        ask({ type: "request", group: 0, session: opened.session, number: at + 1, answeredUpTo: at, command }),
+        ask({ type: "request", group: 0, session: opened.session, number: at + 1, acknowledgedThrough: at, command }),
       );
     return replies;
   }

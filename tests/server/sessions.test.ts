@@ -12,7 +12,7 @@ import { OPEN } from "../wire/messages.ts";
 import { createTown, type Guest, type Settled, type Town } from "./town.ts";
 
 const CLIENT = { role: "client", node: null, clusterId: null } as const;
-const SETTLE = encodeCommand({ type: "settle" });
+const RESOLVE = encodeCommand({ type: "resolve" });
 const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
 const portOf = ({ node }: Settled): number => Number(node.id.slice(1));
 const eventsOf = ({ logged }: Settled, event: string): readonly string[] =>
@@ -53,7 +53,7 @@ function opened(town: Town, guest: Guest, clientId: string, more: { generated?: 
 const settle = (town: Town, guest: Guest, session: number, number = 1): Reply | string =>
   ask(town, guest, (frame) => {
     const request = { type: "request", frameId: frame, group: 0, session, number } as const;
-    return { ...request, answeredUpTo: number - 1, command: SETTLE };
+    return { ...request, acknowledgedThrough: number - 1, command: RESOLVE };
   });
 /** A client that opens a session and is killed. */
 function passing(town: Town, clientId: string): Reply | string {
@@ -126,7 +126,7 @@ test("from 80 % of the client ids on a leader warns once, and again only after t
     "8 of 10 client ids are in use: when all are, new ones are refused until old ones are forgotten. Use an --id again instead of a new one each time";
   expect(eventsOf(node, "sessions")).toEqual([WARNING]);
   const close = (session: number): void => {
-    ask(town, guest, (frame) => ({ type: "close", frameId: frame, group: 0, session, answeredUpTo: 0 }));
+    ask(town, guest, (frame) => ({ type: "close", frameId: frame, group: 0, session, acknowledgedThrough: 0 }));
   };
   ids.slice(0, 1).forEach(close);
   opened(town, guest, "again", { generated: true });
@@ -227,7 +227,7 @@ test("touches name the sessions that are live, not those that were", () => {
   const guest = town.visit(3000, CLIENT);
   for (let client = 0; client < 200; client++) {
     const session = opened(town, guest, `g${client}`, { generated: true });
-    ask(town, guest, (frame) => ({ type: "close", frameId: frame, group: 0, session, answeredUpTo: 0 }));
+    ask(town, guest, (frame) => ({ type: "close", frameId: frame, group: 0, session, acknowledgedThrough: 0 }));
   }
   const kept = opened(town, guest, "kept");
   town.pass(2_000);

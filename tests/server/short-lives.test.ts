@@ -33,7 +33,7 @@ function work(town: Town, port: number, life: number): void {
   town.until(() => replies().length === 1);
   const opened = decodeReply(replies()[0] as Uint8Array);
   const session = opened.type === "opened" ? opened.session : 0;
-  guest.send({ type: "request", frameId: 2, group: 0, session, number: 1, answeredUpTo: 0, command: ENQUEUE });
+  guest.send({ type: "request", frameId: 2, group: 0, session, number: 1, acknowledgedThrough: 0, command: ENQUEUE });
   town.until(() => replies().length === 2);
 }
 

@@ -34,7 +34,7 @@ function slowed(seed: number, kbit: number, more: Partial<NodeSettings> = {}) {
       numbered: false,
       gather: false,
       closeOnLeave: true,
-      acknowledge: { when: "told", earlier: "fetched", whenIdle: false },
+      acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
       generated: false,
       limits: { ...CLIENT.limits, silenceMs: 10 * 60_000 },
     },

@@ -85,7 +85,7 @@ function founded(count: number) {
       group: 0,
       session,
       number: next,
-      answeredUpTo: number,
+      acknowledgedThrough: number,
       command,
     }));
     if (answer?.type === "reply") number = next;

@@ -25,7 +25,7 @@ function busy(seed: number) {
       follow: true,
       numbered: false,
       gather: false,
-      acknowledge: { when: "told", earlier: "fetched", whenIdle: false },
+      acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
       generated: false,
       closeOnLeave: true,
       limits: CLIENT.limits,

@@ -76,7 +76,7 @@ export function createBounds(settings: SharedSettings, fail: (what: string) => v
     if (idOf.size !== live.size) fail(`${who}: ${live.size} live sessions of ${idOf.size} client ids`);
     if (schedule.heap.length !== known) fail(`${who}: ${schedule.heap.length} due times of ${known} sessions`);
     atMost(who, "fenced sessions", fenced.size, known * QUEUE.noncesRemembered);
-    for (const { clientId, answers, answerBytes, openings, lastNumber, answeredUpTo } of [
+    for (const { clientId, answers, answerBytes, openings, lastNumber, acknowledgedThrough } of [
       ...live.values(),
       ...dormant.values(),
     ]) {
@@ -86,8 +86,13 @@ export function createBounds(settings: SharedSettings, fail: (what: string) => v
       atMost(who, `bytes of answers for ${clientId}`, answerBytes, queueLimits.maxReplyBytes + LARGEST_RECORD_BYTES);
       atMost(who, `nonces kept for ${clientId}`, openings.length, QUEUE.noncesRemembered);
       const mayBeFewer = queueLimits.dormantAnswersMs < QUEUE.dormantAnswersMs;
-      if (answers.length > lastNumber - answeredUpTo || (!mayBeFewer && answers.length < lastNumber - answeredUpTo))
-        fail(`${who}: ${answers.length} answers for numbers ${answeredUpTo + 1} to ${lastNumber} of ${clientId}`);
+      if (
+        answers.length > lastNumber - acknowledgedThrough ||
+        (!mayBeFewer && answers.length < lastNumber - acknowledgedThrough)
+      )
+        fail(
+          `${who}: ${answers.length} answers for numbers ${acknowledgedThrough + 1} to ${lastNumber} of ${clientId}`,
+        );
     }
   }
 

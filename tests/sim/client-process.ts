@@ -26,7 +26,7 @@ export interface Identity {
   answersLeft: boolean;
   /** Every answered OPEN: what it said about the numbers before it. */
   readonly openings: { readonly session: number; readonly lastNumber: number }[];
-  /** The highest answeredUpTo that ever left a process of this client. */
+  /** The highest acknowledgedThrough that ever left a process of this client. */
   acknowledgedUpTo: number;
   /** A process of it has asked to be forgotten: the id was generated, and its session was closed. */
   hasLeft: boolean;

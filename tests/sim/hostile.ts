@@ -101,11 +101,11 @@ export function startHostile(id: string, ports: ClientPorts): Hostile {
     return { call: { type: "dequeue", max }, command: encodeCommand(command) };
   }
 
-  function send(number: number, answeredUpTo: number, to: string): void {
+  function send(number: number, acknowledgedThrough: number, to: string): void {
     if (session === null) return;
     const { call, command } = drawCall();
     const operation = history.begin({ client: id, session, number, call, command });
-    ask(session, number, answeredUpTo, command, to, (reply, bytes) => definite(operation, reply, bytes));
+    ask(session, number, acknowledgedThrough, command, to, (reply, bytes) => definite(operation, reply, bytes));
   }
 
   /** Bytes that are no command, or one that only clears up: the log may hold them, the history does not. */
@@ -116,12 +116,12 @@ export function startHostile(id: string, ports: ClientPorts): Hostile {
   function ask(
     ofSession: number,
     number: number,
-    answeredUpTo: number,
+    acknowledgedThrough: number,
     command: Uint8Array,
     to: string,
     answered: (reply: Reply, bytes: Uint8Array) => void,
   ): void {
-    const question = { type: "request", group: 0, session: ofSession, number, answeredUpTo, command } as const;
+    const question = { type: "request", group: 0, session: ofSession, number, acknowledgedThrough, command } as const;
     caller.ask(to, question, TIMEOUT_MS, (message) => {
       if (message?.type === "failure") {
         const { code, leader } = message.failure;
@@ -170,7 +170,7 @@ export function startHostile(id: string, ports: ClientPorts): Hostile {
       case 5:
         return send(next, next + random.below(FAR_AHEAD), target);
       case 6:
-        return sendOdd(random.chance(50) ? next : old, encodeCommand({ type: "settle" }));
+        return sendOdd(random.chance(50) ? next : old, encodeCommand({ type: "resolve" }));
       case 7:
         return sendOdd(next, Uint8Array.of(...Array.from({ length: random.below(20) }, () => random.below(256))));
       case 8:

@@ -58,7 +58,7 @@ export interface ClientHabits {
   readonly threeAtOncePercent: number;
   /** Sends an answered number again, somewhere, some time. */
   readonly oldRetryPercent: number;
-  /** answeredUpTo may lag by so many numbers. */
+  /** acknowledgedThrough may lag by so many numbers. */
   readonly answeredLag: number;
   readonly readPercent: number;
   /** A process dies and the next one of the same client id takes its session over. */

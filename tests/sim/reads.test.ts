@@ -24,7 +24,7 @@ const DEQUEUE: Command = { type: "dequeue", queues: ["default"], max: 2, maxByte
 function ledgerOf(commands: readonly Command[]) {
   const ledger = createLedger();
   const commit = (index: number, kind: EntryKind, number: number, body: Uint8Array): void => {
-    const draft = { kind, session: number === 0 ? 0 : SESSION, number, answeredUpTo: 0, body };
+    const draft = { kind, session: number === 0 ? 0 : SESSION, number, acknowledgedThrough: 0, body };
     expect(ledger.commit("n1", encodeEntry({ index, term: 1, time: index, wall: 0 }, draft))).toBeNull();
   };
   commit(1, "version", 0, encodeVersion({ version: STATE_MACHINE_VERSION, limits: QUEUE }));

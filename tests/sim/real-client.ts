@@ -6,7 +6,7 @@ import { type ErrorCode, ERRORS, type Failure } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { type ClientEvent, type ClientSettings, createClient } from "../../src/client/client.ts";
 import { type EarlierAnswer, fetchAnswer } from "../../src/client/earlier.ts";
-import type { Outcome } from "../../src/client/line.ts";
+import type { Outcome } from "../../src/client/pipeline.ts";
 import { decodeCommand, encodeCommand, NONCE_BYTES } from "../../src/queue/commands.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
@@ -310,7 +310,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
       if (outcome.ok) witness.taken(outcome.reply.index);
       taken();
     };
-    if (acknowledge.when === "told" || random.chance(60)) take();
+    if (acknowledge.when === "delivered" || random.chance(60)) take();
     else machine.clock.after(random.below(TAKING_MAX_MS), take);
   }
 
@@ -387,7 +387,7 @@ function drawSettings(
 ): ClientSettings {
   const numbered = file !== null;
   const gather = !numbered && random.chance(40);
-  const when = numbered || (!gather && random.chance(60)) ? "taken" : "told";
+  const when = numbered || (!gather && random.chance(60)) ? "taken" : "delivered";
   const pick = <T>(...choices: readonly [T, ...T[]]): T => choices[random.below(choices.length)] ?? choices[0];
   const known = addresses.filter(() => random.chance(50));
   return {

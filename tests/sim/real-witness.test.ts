@@ -30,14 +30,14 @@ function begin(gathers: boolean): void {
 }
 beforeEach(() => begin(false));
 
-function commit(kind: EntryKind, number: number, body: Uint8Array, answeredUpTo = 0): Reply {
+function commit(kind: EntryKind, number: number, body: Uint8Array, acknowledgedThrough = 0): Reply {
   const index = ledger.lastIndex + 1;
-  const draft = { kind, session: number === 0 ? 0 : SESSION, number, answeredUpTo, body };
+  const draft = { kind, session: number === 0 ? 0 : SESSION, number, acknowledgedThrough, body };
   expect(ledger.commit("n1", encodeEntry({ index, term: 1, time: index, wall: 0 }, draft))).toBeNull();
   return ledger.at(index)?.reply ?? { type: "void", index };
 }
-const execute = (number: number, command: Command, answeredUpTo = 0): Reply =>
-  commit("command", number, encodeCommand(command), answeredUpTo);
+const execute = (number: number, command: Command, acknowledgedThrough = 0): Reply =>
+  commit("command", number, encodeCommand(command), acknowledgedThrough);
 
 function ask(call: Call, command: Command, number = 0): Operation {
   return history.beginIn(space, { number, call, command: encodeCommand(command) });

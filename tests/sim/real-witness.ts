@@ -89,14 +89,14 @@ export function createRealWitness({ ledger, history, marks, fail }: RealWitnessP
   }
 
   /** An answer that is acknowledged is given to nobody any more, so somebody must have it by now. */
-  function acknowledged({ space: { client }, numbers }: Session, { answeredUpTo, index }: RecordFields): void {
-    for (let number = numbers.acknowledged + 1; number <= answeredUpTo; number++) {
+  function acknowledged({ space: { client }, numbers }: Session, { acknowledgedThrough, index }: RecordFields): void {
+    for (let number = numbers.acknowledged + 1; number <= acknowledgedThrough; number++) {
       const answered = numbers.executed.get(number);
       if (answered === undefined || answered.reply.type === "void" || taken.has(answered.index)) continue;
       if (!forgotten.has(`${client}#${number}`))
         fail(`${client} acknowledged the answer to #${number} at ${index}, and its user has not had it`);
     }
-    numbers.acknowledged = Math.max(numbers.acknowledged, answeredUpTo);
+    numbers.acknowledged = Math.max(numbers.acknowledged, acknowledgedThrough);
   }
 
   function executed({ space, numbers }: Session, { number, index, body }: RecordFields, reply: Reply): void {

@@ -190,10 +190,10 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   }
 
   function questionFor(operation: Operation, asked: number): Question {
-    const answeredUpTo = Math.max(0, answeredTo - (lagging ? lag : 0));
-    identity.acknowledgedUpTo = Math.max(identity.acknowledgedUpTo, answeredUpTo);
+    const acknowledgedThrough = Math.max(0, answeredTo - (lagging ? lag : 0));
+    identity.acknowledgedUpTo = Math.max(identity.acknowledgedUpTo, acknowledgedThrough);
     const { number, command } = operation;
-    return { type: "request", group: 0, session: asked, number, answeredUpTo, command };
+    return { type: "request", group: 0, session: asked, number, acknowledgedThrough, command };
   }
 
   function attempt(operation: Operation, address: string): void {
@@ -333,7 +333,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
       if (session !== null && ended === null) {
         identity.hasLeft ||= identity.generated;
         identity.acknowledgedUpTo = Math.max(identity.acknowledgedUpTo, answeredTo);
-        const close = { type: "close", group: 0, session, answeredUpTo: answeredTo } as const;
+        const close = { type: "close", group: 0, session, acknowledgedThrough: answeredTo } as const;
         caller.ask(target, close, habits.attemptTimeoutMs, () => {});
       }
       end("closed");

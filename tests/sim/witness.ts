@@ -143,7 +143,7 @@ function repeated(replay: Replay, client: string, fields: RecordFields, reply: R
 
 function execute(replay: Replay, body: Uint8Array, reply: Reply): string | null {
   const command = decoded(body);
-  if (command.type === "settle") return reply.type === "void" ? null : `a settle was executed as ${reply.type}`;
+  if (command.type === "resolve") return reply.type === "void" ? null : `a resolve was executed as ${reply.type}`;
   if (command.type === "enqueue") {
     if (reply.type !== "enqueued" || reply.count !== command.jobs.length)
       return `an enqueue of ${command.jobs.length} jobs was answered ${reply.type}`;

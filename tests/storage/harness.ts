@@ -27,7 +27,7 @@ export function entry(index: number, term = 1, bytes = 16): Entry {
   const body = new Uint8Array(bytes).map((_, at) => (index * 31 + term * 7 + at) & 0xff);
   return encodeEntry(
     { index, term, time: index * 10, wall: index * 10 },
-    { kind: "command", session: 1, number: index, answeredUpTo: 0, body },
+    { kind: "command", session: 1, number: index, acknowledgedThrough: 0, body },
   );
 }
 

@@ -276,7 +276,7 @@ test("a log with an entry that only a newer queue can execute is refused before 
     kind: "version",
     session: 0,
     number: 0,
-    answeredUpTo: 0,
+    acknowledgedThrough: 0,
     body: encodeVersion({ version: 2, limits: QUEUE }),
   } as const;
   const bench = createSimBench();

@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
 import { type Client, type ClientSettings, createClient } from "../../src/client/client.ts";
-import type { Outcome } from "../../src/client/line.ts";
+import type { Outcome } from "../../src/client/pipeline.ts";
 import { CLIENT, WIRE } from "../../src/config.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
 import { seededRandom } from "../../src/lib/random.ts";
@@ -71,7 +71,7 @@ function open(clientId: string): Client {
     follow: true,
     numbered: true,
     gather: false,
-    acknowledge: { when: "told", earlier: "fetched", whenIdle: false },
+    acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
     generated: false,
     closeOnLeave: false,
     limits: CLIENT.limits,

@@ -24,7 +24,7 @@ const clientHello: Hello = {
   node: null,
 };
 const peerHello: Hello = { ...clientHello, role: "peer", node: member(2) };
-const REQUEST = { type: "request", frameId: 1, group: 0, session: 1, number: 1, answeredUpTo: 0 } as const;
+const REQUEST = { type: "request", frameId: 1, group: 0, session: 1, number: 1, acknowledgedThrough: 0 } as const;
 const heartbeat: PeerMessage = { type: "Heartbeat", term: 3, leaderCommit: 1, time: 5, readContext: 1 };
 
 const say = ({ stream }: Opened, ...messages: readonly WireMessage[]): void => {
@@ -170,7 +170,7 @@ test("a frame that gets on is waited for, however long it takes, and closed when
     group: 0,
     session: 1,
     number: 1,
-    answeredUpTo: 0,
+    acknowledgedThrough: 0,
     command: new Uint8Array(1_000_000),
   });
   const step = WIRE.frameProgressBytes / 10;

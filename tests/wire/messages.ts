@@ -27,7 +27,7 @@ const LONG_ADDRESS = `${`${"a".repeat(63)}.`.repeat(3)}${"a".repeat(61)}:65535`;
 
 export function entry(index: number, term: number, body = new Uint8Array(3).fill(0x5a)): Entry {
   const stamp = { index, term, time: Math.min(index * 10, MAX_U48), wall: 1_700_000_000_000 };
-  return encodeEntry(stamp, { kind: "command", session: 4, number: index, answeredUpTo: 0, body });
+  return encodeEntry(stamp, { kind: "command", session: 4, number: index, acknowledgedThrough: 0, body });
 }
 
 /** An OPEN without its frame, client id and nonce. */
@@ -130,7 +130,7 @@ const chosen = (random: Random): Choice => ({
     return Array.from({ length: prevLogIndex > MAX_U48 - 9 || term === 0 ? 0 : random.below(6) }, (_, at): Entry => {
       last = Math.min(term, last + random.below(2));
       const kind = KIND_NAMES[random.below(KIND_NAMES.length)]!;
-      const draft = { kind, session: 1, number: 2, answeredUpTo: 0, body: new Uint8Array(random.below(300)) };
+      const draft = { kind, session: 1, number: 2, acknowledgedThrough: 0, body: new Uint8Array(random.below(300)) };
       return encodeEntry({ index: prevLogIndex + 1 + at, term: last, time: 5, wall: 6 }, draft);
     });
   },

@@ -33,7 +33,7 @@ const request = (frameId: number, number: number, command: Uint8Array): Request 
   group: 0,
   session: 3,
   number,
-  answeredUpTo: number - 1,
+  acknowledgedThrough: number - 1,
   command,
 });
 const reply = (frameId: number, value: Reply): ServerMessage => ({
@@ -84,7 +84,7 @@ const EXAMPLES: Readonly<Record<string, WireMessage>> = {
     index: 3,
     session: 3,
     lastNumber: 0,
-    answeredUpTo: 0,
+    acknowledgedThrough: 0,
     expiresMs: QUEUE.sessionExpiryMs,
   }),
   enqueue: request(2, 1, encodeCommand({ type: "enqueue", queue: "default", jobs: [json("42")] })),

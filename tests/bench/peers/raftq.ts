@@ -7,7 +7,7 @@ import {
   type Query,
   type QueryAnswer,
 } from "../../../src/client/client.ts";
-import type { Outcome } from "../../../src/client/line.ts";
+import type { Outcome } from "../../../src/client/pipeline.ts";
 import { CLIENT, DEFAULTS, WIRE } from "../../../src/config.ts";
 import type { Failure } from "../../../src/lib/errors.ts";
 import { seededRandom } from "../../../src/lib/random.ts";
@@ -53,7 +53,7 @@ function openRaftq(addresses: readonly string[]): RaftqClient {
     follow: true,
     numbered: false,
     gather: true,
-    acknowledge: { when: "told", earlier: "fetched", whenIdle: false },
+    acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
     generated: false,
     closeOnLeave: true,
     limits: CLIENT.limits,

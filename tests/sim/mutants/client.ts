@@ -6,11 +6,11 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: "unclear-told-as-refused",
     what: "client: a lost connection leaves nothing unclear, so a time-out says that the request was surely not executed",
     within: 60,
-    edits: [{ in: "line/connectionLost", find: "slot.unclear = true;", replace: "" }],
+    edits: [{ in: "pipeline/connectionLost", find: "slot.unclear = true;", replace: "" }],
   },
   {
     name: "given-up-runs-later",
-    what: "client: a number that was given up is sent again with its command, not as a settle",
+    what: "client: a number that was given up is sent again with its command, not as a resolve",
     within: 60,
     edits: [{ in: "commandOf", find: "settings.numbered && !isRefused", replace: "!isRefused" }],
   },
@@ -20,9 +20,9 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     within: 30,
     edits: [
       {
-        in: "createLine",
-        find: "nextNumber = lastNumber + 1;\n      answeredUpTo = acknowledged;",
-        replace: "nextNumber = 1;\n      answeredUpTo = Math.min(0, lastNumber, acknowledged);",
+        in: "createPipeline",
+        find: "nextNumber = lastNumber + 1;\n      acknowledgedThrough = acknowledged;",
+        replace: "nextNumber = 1;\n      acknowledgedThrough = Math.min(0, lastNumber, acknowledged);",
       },
     ],
   },
@@ -30,7 +30,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: "acknowledges-what-is-under-way",
     what: "client: every number below the one that is sent is acknowledged, answered or not",
     within: 20,
-    edits: [{ in: "createLine", find: "Math.min(answeredUpTo, number - 1)", replace: "number - 1" }],
+    edits: [{ in: "createPipeline", find: "Math.min(acknowledgedThrough, number - 1)", replace: "number - 1" }],
   },
   {
     name: "late-answer-dropped",
@@ -38,7 +38,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     within: 40,
     edits: [
       {
-        in: "line/answeredLate",
+        in: "pipeline/answeredLate",
         find: "if (!slot.taken) settings.onLate(outcome, takerOf(slot));",
         replace: "take(slot);",
       },
@@ -48,13 +48,13 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: "fetched-is-taken",
     what: "client: an earlier process's answer is acknowledged as soon as it was fetched, before its user has it",
     within: 60,
-    edits: [{ in: "line/append", find: " && (number === null || settings.numbered)", replace: "" }],
+    edits: [{ in: "pipeline/append", find: " && (number === null || settings.numbered)", replace: "" }],
   },
   {
     name: "taken-opens-no-window",
     what: "client: requests that wait behind answers which are not taken yet are not sent when those are",
     within: 120,
-    edits: [{ in: "createAcknowledging", find: "if (line.waiting() > 0) on.waiting();", replace: "" }],
+    edits: [{ in: "createAcknowledgements", find: "if (pipeline.waiting() > 0) on.waiting();", replace: "" }],
   },
   {
     name: "shared-dequeue-finds-nothing",

@@ -27,7 +27,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
         find: "session.lastNumber++;",
         replace: `session.lastNumber++;
   session.answers.length = 0;
-  session.answeredUpTo = session.lastNumber - 1;`,
+  session.acknowledgedThrough = session.lastNumber - 1;`,
       },
     ],
   },
@@ -99,7 +99,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
       {
         in: "succeed",
         find: "answers: found.answers.slice(),",
-        replace: `lastNumber: found.answeredUpTo,
+        replace: `lastNumber: found.acknowledgedThrough,
     answers: [],
     answerBytes: 0,`,
       },
@@ -132,8 +132,8 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "queue/acknowledge",
-        find: "Math.min(answeredUpTo, session.lastNumber)",
-        replace: "answeredUpTo > session.answeredUpTo ? session.lastNumber : session.answeredUpTo",
+        find: "Math.min(acknowledgedThrough, session.lastNumber)",
+        replace: "acknowledgedThrough > session.acknowledgedThrough ? session.lastNumber : session.acknowledgedThrough",
       },
     ],
   },
@@ -144,8 +144,8 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "queue/acknowledge",
-        find: "Math.min(answeredUpTo, session.lastNumber)",
-        replace: "Math.min(answeredUpTo + 1, session.lastNumber)",
+        find: "Math.min(acknowledgedThrough, session.lastNumber)",
+        replace: "Math.min(acknowledgedThrough + 1, session.lastNumber)",
       },
     ],
   },

@@ -1,10 +1,10 @@
-// How is one node asked one thing, whoever leads? Its own view, over a connection of its own, within `timeoutMs`.
+// How is one given node queried, whether it leads or not? Over a connection of its own, within `timeoutMs`.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { ServerMessage } from "../wire/protocol.ts";
 import { type Query, type QueryAnswer, type QueryDone } from "./client.ts";
-import { dialNode, type LinkPorts } from "./link.ts";
+import { dialNode, type DialPorts } from "./node-connection.ts";
 
-export function askNode(ports: LinkPorts, address: string, query: Query, timeoutMs: number, done: QueryDone): void {
+export function queryNode(ports: DialPorts, address: string, query: Query, timeoutMs: number, done: QueryDone): void {
   const deadline = ports.clock.now() + timeoutMs;
   dialNode(ports, address, timeoutMs, (dialed) => {
     if (!dialed.ok) return done(dialed.fatal ?? failure("UNREACHABLE", `cannot reach ${address}: ${dialed.why}`));

@@ -1,13 +1,13 @@
-// Where is the leader? Asks the known addresses one after the other, follows what they say, learns members on the way, and
-// begins again after a pause that grows. A silent address holds up the others only for a moment.
+// Where is the leader? Dials the known addresses one after the other, follows redirects, learns members from each hello, and
+// begins again after a pause that grows. A silent address delays the others only for a moment.
 import type { Failure } from "../lib/errors.ts";
 import type { HelloAnswer, NodeStatus } from "../wire/protocol.ts";
-import { dialNode, type Link, type LinkPorts, type NoAnswer, SILENT } from "./link.ts";
+import { dialNode, type NodeConnection, type DialPorts, type NoAnswer, SILENT } from "./node-connection.ts";
 
 /** What a client met at an address. */
 export type Met =
   | { readonly type: "serving"; readonly status: NodeStatus }
-  /** It said hello, and not more yet. */
+  /** Its hello came, and nothing more yet. */
   | { readonly type: "greeted"; readonly hello: HelloAnswer }
   /** It has lost its data, and asks the others to be let in again. */
   | { readonly type: "recovering"; readonly why: string }
@@ -16,13 +16,13 @@ export type Met =
 /** What one round over all known addresses met. */
 export interface Finding {
   readonly met: ReadonlyMap<string, Met>;
-  /** Somebody said hello, but no leader that could be reached did. */
+  /** A node sent its hello, but no reachable leader did. */
   readonly reached: boolean;
   /** Another cluster, another version: waiting will not help. */
   readonly fatal: Failure | null;
 }
 
-export interface SeekSettings {
+export interface LeaderSearchSettings {
   readonly follow: boolean;
   readonly dialTimeoutMs: number;
   readonly staggerMs: number;
@@ -31,13 +31,13 @@ export interface SeekSettings {
   readonly retryMaxMs: number;
 }
 
-export interface SeekEvents {
+export interface LeaderSearchEvents {
   /** `redirectedBy`: the node that named this one as the leader. */
-  readonly found: (link: Link, redirectedBy: HelloAnswer | null) => void;
+  readonly found: (link: NodeConnection, redirectedBy: HelloAnswer | null) => void;
   readonly roundOver: (finding: Finding) => void;
 }
 
-export interface Seeker {
+export interface LeaderSearch {
   /** Begins a search; the first one at once, later ones after a pause until `succeeded` is called. */
   start(preferred: string | null, avoided: string | null): void;
   /** The leader that was found answers: the next search may begin at once. */
@@ -51,12 +51,12 @@ export interface Seeker {
 
 const BACKOFF = 1.5;
 
-export function createSeeker(
-  ports: LinkPorts,
+export function createLeaderSearch(
+  ports: DialPorts,
   given: readonly string[],
-  settings: SeekSettings,
-  on: SeekEvents,
-): Seeker {
+  settings: LeaderSearchSettings,
+  on: LeaderSearchEvents,
+): LeaderSearch {
   const known = new Set(given);
   let attempt = 0;
   let stopRound: () => void = () => {};
@@ -115,7 +115,7 @@ export function createSeeker(
   };
 }
 
-interface RoundEvents extends SeekEvents {
+interface RoundEvents extends LeaderSearchEvents {
   readonly learn: (members: readonly string[]) => void;
 }
 
@@ -125,14 +125,14 @@ interface Round {
   soFar(): Finding;
 }
 
-/** First all are dialed; then, in one breath, those that said hello say how the cluster looks to them at the end. */
-function runRound(ports: LinkPorts, order: readonly string[], settings: SeekSettings, on: RoundEvents): Round {
+/** First all are dialed; then those that sent a hello are asked for their status, all at once. */
+function runRound(ports: DialPorts, order: readonly string[], settings: LeaderSearchSettings, on: RoundEvents): Round {
   const waiting = [...order];
   const tried = new Set<string>();
   /** What is under way, and how to stop it. */
   const active = new Map<string, () => void>();
-  /** Those that said hello, to be asked when all were dialed. */
-  const greeted = new Map<string, Link>();
+  /** Those that sent a hello, to be asked when all were dialed. */
+  const greeted = new Map<string, NodeConnection>();
   const met = new Map<string, Met>();
   let reached = false;
   let fatal: Failure | null = null;
@@ -164,7 +164,7 @@ function runRound(ports: LinkPorts, order: readonly string[], settings: SeekSett
       cancelStagger();
       active.delete(address);
       if (over) return;
-      if (result.ok) return saidHello(address, result.link, redirectedBy);
+      if (result.ok) return helloReceived(address, result.link, redirectedBy);
       met.set(address, { type: result.state, why: result.why });
       fatal = result.fatal ?? fatal;
       goOn();
@@ -175,7 +175,7 @@ function runRound(ports: LinkPorts, order: readonly string[], settings: SeekSett
     });
   }
 
-  function saidHello(address: string, link: Link, redirectedBy: HelloAnswer | null): void {
+  function helloReceived(address: string, link: NodeConnection, redirectedBy: HelloAnswer | null): void {
     const { hello } = link;
     reached = true;
     on.learn(hello.members);
@@ -197,14 +197,14 @@ function runRound(ports: LinkPorts, order: readonly string[], settings: SeekSett
     goOn();
   }
 
-  /** They know no leader that we could reach: but they can say who is missing. */
+  /** They know no leader that is reachable, but their status shows which members are missing. */
   function askAll(): void {
     const links = [...greeted];
     greeted.clear();
     for (const [address, link] of links) ask(address, link);
   }
 
-  function ask(address: string, link: Link): void {
+  function ask(address: string, link: NodeConnection): void {
     const finish = (what: Met): void => {
       cancel();
       if (!active.delete(address)) return;
@@ -228,7 +228,7 @@ function runRound(ports: LinkPorts, order: readonly string[], settings: SeekSett
     link.flush();
   }
 
-  // Not inside the caller's call: whoever starts a round gets its stop first. No timer: clients that are sent on wait for this.
+  // Not inside the caller's call, which returns the round's stop first. No timer: redirected clients wait for this.
   ports.clock.soon(goOn);
   return {
     stop: end,

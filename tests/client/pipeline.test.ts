@@ -1,27 +1,27 @@
 // One session's line of numbered requests, without a network.
 import { beforeEach, describe, expect, test } from "bun:test";
 import { heapStats } from "bun:jsc";
-import { createLine, type Line, type LineSettings, type Outcome } from "../../src/client/line.ts";
+import { createPipeline, type Pipeline, type PipelineSettings, type Outcome } from "../../src/client/pipeline.ts";
 import { type ErrorCode, failure } from "../../src/lib/errors.ts";
 import { decodeCommand } from "../../src/queue/commands.ts";
 import { encodeReply } from "../../src/queue/replies.ts";
 import type { Request } from "../../src/wire/protocol.ts";
 
 const SESSION = 7;
-let line: Line;
+let pipeline: Pipeline;
 let outcomes: Map<string, Outcome>;
 let frame = 0;
 
-function start(settings: Partial<LineSettings> = {}, lastNumber = 0): void {
+function start(settings: Partial<PipelineSettings> = {}, lastNumber = 0): void {
   const defaults = {
     numbered: false,
-    acknowledges: "told",
+    acknowledges: "delivered",
     onLate: () => {},
     onTaken: () => {},
     isFinal: () => false,
   } as const;
-  line = createLine({ ...defaults, window: 64, windowBytes: 1_000, ...settings });
-  line.opened(lastNumber, lastNumber);
+  pipeline = createPipeline({ ...defaults, window: 64, windowBytes: 1_000, ...settings });
+  pipeline.opened(lastNumber, lastNumber);
   outcomes = new Map();
   frame = 0;
 }
@@ -29,30 +29,30 @@ beforeEach(() => start());
 
 /** `command` is any byte; its name is how the test finds its outcome. */
 function push(name: string, deadline = 1_000, number: number | null = null): void {
-  line.push(new TextEncoder().encode(name), deadline, (outcome) => outcomes.set(name, outcome), number);
+  pipeline.push(new TextEncoder().encode(name), deadline, (outcome) => outcomes.set(name, outcome), number);
 }
 function sendAll(): Request[] {
   const sent: Request[] = [];
-  for (let next = line.next(SESSION, frame + 1); next !== null; next = line.next(SESSION, frame + 1)) {
+  for (let next = pipeline.next(SESSION, frame + 1); next !== null; next = pipeline.next(SESSION, frame + 1)) {
     frame++;
     sent.push(next);
   }
   return sent;
 }
 const numbers = (requests: Request[]): number[] => requests.map(({ number }) => number);
-const isSettle = ({ command }: Request): boolean => {
+const isResolve = ({ command }: Request): boolean => {
   try {
-    return decodeCommand(command, { maxJobsPerCommand: 1 }).type === "settle";
+    return decodeCommand(command, { maxJobsPerCommand: 1 }).type === "resolve";
   } catch {
     return false;
   }
 };
 const enqueued = (index: number): Uint8Array => encodeReply({ type: "enqueued", index, firstId: index, count: 1 });
 const answer = (request: Request | undefined): void => {
-  expect(line.replied(request!.frameId, enqueued(request!.number), false)).toEqual({ type: "goOn" });
+  expect(pipeline.replied(request!.frameId, enqueued(request!.number), false)).toEqual({ type: "goOn" });
 };
 const refuse = (request: Request | undefined, code: ErrorCode) =>
-  line.refused(request!.frameId, failure(code, "scripted"));
+  pipeline.refused(request!.frameId, failure(code, "scripted"));
 function failureOf(name: string) {
   const outcome = outcomes.get(name);
   return outcome === undefined || outcome.ok ? null : { code: outcome.failure.code, applied: outcome.failure.applied };
@@ -69,7 +69,7 @@ describe("numbers", () => {
   test("of an earlier process are acknowledged, because nobody can ask for them any more", () => {
     start({}, 41);
     push("a");
-    expect(sendAll()[0]!.answeredUpTo).toBe(41);
+    expect(sendAll()[0]!.acknowledgedThrough).toBe(41);
   });
 
   test("are acknowledged up to the first one that is unanswered", () => {
@@ -78,10 +78,10 @@ describe("numbers", () => {
     answer(c);
     answer(a);
     push("d");
-    expect(sendAll()[0]!.answeredUpTo).toBe(1);
+    expect(sendAll()[0]!.acknowledgedThrough).toBe(1);
     answer(b);
     push("e");
-    expect(sendAll()[0]!.answeredUpTo).toBe(3);
+    expect(sendAll()[0]!.acknowledgedThrough).toBe(3);
   });
 
   test("never are further apart than the window", () => {
@@ -107,7 +107,7 @@ describe("numbers", () => {
     expect(sendAll()).toEqual([]);
     answer(second[0]);
     expect(numbers(sendAll())).toEqual([4]);
-    line.connectionLost();
+    pipeline.connectionLost();
     const again = sendAll();
     expect(numbers(again)).toEqual([4]);
     answer(again[0]);
@@ -119,7 +119,7 @@ describe("numbers", () => {
     push("a", 1_000, 1);
     push("b", 1_000, 2);
     const sent = sendAll();
-    expect(sent.map(({ number, answeredUpTo }) => [number, answeredUpTo])).toEqual([
+    expect(sent.map(({ number, acknowledgedThrough }) => [number, acknowledgedThrough])).toEqual([
       [1, 0],
       [2, 0],
     ]);
@@ -131,7 +131,7 @@ describe("sending again", () => {
     for (const name of ["a", "b", "c"]) push(name);
     const first = sendAll();
     answer(first[0]);
-    line.connectionLost();
+    pipeline.connectionLost();
     const again = sendAll();
     expect(numbers(again)).toEqual([2, 3]);
     expect(again.map(({ command }) => command)).toEqual(first.slice(1).map(({ command }) => command));
@@ -156,9 +156,9 @@ describe("sending again", () => {
     expect(refuse(first, "OVERLOADED").type).toBe("pause");
     const [second] = sendAll();
     answer(second);
-    expect(line.replied(second!.frameId, enqueued(1), true)).toEqual({ type: "goOn" });
+    expect(pipeline.replied(second!.frameId, enqueued(1), true)).toEqual({ type: "goOn" });
     expect(outcomes.get("a")).toMatchObject({ ok: true, number: 1, duplicate: false });
-    expect(line.waiting()).toBe(0);
+    expect(pipeline.waiting()).toBe(0);
   });
 
   test.each(["NOT_LEADER", "NO_LEADER", "STARTING", "LEADER_CHANGED", "VERSION"] as const)(
@@ -173,20 +173,20 @@ describe("sending again", () => {
 describe("the final word", () => {
   test("on a number that was never sent is what the client met, and the number is free again", () => {
     push("a", 10);
-    line.expire(10, failure("NO_LEADER", "scripted"));
+    pipeline.expire(10, failure("NO_LEADER", "scripted"));
     expect(outcomes.get("a")).toMatchObject({ ok: false, number: 1 });
     expect(failureOf("a")).toEqual({ code: "NO_LEADER", applied: "no" });
     push("b");
     const sent = sendAll();
     expect(numbers(sent)).toEqual([1]);
-    expect(isSettle(sent[0]!)).toBe(false);
+    expect(isResolve(sent[0]!)).toBe(false);
   });
 
   test("on a number that was never sent is certain, although others' leader is gone, and no later one waits for it", () => {
     start({ window: 2 });
     for (const name of ["a", "b", "c"]) push(name, name === "c" ? 10 : 1_000);
     const [a, b] = sendAll();
-    line.expire(10, failure("LEADER_CHANGED", "scripted"));
+    pipeline.expire(10, failure("LEADER_CHANGED", "scripted"));
     expect(failureOf("c")).toEqual({ code: "NO_LEADER", applied: "no" });
     answer(a);
     answer(b);
@@ -194,14 +194,14 @@ describe("the final word", () => {
     const later = sendAll();
     expect(numbers(later)).toEqual([3, 4]);
     for (const request of later) answer(request);
-    expect(line.answeredUpTo()).toBe(4);
+    expect(pipeline.acknowledgedThrough()).toBe(4);
   });
 
   test("on a number that once was unclear is TIMEOUT, never NO_LEADER", () => {
     push("a", 10);
     sendAll();
-    line.connectionLost();
-    line.expire(10, failure("NO_LEADER", "scripted"));
+    pipeline.connectionLost();
+    pipeline.expire(10, failure("NO_LEADER", "scripted"));
     expect(failureOf("a")).toEqual({ code: "TIMEOUT", applied: "unknown" });
   });
 
@@ -209,14 +209,14 @@ describe("the final word", () => {
     push("a", 10);
     expect(refuse(sendAll()[0], "LEADER_CHANGED").type).toBe("leave");
     expect(refuse(sendAll()[0], "OVERLOADED").type).toBe("pause");
-    line.expire(10, null);
+    pipeline.expire(10, null);
     expect(failureOf("a")).toEqual({ code: "TIMEOUT", applied: "unknown" });
   });
 
   test("on a number that every node surely refused is not unknown", () => {
     push("a", 10);
     refuse(sendAll()[0], "DISK_FULL");
-    line.expire(10, null);
+    pipeline.expire(10, null);
     expect(failureOf("a")).toEqual({ code: "DISK_FULL", applied: "no" });
   });
 
@@ -226,7 +226,7 @@ describe("the final word", () => {
     const [a] = sendAll();
     push("c");
     expect(refuse(a, "SESSION_FENCED").type).toBe("over");
-    line.failAll(failure("SESSION_FENCED", "scripted"));
+    pipeline.failAll(failure("SESSION_FENCED", "scripted"));
     expect(failureOf("a")).toEqual({ code: "SESSION_FENCED", applied: "no" });
     expect(failureOf("b")).toEqual({ code: "SESSION_FENCED", applied: "unknown" });
     expect(failureOf("c")).toEqual({ code: "SESSION_FENCED", applied: "no" });
@@ -235,7 +235,7 @@ describe("the final word", () => {
   test("may be a refusal that the log holds", () => {
     push("a");
     const reply = encodeReply({ type: "refused", index: 9, code: "TOO_LARGE", message: "scripted" });
-    line.replied(sendAll()[0]!.frameId, reply, false);
+    pipeline.replied(sendAll()[0]!.frameId, reply, false);
     expect(failureOf("a")).toEqual({ code: "TOO_LARGE", applied: "no" });
     push("b");
     expect(numbers(sendAll())).toEqual([2]);
@@ -245,43 +245,43 @@ describe("the final word", () => {
     push("a", 10);
     push("b", 20);
     push("c", 30);
-    line.expire(20, failure("UNREACHABLE", "scripted"));
+    pipeline.expire(20, failure("UNREACHABLE", "scripted"));
     expect([...outcomes.keys()]).toEqual(["a", "b"]);
-    expect(line.nextDeadline()).toBe(30);
+    expect(pipeline.nextDeadline()).toBe(30);
   });
 
   test("of a request that a callback pushes meanwhile is not given early", () => {
-    line.push(new Uint8Array([1]), 10, () => push("later"), null);
-    line.failAll(failure("UNREACHABLE", "scripted"));
+    pipeline.push(new Uint8Array([1]), 10, () => push("later"), null);
+    pipeline.failAll(failure("UNREACHABLE", "scripted"));
     expect(outcomes.has("later")).toBe(false);
-    expect(line.waiting()).toBe(1);
+    expect(pipeline.waiting()).toBe(1);
   });
 });
 
 describe("a number that was given up", () => {
-  test("is settled before the next one is sent", () => {
+  test("is resolved before the next one is sent", () => {
     push("a", 10);
     sendAll();
-    line.connectionLost();
-    line.expire(10, null);
+    pipeline.connectionLost();
+    pipeline.expire(10, null);
     expect(sendAll()).toEqual([]);
     push("b");
     const sent = sendAll();
     expect(numbers(sent)).toEqual([1, 2]);
-    expect(sent.map(isSettle)).toEqual([true, false]);
-    line.replied(sent[0]!.frameId, encodeReply({ type: "void", index: 3 }), false);
+    expect(sent.map(isResolve)).toEqual([true, false]);
+    pipeline.replied(sent[0]!.frameId, encodeReply({ type: "void", index: 3 }), false);
     answer(sent[1]);
     expect(outcomes.get("b")).toMatchObject({ ok: true, number: 2 });
   });
 
-  test("because the node refused it for good is settled while later ones are under way", () => {
+  test("because the node refused it for good is resolved while later ones are under way", () => {
     for (const name of ["a", "b"]) push(name);
     const [a, b] = sendAll();
     expect(refuse(a, "BAD_REQUEST")).toEqual({ type: "goOn" });
     refuse(b, "OUT_OF_ORDER");
     const again = sendAll();
     expect(numbers(again)).toEqual([1, 2]);
-    expect(again.map(isSettle)).toEqual([true, false]);
+    expect(again.map(isResolve)).toEqual([true, false]);
   });
 
   test("and refused as spent needs no settling", () => {
@@ -289,7 +289,7 @@ describe("a number that was given up", () => {
     const [a] = sendAll();
     refuse(a, "CONFLICT");
     expect(failureOf("a")).toEqual({ code: "CONFLICT", applied: "no" });
-    line.connectionLost();
+    pipeline.connectionLost();
     expect(numbers(sendAll())).toEqual([2]);
   });
 
@@ -298,13 +298,13 @@ describe("a number that was given up", () => {
       start({ numbered, acknowledges: "taken" });
       push("a", 10, numbered ? 1 : null);
       const [sent] = sendAll();
-      line.expire(10, null);
-      line.replied(
+      pipeline.expire(10, null);
+      pipeline.replied(
         sent!.frameId,
         encodeReply({ type: "refused", index: 9, code: "QUEUE_FULL", message: "scripted" }),
         false,
       );
-      expect(line.answeredUpTo()).toBe(numbered ? 0 : 1);
+      expect(pipeline.acknowledgedThrough()).toBe(numbered ? 0 : 1);
     }
   });
 
@@ -317,15 +317,15 @@ describe("a number that was given up", () => {
     expect(sendAll()).toEqual([]);
   });
 
-  test("is tried again when its settle meets the command that is still under way", () => {
+  test("is tried again when its resolve meets the command that is still under way", () => {
     push("a", 10);
     sendAll();
-    line.expire(10, null);
+    pipeline.expire(10, null);
     push("b");
-    line.connectionLost();
-    const [settle] = sendAll();
-    expect(refuse(settle, "CONFLICT").type).toBe("pause");
-    expect(sendAll().map(isSettle)).toEqual([true, false]);
+    pipeline.connectionLost();
+    const [resolve] = sendAll();
+    expect(refuse(resolve, "CONFLICT").type).toBe("pause");
+    expect(sendAll().map(isResolve)).toEqual([true, false]);
   });
 
   test("by a caller who numbers is still to be done, so the command itself is sent again", () => {
@@ -333,8 +333,8 @@ describe("a number that was given up", () => {
     push("a", 10, 1);
     push("b", 1_000, 2);
     const first = sendAll();
-    line.connectionLost();
-    line.expire(10, null);
+    pipeline.connectionLost();
+    pipeline.expire(10, null);
     const again = sendAll();
     expect(numbers(again)).toEqual([1, 2]);
     expect(again[0]!.command).toEqual(first[0]!.command);
@@ -342,7 +342,7 @@ describe("a number that was given up", () => {
 });
 
 describe("again", () => {
-  const again = (): boolean => line.again(1_000, (outcome) => outcomes.set("again", outcome));
+  const again = (): boolean => pipeline.again(1_000, (outcome) => outcomes.set("again", outcome));
 
   test("sends the last answered number and its command once more, not acknowledging it", () => {
     push("a");
@@ -351,7 +351,7 @@ describe("again", () => {
     expect(again()).toBe(true);
     const [second] = sendAll();
     expect(second).toEqual({ ...first!, frameId: second!.frameId });
-    line.replied(second!.frameId, enqueued(1), true);
+    pipeline.replied(second!.frameId, enqueued(1), true);
     expect(outcomes.get("again")).toMatchObject({ ok: true, number: 1, duplicate: true });
     push("b");
     expect(numbers(sendAll())).toEqual([2]);
@@ -360,8 +360,8 @@ describe("again", () => {
   test("sends an unclear number with its own command, to learn the truth", () => {
     push("a", 10);
     const [first] = sendAll();
-    line.connectionLost();
-    line.expire(10, null);
+    pipeline.connectionLost();
+    pipeline.expire(10, null);
     expect(again()).toBe(true);
     const [second] = sendAll();
     expect(second!.command).toEqual(first!.command);
@@ -377,7 +377,7 @@ describe("again", () => {
 
 test("ten thousand requests pass through in order, each answered once", () => {
   let told = 0;
-  for (let at = 0; at < 10_000; at++) line.push(new Uint8Array([at & 0xff]), 1_000, () => told++, null);
+  for (let at = 0; at < 10_000; at++) pipeline.push(new Uint8Array([at & 0xff]), 1_000, () => told++, null);
   for (let expected = 1; expected <= 10_000;) {
     for (const request of sendAll()) {
       expect(request.number).toBe(expected++);
@@ -385,7 +385,7 @@ test("ten thousand requests pass through in order, each answered once", () => {
     }
   }
   expect(told).toBe(10_000);
-  expect(line.waiting()).toBe(0);
+  expect(pipeline.waiting()).toBe(0);
 });
 
 test("an answered command is not kept, but for the last one", () => {
@@ -396,7 +396,7 @@ test("an answered command is not kept, but for the last one", () => {
   const size = 1_000_000;
   const before = heldBytes();
   for (let count = 0; count < 40; count++) {
-    line.push(new Uint8Array(size), 1_000, () => {}, null);
+    pipeline.push(new Uint8Array(size), 1_000, () => {}, null);
     answer(sendAll()[0]);
   }
   expect(heldBytes() - before).toBeLessThan(10 * size);
@@ -411,7 +411,7 @@ describe("answers that must be taken", () => {
     start({ acknowledges: "taken", onLate: (outcome, taken) => late.push({ outcome, taken }), window: 3 });
   });
   const pushTaken = (name: string, deadline = 1_000): void =>
-    line.push(
+    pipeline.push(
       new TextEncoder().encode(name),
       deadline,
       (outcome, taken) => {
@@ -425,13 +425,13 @@ describe("answers that must be taken", () => {
   test("are acknowledged up to the first one that was not taken, whatever was answered", () => {
     for (const name of ["a", "b"]) pushTaken(name);
     for (const request of sendAll()) answer(request);
-    expect([line.answeredUpTo(), line.untaken()]).toEqual([0, { first: 1, last: 2 }]);
+    expect([pipeline.acknowledgedThrough(), pipeline.untaken()]).toEqual([0, { first: 1, last: 2 }]);
     takeIt("b");
-    expect([line.answeredUpTo(), line.untaken()]).toEqual([0, { first: 1, last: 1 }]);
+    expect([pipeline.acknowledgedThrough(), pipeline.untaken()]).toEqual([0, { first: 1, last: 1 }]);
     takeIt("a");
-    expect([line.answeredUpTo(), line.untaken()]).toEqual([2, null]);
+    expect([pipeline.acknowledgedThrough(), pipeline.untaken()]).toEqual([2, null]);
     pushTaken("c");
-    expect(sendAll()[0]!.answeredUpTo).toBe(2);
+    expect(sendAll()[0]!.acknowledgedThrough).toBe(2);
   });
 
   test("hold up the requests behind the window until they are", () => {
@@ -446,45 +446,45 @@ describe("answers that must be taken", () => {
     for (const name of ["a", "b"]) pushTaken(name);
     const [a] = sendAll();
     answer(a);
-    line.connectionLost();
+    pipeline.connectionLost();
     expect(numbers(sendAll())).toEqual([2]);
   });
 
   test("that come after the final word are handed on, and cannot be taken by the one who got that", () => {
     pushTaken("a", 10);
     sendAll();
-    line.connectionLost();
-    line.expire(10, null);
+    pipeline.connectionLost();
+    pipeline.expire(10, null);
     expect(failureOf("a")).toEqual({ code: "TIMEOUT", applied: "unknown" });
     pushTaken("b");
-    const [settle, b] = sendAll();
-    expect([isSettle(settle!), b!.answeredUpTo]).toEqual([true, 0]);
-    answer(settle);
+    const [resolve, b] = sendAll();
+    expect([isResolve(resolve!), b!.acknowledgedThrough]).toEqual([true, 0]);
+    answer(resolve);
     answer(b);
     takeIt("a");
     takeIt("b");
-    expect([line.answeredUpTo(), line.untaken()]).toEqual([0, { first: 1, last: 1 }]);
+    expect([pipeline.acknowledgedThrough(), pipeline.untaken()]).toEqual([0, { first: 1, last: 1 }]);
     expect(late.map(({ outcome }) => outcome)).toMatchObject([{ ok: true, number: 1, reply: { type: "enqueued" } }]);
     late[0]!.taken();
-    expect([line.answeredUpTo(), line.untaken()]).toEqual([2, null]);
+    expect([pipeline.acknowledgedThrough(), pipeline.untaken()]).toEqual([2, null]);
   });
 
-  test("need nobody where a settle found that the number was never executed", () => {
+  test("need nobody where a resolve found that the number was never executed", () => {
     pushTaken("a", 10);
     sendAll();
-    line.connectionLost();
-    line.expire(10, null);
+    pipeline.connectionLost();
+    pipeline.expire(10, null);
     pushTaken("b");
-    const [settle] = sendAll();
-    line.replied(settle!.frameId, encodeReply({ type: "void", index: 1 }), false);
-    expect([line.answeredUpTo(), late.length]).toEqual([1, 0]);
+    const [resolve] = sendAll();
+    pipeline.replied(resolve!.frameId, encodeReply({ type: "void", index: 1 }), false);
+    expect([pipeline.acknowledgedThrough(), late.length]).toEqual([1, 0]);
   });
 
   test("are not awaited for a number that was surely not executed", () => {
     pushTaken("a", 10);
     const [a] = sendAll();
     refuse(a, "NO_LEADER");
-    line.expire(10, null);
-    expect(line.untaken()).toBeNull();
+    pipeline.expire(10, null);
+    expect(pipeline.untaken()).toBeNull();
   });
 });

@@ -1,8 +1,8 @@
-// What does a client do about a failure? Ask another node, wait a little and ask the same one again, or take it as the answer.
+// What does a client do after a failure? It asks another node, waits and asks the same one again, or takes the failure as the answer.
 import { type ErrorCode, ERRORS, type Failure } from "../lib/errors.ts";
 import type { ClientSettings } from "./types.ts";
 
-export function whatNext(why: Failure): "leave" | "pause" | "giveUp" {
+export function retryAction(why: Failure): "leave" | "pause" | "giveUp" {
   switch (ERRORS[why.code].class) {
     case "redirect":
     case "fatal":

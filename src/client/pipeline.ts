@@ -1,4 +1,4 @@
-// Which numbered requests are under way, and in which order? One session's line: numbers are given strictly in order, sent
+// Which numbered requests are in flight, and in which order? One session's pipeline: numbers are given strictly in order, sent
 // in order, and sent again in order; a number that once was unclear stays unclear until it is answered, and one that was answered
 // stays here until its answer was taken. No I/O in here.
 import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts";
@@ -7,14 +7,14 @@ import { encodeCommand } from "../queue/commands.ts";
 import { decodeReply } from "../queue/replies.ts";
 import type { Reply } from "../queue/types.ts";
 import type { Request } from "../wire/protocol.ts";
-import { createRow } from "./row.ts";
-import { isSessionOver, whatNext } from "./what-next.ts";
+import { createRingBuffer } from "./ring-buffer.ts";
+import { isSessionOver, retryAction } from "./retry-policy.ts";
 
-/** The final word on one request. `number` is null when it never got one: no session was open. */
+/** The outcome of one request. `number` is null when it never got one: no session was open. */
 export type Outcome =
   | { readonly ok: true; readonly number: number; readonly reply: Reply; readonly duplicate: boolean }
   | { readonly ok: false; readonly number: number | null; readonly failure: Failure };
-/** `taken` is called when the user has the outcome; before that, the answer is not acknowledged (see `LineSettings.acknowledges`). */
+/** `taken` is called when the user has the outcome; before that, the answer is not acknowledged (see `PipelineSettings.acknowledges`). */
 export type Done = (outcome: Outcome, taken: () => void) => void;
 
 /** Numbers from the first to the last one. */
@@ -30,8 +30,8 @@ export type Verdict =
   | { readonly type: "leave"; readonly failure: Failure }
   | { readonly type: "over"; readonly failure: Failure };
 
-export interface Line {
-  /** `number`: the caller numbers all requests of this line itself, without gaps; else the line does. */
+export interface Pipeline {
+  /** `number`: the caller numbers all requests of this pipeline itself, without gaps; else the pipeline does. */
   push(command: Uint8Array, deadline: number, done: Done, number: number | null): void;
   /** Sends the last number again: the abandoned one, or the one answered last. False when there is none, or others wait. */
   again(deadline: number, done: Done): boolean;
@@ -44,31 +44,31 @@ export interface Line {
   refused(frameId: number, why: Failure): Verdict;
   /** What is unanswered on the connection is unclear now; all of it will be sent again. */
   connectionLost(): void;
-  /** Gives the final word on every request whose time is over. `why`: what the client met meanwhile, if anything. */
+  /** Delivers an outcome for every request whose time is over. `why`: what the client met meanwhile, if anything. */
   expire(now: number, why: Failure | null): void;
-  /** Gives the final word on every request. */
+  /** Delivers a failure for every request. */
   failAll(why: Failure): void;
-  /** Requests that wait for their final word. */
+  /** Requests that have no outcome yet. */
   waiting(): number;
   /** Requests sent and not answered on the present connection. */
-  underWay(): number;
+  inFlight(): number;
   /** Of their commands. */
-  bytesUnderWay(): number;
+  bytesInFlight(): number;
   nextDeadline(): number | null;
   /** The answers to all numbers up to this one were taken. */
-  answeredUpTo(): number;
+  acknowledgedThrough(): number;
   /** Numbers that may have been executed and whose answers were not taken; null: there are none. */
   untaken(): Numbers | null;
 }
 
-export interface LineSettings {
+export interface PipelineSettings {
   /** The caller gives all numbers, the same ones in every run: what was given up stays to be done, by this run or the next. */
   readonly numbered: boolean;
   /**
    * An answer is acknowledged once its request's `done` was called, or only when that one's `taken` was. Then an answer that comes
-   * after the final word (the number was unclear, and is settled) has an owner too: `onLate`.
+   * after the outcome (the number was unclear, and is resolved) has an owner too: `onLate`.
    */
-  readonly acknowledges: "told" | "taken";
+  readonly acknowledges: "delivered" | "taken";
   readonly onLate: Done;
   /** An answer was taken: a request that waits may have room in the window now. */
   readonly onTaken: () => void;
@@ -76,7 +76,7 @@ export interface LineSettings {
   readonly window: number;
   /** Bytes of the commands that are sent and not answered; one alone may be larger. */
   readonly windowBytes: number;
-  /** Error codes that are the final word here although a retry might help (`--timeout 0`, `--no-follow`). */
+  /** Error codes that are final here although a retry might help (`--timeout 0`, `--no-follow`). */
   readonly isFinal: (code: ErrorCode) => boolean;
 }
 
@@ -85,39 +85,39 @@ interface Slot {
   readonly position: number;
   number: number | null;
   deadline: number;
-  /** null: given up. Its number must be settled before a later one can run. */
+  /** null: given up. Its number must be resolved before a later one can run. */
   done: Done | null;
   answered: boolean;
   /** Its user has the answer, or there is none to have. */
   taken: boolean;
   /** Attempts on the present connection that have no answer yet. */
   open: number;
-  /** An attempt ended without telling whether it took effect. */
+  /** An attempt ended, and it is unknown whether it took effect. */
   unclear: boolean;
   lastFrame: number;
   lastFailure: Failure | null;
 }
 
-const SETTLE = encodeCommand({ type: "settle" });
+const RESOLVE = encodeCommand({ type: "resolve" });
 const NOT_SENT = failure("TIMEOUT", "its time was over before it could be sent", { applied: "no" });
 const GO_ON: Verdict = { type: "goOn" };
-/** These say for sure that the number stands for something that was executed before. */
+/** With these it is certain that the number stands for something that was executed before. */
 const isNumberSpent = (code: ErrorCode): boolean => code === "CONFLICT" || code === "FORGOTTEN";
 
-export function createLine(settings: LineSettings): Line {
+export function createPipeline(settings: PipelineSettings): Pipeline {
   /** From the first one that is unanswered, by position: the count of all that were pushed before. */
-  const slots = createRow<Slot>();
+  const slots = createRingBuffer<Slot>();
   /** What was sent on the present connection and has no answer yet, by frame. */
-  const frames = createRow<Slot>();
+  const frames = createRingBuffer<Slot>();
   /** Of their commands. */
-  let bytesUnderWay = 0;
+  let bytesInFlight = 0;
   let cursor = 0;
   let nextNumber: number | null = null;
-  let answeredUpTo = 0;
+  let acknowledgedThrough = 0;
   let live = 0;
-  let lastTold: Slot | null = null;
+  let lastDelivered: Slot | null = null;
 
-  const at = (position: number): Slot => must(slots.at(position), "a slot of the line");
+  const at = (position: number): Slot => must(slots.at(position), "a slot of the pipeline");
 
   function append(command: Uint8Array, deadline: number, done: Done, number: number | null): void {
     const position = slots.end();
@@ -128,8 +128,8 @@ export function createLine(settings: LineSettings): Line {
       deadline,
       done,
       answered: false,
-      // A settle of what an earlier process left is its caller's to take.
-      taken: settings.acknowledges === "told" && (number === null || settings.numbered),
+      // A resolve of what an earlier process left is its caller's to take.
+      taken: settings.acknowledges === "delivered" && (number === null || settings.numbered),
       open: 0,
       unclear: false,
       lastFrame: 0,
@@ -138,8 +138,8 @@ export function createLine(settings: LineSettings): Line {
     live++;
   }
 
-  /** The slot's number is done with: it needs not be sent again. */
-  function leaveLine(slot: Slot): void {
+  /** The slot's number has its answer: it is not sent again. */
+  function markAnswered(slot: Slot): void {
     slot.answered = true;
     removeTaken();
   }
@@ -152,10 +152,10 @@ export function createLine(settings: LineSettings): Line {
     ) {
       const number = first.number ?? 0;
       assert(
-        settings.numbered || number <= answeredUpTo + 1,
+        settings.numbered || number <= acknowledgedThrough + 1,
         "no answer is acknowledged before all earlier ones were taken",
       );
-      answeredUpTo = Math.max(answeredUpTo, number);
+      acknowledgedThrough = Math.max(acknowledgedThrough, number);
       slots.take(first.position);
     }
     cursor = Math.max(cursor, slots.first());
@@ -166,16 +166,16 @@ export function createLine(settings: LineSettings): Line {
     removeTaken();
   }
 
-  function tell(slot: Slot, outcome: Outcome): void {
+  function deliver(slot: Slot, outcome: Outcome): void {
     const { done } = slot;
     if (done === null) return;
     slot.done = null;
-    lastTold = slot;
+    lastDelivered = slot;
     live--;
     done(outcome, takerOf(slot));
   }
 
-  /** Who has the final word "unknown" has no answer yet: only what is the number's answer now can be taken. */
+  /** Nothing can be taken with the outcome "unknown": there is no answer yet. */
   function takerOf(slot: Slot): () => void {
     if (!slot.answered) return () => {};
     return () => {
@@ -184,27 +184,27 @@ export function createLine(settings: LineSettings): Line {
     };
   }
 
-  /** A number whose final word was given earlier has its answer now. */
+  /** A number whose outcome was delivered earlier has its answer now. */
   function answeredLate(slot: Slot, outcome: Outcome): void {
-    // Nothing came of it, as its user was told or may as well have been; but the next run of a file asks for this number again.
+    // It had no effect, as its outcome said or could have said; but the next run of a file asks for this number again.
     if (!outcome.ok && settings.numbered) return;
     if (!outcome.ok || outcome.reply.type === "void") return take(slot);
     if (!slot.taken) settings.onLate(outcome, takerOf(slot));
   }
 
-  /** The final word is a failure (`isOwn`: what the node answered to this very number); the number, if it was ever used, stays in the line until it is settled. */
+  /** The outcome is a failure (`isOwn`: the node's answer to this very number); the number, if it was ever used, stays here until it is resolved. */
   function giveUp(slot: Slot, why: Failure, isOwn = false): void {
     const number = slot.number ?? numberItWouldGet(slot);
     if (slot.number === null) {
       slot.taken = true;
-      leaveLine(slot);
+      markAnswered(slot);
     }
-    // Everything behind this number waits for it, so the line goes back and settles it first.
+    // Everything behind this number waits for it, so it is resolved first.
     else if (!slot.answered) goBackTo(slot);
-    const told = finalWord(slot, why, isOwn);
-    // What may have been executed has an answer that its user has not: it is told late, or to the next process of this id.
-    if (told.applied === "unknown" && !settings.numbered) slot.taken = false;
-    tell(slot, { ok: false, number, failure: told });
+    const reported = failureOf(slot, why, isOwn);
+    // What may have been executed has an answer that its user has not: it is delivered late, or to the next process of this id.
+    if (reported.applied === "unknown" && !settings.numbered) slot.taken = false;
+    deliver(slot, { ok: false, number, failure: reported });
   }
 
   function numberItWouldGet(slot: Slot): number | null {
@@ -216,8 +216,8 @@ export function createLine(settings: LineSettings): Line {
     return nextNumber + before;
   }
 
-  /** `applied` of the final word speaks of all attempts: one unclear attempt makes it unknown, unless the number itself was answered. */
-  function finalWord(slot: Slot, why: Failure, isOwn: boolean): Failure {
+  /** `applied` of the outcome covers all attempts: one unclear attempt makes it unknown, unless the number itself was answered. */
+  function failureOf(slot: Slot, why: Failure, isOwn: boolean): Failure {
     if (!slot.unclear && slot.open === 0) {
       // What is unknown of others, whose leader is gone, is certain of a request that no leader has.
       return why.applied === "no" ? why : failure("NO_LEADER", why.message);
@@ -236,14 +236,14 @@ export function createLine(settings: LineSettings): Line {
     return failure("TIMEOUT", `no answer to request ${slot.number ?? "?"} in time`);
   }
 
-  /** What is sent for a number: its command, or for a number given up a settle, so that nothing happens after its final word. */
+  /** What is sent for a number: its command, or for a number given up a resolve, so that nothing happens after its outcome. */
   function commandOf(slot: Slot): Uint8Array {
     if (slot.done !== null) return slot.command;
     const isRefused = slot.lastFailure !== null && ERRORS[slot.lastFailure.code].class === "final";
-    return settings.numbered && !isRefused ? slot.command : SETTLE;
+    return settings.numbered && !isRefused ? slot.command : RESOLVE;
   }
 
-  /** Does a request behind `position` wait for its final word? */
+  /** Does a request behind `position` wait for its outcome? */
   function isAwaitedBehind(position: number): boolean {
     for (let later = position + 1; later < slots.end(); later++) if (at(later).done !== null) return true;
     return false;
@@ -253,7 +253,7 @@ export function createLine(settings: LineSettings): Line {
     const slot = frames.take(frameId);
     if (slot === null) return null;
     slot.open--;
-    bytesUnderWay -= slot.command.length;
+    bytesInFlight -= slot.command.length;
     return slot;
   }
 
@@ -263,12 +263,12 @@ export function createLine(settings: LineSettings): Line {
     if (slot.answered || slot.lastFrame !== frameId) return GO_ON;
     if (isSessionOver(why.code)) return { type: "over", failure: why };
     slot.lastFailure = why;
-    const isSettling = slot.done === null;
-    if (!isSettling && settings.isFinal(why.code)) {
+    const isResolving = slot.done === null;
+    if (!isResolving && settings.isFinal(why.code)) {
       giveUp(slot, why);
       return GO_ON;
     }
-    switch (whatNext(why)) {
+    switch (retryAction(why)) {
       case "leave":
         goBackTo(slot);
         return { type: "leave", failure: why };
@@ -291,13 +291,13 @@ export function createLine(settings: LineSettings): Line {
 
   function finallyRefused(slot: Slot, why: Failure): Verdict {
     if (slot.done === null) {
-      // A settle: the number is known to be spent, or the command it stands for is still under way.
+      // A resolve: the number is known to be spent, or the command it stands for is still pending.
       if (why.code !== "FORGOTTEN") return pauseAt(slot, why);
-      leaveLine(slot);
+      markAnswered(slot);
       take(slot);
       return GO_ON;
     }
-    if (isNumberSpent(why.code)) leaveLine(slot);
+    if (isNumberSpent(why.code)) markAnswered(slot);
     giveUp(slot, why, true);
     return GO_ON;
   }
@@ -306,7 +306,7 @@ export function createLine(settings: LineSettings): Line {
     push: append,
     again: (deadline, done) => {
       if (live > 0) return false;
-      const last = lastTold;
+      const last = lastDelivered;
       if (last === null) return false;
       if (last.answered) {
         append(last.command, deadline, done, last.number);
@@ -321,14 +321,14 @@ export function createLine(settings: LineSettings): Line {
     opened: (lastNumber, acknowledged) => {
       if (settings.numbered) return;
       nextNumber = lastNumber + 1;
-      answeredUpTo = acknowledged;
+      acknowledgedThrough = acknowledged;
     },
     next: (session, frameId) => {
       while (cursor < slots.end() && at(cursor).answered) cursor++;
       if (cursor >= slots.end() || cursor - slots.first() >= settings.window) return null;
       const slot = at(cursor);
       if (slot.done === null && !isAwaitedBehind(cursor)) return null;
-      if (bytesUnderWay > 0 && bytesUnderWay + slot.command.length > settings.windowBytes) return null;
+      if (bytesInFlight > 0 && bytesInFlight + slot.command.length > settings.windowBytes) return null;
       if (slot.number === null) {
         const number = must(nextNumber, "the last number of an open session");
         slot.number = number;
@@ -337,17 +337,17 @@ export function createLine(settings: LineSettings): Line {
       cursor++;
       slot.open++;
       slot.lastFrame = frameId;
-      bytesUnderWay += slot.command.length;
+      bytesInFlight += slot.command.length;
       frames.put(frameId, slot);
       const { number } = slot;
-      const acknowledged = Math.min(answeredUpTo, number - 1);
+      const acknowledged = Math.min(acknowledgedThrough, number - 1);
       return {
         type: "request",
         frameId,
         group: 0,
         session,
         number,
-        answeredUpTo: acknowledged,
+        acknowledgedThrough: acknowledged,
         command: commandOf(slot),
       };
     },
@@ -361,13 +361,13 @@ export function createLine(settings: LineSettings): Line {
       if (reply.type === "refused" && isSessionOver(reply.code))
         return { type: "over", failure: failure(reply.code, reply.message) };
       const number = must(slot.number, "the number of a request that was answered");
-      leaveLine(slot);
+      markAnswered(slot);
       const outcome: Outcome =
         reply.type === "refused"
           ? { ok: false, number, failure: failure(reply.code, reply.message) }
           : { ok: true, number, reply, duplicate };
       if (slot.done === null) answeredLate(slot, outcome);
-      else tell(slot, outcome);
+      else deliver(slot, outcome);
       return GO_ON;
     },
     refused: (frameId, why) => {
@@ -379,7 +379,7 @@ export function createLine(settings: LineSettings): Line {
         slot.unclear = true;
         slot.open = 0;
       }
-      bytesUnderWay = 0;
+      bytesInFlight = 0;
       cursor = slots.first();
     },
     expire: (now, why) => {
@@ -388,12 +388,12 @@ export function createLine(settings: LineSettings): Line {
       }
     },
     failAll: (why) => {
-      // A copy: whoever is told may push again.
+      // A copy: a receiver may push again.
       for (const slot of slots.all()) if (slot.done !== null) giveUp(slot, why);
     },
     waiting: () => live,
-    underWay: () => frames.size(),
-    bytesUnderWay: () => bytesUnderWay,
+    inFlight: () => frames.size(),
+    bytesInFlight: () => bytesInFlight,
     nextDeadline: () => {
       // All requests of a client have the same time-out, so the first one that waits is the first to run out.
       for (let position = slots.first(); live > 0 && position < slots.end(); position++) {
@@ -401,7 +401,7 @@ export function createLine(settings: LineSettings): Line {
       }
       return null;
     },
-    answeredUpTo: () => answeredUpTo,
+    acknowledgedThrough: () => acknowledgedThrough,
     untaken: () => {
       const left = slots
         .all()

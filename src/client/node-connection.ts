@@ -7,7 +7,7 @@ import { type Connection, type Message, openConnection } from "../wire/connectio
 import type { ByteStream, Network } from "../wire/network.ts";
 import type { ClientMessage, HelloAnswer, Role, ServerMessage } from "../wire/protocol.ts";
 
-export interface LinkPorts {
+export interface DialPorts {
   readonly network: Network;
   readonly clock: Clock;
   readonly random: Random;
@@ -15,7 +15,7 @@ export interface LinkPorts {
   readonly role?: Role;
 }
 
-export interface Link {
+export interface NodeConnection {
   readonly hello: HelloAnswer;
   /** Waits until `flush`, so that many leave in one write. */
   send(message: ClientMessage): void;
@@ -29,7 +29,7 @@ export interface Link {
 }
 
 export type DialedNode =
-  | { readonly ok: true; readonly link: Link }
+  | { readonly ok: true; readonly link: NodeConnection }
   /** `fatal`: the node itself said that this client and it will never understand each other. */
   | { readonly ok: false; readonly state: NoAnswer; readonly why: string; readonly fatal: Failure | null };
 
@@ -40,7 +40,7 @@ export const SILENT = "it accepts connections, but does not answer: it is paused
 
 /** The answer cancels. */
 export function dialNode(
-  ports: LinkPorts,
+  ports: DialPorts,
   address: string,
   timeoutMs: number,
   done: (result: DialedNode) => void,
@@ -76,12 +76,12 @@ export function dialNode(
 }
 
 function sayHello(
-  ports: LinkPorts,
+  ports: DialPorts,
   address: string,
   stream: ByteStream,
   done: (result: DialedNode) => void,
 ): () => void {
-  let link: Link | null = null;
+  let link: NodeConnection | null = null;
   let closed = false;
   const onMessage = (message: Message): void => {
     if (closed) return;
@@ -132,7 +132,7 @@ function fatalFor(why: Failure | null, address: string): Failure | null {
   return why !== null && ERRORS[why.code].class === "fatal" ? why : null;
 }
 
-function createLink(connection: Connection, hello: HelloAnswer, onClose: () => void): Link {
+function createLink(connection: Connection, hello: HelloAnswer, onClose: () => void): NodeConnection {
   return {
     hello,
     send: (message) => connection.send(message),

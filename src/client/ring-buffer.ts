@@ -1,7 +1,7 @@
-// How are things kept that come one after the other and go in nearly the same order? By consecutive numbers, in a ring.
+// How are items with consecutive numbers kept that leave in nearly the order they came? In a ring buffer.
 import { assert } from "../lib/assert.ts";
 
-export interface Row<T> {
+export interface RingBuffer<T> {
   /** The number of the first thing that is here; `end()` when nothing is. */
   first(): number;
   /** One more than the highest number ever put. */
@@ -20,7 +20,7 @@ export interface Row<T> {
 
 const SMALLEST = 16;
 
-export function createRow<T>(): Row<T> {
+export function createRingBuffer<T>(): RingBuffer<T> {
   /** As many as a power of two, so that the last bits of a number are its cell. */
   let cells: (T | null)[] = Array.from({ length: SMALLEST }, () => null);
   let first = 0;
