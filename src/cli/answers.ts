@@ -1,7 +1,7 @@
 // In which order, and how fast, do answers leave a pipe? In the order of their places; everything that is ready goes out in
 // one write, and no further while the reader is behind. Each is told whether it was written.
 
-export interface Place {
+export interface AnswerSlot {
   text: string | null;
   onWritten: OnWritten;
 }
@@ -11,8 +11,8 @@ export type OnWritten = (isWritten: boolean) => void;
 
 export interface Answers {
   /** The place of the next line's answer. */
-  place(): Place;
-  answer(place: Place, text: string, onWritten: OnWritten): void;
+  place(): AnswerSlot;
+  answer(place: AnswerSlot, text: string, onWritten: OnWritten): void;
   /** The reader is behind: resolves when it has caught up; null when it keeps up. */
   drained(): Promise<void> | null;
   /** Resolves when every answer given so far is written, or never will be. */
@@ -27,13 +27,13 @@ export function createAnswers(
   write: (text: string) => Promise<number | null>,
   soon: (run: () => void) => void,
 ): Answers {
-  let places: Place[] = [];
+  let places: AnswerSlot[] = [];
   let first = 0;
   let isPlanned = false;
   let writing: Promise<void> | null = null;
   let hasFailed = false;
 
-  function takeReady(): readonly Place[] {
+  function takeReady(): readonly AnswerSlot[] {
     let end = first;
     while (places[end]?.text !== null && places[end] !== undefined) end++;
     const ready = places.slice(first, end);
@@ -59,7 +59,7 @@ export function createAnswers(
   }
 
   /** The lines that fit into what was written are whole; no other will ever be. */
-  function failed(ready: readonly Place[], written: number): void {
+  function failed(ready: readonly AnswerSlot[], written: number): void {
     hasFailed = true;
     const waiting = places.slice(first).filter(({ text }) => text !== null);
     places = [];
@@ -74,7 +74,7 @@ export function createAnswers(
 
   return {
     place: () => {
-      const place: Place = { text: null, onWritten: () => {} };
+      const place: AnswerSlot = { text: null, onWritten: () => {} };
       if (!hasFailed) places.push(place);
       return place;
     },
@@ -94,4 +94,4 @@ export function createAnswers(
   };
 }
 
-const lineOf = ({ text }: Place): string => `${text}\n`;
+const lineOf = ({ text }: AnswerSlot): string => `${text}\n`;

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { type Layout, tlsFiles } from "../cluster/layout.ts";
 import { RaftqError } from "../lib/errors.ts";
-import { NONCE_BYTES, parseSecrets, type Secret } from "../wire/secret.ts";
+import { PROOF_NONCE_BYTES, parseSecrets, type Secret } from "../wire/secret.ts";
 import type { Credentials } from "../wire/tcp.ts";
 import { materialProblem, type TlsMaterial } from "../wire/tls.ts";
 import type { Arguments, Values } from "./arguments.ts";
@@ -105,7 +105,7 @@ function openSecrets(file: string): OpenedCredentials {
   return {
     credentials: {
       type: "secret",
-      secrets: { secrets: () => secrets, drawNonce: () => new Uint8Array(randomBytes(NONCE_BYTES)) },
+      secrets: { secrets: () => secrets, drawNonce: () => new Uint8Array(randomBytes(PROOF_NONCE_BYTES)) },
     },
     reload: () => {
       secrets = read();

@@ -4,7 +4,7 @@
 import type { Client } from "../client/client.ts";
 import type { Outcome } from "../client/pipeline.ts";
 import { ERRORS, type ErrorCode, EXIT, type ExitCode, type Failure, failure } from "../lib/errors.ts";
-import type { Answers, Place } from "./answers.ts";
+import type { Answers, AnswerSlot } from "./answers.ts";
 import { type BadLine, type LineCommand, type NumberedCommand, parseLine } from "./commands.ts";
 import type { Line, Lines } from "./lines.ts";
 import { createNumberedLines, type NumberedLines } from "./numbered.ts";
@@ -122,7 +122,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     return formatOutcome(command, told, style);
   }
 
-  function submit(command: NumberedCommand, line: number, place: Place): void {
+  function submit(command: NumberedCommand, line: number, place: AnswerSlot): void {
     inFlight++;
     client.submit(
       requestOf(command),
@@ -153,7 +153,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     );
   }
 
-  function refuse(verb: string | null, why: Failure, line: number, place: Place): void {
+  function refuse(verb: string | null, why: Failure, line: number, place: AnswerSlot): void {
     note(why);
     answers.answer(place, formatFailure(verb, why, style, { line }), onWritten);
     earlier?.refused(line);
@@ -176,7 +176,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     ends.tell(problem.message);
   }
 
-  async function askInOrder(question: Question, place: Place): Promise<void> {
+  async function askInOrder(question: Question, place: AnswerSlot): Promise<void> {
     while (inFlight > 0) await nextAnswer();
     if (isStopped()) {
       notSent++;

@@ -12,7 +12,7 @@ import { isClientId } from "../queue/commands.ts";
 import { type Command, ENCODING, type Job, type Reply } from "../queue/types.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import type { LogPage, NodeStatus } from "../wire/protocol.ts";
-import { NONCE_BYTES, parseSecrets } from "../wire/secret.ts";
+import { PROOF_NONCE_BYTES, parseSecrets } from "../wire/secret.ts";
 import { createTcpNetwork, type Credentials } from "../wire/tcp.ts";
 import { materialProblem, type TlsMaterial } from "../wire/tls.ts";
 
@@ -186,7 +186,7 @@ function credentialsOf({ tls, secret }: ConnectOptions): Credentials | null {
   const secrets = parseSecrets(secret, "the secret");
   return {
     type: "secret",
-    secrets: { secrets: () => secrets, drawNonce: () => new Uint8Array(randomBytes(NONCE_BYTES)) },
+    secrets: { secrets: () => secrets, drawNonce: () => new Uint8Array(randomBytes(PROOF_NONCE_BYTES)) },
   };
 }
 

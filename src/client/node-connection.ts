@@ -5,14 +5,14 @@ import { ERRORS, type Failure, failure } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import { type Connection, type Message, openConnection } from "../wire/connection.ts";
 import type { ByteStream, Network } from "../wire/network.ts";
-import type { ClientMessage, HelloAnswer, Role, ServerMessage } from "../wire/protocol.ts";
+import type { ClientMessage, HelloAnswer, AccessRole, ServerMessage } from "../wire/protocol.ts";
 
 export interface DialPorts {
   readonly network: Network;
   readonly clock: Clock;
   readonly random: Random;
   /** What this side wants to do; without it: produce and consume. */
-  readonly role?: Role;
+  readonly role?: AccessRole;
 }
 
 export interface NodeConnection {

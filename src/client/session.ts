@@ -28,7 +28,7 @@ export interface ClientSession {
   isAttached: boolean;
 }
 
-type Opened = Extract<Reply, { readonly type: "opened" }>;
+type OpenedReply = Extract<Reply, { readonly type: "opened" }>;
 
 export function createSession(): ClientSession {
   return {
@@ -75,7 +75,10 @@ export function refusalIn(message: ServerMessage): Failure | null {
 }
 
 /** The answer to OPEN, or why it was refused. Throws Malformed. */
-export function openAnswer(session: ClientSession, message: ServerMessage): Opened | { readonly failure: Failure } {
+export function openAnswer(
+  session: ClientSession,
+  message: ServerMessage,
+): OpenedReply | { readonly failure: Failure } {
   session.openFrame = null;
   const refused = refusalIn(message);
   if (refused !== null) return { failure: refused };
@@ -86,7 +89,7 @@ export function openAnswer(session: ClientSession, message: ServerMessage): Open
 }
 
 /** True: it was never open before, so this answer holds its numbers. */
-export function enter(session: ClientSession, opened: Opened): boolean {
+export function enter(session: ClientSession, opened: OpenedReply): boolean {
   const isFirst = !session.wasOpen;
   if (isFirst) session.numberAtOpen = opened.lastNumber;
   session.id = opened.session;

@@ -8,7 +8,7 @@ import type { Command, NewJob } from "./types.ts";
 
 /** Client ids and queue names, in bytes of UTF-8. */
 export const MAX_NAME_BYTES = 64;
-export const NONCE_BYTES = 16;
+export const SESSION_NONCE_BYTES = 16;
 const MAX_ENCODING = 0xff;
 
 /** What a client says when it opens a session; the nonce stands for its process. */
@@ -97,7 +97,12 @@ export function isClientId(text: string): boolean {
 
 const openLayout = tuple<Open>(
   "an open",
-  { clientId: text(MAX_NAME_BYTES), nonce: binary(NONCE_BYTES, NONCE_BYTES), generated: boolean, resume: boolean },
+  {
+    clientId: text(MAX_NAME_BYTES),
+    nonce: binary(SESSION_NONCE_BYTES, SESSION_NONCE_BYTES),
+    generated: boolean,
+    resume: boolean,
+  },
   {
     check: ({ clientId }) =>
       isClientId(clientId) ? null : `a client id is 1 to ${MAX_NAME_BYTES} bytes of printable text`,

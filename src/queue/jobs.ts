@@ -1,6 +1,6 @@
 // Where do the jobs that wait live? In a chain of pages that only ever grow at the end: a frozen view of it needs no copy.
 import { assert, must } from "../lib/assert.ts";
-import { part } from "../lib/part.ts";
+import { byteRange } from "../lib/byte-range.ts";
 import { digestOfJob } from "./digest.ts";
 import type { Job } from "./types.ts";
 
@@ -102,7 +102,7 @@ export function first(jobs: WaitingJobs): Job | null {
   return {
     id: jobs.nextId - jobs.count,
     encoding: must(head.encodings[taken], "the encoding of a job that waits"),
-    payload: part(head.payloads, startOf(head, taken), startOf(head, taken + 1)),
+    payload: byteRange(head.payloads, startOf(head, taken), startOf(head, taken + 1)),
   };
 }
 

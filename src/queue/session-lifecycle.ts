@@ -9,7 +9,7 @@ import {
   fencedRefusal,
   memoryOf,
   nonceText,
-  type Refusal,
+  type QueueRefusal,
   type Session,
   type SessionDue,
   type Sessions,
@@ -26,7 +26,7 @@ const SESSION_BYTES = 80;
 const OPENING_BYTES = 32;
 export const ANSWER_RECORD_BYTES = 32;
 
-export type Opened = { readonly session: Session; readonly duplicate: boolean };
+export type OpenResult = { readonly session: Session; readonly duplicate: boolean };
 
 /** Begins session `id` (the index of the OPEN), or finds the one that this process opened before. */
 export function openSession(
@@ -35,7 +35,7 @@ export function openSession(
   id: number,
   time: number,
   limits: QueueLimits,
-): Opened | Refusal {
+): OpenResult | QueueRefusal {
   moveIfDue(sessions, open.clientId, time, limits);
   const found = sessionOf(sessions, open.clientId);
   if (found === null) return begin(sessions, open, id, time, limits);
@@ -53,7 +53,13 @@ export function openSession(
   return { session: succeed(sessions, found, open, id, time, limits), duplicate: false };
 }
 
-function begin(sessions: Sessions, open: Open, id: number, time: number, limits: QueueLimits): Opened | Refusal {
+function begin(
+  sessions: Sessions,
+  open: Open,
+  id: number,
+  time: number,
+  limits: QueueLimits,
+): OpenResult | QueueRefusal {
   const { clientId, nonce, generated, resume } = open;
   if (resume) {
     const message = `client id ${JSON.stringify(clientId)} is not known any more: it was not used for long, or its session was closed`;
@@ -83,7 +89,7 @@ function begin(sessions: Sessions, open: Open, id: number, time: number, limits:
   return { session, duplicate: false };
 }
 
-function liveFull({ maxSessions }: QueueLimits): Refusal {
+function liveFull({ maxSessions }: QueueLimits): QueueRefusal {
   return { code: "SESSIONS_FULL", message: `all ${maxSessions} sessions are in use` };
 }
 
@@ -166,7 +172,12 @@ export function recordBytes({ clientId, openings, answers, answerBytes }: Sessio
 // ---- The end
 
 /** Only who has had all answers closes: the refusal says which are left. */
-export function closeSession(sessions: Sessions, session: Session, time: number, limits: QueueLimits): Refusal | null {
+export function closeSession(
+  sessions: Sessions,
+  session: Session,
+  time: number,
+  limits: QueueLimits,
+): QueueRefusal | null {
   const { acknowledgedThrough, lastNumber, generated } = session;
   if (acknowledgedThrough < lastNumber) {
     const message = `number ${lastNumber} was executed, and answers are acknowledged up to number ${acknowledgedThrough} only`;

@@ -87,7 +87,7 @@ export interface Sessions {
 }
 
 /** Why nothing was executed. */
-export interface Refusal {
+export interface QueueRefusal {
   readonly code: ErrorCode;
   readonly message: string;
 }
@@ -127,7 +127,7 @@ export function writable(sessions: Sessions, session: Session): Session {
 }
 
 /** The live session `id`, or why there is none. */
-export function findSession(sessions: Sessions, id: number, time: number, limits: QueueLimits): Session | Refusal {
+export function findSession(sessions: Sessions, id: number, time: number, limits: QueueLimits): Session | QueueRefusal {
   const session = sessions.live.get(id);
   // What is due acts as if it had happened.
   if (session !== undefined && session.usedAt + limits.sessionExpiryMs > time) return session;
@@ -139,14 +139,14 @@ export function findSession(sessions: Sessions, id: number, time: number, limits
   };
 }
 
-export function fencedRefusal(clientId: string): Refusal {
+export function fencedRefusal(clientId: string): QueueRefusal {
   return {
     code: "SESSION_FENCED",
     message: `client id ${JSON.stringify(clientId)} was opened again by another process`,
   };
 }
 
-export function isRefusal(found: object): found is Refusal {
+export function isQueueRefusal(found: object): found is QueueRefusal {
   return "code" in found;
 }
 
@@ -165,7 +165,7 @@ export type Standing =
   | { readonly type: "answered"; readonly reply: Uint8Array }
   | { readonly type: "next" }
   | { readonly type: "ahead" }
-  | { readonly type: "refused"; readonly refusal: Refusal };
+  | { readonly type: "refused"; readonly refusal: QueueRefusal };
 
 const NEXT: Standing = { type: "next" };
 const AHEAD: Standing = { type: "ahead" };

@@ -7,7 +7,7 @@ import { binary, binaryView, boolean, decode, encode, list, nullable, text, tupl
 import { leadingIntegers, Malformed } from "../lib/messagepack.ts";
 import { type Kinds, kind, memberOf, union } from "../lib/union.ts";
 import { MAX_U48 } from "../lib/u48.ts";
-import { isClientId, MAX_NAME_BYTES, NONCE_BYTES } from "./commands.ts";
+import { isClientId, MAX_NAME_BYTES, SESSION_NONCE_BYTES } from "./commands.ts";
 import {
   blocksOf,
   createJobs,
@@ -103,7 +103,7 @@ const RECORDS: Kinds<StateRecord> = {
     dormantAt: nullable(uint()),
     answerCount: uint(),
     openings: list(
-      tuple<OpeningRecord>("an opening", { nonce: binary(NONCE_BYTES, NONCE_BYTES), session: uint() }),
+      tuple<OpeningRecord>("an opening", { nonce: binary(SESSION_NONCE_BYTES, SESSION_NONCE_BYTES), session: uint() }),
       ANY,
       1,
     ),

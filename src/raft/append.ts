@@ -88,7 +88,7 @@ function updateRole(state: RaftState, why: string): void {
 /** Hands the entries up to `index` to the state machine, each exactly once. */
 export function commitTo(state: RaftState, index: LogIndex): void {
   assert(index <= state.log.lastIndex, `commit ${index} does not exceed the last entry ${state.log.lastIndex}`);
-  const { committed } = state.gathered;
+  const { committed } = state.pendingEffects;
   for (let at = state.commitIndex + 1; at <= index; at++) {
     const entry = must(entryAt(state.log, at), "an entry that commits");
     committed.push(entry);
@@ -101,7 +101,7 @@ export function commitTo(state: RaftState, index: LogIndex): void {
 }
 
 export function noteTransition(state: RaftState, why: string): void {
-  state.gathered.transitions.push({ role: state.role, term: state.currentTerm, leader: state.leader, why });
+  state.pendingEffects.transitions.push({ role: state.role, term: state.currentTerm, leader: state.leader, why });
 }
 
 /** As people know it: `n3`. */

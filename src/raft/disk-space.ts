@@ -42,7 +42,7 @@ function countDiskSpace(
 }
 
 function answers(state: Readonly<RaftState>, leadership: Leadership, follower: Progress): boolean {
-  const since = Math.max(follower.lastHeard, leadership.quorumFrom);
+  const since = Math.max(follower.lastContact, leadership.quorumFrom);
   return !follower.stale && state.now - since <= state.settings.electionMaxMs;
 }
 
@@ -70,7 +70,7 @@ function handOver(state: RaftState, leadership: Leadership): void {
   if (state.transfer !== null || state.now < leadership.handOverFrom) return;
   if (state.commitIndex < leadership.noopIndex) return;
   const transferee = bestFollower(state, (follower) => {
-    const isKnown = follower.lastHeard > leadership.since && !follower.diskLow;
+    const isKnown = follower.lastContact > leadership.since && !follower.diskLow;
     return isKnown && follower.state === "replicate" && follower.matchIndex >= state.commitIndex;
   });
   if (transferee === null) return;

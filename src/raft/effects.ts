@@ -93,24 +93,24 @@ export interface Persist {
   readonly sendAfter: readonly Outgoing[];
 }
 
-export interface Refused {
+export interface RaftRefusal {
   readonly code: ErrorCode;
   readonly message: string;
 }
 
 export type ProposeResult =
   | { readonly token: Token; readonly ok: true; readonly index: LogIndex; readonly term: Term }
-  | { readonly token: Token; readonly ok: false; readonly refused: Refused };
+  | { readonly token: Token; readonly ok: false; readonly refused: RaftRefusal };
 
 /** Answers to `change` and `transfer`: given when the change has committed or the transfer is over. */
 export type ChangeResult =
   | { readonly token: Token; readonly ok: true; readonly index: LogIndex }
-  | { readonly token: Token; readonly ok: false; readonly refused: Refused };
+  | { readonly token: Token; readonly ok: false; readonly refused: RaftRefusal };
 
 export type ReadResult =
   /** Once `index` is applied, the state shows every operation acknowledged before the read was asked. */
   | { readonly token: Token; readonly ok: true; readonly index: LogIndex }
-  | { readonly token: Token; readonly ok: false; readonly refused: Refused };
+  | { readonly token: Token; readonly ok: false; readonly refused: RaftRefusal };
 
 export type Role = "follower" | "candidate" | "leader" | "learner";
 
@@ -154,5 +154,5 @@ export interface Effects {
   readonly read: readonly ReadResult[];
   readonly transitions: readonly Transition[];
   /** This node must stop and take the recovery path: the leader told it that its disk is stale. */
-  readonly stop: Refused | null;
+  readonly stop: RaftRefusal | null;
 }

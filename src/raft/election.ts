@@ -35,15 +35,15 @@ export function armFirstElection(state: RaftState): void {
 }
 
 /** The leader of this term spoke, whatever it said: also an AppendEntries that is refused shows that it lives. */
-export function hearLeader(state: RaftState): void {
-  state.leaderHeard = true;
+export function onLeaderContact(state: RaftState): void {
+  state.leaderContacted = true;
   armElection(state);
 }
 
 export function leaderLives(state: Readonly<RaftState>): boolean {
   if (state.role === "leader") return true;
   if (state.leader === null) return false;
-  return state.leaderHeard || state.now - state.leaderHeardAt < state.settings.electionMinMs;
+  return state.leaderContacted || state.now - state.leaderContactAt < state.settings.electionMinMs;
 }
 
 /** May it stand for election? A node without a configuration, a learner, or one whose disk hangs or has been full for long may not. */
@@ -63,15 +63,15 @@ function logStandsStillFor({ now, inflight, noSpace }: RaftState): number {
 }
 
 export function tickElection(state: RaftState): void {
-  if (state.leaderHeard) {
-    state.leaderHeard = false;
-    state.leaderHeardAt = state.now;
+  if (state.leaderContacted) {
+    state.leaderContacted = false;
+    state.leaderContactAt = state.now;
     state.leaderMessageAt = state.now;
   } else if (
     state.leaderBytesReceived &&
     state.now - state.leaderMessageAt < MAX_ELECTION_TIMEOUTS_BY_BYTES * state.settings.electionMaxMs
   ) {
-    state.leaderHeardAt = state.now;
+    state.leaderContactAt = state.now;
     armElection(state);
   }
   state.leaderBytesReceived = false;
@@ -101,7 +101,7 @@ function startPreVote(state: RaftState): void {
 
 function reasonToCampaign(state: RaftState): string {
   if (state.leader !== null) {
-    return `leader ${nameOf(state.leader)} silent for ${formatDuration(state.now - state.leaderHeardAt)}`;
+    return `leader ${nameOf(state.leader)} silent for ${formatDuration(state.now - state.leaderContactAt)}`;
   }
   if (state.role === "candidate") return `no majority in term ${state.currentTerm}`;
   return state.campaign?.why ?? "no leader known";
@@ -161,7 +161,7 @@ function countVotes(state: RaftState): void {
   const lost = !hasQuorum(state.members, (id) => !round.refused.has(id));
   if (!lost) return;
   state.campaign = null;
-  if (round.preVote && state.now < state.hastyUntil) armHasty(state);
+  if (round.preVote && state.now < state.fastElectionUntil) armHasty(state);
 }
 
 export function onRequestVote(state: RaftState, from: MemberId, link: Link, request: RequestVote): void {
@@ -172,9 +172,9 @@ export function onRequestVote(state: RaftState, from: MemberId, link: Link, requ
 /** Changes nothing here, so it may be granted to several. */
 function onPreVote(state: RaftState, from: MemberId, link: Link, request: RequestVote): void {
   const granted = request.term > state.currentTerm && !leaderLives(state) && isUpToDate(state, request);
-  if (granted && state.hastyUntil > state.now) {
+  if (granted && state.fastElectionUntil > state.now) {
     // Somebody was quicker after the leader's end: let it win instead of splitting the vote. Once only, or a deaf node could hold us off.
-    state.hastyUntil = state.now;
+    state.fastElectionUntil = state.now;
     // Two that ask each other at the same moment: the smaller id goes first.
     if (from < state.self) state.campaign = null;
     armElection(state);
@@ -233,12 +233,12 @@ export function onTimeoutNow(state: RaftState, from: MemberId, message: TimeoutN
 export function onLeaderGone(state: RaftState, leader: MemberId): void {
   if (state.leader !== leader || state.role === "leader") return;
   becomeFollower(state, state.currentTerm, null, `leader ${nameOf(leader)} is gone: its address refuses connections`);
-  state.hastyUntil = state.now + state.settings.electionMinMs;
+  state.fastElectionUntil = state.now + state.settings.electionMinMs;
   armHasty(state);
 }
 
 /** A leader that no majority answers, or whose own disk or loop stood still, cannot lead (CheckQuorum; hung write; SIGSTOP). */
-export function tickLeaderDoubts(state: RaftState, sinceLastTick: number): void {
+export function checkQuorum(state: RaftState, sinceLastTick: number): void {
   const { leadership, progress, settings, now } = state;
   if (leadership === null) return;
   const limit = settings.electionMaxMs;
@@ -253,20 +253,20 @@ export function tickLeaderDoubts(state: RaftState, sinceLastTick: number): void 
     stepDown(state, `own disk ${why} for ${formatDuration(stillFor)}`);
     return;
   }
-  let heard = 0;
+  let contacted = 0;
   const alive = (id: MemberId): boolean => {
     if (id === state.self) return true;
     const follower = progress.get(id);
     const lives =
-      follower !== undefined && !follower.stale && now - Math.max(follower.lastHeard, leadership.quorumFrom) <= limit;
-    if (lives) heard++;
+      follower !== undefined && !follower.stale && now - Math.max(follower.lastContact, leadership.quorumFrom) <= limit;
+    if (lives) contacted++;
     return lives;
   };
   if (hasQuorum(state.members, alive)) return;
   const voters = state.members.voters.length;
   stepDown(
     state,
-    `only ${heard} of ${voters} voters answered within ${formatDuration(limit)}, ${majority(voters)} needed`,
+    `only ${contacted} of ${voters} voters answered within ${formatDuration(limit)}, ${majority(voters)} needed`,
   );
 }
 

@@ -1,7 +1,7 @@
 // What is one log entry, byte for byte? A portable record, identical on every node, encoded once and carried everywhere.
 import { assert } from "../lib/assert.ts";
 import { crc32Behind } from "../lib/crc32.ts";
-import { part } from "../lib/part.ts";
+import { byteRange } from "../lib/byte-range.ts";
 import { MAX_U48 } from "../lib/u48.ts";
 import type { LogIndex, Term } from "./types.ts";
 
@@ -146,7 +146,7 @@ export function fieldsOf(entry: Entry): RecordFields {
     session: readU48(record, AT_SESSION),
     number: readU48(record, AT_NUMBER),
     acknowledgedThrough: readU48(record, AT_ANSWERED),
-    body: part(record, RECORD_HEADER_BYTES),
+    body: byteRange(record, RECORD_HEADER_BYTES),
   };
 }
 

@@ -11,13 +11,13 @@ export function checkStep(state: RaftState): void {
   const { log, checked } = state;
   if (!pointersInOrder(state) || !monotonic(state) || !roleFits(state)) {
     const { currentTerm, votedFor, commitIndex, configurationIndex, role, leader, snapshot } = state;
-    const { firstIndex, lastIndex, handedIndex, durableIndex } = log;
+    const { firstIndex, lastIndex, submittedIndex, durableIndex } = log;
     const pointers = {
       snapshot: snapshot?.index,
       firstIndex,
       commitIndex,
       durableIndex,
-      handedIndex,
+      submittedIndex,
       lastIndex,
       configurationIndex,
     };
@@ -33,7 +33,7 @@ export function checkStep(state: RaftState): void {
 
 /** durable <= handed to storage <= last; snapshot <= commit <= last; no gap between snapshot and log. */
 function pointersInOrder({ log, commitIndex, configurationIndex, snapshot }: RaftState): boolean {
-  if (log.durableIndex > log.handedIndex || log.handedIndex > log.lastIndex) return false;
+  if (log.durableIndex > log.submittedIndex || log.submittedIndex > log.lastIndex) return false;
   if (commitIndex > log.lastIndex || configurationIndex > log.lastIndex) return false;
   return snapshot === null || (snapshot.index <= commitIndex && log.firstIndex <= snapshot.index + 1);
 }

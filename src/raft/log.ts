@@ -11,7 +11,7 @@ export interface Log {
   /** Term of the entry before `firstIndex`; null when it is not known (a kept tail read back from disk). */
   baseTerm: Term | null;
   /** The last entry given to storage; what follows is in memory only. */
-  handedIndex: LogIndex;
+  submittedIndex: LogIndex;
   /** Every entry up to here, as it stands now, is durable on this node. */
   durableIndex: LogIndex;
 }
@@ -23,7 +23,7 @@ export function emptyLog(index: LogIndex, term: Term): Log {
     firstIndex: index + 1,
     lastIndex: index,
     baseTerm: term,
-    handedIndex: index,
+    submittedIndex: index,
     durableIndex: index,
   };
 }
@@ -53,7 +53,7 @@ export function truncateFrom(log: Log, from: LogIndex): void {
   assert(from >= log.firstIndex, `a truncation at ${from} stays within the log, which starts at ${log.firstIndex}`);
   log.entries.length = from - log.firstIndex;
   log.lastIndex = from - 1;
-  log.handedIndex = Math.min(log.handedIndex, from - 1);
+  log.submittedIndex = Math.min(log.submittedIndex, from - 1);
   log.durableIndex = Math.min(log.durableIndex, from - 1);
 }
 

@@ -2,9 +2,9 @@
 import { unreachable } from "../lib/assert.ts";
 import { appendConfiguration, nameOf } from "./append.ts";
 import { isJoint, isVoter, majority, MAX_REMOVED, namesNode } from "./configuration.ts";
-import type { Link, MembershipChange, Refused, Token } from "./effects.ts";
+import type { Link, MembershipChange, RaftRefusal, Token } from "./effects.ts";
 import { stepDown } from "./election.ts";
-import { followLeader } from "./following.ts";
+import { followLeader } from "./follower.ts";
 import type { Probe, ProbeReply } from "./messages.ts";
 import { OWN_LINK, send } from "./outbox.ts";
 import type { Progress } from "./progress.ts";
@@ -50,8 +50,8 @@ export function onChange(state: RaftState, token: Token, change: MembershipChang
   }
 }
 
-function refuse(state: RaftState, token: Token, code: Refused["code"], message: string): void {
-  state.gathered.changed.push({ token, ok: false, refused: { code, message } });
+function refuse(state: RaftState, token: Token, code: RaftRefusal["code"], message: string): void {
+  state.pendingEffects.changed.push({ token, ok: false, refused: { code, message } });
 }
 
 /** One change at a time, and none before this term has committed anything (the bug of 2015 in single-server changes). */
@@ -76,7 +76,7 @@ function join(state: RaftState, leadership: Leadership, token: Token, joining: J
   const id = memberId(member);
   const present = [...configuration.voters, ...configuration.learners].find((other) => memberId(other) === id);
   if (present !== undefined && present.address === member.address) {
-    state.gathered.changed.push({ token, ok: true, index: state.configurationIndex });
+    state.pendingEffects.changed.push({ token, ok: true, index: state.configurationIndex });
     return;
   }
   if (present !== undefined) {
@@ -131,7 +131,7 @@ function settleJoin(state: RaftState, leadership: Leadership): void {
   const pending = leadership.join;
   if (pending === null || state.now < pending.deadline) return;
   leadership.join = null;
-  const silentFor = state.now - (state.progress.get(pending.earlier)?.lastHeard ?? leadership.since);
+  const silentFor = state.now - (state.progress.get(pending.earlier)?.lastContact ?? leadership.since);
   if (silentFor < SILENT_TIMEOUTS * state.settings.electionMaxMs) {
     const message = `the earlier incarnation ${pending.earlier} has not been silent for long enough to be replaced`;
     refuse(state, pending.token, "CHANGE_IN_PROGRESS", message);
@@ -166,7 +166,7 @@ function readmit(state: RaftState, leadership: Leadership, token: Token, id: Nod
     return;
   }
   if (removed === undefined || removed.readmitted) {
-    state.gathered.changed.push({ token, ok: true, index: state.configurationIndex });
+    state.pendingEffects.changed.push({ token, ok: true, index: state.configurationIndex });
     return;
   }
   leadership.changeToken = token;
@@ -188,7 +188,7 @@ function remove(state: RaftState, leadership: Leadership, token: Token, ids: rea
   const isReadmitted = configuration.removed.some((one) => one.readmitted && ids.includes(one.id));
   if (!isReadmitted && !ids.some((id) => namesNode(configuration, id))) {
     // Asked for again, because the first answer was lost.
-    state.gathered.changed.push({ token, ok: true, index: state.configurationIndex });
+    state.pendingEffects.changed.push({ token, ok: true, index: state.configurationIndex });
     return;
   }
   const voters = configuration.voters.filter((voter) => !ids.includes(voter.id));
@@ -199,14 +199,14 @@ function remove(state: RaftState, leadership: Leadership, token: Token, ids: rea
     refuse(state, token, "NO_QUORUM_LEFT", `${left}, ${majority(voters.length)} needed`);
     return;
   }
-  // A new leader counts everybody as heard at first; a lost disk among those left would block the change for ever.
-  const heard = voters.filter((voter) => hasAnswered(state, leadership, memberId(voter))).length;
-  if (heard < majority(voters.length)) {
+  // A new leader counts everybody as in contact at first; a lost disk among those left would block the change for ever.
+  const contacted = voters.filter((voter) => hasAnswered(state, leadership, memberId(voter))).length;
+  if (contacted < majority(voters.length)) {
     refuse(
       state,
       token,
       "CHANGE_IN_PROGRESS",
-      `the new leader has heard from ${heard} of the ${voters.length} voters that would be left`,
+      `the new leader has had contact with ${contacted} of the ${voters.length} voters that would be left`,
     );
     return;
   }
@@ -224,11 +224,11 @@ function answersLately(state: RaftState, id: MemberId): boolean {
   if (id === state.self) return true;
   const progress = state.progress.get(id);
   if (progress === undefined || progress.stale || state.linksDown.has(id)) return false;
-  return state.now - progress.lastHeard <= state.settings.electionMaxMs;
+  return state.now - progress.lastContact <= state.settings.electionMaxMs;
 }
 
 function hasAnswered(state: RaftState, leadership: Leadership, id: MemberId): boolean {
-  return id === state.self || (state.progress.get(id)?.lastHeard ?? 0) > leadership.since;
+  return id === state.self || (state.progress.get(id)?.lastContact ?? 0) > leadership.since;
 }
 
 /** Once per turn, after commits. Works from the log alone, so that a new leader finishes what an old one began. */
@@ -242,7 +242,7 @@ export function driveMembership(state: RaftState): void {
   }
   releaseRemoved(state);
   if (leadership.changeToken !== null) {
-    state.gathered.changed.push({ token: leadership.changeToken, ok: true, index: state.configurationIndex });
+    state.pendingEffects.changed.push({ token: leadership.changeToken, ok: true, index: state.configurationIndex });
     leadership.changeToken = null;
   }
   if (!isVoter(state.members, state.self)) {
@@ -266,8 +266,8 @@ function releaseRemoved(state: RaftState): void {
 
 /** The removal of the leader itself has committed: the best follower may campaign at once. */
 function leave(state: RaftState): void {
-  const heir = bestFollower(state);
-  if (heir !== null) send(state, heir, OWN_LINK, { type: "TimeoutNow", term: state.currentTerm });
+  const transferee = bestFollower(state);
+  if (transferee !== null) send(state, transferee, OWN_LINK, { type: "TimeoutNow", term: state.currentTerm });
   stepDown(state, `removed from the cluster by entry ${state.configurationIndex}`);
 }
 

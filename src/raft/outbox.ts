@@ -4,7 +4,7 @@ import type { Input, Link, Persist } from "./effects.ts";
 import type { Entry } from "./entry.ts";
 import { compact, slice } from "./log.ts";
 import type { RaftMessage } from "./messages.ts";
-import type { InflightPersist, RaftState, SnapshotToPersist, Waiting } from "./state.ts";
+import type { InflightPersist, RaftState, SnapshotToPersist, DeferredMessage } from "./state.ts";
 import type { LogIndex, MemberId } from "./types.ts";
 
 /** Our own link to a member, as opposed to the connection a request came on. */
@@ -19,7 +19,7 @@ export function hardStatePending(state: RaftState): boolean {
 /** `needIndex`: entries up to there must be durable first; 0: only the present term and vote. */
 export function send(state: RaftState, to: MemberId, link: Link, message: RaftMessage, needIndex: LogIndex = 0): void {
   const out = { to, link, message };
-  if (needIndex <= state.log.durableIndex && !hardStatePending(state)) state.gathered.send.push(out);
+  if (needIndex <= state.log.durableIndex && !hardStatePending(state)) state.pendingEffects.send.push(out);
   else state.waiting.push({ out, needIndex });
 }
 
@@ -34,7 +34,7 @@ export function sendAcknowledgement(
   const last = state.waiting.at(-1);
   const sameKind =
     last !== undefined && last.out.to === to && last.out.link === link && last.out.message.type === message.type;
-  if (sameKind && last.needIndex > state.log.handedIndex && last.needIndex <= needIndex) state.waiting.pop();
+  if (sameKind && last.needIndex > state.log.submittedIndex && last.needIndex <= needIndex) state.waiting.pop();
   send(state, to, link, message, needIndex);
 }
 
@@ -51,14 +51,14 @@ export function takePersist(state: RaftState): Persist | null {
   const { log } = state;
   const isReset = snapshot !== null && snapshot.reset;
   // A reset kills everything earlier in the log: entries behind it go with the next write, so their order is never in doubt.
-  if (isReset) log.handedIndex = Math.max(log.handedIndex, snapshot.meta.index);
+  if (isReset) log.submittedIndex = Math.max(log.submittedIndex, snapshot.meta.index);
   const withEntries = state.noSpace === null && !isReset;
-  const hasEntries = withEntries && log.handedIndex < log.lastIndex;
+  const hasEntries = withEntries && log.submittedIndex < log.lastIndex;
   if (hardState === null && snapshot === null && !hasEntries) return null;
-  const entries = hasEntries ? slice(log, log.handedIndex + 1, log.lastIndex) : NO_ENTRIES;
-  if (withEntries) log.handedIndex = log.lastIndex;
+  const entries = hasEntries ? slice(log, log.submittedIndex + 1, log.lastIndex) : NO_ENTRIES;
+  if (withEntries) log.submittedIndex = log.lastIndex;
   // A write without either vouches for nothing new: an installed snapshot that had no space is still to be written.
-  const upTo = withEntries || isReset ? log.handedIndex : log.durableIndex;
+  const upTo = withEntries || isReset ? log.submittedIndex : log.durableIndex;
   const seq = state.nextSeq++;
   const waiting = takeWaiting(state, upTo);
   state.inflight = { seq, since: state.now, upTo, hardState, snapshot, waiting };
@@ -81,9 +81,9 @@ function nextSnapshot(state: RaftState): SnapshotToPersist | null {
 }
 
 /** What may leave together with a write that makes everything up to `upTo` durable. */
-function takeWaiting(state: RaftState, upTo: LogIndex): readonly Waiting[] {
-  const after: Waiting[] = [];
-  const kept: Waiting[] = [];
+function takeWaiting(state: RaftState, upTo: LogIndex): readonly DeferredMessage[] {
+  const after: DeferredMessage[] = [];
+  const kept: DeferredMessage[] = [];
   for (const waiting of state.waiting) {
     if (waiting.needIndex <= upTo) after.push(waiting);
     else kept.push(waiting);
@@ -96,7 +96,7 @@ function takeWaiting(state: RaftState, upTo: LogIndex): readonly Waiting[] {
 export function releaseWaiting(state: RaftState): void {
   if (state.waiting.length === 0 || hardStatePending(state)) return;
   const ready = takeWaiting(state, state.log.durableIndex);
-  for (const { out } of ready) state.gathered.send.push(out);
+  for (const { out } of ready) state.pendingEffects.send.push(out);
 }
 
 export function persisted(state: RaftState, seq: number): void {
@@ -116,7 +116,7 @@ export function unwritten(state: RaftState, ended: Extract<Input, { type: "unwri
   if (ended.snapshot) inflight.upTo = log.durableIndex;
   else if (entriesFrom !== null) inflight.upTo = Math.min(inflight.upTo, entriesFrom - 1);
   const { snapshot, waiting } = endPersist(state, seq);
-  log.handedIndex = Math.max(log.durableIndex, log.firstIndex - 1);
+  log.submittedIndex = Math.max(log.durableIndex, log.firstIndex - 1);
   // What was said in an earlier term is void.
   state.waiting.unshift(...waiting.filter(({ out }) => out.message.term >= state.currentTerm));
   state.noSpace = { since: state.noSpace?.since ?? state.now, snapshots: ended.snapshot };

@@ -23,9 +23,9 @@ export interface Progress {
   sentAt: number;
   snapshot: SnapshotTransfer | null;
   /** Monotonic milliseconds of its last message, or of this leadership's start. */
-  lastHeard: number;
-  /** It said something this turn; the tick turns this into `lastHeard`. */
-  heard: boolean;
+  lastContact: number;
+  /** It said something this turn; the tick turns this into `lastContact`. */
+  contacted: boolean;
   /** The highest read context it has confirmed. */
   readContext: number;
   diskLow: boolean;
@@ -55,8 +55,8 @@ export function newProgress(id: MemberId, nextIndex: LogIndex, now: number): Pro
     inflightTotalBytes: 0,
     sentAt: now,
     snapshot: null,
-    lastHeard: now,
-    heard: false,
+    lastContact: now,
+    contacted: false,
     readContext: 0,
     diskLow: false,
     stale: false,

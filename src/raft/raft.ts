@@ -12,10 +12,10 @@ import {
   onTimeoutNow,
   startElectionTimer,
   tickElection,
-  tickLeaderDoubts,
+  checkQuorum,
 } from "./election.ts";
 import { RECORD_HEADER_BYTES, timeOf, type Draft, type Entry } from "./entry.ts";
-import { onAppendEntries, onHeartbeat, onStaleDisk } from "./following.ts";
+import { onAppendEntries, onHeartbeat, onStaleDisk } from "./follower.ts";
 import { checkStep } from "./invariants.ts";
 import { entryAt, termAt } from "./log.ts";
 import { driveMembership, onChange, onProbe, onProbeReply } from "./membership.ts";
@@ -35,7 +35,7 @@ import {
 import { armElection, becomeFollower } from "./roles.ts";
 import { driveDiskSpace } from "./disk-space.ts";
 import { onInstallSnapshot, onPartStored, onSnapshotSaved } from "./snapshot.ts";
-import { nothingGathered, type RaftSettings, type RaftState } from "./state.ts";
+import { noEffects, type RaftSettings, type RaftState } from "./state.ts";
 import { driveTransfer, onTransfer } from "./transfer.ts";
 import type { LogIndex, MemberId, SnapshotMeta, Term } from "./types.ts";
 
@@ -70,7 +70,7 @@ export function createRaft(settings: RaftSettings): Raft {
     ...state,
   };
   useLatestConfiguration(raft);
-  raft.gathered = nothingGathered();
+  raft.pendingEffects = noEffects();
   armFirstElection(raft);
   startElectionTimer(raft);
   checkStep(raft);
@@ -154,12 +154,12 @@ function tick(state: RaftState, now: number, wall: number): void {
   // Infinity: our own loop stalled, so the others' silence is judged from now on.
   if (state.leadership?.quorumFrom === Infinity) state.leadership.quorumFrom = state.now;
   for (const progress of state.progress.values()) {
-    if (!progress.heard) continue;
-    progress.heard = false;
-    progress.lastHeard = state.now;
+    if (!progress.contacted) continue;
+    progress.contacted = false;
+    progress.lastContact = state.now;
   }
   tickElection(state);
-  tickLeaderDoubts(state, elapsed);
+  checkQuorum(state, elapsed);
 }
 
 function onStalled(state: RaftState): void {
@@ -178,14 +178,18 @@ function onLinkProgress(state: RaftState, member: MemberId, bytesPerSecond: numb
   state.linkRates.set(member, bytesPerSecond);
   const progress = state.progress.get(member);
   if (progress === undefined) return;
-  progress.heard = true;
+  progress.contacted = true;
   progress.sentAt = state.now;
 }
 
 function propose(state: RaftState, token: Token, draft: Draft): void {
-  const { leadership, gathered, settings } = state;
+  const { leadership, pendingEffects, settings } = state;
   if (leadership === null) {
-    gathered.proposed.push({ token, ok: false, refused: { code: "NOT_LEADER", message: "this node does not lead" } });
+    pendingEffects.proposed.push({
+      token,
+      ok: false,
+      refused: { code: "NOT_LEADER", message: "this node does not lead" },
+    });
     return;
   }
   const bytes = RECORD_HEADER_BYTES + draft.body.length;
@@ -194,11 +198,11 @@ function propose(state: RaftState, token: Token, draft: Draft): void {
     const message = full
       ? `${leadership.uncommittedBytes} bytes wait for a majority, ${settings.maxUncommittedBytes} are allowed`
       : "leadership is being handed over";
-    gathered.proposed.push({ token, ok: false, refused: { code: "OVERLOADED", message } });
+    pendingEffects.proposed.push({ token, ok: false, refused: { code: "OVERLOADED", message } });
     return;
   }
   const { index, term } = appendDraft(state, draft);
-  gathered.proposed.push({ token, ok: true, index, term });
+  pendingEffects.proposed.push({ token, ok: true, index, term });
 }
 
 function receive(state: RaftState, input: Extract<Input, { type: "message" }>): void {
@@ -257,7 +261,7 @@ function followerThatAnswers(state: RaftState, from: MemberId, term: Term): Prog
   }
   const progress = state.progress.get(from);
   if (term < state.currentTerm || progress === undefined) return null;
-  progress.heard = true;
+  progress.contacted = true;
   return progress;
 }
 
@@ -279,8 +283,8 @@ export function takeEffects(raft: Raft): Effects {
   releaseWaiting(state);
   const persist = takePersist(state);
   const { send, sendParts, storeParts, installSnapshot, committed, proposed, changed, read, transitions, stop } =
-    state.gathered;
-  state.gathered = nothingGathered();
+    state.pendingEffects;
+  state.pendingEffects = noEffects();
   checkStep(state);
   // Every turn of every node comes here: named fields cost a third of a spread.
   return {

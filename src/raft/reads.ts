@@ -10,7 +10,7 @@ export function onRead(state: RaftState, token: Token): void {
     return;
   }
   const message = "this node does not lead, so it cannot promise the newest state";
-  state.gathered.read.push({ token, ok: false, refused: { code: "NOT_LEADER", message } });
+  state.pendingEffects.read.push({ token, ok: false, refused: { code: "NOT_LEADER", message } });
 }
 
 /** Once per turn. Before the term's first entry has committed the commit index may lag what an earlier leader answered. */
@@ -38,6 +38,6 @@ export function serveReads(state: RaftState): void {
     const round = leadership.readRounds[0];
     if (round === undefined || round.context > confirmed) return;
     leadership.readRounds.shift();
-    for (const token of round.tokens) state.gathered.read.push({ token, ok: true, index: round.index });
+    for (const token of round.tokens) state.pendingEffects.read.push({ token, ok: true, index: round.index });
   }
 }

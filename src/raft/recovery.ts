@@ -3,7 +3,7 @@ import { assert } from "../lib/assert.ts";
 import { decodeConfiguration, memberSets } from "./configuration.ts";
 import { fieldsOf, timeOf, type Entry } from "./entry.ts";
 import { emptyLog, entryAt, termAt, type Log } from "./log.ts";
-import { nothingGathered, type ConfigurationAt, type RaftSettings, type RaftState } from "./state.ts";
+import { noEffects, type ConfigurationAt, type RaftSettings, type RaftState } from "./state.ts";
 import { NO_CONFIGURATION, type SnapshotMeta } from "./types.ts";
 
 export function recoverState(settings: RaftSettings): RaftState {
@@ -32,13 +32,13 @@ export function recoverState(settings: RaftSettings): RaftState {
     configurations: recoverConfigurations(snapshot, log),
     refusedIndex: null,
     verifiedIndex: 0,
-    leaderHeard: false,
-    leaderHeardAt: settings.now,
+    leaderContacted: false,
+    leaderContactAt: settings.now,
     leaderBytesReceived: false,
     leaderMessageAt: settings.now,
     electionWait: null,
     electionDeadline: Infinity,
-    hastyUntil: 0,
+    fastElectionUntil: 0,
     campaign: null,
     leadership: null,
     progress: new Map(),
@@ -51,7 +51,7 @@ export function recoverState(settings: RaftSettings): RaftState {
     nextSeq: 1,
     snapshotsToPersist: [],
     waiting: [],
-    gathered: nothingGathered(),
+    pendingEffects: noEffects(),
     checked: { currentTerm: 0, votedFor: null, commitIndex: 0, lastIndex: 0, leading: false },
   };
 }
@@ -71,7 +71,7 @@ function recoverLog(snapshot: SnapshotMeta | null, recovered: readonly Entry[]):
   log.firstIndex = first.index;
   if (first.index <= base.index) log.baseTerm = first.index === 1 ? 0 : null;
   log.lastIndex = last.index;
-  log.handedIndex = last.index;
+  log.submittedIndex = last.index;
   log.durableIndex = last.index;
   for (const [at, entry] of recovered.entries()) {
     assert(entry.index === first.index + at, `recovered entry ${entry.index} follows without a gap`);

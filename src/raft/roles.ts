@@ -32,7 +32,7 @@ export function becomeFollower(state: RaftState, term: Term, leader: MemberId | 
   state.campaign = null;
   state.role = standsForElection(state) ? "follower" : "learner";
   state.leader = leader;
-  if (leader === null) state.leaderHeard = false;
+  if (leader === null) state.leaderContacted = false;
   if (before.role !== state.role || before.term !== term || before.leader !== leader) noteTransition(state, why);
 }
 
@@ -85,15 +85,15 @@ export function addProgress(state: RaftState): void {
 }
 
 function endLeadership(state: RaftState, why: string): void {
-  const { leadership, gathered } = state;
+  const { leadership, pendingEffects } = state;
   if (leadership === null) return;
   const message = `${nameOf(state.self)} leads no more: ${why}`;
   const tokens = leadership.readRounds.flatMap((round) => round.tokens);
   for (const token of [...tokens, ...leadership.readsAsked]) {
-    gathered.read.push({ token, ok: false, refused: { code: "NOT_LEADER", message } });
+    pendingEffects.read.push({ token, ok: false, refused: { code: "NOT_LEADER", message } });
   }
   for (const token of [leadership.changeToken, leadership.join?.token ?? null]) {
-    if (token !== null) gathered.changed.push({ token, ok: false, refused: { code: "LEADER_CHANGED", message } });
+    if (token !== null) pendingEffects.changed.push({ token, ok: false, refused: { code: "LEADER_CHANGED", message } });
   }
   state.leadership = null;
   state.progress.clear();

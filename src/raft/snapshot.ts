@@ -1,7 +1,7 @@
 // How does a snapshot replace a piece of the log, here and on a follower that is too far behind? (Section 7, in parts.)
 import { commitTo, useLatestConfiguration } from "./append.ts";
 import type { Effects, Input, Link } from "./effects.ts";
-import { followLeader } from "./following.ts";
+import { followLeader } from "./follower.ts";
 import { emptyLog, tailStart, termAt } from "./log.ts";
 import type { InstallSnapshot, InstallSnapshotReply } from "./messages.ts";
 import { send, sendAcknowledgement } from "./outbox.ts";
@@ -35,7 +35,7 @@ export function sendSnapshotPart(state: RaftState, progress: Progress): void {
     offset: transfer.nextOffset,
     maxBytes: bytesPerMessage(state, progress.id),
   };
-  state.gathered.sendParts.push(part);
+  state.pendingEffects.sendParts.push(part);
 }
 
 export function onInstallSnapshot(state: RaftState, from: MemberId, link: Link, message: InstallSnapshot): void {
@@ -47,7 +47,7 @@ export function onInstallSnapshot(state: RaftState, from: MemberId, link: Link, 
     commitTo(state, meta.index);
   }
   if (!isWanted(state, meta)) acknowledge(state, from, link, meta, parts, state.commitIndex);
-  else state.gathered.storeParts.push({ from, link, meta, manifest, part, parts, offset, bytes });
+  else state.pendingEffects.storeParts.push({ from, link, meta, manifest, part, parts, offset, bytes });
 }
 
 /** It leads further; or the disk has no space for the entries that it stands for, which then need none. */
@@ -106,7 +106,7 @@ function install(state: RaftState, meta: SnapshotMeta): void {
     onSnapshotSaved(state, meta);
     return;
   }
-  const { gathered, inflight } = state;
+  const { pendingEffects, inflight } = state;
   const committedBefore = state.commitIndex;
   const durableBefore = Math.min(state.log.durableIndex, committedBefore);
   // The committed prefix stays true under the snapshot; everything else that a write under way may vouch for is dead.
@@ -120,6 +120,6 @@ function install(state: RaftState, meta: SnapshotMeta): void {
   // From the snapshot, never from entries that it superseded.
   state.configurations = [{ index: meta.configurationIndex, configuration: meta.configuration }];
   useLatestConfiguration(state);
-  gathered.installSnapshot = meta;
-  gathered.committed = [];
+  pendingEffects.installSnapshot = meta;
+  pendingEffects.committed = [];
 }

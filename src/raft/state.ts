@@ -1,4 +1,4 @@
-// What does one Raft node remember? Figure 2's state, the log's durability, and what this turn has gathered for the caller.
+// What does one Raft node remember? Figure 2's state, the log's durability, and this turn's pending effects.
 import type { Random } from "../lib/random.ts";
 import type { MemberSets } from "./configuration.ts";
 import type {
@@ -7,7 +7,7 @@ import type {
   Persist,
   ProposeResult,
   ReadResult,
-  Refused,
+  RaftRefusal,
   Role,
   Token,
   Transition,
@@ -70,9 +70,9 @@ export interface RaftState {
   verifiedIndex: LogIndex;
   /** The lowest prevLogIndex that was refused to the leader of this term; null: none was. */
   refusedIndex: LogIndex | null;
-  /** The leader said something this turn; the tick turns this into `leaderHeardAt`. */
-  leaderHeard: boolean;
-  leaderHeardAt: number;
+  /** A message came from the leader this turn; the tick turns this into `leaderContactAt`. */
+  leaderContacted: boolean;
+  leaderContactAt: number;
   /** Bytes of an incomplete message of the leader's were received this turn. */
   leaderBytesReceived: boolean;
   /** When the last whole message of the leader's was received. */
@@ -80,8 +80,8 @@ export interface RaftState {
   /** The tick sets `electionDeadline` this far ahead: `now` is old while the inbox is drained. */
   electionWait: number | null;
   electionDeadline: number;
-  /** Until then a failed pre-vote is tried again soon: the leader is known to be gone. */
-  hastyUntil: number;
+  /** Until then elections are fast, a failed pre-vote is tried again soon: the leader is known to be gone. */
+  fastElectionUntil: number;
   campaign: Campaign | null;
 
   leadership: Leadership | null;
@@ -95,14 +95,14 @@ export interface RaftState {
   /** The hard state that storage has confirmed. */
   durable: HardState;
   inflight: InflightPersist | null;
-  /** Storage had no space for entries, and has not said yet that there is some. */
+  /** Storage had no space for entries, and has not reported any since. */
   noSpace: NoSpace | null;
   nextSeq: number;
   /** Stored snapshots that do not count yet, oldest first. */
   snapshotsToPersist: SnapshotToPersist[];
-  /** Messages that must not leave before what they say is durable. */
-  waiting: Waiting[];
-  gathered: Gathered;
+  /** Messages that must not leave before what they claim is durable. */
+  waiting: DeferredMessage[];
+  pendingEffects: PendingEffects;
   readonly checked: Checked;
 }
 
@@ -126,7 +126,7 @@ export interface Leadership {
   /** The entry that opened the term: nothing is read or changed before it has committed. */
   readonly noopIndex: LogIndex;
   heartbeatAt: number;
-  /** CheckQuorum judges silence from here at the earliest; Infinity: from the coming tick (our own loop stalled). */
+  /** CheckQuorum counts silence from here at the earliest; Infinity: from the coming tick (our own loop stalled). */
   quorumFrom: number;
   uncommittedBytes: number;
   /** Something was acknowledged or became durable: the commit index may move. */
@@ -171,7 +171,7 @@ export interface InflightPersist {
   readonly hardState: HardState | null;
   readonly snapshot: SnapshotToPersist | null;
   /** What leaves when it is durable; what comes back when it was not written. */
-  readonly waiting: readonly Waiting[];
+  readonly waiting: readonly DeferredMessage[];
 }
 
 export interface NoSpace {
@@ -182,13 +182,13 @@ export interface NoSpace {
 
 export type SnapshotToPersist = NonNullable<Persist["snapshot"]>;
 
-export interface Waiting {
+export interface DeferredMessage {
   readonly out: Outgoing;
   /** Entries up to here must be durable; 0: only the term. */
   readonly needIndex: LogIndex;
 }
 
-export interface Gathered {
+export interface PendingEffects {
   send: Outgoing[];
   sendParts: Effects["sendParts"][number][];
   storeParts: Effects["storeParts"][number][];
@@ -198,7 +198,7 @@ export interface Gathered {
   changed: ChangeResult[];
   read: ReadResult[];
   transitions: Transition[];
-  stop: Refused | null;
+  stop: RaftRefusal | null;
 }
 
 /** What the last cheap check saw. */
@@ -210,7 +210,7 @@ export interface Checked {
   leading: boolean;
 }
 
-export function nothingGathered(): Gathered {
+export function noEffects(): PendingEffects {
   return {
     send: [],
     sendParts: [],

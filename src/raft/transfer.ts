@@ -1,21 +1,21 @@
 // How does a leader hand over? (Dissertation section 3.10.) It stops taking proposals, brings the target up to date, says TimeoutNow.
 import { formatDuration } from "../lib/durations.ts";
 import { nameOf } from "./append.ts";
-import type { Refused, Token } from "./effects.ts";
+import type { RaftRefusal, Token } from "./effects.ts";
 import { OWN_LINK, send } from "./outbox.ts";
 import type { Progress } from "./progress.ts";
 import type { RaftState, Transfer } from "./state.ts";
 import { nodeIdOf, type MemberId, type NodeId } from "./types.ts";
 
 export function onTransfer(state: RaftState, token: Token, to: NodeId | null): void {
-  const { gathered } = state;
-  const refuse = (code: Refused["code"], message: string): void => {
-    gathered.changed.push({ token, ok: false, refused: { code, message } });
+  const { pendingEffects } = state;
+  const refuse = (code: RaftRefusal["code"], message: string): void => {
+    pendingEffects.changed.push({ token, ok: false, refused: { code, message } });
   };
   if (state.leadership === null) {
     refuse("NOT_LEADER", "only the leader can hand over leadership");
   } else if (to === nodeIdOf(state.self)) {
-    gathered.changed.push({ token, ok: true, index: state.commitIndex });
+    pendingEffects.changed.push({ token, ok: true, index: state.commitIndex });
   } else if (state.transfer !== null) {
     refuse("CHANGE_IN_PROGRESS", `leadership is already being handed to ${nameOf(state.transfer.to)}`);
   } else {
@@ -43,7 +43,7 @@ export function bestFollower(state: RaftState, fits: (progress: Progress) => boo
   for (const id of state.members.voters) {
     const progress = state.progress.get(id);
     if (progress === undefined || progress.stale || state.linksDown.has(id) || !fits(progress)) continue;
-    if (state.now - progress.lastHeard > state.settings.electionMaxMs) continue;
+    if (state.now - progress.lastContact > state.settings.electionMaxMs) continue;
     if (best === null || progress.matchIndex > best.matchIndex) best = progress;
   }
   return best?.id ?? null;
@@ -68,7 +68,7 @@ export function driveTransfer(state: RaftState): void {
 
 function settle(state: RaftState, transfer: Transfer, leader: MemberId | null): void {
   const { token, to } = transfer;
-  const { changed } = state.gathered;
+  const { changed } = state.pendingEffects;
   state.transfer = null;
   if (token === null) return;
   if (leader === to) {

@@ -12,10 +12,10 @@ import type { ClientMessage, Request, ServerMessage } from "../wire/protocol.ts"
 import type { Connection } from "../wire/connection.ts";
 import { createRequestLimiter, type RequestLimits, type PendingCount } from "./request-limits.ts";
 import { createLeaderEntries, type LeaderEntryLimits } from "./leader-entries.ts";
-import { isFailure, type Outcome, type Replica, type Waiter } from "./replica.ts";
+import { isFailure, type EntryOutcome, type Replica, type Waiter } from "./replica.ts";
 import { createPendingRequests } from "./pending-requests.ts";
 import { isWrite } from "./roles.ts";
-import { type NodeFacts, leaderAddressOf, logPageOf, statusOf, traceOf } from "./status.ts";
+import { type StatusSources, leaderAddressOf, logPageOf, statusOf, traceOf } from "./status.ts";
 import type { LogEvent } from "./types.ts";
 
 const NOTHING = new Uint8Array(0);
@@ -64,7 +64,7 @@ export interface Clients {
 /** `queueLimits`: what a new cluster starts with. `refused`: for the node's log. */
 export function createClients(
   replica: Replica,
-  facts: NodeFacts,
+  sources: StatusSources,
   limits: ClientLimits,
   queueLimits: QueueLimits,
   log: (line: LogEvent) => void,
@@ -83,7 +83,7 @@ export function createClients(
   const limiter = createRequestLimiter(limits);
   const pendingRequests = createPendingRequests<ClientRequest>(OVERLOADED_RETRY_MS, answerOutcome);
   const unflushed = new Set<Connection>();
-  const { clock, needsCheckpoint } = facts;
+  const { clock, needsCheckpoint } = sources;
   const leaderPorts = { clock, queueLimits, connectedSessions, needsCheckpoint, log };
   const leaderEntries = createLeaderEntries(replica, limits, leaderPorts);
 
@@ -102,10 +102,10 @@ export function createClients(
     const { raft } = replica;
     const leader = leaderAddressOf(raft);
     if (raft.leader !== null && raft.leader !== raft.self && leader !== null) {
-      const message = `${facts.self.id} is not the leader; ${nodeIdOf(raft.leader)} at ${leader} is`;
+      const message = `${sources.self.id} is not the leader; ${nodeIdOf(raft.leader)} at ${leader} is`;
       return failure("NOT_LEADER", message, { leader });
     }
-    return failure("NO_LEADER", `${facts.self.id} knows no leader at present`, { retryAfterMs: OVERLOADED_RETRY_MS });
+    return failure("NO_LEADER", `${sources.self.id} knows no leader at present`, { retryAfterMs: OVERLOADED_RETRY_MS });
   };
 
   const diskFull = (consequence: string): Failure => {
@@ -114,7 +114,7 @@ export function createClients(
     return failure("DISK_FULL", message, { retryAfterMs: SERVER.diskFullRetryMs });
   };
 
-  function answerOutcome(request: ClientRequest, outcome: Outcome): void {
+  function answerOutcome(request: ClientRequest, outcome: EntryOutcome): void {
     const { frameId } = request.message;
     if (outcome.type === "failed") return refuse(request, withRetry(outcome.failure));
     const { reply, duplicate } = outcome.applied;
@@ -255,7 +255,7 @@ export function createClients(
       if (result.code === "REMOVED") refused(result.message);
       return refuse(request, withRetry(result));
     }
-    answer(request, { type: "done", frameId: request.message.frameId, index: result, clusterId: facts.clusterId });
+    answer(request, { type: "done", frameId: request.message.frameId, index: result, clusterId: sources.clusterId });
   }
 
   /** Adds to a refusal of raft where or when to try again. */
@@ -282,7 +282,7 @@ export function createClients(
     const { frameId } = message;
     switch (message.type) {
       case "status":
-        return answer(request, { type: "statusAnswer", frameId, status: statusOf(replica, facts) });
+        return answer(request, { type: "statusAnswer", frameId, status: statusOf(replica, sources) });
       case "peek": {
         // A job is shown as it would be taken: from a state that may be wrong neither.
         const dispute = replica.stateCheck.dispute();
@@ -291,7 +291,7 @@ export function createClients(
         const job = peek(queue);
         const bytes = job?.payload.length ?? 0;
         if (bytes > SERVER.largePeekBytes) {
-          if (isTooMuchNow(request, Math.ceil(bytes / facts.maxLogPageBytes))) return;
+          if (isTooMuchNow(request, Math.ceil(bytes / sources.maxLogPageBytes))) return;
           if (request.client.connection.pending() > SERVER.maxUnreadPeekBytes) return refuse(request, UNREAD);
         }
         const peeked = { job, ready: queue.ready, appliedIndex: replica.appliedIndex() };
@@ -299,11 +299,11 @@ export function createClients(
       }
       case "log": {
         if (isTooMuchNow(request, 1)) return;
-        const page = logPageOf(replica, facts, message.from, message.to);
+        const page = logPageOf(replica, sources, message.from, message.to);
         return answer(request, { type: "logAnswer", frameId, page });
       }
       case "trace": {
-        const trace = traceOf(replica, facts, message.index);
+        const trace = traceOf(replica, sources, message.index);
         if (trace === null)
           return refuse(request, failure("FORGOTTEN", `the path of index ${message.index} is no longer known`));
         return answer(request, { type: "traceAnswer", frameId, trace });
@@ -340,13 +340,13 @@ export function createClients(
     }
   }
 
-  const isLate = ({ arrivedAt }: ClientRequest): boolean => facts.clock.now() >= arrivedAt + limits.noLeaderWaitMs;
+  const isLate = ({ arrivedAt }: ClientRequest): boolean => sources.clock.now() >= arrivedAt + limits.noLeaderWaitMs;
 
   /** One timer for all: they are looked at again in every turn anyway. */
   function wakeForDeferred(): void {
     if (deferredTimer) return;
     deferredTimer = true;
-    facts.clock.after(limits.noLeaderWaitMs, () => {
+    sources.clock.after(limits.noLeaderWaitMs, () => {
       deferredTimer = false;
       replica.wake();
     });
@@ -424,7 +424,7 @@ export function createClients(
       return (message) => {
         const bytes = message.type === "request" ? message.command.length : 0;
         const why = limiter.enter(client.pending, bytes);
-        const request = { client, arrivedAt: facts.clock.now(), message, bytes };
+        const request = { client, arrivedAt: sources.clock.now(), message, bytes };
         replica.wake();
         if (why !== null) return refuse(request, failure("OVERLOADED", why, { retryAfterMs: OVERLOADED_RETRY_MS }));
         arrived.push(request);

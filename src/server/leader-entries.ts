@@ -5,7 +5,7 @@ import { encodeTick, encodeTouch, encodeVersion, type TickPurpose } from "../que
 import type { QueueLimits } from "../queue/limits.ts";
 import { firstDueTime, isCheckpoint, isLive, STATE_MACHINE_VERSION } from "../queue/queue.ts";
 import type { Draft } from "../raft/entry.ts";
-import type { Outcome, Replica } from "./replica.ts";
+import type { EntryOutcome, Replica } from "./replica.ts";
 import type { LogEvent } from "./types.ts";
 
 /** A change of leader restarts the interval, so several must fit into one expiry. */
@@ -57,7 +57,7 @@ export function createLeaderEntries(
   let opensProposed = 0;
   let hasWarned = false;
 
-  function propose(kind: Draft["kind"], body: Uint8Array, completed: (outcome: Outcome) => void): void {
+  function propose(kind: Draft["kind"], body: Uint8Array, completed: (outcome: EntryOutcome) => void): void {
     replica.propose({ kind, session: 0, number: 0, acknowledgedThrough: 0, body }, { complete: completed });
   }
   const tick = (purpose: TickPurpose, completed: () => void): void => propose("tick", encodeTick(purpose), completed);

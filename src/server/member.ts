@@ -14,14 +14,14 @@ import { createReplica, type Replica } from "./replica.ts";
 import { createDiskSpace, type DiskSpace } from "./disk-space.ts";
 import { createSnapshots, restoreFrom } from "./snapshots.ts";
 import { createStages } from "./stages.ts";
-import type { NodeFacts } from "./status.ts";
+import type { StatusSources } from "./status.ts";
 import type { NodeSettings, Ports } from "./types.ts";
 
 export interface ClusterMember {
   readonly replica: Replica;
   readonly clients: Clients;
   readonly peers: Peers;
-  readonly facts: NodeFacts;
+  readonly sources: StatusSources;
   readonly diskSpace: DiskSpace;
 }
 
@@ -81,7 +81,7 @@ export function createClusterMember(
     { disk, clock, storage, log, input, queue: () => replica.queue(), writtenBytes },
     settings,
   );
-  const facts: NodeFacts = {
+  const sources: StatusSources = {
     self: own,
     clusterId,
     clock,
@@ -94,6 +94,6 @@ export function createClusterMember(
     maxLogPageBytes: SERVER.maxLogPageBytes,
   };
   const refused = createLogThrottle(clock, SERVER, log);
-  const clients = createClients(replica, facts, SERVER, settings.queueLimits, log, refused);
-  return { replica, clients, peers, facts, diskSpace };
+  const clients = createClients(replica, sources, SERVER, settings.queueLimits, log, refused);
+  return { replica, clients, peers, sources, diskSpace };
 }

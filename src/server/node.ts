@@ -412,7 +412,7 @@ function startRun(
 
   return {
     id: settings.id,
-    status: (): NodeStatus | null => (serving === null ? null : statusOf(serving.replica, serving.facts)),
+    status: (): NodeStatus | null => (serving === null ? null : statusOf(serving.replica, serving.sources)),
     clusterId: () => clusterId,
     stop,
     inspect: () => (serving === null ? null : { raft: serving.replica.raft, queue: serving.replica.queue() }),

@@ -4,7 +4,7 @@ import { must } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { isResolve } from "../queue/commands.ts";
 import type { Request } from "../wire/protocol.ts";
-import type { Outcome, Waiter } from "./replica.ts";
+import type { EntryOutcome, Waiter } from "./replica.ts";
 
 /** What becomes of a request that was not executed yet. */
 export type Admission =
@@ -33,12 +33,12 @@ class PendingRequest<Caller> implements Waiter {
   readonly caller: Caller;
   /** Null while nobody else waits, as for almost every number. */
   others: Caller[] | null = null;
-  readonly #completed: (number: PendingRequest<Caller>, outcome: Outcome) => void;
+  readonly #completed: (number: PendingRequest<Caller>, outcome: EntryOutcome) => void;
 
   constructor(
     { session, number, command }: Request,
     caller: Caller,
-    completed: (number: PendingRequest<Caller>, outcome: Outcome) => void,
+    completed: (number: PendingRequest<Caller>, outcome: EntryOutcome) => void,
   ) {
     this.session = session;
     this.number = number;
@@ -47,7 +47,7 @@ class PendingRequest<Caller> implements Waiter {
     this.#completed = completed;
   }
 
-  complete(outcome: Outcome): void {
+  complete(outcome: EntryOutcome): void {
     this.#completed(this, outcome);
   }
 }
@@ -55,11 +55,11 @@ class PendingRequest<Caller> implements Waiter {
 /** `answer` is called once for every caller that waits for a number, in the order in which they came. */
 export function createPendingRequests<Caller>(
   retryAfterMs: number,
-  answer: (caller: Caller, outcome: Outcome) => void,
+  answer: (caller: Caller, outcome: EntryOutcome) => void,
 ): PendingRequests<Caller> {
   const bySession = new Map<number, SessionRequests<Caller>>();
 
-  function completed({ session, number, caller, others }: PendingRequest<Caller>, outcome: Outcome): void {
+  function completed({ session, number, caller, others }: PendingRequest<Caller>, outcome: EntryOutcome): void {
     const ofSession = must(bySession.get(session), "the session of a pending request");
     ofSession.numbers.delete(number);
     // What was never logged leaves a gap, so the numbers behind it must be sent again after it.

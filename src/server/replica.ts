@@ -5,7 +5,7 @@ import { assert, must, unreachable } from "../lib/assert.ts";
 import { digestOf } from "../queue/digest.ts";
 import { apply, isCheckpoint, type Queue } from "../queue/queue.ts";
 import type { AppliedEntry } from "../queue/types.ts";
-import type { Effects, Input, Link, MembershipChange, Outgoing, Persist, Refused, Token } from "../raft/effects.ts";
+import type { Effects, Input, Link, MembershipChange, Outgoing, Persist, RaftRefusal, Token } from "../raft/effects.ts";
 import { type Draft, type Entry, fieldsOf } from "../raft/entry.ts";
 import type { RaftMessage } from "../raft/messages.ts";
 import { nextTickAt, type Raft, step, takeEffects } from "../raft/raft.ts";
@@ -22,12 +22,12 @@ import type { LogEvent } from "./types.ts";
 const MAX_APPLIED_PER_TURN = 4_096;
 
 /** How a proposed entry ended for its waiter. */
-export type Outcome =
+export type EntryOutcome =
   { readonly type: "applied"; readonly applied: AppliedEntry } | { readonly type: "failed"; readonly failure: Failure };
 
 /** Waits for a proposed entry. An object instead of a function, because a busy leader makes one for every request. */
 export interface Waiter {
-  complete(outcome: Outcome): void;
+  complete(outcome: EntryOutcome): void;
 }
 
 type Finished<T> = (result: T) => void;
@@ -56,7 +56,7 @@ export interface ReplicaPorts {
   readonly stages: Stages;
   readonly log: (line: LogEvent) => void;
   /** raft or the queue found that this node must stop. */
-  readonly onFatal: (refused: Refused) => void;
+  readonly onFatal: (refused: RaftRefusal) => void;
   readonly heartbeatMs: number;
 }
 
@@ -90,7 +90,7 @@ export interface Replica {
   halt(): void;
 }
 
-const asFailure = (refused: Refused): Failure => failure(refused.code, refused.message);
+const asFailure = (refused: RaftRefusal): Failure => failure(refused.code, refused.message);
 
 export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts): Replica {
   const { clock, storage, snapshots, links, stages } = ports;
@@ -180,7 +180,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   }
 
   /** Data that are wrong are not served any more, and not started from again, also if this process is killed now. */
-  function stopFor(refused: Refused): void {
+  function stopFor(refused: RaftRefusal): void {
     if (isLoss(refused)) storage.markDamaged(refused.message);
     ports.onFatal(refused);
   }
@@ -287,7 +287,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   function loseLeadership(why: string): void {
     ledFrom = null;
     stages.forget();
-    const outcome: Outcome = {
+    const outcome: EntryOutcome = {
       type: "failed",
       failure: failure("LEADER_CHANGED", `this node stopped leading before the entry was committed (${why})`),
     };

@@ -1,7 +1,7 @@
 // Do the members' states agree? Each reports its digests at the checkpoints to the leader. The digest of a majority is right: the
 // leader passes it on, snapshots count only from then on, and a member whose own digest differs must stop.
 import { type Failure, failure } from "../lib/errors.ts";
-import type { Outgoing, Refused } from "../raft/effects.ts";
+import type { Outgoing, RaftRefusal } from "../raft/effects.ts";
 import { hasQuorum, isVoter } from "../raft/configuration.ts";
 import type { Checkpoint, RaftMessage } from "../raft/messages.ts";
 import type { Raft } from "../raft/raft.ts";
@@ -26,7 +26,7 @@ export interface StateCheck {
   /** The leader's snapshot has taken the place of the state: what that was before is of no consequence any more. */
   replaced(index: LogIndex): void;
   /** Once per turn: why this node must stop, or null. */
-  judge(): Refused | null;
+  judge(): RaftRefusal | null;
   /** The newest checkpoint where this node's state was found to be a majority's. */
   compared(): Checkpoint | null;
   /** States differ and no majority agrees: nothing new may be written. */
@@ -46,7 +46,7 @@ export function createStateCheck(
   const ahead: DigestAt = new Map();
   let agreed: Checkpoint | null = null;
   let compared: Checkpoint | null = null;
-  let diverged: Refused | null = null;
+  let diverged: RaftRefusal | null = null;
   /** Up to here this node's states are gone. */
   let replacedTo: LogIndex = 0;
   let dispute: Failure | null = null;

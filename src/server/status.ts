@@ -12,7 +12,7 @@ import type { LogLine, LogPage, MemberRole, MemberStatus, NodeState, NodeStatus,
 import type { Replica } from "./replica.ts";
 
 /** What does not change while a node serves, and what only the edge knows. */
-export interface NodeFacts {
+export interface StatusSources {
   readonly self: Member;
   readonly clusterId: ClusterId;
   readonly clock: Clock;
@@ -44,20 +44,20 @@ export function leaderAddressOf(raft: Raft): string | null {
   return membersOf(raft).find(({ member }) => memberId(member) === raft.leader)?.member.address ?? null;
 }
 
-export function statusOf(replica: Replica, facts: NodeFacts): NodeStatus {
+export function statusOf(replica: Replica, sources: StatusSources): NodeStatus {
   const { raft } = replica;
   const queue = replica.queue();
   const members = membersOf(raft).map(({ member, role }): MemberStatus => {
     const id = memberId(member);
-    const reachable = id === raft.self || facts.isReachable(id);
+    const reachable = id === raft.self || sources.isReachable(id);
     const matchIndex = raft.role === "leader" ? matchOf(raft, id) : 0;
     const diskLow = id === raft.self ? raft.diskLow : (raft.progress.get(id)?.diskLow ?? false);
     const { id: name, incarnation, address } = member;
     return { id: name, incarnation, address, role, reachable, matchIndex, diskLow };
   });
   return {
-    node: facts.self,
-    clusterId: facts.clusterId,
+    node: sources.self,
+    clusterId: sources.clusterId,
     state: raft.role satisfies NodeState,
     term: raft.currentTerm,
     leader: raft.leader === null ? null : nodeIdOf(raft.leader),
@@ -72,9 +72,9 @@ export function statusOf(replica: Replica, facts: NodeFacts): NodeStatus {
     readyBytes: queue.readyBytes,
     sessions: queue.sessionCount,
     dormantSessions: queue.dormantCount,
-    uptimeMs: Math.round(facts.clock.now() - facts.startedAt),
-    residentBytes: facts.residentBytes(),
-    logBytes: facts.storage.logBytes(),
+    uptimeMs: Math.round(sources.clock.now() - sources.startedAt),
+    residentBytes: sources.residentBytes(),
+    logBytes: sources.storage.logBytes(),
     checkpoint: replica.stateCheck.compared(),
     times: replica.stages.times(),
   };
@@ -100,24 +100,24 @@ function openerOf(raft: Raft, session: number): string {
 }
 
 /** Entries from..to (`to` 0: the last), the newest that fit into one answer, oldest first. */
-export function logPageOf(replica: Replica, facts: NodeFacts, from: LogIndex, to: LogIndex): LogPage {
+export function logPageOf(replica: Replica, sources: StatusSources, from: LogIndex, to: LogIndex): LogPage {
   const { raft } = replica;
   const last = to === 0 ? raft.log.lastIndex : Math.min(to, raft.log.lastIndex);
   const first = Math.max(from, raft.log.firstIndex);
   const entries: LogLine[] = [];
   let bytes = 0;
   let index = last;
-  for (; index >= first && entries.length < facts.maxLogPageEntries; index--) {
+  for (; index >= first && entries.length < sources.maxLogPageEntries; index--) {
     const entry = entryAt(raft.log, index);
     if (entry === undefined) break;
     bytes += entry.record.length;
-    if (bytes > facts.maxLogPageBytes && entries.length > 0) break;
+    if (bytes > sources.maxLogPageBytes && entries.length > 0) break;
     const { term, kind, wall, session, number, body } = fieldsOf(entry);
     const client = session === 0 ? "" : (clientOf(replica.queue(), session) ?? openerOf(raft, session));
     entries.push({ index, term, kind, wall, client, requestNumber: number, body });
   }
   return {
-    node: facts.self.id,
+    node: sources.self.id,
     term: raft.currentTerm,
     snapshotIndex: raft.snapshot?.index ?? 0,
     commitIndex: raft.commitIndex,
@@ -130,7 +130,7 @@ export function logPageOf(replica: Replica, facts: NodeFacts, from: LogIndex, to
 }
 
 /** The way of the entry at `index`, as this leader saw it; null: that is no longer known. */
-export function traceOf({ raft, traces }: Replica, { self }: NodeFacts, index: LogIndex): Trace | null {
+export function traceOf({ raft, traces }: Replica, { self }: StatusSources, index: LogIndex): Trace | null {
   const times = traces.timesOf(index);
   if (times === null) return null;
   const durable = times.durable.map(({ member, microseconds }) => ({ id: nodeIdOf(member), microseconds }));

@@ -9,7 +9,7 @@ import { Malformed } from "../lib/messagepack.ts";
 import { release } from "../lib/release.ts";
 import { decodeGreeting, decodeMessage, decodePeerMessage, encodeMessage, versionOf } from "./codec.ts";
 import { createDeframer, SPEAKS_HTTP } from "./frame.ts";
-import { acceptorHandshake, dialerHandshake, type Introduction, Refused } from "./handshake.ts";
+import { acceptorHandshake, dialerHandshake, type Introduction, HandshakeRefused } from "./handshake.ts";
 import { FRAMES } from "./layouts.ts";
 import { type PeerMessage } from "./peer-layouts.ts";
 import type { ByteStream, Identity } from "./network.ts";
@@ -243,7 +243,7 @@ export function openConnection(open: OpenConnection): Connection {
     const version = versionOf(body);
     if (version === null || version === limits.protocolVersion) return;
     const both = `it speaks protocol version ${version}, this side ${limits.protocolVersion}`;
-    throw new Refused(failure("VERSION", `the other side is another raftq: ${both}`));
+    throw new HandshakeRefused(failure("VERSION", `the other side is another raftq: ${both}`));
   }
 
   function receiveGreeting(body: Uint8Array): void {
@@ -354,7 +354,7 @@ const HTTP_ANSWER = [
 
 /** Everything else is a fault of this program and goes on up. */
 function reasonOf(error: unknown): Failure {
-  if (error instanceof Refused) return error.failure;
+  if (error instanceof HandshakeRefused) return error.failure;
   if (error instanceof Malformed) return failure("BAD_REQUEST", error.message);
   throw error;
 }

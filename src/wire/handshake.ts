@@ -18,7 +18,7 @@ import {
 /** What the accepting side says of itself before it says hello. */
 export type Introduction = Pick<Challenge, "clusterId" | "node">;
 
-export type Step =
+export type HandshakeStep =
   | { readonly type: "answer"; readonly message: Challenge | Proof }
   /** The other side is who it says it is. */
   | { readonly type: "greeted"; readonly greeting: Hello | HelloAnswer; readonly who: Identity };
@@ -27,11 +27,11 @@ export interface Handshake {
   /** The owner's hello, with what belongs to it. Throws Refused when this side has no secret for the role it wants. */
   outgoing(message: Hello | HelloAnswer): Hello | HelloAnswer;
   /** Throws Malformed or Refused. */
-  receive(message: WireMessage): Step;
+  receive(message: WireMessage): HandshakeStep;
 }
 
 /** A refusal that is not about the form of the bytes. */
-export class Refused extends Error {
+export class HandshakeRefused extends Error {
   readonly failure: Failure;
   constructor(why: Failure) {
     super(why.message);
@@ -115,7 +115,7 @@ function askingAcceptor({ secrets, drawNonce }: SharedSecrets, introduce: () => 
         const { nonce } = message;
         if (nonce === undefined) throw unauthorised("this node asks for a shared secret: give --secret-file");
         const self = introduce();
-        if (self === null) throw new Refused(failure("STARTING", "this node is still recovering its log"));
+        if (self === null) throw new HandshakeRefused(failure("STARTING", "this node is still recovering its log"));
         const challenge: Challenge = { type: "challenge", nonce: drawNonce(), ...self };
         asked = { hello: { ...message, nonce }, challenge };
         return { type: "answer", message: challenge };
@@ -149,7 +149,7 @@ function nodeBehind(trust: Trust, { node }: HelloAnswer): Identity {
   throw unauthorised(`it says that it is ${node.id}, but its certificate is for ${identity.node ?? identity.role}`);
 }
 
-const unauthorised = (why: string): Refused => new Refused(failure("UNAUTHORISED", why));
+const unauthorised = (why: string): HandshakeRefused => new HandshakeRefused(failure("UNAUTHORISED", why));
 
 const misplaced = ({ type }: WireMessage): Malformed =>
   new Malformed(

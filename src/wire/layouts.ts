@@ -50,7 +50,7 @@ import {
   type Peeked,
   type PeerFragment,
   type Proof,
-  type Role,
+  type AccessRole,
   ROLES,
   type ServerMessage,
   type StageTime,
@@ -68,7 +68,7 @@ export interface FrameLayout<T> extends Kind<T> {
   /** Which side of a connection sends it. */
   readonly from: "dialer" | "acceptor" | "both";
   /** What the dialer must be allowed to do; null: it is sent before that is known, or says so itself. */
-  readonly leastRole: Role | null;
+  readonly leastRole: AccessRole | null;
   readonly priority: Priority;
 }
 
@@ -88,7 +88,7 @@ export type Frame =
   Hello | HelloAnswer | Challenge | Proof | Goodbye | ClientMessage | ServerMessage | RawPeerFrame | RawFragment;
 
 /** Of a client's process. */
-const NONCE_BYTES = 16;
+const SESSION_NONCE_BYTES = 16;
 const MAX_CLIENT_ID_BYTES = 256;
 const MAX_MESSAGE_BYTES = 4096;
 const MAX_ENCODING = 0xff;
@@ -260,10 +260,14 @@ const peekAnswer = convertedKind<Extract<ServerMessage, { type: "peekAnswer" }>,
 
 type Delivery = Pick<FrameLayout<Frame>, "from" | "leastRole" | "priority">;
 
-type Question = Delivery & { readonly leastRole: Role };
+type Question = Delivery & { readonly leastRole: AccessRole };
 
 const greets = (from: Delivery["from"]): Delivery => ({ from, leastRole: null, priority: "urgent" });
-const asks = (leastRole: Role, priority: Priority = "bulk"): Question => ({ from: "dialer", leastRole, priority });
+const asks = (leastRole: AccessRole, priority: Priority = "bulk"): Question => ({
+  from: "dialer",
+  leastRole,
+  priority,
+});
 const answers = (priority: Priority = "bulk"): Delivery => ({ from: "acceptor", leastRole: null, priority });
 const betweenMembers: Delivery = { from: "both", leastRole: "peer", priority: "bulk" };
 
@@ -328,7 +332,7 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
       frameId,
       group,
       clientId: text(MAX_CLIENT_ID_BYTES),
-      nonce: binary(NONCE_BYTES, NONCE_BYTES),
+      nonce: binary(SESSION_NONCE_BYTES, SESSION_NONCE_BYTES),
       generated: boolean,
       resume: boolean,
     }),
@@ -376,7 +380,7 @@ export interface Proven {
   readonly label: string;
   readonly version: number;
   readonly features: readonly string[];
-  readonly role: Role;
+  readonly role: AccessRole;
   readonly clusterId: Hello["clusterId"];
   readonly node: Member | null;
   readonly nonce: Uint8Array;

@@ -1,12 +1,12 @@
 // What does raftq need of a network? Ordered byte streams; the real one is `tcp.ts`, the simulated one lives in the tests.
 import type { NodeId } from "../raft/types.ts";
-import type { Role } from "./protocol.ts";
+import type { AccessRole } from "./protocol.ts";
 import type { SharedSecrets } from "./secret.ts";
 
 /** Who somebody is: a node by its id, others by what they may do. */
 export interface Identity {
   readonly node: NodeId | null;
-  readonly role: Role;
+  readonly role: AccessRole;
 }
 
 /** What is known of the other side before it says hello, and what it still has to prove. */

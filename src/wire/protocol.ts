@@ -6,7 +6,7 @@ import type { ClusterId, Incarnation, LogIndex, Member, NodeId, Term } from "../
 
 /** What the other side may do, from the least to the most: each role may do all that stands before it. */
 export const ROLES = ["read-only", "client", "admin", "peer"] as const;
-export type Role = (typeof ROLES)[number];
+export type AccessRole = (typeof ROLES)[number];
 
 /** First frame of both sides. */
 
@@ -18,7 +18,7 @@ export interface Hello {
   readonly version: number;
   /** What builds without it may ignore, by name: optional abilities, and `dialsNode`. */
   readonly features: readonly string[];
-  readonly role: Role;
+  readonly role: AccessRole;
   /** The cluster the dialer believes it talks to; null: any (clients), or none yet (fresh nodes). */
   readonly clusterId: ClusterId | null;
   /** Peers only. */

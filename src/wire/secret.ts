@@ -4,11 +4,11 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { RaftqError } from "../lib/errors.ts";
 import { encode } from "../lib/layout.ts";
 import { proven } from "./layouts.ts";
-import { type Challenge, type Hello, type Role, ROLES } from "./protocol.ts";
+import { type Challenge, type Hello, type AccessRole, ROLES } from "./protocol.ts";
 
 export interface Secret {
   /** Whoever knows it may do what this role may do. */
-  readonly role: Role;
+  readonly role: AccessRole;
   readonly key: Uint8Array;
 }
 
@@ -25,7 +25,7 @@ export interface Transcript {
   readonly challenge: Pick<Challenge, "nonce" | "clusterId" | "node">;
 }
 
-export const NONCE_BYTES = 32;
+export const PROOF_NONCE_BYTES = 32;
 const MIN_SECRET_BYTES = 16;
 
 const LABELS = { dialed: "raftq 1 dialed", accepted: "raftq 1 accepted" } as const;
@@ -67,7 +67,7 @@ export function isProof(
 }
 
 /** What a dialer that wants to be `wanted` can claim: with the least secret that suffices, else the most that it can be. */
-export function claimFor(wanted: Role, secrets: readonly Secret[]): Secret | null {
+export function claimFor(wanted: AccessRole, secrets: readonly Secret[]): Secret | null {
   const rising = ROLES.flatMap((role) => secrets.filter((secret) => secret.role === role).slice(0, 1));
   const enough = rising.find((secret) => allows(secret.role, wanted));
   if (enough !== undefined) return { role: wanted, key: enough.key };
@@ -75,7 +75,7 @@ export function claimFor(wanted: Role, secrets: readonly Secret[]): Secret | nul
 }
 
 /** Whoever has the role `granted` may do what `needed` may do. */
-export function allows(granted: Role, needed: Role): boolean {
+export function allows(granted: AccessRole, needed: AccessRole): boolean {
   return ROLES.indexOf(granted) >= ROLES.indexOf(needed);
 }
 
@@ -97,7 +97,7 @@ export function parseSecrets(text: string, file: string): readonly Secret[] {
   return secrets;
 }
 
-function splitLine(line: string): { readonly role: Role; readonly secret: string } {
+function splitLine(line: string): { readonly role: AccessRole; readonly secret: string } {
   const colon = line.indexOf(":");
   // Whoever may be a member may do everything.
   if (colon < 0) return { role: "peer", secret: line };

@@ -20,7 +20,7 @@ import { PEER_MESSAGES, type PeerMessage } from "./peer-layouts.ts";
 import { type ByteStream, CHUNK_COST_BYTES } from "./network.ts";
 import { createPacer, type Pacer } from "./pacing.ts";
 
-type Waiting =
+type QueuedMessage =
   /** Whole frames; their memory is this queue's. */
   | { readonly type: null; readonly bytes: Parts }
   /**
@@ -80,7 +80,7 @@ export function createSendQueue(
   const urgent = createSerialQueue();
   const bulk = createSerialQueue();
   /** The newest of each type replaces the one that waits, so a slow link carries fewer of them instead of a queue of them. */
-  const newest = new Map<PeerMessage["type"], Waiting>();
+  const newest = new Map<PeerMessage["type"], QueuedMessage>();
   let pacer: Pacer | null = null;
   let fragmented: Fragmented | null = null;
   /** `from`: as the pacer counts bytes. */
@@ -99,7 +99,7 @@ export function createSendQueue(
     bulk.push(wholeFrames(bytes));
   }
 
-  function addBulk(waiting: Waiting): void {
+  function addBulk(waiting: QueuedMessage): void {
     closeChunk();
     bulk.push(waiting);
   }
@@ -109,7 +109,7 @@ export function createSendQueue(
   /** Whole frames that are being written: nobody uses their memory after that. */
   const taken: Uint8Array[] = [];
 
-  function frameOf({ bytes, type }: Waiting): Parts {
+  function frameOf({ bytes, type }: QueuedMessage): Parts {
     if (type !== null) return peerFrame(++sequence, bytes);
     taken.push(...bytes.parts);
     return bytes;
@@ -244,9 +244,9 @@ export function createSendQueue(
 }
 
 interface Lane {
-  push(waiting: Waiting): void;
-  first(): Waiting | undefined;
-  shift(): Waiting | undefined;
+  push(waiting: QueuedMessage): void;
+  first(): QueuedMessage | undefined;
+  shift(): QueuedMessage | undefined;
   /** What waits is not sent. */
   discard(): void;
   bytes(): number;
@@ -254,7 +254,7 @@ interface Lane {
 
 /** A queue whose front moves, so that taking a frame costs the same however many wait. */
 function createSerialQueue(): Lane {
-  let frames: Waiting[] = [];
+  let frames: QueuedMessage[] = [];
   let front = 0;
   let bytes = 0;
   const clear = (): void => {
@@ -291,7 +291,10 @@ function createSerialQueue(): Lane {
 
 const COMPACT_AT = 1_024;
 
-const wholeFrames = (bytes: Uint8Array): Waiting => ({ type: null, bytes: { parts: [bytes], length: bytes.length } });
+const wholeFrames = (bytes: Uint8Array): QueuedMessage => ({
+  type: null,
+  bytes: { parts: [bytes], length: bytes.length },
+});
 
 /** The next `count` bytes of it, as views. */
 function nextBytes(fragmented: Fragmented, count: number): Parts {

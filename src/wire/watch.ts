@@ -35,7 +35,7 @@ const STALL_SHARE = 0.1;
 
 export function createWatch(clock: Clock, limits: WatchLimits, watched: Watched): Watch {
   let stopped = false;
-  let lastHeard = clock.now();
+  let lastContact = clock.now();
   /** The present frame, by how many came before it; null between frames. `bytes`: there were so many of it at `judgedAt`. */
   let incomplete: {
     readonly since: number;
@@ -65,7 +65,7 @@ export function createWatch(clock: Clock, limits: WatchLimits, watched: Watched)
 
   function watchSilence(): void {
     cancelIdle = afterWatching(limits.pingIntervalMs, () => {
-      const silent = clock.now() - lastHeard;
+      const silent = clock.now() - lastContact;
       if (silent >= limits.idleTimeoutMs) {
         watched.expired(failure("CONNECTION_LOST", `nothing was heard for ${formatDuration(silent)}`));
         return;
@@ -100,13 +100,13 @@ export function createWatch(clock: Clock, limits: WatchLimits, watched: Watched)
       watchSilence();
     },
     heard: () => {
-      lastHeard = clock.now();
+      lastContact = clock.now();
       if (watched.bytesBuffered() === 0) {
         incomplete = null;
         return;
       }
       const frame = watched.framesRead();
-      if (incomplete?.frame !== frame) incomplete = { since: lastHeard, frame, judgedAt: lastHeard, bytes: 0 };
+      if (incomplete?.frame !== frame) incomplete = { since: lastContact, frame, judgedAt: lastContact, bytes: 0 };
       if (!frameTimer) watchFrame(limits.frameTimeoutMs);
     },
     stop: () => {

@@ -4,7 +4,7 @@ import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/type
 import { WIRE } from "../../src/config.ts";
 import { type Connection, openConnection } from "../../src/wire/connection.ts";
 import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
-import { type HelloAnswer, type Role, ROLES } from "../../src/wire/protocol.ts";
+import { type HelloAnswer, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
 import { anyDamage } from "../server/positions.ts";
 import { createTown, type Settled } from "../server/town.ts";
 import { HELLO_ANSWER } from "../wire/messages.ts";
@@ -72,7 +72,7 @@ export const leaderOf = (nodes: readonly Settled[]): Settled | undefined =>
   nodes.find(({ node }) => node.status()?.state === "leader");
 
 /** What belongs to a role where a secret is shared. */
-export function keyOf(role: Role): Uint8Array {
+export function keyOf(role: AccessRole): Uint8Array {
   return new Uint8Array(32).fill(1 + ROLES.indexOf(role));
 }
 

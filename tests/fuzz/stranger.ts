@@ -8,7 +8,7 @@ import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { createDeframer, LENGTH_BYTES } from "../../src/wire/frame.ts";
 import { sealFrame } from "../wire/frames.ts";
 import type { ByteStream } from "../../src/wire/network.ts";
-import type { Challenge, Hello, HelloAnswer, Role, WireMessage } from "../../src/wire/protocol.ts";
+import type { Challenge, Hello, HelloAnswer, AccessRole, WireMessage } from "../../src/wire/protocol.ts";
 import { prove } from "../../src/wire/secret.ts";
 import { HELLO_ANSWER } from "../wire/messages.ts";
 import { HOSTILE, keyOf, type Scene, type SceneName } from "./scenes.ts";
@@ -117,7 +117,7 @@ export class Stranger {
     const { town, name } = this.#scene;
     const clusterId = this.#scene.nodes[0]?.node.clusterId() ?? null;
     const isPeer = PEERS.has(standing);
-    const role: Role = isPeer ? "peer" : standing === "asked" ? "admin" : (standing as Role);
+    const role: AccessRole = isPeer ? "peer" : standing === "asked" ? "admin" : (standing as AccessRole);
     const asksForSecret = name === "secret" || standing === "asked" || standing === "impostor";
     const hello: Hello = {
       type: "hello",

@@ -12,7 +12,7 @@ import type {
   Persist,
   ProposeResult,
   ReadResult,
-  Refused,
+  RaftRefusal,
   Transition,
 } from "../../src/raft/effects.ts";
 import { encodeEntry, fieldsOf, type Entry } from "../../src/raft/entry.ts";
@@ -91,7 +91,7 @@ export interface TestNode {
   readonly stored: Map<LogIndex, SnapshotMeta>;
   readonly transitions: Transition[];
   readonly installs: LogIndex[];
-  stopped: Refused | null;
+  stopped: RaftRefusal | null;
   wake: (() => void) | null;
   planned: boolean;
   lives: number;

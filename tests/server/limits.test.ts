@@ -8,7 +8,7 @@ import { type Connection, type Message, openConnection } from "../../src/wire/co
 import { encodeMessage } from "../../src/wire/codec.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import type { ByteStream, Trust } from "../../src/wire/network.ts";
-import type { Hello, Role } from "../../src/wire/protocol.ts";
+import type { Hello, AccessRole } from "../../src/wire/protocol.ts";
 import { createTown, type Settled } from "./town.ts";
 import { OPEN } from "../wire/messages.ts";
 
@@ -105,7 +105,11 @@ test("an operator gets in and is served while clients reach their limit; of too 
 });
 
 test("where roles must be proven, the certificate decides who has an operator's place", () => {
-  const certificate = (role: Role): Trust => ({ type: "certificate", identity: { role, node: null }, handshakeMs: 0 });
+  const certificate = (role: AccessRole): Trust => ({
+    type: "certificate",
+    identity: { role, node: null },
+    handshakeMs: 0,
+  });
   const own: Trust = {
     type: "certificate",
     identity: { role: "peer", node: "n3000" as NodeId },

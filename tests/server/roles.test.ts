@@ -4,7 +4,7 @@ import type { Raft } from "../../src/raft/raft.ts";
 import type { Incarnation, MemberId, NodeId } from "../../src/raft/types.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
-import { type ClientMessage, type Role, ROLES } from "../../src/wire/protocol.ts";
+import { type ClientMessage, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { sharedSecret } from "../sim/network.ts";
 import { OPEN, member } from "../wire/messages.ts";
@@ -33,7 +33,7 @@ const MESSAGES: { readonly [Type in ClientMessage["type"]]: Extract<ClientMessag
 };
 
 /** What the page of the protocol promises; written down again here, so that a change of the table is seen. */
-const MAY: Readonly<Record<Role, readonly ClientMessage["type"][]>> = {
+const MAY: Readonly<Record<AccessRole, readonly ClientMessage["type"][]>> = {
   "read-only": ["ping", "status", "log", "trace", "peek"],
   client: ["ping", "status", "log", "trace", "peek", "open", "request", "close"],
   admin: [
@@ -56,7 +56,7 @@ const MAY: Readonly<Record<Role, readonly ClientMessage["type"][]>> = {
 
 const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
 
-function certified(role: Role, node: string | null = null): (self: string, other: string) => Trust {
+function certified(role: AccessRole, node: string | null = null): (self: string, other: string) => Trust {
   const identity = { role, node: node as NodeId | null };
   // The guest sees the node's own certificate.
   return (self, other) => {

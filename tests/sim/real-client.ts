@@ -7,7 +7,7 @@ import type { Random } from "../../src/lib/random.ts";
 import { type ClientEvent, type ClientSettings, createClient } from "../../src/client/client.ts";
 import { type EarlierAnswer, fetchAnswer } from "../../src/client/earlier.ts";
 import type { Outcome } from "../../src/client/pipeline.ts";
-import { decodeCommand, encodeCommand, NONCE_BYTES } from "../../src/queue/commands.ts";
+import { decodeCommand, encodeCommand, SESSION_NONCE_BYTES } from "../../src/queue/commands.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
 import type { Command, Reply } from "../../src/queue/types.ts";
@@ -394,7 +394,7 @@ function drawSettings(
     // The others are learned.
     addresses: known.length === 0 || random.chance(50) ? addresses : known,
     clientId: id,
-    nonce: Uint8Array.from({ length: NONCE_BYTES }, () => random.below(256)),
+    nonce: Uint8Array.from({ length: SESSION_NONCE_BYTES }, () => random.below(256)),
     timeoutMs: pick(0, 50, 200, 200, 1_000, 1_000, 5_000, 5_000),
     follow: true,
     numbered,

@@ -7,7 +7,7 @@ import type { NodeId } from "../../src/raft/types.ts";
 import { encodeMessage } from "../../src/wire/codec.ts";
 import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
 import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
-import { type Challenge, type Hello, type HelloAnswer, type Role, ROLES } from "../../src/wire/protocol.ts";
+import { type Challenge, type Hello, type HelloAnswer, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
 import { claimFor, isProof, keyBehind, prove, type Secret, type Transcript } from "../../src/wire/secret.ts";
 import { createSimNetwork } from "../sim/network.ts";
 import { createScheduler } from "../sim/scheduler.ts";
@@ -17,20 +17,20 @@ import { asPeerFrame, EXAMPLES, member } from "./messages.ts";
 const key = (text: string): Uint8Array => new TextEncoder().encode(text);
 const SECRET = "a secret that nobody can guess";
 
-function secretTrust(seed: number, ...lines: readonly (readonly [Role, string])[]): Trust {
+function secretTrust(seed: number, ...lines: readonly (readonly [AccessRole, string])[]): Trust {
   const random = seededRandom(seed);
   const secrets = lines.map(([role, text]): Secret => ({ role, key: key(text) }));
   const drawNonce = (): Uint8Array => Uint8Array.from({ length: 32 }, () => random.below(256));
   return { type: "secret", secrets: { secrets: () => secrets, drawNonce } };
 }
 const everyRole = (seed: number, text = SECRET): Trust => secretTrust(seed, ["peer", text]);
-const certificate = (role: Role, node: string | null = null): Trust => ({
+const certificate = (role: AccessRole, node: string | null = null): Trust => ({
   type: "certificate",
   identity: { role, node: node as NodeId | null },
   handshakeMs: 0,
 });
 
-const hello = (role: Role): Hello => ({
+const hello = (role: AccessRole): Hello => ({
   type: "hello",
   version: WIRE.protocolVersion,
   features: [],
@@ -58,7 +58,7 @@ interface Side {
 }
 
 /** A dialer that says hello as `role` and an acceptor, n1, that answers it; runs until nothing happens any more. */
-function meet(role: Role, dialerTrust: Trust, acceptorTrust: Trust, said: HelloAnswer = answer) {
+function meet(role: AccessRole, dialerTrust: Trust, acceptorTrust: Trust, said: HelloAnswer = answer) {
   const scheduler = createScheduler();
   const clock = {
     now: () => scheduler.now(),
@@ -146,7 +146,7 @@ test.each([
 
 test("a secret allows its role and lesser ones; a dialer that knows only a lesser one claims that", () => {
   const node = secretTrust(1, ["peer", "p".repeat(20)], ["client", "c".repeat(20)], ["read-only", "r".repeat(20)]);
-  const granted = (role: Role, ...known: readonly (readonly [Role, string])[]): Role | undefined =>
+  const granted = (role: AccessRole, ...known: readonly (readonly [AccessRole, string])[]): AccessRole | undefined =>
     meet(role, secretTrust(2, ...known), node).accepted.connection.who?.role;
   expect(granted("client", ["client", "c".repeat(20)])).toBe("client");
   expect(granted("client", ["peer", "p".repeat(20)])).toBe("client");
@@ -295,7 +295,7 @@ test("nothing of a stranger is read; it is told why it stays outside", () => {
   });
 });
 
-test.each<[Role, Role, string | null, Role | RegExp]>([
+test.each<[AccessRole, AccessRole, string | null, AccessRole | RegExp]>([
   ["client", "client", null, "client"],
   ["client", "read-only", null, "read-only"],
   ["admin", "client", null, "client"],
@@ -316,7 +316,7 @@ test.each<[Role, Role, string | null, Role | RegExp]>([
   expect([...dialed.got, ...accepted.got]).toEqual([]);
 });
 
-test.each<[Role, string | null]>([
+test.each<[AccessRole, string | null]>([
   ["peer", "n3"],
   ["admin", null],
   ["client", null],
@@ -327,7 +327,7 @@ test.each<[Role, string | null]>([
 });
 
 test("who claims a role takes the least secret that suffices, else the most it has, but never a member's place", () => {
-  const secret = (role: Role): Secret => ({ role, key: key(role) });
+  const secret = (role: AccessRole): Secret => ({ role, key: key(role) });
   for (const wanted of ROLES) {
     expect(claimFor(wanted, ROLES.map(secret))).toEqual({ role: wanted, key: key(wanted) });
     expect(claimFor(wanted, [])).toBeNull();

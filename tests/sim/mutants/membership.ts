@@ -129,6 +129,6 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     within: 200,
     theme: "changingMembers",
     plan: { faults: { wipe: 1_000, kill: 600 } },
-    edits: [{ in: "raft/remove", find: "heard < majority(voters.length)", replace: "heard < 0" }],
+    edits: [{ in: "raft/remove", find: "contacted < majority(voters.length)", replace: "heard < 0" }],
   },
 ];

@@ -430,9 +430,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     theme: "deafLeaders",
     edits: [
       {
-        in: "tickLeaderDoubts",
+        in: "checkQuorum",
         find: "hasQuorum(state.members, alive)",
-        replace: "hasQuorum(state.members, alive) || heard >= 0",
+        replace: "hasQuorum(state.members, alive) || contacted >= 0",
       },
     ],
   },

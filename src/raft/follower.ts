@@ -1,9 +1,9 @@
-// What does a follower do with what its leader says? AppendEntries and Heartbeat, the receiver's side (Figure 2).
+// What does a follower do with AppendEntries and Heartbeat? The receiver's side of Figure 2.
 import { assert } from "../lib/assert.ts";
 import { isMember } from "./admission.ts";
 import { appendEntry, commitTo, nameOf, truncate } from "./append.ts";
 import type { Link } from "./effects.ts";
-import { hearLeader } from "./election.ts";
+import { onLeaderContact } from "./election.ts";
 import { lastAtMostTerm, termAt } from "./log.ts";
 import type { AppendEntries, Heartbeat, StaleDisk } from "./messages.ts";
 import { send, sendAcknowledgement } from "./outbox.ts";
@@ -29,7 +29,7 @@ export function followLeader(state: RaftState, from: MemberId, link: Link, term:
   if (term > state.currentTerm || state.leader !== from || state.campaign !== null) {
     becomeFollower(state, term, from, `${nameOf(from)} leads term ${term}`);
   }
-  hearLeader(state);
+  onLeaderContact(state);
   return true;
 }
 
@@ -76,7 +76,7 @@ function matches(state: RaftState, prevLogIndex: LogIndex, prevLogTerm: Term): b
   return termAt(state.log, prevLogIndex) === prevLogTerm;
 }
 
-/** Tells where agreement is possible, so that each term in conflict costs one round trip and not each entry. */
+/** The hint names where agreement is possible, so that each term in conflict costs one round trip and not each entry. */
 function refuse(state: RaftState, from: MemberId, link: Link, message: AppendEntries): void {
   const { log } = state;
   state.refusedIndex = Math.min(state.refusedIndex ?? Infinity, message.prevLogIndex);
@@ -119,7 +119,7 @@ export function onStaleDisk(state: RaftState, from: MemberId, message: StaleDisk
   if (message.term !== state.currentTerm || state.leader !== from || !isMember(state, from)) return;
   const lacks = message.acknowledgedIndex > state.log.lastIndex;
   if (!lacks && message.acknowledgedIndex < (state.refusedIndex ?? Infinity)) return;
-  state.gathered.stop = {
+  state.pendingEffects.stop = {
     code: "STALE_DISK",
     message: `${nameOf(from)} had this node's acknowledgement up to entry ${message.acknowledgedIndex}, and its log lacks some of it (last entry ${state.log.lastIndex}): the disk is older than what it promised`,
   };
