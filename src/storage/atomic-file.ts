@@ -1,8 +1,8 @@
 // How is a small file replaced atomically? The new one is made durable beside the earlier one, then renamed over it.
 import { crc32 } from "../lib/crc32.ts";
 import { ascii, startsWith, viewOf } from "./bytes.ts";
-import type { Disk, DiskFile, Done } from "./disk.ts";
-import { inSequence } from "./serial-queue.ts";
+import type { Disk } from "./disk.ts";
+import { type Steps, writeNewFile } from "./steps.ts";
 import { refuseOtherFormat } from "./versions.ts";
 
 export interface AtomicFile {
@@ -48,35 +48,22 @@ export function readAtomicFile(disk: Disk, { path, magic }: AtomicFile, formatVe
   return { state: "good", fields: bytes.subarray(AT_FIELDS) };
 }
 
-/** Durable, in place of the earlier one, when done reports no error; until then the earlier one stands. */
-export function writeAtomicFile(
+/** In place of the earlier one, durable: until the end that one stands. */
+export function* writeAtomicFile(
   disk: Disk,
   { path, magic }: AtomicFile,
   fields: Uint8Array,
   formatVersion: number,
-  done: Done,
-): void {
+): Steps {
   const newPath = newPathOf(path);
-  const bytes = encodeAtomicFile(magic, fields, formatVersion);
-  const create = (error: Error | null): void => {
-    if (error !== null) return done(error);
-    disk.create(newPath, 0, (failed, file) => {
-      if (failed !== null || file === null) return done(failed);
-      fill(file);
-    });
-  };
-  const fill = (file: DiskFile): void =>
-    disk.write(file, 0, bytes, (error) => {
-      disk.close(file);
-      if (error !== null) return done(error);
-      inSequence([(next) => disk.rename(newPath, path, next), (next) => disk.syncDirectory(".", next)], done);
-    });
-  if (disk.size(newPath) === null) create(null);
-  else disk.remove(newPath, create);
+  if (disk.size(newPath) !== null) yield (done) => disk.remove(newPath, done);
+  yield* writeNewFile(disk, newPath, encodeAtomicFile(magic, fields, formatVersion));
+  yield (done) => disk.rename(newPath, path, done);
+  yield (done) => disk.syncDirectory(".", done);
 }
 
-/** Gone for good when done reports no error. */
-export function removeAtomicFile(disk: Disk, { path }: AtomicFile, done: Done): void {
-  if (disk.size(path) === null) return disk.syncDirectory(".", done);
-  inSequence([(next) => disk.remove(path, next), (next) => disk.syncDirectory(".", next)], done);
+/** Gone for good at the end. */
+export function* removeAtomicFile(disk: Disk, { path }: AtomicFile): Steps {
+  if (disk.size(path) !== null) yield (done) => disk.remove(path, done);
+  yield (done) => disk.syncDirectory(".", done);
 }

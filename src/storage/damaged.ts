@@ -4,10 +4,11 @@ import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { ClusterId, NodeId } from "../raft/types.ts";
 import { type KnownMembers, readKnownMembers } from "./known-members.ts";
-import { type Disk, type Done, isNoSpace } from "./disk.ts";
+import { type Disk, isNoSpace } from "./disk.ts";
 import { readMeta } from "./meta.ts";
 import { readRejoin, type Rejoin, writeRejoin } from "./rejoin.ts";
 import { quarantineNumbers, removeQuarantined, quarantine, retryWithoutQuarantine } from "./quarantine.ts";
+import { attempt, type Ended, runSteps, type Steps } from "./steps.ts";
 import type { Damaged, Opened, OpenStorage } from "./types.ts";
 
 const { formatVersion } = STORAGE;
@@ -55,13 +56,14 @@ export function createDamaged(
     clusterId,
     addresses: rejoinFiles.knownMembers?.addresses ?? [],
     declare: (done) => {
-      if (earlier === null) writeStage(disk, asking, (error) => done(error === null ? null : rejoinWriteFailed(error)));
+      const recorded = ({ error }: Ended<void>): void => done(error === null ? null : rejoinWriteFailed(error));
+      if (earlier === null) runSteps(writeStage(disk, asking), recorded);
       else settings.after(0, () => done(null));
     },
     replace: (cluster, done) => {
       const quarantineNumber = (quarantineNumbers(disk).at(-1) ?? 0) + 1;
       const agreed: Rejoin = { ...asking, stage: "agreed", clusterId: cluster, quarantineNumber };
-      writeStage(disk, agreed, (error) => {
+      runSteps(writeStage(disk, agreed), ({ error }) => {
         if (error === null) return open(done);
         disk.unlock();
         done({ ok: false, error: rejoinWriteFailed(error), damaged: null });
@@ -71,8 +73,8 @@ export function createDamaged(
   };
 }
 
-function writeStage(disk: Disk, rejoin: Rejoin, done: Done): void {
-  retryWithoutQuarantine(disk, (next) => writeRejoin(disk, rejoin, formatVersion, next), done);
+function writeStage(disk: Disk, rejoin: Rejoin): Steps {
+  return retryWithoutQuarantine(disk, () => writeRejoin(disk, rejoin, formatVersion));
 }
 
 /** Lack of space is no failure of the disk: the data are as they were, and the next start goes on from there. */
@@ -93,14 +95,9 @@ function clusterOf(disk: Disk, { rejoin, knownMembers }: RejoinFiles): ClusterId
 }
 
 /** The majority has agreed, perhaps before a crash: the data are moved, and only then that is recorded. */
-export function quarantineData(disk: Disk, rejoin: Rejoin, done: Done): void {
-  const set = (next: Done): void => quarantine(disk, rejoin.quarantineNumber, next);
-  retryWithoutQuarantine(disk, set, (error) => {
-    if (error !== null) return done(error);
-    writeStage(disk, { ...rejoin, stage: "moved" }, (failed) => {
-      if (failed !== null) return done(failed);
-      // Space for the new data. Files that a person put in there are kept.
-      removeQuarantined(disk, 1, () => done(null));
-    });
-  });
+export function* quarantineData(disk: Disk, rejoin: Rejoin): Steps {
+  yield* retryWithoutQuarantine(disk, () => quarantine(disk, rejoin.quarantineNumber));
+  yield* writeStage(disk, { ...rejoin, stage: "moved" });
+  // Space for the new data. Files that a person put in there are kept.
+  yield* attempt(removeQuarantined(disk, 1));
 }

@@ -1,11 +1,12 @@
 // What happens at the first failed write? It is reported once, and nothing goes on after it: no acknowledgement, no further write.
-import { type Done, isNoSpace } from "./disk.ts";
+import type { Done } from "./disk.ts";
+import { runSteps, type Steps } from "./steps.ts";
 
 export interface FailStop {
-  /** Goes on with `then` after a step that succeeded, unless something failed meanwhile; reports the failure of one that did not. */
+  /** Runs these steps, and goes on with `then` after the last, unless something fails meanwhile; reports the failure of one of them. */
+  readonly run: <T>(steps: Steps<T>, then: (result: T) => void) => void;
+  /** Goes on with `then` after an operation that succeeded, unless something failed meanwhile; reports the failure of one that did not. */
   readonly orFail: (then: () => void) => Done;
-  /** The same, but lack of space is no failure: then it goes on with `noSpace`. Only for what is not promised to anybody yet. */
-  readonly orFailUnlessNoSpace: (then: () => void, noSpace: () => void) => Done;
   readonly isOpen: () => boolean;
   /** Nothing goes on from now on, and nothing is a failure any more. */
   readonly shut: () => void;
@@ -16,18 +17,22 @@ export interface FailStop {
 export function createFailStop(report: (error: Error) => void): FailStop {
   let open = true;
   let whenFailed = (): void => undefined;
-  const orFail: FailStop["orFail"] = (then) => (error) => {
-    if (!open) return;
-    if (error === null) return then();
+  const fail = (error: Error): void => {
     open = false;
     report(error);
     whenFailed();
   };
   return {
-    orFail,
-    orFailUnlessNoSpace: (then, noSpace) => (error) => {
-      if (open && error !== null && isNoSpace(error)) noSpace();
-      else orFail(then)(error);
+    run: (steps, then) =>
+      runSteps(
+        steps,
+        ({ error, result }) => (error === null ? then(result) : fail(error)),
+        () => open,
+      ),
+    orFail: (then) => (error) => {
+      if (!open) return;
+      if (error === null) then();
+      else fail(error);
     },
     isOpen: () => open,
     shut: () => {

@@ -2,8 +2,9 @@
 // log cannot be read: whom to ask then, and which cluster it must be. Nothing else is ever concluded from it.
 import { decodeOrNull, encode, list, text, textOf, tuple } from "../lib/layout.ts";
 import { type ClusterId, isClusterId, isNodeId, type NodeId } from "../raft/types.ts";
-import type { Disk, Done } from "./disk.ts";
 import { readAtomicFile, writeAtomicFile } from "./atomic-file.ts";
+import type { Disk } from "./disk.ts";
+import type { Steps } from "./steps.ts";
 
 export interface KnownMembers {
   readonly nodeId: NodeId;
@@ -35,7 +36,7 @@ export function readKnownMembers(
   };
 }
 
-export function writeKnownMembers(disk: Disk, knownMembers: KnownMembers, formatVersion: number, done: Done): void {
+export function writeKnownMembers(disk: Disk, knownMembers: KnownMembers, formatVersion: number): Steps {
   const fields = encode(layout, { ...knownMembers, addresses: knownMembers.addresses.slice(0, MAX_ADDRESSES) });
-  writeAtomicFile(disk, FILE, fields, formatVersion, done);
+  return writeAtomicFile(disk, FILE, fields, formatVersion);
 }

@@ -2,12 +2,22 @@
 import { assert } from "../lib/assert.ts";
 import type { Entry } from "../raft/entry.ts";
 import { encodeFrame, FRAME_HEADER_BYTES, frameBytes, type FrameContent, type FramePointer } from "./batch-frame.ts";
-import { type Disk, type DiskFile, type Done, noSpace } from "./disk.ts";
+import { type Disk, type DiskFile, noSpace } from "./disk.ts";
 import type { LiveSegments } from "./live-segments.ts";
 import type { RecoveredLog } from "./recovery.ts";
 import { encodeSegmentHeader, LOG_DIRECTORY, segmentPath, type Segment } from "./segment.ts";
-import { inSequence } from "./serial-queue.ts";
 import { createPreallocator } from "./preallocator.ts";
+import {
+  answerOf,
+  attempt,
+  createFile,
+  failWith,
+  freeBytes,
+  openFile,
+  removeFile,
+  type Steps,
+  write,
+} from "./steps.ts";
 import type { OpenStorage } from "./types.ts";
 
 export interface LogSettings {
@@ -28,12 +38,12 @@ export interface LogWriter {
   /** The newest frame that is durable and holds something, or the one that this writer began with. */
   readonly provenFrame: () => number;
   /**
-   * Made durable one after the other, until there is no space for the next one: `written` of them are durable then. The
-   * frame of a snapshot has a place where others have none. One call at a time.
+   * Made durable one after the other, until there is no space for the next one: so many of them are durable then. The frame of a
+   * snapshot has a place where others have none. One call at a time.
    */
-  readonly append: (contents: readonly FrameContent[], done: (error: Error | null, written: number) => void) => void;
+  readonly append: (contents: readonly FrameContent[]) => Steps<number>;
   /** Writes an empty frame, unless the last one is: it proves that the frame before it is whole. */
-  readonly appendClosing: (done: Done) => void;
+  readonly appendClosing: () => Steps;
   /** Keeps files of these, of which the log needs nothing any more, for segments to come; gives back those that it does not keep. */
   readonly reuse: (segments: readonly Segment[]) => readonly Segment[];
   /** Gives back what `reuse` kept. */
@@ -54,8 +64,6 @@ export interface OpenSegment {
   readonly segment: Segment;
   readonly file: DiskFile;
 }
-
-export type SegmentDone = (error: Error | null, opened: OpenSegment | null) => void;
 
 /**
  * Places that every segment keeps for frames of snapshots, while the next segment cannot be made: what they free is the space for
@@ -87,30 +95,20 @@ export function batchFrames(
   return frames;
 }
 
-export type LogBegun = (error: Error | null, log: LogWriter | null) => void;
-
 /** Begins a new segment behind what was recovered: its first frame is the copy of the last one, or an empty frame. */
-export function beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSettings, done: LogBegun): void {
+export function* beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSettings): Steps<LogWriter> {
   const content = recovered.copied ?? { kind: "opening" };
   const { blockBytes, liveSegments } = settings;
+  const number = recovered.nextNumber;
   const make = segmentMaker(disk, settings, recovered.nextSegment);
-  const begun: SegmentDone = (error, current) => {
-    if (error !== null || current === null) return done(error, null);
-    const number = recovered.nextNumber;
-    const { segment } = current;
-    const bytes = encodeFrame(segment, blockBytes, number, recovered.previous, content);
-    disk.write(current.file, blockBytes, bytes, (failed) => {
-      if (failed !== null) return done(failed, null);
-      liveSegments.begin(segment);
-      liveSegments.add(content, bytes.length);
-      const last = { segment: segment.segment, number, end: blockBytes + bytes.length };
-      done(
-        null,
-        createWriter(disk, settings, make, { current, last, proven: number, isEmpty: content.kind === "opening" }),
-      );
-    });
-  };
-  disk.freeBytes((free) => make(firstBytes(content, settings, free), null, begun));
+  const current = yield* make(firstBytes(content, settings, yield* freeBytes(disk)), null);
+  const { segment, file } = current;
+  const bytes = encodeFrame(segment, blockBytes, number, recovered.previous, content);
+  yield* write(disk, file, bytes, blockBytes);
+  liveSegments.begin(segment);
+  liveSegments.add(content, bytes.length);
+  const last = { segment: segment.segment, number, end: blockBytes + bytes.length };
+  return createWriter(disk, settings, make, { current, last, proven: number, isEmpty: content.kind === "opening" });
 }
 
 /** The segment that a start begins is smaller than others by this factor, but has at least so many blocks for other frames. */
@@ -136,48 +134,44 @@ function roomFor(content: FrameContent, { segmentBytes, blockBytes }: LogSetting
   return Math.max(segmentBytes, frameBytes(content, blockBytes) + OWN_BLOCKS * blockBytes);
 }
 
-/** Whether there was space for it. */
-type Placed = (error: Error | null, isPlaced: boolean) => void;
-
 /** `old`: a file of that size to be used again; null: a new one. */
-export type SegmentMaker = (bytes: number, old: Segment | null, done: SegmentDone) => void;
+export type SegmentMaker = (bytes: number, old: Segment | null) => Steps<OpenSegment>;
 
 /** Makes segments under rising numbers: sized, with a header, and durable together with their name. */
 function segmentMaker(disk: Disk, settings: LogSettings, firstNumber: number): SegmentMaker {
   let next = firstNumber;
-  return (bytes, old, done) => {
+  return function* (bytes, old) {
     const number = next++;
     const salt = settings.drawSalt();
     const path = segmentPath(number, salt);
     const segment: Segment = { path, segment: number, salt, blockBytes: settings.blockBytes, bytes };
-    const begin = (error: Error | null, file: DiskFile | null): void => {
-      if (error !== null || file === null) return done(error, null);
-      inSequence(
-        [
-          (step) => disk.write(file, 0, encodeSegmentHeader(segment, settings.formatVersion), step),
-          (step) => disk.syncDirectory(LOG_DIRECTORY, step),
-        ],
-        (failed) => {
-          if (failed === null) return done(null, { segment, file });
-          disk.close(file);
-          // Without its name or header it only takes space, of which there may be none.
-          disk.remove(path, () => done(failed, null));
-        },
-      );
-    };
-    // Its earlier frames say where they belong, and their checksums begin with another salt: none of them can be read here.
-    if (old !== null) {
-      disk.rename(old.path, path, (error) => (error === null ? disk.open(path, begin) : done(error, null)));
-      return;
-    }
-    const create = (): void => disk.create(path, bytes, begin);
-    // Asked first: to write until nothing fits any more would take the last room from everybody on this file system.
-    disk.freeBytes((free) => {
-      const needed = bytes + settings.bytesKept(free);
-      if (free < needed) done(noSpace(needed, free), null);
-      else create();
-    });
+    const file = old === null ? yield* createSegment(disk, settings, segment) : yield* renamed(disk, old, segment);
+    const begun = yield* attempt(beginSegment(disk, settings, file, segment));
+    if (begun.error === null) return { segment, file };
+    disk.close(file);
+    // Without its name or header it only takes space, of which there may be none.
+    yield* attempt(removeFile(disk, path));
+    return yield* failWith(begun.error);
   };
+}
+
+/** Its space is asked for first: to write until nothing fits any more would take the last room from everybody on this file system. */
+function* createSegment(disk: Disk, { bytesKept }: LogSettings, { path, bytes }: Segment): Steps<DiskFile> {
+  const free = yield* freeBytes(disk);
+  const needed = bytes + bytesKept(free);
+  if (free < needed) yield* failWith(noSpace(needed, free));
+  return yield* createFile(disk, path, bytes);
+}
+
+/** Its earlier frames say where they belong, and their checksums begin with another salt: none of them can be read here. */
+function* renamed(disk: Disk, old: Segment, { path }: Segment): Steps<DiskFile> {
+  yield (done) => disk.rename(old.path, path, done);
+  return yield* openFile(disk, path);
+}
+
+function* beginSegment(disk: Disk, { formatVersion }: LogSettings, file: DiskFile, segment: Segment): Steps {
+  yield* write(disk, file, encodeSegmentHeader(segment, formatVersion));
+  yield (done) => disk.syncDirectory(LOG_DIRECTORY, done);
 }
 
 interface Begun {
@@ -195,90 +189,74 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   let nextNumber = state.last.number + 1;
   const preallocator = createPreallocator(disk, make, settings);
 
-  const put = (
-    target: OpenSegment,
-    offset: number,
-    content: FrameContent,
-    done: (error: Error | null, at: FramePointer) => void,
-  ): void => {
+  function* put(target: OpenSegment, offset: number, content: FrameContent): Steps<FramePointer> {
     const number = nextNumber++;
     const bytes = encodeFrame(target.segment, offset, number, state.last, content);
-    const pointer = { segment: target.segment.segment, number, end: offset + bytes.length };
-    disk.write(target.file, offset, bytes, (error) => done(error, pointer));
-  };
+    yield* write(disk, target.file, bytes, offset);
+    return { segment: target.segment.segment, number, end: offset + bytes.length };
+  }
 
-  // The next segment's opening frame is durable before this one says that it continues there, and that before any other frame:
-  // so whatever is acknowledged from the next segment, both ends of the link are durable.
-  const rotate = (bytes: number, done: Placed): void => {
-    preallocator.take(bytes, (error, next) => {
-      if (error !== null || next === null) return done(error, false);
-      put(next, blockBytes, { kind: "opening" }, (failed, opening) => {
-        if (failed !== null) return done(failed, false);
-        const full = state.current;
-        put(full, state.last.end, { kind: "continues", nextSegment: next.segment.segment }, (cut) => {
-          if (cut !== null) return done(cut, false);
-          disk.close(full.file);
-          state.current = next;
-          state.last = opening;
-          state.isEmpty = true;
-          liveSegments.begin(next.segment);
-          liveSegments.add({ kind: "opening" }, blockBytes);
-          preallocator.prepare();
-          done(null, true);
-        });
-      });
-    });
-  };
+  /**
+   * False: there is no space for another segment. The next segment's opening frame is durable before this one says that it continues
+   * there, and that before any other frame: so whatever is acknowledged from the next segment, both ends of the link are durable.
+   */
+  function* rotate(bytes: number): Steps<boolean> {
+    const next = yield* answerOf<OpenSegment | null>((done) => preallocator.take(bytes, done));
+    if (next === null) return false;
+    const opening = yield* put(next, blockBytes, { kind: "opening" });
+    const full = state.current;
+    yield* put(full, state.last.end, { kind: "continues", nextSegment: next.segment.segment });
+    disk.close(full.file);
+    state.current = next;
+    state.last = opening;
+    state.isEmpty = true;
+    liveSegments.begin(next.segment);
+    liveSegments.add({ kind: "opening" }, blockBytes);
+    preallocator.prepare();
+    return true;
+  }
 
   /** Behind it, `blocks` remain. */
   const fits = (bytes: number, blocks: number): boolean =>
     state.last.end + bytes + blocks * blockBytes <= state.current.segment.bytes;
 
-  const appendHere = (content: FrameContent, bytes: number, done: Placed): void =>
-    put(state.current, state.last.end, content, (error, pointer) => {
-      if (error !== null) return done(error, false);
-      state.last = pointer;
-      state.isEmpty = content.kind === "closing";
-      if (!state.isEmpty) state.proven = pointer.number;
-      liveSegments.add(content, bytes);
-      done(null, true);
-    });
+  function* appendHere(content: FrameContent, bytes: number): Steps<boolean> {
+    const pointer = yield* put(state.current, state.last.end, content);
+    state.last = pointer;
+    state.isEmpty = content.kind === "closing";
+    if (!state.isEmpty) state.proven = pointer.number;
+    liveSegments.add(content, bytes);
+    return true;
+  }
 
-  const appendOne = (content: FrameContent, done: Placed): void => {
+  /** False: there is no space for it. */
+  function* appendOne(content: FrameContent): Steps<boolean> {
     const bytes = frameBytes(content, blockBytes);
-    if (fits(bytes, 1 + SNAPSHOT_PLACES)) return appendHere(content, bytes, done);
-    rotate(roomFor(content, settings), (error, isRotated) => {
-      if (error !== null) return done(error, false);
-      if (isRotated) {
-        assert(fits(bytes, 1 + SNAPSHOT_PLACES), "a new segment holds the frame it was made for");
-        appendHere(content, bytes, done);
-      } else if (content.kind === "snapshot" && fits(bytes, 1)) appendHere(content, bytes, done);
-      else done(null, false);
-    });
-  };
+    if (fits(bytes, 1 + SNAPSHOT_PLACES)) return yield* appendHere(content, bytes);
+    if (yield* rotate(roomFor(content, settings))) {
+      assert(fits(bytes, 1 + SNAPSHOT_PLACES), "a new segment holds the frame it was made for");
+      return yield* appendHere(content, bytes);
+    }
+    return content.kind === "snapshot" && fits(bytes, 1) ? yield* appendHere(content, bytes) : false;
+  }
 
-  const append: LogWriter["append"] = (contents, done) => {
-    const next = (at: number): void => {
-      const content = contents[at];
-      if (content === undefined) return done(null, at);
-      appendOne(content, (error, isPlaced) => {
-        if (error !== null || !isPlaced) done(error, at);
-        else next(at + 1);
-      });
-    };
-    next(0);
-  };
+  function* append(contents: readonly FrameContent[]): Steps<number> {
+    for (const [at, content] of contents.entries()) if (!(yield* appendOne(content))) return at;
+    return contents.length;
+  }
+
+  /** Without space there is none: what is written next proves the frame as well. */
+  function* appendClosing(): Steps {
+    if (state.isEmpty) return;
+    if (fits(blockBytes, 1 + SNAPSHOT_PLACES)) yield* appendOne({ kind: "closing" });
+    else yield* rotate(segmentBytes);
+  }
 
   return {
     startSegment,
     provenFrame: () => state.proven,
     append,
-    // Without space there is none: what is written next proves the frame as well.
-    appendClosing: (done) => {
-      if (state.isEmpty) done(null);
-      else if (fits(blockBytes, 1 + SNAPSHOT_PLACES)) appendOne({ kind: "closing" }, done);
-      else rotate(segmentBytes, done);
-    },
+    appendClosing,
     reuse: preallocator.reuse,
     dropReused: preallocator.dropReused,
     prepare: preallocator.prepare,

@@ -17,7 +17,7 @@ import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
 import { missing } from "./corrupt.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 import { MAX_SEGMENT_NUMBER } from "./segment.ts";
-import { inSequence } from "./serial-queue.ts";
+import { createFile, openFile, runSteps, type Steps, write } from "./steps.ts";
 import { refuseOtherFormat } from "./versions.ts";
 
 export interface Meta {
@@ -134,18 +134,14 @@ export function readMeta(disk: Pick<Disk, "read">, formatVersion: number): Found
 }
 
 /** Makes one slot durable, then the other. */
-function writeSlots(
+function* writeSlots(
   disk: Disk,
   file: DiskFile,
   order: readonly Slot[],
   encode: (sequence: number) => Uint8Array,
   from: number,
-  done: Done,
-): void {
-  inSequence(
-    order.map((slot, at) => (next: Done) => disk.write(file, slot * META_SLOT_BYTES, encode(from + at), next)),
-    done,
-  );
+): Steps {
+  for (const [at, slot] of order.entries()) yield* write(disk, file, encode(from + at), slot * META_SLOT_BYTES);
 }
 
 export interface MetaFile {
@@ -155,36 +151,22 @@ export interface MetaFile {
   readonly close: () => void;
 }
 
-/** Writes the first meta of a directory, or an existing one again; `done` gives the handle for later updates. */
-export function beginMeta(
-  disk: Disk,
-  meta: Meta,
-  found: FoundMeta | null,
-  formatVersion: number,
-  done: (error: Error | null, file: MetaFile | null) => void,
-): void {
-  const begin = (error: Error | null, file: DiskFile | null): void => {
-    if (error !== null || file === null) return done(error, null);
-    const first = found?.firstSlot ?? 0;
-    const order: readonly Slot[] = first === 0 ? [0, 1] : [1, 0];
-    const sequence = (found?.sequence ?? 0) + 1;
-    const encode = (at: number): Uint8Array => encodeMetaSlot(meta, at, formatVersion);
-    const settled: Done = (failed) => {
-      if (failed !== null) return done(failed, null);
-      done(null, metaFile(disk, file, meta, sequence + SLOTS.length, formatVersion));
-    };
-    writeSlots(disk, file, order, encode, sequence, (failed) => {
-      if (failed !== null || found !== null) return settled(failed);
-      inSequence(
-        [(next) => disk.rename(NEW_META_PATH, META_PATH, next), (next) => disk.syncDirectory(".", next)],
-        settled,
-      );
-    });
-  };
-  if (found !== null) return disk.open(META_PATH, begin);
-  const create = (): void => disk.create(NEW_META_PATH, SLOTS.length * META_SLOT_BYTES, begin);
-  if (disk.size(NEW_META_PATH) === null) return create();
-  disk.remove(NEW_META_PATH, (error) => (error === null ? create() : done(error, null)));
+/** Writes the first meta of a directory, or an existing one again; gives the handle for later updates. */
+export function* beginMeta(disk: Disk, meta: Meta, found: FoundMeta | null, formatVersion: number): Steps<MetaFile> {
+  const file = found === null ? yield* createMeta(disk) : yield* openFile(disk, META_PATH);
+  const order: readonly Slot[] = (found?.firstSlot ?? 0) === 0 ? [0, 1] : [1, 0];
+  const sequence = (found?.sequence ?? 0) + 1;
+  yield* writeSlots(disk, file, order, (at) => encodeMetaSlot(meta, at, formatVersion), sequence);
+  if (found === null) {
+    yield (done) => disk.rename(NEW_META_PATH, META_PATH, done);
+    yield (done) => disk.syncDirectory(".", done);
+  }
+  return metaFile(disk, file, meta, sequence + SLOTS.length, formatVersion);
+}
+
+function* createMeta(disk: Disk): Steps<DiskFile> {
+  if (disk.size(NEW_META_PATH) !== null) yield (done) => disk.remove(NEW_META_PATH, done);
+  return yield* createFile(disk, NEW_META_PATH, SLOTS.length * META_SLOT_BYTES);
 }
 
 function metaFile(disk: Disk, file: DiskFile, begun: Meta, nextSequence: number, formatVersion: number): MetaFile {
@@ -196,17 +178,11 @@ function metaFile(disk: Disk, file: DiskFile, begun: Meta, nextSequence: number,
       const meta = { ...current, ...change };
       const from = sequence;
       sequence += SLOTS.length;
-      writeSlots(
-        disk,
-        file,
-        SLOTS,
-        (at) => encodeMetaSlot(meta, at, formatVersion),
-        from,
-        (error) => {
-          if (error === null) current = meta;
-          done(error);
-        },
-      );
+      const slots = writeSlots(disk, file, SLOTS, (at) => encodeMetaSlot(meta, at, formatVersion), from);
+      runSteps(slots, ({ error }) => {
+        if (error === null) current = meta;
+        done(error);
+      });
     },
     close: () => disk.close(file),
   };

@@ -5,7 +5,7 @@ import { RaftqError } from "../lib/errors.ts";
 import type { Persist } from "../raft/effects.ts";
 import type { ClusterId, LogIndex } from "../raft/types.ts";
 import type { FrameContent } from "./batch-frame.ts";
-import type { Disk, Done } from "./disk.ts";
+import type { Disk } from "./disk.ts";
 import type { LiveSegments } from "./live-segments.ts";
 import { writeKnownMembers } from "./known-members.ts";
 import { createChunks } from "./chunks.ts";
@@ -17,10 +17,11 @@ import type { MetaFile } from "./meta.ts";
 import { refuseNewerSnapshot } from "./newer.ts";
 import { createProofs, type Proofs } from "./proof.ts";
 import type { Segment } from "./segment.ts";
-import { createSerialQueue, inSequence, type SerialQueue } from "./serial-queue.ts";
+import { createSerialQueue, type SerialQueue } from "./serial-queue.ts";
 import { quarantineNumbers, removeQuarantined } from "./quarantine.ts";
 import { type CompleteSnapshot, pathsOf } from "./snapshot-files.ts";
 import { openSnapshots, type Snapshots } from "./snapshots.ts";
+import { removeFile, runSteps, type Steps } from "./steps.ts";
 import type { OpenStorage, Recovered, Storage, Unwritten } from "./types.ts";
 
 /** A recovered and repaired directory. */
@@ -163,7 +164,7 @@ function createKnownMembersRecorder({
     writing = true;
     // Beside the log, like the deletions, and like them waited for when the directory is closed.
     deletionQueue((release) =>
-      writeKnownMembers(disk, { nodeId, clusterId, addresses }, STORAGE.formatVersion, (error) => {
+      runSteps(writeKnownMembers(disk, { nodeId, clusterId, addresses }, STORAGE.formatVersion), ({ error }) => {
         writing = false;
         if (error === null) recorded = addresses.join();
         release();
@@ -175,7 +176,7 @@ function createKnownMembersRecorder({
 /** It does not depend on the log, so it waits for no write of that, and is tried even after one has failed. */
 function writeMarker({ disk, markerQueue, failStop }: OpenDirectory, why: string): void {
   markerQueue((release) =>
-    markDamaged(disk, why, (error) => {
+    runSteps(markDamaged(disk, why), ({ error }) => {
       failStop.orFail(() => undefined)(error);
       release();
     }),
@@ -186,7 +187,7 @@ function dropQuarantined({ disk, settings, deletionQueue, failStop }: OpenDirect
   const before = quarantineNumbers(disk).length;
   if (before === 0 || !failStop.isOpen()) return;
   deletionQueue((release) =>
-    removeQuarantined(disk, 0, () => {
+    runSteps(removeQuarantined(disk, 0), () => {
       release();
       // Files that a person put in there stay: nothing is reported then, or the space would be measured again and again.
       if (quarantineNumbers(disk).length < before) settings.onSpaceChanged();
@@ -195,15 +196,15 @@ function dropQuarantined({ disk, settings, deletionQueue, failStop }: OpenDirect
 }
 
 function createPersist(open: OpenDirectory): Storage["persist"] {
-  const { settings, snapshots, logQueue, log, proofs, failStop, soon } = open;
+  const { settings, snapshots, logQueue, proofs, failStop } = open;
   let persisting = false;
   return (batch, done) => {
     assert(!persisting, "one persist at a time");
     persisting = true;
     proofs.stir();
     const contents = framesOf(batch, settings.segmentBytes, snapshots);
-    logQueue((release) => {
-      const finish = (written: number): void => {
+    logQueue((release) =>
+      failStop.run(makeDurable(open, batch, contents), (written) => {
         persisting = false;
         release();
         const unwritten = unwrittenOf(contents.slice(written));
@@ -214,18 +215,23 @@ function createPersist(open: OpenDirectory): Storage["persist"] {
         }
         proofs.arm();
         done(unwritten);
-      };
-      const nothing = (): void => finish(0);
-      const write = (): void => {
-        if (contents.length > 0)
-          log.append(contents, (error, written) => failStop.orFail(() => finish(written))(error));
-        else if (batch.hardState === null) soon(() => failStop.orFail(nothing)(null));
-        else nothing();
-      };
-      if (batch.hardState === null) write();
-      else proofs.update({ hardState: batch.hardState }, write);
-    });
+      }),
+    );
   };
+}
+
+/** How many of the frames are durable: there may be no space for more. */
+function* makeDurable(
+  { log, proofs, soon }: OpenDirectory,
+  batch: Persist,
+  contents: readonly FrameContent[],
+): Steps<number> {
+  const { hardState } = batch;
+  if (hardState !== null) yield (done) => proofs.update({ hardState }, () => done(null));
+  if (contents.length > 0) return yield* log.append(contents);
+  // Nothing answers from inside the call.
+  if (hardState === null) yield (done) => soon(() => done(null));
+  return 0;
 }
 
 function unwrittenOf(rest: readonly FrameContent[]): Unwritten | null {
@@ -265,18 +271,16 @@ function compact(open: OpenDirectory, keepFrom: LogIndex): void {
 
 /** They are no part of the log any more. */
 function deleteSegments({ disk, deletionQueue, failStop, onFreed }: OpenDirectory, segments: readonly Segment[]): void {
-  const removals = segments.map(
-    ({ path }) =>
-      (next: Done) =>
-        disk.remove(path, next),
-  );
-  deletionQueue((release) => {
-    const deleted = (): void => {
+  deletionQueue((release) =>
+    failStop.run(removeSegments(disk, segments), () => {
       release();
       onFreed();
-    };
-    inSequence(removals, failStop.orFail(deleted));
-  });
+    }),
+  );
+}
+
+function* removeSegments(disk: Disk, segments: readonly Segment[]): Steps {
+  for (const { path } of segments) yield* removeFile(disk, path);
 }
 
 function setCluster({ logQueue, meta, proofs }: OpenDirectory, clusterId: ClusterId, done: () => void): void {
@@ -315,5 +319,5 @@ function close(open: OpenDirectory, done: () => void): void {
       meta.close();
       deletionQueue(() => snapshots.settle(end));
     });
-  logQueue(() => log.appendClosing(failStop.orFail(() => proofs.finish(closeFiles))));
+  logQueue(() => failStop.run(log.appendClosing(), () => proofs.finish(closeFiles)));
 }

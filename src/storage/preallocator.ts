@@ -2,8 +2,11 @@
 // that is tried again until there is space.
 import { STORAGE } from "../config.ts";
 import { type Disk, isNoSpace } from "./disk.ts";
-import type { LogSettings, SegmentDone, OpenSegment, SegmentMaker } from "./log.ts";
+import type { LogSettings, OpenSegment, SegmentMaker } from "./log.ts";
 import type { Segment } from "./segment.ts";
+import { runSteps } from "./steps.ts";
+
+type SegmentDone = (error: Error | null, opened: OpenSegment | null) => void;
 
 export interface Preallocator {
   /** Makes one ahead. Tries at once when it waits for space. */
@@ -48,9 +51,9 @@ export function createPreallocator(
     making = true;
     const isAhead = wanted === null;
     const bytes = Math.max(segmentBytes, missedBytes, wanted?.bytes ?? 0);
-    make(bytes, bytes === segmentBytes ? (old.shift() ?? null) : null, (error, opened) => {
+    runSteps(make(bytes, bytes === segmentBytes ? (old.shift() ?? null) : null), ({ error, result }) => {
       making = false;
-      ready = opened;
+      ready = result;
       lacksSpace = error !== null && isNoSpace(error);
       if (closed) return whenMade?.();
       if (lacksSpace) cancelRetry = after(STORAGE.spaceRetryMs, attempt);

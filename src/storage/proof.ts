@@ -63,11 +63,10 @@ export function createProofs({ settings, failStop, logQueue, log, meta }: Writer
   /** An empty frame proves the one before it by the log alone. */
   const closeLog = (): void =>
     logQueue((release) => {
-      const closed = (): void => {
+      failStop.run(log.appendClosing(), () => {
         release();
         record();
-      };
-      log.appendClosing(failStop.orFail(closed));
+      });
     });
 
   const cancel = (): void => {

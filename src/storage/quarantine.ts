@@ -1,11 +1,11 @@
 // Where do data go that cannot be trusted any more? They are quarantined in `damaged-<number>`, beside their successors: the newest is
 // kept, for people.
-import { type Disk, type Done, isNoSpace } from "./disk.ts";
+import { type Disk, isNoSpace } from "./disk.ts";
 import { CORRUPTION_MARKER_PATH } from "./corruption-marker.ts";
 import { META_PATH } from "./meta.ts";
 import { LOG_DIRECTORY } from "./segment.ts";
-import { inSequence, type DiskOperation } from "./serial-queue.ts";
 import { removeSnapshot, SNAPSHOT_DIRECTORY, snapshotDirectories } from "./snapshot-files.ts";
+import { attempt, failWith, type Steps } from "./steps.ts";
 
 const QUARANTINE_NAME = /^damaged-([1-9]\d{0,8})$/;
 /** What the data of a node consist of, at the top of its directory. */
@@ -20,76 +20,47 @@ export function quarantineNumbers(disk: Disk): readonly number[] {
 }
 
 /** Moves what is not moved yet. May be cut short at any point and called again. */
-export function quarantine(disk: Disk, number: number, done: Done): void {
+export function* quarantine(disk: Disk, number: number): Steps {
   const directory = quarantineDirectory(number);
   const present = new Set(disk.list("."));
-  const moves = DATA.filter((name) => present.has(name)).map(
-    (name): DiskOperation =>
-      (next) =>
-        disk.rename(name, `${directory}/${name}`, next),
-  );
-  inSequence(
-    [
-      (next) => disk.makeDirectory(directory, next),
-      (next) => disk.syncDirectory(".", next),
-      ...moves,
-      (next) => disk.syncDirectory(directory, next),
-      (next) => disk.syncDirectory(".", next),
-    ],
-    done,
-  );
+  yield (done) => disk.makeDirectory(directory, done);
+  yield (done) => disk.syncDirectory(".", done);
+  for (const name of DATA) if (present.has(name)) yield (done) => disk.rename(name, `${directory}/${name}`, done);
+  yield (done) => disk.syncDirectory(directory, done);
+  yield (done) => disk.syncDirectory(".", done);
 }
 
 /** Deletes all but the newest `keep`. Files that a person put in there are left alone, and then there is an error. */
-export function removeQuarantined(disk: Disk, keep: 0 | 1, done: Done): void {
+export function* removeQuarantined(disk: Disk, keep: 0 | 1): Steps {
   const numbers = quarantineNumbers(disk);
   const older = numbers.slice(0, numbers.length - keep);
-  inSequence(
-    older.map(
-      (number): DiskOperation =>
-        (next) =>
-          removeOneQuarantined(disk, quarantineDirectory(number), next),
-    ),
-    done,
-  );
+  for (const number of older) yield* removeOneQuarantined(disk, quarantineDirectory(number));
 }
 
-/** When there is no space for `attempt`, deletes the quarantined data and tries once more: they are kept only while there is space. */
-export function retryWithoutQuarantine(disk: Disk, attempt: DiskOperation, done: Done): void {
-  attempt((error) => {
-    if (error === null || !isNoSpace(error) || quarantineNumbers(disk).length === 0) return done(error);
-    removeQuarantined(disk, 0, () => attempt(done));
-  });
+/** When there is no space for these steps, deletes the quarantined data and tries once more: they are kept only while there is space. */
+export function* retryWithoutQuarantine<T>(disk: Disk, steps: () => Steps<T>): Steps<T> {
+  const { error, result } = yield* attempt(steps());
+  if (error === null) return result;
+  if (!isNoSpace(error) || quarantineNumbers(disk).length === 0) return yield* failWith(error);
+  yield* attempt(removeQuarantined(disk, 0));
+  return yield* steps();
 }
 
-function removeOneQuarantined(disk: Disk, directory: string, done: Done): void {
+function* removeOneQuarantined(disk: Disk, directory: string): Steps {
   const inside = (path: string): string => `${directory}/${path}`;
   const names = new Set(disk.list(directory));
   const groups = new Set(names.has("g0") ? disk.list(inside("g0")) : []);
+  const hasInGroup = (path: string): boolean => groups.has(path.slice("g0/".length));
   const files = [
     ...(names.has(META_PATH) ? [META_PATH] : []),
-    ...(groups.has(CORRUPTION_MARKER_PATH.slice("g0/".length)) ? [CORRUPTION_MARKER_PATH] : []),
+    ...(hasInGroup(CORRUPTION_MARKER_PATH) ? [CORRUPTION_MARKER_PATH] : []),
     ...disk.list(inside(LOG_DIRECTORY)).map((name) => `${LOG_DIRECTORY}/${name}`),
   ];
-  const directories = [LOG_DIRECTORY, SNAPSHOT_DIRECTORY].filter((path) => groups.has(path.slice("g0/".length)));
-  inSequence(
-    [
-      ...files.map(
-        (file): DiskOperation =>
-          (next) =>
-            disk.remove(inside(file), next),
-      ),
-      ...snapshotDirectories(disk, directory).map(
-        (snapshot): DiskOperation =>
-          (next) =>
-            removeSnapshot(disk, snapshot, next),
-      ),
-      ...[...directories, ...(names.has("g0") ? ["g0"] : []), "."].map(
-        (path): DiskOperation =>
-          (next) =>
-            disk.removeDirectory(path === "." ? directory : inside(path), next),
-      ),
-    ],
-    done,
-  );
+  const snapshots = snapshotDirectories(disk, directory);
+  const directories = [LOG_DIRECTORY, SNAPSHOT_DIRECTORY].filter(hasInGroup);
+  for (const file of files) yield (done) => disk.remove(inside(file), done);
+  for (const snapshot of snapshots) yield* removeSnapshot(disk, snapshot);
+  for (const path of directories) yield (done) => disk.removeDirectory(inside(path), done);
+  if (names.has("g0")) yield (done) => disk.removeDirectory(inside("g0"), done);
+  yield (done) => disk.removeDirectory(directory, done);
 }

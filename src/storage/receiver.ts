@@ -1,14 +1,18 @@
 // How does a snapshot from another node come in? Part by part, in order, each checked against the manifest that came with it.
 import { crc32 } from "../lib/crc32.ts";
+import type { FailStop } from "./fail-stop.ts";
 import { decodeManifest, type Manifest } from "./manifest.ts";
 import type { SerialQueue } from "./serial-queue.ts";
 import { type CompleteSnapshot, directoryOf, type SnapshotWriter } from "./snapshot-files.ts";
+import type { Steps } from "./steps.ts";
 import type { ReceivedPart } from "./types.ts";
 
 export interface ReceiverSettings {
   readonly writer: SnapshotWriter;
   /** Shared with the snapshots of one's own state: both may be of the same index, and then have the same directory. */
   readonly writeQueue: SerialQueue;
+  /** Runs steps, unless something fails. */
+  readonly run: FailStop["run"];
   readonly formatVersion: number;
   /** Runs `callback` from a later event. */
   readonly soon: (callback: () => void) => void;
@@ -40,6 +44,7 @@ export interface Receiver {
 export function createReceiver({
   writer,
   writeQueue,
+  run,
   formatVersion,
   soon,
   neededByLog,
@@ -49,63 +54,59 @@ export function createReceiver({
 }: ReceiverSettings): Receiver {
   let receiving: Receiving | null = null;
 
-  /** Drops what an earlier sender left, and begins anew if the manifest is what it should be. */
-  const begin = (part: ReceivedPart, then: () => void, noSpace: () => void): void => {
+  /** Drops what an earlier sender left, and begins anew if the manifest is what it should be. False: there is no space for it. */
+  function* begin(part: ReceivedPart): Steps<boolean> {
     const directory = directoryOf(part.meta);
     const manifest = decodeManifest(part.manifest, formatVersion);
     const abandoned = receiving;
     receiving = null;
-    const open = (): void => {
-      if (manifest === null || directoryOf(manifest.meta) !== directory || manifest.parts.length !== part.parts)
-        return then();
-      onBegin(part);
-      const bytes = manifest.parts.reduce((sum, { bytes: length }) => sum + length, part.manifest.length);
-      const begun = (): void => {
-        receiving = { directory, manifest, manifestBytes: new Uint8Array(part.manifest), nextPart: 0 };
-        then();
-      };
-      writer.begin(directory, bytes + neededByLog(), begun, noSpace);
-    };
-    if (abandoned === null) open();
-    else writer.remove(abandoned.directory, open);
-  };
+    if (abandoned !== null) yield* writer.remove(abandoned.directory);
+    if (manifest === null || directoryOf(manifest.meta) !== directory || manifest.parts.length !== part.parts)
+      return true;
+    onBegin(part);
+    const bytes = manifest.parts.reduce((sum, { bytes: length }) => sum + length, part.manifest.length);
+    if (!(yield* writer.begin(directory, bytes + neededByLog()))) return false;
+    receiving = { directory, manifest, manifestBytes: new Uint8Array(part.manifest), nextPart: 0 };
+    return true;
+  }
 
-  const accept = (part: ReceivedPart, answer: (nextPart: number) => void, noSpace: () => void): void => {
+  /** The number of the part that is wanted next; null: there is no space. */
+  function* accept(part: ReceivedPart): Steps<number | null> {
     const state = receiving;
-    if (state === null || state.directory !== directoryOf(part.meta)) return answer(0);
-    const expected = state.manifest.parts[state.nextPart];
+    if (state === null || state.directory !== directoryOf(part.meta)) return 0;
+    const { directory, manifest, manifestBytes } = state;
+    const expected = manifest.parts[state.nextPart];
     const matches = expected?.bytes === part.bytes.length && expected.crc === crc32(part.bytes);
-    if (part.part !== state.nextPart || !matches) return answer(state.nextPart);
-    const drop = (): void => {
+    if (part.part !== state.nextPart || !matches) return state.nextPart;
+    if (!(yield* writer.part(directory, part.part, part.bytes))) {
       receiving = null;
-      noSpace();
-    };
-    const complete = (snapshot: CompleteSnapshot): void => {
-      onComplete(snapshot);
-      answer(state.nextPart);
-    };
-    const written = (): void => {
-      state.nextPart++;
-      if (state.nextPart < state.manifest.parts.length) return answer(state.nextPart);
-      receiving = null;
-      writer.complete(state.directory, state.manifest, state.manifestBytes, complete, drop);
-    };
-    writer.part(state.directory, part.part, part.bytes, written, drop);
-  };
+      return null;
+    }
+    state.nextPart++;
+    if (state.nextPart < manifest.parts.length) return state.nextPart;
+    receiving = null;
+    const snapshot = yield* writer.complete(directory, manifest, manifestBytes);
+    if (snapshot === null) return null;
+    onComplete(snapshot);
+    return state.nextPart;
+  }
+
+  function* store(part: ReceivedPart): Steps<number | null> {
+    if (isComplete(part)) return part.parts;
+    if (part.part === 0 && !(yield* begin(part))) return null;
+    return yield* accept(part);
+  }
 
   return {
     store: (part, done) => {
-      writeQueue((release) => {
-        const answer = (nextPart: number): void =>
+      writeQueue((release) =>
+        run(store(part), (nextPart) =>
           soon(() => {
             release();
-            done(nextPart);
-          });
-        const noSpace = (): void => soon(release);
-        if (isComplete(part)) answer(part.parts);
-        else if (part.part === 0) begin(part, () => accept(part, answer, noSpace), noSpace);
-        else accept(part, answer, noSpace);
-      });
+            if (nextPart !== null) done(nextPart);
+          }),
+        ),
+      );
     },
     forget: (directory) => {
       if (receiving?.directory === directory) receiving = null;

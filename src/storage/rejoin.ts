@@ -2,8 +2,9 @@
 // until the fresh log that replaces the lost one is durable.
 import { decodeOrNull, encode, nullable, placeIn, text, textOf, tuple, uint } from "../lib/layout.ts";
 import { type ClusterId, isClusterId, type Incarnation, isIncarnation, isNodeId, type NodeId } from "../raft/types.ts";
-import type { Disk, Done } from "./disk.ts";
 import { readAtomicFile, removeAtomicFile, writeAtomicFile } from "./atomic-file.ts";
+import type { Disk } from "./disk.ts";
+import type { Steps } from "./steps.ts";
 
 /**
  * asking: the data stay where they are. agreed: a majority has let the new incarnation in, so that the data may be moved away, and
@@ -62,11 +63,9 @@ export function readRejoin(
   }
 }
 
-export function writeRejoin(disk: Disk, rejoin: Rejoin, formatVersion: number, done: Done): void {
+export function writeRejoin(disk: Disk, rejoin: Rejoin, formatVersion: number): Steps {
   const fields = encode(layout, { ...rejoin, why: rejoin.why.slice(0, MAX_WHY_CHARACTERS).toWellFormed() });
-  writeAtomicFile(disk, FILE, fields, formatVersion, done);
+  return writeAtomicFile(disk, FILE, fields, formatVersion);
 }
 
-export function removeRejoin(disk: Disk, done: Done): void {
-  removeAtomicFile(disk, FILE, done);
-}
+export const removeRejoin = (disk: Disk): Steps => removeAtomicFile(disk, FILE);

@@ -3,11 +3,11 @@ import { crc32 } from "../lib/crc32.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
 import { corrupt, missing } from "./corrupt.ts";
-import type { Disk, Done } from "./disk.ts";
-import type { FailStop } from "./fail-stop.ts";
+import { type Disk, isNoSpace } from "./disk.ts";
 import { decodeManifest, manifestCrc, MAX_MANIFEST_BYTES, type Manifest } from "./manifest.ts";
 import type { SnapshotFrame } from "./replay.ts";
-import { createSerialQueue, inSequence } from "./serial-queue.ts";
+import { createSerialQueue } from "./serial-queue.ts";
+import { attempt, failWith, freeBytes, removeFile, runSteps, type Steps, writeNewFile } from "./steps.ts";
 
 export const SNAPSHOT_DIRECTORY = "g0/snapshot";
 
@@ -66,17 +66,12 @@ export function recoverSnapshot(disk: Disk, frame: SnapshotFrame, formatVersion:
 }
 
 /** Removes a snapshot; the manifest first, so that what is left of it after a crash is not complete. */
-export function removeSnapshot(disk: Disk, directory: string, done: Done): void {
+export function* removeSnapshot(disk: Disk, directory: string): Steps {
   const names = disk.list(directory);
   const manifest = names.filter((name) => name === "manifest");
   const parts = names.filter((name) => name !== "manifest");
-  inSequence(
-    [
-      ...[...manifest, ...parts].map((name) => (next: Done) => disk.remove(`${directory}/${name}`, next)),
-      (next) => disk.removeDirectory(directory, next),
-    ],
-    done,
-  );
+  for (const name of [...manifest, ...parts]) yield* removeFile(disk, `${directory}/${name}`);
+  yield (done) => disk.removeDirectory(directory, done);
 }
 
 /** One part, its checksum verified. Throws CORRUPT, and DISK_FAILED when it cannot be read. */
@@ -101,68 +96,57 @@ function orDiskFailed<T>(path: string, ask: () => T): T {
   }
 }
 
-/**
- * Writes and removes the files of snapshots; every step goes on only if the one before it succeeded. When there is no space for
- * one, what was written of the snapshot is removed, and then `noSpace` is called.
- */
+/** Writes and removes the files of snapshots. When there is no space for one, nothing of it is left. */
 export interface SnapshotWriter {
-  /** Makes an empty directory, whatever an earlier attempt left there. `bytes`: that much must be free. */
-  readonly begin: (directory: string, bytes: number, then: () => void, noSpace: () => void) => void;
-  readonly part: (directory: string, part: number, bytes: Uint8Array, then: () => void, noSpace: () => void) => void;
-  /** Writes the manifest and makes all names durable. */
+  /** Makes an empty directory, whatever an earlier attempt left there. False: less than `bytes` are free. */
+  readonly begin: (directory: string, bytes: number) => Steps<boolean>;
+  /** False: there is no space. */
+  readonly part: (directory: string, part: number, bytes: Uint8Array) => Steps<boolean>;
+  /** Writes the manifest and makes all names durable. null: there is no space. */
   readonly complete: (
     directory: string,
     manifest: Manifest,
     manifestBytes: Uint8Array,
-    then: (snapshot: CompleteSnapshot) => void,
-    noSpace: () => void,
-  ) => void;
-  readonly remove: (directory: string, then: () => void) => void;
+  ) => Steps<CompleteSnapshot | null>;
+  readonly remove: (directory: string) => Steps;
   /** Waits for the removals that were begun. */
   readonly settle: (then: () => void) => void;
 }
 
-export function createSnapshotWriter(disk: Disk, { orFail, orFailUnlessNoSpace }: FailStop): SnapshotWriter {
+export function createSnapshotWriter(disk: Disk): SnapshotWriter {
   const removals = createSerialQueue();
 
-  const remove = (directory: string, then: () => void): void =>
-    removals((release) => {
-      const removed = (): void => {
-        release();
-        then();
-      };
-      if (disk.list(directory).length === 0) removed();
-      else removeSnapshot(disk, directory, orFail(removed));
-    });
+  /** One after the other. One that fails stops those behind it. */
+  function* remove(directory: string): Steps {
+    yield (done) =>
+      removals((release) =>
+        runSteps(removeWhatIsThere(disk, directory), ({ error }) => {
+          if (error === null) release();
+          done(error);
+        }),
+      );
+  }
 
-  const writeFile = (path: string, bytes: Uint8Array, written: Done): void => {
-    disk.create(path, 0, (error, file) => {
-      if (error !== null || file === null) return written(error);
-      disk.write(file, 0, bytes, (problem) => {
-        disk.close(file);
-        written(problem);
-      });
-    });
-  };
+  function* withSpace(directory: string, steps: Steps): Steps<boolean> {
+    const { error } = yield* attempt(steps);
+    if (error === null) return true;
+    if (!isNoSpace(error)) return yield* failWith(error);
+    yield* remove(directory);
+    return false;
+  }
 
   return {
-    begin: (directory, bytes, then, noSpace) =>
-      remove(directory, () =>
-        disk.freeBytes((free) => {
-          if (free < bytes) noSpace();
-          else disk.makeDirectory(directory, orFailUnlessNoSpace(then, noSpace));
-        }),
-      ),
-    part: (directory, part, bytes, then, noSpace) => {
-      const dropReused = (): void => remove(directory, noSpace);
-      writeFile(partPath(directory, part), bytes, orFailUnlessNoSpace(then, dropReused));
+    *begin(directory, bytes) {
+      yield* remove(directory);
+      const free = yield* freeBytes(disk);
+      return free >= bytes && (yield* withSpace(directory, makeDirectory(disk, directory)));
     },
-    complete: (directory, manifest, manifestBytes, then, noSpace) => {
-      const dropReused = (): void => remove(directory, noSpace);
-      const names = [directory, SNAPSHOT_DIRECTORY].map((path) => (next: Done) => disk.syncDirectory(path, next));
-      const named = (): void => then({ directory, manifest, manifestBytes, crc: manifestCrc(manifestBytes) });
-      const nameIt = (): void => inSequence(names, orFailUnlessNoSpace(named, dropReused));
-      writeFile(manifestPath(directory), manifestBytes, orFailUnlessNoSpace(nameIt, dropReused));
+    part: (directory, part, bytes) => withSpace(directory, writeNewFile(disk, partPath(directory, part), bytes)),
+    *complete(directory, manifest, manifestBytes) {
+      const written = writeNewFile(disk, manifestPath(directory), manifestBytes);
+      if (!(yield* withSpace(directory, written))) return null;
+      if (!(yield* withSpace(directory, syncNames(disk, directory)))) return null;
+      return { directory, manifest, manifestBytes, crc: manifestCrc(manifestBytes) };
     },
     remove,
     settle: (then) =>
@@ -171,4 +155,16 @@ export function createSnapshotWriter(disk: Disk, { orFail, orFailUnlessNoSpace }
         then();
       }),
   };
+}
+
+function* makeDirectory(disk: Disk, directory: string): Steps {
+  yield (done) => disk.makeDirectory(directory, done);
+}
+
+function* syncNames(disk: Disk, directory: string): Steps {
+  for (const path of [directory, SNAPSHOT_DIRECTORY]) yield (done) => disk.syncDirectory(path, done);
+}
+
+function* removeWhatIsThere(disk: Disk, directory: string): Steps {
+  if (disk.list(directory).length > 0) yield* removeSnapshot(disk, directory);
 }

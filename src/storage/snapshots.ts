@@ -15,6 +15,7 @@ import {
   readPart,
   type SnapshotWriter,
 } from "./snapshot-files.ts";
+import type { Steps } from "./steps.ts";
 import { MAX_PART_BYTES, type SnapshotSource } from "./types.ts";
 
 export interface Snapshots {
@@ -45,7 +46,9 @@ export interface SnapshotSettings {
 
 export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, settings: SnapshotSettings): Snapshots {
   const { formatVersion, failStop, soon, onFreed, neededByLog } = settings;
-  const writer = createSnapshotWriter(disk, failStop);
+  const writer = createSnapshotWriter(disk);
+  const { run } = failStop;
+  const remove = (directory: string): void => run(writer.remove(directory), onFreed);
   const complete = new Map<LogIndex, CompleteSnapshot>();
   let counted = recovered;
   if (recovered !== null) complete.set(recovered.manifest.meta.index, recovered);
@@ -53,7 +56,7 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
   const onComplete = (snapshot: CompleteSnapshot): void => {
     const { index } = snapshot.manifest.meta;
     const superseded = counted !== null && index < counted.manifest.meta.index;
-    if (superseded) writer.remove(snapshot.directory, onFreed);
+    if (superseded) remove(snapshot.directory);
     else complete.set(index, snapshot);
   };
 
@@ -61,6 +64,7 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
   const receiver = createReceiver({
     writer,
     writeQueue,
+    run,
     formatVersion,
     soon,
     neededByLog,
@@ -84,7 +88,7 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
           return soon(() => done(true));
         }
         receiver.forget(directoryOf(meta));
-        save(writer, meta, source, formatVersion, (snapshot) => {
+        run(save(writer, meta, source, formatVersion), (snapshot) => {
           if (snapshot !== null) onComplete(snapshot);
           release();
           done(snapshot !== null);
@@ -106,35 +110,29 @@ export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, se
       for (const [other, { directory }] of complete) {
         if (other >= index) continue;
         complete.delete(other);
-        writer.remove(directory, onFreed);
+        remove(directory);
       }
     },
     settle: writer.settle,
   };
 }
 
-/** One part after the other, each durable before the next is drawn: the log's own writes never wait for a big one. */
-function save(
+/** One part after the other, each durable before the next is drawn: the log's own writes never wait for a big one. null: no space. */
+function* save(
   writer: SnapshotWriter,
   meta: SnapshotMeta,
   source: SnapshotSource,
   formatVersion: number,
-  done: (snapshot: CompleteSnapshot | null) => void,
-): void {
+): Steps<CompleteSnapshot | null> {
   const directory = directoryOf(meta);
   const parts: Part[] = [];
-  const noSpace = (): void => done(null);
-  const writeNext = (): void => {
-    const bytes = source.nextPart();
-    if (bytes === null) {
-      assert(parts.length > 0, "a snapshot has at least one part");
-      const manifest = { meta, parts };
-      return writer.complete(directory, manifest, encodeManifest(manifest, formatVersion), done, noSpace);
-    }
+  if (!(yield* writer.begin(directory, 0))) return null;
+  for (let bytes = source.nextPart(); bytes !== null; bytes = source.nextPart()) {
     assert(bytes.length <= MAX_PART_BYTES, `a part has at most ${MAX_PART_BYTES} bytes, not ${bytes.length}`);
-    const part = parts.length;
     parts.push({ bytes: bytes.length, crc: crc32(bytes) });
-    writer.part(directory, part, bytes, writeNext, noSpace);
-  };
-  writer.begin(directory, 0, writeNext, noSpace);
+    if (!(yield* writer.part(directory, parts.length - 1, bytes))) return null;
+  }
+  assert(parts.length > 0, "a snapshot has at least one part");
+  const manifest = { meta, parts };
+  return yield* writer.complete(directory, manifest, encodeManifest(manifest, formatVersion));
 }

@@ -1,10 +1,9 @@
 // How is a data directory opened? It is read and judged first; then it is repaired, before anything is acknowledged from it.
 import { STORAGE } from "../config.ts";
-import { must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { createDamaged, foreign, quarantineData, type RejoinFiles, readRejoinFiles, requireOwner } from "./damaged.ts";
-import { beginLog, type LogBegun, type LogSettings, type LogWriter } from "./log.ts";
-import { type Disk, type Done, isNoSpace } from "./disk.ts";
+import { beginLog, type LogSettings, type LogWriter } from "./log.ts";
+import { type Disk, isNoSpace } from "./disk.ts";
 import { createLiveSegments, type LiveSegments } from "./live-segments.ts";
 import { refuseMarked } from "./corruption-marker.ts";
 import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
@@ -15,7 +14,6 @@ import { missing } from "./corrupt.ts";
 import { removeQuarantined, retryWithoutQuarantine } from "./quarantine.ts";
 import { replay, type Replayed } from "./replay.ts";
 import { LOG_DIRECTORY } from "./segment.ts";
-import { inSequence } from "./serial-queue.ts";
 import { createStorage } from "./persist.ts";
 import {
   type CompleteSnapshot,
@@ -26,6 +24,7 @@ import {
   SNAPSHOT_DIRECTORY,
   snapshotDirectories,
 } from "./snapshot-files.ts";
+import { attempt, failWith, removeFile, runSteps, type Steps } from "./steps.ts";
 import type { Opened, OpenStorage, Recovered } from "./types.ts";
 
 const BOOTSTRAP_TERM = 1;
@@ -89,15 +88,17 @@ function openLocked(
     const found = judge(disk, settings, distrusted);
     switch (found.type) {
       case "moving":
-        return quarantineData(disk, found.rejoin, (error) => (error === null ? again(done) : refuse(error)));
+        return runSteps(quarantineData(disk, found.rejoin), ({ error }) =>
+          error === null ? again(done) : refuse(error),
+        );
       case "damaged": {
         const damaged = createDamaged(disk, settings, found.rejoinFiles, found.error.message, again);
         settings.after(0, () => done({ ok: false, error: found.error, damaged }));
         return;
       }
       case "whole":
-        return repair(disk, settings, found.reading, found.rejoinFiles, (error, repaired) => {
-          if (error !== null || repaired === null) return refuse(error);
+        return runSteps(repair(disk, settings, found.reading, found.rejoinFiles), ({ error, result: repaired }) => {
+          if (error !== null) return refuse(error);
           done({ ok: true, storage: createStorage({ disk, settings, ...found.reading, ...repaired }) });
         });
     }
@@ -198,82 +199,58 @@ interface Repaired {
 }
 
 /** Directories, a new segment with a copy of the last frame, meta; only then what is no longer needed is deleted. */
-function repair(
-  disk: Disk,
-  settings: OpenStorage,
-  reading: Reading,
-  rejoinFiles: RejoinFiles,
-  done: (error: Error | null, repaired: Repaired | null) => void,
-): void {
-  const directories = [
-    ...DIRECTORIES.map((path) => (next: Done) => disk.makeDirectory(path, next)),
-    ...[".", ...DIRECTORIES].map((path) => (next: Done) => disk.syncDirectory(path, next)),
-  ];
-  // On a full disk some of these went before.
-  const there = (directory: string): boolean => snapshotDirectories(disk).includes(directory);
-  const removals = [
-    // From now on meta says who this is. Before anything is acknowledged: a later damage must not find an old agreement.
-    ...(rejoinFiles.any ? [(next: Done) => removeRejoin(disk, next)] : []),
-    ...reading.recoveredLog.unused.map(
-      (path) => (next: Done) => (disk.size(path) === null ? next(null) : disk.remove(path, next)),
-    ),
-    ...reading.otherSnapshots.map(
-      (directory) => (next: Done) => (there(directory) ? removeSnapshot(disk, directory, next) : next(null)),
-    ),
-  ];
-  const logSettings = {
+function* repair(disk: Disk, settings: OpenStorage, reading: Reading, rejoinFiles: RejoinFiles): Steps<Repaired> {
+  const { recoveredLog, otherSnapshots, liveSegments, foundMeta, recovered } = reading;
+  yield* retryWithoutQuarantine(disk, () => makeDirectories(disk));
+  const log = yield* beginWithSpace(disk, reading, {
     segmentBytes: settings.segmentBytes,
     blockBytes: STORAGE.blockBytes,
     formatVersion: STORAGE.formatVersion,
     drawSalt: settings.drawSalt,
-    liveSegments: reading.liveSegments,
+    liveSegments,
     after: settings.after,
     bytesKept: settings.bytesKept,
     onSpaceChanged: settings.onSpaceChanged,
-  };
-  const make = (next: Done): void => inSequence(directories, next);
-  retryWithoutQuarantine(disk, make, (error) => {
-    if (error !== null) return done(error, null);
-    beginWithSpace(disk, reading, logSettings, (failed, log) => {
-      if (failed !== null || log === null) return done(failed, null);
-      const { identity, hardState } = reading.recovered;
-      const floorSegment = reading.liveSegments.oldest()?.segment ?? log.startSegment;
-      const { startSegment } = log;
-      const meta: Meta = { ...identity, hardState, startSegment, floorSegment, provenFrame: log.provenFrame() };
-      let file: MetaFile | null = null;
-      const begin = (next: Done): void =>
-        beginMeta(disk, meta, reading.foundMeta, STORAGE.formatVersion, (problem, begun) => {
-          file = begun;
-          next(problem);
-        });
-      inSequence([(next) => retryWithoutQuarantine(disk, begin, next), ...removals], (obstacle) =>
-        obstacle === null ? done(null, { log, meta: must(file, "the meta that was begun") }) : done(obstacle, null),
-      );
-    });
   });
+  const { startSegment } = log;
+  const content: Meta = {
+    ...recovered.identity,
+    hardState: recovered.hardState,
+    startSegment,
+    floorSegment: liveSegments.oldest()?.segment ?? startSegment,
+    provenFrame: log.provenFrame(),
+  };
+  const meta = yield* retryWithoutQuarantine(disk, () => beginMeta(disk, content, foundMeta, STORAGE.formatVersion));
+  // From now on meta says who this is. Before anything is acknowledged: a later damage must not find an old agreement.
+  if (rejoinFiles.any) yield* removeRejoin(disk);
+  // On a full disk some of these went before.
+  for (const path of recoveredLog.unused) if (disk.size(path) !== null) yield* removeFile(disk, path);
+  for (const directory of otherSnapshots)
+    if (snapshotDirectories(disk).includes(directory)) yield* removeSnapshot(disk, directory);
+  return { log, meta };
+}
+
+function* makeDirectories(disk: Disk): Steps {
+  for (const path of DIRECTORIES) yield (done) => disk.makeDirectory(path, done);
+  for (const path of [".", ...DIRECTORIES]) yield (done) => disk.syncDirectory(path, done);
 }
 
 /**
  * On a full disk, what an earlier run left unfinished is deleted first: without a first frame, a manifest, or a frame that makes it
  * count, it means nothing in any state of the disk, even if what was read is only in the page cache.
  */
-function beginWithSpace(disk: Disk, reading: Reading, settings: LogSettings, done: LogBegun): void {
+function* beginWithSpace(disk: Disk, reading: Reading, settings: LogSettings): Steps<LogWriter> {
   const { recoveredLog, otherSnapshots, snapshot } = reading;
   const counted = snapshot?.manifest.meta.index ?? 0;
-  beginLog(disk, recoveredLog, settings, (error, log) => {
-    if (error === null || !isNoSpace(error)) return done(error, log);
-    const unfinished = otherSnapshots.filter(
-      (directory) => isIncomplete(disk, directory) || indexOf(directory) > counted,
-    );
-    const removals = [
-      // Quarantined data are kept for people only while there is space for them.
-      (next: Done) => removeQuarantined(disk, 0, () => next(null)),
-      ...recoveredLog.neverBegun.map((path) => (next: Done) => disk.remove(path, next)),
-      ...unfinished.map((directory) => (next: Done) => removeSnapshot(disk, directory, next)),
-    ];
-    inSequence(removals, (obstacle) => {
-      if (obstacle !== null) return done(obstacle, null);
-      beginLog(disk, recoveredLog, settings, done);
-    });
-  });
+  const { error, result: log } = yield* attempt(beginLog(disk, recoveredLog, settings));
+  if (error === null) return log;
+  if (!isNoSpace(error)) return yield* failWith(error);
+  const unfinished = otherSnapshots.filter(
+    (directory) => isIncomplete(disk, directory) || indexOf(directory) > counted,
+  );
+  // Quarantined data are kept for people only while there is space for them.
+  yield* attempt(removeQuarantined(disk, 0));
+  for (const path of recoveredLog.neverBegun) yield* removeFile(disk, path);
+  for (const directory of unfinished) yield* removeSnapshot(disk, directory);
+  return yield* beginLog(disk, recoveredLog, settings);
 }

@@ -10,6 +10,7 @@ import {
   encodeMetaSlot,
   readMeta,
 } from "../../src/storage/meta.ts";
+import { runSteps } from "../../src/storage/steps.ts";
 import { STORAGE } from "../../src/config.ts";
 import { LOG_DIRECTORY } from "../../src/storage/segment.ts";
 import { hardState, INCARNATION, N1 } from "../storage/harness.ts";
@@ -145,8 +146,8 @@ function begunMeta(bench: Bench, port: SimPort): MetaFile {
   const found = readMeta(port, STORAGE.formatVersion);
   const identity = { nodeId: N1, incarnation: INCARNATION, clusterId: null };
   const first = { ...identity, hardState: hardState(1), startSegment: 0, floorSegment: 0, provenFrame: 0 };
-  beginMeta(port, found?.meta ?? first, found, STORAGE.formatVersion, (_, file) => {
-    begun = file;
+  runSteps(beginMeta(port, found?.meta ?? first, found, STORAGE.formatVersion), ({ result }) => {
+    begun = result;
   });
   bench.run(20);
   return (begun as MetaFile | null) ?? expect.unreachable("meta was not begun");

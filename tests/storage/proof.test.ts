@@ -51,7 +51,9 @@ function slowMeta(): Slow {
   };
   const log: Pick<LogWriter, "provenFrame" | "appendClosing"> = {
     provenFrame: () => proven,
-    appendClosing: (done) => done(null),
+    *appendClosing() {
+      yield (done) => done(null);
+    },
   };
   const failStop = createFailStop((error) => {
     throw error;

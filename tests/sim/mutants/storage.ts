@@ -34,11 +34,12 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
       REAL_HALVES,
       {
         in: "createWriter",
-        find: "    disk.write(target.file, offset, bytes, (error) => done(error, pointer));",
-        replace: `    disk.writeCached(target.file, offset, bytes, (error) => {
-      disk.sync(target.file, () => {});
-      done(error, pointer);
-    });`,
+        find: "    yield* write(disk, target.file, bytes, offset);",
+        replace: `    yield (done) =>
+      disk.writeCached(target.file, offset, bytes, (error) => {
+        disk.sync(target.file, () => {});
+        done(error);
+      });`,
       },
     ],
   },
@@ -67,7 +68,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "no-directory-sync",
     what: "the name of a new segment is not synced",
     within: 10,
-    edits: [{ in: "segmentMaker", find: "disk.syncDirectory(LOG_DIRECTORY, step)", replace: "step(null)" }],
+    edits: [{ in: "beginSegment", find: "disk.syncDirectory(LOG_DIRECTORY, done)", replace: "done(null)" }],
   },
   {
     name: "vote-before-sync",
@@ -75,12 +76,9 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       {
-        in: "createPersist",
-        find: "      else proofs.update({ hardState: batch.hardState }, write);",
-        replace: `      else {
-        proofs.update({ hardState: batch.hardState }, () => {});
-        write();
-      }`,
+        in: "makeDurable",
+        find: "yield (done) => proofs.update({ hardState }, () => done(null));",
+        replace: "proofs.update({ hardState }, () => {});",
       },
     ],
   },
@@ -88,13 +86,32 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "snapshot-names-not-synced",
     what: "the files of a snapshot are synced, their names are not (canonical/raft#184)",
     within: 10,
-    edits: [{ in: "createSnapshotWriter", find: "inSequence(names,", replace: "inSequence(names.slice(0, 0)," }],
+    edits: [{ in: "snapshot-files/syncNames", find: "disk.syncDirectory(path, done)", replace: "done(null)" }],
   },
   {
     name: "snapshot-not-synced",
     what: "a snapshot counts before its files are synced (canonical/raft#184)",
     within: 10,
-    edits: [REAL_HALVES, { in: "createSnapshotWriter", find: "disk.write(", replace: "disk.writeCached(" }],
+    edits: [
+      REAL_HALVES,
+      { in: "createSnapshotWriter", find: "writeNewFile(disk, partPath(", replace: "writeCachedFile(disk, partPath(" },
+      {
+        in: "removeWhatIsThere",
+        find: "function* removeWhatIsThere",
+        replace: `function* writeCachedFile(disk, path, bytes) {
+  let made;
+  yield (done) =>
+    disk.create(path, 0, (error, file) => {
+      made = file;
+      done(error);
+    });
+  yield (done) => disk.writeCached(made, 0, bytes, done);
+  disk.close(made);
+}
+
+function* removeWhatIsThere`,
+      },
+    ],
   },
   {
     name: "retry-failed-sync",
@@ -105,11 +122,13 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
       REAL_HALVES,
       {
         in: "createWriter",
-        find: "    disk.write(target.file, offset, bytes, (error) => done(error, pointer));",
-        replace: `    const end = (error) => done(error, pointer);
-    disk.writeCached(target.file, offset, bytes, (error) =>
-      error === null ? disk.sync(target.file, (failed) => (failed === null ? end(null) : disk.sync(target.file, end))) : end(error),
-    );`,
+        find: "    yield* write(disk, target.file, bytes, offset);",
+        replace: `    yield (done) =>
+      disk.writeCached(target.file, offset, bytes, (error) =>
+        error === null
+          ? disk.sync(target.file, (failed) => (failed === null ? done(null) : disk.sync(target.file, done)))
+          : done(error),
+      );`,
       },
     ],
   },
@@ -149,7 +168,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "meta-name-not-synced",
     what: "the name of the first meta is not synced (etcd#6368)",
     within: 10,
-    edits: [{ in: "beginMeta", find: ', (next) => disk.syncDirectory(".", next)],', replace: "]," }],
+    edits: [{ in: "beginMeta", find: 'disk.syncDirectory(".", done)', replace: "done(null)" }],
   },
   {
     name: "proof-ignored",
@@ -162,7 +181,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "meta-one-slot",
     what: "only one slot of meta is written: a torn write leaves none",
     within: 100,
-    edits: [{ in: "metaFile", find: "        SLOTS,\n", replace: "        [0],\n" }],
+    edits: [{ in: "metaFile", find: "file, SLOTS,", replace: "file, [0]," }],
   },
   {
     name: "last-frame-dropped",
