@@ -72,7 +72,7 @@ export async function localCluster(name: string): Promise<LocalCluster> {
     );
   }
   const lock = lockCluster(layout);
-  // Whoever holds the lock is ending the leftovers already.
+  // The holder of the lock is ending the leftovers already.
   const leftovers = lock === null ? [] : await endLeftovers(layout, state).finally(() => lock.release());
   const nodes = state.nodes.map(
     ({ id, address }) => ({ id, address, pid: null, process: "down", ended: null }) as const,

@@ -54,7 +54,7 @@ export interface NodeChange {
   readonly changed: boolean;
   /** It was the leader that was killed or paused. */
   readonly led: boolean;
-  /** Who is left of a cluster of which a node was killed or paused; null: nobody said who its members are. */
+  /** Who is left of a cluster of which a node was killed or paused; null: no node named its members. */
   readonly majority: Majority | null;
   /** How long nobody could be served, and who leads now: when the leader was killed or paused. */
   readonly unservedMs: number | null;

@@ -39,7 +39,7 @@ export const statusCommand = command({
   },
 });
 
-/** A status, and what else a person should be told. */
+/** A status, and what else is shown to a person. */
 interface Look {
   readonly status: ClusterStatus;
   readonly notes: readonly string[];

@@ -109,7 +109,7 @@ function openSession(): Session {
   };
   const fault = (error: unknown): void => {
     const what = error instanceof Error ? error.message : String(error);
-    namedMessages.error(`the supervisor stopped by a fault (${what}); its nodes stop in good order by themselves.`);
+    namedMessages.error(`the supervisor stopped by a fault (${what}); its nodes stop gracefully by themselves.`);
     process.exit(EXIT.failed);
   };
   process.on("uncaughtException", fault);
@@ -191,9 +191,9 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
     const waited = formatDuration(CLUSTER.leaderTimeoutMs);
     throw new RaftqError("NO_LEADER", `cluster "${values.name}" runs, but no leader was elected within ${waited}.`);
   }
-  // It has said why: here is what it said.
-  const said = readFileSync(layout.supervisorLog).subarray(logStart).toString().trimEnd();
-  if (said !== "") messages.info(...said.split("\n"));
+  // It has logged why: here is what it logged.
+  const logged = readFileSync(layout.supervisorLog).subarray(logStart).toString().trimEnd();
+  if (logged !== "") messages.info(...logged.split("\n"));
   if (made !== null) removeUnused(layout, made);
   return Object.values(EXIT).find((code) => code === child.exitCode) ?? EXIT.failed;
 }

@@ -15,7 +15,7 @@ export type OneCommand = NumberedCommand | Question | { readonly type: "retry" }
 export interface OneShotEnds {
   readonly output: Output;
   /** For stderr. */
-  readonly tell: (text: string) => void;
+  readonly notify: (text: string) => void;
 }
 
 export async function runOnce(
@@ -23,7 +23,7 @@ export async function runOnce(
   ask: AskText,
   command: OneCommand,
   style: OutputStyle,
-  { output, tell }: OneShotEnds,
+  { output, notify }: OneShotEnds,
 ): Promise<ExitCode> {
   const print = async (text: string): Promise<boolean> => (await output.write(`${text}\n`)) === null;
 
@@ -39,7 +39,7 @@ export async function runOnce(
     const refused = await new Promise<Failure | null>((resolve) => client.open(resolve));
     if (refused !== null) return fail(null, refused);
     if (client.unacknowledgedAtOpen() === null) {
-      tell("nothing to print again: every answer to this client was acknowledged");
+      notify("nothing to print again: every answer to this client was acknowledged");
       return EXIT.empty;
     }
     const fetched = await fetchEarlier(client, style, print);

@@ -106,7 +106,7 @@ export function isVoter(sets: MemberSets, member: MemberId): boolean {
   return sets.voters.includes(member) || sets.outgoing.includes(member);
 }
 
-/** A majority of each half says yes. False without any voter. */
+/** A majority of each half agrees. False without any voter. */
 export function hasQuorum(sets: MemberSets, saysYes: (member: MemberId) => boolean): boolean {
   if (sets.voters.length === 0) return false;
   return majoritySays(sets.voters, saysYes) && (sets.outgoing.length === 0 || majoritySays(sets.outgoing, saysYes));

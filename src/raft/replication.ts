@@ -135,7 +135,7 @@ function onRefusal(state: RaftState, progress: Progress, reply: AppendEntriesRep
     tellStale(state, progress);
     return;
   }
-  // A late refusal of an earlier probe says nothing new.
+  // A late refusal of an earlier probe adds nothing.
   if (progress.state === "probe" && rejectedIndex !== progress.nextIndex - 1) return;
   if (progress.state === "snapshot") return;
   const agreed = lastAtMostTerm(state.log, reply.hintIndex, reply.hintTerm, progress.matchIndex);
@@ -154,7 +154,7 @@ export function onHeartbeatReply(state: RaftState, progress: Progress, reply: He
     return;
   }
   progress.readContext = Math.max(progress.readContext, reply.readContext);
-  // It lives but what was sent has not moved on for long: whatever swallowed it, look again for the point of agreement.
+  // It lives but what was sent has not moved on for long: it was lost somewhere, so probe again for the point of agreement.
   const out = progress.probing || progress.inflightLast.length > 0 || progress.snapshot?.sent === true;
   if (!out || state.now - progress.sentAt < 2 * state.settings.electionMaxMs) return;
   progress.sentAt = state.now;

@@ -167,7 +167,7 @@ export function createPeers(ports: PeerPorts): Peers {
 
   /**
    * A system that sends lost bytes again waits longer each time, for seconds after the network works again: a new connection does
-   * not. Whatever is sent is answered at once, but for what waits for a hung disk, which a new connection does not hurt; and bulk
+   * not. What is sent is answered at once, except for what waits for a hung disk, which a new connection does not hurt; and bulk
    * is acknowledged fragment by fragment, each so small that the slowest link has carried it by then.
    */
   const isStalled = ({ owedSinceMs }: PeerLink): boolean =>
@@ -273,7 +273,7 @@ export function createPeers(ports: PeerPorts): Peers {
     if (wasUp) replica?.input({ type: "linkDown", member: link.id });
     if (why !== null && (REFUSALS.has(why.code) || (why.code === "BAD_REQUEST" && connection.greeting === null)))
       refused(link, why.message);
-    // The first try after a loss is immediate: whether the leader's port refuses tells whether its process is gone.
+    // The first try after a loss is immediate: a leader's port that refuses means that its process is gone.
     if (wasUp) dial(link);
     else redialLater(link);
   }

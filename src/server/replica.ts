@@ -418,7 +418,7 @@ export function isFailure(result: LogIndex | Failure): result is Failure {
 
 /**
  * The last ones to acknowledge what has committed already change nothing that is urgent: a busy leader is spared a turn for each of
- * them, and an idle one hears them at its next heartbeat.
+ * them, and an idle one receives them at its next heartbeat.
  */
 function canWait(raft: Raft, from: MemberId, message: RaftMessage): boolean {
   if (message.type !== "AppendEntriesReply" || !message.success || message.term !== raft.currentTerm) return false;

@@ -165,7 +165,7 @@ function segmentMaker(disk: Disk, settings: LogSettings, firstNumber: number): S
         },
       );
     };
-    // Its earlier frames say where they belong, and their checksums begin with another salt: none of them can be read here.
+    // Its earlier frames name where they belong, and their checksums begin with another salt: none of them can be read here.
     if (old !== null) {
       disk.rename(old.path, path, (error) => (error === null ? disk.open(path, begin) : done(error, null)));
       return;
@@ -185,7 +185,7 @@ interface Begun {
   last: FramePointer;
   /** Empty frames that come later are not counted: nothing is lost with them. */
   proven: number;
-  /** The last frame says nothing, so it needs no closing frame behind it. */
+  /** The last frame holds nothing, so it needs no closing frame behind it. */
   isEmpty: boolean;
 }
 
@@ -207,8 +207,8 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
     disk.write(target.file, offset, bytes, (error) => done(error, pointer));
   };
 
-  // The next segment's opening frame is durable before this one says that it continues there, and that before any other frame:
-  // so whatever is acknowledged from the next segment, both ends of the link are durable.
+  // The next segment's opening frame is durable before this one names it as its continuation, and that before any other frame:
+  // so for everything that is acknowledged from the next segment, both ends of the link are durable.
   const rotate = (bytes: number, done: Placed): void => {
     preallocator.take(bytes, (error, next) => {
       if (error !== null || next === null) return done(error, false);

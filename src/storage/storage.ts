@@ -212,7 +212,7 @@ function repair(
   // On a full disk some of these went before.
   const there = (directory: string): boolean => snapshotDirectories(disk).includes(directory);
   const removals = [
-    // From now on meta says who this is. Before anything is acknowledged: a later damage must not find an old agreement.
+    // From now on meta holds the identity. Before anything is acknowledged: a later damage must not find an old agreement.
     ...(rejoinFiles.any ? [(next: Done) => removeRejoin(disk, next)] : []),
     ...reading.recoveredLog.unused.map(
       (path) => (next: Done) => (disk.size(path) === null ? next(null) : disk.remove(path, next)),
