@@ -72,7 +72,7 @@ export async function runClient(values: ClientValues, command: OneCommand | null
     const exit = await run();
     await new Promise<void>((resolve) => client.close(resolve));
     const left = client.untaken();
-    if (interactive && left !== null && output.problem() === null) return tellUnclear(exit, left, values, clientId);
+    if (interactive && left !== null && output.problem() === null) return reportUnclear(exit, left, values, clientId);
     return notifyUnwritten(exit, left, output, { ...values, clientId }, notify);
   } finally {
     client.close(() => {});
@@ -100,7 +100,7 @@ function notifyUnwritten(
 }
 
 /** A person left before the answer came. The next shell of this id shows it. */
-function tellUnclear(exit: ExitCode, { first, last }: Numbers, values: ClientValues, clientId: string): ExitCode {
+function reportUnclear(exit: ExitCode, { first, last }: Numbers, values: ClientValues, clientId: string): ExitCode {
   const what = first === last ? `request ${last}` : `requests ${first} to ${last}`;
   namedMessages.error(`${what} may have been executed: ${clientCommand({ ...values, clientId })}, then retry`);
   return exit === EXIT.ok ? EXIT.unknown : exit;

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { EXIT, RaftqError } from "../lib/errors.ts";
 import { command } from "./arguments.ts";
-import { JSON_FLAG, type LocalCluster, localCluster, NAME, tellLeftovers } from "./cluster-arguments.ts";
+import { JSON_FLAG, type LocalCluster, localCluster, NAME, reportLeftovers } from "./cluster-arguments.ts";
 import { canAsk, confirm } from "./confirm.ts";
 import { messages } from "./log.ts";
 
@@ -31,7 +31,7 @@ export const downCommand = command({
       );
     }
     const cluster = await localCluster(name);
-    tellLeftovers(cluster);
+    reportLeftovers(cluster);
     const { layout, running } = cluster;
     if (purge && !yes && !(await confirm(purgeQuestion(cluster)))) {
       messages.info("Nothing was stopped or deleted.");

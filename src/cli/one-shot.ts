@@ -5,7 +5,7 @@ import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
 import type { NumberedCommand } from "./commands.ts";
 import { fetchEarlier } from "./earlier.ts";
 import { namedMessages } from "./log.ts";
-import { formatFailure, formatOutcome, type OutputStyle, tellPerson } from "./output.ts";
+import { formatFailure, formatOutcome, type OutputStyle, notifyPerson } from "./output.ts";
 import type { AskText, Question } from "./pipe.ts";
 import { requestOf, tooLarge } from "./requests.ts";
 import type { Output } from "./stdout.ts";
@@ -31,7 +31,7 @@ export async function runOnce(
   async function fail(number: number | null, why: Failure): Promise<ExitCode> {
     if (style.json || why.code === "NOT_LEADER")
       await print(formatFailure(command.type, why, style, { requestNumber: number ?? undefined }));
-    else namedMessages.error(tellPerson(why));
+    else namedMessages.error(notifyPerson(why));
     return ERRORS[why.code].exit;
   }
 

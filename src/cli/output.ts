@@ -176,7 +176,7 @@ export function formatFailure(
 }
 
 /** What happened, why, and what to do next, on one line. */
-export function tellPerson(why: Failure): string {
+export function notifyPerson(why: Failure): string {
   const message = why.message.endsWith(".") ? why.message : `${why.message}.`;
   // A missing leader's message already names what to start.
   return escapeText(why.code === "NO_LEADER" ? message : `${message} ${ERRORS[why.code].next}`);

@@ -168,7 +168,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     answers.answer(answers.place(), formatFailure(verb, why, style), onWritten);
   }
 
-  function tellEnd(lines: NumberedLines): void {
+  function reportEnd(lines: NumberedLines): void {
     for (const text of lines.end()) ends.notify(text);
     const problem = lines.problem();
     if (problem === null || (errors.stopping !== null && errors.stopping !== problem.code)) return;
@@ -266,7 +266,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   while (inFlight > 0) await nextAnswer();
   await answers.written();
   if (notSent > 0) ends.notify(`${notSent} ${notSent === 1 ? "line" : "lines"} not sent`);
-  if (earlier !== null) tellEnd(earlier);
+  if (earlier !== null) reportEnd(earlier);
   const cause = errors.stopping ?? errors.first;
   return cause === null ? EXIT.ok : ERRORS[cause].exit;
 }

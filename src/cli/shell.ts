@@ -9,7 +9,7 @@ import type { HelloAnswer } from "../wire/protocol.ts";
 import { type LineCommand, type NumberedCommand, parseLine } from "./commands.ts";
 import { escapeText } from "./escape.ts";
 import { fetchEarlier } from "./earlier.ts";
-import { formatFailure, formatOutcome, idRange, type OutputStyle, tellPerson } from "./output.ts";
+import { formatFailure, formatOutcome, idRange, type OutputStyle, notifyPerson } from "./output.ts";
 import type { AskText } from "./pipe.ts";
 import { requestOf, tooLarge } from "./requests.ts";
 import { formatTrace } from "./show.ts";
@@ -161,7 +161,7 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
 
   function fail(why: Failure, verb = last?.type ?? null): void {
     if (isAbandoned) return;
-    print(style.json || why.code === "NOT_LEADER" ? formatFailure(verb, why, style) : tellPerson(why));
+    print(style.json || why.code === "NOT_LEADER" ? formatFailure(verb, why, style) : notifyPerson(why));
   }
 
   function onEvent(event: ClientEvent): void {
@@ -193,7 +193,7 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
     );
     if (!outcome.ok) {
       taken();
-      return (isOver || isAbandoned) && !style.json ? tellLast(command.type, outcome.failure) : fail(outcome.failure);
+      return (isOver || isAbandoned) && !style.json ? showLast(command.type, outcome.failure) : fail(outcome.failure);
     }
     const { reply, number } = outcome;
     const already = isRetry && outcome.duplicate && !style.json;
@@ -208,7 +208,7 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
   }
 
   /** Why there is no answer is known: what is left to show is what became of the command. */
-  function tellLast(verb: NumberedCommand["type"], { applied }: Failure): void {
+  function showLast(verb: NumberedCommand["type"], { applied }: Failure): void {
     if (applied === "no") return print(`This ${verb} was not executed.`);
     // What may still be asked for is named when this client has left.
     if (isOver) print(`This ${verb} may have been executed: look for it in \`log\`.`);

@@ -66,7 +66,7 @@ export function dialNode(
     }
     if (over) return dialed.stream.close();
     isConnected = true;
-    stop = sayHello(ports, address, dialed.stream, finish);
+    stop = sendHello(ports, address, dialed.stream, finish);
   });
   return () => {
     over = true;
@@ -75,7 +75,7 @@ export function dialNode(
   };
 }
 
-function sayHello(
+function sendHello(
   ports: DialPorts,
   address: string,
   stream: ByteStream,

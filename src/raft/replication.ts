@@ -132,7 +132,7 @@ function onRefusal(state: RaftState, progress: Progress, reply: AppendEntriesRep
   if (rejectedIndex <= progress.matchIndex && progress.matchIndex > 0) {
     // Its acknowledgements and this refusal come in order on one connection, and its log only grows within the term.
     progress.stale = true;
-    tellStale(state, progress);
+    sendStaleDisk(state, progress);
     return;
   }
   // A late refusal of an earlier probe adds nothing.
@@ -142,7 +142,7 @@ function onRefusal(state: RaftState, progress: Progress, reply: AppendEntriesRep
   becomeProbe(progress, Math.max(progress.matchIndex + 1, Math.min(rejectedIndex, agreed + 1)));
 }
 
-export function tellStale(state: RaftState, progress: Progress): void {
+export function sendStaleDisk(state: RaftState, progress: Progress): void {
   const { currentTerm: term } = state;
   send(state, progress.id, OWN_LINK, { type: "StaleDisk", term, acknowledgedIndex: progress.matchIndex });
 }
@@ -150,7 +150,7 @@ export function tellStale(state: RaftState, progress: Progress): void {
 export function onHeartbeatReply(state: RaftState, progress: Progress, reply: HeartbeatReply): void {
   progress.diskLow = reply.diskLow;
   if (progress.stale) {
-    tellStale(state, progress);
+    sendStaleDisk(state, progress);
     return;
   }
   progress.readContext = Math.max(progress.readContext, reply.readContext);

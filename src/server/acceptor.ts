@@ -120,7 +120,7 @@ export function createAcceptor(ports: AcceptorPorts): Acceptor {
       connection.close(refused);
       return null;
     }
-    sayHello(connection);
+    sendHello(connection);
     return hello.role === "peer" && hello.node !== null
       ? admitPeer(connection, hello, hello.node)
       : admitClient(connection);
@@ -158,7 +158,7 @@ export function createAcceptor(ports: AcceptorPorts): Acceptor {
     return raft !== undefined && namesMember(raft.configuration, id);
   }
 
-  function sayHello(connection: Connection): void {
+  function sendHello(connection: Connection): void {
     const self = ports.self();
     if (self === null) return;
     const raft = ports.serving()?.replica.raft;

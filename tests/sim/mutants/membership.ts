@@ -10,7 +10,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "hasQuorum",
-        find: " && (sets.outgoing.length === 0 || majoritySays(sets.outgoing, saysYes))",
+        find: " && (sets.outgoing.length === 0 || majoritySays(sets.outgoing, agrees))",
         replace: "",
       },
     ],

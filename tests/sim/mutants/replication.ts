@@ -459,7 +459,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
       {
         in: "onRefusal",
         find: `progress.stale = true;
-    tellStale(state, progress);`,
+    sendStaleDisk(state, progress);`,
         replace: "becomeProbe(progress, Math.max(1, Math.min(rejectedIndex, reply.hintIndex + 1)));",
       },
     ],
