@@ -214,7 +214,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "reply-term-ignored",
     what: "a leader does not notice a higher term in an answer, and counts whoever gives it among its followers",
-    within: 70,
+    within: 20,
+    theme: "lateNews",
+    plan: { nodes: 3, faults: { heldNews: 200, partition: 0, transfer: 300 } },
     edits: [
       // A refusal of that term must not count either: it would be taken for a stale disk, and its sender for nobody.
       {

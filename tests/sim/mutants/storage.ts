@@ -207,8 +207,8 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: "snapshot-frame-deleted",
     what: "the segment with the frame that makes the snapshot count is dropped with the others",
-    within: 200,
-    theme: "longTails",
+    within: 30,
+    theme: "suspensions",
     edits: [{ in: "dropBelow", find: " || segment === snapshotSegment", replace: "" }],
   },
   {
