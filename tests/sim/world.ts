@@ -368,7 +368,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (machine.configuration?.configuration !== configuration)
       machine.configuration = { index: configurationIndex, configuration };
     if (configurationIndex > 0) founding ??= configuration;
-    if (oracles.observe(life)) marks.saw(inside.raft);
+    if (oracles.observe(life)) marks.saw(inside.raft, inside.queue.appliedIndex);
     bounds.observe(machine.id, inside);
     votes.observe(machine.id, inside.raft);
     doubts.observe(machine, inside.raft);

@@ -37,10 +37,21 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "read-before-applied",
-    what: "a confirmed read is answered before its index is applied",
-    within: 200,
-    theme: "suspensions",
+    what: "a new leader answers confirmed reads when its first entry has committed: before it has applied what earlier leaders acknowledged",
+    within: 10,
+    theme: "lateNews",
+    plan: {
+      roundMs: 1,
+      settings: { maxAppliedPerTurn: 1, compactMinBytes: 1 << 20 },
+      faults: { kill: 400 },
+    },
     edits: [
+      // Without this the rest does no harm: what this leader itself has acknowledged is applied.
+      {
+        in: "createReplica",
+        find: "ledFrom !== null && queue.appliedIndex",
+        replace: "ledFrom !== null && raft.commitIndex",
+      },
       { in: "answerReads", find: "read.index <= queue.appliedIndex", replace: "read.index >= 0" },
       { in: "answerReads", find: "read.index > queue.appliedIndex", replace: "read.index < 0" },
     ],
