@@ -173,7 +173,14 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: "truncation-not-replayed",
     what: "entries behind a later frame with a smaller first index come back at recovery",
-    within: 200,
+    within: 20,
+    theme: "longTails",
+    // A long tail is replaced entry by entry, not by a snapshot, and its node dies meanwhile.
+    plan: {
+      nodes: 5,
+      settings: { maxAppendBytes: 1, maxInflightMessages: 1, compactMinBytes: 1 << 20 },
+      faults: { kill: 300, powerCutAll: 600 },
+    },
     edits: [
       {
         in: "replay",
