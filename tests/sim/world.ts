@@ -28,6 +28,7 @@ import type { Bounds } from "./bounds.ts";
 import { damageSomewhere } from "./damage.ts";
 import { createDisputes } from "./disputes.ts";
 import { createDoubts } from "./doubts.ts";
+import { createHandovers } from "./handovers.ts";
 import { type ConfigurationSeen, holdsQuorum, inForce } from "./members.ts";
 import { createSimNetwork, type SimNetwork } from "./network.ts";
 import type { Observed, Oracles } from "./oracles.ts";
@@ -201,6 +202,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const votes = createVotes({ diskOf, fail });
   const doubts = createDoubts(plan.settings, fail);
   const disputes = createDisputes(fail);
+  const handovers = createHandovers(plan.settings.electionMaxMs, fail);
   const rooms = createRooms(plan, scheduler.now, fail);
   const transfers = createTransfers(fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
@@ -373,6 +375,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     votes.observe(machine.id, inside.raft);
     doubts.observe(machine, inside.raft);
     disputes.observe(machine.id, inside.raft);
+    handovers.observe(machine.id, inside.raft);
     transfers.observe(machine.id, inside.raft, (path) => machine.disk.cached(path) !== null);
     rooms.observe(
       machine.id,
