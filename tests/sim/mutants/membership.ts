@@ -31,7 +31,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "learner-counts",
     what: "learners count in the majority that commits",
-    within: 40,
+    within: 60,
     edits: [
       {
         in: "quorumValue",
@@ -112,7 +112,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "snapshot-with-newest-configuration",
     what: "a snapshot is stored with the newest configuration, committed or not",
-    within: 200,
+    within: 20,
     theme: "changingMembers",
     edits: [
       {

@@ -5,7 +5,7 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
   {
     name: "waiters-survive-leadership",
     what: "who waits for an index is not told that the leadership is over, and gets the outcome of what another leader puts there",
-    within: 200,
+    within: 20,
     edits: [
       {
         in: "loseLeadership",
@@ -18,19 +18,19 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
   {
     name: "snapshot-unconfirmed",
     what: "a snapshot counts before a majority has reported its digest",
-    within: 200,
+    within: 10,
     edits: [{ in: "createSnapshots", find: " || !pending.isConfirmed", replace: "" }],
   },
   {
     name: "diverged-goes-on",
     what: "a node whose state differs from the majority's goes on",
-    within: 200,
+    within: 60,
     edits: [{ in: "createDigests", find: 'diverged ??= { code: "CORRUPT", message };', replace: "void message;" }],
   },
   {
     name: "link-to-any-incarnation",
     what: "a link to a member is used although another incarnation of its node answers there",
-    within: 200,
+    within: 80,
     theme: "changingMembers",
     plan: { faults: { wipe: 1_000, damage: 1_000 } },
     edits: [{ in: "createPeers", find: "memberId(node) !== link.id", replace: "node.id !== link.member.id" }],
@@ -59,7 +59,7 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
   {
     name: "writes-in-dispute",
     what: "writes go on while no majority agrees on the state",
-    within: 200,
+    within: 10,
     theme: "wrongStates",
     edits: [
       {
