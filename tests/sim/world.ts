@@ -39,6 +39,7 @@ import { createSimClock, createSimTime, type SimTime } from "./sim-clock.ts";
 import type { Trace } from "./trace.ts";
 import { spoil } from "./spoil.ts";
 import { createTransfers } from "./transfers.ts";
+import { createVerified } from "./verified.ts";
 import { createVotes } from "./votes.ts";
 
 /** One run of a node's process. */
@@ -205,6 +206,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const handovers = createHandovers(plan.settings.electionMaxMs, fail);
   const rooms = createRooms(plan, scheduler.now, fail);
   const transfers = createTransfers(fail);
+  const verified = createVerified(fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
   const rehearsals = seededRandom(plan.seed ^ REHEARSAL_STREAM);
 
@@ -376,6 +378,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     doubts.observe(machine, inside.raft);
     disputes.observe(machine.id, inside.raft);
     handovers.observe(machine.id, inside.raft);
+    verified.observe(inside.raft);
     transfers.observe(machine.id, inside.raft, (path) => machine.disk.cached(path) !== null);
     rooms.observe(
       machine.id,

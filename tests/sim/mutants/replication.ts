@@ -319,7 +319,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "verified-index-outlives-term",
     what: "what an earlier leader verified counts for the next one: entries commit that it has not compared",
-    within: 30,
+    within: 20,
     theme: "longTails",
     // Of five nodes one may share a tail with a leader that is cut off, and later gets what replaces it entry by entry.
     plan: {

@@ -30,9 +30,9 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
   {
     name: "link-to-any-incarnation",
     what: "a link to a member is used although another incarnation of its node answers there",
-    within: 80,
+    within: 20,
     theme: "changingMembers",
-    plan: { faults: { wipe: 1_000, damage: 1_000 } },
+    plan: { faults: { wipe: 400, damage: 400 } },
     edits: [{ in: "createPeers", find: "memberId(node) !== link.id", replace: "node.id !== link.member.id" }],
   },
   {
