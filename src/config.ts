@@ -102,6 +102,8 @@ export const SERVER = {
   otherFiles: 128,
   /** Memory of all connections together: of frames that are not whole yet, and of answers that were not read yet. */
   maxHeldBytes: 256 * MiB,
+  /** Entries applied in one turn: a long backlog after a restart must not hold up heartbeats. */
+  maxAppliedPerTurn: 4_096,
   /** Requests that wait for their answer, and the bytes of their commands: of one connection, and of all. */
   maxInFlightPerConnection: 4_096,
   maxInFlight: 65_536,

@@ -167,6 +167,7 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>, ownerOf: (dataD
     queueLimits: QUEUE,
     places: SERVER.places,
     maxHeldBytes: SERVER.maxHeldBytes,
+    maxAppliedPerTurn: SERVER.maxAppliedPerTurn,
   };
   return {
     settings,

@@ -75,6 +75,7 @@ export function createServing(
     log,
     onFatal: ({ code, message }) => onFatal(new RaftqError(code, message)),
     heartbeatMs: settings.heartbeatMs,
+    maxAppliedPerTurn: settings.maxAppliedPerTurn,
   });
   const { writtenBytes } = snapshots;
   const room = createRoom({ disk, clock, storage, log, input, queue: () => replica.queue(), writtenBytes }, settings);

@@ -56,6 +56,8 @@ export interface NodeSettings {
   readonly places: PlaceLimits;
   /** Memory of all connections together. */
   readonly maxHeldBytes: number;
+  /** Committed entries; the others wait for the next turn. */
+  readonly maxAppliedPerTurn: number;
 }
 
 export interface RunningNode {

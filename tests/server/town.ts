@@ -140,6 +140,7 @@ export function createTown(
       queueLimits,
       places,
       maxHeldBytes,
+      maxAppliedPerTurn: SERVER.maxAppliedPerTurn,
       ...more,
     };
     const node = startNode(

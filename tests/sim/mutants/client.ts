@@ -11,7 +11,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "given-up-runs-later",
     what: "client: a number that was given up is sent again with its command, not as a settle",
-    within: 60,
+    within: 70,
     edits: [{ in: "commandOf", find: "settings.numbered && !isRefused", replace: "!isRefused" }],
   },
   {
@@ -29,7 +29,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "acknowledges-what-is-under-way",
     what: "client: every number below the one that is sent is acknowledged, answered or not",
-    within: 20,
+    within: 30,
     edits: [{ in: "createLine", find: "Math.min(answeredUpTo, number - 1)", replace: "number - 1" }],
   },
   {
@@ -47,7 +47,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "fetched-is-taken",
     what: "client: an earlier process's answer is acknowledged as soon as it was fetched, before its user has it",
-    within: 60,
+    within: 70,
     edits: [{ in: "line/append", find: " && (number === null || settings.numbered)", replace: "" }],
   },
   {
