@@ -102,6 +102,8 @@ export const SERVER = {
   otherFiles: 128,
   /** Memory of all connections together: of frames that are not whole yet, and of answers that were not read yet. */
   maxBufferedBytes: 256 * MiB,
+  /** Entries applied in one turn: a long backlog after a restart must not hold up heartbeats. */
+  maxAppliedPerTurn: 4_096,
   /** Pending requests, and the bytes of their commands: of one connection, and of all. */
   maxPendingPerConnection: 4_096,
   maxPending: 65_536,

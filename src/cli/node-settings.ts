@@ -167,6 +167,7 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>, ownerOf: (dataD
     queueLimits: QUEUE,
     maxConnections: SERVER.maxConnections,
     maxBufferedBytes: SERVER.maxBufferedBytes,
+    maxAppliedPerTurn: SERVER.maxAppliedPerTurn,
   };
   return {
     settings,
