@@ -12,7 +12,7 @@ export const DEFAULTS = {
   heartbeatMs: 50,
   electionMinMs: 300,
   electionMaxMs: 600,
-  /** How long a client waits for a leader or an answer before it gives its final word. */
+  /** How long a client waits for a leader or an answer before it gives up. */
   clientTimeoutMs: 5_000,
   clusterSize: 3,
 } as const;
@@ -78,7 +78,7 @@ export const STORAGE = {
   compactFactor: 2,
   /** Files of segments that the log needs no more, kept to be used again: what a log needs between two snapshots of a small state. */
   maxReusedSegments: 8,
-  /** Segments kept for followers that are a little behind: RAFT.keepLogBytes fits into one or two, unless lives were short. */
+  /** Segments kept for followers that are a little behind: RAFT.keepLogBytes fits into one or two, unless runs were short. */
   maxKeptSegments: 6,
 } as const;
 
@@ -96,12 +96,14 @@ export const SERVER = {
     maxPeers: 256,
     maxPeersPerMember: 4,
   },
-  /** Sockets that are closing still say their last words, for `closeTimeoutMs`. */
+  /** Sockets that are closing still deliver their last bytes, for `closeTimeoutMs`. */
   maxClosing: 512,
   /** Files of the log and of snapshots, links to members, what the runtime itself has open. */
   otherFiles: 128,
   /** Memory of all connections together: of frames that are not whole yet, and of answers that were not read yet. */
   maxBufferedBytes: 256 * MiB,
+  /** Entries applied in one turn: a long backlog after a restart must not hold up heartbeats. */
+  maxAppliedPerTurn: 4_096,
   /** Pending requests, and the bytes of their commands: of one connection, and of all. */
   maxPendingPerConnection: 4_096,
   maxPending: 65_536,
@@ -141,8 +143,8 @@ export const SERVER = {
   /** A founder listens at least this long before it founds: living members that know its address dial it meanwhile. */
   bootstrapGraceMs: 400,
   /**
-   * A member is called reachable that was heard from within this time: long enough for several heartbeats, a probe and its answer; short
-   * enough that nobody is told to wait for an election that cannot come.
+   * A member is reachable if bytes came from it within this time: long enough for several heartbeats, a probe and its answer; short
+   * enough that no client waits for an election that cannot come.
    */
   reachableMs: 1_000,
   /** A member that was silent for so long is pinged: then two answers fit into `reachableMs`. Between a leader and its followers heartbeats spare it. */
@@ -193,7 +195,7 @@ export const CLIENT = {
   maxLineBytes: WIRE.maxPayloadBytes + 1 * KiB,
   /** How long a pipe that had to stop counts the lines that still come. */
   countRestMs: 500,
-  /** What `log` shows on a terminal, and to a program, unless told otherwise. */
+  /** What `log` shows on a terminal, and to a program, by default. */
   logLines: 20,
   logEntries: 1_000,
   /** Of a logged command, on a terminal: longer values are cut, so that one of them does not fill the screen. */
@@ -214,7 +216,7 @@ export const CLIENT = {
     retryMinMs: 20,
     retryMaxMs: 500,
     /**
-     * A node that owes an answer and says nothing for so long is left for another: longer than the others take to elect one when it
+     * A node that owes an answer and sends nothing for so long is left for another: longer than the others take to elect one when it
      * stands still, so that the client is not sent back. A disk that is slower than this costs a new connection, nothing else.
      */
     silenceMs: 750,
@@ -242,7 +244,7 @@ export const CLUSTER = {
   maxNodes: 9,
   /** First leader of a fresh or resumed cluster; a founding of nine on a slow disk takes seconds. */
   leaderTimeoutMs: 30_000,
-  /** A node that was told to stop is killed after its own limit and the time to exit. */
+  /** A node that was asked to stop is killed after its own limit and the time to exit. */
   stopTimeoutMs: SERVER.stopTimeoutMs + 2_000,
   /** npx and terminals deliver the first signal twice; one that comes this much later means "now". */
   secondSignalMs: 1_000,
@@ -262,7 +264,7 @@ export const CLUSTER = {
   baseStep: 100,
   baseTries: 20,
   watchMs: 500,
-  /** `kill leader` asks this often who serves: the error of the time it tells. */
+  /** `kill leader` asks this often who serves: the error of the time it shows. */
   probeMs: 5,
   /** A learner catches up, then a joint change. */
   joinTimeoutMs: 120_000,
@@ -327,7 +329,7 @@ assert(WIRE.maxClientFrameBytes + 64 * KiB < RAFT.maxAppendBytes, "every client 
 assert(STORAGE.segmentBytes > 2 * WIRE.maxPeerFrameBytes - 1, "a batch frame of one append fits a segment");
 assert(
   CLIENT.limits.windowBytes + WIRE.maxClientFrameBytes <= WIRE.maxClientSendBytes,
-  "a client's window fits its connection, whoever reads slowly",
+  "a client's window fits its connection, even when it reads slowly",
 );
 assert(
   CLIENT.limits.gatherJobs <= QUEUE.maxJobsPerCommand && CLIENT.limits.gatherBytes <= QUEUE.maxPayloadBytes,

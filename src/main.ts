@@ -53,7 +53,7 @@ async function run(argv: readonly string[]): Promise<void> {
 }
 
 /** What, why, what next: one line, and those that the error has below it. A stack only for those who ask for it. */
-function tell(error: unknown): ExitCode {
+function reportError(error: unknown): ExitCode {
   const wantsStack = process.env["RAFTQ_DEBUG"] === "1";
   const stack = wantsStack && error instanceof Error && error.stack !== undefined ? error.stack.split("\n") : [];
   if (error instanceof RaftqError) {
@@ -69,7 +69,7 @@ function tell(error: unknown): ExitCode {
   return EXIT.failed;
 }
 
-/** With `process.exitCode` as it is now. What was said on stderr may still be on its way to a slow reader. */
+/** With `process.exitCode` as it is now. What was written to stderr may still be on its way to a slow reader. */
 function leave(): void {
   if (isLeaving) return;
   isLeaving = true;
@@ -86,6 +86,6 @@ process.stdout.on("error", (error) => {
   leave();
 });
 
-await run(process.argv.slice(2)).catch((error: unknown) => void (process.exitCode = tell(error)));
-// Answers may still be on their way to a slow reader; only the end of the stream says that they have left.
+await run(process.argv.slice(2)).catch((error: unknown) => void (process.exitCode = reportError(error)));
+// Answers may still be on their way to a slow reader; only the end of the stream shows that they have left.
 process.stdout.end(leave);

@@ -1,5 +1,5 @@
 // Which nodes does a client talk to? `--addr`, else RAFTQ_ADDR, else the one cluster running here, else the default port: but never
-// that port because the cluster of this directory is down, for whoever listens there now belongs to somebody else.
+// that port because the cluster of this directory is down, for what listens there now belongs to somebody else.
 import { clusterLayout, type Layout } from "../cluster/layout.ts";
 import { isSupervised } from "../cluster/leftovers.ts";
 import { nameFlag } from "../cluster/plan.ts";
@@ -17,13 +17,13 @@ export interface Addresses {
 }
 
 /**
- * `addr` comes from --addr or RAFTQ_ADDR, `name` from --name; `root` is where local clusters lie. `tell`: where the addresses come
+ * `addr` comes from --addr or RAFTQ_ADDR, `name` from --name; `root` is where local clusters lie. `notify`: where the addresses come
  * from, when nobody gave them. Throws USAGE where several clusters run, CLUSTER_DOWN where none of those that are here does.
  */
 export function resolveAddresses(
   given: { readonly addr?: readonly string[] | undefined; readonly name?: string | undefined },
   root: string,
-  tell: (text: string) => void,
+  notify: (text: string) => void,
 ): Addresses {
   const { addr, name } = given;
   if (addr !== undefined) {
@@ -36,10 +36,10 @@ export function resolveAddresses(
   const [only] = running;
   if (running.length > 1) {
     const lines = running.map(({ local, addresses }) => `  --name ${local.name}: ${addresses.join(",")}`);
-    throw new RaftqError("USAGE", "several clusters run under .raftq/: say which one with --name.", null, lines);
+    throw new RaftqError("USAGE", "several clusters run under .raftq/: name one with --name.", null, lines);
   }
   if (only !== undefined) {
-    tell(`cluster ${only.local.name} under .raftq/: ${only.addresses.join(",")}`);
+    notify(`cluster ${only.local.name} under .raftq/: ${only.addresses.join(",")}`);
     return only;
   }
   if (layouts.length > 0) throw allDown(layouts);

@@ -1,5 +1,5 @@
 // In which order, and how fast, do answers leave a pipe? In the order of their places; everything that is ready goes out in
-// one write, and no further while the reader is behind. Each is told whether it was written.
+// one write, and no further while the reader is behind. Each is called back whether it was written.
 
 export interface AnswerSlot {
   text: string | null;

@@ -168,7 +168,7 @@ function unknownFlag(typed: string, known: ReadonlyMap<string, Flag>, others: Ar
 
 /**
  * What citty is to parse instead of `argv`. Throws RaftqError USAGE for all that the definition does not allow; of flags that
- * only other commands have (`others`) it says what they are for.
+ * only other commands have (`others`) it names what they are for.
  */
 export function checked(definition: Arguments, argv: readonly string[], others?: Arguments): readonly string[] {
   const { flags, words } = split(definition, argv, others);
@@ -200,7 +200,7 @@ interface FoundCommand {
 }
 
 /**
- * Which command is meant? citty knows only when it has parsed already, and then its parse fails before a check can say more.
+ * Which command is meant? citty knows only when it has parsed already, and then its parse fails before a check can report more.
  * Throws RaftqError USAGE for a word that is no command.
  */
 export async function findCommand(

@@ -35,7 +35,7 @@ import { createOutput, type Output, ownStdoutErrors, shellStdout, stdout } from 
 /** `command`: the one that was given as words; null: a shell, or a pipe. */
 export async function runClient(values: ClientValues, command: OneCommand | null): Promise<ExitCode> {
   const interactive = command === null && process.stdin.isTTY;
-  const tell = (text: string): void => messages.info(text);
+  const notify = (text: string): void => messages.info(text);
   const { addresses, local } = resolveAddresses(values, join(process.cwd(), ROOT), (text) => namedMessages.info(text));
   const clientId = values.id ?? `c-${randomBytes(4).toString("hex")}`;
   if (!isClientId(clientId)) throw new RaftqError("USAGE", "--id is 1 to 64 bytes of printable text.");
@@ -45,11 +45,11 @@ export async function runClient(values: ClientValues, command: OneCommand | null
   if (values.resume === true && values.numbered !== true)
     throw new RaftqError("USAGE", "--resume belongs to --numbered: a numbered file goes on where it stopped.");
   if (values.id === undefined && (command === null || command.type === "enqueue" || command.type === "dequeue")) {
-    tell(`client id ${clientId} (choose one with --id)`);
+    notify(`client id ${clientId} (choose one with --id)`);
   }
   const files = credentialFiles(values) ?? (local === null ? null : localCredentials(local, "client"));
   const style: OutputStyle = { json: values.json, terminal: process.stdout.isTTY };
-  let listen = (event: ClientEvent): void => tellRedirect(event, tell);
+  let listen = (event: ClientEvent): void => notifyRedirect(event, notify);
   const ports = {
     network: createTcpNetwork(WIRE, files === null ? null : openCredentials(files).credentials),
     clock: createRealClock(),
@@ -64,28 +64,28 @@ export async function runClient(values: ClientValues, command: OneCommand | null
   const entries = style.terminal && !style.json ? CLIENT.logLines : CLIENT.logEntries;
   const ask = createQuestions(client, ports, style, { entries, timeoutMs: values.timeout });
   const run = (): Promise<ExitCode> => {
-    if (command !== null) return runOnce(client, ask, command, style, { output, tell });
-    if (!interactive) return pipe(client, ask, { ...values, clientId }, style, { output, tell });
+    if (command !== null) return runOnce(client, ask, command, style, { output, notify });
+    if (!interactive) return pipe(client, ask, { ...values, clientId }, style, { output, notify });
     return runShell(client, ask, { clientId, style, output, listen: (listener) => (listen = listener) });
   };
   try {
     const exit = await run();
     await new Promise<void>((resolve) => client.close(resolve));
     const left = client.untaken();
-    if (interactive && left !== null && output.problem() === null) return tellUnclear(exit, left, values, clientId);
-    return tellUnwritten(exit, left, output, { ...values, clientId }, tell);
+    if (interactive && left !== null && output.problem() === null) return reportUnclear(exit, left, values, clientId);
+    return notifyUnwritten(exit, left, output, { ...values, clientId }, notify);
   } finally {
     client.close(() => {});
   }
 }
 
 /** What was asked for and is not on stdout can be had again, and is no success. A reader who wanted no more is no failure. */
-function tellUnwritten(
+function notifyUnwritten(
   exit: ExitCode,
   left: Numbers | null,
   output: Output,
   values: ClientValues & { readonly clientId: string },
-  tell: (text: string) => void,
+  notify: (text: string) => void,
 ): ExitCode {
   const problem = output.problem();
   const isFailure = problem !== null && (left !== null || !problem.isReaderGone);
@@ -94,13 +94,13 @@ function tellUnwritten(
     const { first, last } = left;
     const what = first === last ? `answer to request ${last}` : `answers to requests ${first} to ${last}`;
     const were = first === last ? "was" : "were";
-    tell(`the ${what} of client ${values.clientId} ${were} not written: ${retryCommand(values)}`);
+    notify(`the ${what} of client ${values.clientId} ${were} not written: ${retryCommand(values)}`);
   }
   return isFailure ? EXIT.failed : exit;
 }
 
 /** A person left before the answer came. The next shell of this id shows it. */
-function tellUnclear(exit: ExitCode, { first, last }: Numbers, values: ClientValues, clientId: string): ExitCode {
+function reportUnclear(exit: ExitCode, { first, last }: Numbers, values: ClientValues, clientId: string): ExitCode {
   const what = first === last ? `request ${last}` : `requests ${first} to ${last}`;
   namedMessages.error(`${what} may have been executed: ${clientCommand({ ...values, clientId })}, then retry`);
   return exit === EXIT.ok ? EXIT.unknown : exit;
@@ -147,9 +147,9 @@ function clientSettings(
   };
 }
 
-function tellRedirect(event: ClientEvent, tell: (text: string) => void): void {
+function notifyRedirect(event: ClientEvent, notify: (text: string) => void): void {
   if (event.type === "redirected")
-    tell(`Redirect: ${event.from} is not the leader, going to ${event.to} ${event.address}`);
+    notify(`Redirect: ${event.from} is not the leader, going to ${event.to} ${event.address}`);
 }
 
 /** The word after `enqueue` is the whole value: a shell has already taken its quotes and kept its spaces. */
@@ -168,7 +168,7 @@ function pipe(
   ask: AskText,
   values: ClientValues & { readonly clientId: string },
   style: OutputStyle,
-  { output, tell }: OneShotEnds,
+  { output, notify }: OneShotEnds,
 ): Promise<ExitCode> {
   const clock = createRealClock();
   const reader = Bun.stdin.stream().getReader();
@@ -177,7 +177,7 @@ function pipe(
     endInput: () => void clock.after(CLIENT.countRestMs, () => void reader.cancel()),
     lines: createLines(CLIENT.maxLineBytes),
     answers: createAnswers(output.write, clock.soon),
-    tell,
+    notify,
   };
   const settings = {
     clientId: values.clientId,

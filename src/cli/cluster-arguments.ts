@@ -72,7 +72,7 @@ export async function localCluster(name: string): Promise<LocalCluster> {
     );
   }
   const lock = lockCluster(layout);
-  // Whoever holds the lock is ending the leftovers already.
+  // The holder of the lock is ending the leftovers already.
   const leftovers = lock === null ? [] : await endLeftovers(layout, state).finally(() => lock.release());
   const nodes = state.nodes.map(
     ({ id, address }) => ({ id, address, pid: null, process: "down", ended: null }) as const,
@@ -83,7 +83,7 @@ export async function localCluster(name: string): Promise<LocalCluster> {
 /** Throws CLUSTER_DOWN when no supervisor runs. */
 export async function runningCluster(name: string): Promise<LocalCluster & { readonly running: true }> {
   const cluster = await localCluster(name);
-  tellLeftovers(cluster);
+  reportLeftovers(cluster);
   if (cluster.running) return cluster;
   throw new RaftqError(
     "CLUSTER_DOWN",
@@ -91,7 +91,7 @@ export async function runningCluster(name: string): Promise<LocalCluster & { rea
   );
 }
 
-export function tellLeftovers(cluster: LocalCluster): void {
+export function reportLeftovers(cluster: LocalCluster): void {
   if (!cluster.running) messages.info(...leftoverNotices(cluster.leftovers));
 }
 

@@ -1,4 +1,4 @@
-// How does a local cluster end? `raftq cluster down` stops all nodes in good order; with --purge their data goes too.
+// How does a local cluster end? `raftq cluster down` stops all nodes gracefully; with --purge their data goes too.
 import { clusterLayout, ROOT } from "../cluster/layout.ts";
 import { askSupervisor } from "../cluster/control.ts";
 import { lockCluster } from "../cluster/lock.ts";
@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { EXIT, RaftqError } from "../lib/errors.ts";
 import { command } from "./arguments.ts";
-import { JSON_FLAG, type LocalCluster, localCluster, NAME, tellLeftovers } from "./cluster-arguments.ts";
+import { JSON_FLAG, type LocalCluster, localCluster, NAME, reportLeftovers } from "./cluster-arguments.ts";
 import { canAsk, confirm } from "./confirm.ts";
 import { messages } from "./log.ts";
 
@@ -20,7 +20,7 @@ export const downCommand = command({
   args: {
     ...NAME,
     purge: { type: "boolean", description: "Delete the data, the logs and all else that `up` created" },
-    yes: { type: "boolean", alias: "y", description: "Do not ask whether --purge shall delete it" },
+    yes: { type: "boolean", alias: "y", description: "Do not ask before --purge deletes it" },
     ...JSON_FLAG,
   },
   run: async ({ name, purge, yes, json }) => {
@@ -31,7 +31,7 @@ export const downCommand = command({
       );
     }
     const cluster = await localCluster(name);
-    tellLeftovers(cluster);
+    reportLeftovers(cluster);
     const { layout, running } = cluster;
     if (purge && !yes && !(await confirm(purgeQuestion(cluster)))) {
       messages.info("Nothing was stopped or deleted.");
@@ -41,7 +41,7 @@ export const downCommand = command({
       await askSupervisor(layout.controlSocket, { command: "down" }, CLUSTER.stopTimeoutMs + CLUSTER.controlTimeoutMs);
     const left = purge ? await purgeStopped(layout) : [];
     if (json) process.stdout.write(`${JSON.stringify({ name, stopped: running, purged: purge })}\n`);
-    else process.stdout.write(`${told(name, running, purge)}\n`);
+    else process.stdout.write(`${summaryOf(name, running, purge)}\n`);
     if (left.length > 0)
       messages.warn(`Not deleted, because \`up\` did not create it: ${left.join(", ")} in ${layout.directory}`);
     return EXIT.ok;
@@ -53,7 +53,7 @@ function purgeQuestion({ layout, facts, running }: LocalCluster): string {
   return running ? `Stop cluster "${facts.name}" and delete ${data}` : `Delete ${data}`;
 }
 
-function told(name: string, wasRunning: boolean, purged: boolean): string {
+function summaryOf(name: string, wasRunning: boolean, purged: boolean): string {
   const stopped = wasRunning ? `Cluster "${name}" is stopped` : `Cluster "${name}" was not running`;
   return purged ? `${stopped}; its data is deleted.` : `${stopped}; its data is kept.`;
 }

@@ -6,7 +6,7 @@ import { CLUSTER } from "../config.ts";
 import { unknownNode } from "../cluster/unknown-node.ts";
 import { EXIT } from "../lib/errors.ts";
 import { command } from "./arguments.ts";
-import { JSON_FLAG, localCluster, NAME, tellLeftovers } from "./cluster-arguments.ts";
+import { JSON_FLAG, localCluster, NAME, reportLeftovers } from "./cluster-arguments.ts";
 import { escapeText } from "./escape.ts";
 
 export const logsCommand = command({
@@ -25,7 +25,7 @@ export const logsCommand = command({
   },
   run: async ({ node, name, follow, json }) => {
     const cluster = await localCluster(name);
-    tellLeftovers(cluster);
+    reportLeftovers(cluster);
     const known = cluster.facts.nodes.map(({ id }) => id);
     const ids = node === undefined ? known : [node];
     // A removed node is no member any more, but its log is still there.

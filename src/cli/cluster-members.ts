@@ -73,7 +73,7 @@ export const removeCommand = command({
         cluster !== null && isLocal
           ? `It is stopped; its data stays in ${nodeDirectory(cluster.layout, id)}.`
           : "Its process still runs where it was started: stop it there.";
-      return tell(json, { node: id, removed: true, stopped: isLocal }, `Removed ${id} from the cluster. ${then}`);
+      return report(json, { node: id, removed: true, stopped: isLocal }, `Removed ${id} from the cluster. ${then}`);
     }),
 });
 
@@ -103,14 +103,14 @@ export const transferCommand = command({
         const way = `raftq cluster transfer${cluster === null ? "" : nameFlag(name)}`;
         throw new RaftqError(
           "USAGE",
-          `${from} is the leader: name the node that shall lead next, or none for the one whose log is farthest (${way}).`,
+          `${from} is the leader: name the node that is to lead next, or none for the one whose log is farthest (${way}).`,
         );
       }
-      if (node === from) return tell(json, { from, leader: from }, `${from} leads already.`);
+      if (node === from) return report(json, { from, leader: from }, `${from} leads already.`);
       if (node !== undefined) requireMember(before, node, cluster);
       refuse(await access.transfer(addressesOf(before), node ?? null));
       const leader = await waitForNewLeader(look, from);
-      return tell(json, { from, leader }, `${leader} leads now; ${from} handed over.`);
+      return report(json, { from, leader }, `${leader} leads now; ${from} handed over.`);
     }),
 });
 
@@ -126,14 +126,14 @@ async function withAccess(
   }
 }
 
-function tell(json: boolean, data: object, text: string): ExitCode {
+function report(json: boolean, data: object, text: string): ExitCode {
   process.stdout.write(`${json ? JSON.stringify(data) : text}\n`);
   return EXIT.ok;
 }
 
 async function addLocal(cluster: Running, access: NodeAccess, json: boolean): Promise<ExitCode> {
   const { layout, facts } = cluster;
-  // Without a leader nobody could let it in: said now rather than after it has waited.
+  // Without a leader nobody could let it in: reported now rather than after it has waited.
   leaderOf(await askStatus(facts.name, facts.nodes, access));
   const { node } = await askSupervisor(layout.controlSocket, { command: "add" }, CLUSTER.controlTimeoutMs);
   if (node === null) throw new RaftqError("VERSION", "the supervisor did not name the node that it added.");
@@ -143,7 +143,7 @@ async function addLocal(cluster: Running, access: NodeAccess, json: boolean): Pr
     ["NODE", "ADDRESS", "PID"],
     [node, added.address, added.pid],
   ])}`;
-  return tell(json, { node, address: added.address, pid: added.pid, role: "voter" }, text);
+  return report(json, { node, address: added.address, pid: added.pid, role: "voter" }, text);
 }
 
 async function waitForVoter(cluster: Running, id: string, access: NodeAccess): Promise<NodeFacts> {
@@ -173,7 +173,7 @@ async function waitForVoter(cluster: Running, id: string, access: NodeAccess): P
   );
 }
 
-/** What to type where the node shall run. `readmitted`: an id that was removed, and that the members refuse until now. */
+/** What to type where the node is to run. `readmitted`: an id that was removed, and that the members refuse until now. */
 async function addRemote(
   status: ClusterStatus,
   readmitted: string | null,
@@ -184,7 +184,7 @@ async function addRemote(
   const port = Math.max(...status.nodes.map(portOf)) + 1;
   const id = readmitted ?? nextId(status);
   const line = `raftq node --port ${port} --id ${id} --join ${addressesOf(status).join(",")}`;
-  return tell(json, { id, port, line }, line);
+  return report(json, { id, port, line }, line);
 }
 
 /** The next number after those of the members. */

@@ -54,7 +54,7 @@ export interface NodeChange {
   readonly changed: boolean;
   /** It was the leader that was killed or paused. */
   readonly led: boolean;
-  /** Who is left of a cluster of which a node was killed or paused; null: nobody said who its members are. */
+  /** Who is left of a cluster of which a node was killed or paused; null: no node named its members. */
   readonly majority: Majority | null;
   /** How long nobody could be served, and who leads now: when the leader was killed or paused. */
   readonly unservedMs: number | null;
@@ -90,7 +90,7 @@ async function changeNode(
     leader: outage?.leader ?? null,
   };
   if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
-  else process.stdout.write(`${toldOf(result, nameFlag(facts.name))}\n`);
+  else process.stdout.write(`${reportOf(result, nameFlag(facts.name))}\n`);
   return led && answer.changed && outage === null ? EXIT.unreachable : EXIT.ok;
 }
 
@@ -129,7 +129,7 @@ async function waitForServer(
 const isLost = (majority: Majority | null): majority is Majority =>
   majority !== null && majority.left < majority.needed;
 
-export function toldOf(result: NodeChange, flag: string): string {
+export function reportOf(result: NodeChange, flag: string): string {
   const { node, verb, changed } = result;
   const raftq = shownProgram();
   switch (verb) {

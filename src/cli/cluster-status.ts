@@ -11,7 +11,7 @@ import {
   type LocalCluster,
   localCluster,
   NAME,
-  tellLeftovers,
+  reportLeftovers,
 } from "./cluster-arguments.ts";
 import { deathNotice, recoveryNotices, statusTable } from "./cluster-view.ts";
 import { asText, openLiveTable } from "./live-table.ts";
@@ -39,7 +39,7 @@ export const statusCommand = command({
   },
 });
 
-/** A status, and what else a person should be told. */
+/** A status, and what else is shown to a person. */
 interface Look {
   readonly status: ClusterStatus;
   readonly notes: readonly string[];
@@ -67,7 +67,7 @@ async function watchStatus(look: () => Promise<Look>, json: boolean): Promise<Ex
 
 async function lookAtLocal(name: string, access: NodeAccess): Promise<Look> {
   const cluster: LocalCluster = await localCluster(name);
-  tellLeftovers(cluster);
+  reportLeftovers(cluster);
   const status = await askStatus(name, cluster.facts.nodes, access);
   const deaths = cluster.facts.nodes.flatMap(({ id, ended }) => (ended === null ? [] : deathNotice(id, ended)));
   return { status, notes: [...deaths, ...recoveryNotices(status)] };

@@ -79,7 +79,7 @@ interface Session {
 async function upForeground(layout: Layout, values: UpValues): Promise<ExitCode> {
   const session = openSession();
   const result = await bringUp(upSettings(layout, values, (id, end) => session.live.note(deathNotice(id, end))));
-  if (result.kind === "running") return tellRunning(layout, result.facts, values);
+  if (result.kind === "running") return reportRunning(layout, result.facts, values);
   const { supervisor, founded } = result;
   session.supervisor = supervisor;
   session.live.note([...leftoverNotices(result.leftovers), ...movedNotices(result.moved)]);
@@ -87,7 +87,7 @@ async function upForeground(layout: Layout, values: UpValues): Promise<ExitCode>
   const ask = (): Promise<ClusterStatus> => askStatus(values.name, supervisor.facts().nodes, access);
   try {
     const status = await waitForLeader(ask, access, () => session.stopping || isHopeless(supervisor.facts(), founded));
-    if (status !== null) tellUp(layout, status, values, session.live.isShown);
+    if (status !== null) reportUp(layout, status, values, session.live.isShown);
     else if (!session.stopping) await giveUpOrGoOn(supervisor, founded, values.name);
     await watchUntilStopped(session, supervisor, ask);
     session.live.show("");
@@ -109,7 +109,7 @@ function openSession(): Session {
   };
   const fault = (error: unknown): void => {
     const what = error instanceof Error ? error.message : String(error);
-    namedMessages.error(`the supervisor stopped by a fault (${what}); its nodes stop in good order by themselves.`);
+    namedMessages.error(`the supervisor stopped by a fault (${what}); its nodes stop gracefully by themselves.`);
     process.exit(EXIT.failed);
   };
   process.on("uncaughtException", fault);
@@ -156,7 +156,7 @@ async function watchUntilStopped(
 /** A background process of its own session does what `up` does in the foreground; its words go to supervisor.log. */
 async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
   const running = await findRunning(layout);
-  if (running !== null) return tellRunning(layout, alreadyRunning(upRequest(values), running).facts, values);
+  if (running !== null) return reportRunning(layout, alreadyRunning(upRequest(values), running).facts, values);
   requirePossible(upSettings(layout, values, () => {}));
   const before = readClusterState(layout);
   const made = createClusterDirectory(layout);
@@ -181,7 +181,7 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
     const status = await waitForLeader(ask, access, ended);
     if (status !== null) {
       if (before?.purging === false) messages.info(...movedNotices(movedNodes(before.nodes, status.nodes)));
-      tellUp(layout, status, values);
+      reportUp(layout, status, values);
       return EXIT.ok;
     }
   } finally {
@@ -191,9 +191,9 @@ async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
     const waited = formatDuration(CLUSTER.leaderTimeoutMs);
     throw new RaftqError("NO_LEADER", `cluster "${values.name}" runs, but no leader was elected within ${waited}.`);
   }
-  // It has said why: here is what it said.
-  const said = readFileSync(layout.supervisorLog).subarray(logStart).toString().trimEnd();
-  if (said !== "") messages.info(...said.split("\n"));
+  // It has logged why: here is what it logged.
+  const logged = readFileSync(layout.supervisorLog).subarray(logStart).toString().trimEnd();
+  if (logged !== "") messages.info(...logged.split("\n"));
   if (made !== null) removeUnused(layout, made);
   return Object.values(EXIT).find((code) => code === child.exitCode) ?? EXIT.failed;
 }
@@ -237,7 +237,7 @@ function repeatedArguments(values: UpValues): readonly string[] {
   return [...size, "--name", values.name, ...basePort, ...tls, ...nodeFlags(values)];
 }
 
-async function tellRunning(layout: Layout, facts: ClusterFacts, values: UpValues): Promise<ExitCode> {
+async function reportRunning(layout: Layout, facts: ClusterFacts, values: UpValues): Promise<ExitCode> {
   if (values.tls && !hasAuthority(layout)) {
     throw new RaftqError(
       "USAGE",
@@ -248,7 +248,7 @@ async function tellRunning(layout: Layout, facts: ClusterFacts, values: UpValues
   try {
     const status = await askStatus(values.name, facts.nodes, access);
     if (!values.json) messages.info(`Already running (pid ${facts.pid}).`);
-    tellUp(layout, status, values);
+    reportUp(layout, status, values);
   } finally {
     access.close();
   }
@@ -263,7 +263,7 @@ function clientFiles(layout: Layout): TlsFiles | null {
 }
 
 /** `live`: the nodes are shown below, and kept current. */
-function tellUp(layout: Layout, status: ClusterStatus, values: UpValues, live = false): void {
+function reportUp(layout: Layout, status: ClusterStatus, values: UpValues, live = false): void {
   if (values.json) {
     process.stdout.write(`${JSON.stringify(status)}\n`);
     return;

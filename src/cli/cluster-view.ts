@@ -29,7 +29,7 @@ export function statusTable(status: ClusterStatus): string {
   return `${headline(status)}\n${table([head, ...rows])}\n`;
 }
 
-/** What the numbers do not say. */
+/** What the numbers do not show. */
 function notesOn({ id, state, diskLow }: NodeLine, { leader, members }: ClusterStatus): string {
   const answers = state === "follower" || state === "candidate" || state === "learner";
   const isCutOff = answers && leader !== null && members.some((member) => member.id === id && !member.reachable);

@@ -1,4 +1,4 @@
-// What does one line say? `enqueue(x)`, `dequeue`, `log`, `-1` and their company: spaces and letter case forgiven, values kept
+// Which command is one line? `enqueue(x)`, `dequeue`, `log`, `-1` and their company: spaces and letter case forgiven, values kept
 // as typed.
 import { QUEUE } from "../config.ts";
 import { nearest } from "./suggest.ts";

@@ -1,4 +1,4 @@
-// Does the user really want what cannot be undone? Asked on a terminal only; a script says so with a flag (--yes).
+// Does the user really want what cannot be undone? Asked on a terminal only; a script confirms with a flag (--yes).
 // Not by consola's prompt: that one writes to stdout, passes escapes through, takes a single key for an answer, and Ctrl-D leaves it
 // waiting for ever.
 import { createInterface } from "node:readline";
@@ -10,7 +10,7 @@ export const canAsk = (): boolean => process.stdin.isTTY && process.stderr.isTTY
 
 /** True for `y` and `yes`; anything else, Ctrl-C and the end of the input mean no. */
 export async function confirm(question: string): Promise<boolean> {
-  // Listened for first: whoever sees the question may press Ctrl-C at once.
+  // Listened for first: Ctrl-C may come as soon as the question is shown.
   const answered = readAnswer();
   stderr.write(`${escapeText(question)} [y/N] `);
   const answer = await answered;

@@ -1,4 +1,4 @@
-// Which node do these flags describe? Flags and `RAFTQ_*` variables in; settings, or a refusal that says what to type, out.
+// Which node do these flags describe? Flags and `RAFTQ_*` variables in; settings, or a refusal that shows what to type, out.
 import { BlockList, isIP } from "node:net";
 import { CLUSTER, DEFAULTS, QUEUE, RAFT, SERVER, STORAGE, timingProblem } from "../config.ts";
 import { formatDuration, parseDuration } from "../lib/durations.ts";
@@ -129,7 +129,7 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>, ownerOf: (dataD
   const { port } = values;
   const dataDirectory = values.data ?? `.raftq/nodes/${port}`;
   const owner = ownerOf(dataDirectory);
-  // A port may change; whoever says --id is held to it when the directory is opened.
+  // A port may change; a given --id is checked when the directory is opened.
   const id = values.id ?? owner.nodeId ?? `n${port}`;
   if (!isNodeId(id)) {
     throw usage(
@@ -142,7 +142,7 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>, ownerOf: (dataD
   const advertise = advertised(values.advertise, host, port);
   const join = unique((values.join ?? []).map((text) => dialable(text, "--join")));
   const expect = values.expect ?? null;
-  // What is in use resumes; if it turns out that it never founded, the node says so then.
+  // What is in use resumes; if it turns out that it never founded, the node reports that then.
   if (expect !== null && owner.isNew) requireFounders(expect, join, advertise);
   const election = parseElection(values.election);
   const problem = timingProblem(values.heartbeat, election.min, election.max);
@@ -167,6 +167,7 @@ export function nodeStart(values: Values<typeof NODE_ARGUMENTS>, ownerOf: (dataD
     queueLimits: QUEUE,
     maxConnections: SERVER.maxConnections,
     maxBufferedBytes: SERVER.maxBufferedBytes,
+    maxAppliedPerTurn: SERVER.maxAppliedPerTurn,
   };
   return {
     settings,
@@ -211,7 +212,7 @@ function advertised(given: string | undefined, host: string, port: number): stri
   if (given !== undefined) return dialable(given, "--advertise");
   if (isIn(EVERY_ADDRESS, host)) {
     throw usage(
-      `--host ${host} is every address of this machine: say with --advertise host:port where others reach this node.`,
+      `--host ${host} is every address of this machine: set with --advertise host:port where others reach this node.`,
     );
   }
   return address(formatAddress(host, port));

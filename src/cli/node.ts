@@ -91,7 +91,7 @@ const fewFiles = (clients: number): string =>
 
 function stopWhenTold(node: RunningNode, log: Log, opened: OpenedCredentials | null): void {
   const stop = (why: string): void => {
-    log({ level: "info", event: "stopping", text: `${why}: stopping in good order` });
+    log({ level: "info", event: "stopping", text: `${why}: stopping gracefully` });
     node.stop();
   };
   onStopSignals(

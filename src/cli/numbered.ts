@@ -74,7 +74,7 @@ const upTo = (line: number): string => (line === 1 ? "line 1 is" : `lines 1 to $
 
 type Standing = "same" | "other" | "forgotten" | "refused" | "unknown";
 
-/** What an answer says about a number that was used before. "refused": it stands for this command, which was not possible. */
+/** What an answer shows about a number that was used before. "refused": it stands for this command, which was not possible. */
 function standingOf(outcome: Outcome, isCommand: boolean): Standing {
   if (outcome.ok) return (outcome.reply.type === "void") === isCommand ? "other" : "same";
   const { code } = outcome.failure;

@@ -5,7 +5,7 @@ import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
 import type { NumberedCommand } from "./commands.ts";
 import { fetchEarlier } from "./earlier.ts";
 import { namedMessages } from "./log.ts";
-import { formatFailure, formatOutcome, type OutputStyle, tellPerson } from "./output.ts";
+import { formatFailure, formatOutcome, type OutputStyle, notifyPerson } from "./output.ts";
 import type { AskText, Question } from "./pipe.ts";
 import { requestOf, tooLarge } from "./requests.ts";
 import type { Output } from "./stdout.ts";
@@ -15,7 +15,7 @@ export type OneCommand = NumberedCommand | Question | { readonly type: "retry" }
 export interface OneShotEnds {
   readonly output: Output;
   /** For stderr. */
-  readonly tell: (text: string) => void;
+  readonly notify: (text: string) => void;
 }
 
 export async function runOnce(
@@ -23,7 +23,7 @@ export async function runOnce(
   ask: AskText,
   command: OneCommand,
   style: OutputStyle,
-  { output, tell }: OneShotEnds,
+  { output, notify }: OneShotEnds,
 ): Promise<ExitCode> {
   const print = async (text: string): Promise<boolean> => (await output.write(`${text}\n`)) === null;
 
@@ -31,7 +31,7 @@ export async function runOnce(
   async function fail(number: number | null, why: Failure): Promise<ExitCode> {
     if (style.json || why.code === "NOT_LEADER")
       await print(formatFailure(command.type, why, style, { requestNumber: number ?? undefined }));
-    else namedMessages.error(tellPerson(why));
+    else namedMessages.error(notifyPerson(why));
     return ERRORS[why.code].exit;
   }
 
@@ -39,7 +39,7 @@ export async function runOnce(
     const refused = await new Promise<Failure | null>((resolve) => client.open(resolve));
     if (refused !== null) return fail(null, refused);
     if (client.unacknowledgedAtOpen() === null) {
-      tell("nothing to print again: every answer to this client was acknowledged");
+      notify("nothing to print again: every answer to this client was acknowledged");
       return EXIT.empty;
     }
     const fetched = await fetchEarlier(client, style, print);

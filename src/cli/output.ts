@@ -14,7 +14,7 @@ export interface OutputStyle {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** A job's value as one line of JSON text, as it was typed; null: it is bytes, or no JSON although its producer said so. */
+/** A job's value as one line of JSON text, as it was typed; null: it is bytes, or no JSON although its producer marked it so. */
 function jsonOf({ encoding, payload }: NewJob): string | null {
   if (encoding !== ENCODING.json) return null;
   try {
@@ -31,7 +31,7 @@ const base64Of = ({ payload }: NewJob): string => Buffer.from(payload).toString(
 /** One line: JSON text, or for bytes what no JSON text is, `base64:AQI=`. */
 export const valueText = (job: NewJob): string => jsonOf(job) ?? `base64:${base64Of(job)}`;
 
-/** In an object: `"value":…`, or `"base64":"…"`, so that bytes are told from a value that looks like them. */
+/** In an object: `"value":…`, or `"base64":"…"`, so that bytes are distinguished from a value that looks like them. */
 export function valueMember(job: NewJob): readonly [name: "value" | "base64", value: string | Raw] {
   const json = jsonOf(job);
   return json === null ? ["base64", base64Of(job)] : ["value", raw(json)];
@@ -176,8 +176,8 @@ export function formatFailure(
 }
 
 /** What happened, why, and what to do next, on one line. */
-export function tellPerson(why: Failure): string {
+export function notifyPerson(why: Failure): string {
   const message = why.message.endsWith(".") ? why.message : `${why.message}.`;
-  // A missing leader's message already says what to start.
+  // A missing leader's message already names what to start.
   return escapeText(why.code === "NO_LEADER" ? message : `${message} ${ERRORS[why.code].next}`);
 }

@@ -13,8 +13,8 @@ import { requestOf, TOO_LARGE, tooLarge } from "./requests.ts";
 
 /** What has no number: asked when every earlier line has its answer. */
 export type Question = Extract<LineCommand, { readonly type: "peek" | "log" | "status" }>;
-export type AskText = (question: Question) => Promise<Told>;
-export type Told =
+export type AskText = (question: Question) => Promise<AnswerText>;
+export type AnswerText =
   /** `isEmpty`: it shows that no job waits, where one was asked for. */
   | { readonly ok: true; readonly text: string; readonly isEmpty: boolean }
   | { readonly ok: false; readonly failure: Failure };
@@ -32,12 +32,12 @@ export interface PipeSettings {
 
 export interface PipeEnds {
   readonly input: AsyncIterable<Uint8Array>;
-  /** The rest is only counted: an input without end must not keep a stopped pipe from telling so. */
+  /** The rest is only counted: an input without end must not keep a stopped pipe from reporting that. */
   readonly endInput: () => void;
   readonly lines: Lines;
   readonly answers: Answers;
   /** For stderr. */
-  readonly tell: (text: string) => void;
+  readonly notify: (text: string) => void;
 }
 
 /** These end the pipe: what comes behind must not overtake what is unknown, and would fare no better. */
@@ -86,7 +86,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   }
   const isStopped = (): boolean => errors.stopping !== null || isOutputOver;
 
-  /** Whatever is asked for from now on, its answer cannot be written. */
+  /** No answer can be written from now on. */
   function onWritten(isWritten: boolean): void {
     if (isWritten || isOutputOver) return;
     isOutputOver = true;
@@ -99,7 +99,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     if (unopened === null && settings.resume && client.numberAtOpen() === 0) unopened = notKnown(settings.clientId);
     if (unopened !== null) return;
     earlier = createNumberedLines(settings.clientId, client.numberAtOpen());
-    ends.tell(earlier.beginning());
+    ends.notify(earlier.beginning());
   }
 
   /** The numbers that were used before are behind us: nothing new is sent for a file that is another one. */
@@ -118,8 +118,8 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     const isForgotten = earlier !== null && outcome.failure.code === "FORGOTTEN" && outcome.number !== null;
     if (isForgotten && command.type === "enqueue") return formatSkipped(outcome.number, style);
     note(outcome.failure);
-    const told = isForgotten ? { ...outcome, failure: { ...outcome.failure, message: ANSWER_GONE } } : outcome;
-    return formatOutcome(command, told, style);
+    const shown = isForgotten ? { ...outcome, failure: { ...outcome.failure, message: ANSWER_GONE } } : outcome;
+    return formatOutcome(command, shown, style);
   }
 
   function submit(command: NumberedCommand, line: number, place: AnswerSlot): void {
@@ -168,12 +168,12 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     answers.answer(answers.place(), formatFailure(verb, why, style), onWritten);
   }
 
-  function tellEnd(lines: NumberedLines): void {
-    for (const text of lines.end()) ends.tell(text);
+  function reportEnd(lines: NumberedLines): void {
+    for (const text of lines.end()) ends.notify(text);
     const problem = lines.problem();
     if (problem === null || (errors.stopping !== null && errors.stopping !== problem.code)) return;
     errors.first ??= problem.code;
-    ends.tell(problem.message);
+    ends.notify(problem.message);
   }
 
   async function askInOrder(question: Question, place: AnswerSlot): Promise<void> {
@@ -265,8 +265,8 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
   }
   while (inFlight > 0) await nextAnswer();
   await answers.written();
-  if (notSent > 0) ends.tell(`${notSent} ${notSent === 1 ? "line" : "lines"} not sent`);
-  if (earlier !== null) tellEnd(earlier);
+  if (notSent > 0) ends.notify(`${notSent} ${notSent === 1 ? "line" : "lines"} not sent`);
+  if (earlier !== null) reportEnd(earlier);
   const cause = errors.stopping ?? errors.first;
   return cause === null ? EXIT.ok : ERRORS[cause].exit;
 }

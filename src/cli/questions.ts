@@ -7,7 +7,7 @@ import { type Failure, failure } from "../lib/errors.ts";
 import type { LogPage, NodeStatus } from "../wire/protocol.ts";
 import type { LogRange } from "./commands.ts";
 import type { OutputStyle } from "./output.ts";
-import type { AskText, Told } from "./pipe.ts";
+import type { AskText, AnswerText } from "./pipe.ts";
 import { formatLog, formatPeeked, formatStatus } from "./show.ts";
 
 type Answered<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly failure: Failure };
@@ -42,18 +42,18 @@ export function createQuestions(
   return async (question) => {
     if (question.type === "log") {
       const log = await askLog(question.range);
-      return log.ok ? told(formatLog(log.value, question.range, style)) : log;
+      return log.ok ? answerText(formatLog(log.value, question.range, style)) : log;
     }
     const query: Query = question.type === "peek" ? { type: "peek" } : { type: "status", linearizable: true };
     const answer = await askLeader(query);
     if (!("type" in answer)) return { ok: false, failure: answer };
-    if (answer.type === "peekAnswer") return told(formatPeeked(answer.peeked, style), answer.peeked.job === null);
-    if (answer.type === "statusAnswer") return told(formatStatus(answer.status, style));
+    if (answer.type === "peekAnswer") return answerText(formatPeeked(answer.peeked, style), answer.peeked.job === null);
+    if (answer.type === "statusAnswer") return answerText(formatStatus(answer.status, style));
     return { ok: false, failure: surprise(answer) };
   };
 }
 
-const told = (text: string, isEmpty = false): Told => ({ ok: true, text, isEmpty });
+const answerText = (text: string, isEmpty = false): AnswerText => ({ ok: true, text, isEmpty });
 
 const surprise = (answer: QueryAnswer): Failure =>
   answer.type === "failure" ? answer.failure : failure("VERSION", `the node answered with "${answer.type}"`);
@@ -78,7 +78,7 @@ async function collectLog(ask: Ask, range: LogRange, local: boolean, entries: nu
   return { ok: true, value: { ...log, more: log.more || surplus > 0, entries: log.entries.slice(surplus) } };
 }
 
-/** Any node knows its fellow members, leader or not: whoever answers first says where `node` is. */
+/** Any node knows its fellow members, leader or not: the first answer gives the address of `node`. */
 async function addressOf(
   node: string,
   addresses: readonly string[],

@@ -16,7 +16,7 @@ export function requestOf(asked: NumberedCommand): Command {
   return { type: "enqueue", queue: DEFAULT_QUEUE, jobs };
 }
 
-/** A node would hang up on a frame that is too large; this says it before anything is sent. Null: it fits. */
+/** A node would hang up on a frame that is too large; this refuses it before anything is sent. Null: it fits. */
 export function tooLarge(asked: NumberedCommand): Failure | null {
   if (asked.type === "dequeue") return null;
   const bytes = asked.values.reduce((sum, json) => sum + Buffer.byteLength(json), 0);

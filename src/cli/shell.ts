@@ -9,7 +9,7 @@ import type { HelloAnswer } from "../wire/protocol.ts";
 import { type LineCommand, type NumberedCommand, parseLine } from "./commands.ts";
 import { escapeText } from "./escape.ts";
 import { fetchEarlier } from "./earlier.ts";
-import { formatFailure, formatOutcome, idRange, type OutputStyle, tellPerson } from "./output.ts";
+import { formatFailure, formatOutcome, idRange, type OutputStyle, notifyPerson } from "./output.ts";
 import type { AskText } from "./pipe.ts";
 import { requestOf, tooLarge } from "./requests.ts";
 import { formatTrace } from "./show.ts";
@@ -31,7 +31,7 @@ log                     the leader's log; log --from 3 --to 9; log --node n2
 peek                    look at the oldest value, and leave it there
 status                  the cluster as its leader sees it
 retry                   send the last request again: same number, another node
-explain on|off          tell the way of each answer
+explain on|off          show the path of each answer
 help, ?                 this list
 exit, quit, -1          leave (Ctrl-D too)`;
 
@@ -89,7 +89,7 @@ function idsOf(reply: Reply): string {
 
 export async function runShell(client: Client, ask: AskText, settings: ShellSettings): Promise<ExitCode> {
   const shell = createShell(client, ask, settings);
-  settings.listen(shell.heard);
+  settings.listen(shell.onEvent);
   const refused = await new Promise<Failure | null>((resolve) => client.open(resolve));
   if (refused !== null) {
     shell.fail(refused);
@@ -161,10 +161,10 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
 
   function fail(why: Failure, verb = last?.type ?? null): void {
     if (isAbandoned) return;
-    print(style.json || why.code === "NOT_LEADER" ? formatFailure(verb, why, style) : tellPerson(why));
+    print(style.json || why.code === "NOT_LEADER" ? formatFailure(verb, why, style) : notifyPerson(why));
   }
 
-  function heard(event: ClientEvent): void {
+  function onEvent(event: ClientEvent): void {
     switch (event.type) {
       case "redirected":
         route.push(event.from);
@@ -193,7 +193,7 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
     );
     if (!outcome.ok) {
       taken();
-      return (isOver || isAbandoned) && !style.json ? tellLast(command.type, outcome.failure) : fail(outcome.failure);
+      return (isOver || isAbandoned) && !style.json ? showLast(command.type, outcome.failure) : fail(outcome.failure);
     }
     const { reply, number } = outcome;
     const already = isRetry && outcome.duplicate && !style.json;
@@ -207,8 +207,8 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
     if (explains) await explain(hops, reply.index);
   }
 
-  /** Why there is no answer is known: what is left to say is what became of the command. */
-  function tellLast(verb: NumberedCommand["type"], { applied }: Failure): void {
+  /** Why there is no answer is known: what is left to show is what became of the command. */
+  function showLast(verb: NumberedCommand["type"], { applied }: Failure): void {
     if (applied === "no") return print(`This ${verb} was not executed.`);
     // What may still be asked for is named when this client has left.
     if (isOver) print(`This ${verb} may have been executed: look for it in \`log\`.`);
@@ -309,5 +309,5 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
     return promise;
   }
 
-  return { run, heard, fail, showEarlier };
+  return { run, onEvent, fail, showEarlier };
 }

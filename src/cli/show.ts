@@ -11,8 +11,8 @@ import { EMPTY, jsonObject, type OutputStyle, type Raw, raw, shownValue, valueMe
 import { LOGGED_COMMAND_LIMITS } from "./requests.ts";
 import { table } from "./table.ts";
 
-/** What a logged entry did, as `log` tells it. */
-interface Told {
+/** What a logged entry did, as `log` shows it. */
+interface DescribedEntry {
   /** command | noop | config | session | … */
   readonly kind: string;
   readonly command?: string;
@@ -24,7 +24,7 @@ interface Told {
   readonly client?: string;
 }
 
-function tell(line: LogLine): Told {
+function describe(line: LogLine): DescribedEntry {
   try {
     switch (line.kind) {
       case "open":
@@ -33,15 +33,15 @@ function tell(line: LogLine): Told {
         return { kind: "session", command: "close", jobs: [] };
       case "command": {
         const command = decodeCommand(line.body, LOGGED_COMMAND_LIMITS);
-        const told = { kind: "command", command: command.type, jobs: [] };
-        if (command.type === "enqueue") return { ...told, jobs: command.jobs };
-        return command.type === "dequeue" && command.max > 1 ? { ...told, max: command.max } : told;
+        const described = { kind: "command", command: command.type, jobs: [] };
+        if (command.type === "enqueue") return { ...described, jobs: command.jobs };
+        return command.type === "dequeue" && command.max > 1 ? { ...described, max: command.max } : described;
       }
       default:
         return { kind: line.kind, jobs: [] };
     }
   } catch (error) {
-    // Written by another version: what the node tells about it is shown all the same.
+    // Written by another version: what the node reports about it is shown all the same.
     if (error instanceof Malformed) return { kind: line.kind, jobs: [] };
     throw error;
   }
@@ -51,18 +51,18 @@ function tell(line: LogLine): Told {
 const timeOf = (line: LogLine): string | undefined => (line.wall === 0 ? undefined : new Date(line.wall).toISOString());
 
 function entryJson(line: LogLine): string {
-  const told = tell(line);
-  const client = told.client ?? line.client;
+  const described = describe(line);
+  const client = described.client ?? line.client;
   return jsonObject([
     ["index", line.index],
     ["term", line.term],
-    ["kind", told.kind],
+    ["kind", described.kind],
     ["time", timeOf(line)],
     ["client", client === "" ? undefined : client],
     ["requestNumber", line.requestNumber === 0 ? undefined : line.requestNumber],
-    ["command", told.command],
-    ...enqueued(told.jobs),
-    ["max", told.max],
+    ["command", described.command],
+    ...enqueued(described.jobs),
+    ["max", described.max],
   ]);
 }
 
@@ -93,7 +93,7 @@ export function formatLog(page: LogPage, range: LogRange, style: OutputStyle): s
 }
 
 /** Values are whole in a pipe, and with `--json`. */
-function callOf({ command, jobs, max }: Told, columns: number): string {
+function callOf({ command, jobs, max }: DescribedEntry, columns: number): string {
   if (command !== "enqueue") return max === undefined ? (command ?? "") : `${command}(${max})`;
   const call = `enqueue(${jobs.map(valueText).join(", ")})`;
   if (call.length <= columns) return call;
@@ -102,8 +102,8 @@ function callOf({ command, jobs, max }: Told, columns: number): string {
 
 function logTable(page: LogPage, range: LogRange, columns: number): string {
   const rows = page.entries.map((line) => {
-    const told = tell(line);
-    const { kind, client } = told;
+    const described = describe(line);
+    const { kind, client } = described;
     const number = line.requestNumber === 0 ? "" : line.requestNumber;
     const state = line.index > page.commitIndex ? "not committed" : line.index > page.appliedIndex ? "committed" : "";
     return [
@@ -113,7 +113,7 @@ function logTable(page: LogPage, range: LogRange, columns: number): string {
       kind,
       client ?? (line.client === "" && line.requestNumber !== 0 ? "(closed)" : line.client),
       number,
-      callOf(told, columns),
+      callOf(described, columns),
       state,
     ];
   });

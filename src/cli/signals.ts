@@ -1,4 +1,4 @@
-// What do Ctrl-C, TERM and HUP mean? The first one: stop in good order. One that comes at least a second later: now. HUP may
+// What do Ctrl-C, TERM and HUP mean? The first one: stop gracefully. One that comes at least a second later: now. HUP may
 // mean something else: read the credentials again.
 import { CLUSTER } from "../config.ts";
 

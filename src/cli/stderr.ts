@@ -1,11 +1,11 @@
-// How do our lines reach stderr? In order, and without waiting for whoever reads them: a reader that stands still, or has gone,
+// How do our lines reach stderr? In order, and without waiting for their reader: one that stands still, or has gone,
 // stops no work, and what nobody reads takes no more memory than a limit.
 import { STDERR } from "../config.ts";
 
 export interface Sink {
   /** Leaves the text out if too much before it is unread. */
   write(text: string): void;
-  /** How many texts were left out since the last call; told once there is room again. */
+  /** How many texts were left out since the last call; reported once there is space again. */
   takeLost(): number;
   /** Resolves when all was written or refused, and after `exitWaitMs` in any case. */
   drained(): Promise<void>;

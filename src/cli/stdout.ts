@@ -1,4 +1,4 @@
-// What of our answers has reached stdout? Every write says how much of it the system took: only what was written is acknowledged
+// What of our answers has reached stdout? Every write returns how much of it the system took: only what was written is acknowledged
 // to the cluster, so that the rest can be had again.
 import { write } from "node:fs";
 import type { Clock } from "../lib/clock.ts";
@@ -11,7 +11,7 @@ export interface Output {
 }
 
 export interface OutputProblem {
-  /** Whoever read has all it wanted, or has died. */
+  /** The reader has all it wanted, or has died. */
   readonly isReaderGone: boolean;
   readonly message: string;
 }
@@ -47,7 +47,7 @@ export function createOutput(writeSome: WriteSome, clock: Pick<Clock, "after">):
   return { write: writeAll, problem: () => problem };
 }
 
-/** Not by `process.stdout`, which does not say how much of a chunk was written before the disk was full. */
+/** Not by `process.stdout`, which does not report how much of a chunk was written before the disk was full. */
 export const stdout: WriteSome = (bytes, at) =>
   new Promise((resolve, reject) => {
     write(STDOUT, bytes, at, bytes.length - at, null, (error, written) => {

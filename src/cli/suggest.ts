@@ -15,10 +15,10 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   return bestDistance <= most ? best : undefined;
 }
 
-/** Infinity where the lengths alone say that it is more than `most`: a word may be as long as a line. */
+/** Infinity where the lengths alone show that it is more than `most`: a word may be as long as a line. */
 function slipsBetween(typed: string, meant: string, most: number): number {
   if (Math.abs(typed.length - meant.length) > most) return Infinity;
-  // Two neighbours in the wrong order are one slip to whoever typed them, two to the library.
+  // Two neighbours in the wrong order are one slip of the fingers, two to the library.
   const swapped = Array.from(
     { length: Math.max(0, typed.length - 1) },
     (_, at) => 1 + distance(typed.slice(0, at) + typed.charAt(at + 1) + typed.charAt(at) + typed.slice(at + 2), meant),

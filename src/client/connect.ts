@@ -37,7 +37,7 @@ export interface Enqueued {
 }
 
 interface Content {
-  /** The value, if it is JSON and its producer said so. Integers beyond 2^53 lose digits here: see `text`. */
+  /** The value, if it is JSON and its producer marked it so. Integers beyond 2^53 lose digits here: see `text`. */
   readonly value: unknown;
   /** The JSON text as it was enqueued; null if the payload is not JSON. */
   readonly text: string | null;
@@ -62,7 +62,7 @@ export type Earlier =
 export interface RaftqClient {
   /**
    * Answers that nobody has had, in order: what an earlier process of this id may not have had, and, behind that, what came after this
-   * one was told that an outcome is unknown. A job in it was taken out, and nobody else gets it.
+   * one got an unknown outcome. A job in it was taken out, and nobody else gets it.
    */
   readonly earlier: readonly Earlier[];
   /**
@@ -272,7 +272,7 @@ function requireJson(text: string): void {
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Never throws: a job that was taken must reach the program, whatever its producer made of it. */
+/** Never throws: a job that was taken must reach the program, even if its value cannot be read. */
 function contentOf({ encoding, payload: bytes }: Job): Content {
   const none = { value: undefined, text: null, bytes };
   if (encoding !== ENCODING.json) return none;

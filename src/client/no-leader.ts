@@ -1,4 +1,4 @@
-// What is told when no leader was found? Nobody listens, or: who is missing for a majority, and what each of them needs.
+// What does a client report when no leader was found? That no node listens, or which members are missing and what each of them needs.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { MemberStatus, NodeStatus } from "../wire/protocol.ts";
 import type { Finding, Met } from "./leader-search.ts";
@@ -26,14 +26,14 @@ export function isNobodyThere({ met, reached }: Finding): boolean {
 const votersIn = ({ members }: NodeStatus): readonly MemberStatus[] => members.filter(({ role }) => role === "voter");
 const reachableIn = (status: NodeStatus): number => votersIn(status).filter(({ reachable }) => reachable).length;
 
-/** Of all that serve, what the one says that reaches the most voters; of several the one that knows the most. */
+/** The status of the serving node that reaches the most voters; of several, of the one with the longest log. */
 function widestView(met: Finding["met"]): NodeStatus | null {
   const views = [...met.values()].flatMap((one) => (one.type === "serving" ? [one.status] : []));
   const [widest] = views.sort((a, b) => reachableIn(b) - reachableIn(a) || b.commitIndex - a.commitIndex);
   return widest ?? null;
 }
 
-/** Nobody who said hello is a member at work. */
+/** No node that sent a hello is a serving member. */
 function nobodyServes(met: Finding["met"]): string {
   for (const one of met.values()) if (one.type === "recovering") return one.why;
   for (const [address, one] of met) if (one.type === "starting") return `${address} is starting (${one.why}): wait`;
@@ -50,9 +50,9 @@ function missingMembers(view: NodeStatus, met: Finding["met"]): string {
   const count = `${reachable} of ${voters.length} members reachable, ${needed} needed.`;
   if (reachable >= needed) return `${count} ${whyNotServed(view, met)}`;
   const missing = voters.filter((voter) => !voter.reachable);
-  const advice = NEEDS.map(({ applies, told }) => {
+  const advice = NEEDS.map(({ applies, text }) => {
     const members = missing.filter(({ address }) => applies(met.get(address)));
-    return members.length === 0 ? "" : ` ${told(members, needed - reachable, view)}`;
+    return members.length === 0 ? "" : ` ${text(members, needed - reachable, view)}`;
   });
   const others = missing.flatMap(({ id, address }) => {
     const one = met.get(address);
@@ -72,7 +72,7 @@ function whyNotServed({ leader, leaderAddress }: NodeStatus, met: Finding["met"]
 interface Need {
   readonly applies: (met: Met | undefined) => boolean;
   /** `lacking`: so many more are needed. */
-  readonly told: (members: readonly MemberStatus[], lacking: number, view: NodeStatus) => string;
+  readonly text: (members: readonly MemberStatus[], lacking: number, view: NodeStatus) => string;
 }
 
 const named = ({ id, address }: MemberStatus): string => `${id} (${address})`;
@@ -84,25 +84,25 @@ const verb = (members: readonly MemberStatus[], one: string, many: string): stri
 const NEEDS: readonly Need[] = [
   {
     applies: (met) => met?.type === "recovering",
-    told: (members) => `${all(members)} lost the data and cannot come back without a majority.`,
+    text: (members) => `${all(members)} lost the data and cannot come back without a majority.`,
   },
   {
     applies: (met) => met?.type === "silent",
-    told: (members) =>
+    text: (members) =>
       `${all(members)} ${verb(members, "does not answer: it is", "do not answer: they are")} paused or cut off.`,
   },
   {
     applies: (met) => met?.type === "starting",
-    told: (members) => `${all(members)} ${verb(members, "is", "are")} starting: wait.`,
+    text: (members) => `${all(members)} ${verb(members, "is", "are")} starting: wait.`,
   },
   {
     applies: (met) => met?.type === "serving" || met?.type === "greeted",
-    told: (members, _, { node }) =>
+    text: (members, _, { node }) =>
       `${all(members)} ${verb(members, "answers", "answer")} here, but not ${node.id}: they are cut off from each other, or about to connect.`,
   },
   {
     applies: (met) => met === undefined || met.type === "down",
-    told: (members, lacking) => {
+    text: (members, lacking) => {
       if (members.length <= lacking) return `Start ${all(members)}.`;
       return `Start ${lacking === 1 ? "" : `${lacking} of `}${members.map(named).join(", or ")}.`;
     },

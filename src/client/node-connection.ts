@@ -1,4 +1,4 @@
-// How does a client talk to one node? Dials it, says hello, and gives a link over which messages go both ways.
+// How is a client connected to one node? It dials the node, exchanges hellos, and gets a connection for messages both ways.
 import { WIRE } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
 import { ERRORS, type Failure, failure } from "../lib/errors.ts";
@@ -30,10 +30,10 @@ export interface NodeConnection {
 
 export type DialedNode =
   | { readonly ok: true; readonly link: NodeConnection }
-  /** `fatal`: the node itself said that this client and it will never understand each other. */
+  /** `fatal`: the node itself reported that this client and it cannot work together. */
   | { readonly ok: false; readonly state: NoAnswer; readonly why: string; readonly fatal: Failure | null };
 
-/** Nobody listens there; nothing came in time; it said that it is starting; anything else. */
+/** Nothing listens there; nothing came in time; it is starting; anything else. */
 export type NoAnswer = "down" | "silent" | "starting" | "failed";
 
 export const SILENT = "it accepts connections, but does not answer: it is paused or cut off, or no raftq";
@@ -66,7 +66,7 @@ export function dialNode(
     }
     if (over) return dialed.stream.close();
     isConnected = true;
-    stop = sayHello(ports, address, dialed.stream, finish);
+    stop = sendHello(ports, address, dialed.stream, finish);
   });
   return () => {
     over = true;
@@ -75,7 +75,7 @@ export function dialNode(
   };
 }
 
-function sayHello(
+function sendHello(
   ports: DialPorts,
   address: string,
   stream: ByteStream,
@@ -147,7 +147,7 @@ function createLink(connection: Connection, hello: HelloAnswer, onClose: () => v
   };
 }
 
-/** What a node may say to a client; the connection lets nothing else through. */
+/** What a node may send to a client; the connection lets nothing else through. */
 const FOR_CLIENTS: Readonly<Record<ServerMessage["type"], true>> = {
   reply: true,
   failure: true,

@@ -186,7 +186,7 @@ export function createPipeline(settings: PipelineSettings): Pipeline {
 
   /** A number whose outcome was delivered earlier has its answer now. */
   function answeredLate(slot: Slot, outcome: Outcome): void {
-    // It had no effect, as its outcome said or could have said; but the next run of a file asks for this number again.
+    // It had no effect, as its outcome was or could have been; but the next run of a file asks for this number again.
     if (!outcome.ok && settings.numbered) return;
     if (!outcome.ok || outcome.reply.type === "void") return take(slot);
     if (!slot.taken) settings.onLate(outcome, takerOf(slot));

@@ -14,7 +14,7 @@ export function hasAuthority(layout: Layout): boolean {
   return existsSync(layout.tlsDirectory);
 }
 
-/** Makes the authority and the certificates of the roles, once: complete or not at all, whoever else does the same. */
+/** Makes the authority and the certificates of the roles, once: complete or not at all, also when another process does the same. */
 export async function ensureAuthority(layout: Layout): Promise<void> {
   if (hasAuthority(layout)) return;
   try {

@@ -1,6 +1,6 @@
 // How is a certificate made? An authority, and what it issues, by @peculiar/x509; keys and signatures are WebCrypto's.
 //
-// Only what `cluster up --tls` needs: ECDSA on P-256 with SHA-256, one name for the subject, one URI that says who it is.
+// Only what `cluster up --tls` needs: ECDSA on P-256 with SHA-256, one name for the subject, one URI that identifies it.
 import type { X509Certificate } from "@peculiar/x509";
 
 export interface Certified {
@@ -44,7 +44,7 @@ export async function createAuthority(name: string, validity: Validity): Promise
   return certified(certificate, keys);
 }
 
-/** A certificate of `authority` for whoever `uri` names, to be shown on both sides of a connection. */
+/** A certificate of `authority` for the holder that `uri` names, to be shown on both sides of a connection. */
 export async function issue(
   authority: Certified,
   subject: string,

@@ -23,14 +23,14 @@ const REQUEST = v.pipe(
 );
 export type ControlRequest = v.InferOutput<typeof REQUEST>;
 
-/** What the supervisor knows of one node: its process. What the node itself says is asked of the node. */
+/** What the supervisor knows of one node: its process. What only the node knows is asked of the node. */
 const NODE_FACTS = v.pipe(
   v.strictObject({
     id: v.string(),
     address: v.string(),
     pid: v.nullable(v.number()),
     process: v.picklist(["running", "paused", "down"]),
-    // How it ended when nobody told it to.
+    // How it ended when it was not asked to.
     ended: v.nullable(NODE_END),
   }),
   v.readonly(),

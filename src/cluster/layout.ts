@@ -12,7 +12,7 @@ export interface Layout {
   /** `.raftq/<name>`, created by `cluster up`. */
   readonly directory: string;
   readonly stateFile: string;
-  /** Says that `cluster up` created the directory: only then may a purge delete it. */
+  /** Shows that `cluster up` created the directory: only then may a purge delete it. */
   readonly marker: string;
   /** Relative to the working directory where that is shorter: the path of a socket is limited to about 107 bytes. */
   readonly controlSocket: string;

@@ -1,4 +1,4 @@
-// Is the cluster's directory still the one that its supervisor began with? Whoever deletes it under a running cluster, or puts another
+// Is the cluster's directory still the one that its supervisor began with? A person may delete it under a running cluster, or put another
 // one in its place, leaves nodes that nobody reaches, and must not be written over.
 import { closeSync, existsSync, fstatSync, openSync, statSync } from "node:fs";
 import { RaftqError } from "../lib/errors.ts";
@@ -22,7 +22,7 @@ export function watchDirectory(layout: Layout): DirectoryWatch {
       const found = statSync(layout.directory, { bigint: true, throwIfNoEntry: false });
       return found?.dev === dev && found.ino === ino && existsSync(layout.stateFile);
     } catch {
-      // That nobody can look says nothing about the directory.
+      // A failed look shows nothing about the directory.
       return true;
     }
   };

@@ -1,5 +1,5 @@
 // How is one node process started, watched and ended? It runs in its own session, writes to its own log file, and its
-// standard input is a pipe that we hold: when we die, however we die, it reads the end of that pipe and stops in good order.
+// standard input is a pipe that we hold: when we die, however we die, it reads the end of that pipe and stops gracefully.
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
@@ -8,7 +8,7 @@ import { CLUSTER } from "../config.ts";
 import { childEnvironment, SUPERVISED } from "./program.ts";
 import { identify, type ProcessIdentity, type ProcessState, processState, signalProcess } from "./processes.ts";
 
-/** How a process ended, and what it last wrote: for a person who asks why. The control socket tells it as it stands here. */
+/** How a process ended, and what it last wrote: for a person who asks why. The control socket reports it as it stands here. */
 export const NODE_END = v.pipe(
   v.strictObject({
     code: v.nullable(v.number()),
@@ -70,7 +70,7 @@ export function launchNode(launch: NodeLaunch): NodeProcess {
     identity,
     state,
     stop: async (timeoutMs) => {
-      // What had ended before it was told to did so by itself, even if nobody has heard of it yet.
+      // What had ended before it was asked to did so by itself, even if that was not reported yet.
       expected ||= isAlive();
       signalProcess(identity, "SIGTERM");
       signalProcess(identity, "SIGCONT");

@@ -63,7 +63,7 @@ export function planAdd(state: ClusterState): NodeRecord {
 }
 
 /**
- * How many of `size` nodes may come back at another address at once. The others are found where the log says, and as a majority they
+ * How many of `size` nodes may come back at another address at once. The others are found at their addresses in the log, and as a majority they
  * log the change; if a majority moved, nobody would find enough members to elect a leader. A single node elects itself.
  */
 export function movable(size: number): number {

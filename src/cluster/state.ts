@@ -46,7 +46,7 @@ const STATE = v.pipe(
     founders: v.pipe(v.array(ADDRESS), v.readonly()),
     // The number of the next node that is added; a removed node's number is not used again, because its data stays.
     nextNumber: COUNT,
-    // A purge began: whoever comes next finishes it.
+    // A purge began: the next `up` or `down` finishes it.
     purging: v.boolean(),
     nodes: v.pipe(v.array(NODE), v.readonly()),
   }),
@@ -61,7 +61,7 @@ const STATE_FILE = v.pipe(v.string(), v.parseJson(), STATE);
 export function readClusterState(layout: Layout): ClusterState | null {
   let text: string;
   try {
-    // Whoever owns it says where our clients go and what our processes are.
+    // Its owner decides where our clients go and what our processes are.
     requireOwn(layout.directory, process.geteuid?.());
     text = readFileSync(layout.stateFile, "utf8");
   } catch (error) {

@@ -1,4 +1,4 @@
-// How is a cluster? What the supervisor knows of the processes, joined with what each node says of itself.
+// How is a cluster? What the supervisor knows of the processes, joined with what each node reports.
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { type Failure, RaftqError } from "../lib/errors.ts";
@@ -7,7 +7,7 @@ import type { NodeFacts } from "./control.ts";
 
 /** What cluster commands ask of nodes, always as a client: there is no private door. */
 export interface NodeAccess {
-  /** What the node at this address says of itself. */
+  /** What the node at this address reports. */
   status(address: string): Promise<Answer>;
   /** True when this node answers a linearizable read: it leads, and a majority follows it now. */
   serves(address: string): Promise<boolean>;
@@ -104,12 +104,12 @@ function nobodyAnswers(addresses: readonly string[], access: NodeAccess): RaftqE
 
 type Asked = Pick<NodeFacts, "id" | "address" | "pid" | "process"> & { readonly answer: Answer };
 
-/** What a node that serves says of itself. */
+/** What a serving node reports. */
 export function serving(answer: Answer): NodeStatus | null {
   return answer !== null && "node" in answer ? answer : null;
 }
 
-/** Of two nodes that both say they lead, the one with the higher term does. */
+/** Of two nodes that both claim to lead, the one with the higher term does. */
 export function joinStatus(name: string | null, nodes: readonly Asked[]): ClusterStatus {
   const best = newest(nodes.map((node) => node.answer));
   const answers = nodes.map((node) => serving(node.answer));
@@ -124,7 +124,7 @@ export function joinStatus(name: string | null, nodes: readonly Asked[]): Cluste
   };
 }
 
-/** Waits until a leader serves: its status, or null when `giveUp` says so or the time is over. */
+/** Waits until a leader serves: its status, or null when `giveUp` returns true or the time is over. */
 export async function waitForLeader(
   ask: () => Promise<ClusterStatus>,
   access: NodeAccess,
@@ -147,7 +147,7 @@ export interface Majority {
   readonly needed: number;
 }
 
-/** What is left of a cluster without `node`; null when nobody said who its members are. */
+/** What is left of a cluster without `node`; null when no node named its members. */
 export function majorityWithout(node: string, { nodes, members }: ClusterStatus): Majority | null {
   const voters = members.filter(({ role }) => role === "voter");
   if (voters.length === 0) return null;
@@ -200,6 +200,6 @@ function stateOf({ process, answer }: Asked, leading: NodeStatus | null): NodeLi
   if (answer === null || "starting" in answer) return "starting";
   if ("silent" in answer) return "unreachable";
   if ("recovering" in answer) return "recovering";
-  // A leader of an older term has not heard yet that it leads no more.
+  // A leader of an older term does not know yet that it leads no more.
   return answer.state === "leader" && answer !== leading ? "follower" : answer.state;
 }

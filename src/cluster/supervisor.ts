@@ -29,17 +29,17 @@ export interface SupervisorSettings {
   readonly program: readonly string[];
   /** `--heartbeat 50ms …`, given to each node. */
   readonly nodeFlags: readonly string[];
-  /** A node ended and nobody had told it to. */
+  /** A node ended that was not asked to. */
   readonly onNodeDied: (id: string, end: NodeEnd) => void;
 }
 
 export interface Supervisor {
   facts(): ClusterFacts;
-  /** Stops all nodes in good order, then gives up control socket and claim. Also the answer to `cluster down`. */
+  /** Stops all nodes gracefully, then gives up control socket and claim. Also the answer to `cluster down`. */
   stop(): Promise<void>;
   /** SIGKILL to all nodes. */
   stopNow(): Promise<void>;
-  /** Resolves when everything is stopped, whoever asked for it; rejects when the cluster's directory was deleted. */
+  /** Resolves when everything is stopped, whatever asked for it; rejects when the cluster's directory was deleted. */
   readonly stopped: Promise<void>;
 }
 
@@ -47,7 +47,7 @@ interface Supervised {
   /** Replaced when it gets another port. */
   record: NodeRecord;
   process: NodeProcess | null;
-  /** How it ended, if nobody told it to. */
+  /** How it ended, if it was not asked to. */
   ended: NodeEnd | null;
 }
 
@@ -83,7 +83,7 @@ export async function startSupervisor(settings: SupervisorSettings): Promise<Sup
       clearInterval(watching);
       supervision.stopping = stopNodes(supervision);
       const end = async (): Promise<void> => {
-        // Before whoever asked for the stop has its answer: from then on the directory may be deleted.
+        // Before the stop is answered: from then on the directory may be deleted.
         const lost = directory.lost();
         directory.close();
         if (lost === null) return control.close();
@@ -134,7 +134,7 @@ async function execute(
   return answer(node.record.id, await changeNode(supervision, node, request.command));
 }
 
-/** Does what the verb says; false when the node is in that state already. */
+/** Carries out the verb; false when the node is in that state already. */
 async function changeNode(supervision: Supervision, node: Supervised, verb: NodeVerb): Promise<boolean> {
   switch (verb) {
     case "kill": {
@@ -244,12 +244,12 @@ function launch(supervision: Supervision, node: Supervised): void {
 
 async function stopNodes(supervision: Supervision): Promise<void> {
   await Promise.all(supervision.nodes.map(async (node) => node.process?.stop(CLUSTER.stopTimeoutMs)));
-  // In this order: whoever finds a supervisor named finds its socket too.
+  // In this order: where a supervisor is named, its socket exists too.
   remember(supervision, null);
   if (supervision.directory.lost() === null) rmSync(supervision.settings.layout.controlSocket, { force: true });
 }
 
-/** Writes cluster.json, unless the directory is lost; `supervisor` null says that this cluster is down. */
+/** Writes cluster.json, unless the directory is lost; `supervisor` null means that this cluster is down. */
 function remember(supervision: Supervision, supervisor: ProcessIdentity | null = identify(process.pid)): void {
   const { settings, nodes, nextNumber, directory } = supervision;
   if (directory.lost() !== null) return;

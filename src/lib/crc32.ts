@@ -29,6 +29,6 @@ const STEPS = Uint32Array.from({ length: 256 }, (_, byte) => {
   return value;
 });
 
-/** Which step was it? Its highest byte tells: no two steps have the same. */
+/** Which step was it? Its highest byte shows that: no two steps have the same. */
 const STEP_BY_TOP = new Uint8Array(256);
 for (let step = 0; step < 256; step++) STEP_BY_TOP[must(STEPS[step], "a step") >>> 24] = step;

@@ -3,7 +3,7 @@
 /** What a client may do: follow, send again, send the same number again to learn the truth, give up, or stop altogether. */
 export type ErrorClass = "redirect" | "retry" | "unknown" | "final" | "fatal" | "local";
 
-/** Exit codes of the binary (DESIGN section 8). */
+/** Exit codes of the binary. */
 export const EXIT = {
   ok: 0,
   failed: 1,
@@ -41,7 +41,7 @@ export const ERRORS = {
   WINDOW_FULL: rule(
     "retry",
     EXIT.refused,
-    "Tell the node which answers arrived (acknowledgedThrough), then send again.",
+    "Acknowledge the answers that arrived (acknowledgedThrough), then send again.",
   ),
   DISK_FULL: rule("retry", EXIT.refused, "Free space on the disks that are low (see `status`); dequeues still pass."),
   SESSIONS_FULL: rule(

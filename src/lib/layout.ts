@@ -354,7 +354,7 @@ export function converted<T, Flat>(field: Field<Flat>, to: (value: T) => Flat, f
   };
 }
 
-/** With a few values too many, the layout says where they are. */
+/** With a few values too many, the layout reports where they are. */
 const SPARE_VALUES = 16;
 
 /** Throws Malformed. */

@@ -1,8 +1,8 @@
-// Which of several kinds is an array? Its first value is a number that says so; each kind has its own fields behind that.
+// Which of several kinds is an array? Its first value is the number of its kind; each kind has its own fields behind that.
 import { countOf, type Field, type Fields, type NamedShape, row, type Rules, unpackArray } from "./layout.ts";
 import { type Binary, COPIED_BYTES, frontOf, Malformed, pack, type Packable } from "./messagepack.ts";
 
-/** An array whose first value is a number that says which kind of several it is. */
+/** An array whose first value is the number of its kind. */
 export interface Kind<T> {
   readonly type: string;
   readonly number: number;
@@ -17,7 +17,7 @@ export interface Kind<T> {
 
 const withArticle = (type: string): string => (/^[aeiou]/i.test(type) ? `an ${type}` : `a ${type}`);
 
-/** `type`: the property by which the members of a union are told apart. */
+/** `type`: the property by which the members of a union are distinguished. */
 export function kind<T extends { readonly type: string }>(
   type: T["type"],
   number: number,

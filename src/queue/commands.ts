@@ -1,4 +1,4 @@
-// What does a client ask of the queue, byte for byte? The bodies of command, open, touch and version entries, both directions.
+// How are the bodies of entries encoded, byte for byte? Those of command, open, touch, tick and version entries, both directions.
 // Accepted bytes are part of the log for ever: what one version of raftq accepts and another refuses would split a cluster.
 import { binary, binaryView, boolean, choice, decode, encode, list, text, tuple, uint, zero } from "../lib/layout.ts";
 import { frontOf, leadingIntegers, Malformed } from "../lib/messagepack.ts";
@@ -11,7 +11,7 @@ export const MAX_NAME_BYTES = 64;
 export const SESSION_NONCE_BYTES = 16;
 const MAX_ENCODING = 0xff;
 
-/** What a client says when it opens a session; the nonce stands for its process. */
+/** What a client sends to open a session; the nonce stands for its process. */
 export interface Open {
   readonly clientId: string;
   readonly nonce: Uint8Array;

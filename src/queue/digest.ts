@@ -1,4 +1,4 @@
-// Are two states equal? One number for the whole replicated state. It follows what the state says, not how it lies in memory or
+// Are two states equal? One number for the whole replicated state. It follows the content of the state, not its layout in memory or
 // came to be, and is kept up to date by every change, so that asking for it costs next to nothing.
 import { finish, mix, mixBytes, mixText } from "../lib/hash.ts";
 import { encode } from "../lib/layout.ts";
@@ -19,7 +19,7 @@ export function digestOf({ limits, version, appliedIndex, time, jobs, sessions }
   return finish(hash) >>> 0;
 }
 
-/** What one waiting job adds to the sum of the jobs; its id says where it stands among them. */
+/** What one waiting job adds to the sum of the jobs; its id gives its position among them. */
 export function digestOfJob(id: number, encoding: number, source: Uint8Array, start: number, end: number): number {
   return finish(mixBytes(mix(mix(TAG.job, id), encoding), source, start, end));
 }

@@ -114,7 +114,7 @@ export function apply(queue: Queue, entry: EntryFields): AppliedEntry {
   }
 }
 
-/** Whatever this raftq cannot execute as the others do stops it before anything is changed. */
+/** An entry that this raftq cannot execute as the others do stops it before anything is changed. */
 function expectKnown(entry: EntryFields): void {
   const what = newerEntry(entry);
   if (what === null) return;
@@ -330,7 +330,7 @@ function applyTouch(queue: Queue, entry: EntryFields): void {
   }
 }
 
-/** What the state says to a request before it enters the log. */
+/** How the state judges a request before it enters the log. */
 export type LookUp =
   | { readonly type: "answered"; readonly reply: Uint8Array }
   /** To be executed, in its order: the last executed number is `lastNumber`. */

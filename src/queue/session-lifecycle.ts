@@ -1,5 +1,5 @@
 // How does a session begin, rest and end? An OPEN makes it live; a CLOSE, or others that need its place, make it dormant; then, unless
-// its client comes back, its answers and at last its client id are forgotten (DESIGN section 7, Sessions).
+// its client comes back, its answers and at last its client id are forgotten.
 import { assert, must } from "../lib/assert.ts";
 import type { Open } from "./commands.ts";
 import { digestOfSession } from "./digest.ts";
@@ -43,7 +43,7 @@ export function openSession(
   const nonce = nonceText(open.nonce);
   const isNewest = must(found.openings.at(-1), "the newest opening of a client id").nonce === nonce;
   if (isNewest && isLive) return { session: use(sessions, found, time), duplicate: true };
-  // An OPEN that lay somewhere for long takes no place: only a process that goes on says so.
+  // An OPEN that was delayed for long begins nothing: only a process that goes on sends `resume`.
   if (isNewest && !open.resume) {
     return { code: "SESSION_EXPIRED", message: `the session of ${JSON.stringify(open.clientId)} is dormant` };
   }
@@ -171,7 +171,7 @@ export function recordBytes({ clientId, openings, answers, answerBytes }: Sessio
 
 // ---- The end
 
-/** Only who has had all answers closes: the refusal says which are left. */
+/** Only who has had all answers closes: the refusal names those that are left. */
 export function closeSession(
   sessions: Sessions,
   session: Session,

@@ -196,7 +196,7 @@ function refused(code: ErrorCode, message: string): Standing {
   return { type: "refused", refusal: { code, message } };
 }
 
-/** Drops the answers that the client says it has. */
+/** Drops the answers that the client has acknowledged. */
 export function acknowledge(sessions: Sessions, session: Session, acknowledgedThrough: number): void {
   const until = Math.min(acknowledgedThrough, session.lastNumber);
   if (until <= session.acknowledgedThrough) return;

@@ -296,9 +296,7 @@ function restoreRecord(restoring: Restoring | null, record: StateRecord): Restor
 function begun(header: Header): Restoring {
   const { limits, version, appliedIndex, time, sessionCount, usedSeq, firstId, jobCount, digest } = header;
   if (sessionCount > limits.maxClientIds)
-    throw new Malformed(
-      `a snapshot says that it holds ${sessionCount} sessions; its own limit is ${limits.maxClientIds}`,
-    );
+    throw new Malformed(`a snapshot claims ${sessionCount} sessions; its own limit is ${limits.maxClientIds}`);
   const sessions = createSessions();
   sessions.usedSeq = usedSeq;
   const position = { limits, version, appliedIndex, time, sessionCount, jobCount, digest };
@@ -308,9 +306,9 @@ function begun(header: Header): Restoring {
 function restoreSession(restoring: Restoring, record: SessionRecord): void {
   const { sessions, sessionCount, jobs } = restoring;
   adoptSession(restoring);
-  // At once, not at the end: what a snapshot may make us hold is what its header says.
+  // At once, not at the end: a snapshot may not make us hold more than its header claims.
   if (sessions.live.size + sessions.dormant.size >= sessionCount)
-    throw new Malformed(`a snapshot holds more than the ${sessionCount} sessions that its header says`);
+    throw new Malformed(`a snapshot holds more than the ${sessionCount} sessions that its header claims`);
   if (jobs.count > 0) throw new Malformed("a session stands behind the jobs");
   const problem = problemWith(record, restoring);
   if (problem !== null) throw new Malformed(problem);
@@ -381,7 +379,7 @@ function restoreBlock(restoring: Restoring, block: JobsRecord): void {
   adoptSession(restoring);
   const { jobs, jobCount } = restoring;
   if (block.encodings.length > jobCount - jobs.count)
-    throw new Malformed(`a snapshot holds more than the ${jobCount} jobs that its header says`);
+    throw new Malformed(`a snapshot holds more than the ${jobCount} jobs that its header claims`);
   const problem = pushBlock(jobs, block, restoring.limits.maxPayloadBytes);
   if (problem !== null) throw new Malformed(problem);
 }
@@ -391,11 +389,11 @@ function finished(restoring: Restoring): Queue {
   adoptSession(restoring);
   const found = sessions.live.size + sessions.dormant.size;
   if (found !== sessionCount)
-    throw new Malformed(`a snapshot holds ${found} sessions where its header says ${sessionCount}`);
+    throw new Malformed(`a snapshot holds ${found} sessions where its header claims ${sessionCount}`);
   if (jobs.count !== jobCount)
-    throw new Malformed(`a snapshot holds ${jobs.count} jobs where its header says ${jobCount}`);
+    throw new Malformed(`a snapshot holds ${jobs.count} jobs where its header claims ${jobCount}`);
   const queue = assembleQueue(limits, { appliedIndex, time, version }, jobs, sessions);
   if (digest !== digestOf(queue))
-    throw new Malformed(`a snapshot's state has the digest ${digestOf(queue)} where its header says ${digest}`);
+    throw new Malformed(`a snapshot's state has the digest ${digestOf(queue)} where its header claims ${digest}`);
   return queue;
 }

@@ -1,4 +1,4 @@
-// Whom does a node listen to, and to what? A member to everything; a removed node to nothing; any other node to what the paper needs
+// Which messages does a node accept, and from whom? Everything from a member; nothing from a removed node; from any other node what the paper needs
 // (dissertation sections 4.1 and 4.2: a leader's entries, and votes where no leader lives); and nobody to what cannot be.
 import { namesMember, namesNode } from "./configuration.ts";
 import type { RaftMessage } from "./messages.ts";

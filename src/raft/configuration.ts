@@ -106,19 +106,19 @@ export function isVoter(sets: MemberSets, member: MemberId): boolean {
   return sets.voters.includes(member) || sets.outgoing.includes(member);
 }
 
-/** A majority of each half says yes. False without any voter. */
-export function hasQuorum(sets: MemberSets, saysYes: (member: MemberId) => boolean): boolean {
+/** A majority of each half agrees. False without any voter. */
+export function hasQuorum(sets: MemberSets, agrees: (member: MemberId) => boolean): boolean {
   if (sets.voters.length === 0) return false;
-  return majoritySays(sets.voters, saysYes) && (sets.outgoing.length === 0 || majoritySays(sets.outgoing, saysYes));
+  return majoritySays(sets.voters, agrees) && (sets.outgoing.length === 0 || majoritySays(sets.outgoing, agrees));
 }
 
 export function majority(voters: number): number {
   return Math.floor(voters / 2) + 1;
 }
 
-function majoritySays(voters: readonly MemberId[], saysYes: (member: MemberId) => boolean): boolean {
+function majoritySays(voters: readonly MemberId[], agrees: (member: MemberId) => boolean): boolean {
   let yes = 0;
-  for (const voter of voters) if (saysYes(voter)) yes++;
+  for (const voter of voters) if (agrees(voter)) yes++;
   return yes >= majority(voters.length);
 }
 

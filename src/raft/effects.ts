@@ -24,7 +24,7 @@ export type MembershipChange =
   /**
    * Let `member` in as a learner; it is promoted to voter when it has caught up. Another incarnation of a known id is swapped in.
    * `comesBack`: it was let in before, so its id is known, or it was removed. `byAdministrator`: also if it was removed; else
-   * whoever holds a node's certificate asks, for itself.
+   * the holder of a node's certificate asks, for itself.
    */
   | {
       readonly type: "join";
@@ -42,7 +42,7 @@ export type Input =
   | { readonly type: "message"; readonly from: MemberId; readonly link: Link; readonly message: RaftMessage }
   | { readonly type: "propose"; readonly token: Token; readonly draft: Draft }
   | { readonly type: "persisted"; readonly seq: number }
-  /** That persist ended without space: all of it is durable but the entries from `entriesFrom` on, and, if so said, its snapshot. */
+  /** That persist ended without space: all of it is durable but the entries from `entriesFrom` on, and, with `snapshot`, its snapshot. */
   | {
       readonly type: "unwritten";
       readonly seq: number;
@@ -74,7 +74,7 @@ export type Input =
   | { readonly type: "linkProgress"; readonly member: MemberId; readonly bytesPerSecond: number }
   /** Bytes of an incomplete message of that member were received. */
   | { readonly type: "bytesReceived"; readonly member: MemberId }
-  /** The connection to the leader closed and the one reconnect was refused: nobody listens there (DESIGN section 4, Election). */
+  /** The connection to the leader closed and the one reconnect was refused: nothing listens there, so an election need not wait. */
   | { readonly type: "leaderGone"; readonly leader: MemberId }
   /** Our own loop stalled longer than a heartbeat: the silence was ours, so the election timer starts afresh. */
   | { readonly type: "stalled" }
@@ -114,7 +114,7 @@ export type ReadResult =
 
 export type Role = "follower" | "candidate" | "leader" | "learner";
 
-/** One change of role, term or known leader, with the reason that the log line tells. */
+/** One change of role, term or known leader, with the reason for the log line. */
 export interface Transition {
   readonly role: Role;
   readonly term: Term;
@@ -153,6 +153,6 @@ export interface Effects {
   readonly changed: readonly ChangeResult[];
   readonly read: readonly ReadResult[];
   readonly transitions: readonly Transition[];
-  /** This node must stop and take the recovery path: the leader told it that its disk is stale. */
+  /** This node must stop and take the recovery path: the leader reported that its disk is stale. */
   readonly stop: RaftRefusal | null;
 }

@@ -34,7 +34,7 @@ export function armFirstElection(state: RaftState): void {
   else armElection(state);
 }
 
-/** The leader of this term spoke, whatever it said: also an AppendEntries that is refused shows that it lives. */
+/** A message came from this term's leader. One whose entries are refused also shows that it lives. */
 export function onLeaderContact(state: RaftState): void {
   state.leaderContacted = true;
   armElection(state);
@@ -191,7 +191,7 @@ function onVote(state: RaftState, from: MemberId, link: Link, request: RequestVo
   const free = state.votedFor === null || state.votedFor === from;
   const granted = request.term === state.currentTerm && free && state.role !== "leader" && isUpToDate(state, request);
   if (granted) {
-    // Whatever our own configuration says: we may not know yet that we are a voter.
+    // Even if our own configuration does not name us: we may not know yet that we are a voter.
     state.votedFor = from;
     state.campaign = null;
     armElection(state);

@@ -55,7 +55,7 @@ function roleFits({ role, leadership, leader, self, votedFor, currentTerm, log, 
 /** One node, all of its log: O(entries). */
 export function checkDeep(state: RaftState): void {
   const { log } = state;
-  assert(log.entries.length === log.lastIndex - log.firstIndex + 1, "the log has as many entries as its indexes say");
+  assert(log.entries.length === log.lastIndex - log.firstIndex + 1, "the log has as many entries as its indexes span");
   let term = log.baseTerm ?? 0;
   let time = 0;
   let configurationIndex = state.snapshot?.configurationIndex ?? 0;

@@ -38,7 +38,7 @@ export function sendAcknowledgement(
   send(state, to, link, message, needIndex);
 }
 
-/** The term moved on: what was to be said in the earlier one is void. */
+/** The term moved on: what was to be sent in the earlier one is void. */
 export function dropWaiting(state: RaftState): void {
   state.waiting = [];
 }
@@ -117,7 +117,7 @@ export function unwritten(state: RaftState, ended: Extract<Input, { type: "unwri
   else if (entriesFrom !== null) inflight.upTo = Math.min(inflight.upTo, entriesFrom - 1);
   const { snapshot, waiting } = endPersist(state, seq);
   log.submittedIndex = Math.max(log.durableIndex, log.firstIndex - 1);
-  // What was said in an earlier term is void.
+  // What was to be sent in an earlier term is void.
   state.waiting.unshift(...waiting.filter(({ out }) => out.message.term >= state.currentTerm));
   state.noSpace = { since: state.noSpace?.since ?? state.now, snapshots: ended.snapshot };
   if (snapshot === null) return;

@@ -24,12 +24,12 @@ export interface Progress {
   snapshot: SnapshotTransfer | null;
   /** Monotonic milliseconds of its last message, or of this leadership's start. */
   lastContact: number;
-  /** It said something this turn; the tick turns this into `lastContact`. */
+  /** A message came from it this turn; the tick turns this into `lastContact`. */
   contacted: boolean;
   /** The highest read context it has confirmed. */
   readContext: number;
   diskLow: boolean;
-  /** It forgot what it had acknowledged: told so, and not counted any more. */
+  /** It forgot what it had acknowledged: it gets StaleDisk, and is not counted any more. */
   stale: boolean;
   /** Learners: the round of catching up (dissertation section 4.2.1). */
   round: { target: LogIndex; startedAt: number } | null;

@@ -302,7 +302,7 @@ export function takeEffects(raft: Raft): Effects {
   };
 }
 
-/** What a snapshot of the state after `appliedIndex` says: the configuration as of there, never a later or uncommitted one. */
+/** The meta of a snapshot of the state after `appliedIndex`: the configuration as of there, never a later or uncommitted one. */
 export function metaAt(raft: Raft, appliedIndex: LogIndex): SnapshotMeta {
   const { log, snapshot } = raft;
   assert(

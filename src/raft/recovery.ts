@@ -78,7 +78,7 @@ function recoverLog(snapshot: SnapshotMeta | null, recovered: readonly Entry[]):
   }
   assert(
     base.index === 0 || termAt(log, base.index) === base.term,
-    `entry ${base.index} has the term that the snapshot says`,
+    `entry ${base.index} has the term that the snapshot names`,
   );
   return log;
 }

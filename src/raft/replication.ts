@@ -132,17 +132,17 @@ function onRefusal(state: RaftState, progress: Progress, reply: AppendEntriesRep
   if (rejectedIndex <= progress.matchIndex && progress.matchIndex > 0) {
     // Its acknowledgements and this refusal come in order on one connection, and its log only grows within the term.
     progress.stale = true;
-    tellStale(state, progress);
+    sendStaleDisk(state, progress);
     return;
   }
-  // A late refusal of an earlier probe says nothing new.
+  // A late refusal of an earlier probe adds nothing.
   if (progress.state === "probe" && rejectedIndex !== progress.nextIndex - 1) return;
   if (progress.state === "snapshot") return;
   const agreed = lastAtMostTerm(state.log, reply.hintIndex, reply.hintTerm, progress.matchIndex);
   becomeProbe(progress, Math.max(progress.matchIndex + 1, Math.min(rejectedIndex, agreed + 1)));
 }
 
-export function tellStale(state: RaftState, progress: Progress): void {
+export function sendStaleDisk(state: RaftState, progress: Progress): void {
   const { currentTerm: term } = state;
   send(state, progress.id, OWN_LINK, { type: "StaleDisk", term, acknowledgedIndex: progress.matchIndex });
 }
@@ -150,11 +150,11 @@ export function tellStale(state: RaftState, progress: Progress): void {
 export function onHeartbeatReply(state: RaftState, progress: Progress, reply: HeartbeatReply): void {
   progress.diskLow = reply.diskLow;
   if (progress.stale) {
-    tellStale(state, progress);
+    sendStaleDisk(state, progress);
     return;
   }
   progress.readContext = Math.max(progress.readContext, reply.readContext);
-  // It lives but what was sent has not moved on for long: whatever swallowed it, look again for the point of agreement.
+  // It lives but what was sent has not moved on for long: it was lost somewhere, so probe again for the point of agreement.
   const out = progress.probing || progress.inflightLast.length > 0 || progress.snapshot?.sent === true;
   if (!out || state.now - progress.sentAt < 2 * state.settings.electionMaxMs) return;
   progress.sentAt = state.now;

@@ -14,7 +14,7 @@ export function armElection(state: RaftState): void {
   state.electionWait = random.between(electionMinMs, electionMaxMs);
 }
 
-/** A new term: the vote in it is free, and what waits to be said in the old one is void. */
+/** A new term: the vote in it is free, and what waits to be sent in the old one is void. */
 function enterTerm(state: RaftState, term: Term, votedFor: MemberId | null): void {
   assert(term > state.currentTerm, `term ${term} is behind ${state.currentTerm}`);
   state.currentTerm = term;

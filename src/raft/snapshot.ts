@@ -9,7 +9,7 @@ import { becomeSnapshot, bytesPerMessage, type Progress } from "./progress.ts";
 import type { RaftState } from "./state.ts";
 import type { LogIndex, MemberId, SnapshotMeta } from "./types.ts";
 
-/** Our own snapshot is stored: it shall count, and the log before it may go. Not when something newer counts already. */
+/** Our own snapshot is stored: it is to count, and the log before it may go. Not when something newer counts already. */
 export function onSnapshotSaved(state: RaftState, meta: SnapshotMeta): void {
   const newest = state.snapshotsToPersist.at(-1)?.meta ?? state.inflight?.snapshot?.meta ?? state.snapshot;
   if (newest !== null && meta.index <= newest.index) return;
@@ -42,7 +42,7 @@ export function onInstallSnapshot(state: RaftState, from: MemberId, link: Link, 
   const { meta, manifest, part, parts, offset, bytes } = message;
   if (!followLeader(state, from, link, message.term)) return;
   if (state.commitIndex < meta.index && termAt(state.log, meta.index) === meta.term) {
-    // The log holds what the snapshot stands for, and the leader says that it is committed: nothing to install.
+    // The log holds what the snapshot stands for, and it is committed on the leader: nothing to install.
     state.verifiedIndex = Math.max(state.verifiedIndex, meta.index);
     commitTo(state, meta.index);
   }

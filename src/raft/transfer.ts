@@ -1,4 +1,4 @@
-// How does a leader hand over? (Dissertation section 3.10.) It stops taking proposals, brings the target up to date, says TimeoutNow.
+// How does a leader hand over? (Dissertation section 3.10.) It stops taking proposals, brings the target up to date, and sends TimeoutNow.
 import { formatDuration } from "../lib/durations.ts";
 import { nameOf } from "./append.ts";
 import type { RaftRefusal, Token } from "./effects.ts";

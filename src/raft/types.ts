@@ -5,7 +5,7 @@ export type Brand<T, Name extends string> = T & { readonly [brand]: Name };
 
 /** A node's name as people write it: `n1`. `^[a-z0-9][a-z0-9-]{0,31}$`. */
 export type NodeId = Brand<string, "NodeId">;
-/** Who votes: node id and incarnation, `n1@9f3c01b2d4e5a677`. A wiped disk comes back as another member (DESIGN section 4). */
+/** Who votes: node id and incarnation, `n1@9f3c01b2d4e5a677`. A wiped disk comes back as another member. */
 export type MemberId = Brand<string, "MemberId">;
 /** 16 hexadecimal digits drawn once for a data directory and durable before the first hello. */
 export type Incarnation = Brand<string, "Incarnation">;
@@ -58,7 +58,7 @@ export interface Learner extends Member {
   readonly replaces: MemberId | null;
 }
 
-/** A node id that was removed. It stays remembered, so that whoever still has its certificate or its data is refused. */
+/** A node id that was removed. It stays remembered, so that a holder of its certificate or its data is refused. */
 export interface Removed {
   readonly id: NodeId;
   /** An administrator lets it join again. It counts as removed until it is a voter, so that every voter has learned of it before. */
@@ -85,7 +85,7 @@ export interface HardState {
   readonly votedFor: MemberId | null;
 }
 
-/** What a snapshot says about the log it stands for. The state itself is `queue`'s, in parts. */
+/** Which log a snapshot stands for. The state itself is `queue`'s, in parts. */
 export interface SnapshotMeta {
   readonly index: LogIndex;
   readonly term: Term;

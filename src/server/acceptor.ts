@@ -28,7 +28,7 @@ export interface AcceptorPorts {
   /** Of all connections together. */
   readonly maxBufferedBytes: number;
   readonly log: (line: LogEvent) => void;
-  /** A connection or a message was refused: of whom, and why. */
+  /** A connection or a message was refused: whose, and why. */
   readonly refused: (text: string) => void;
   readonly self: () => Member | null;
   readonly clusterId: () => ClusterId | null;
@@ -120,7 +120,7 @@ export function createAcceptor(ports: AcceptorPorts): Acceptor {
       connection.close(refused);
       return null;
     }
-    sayHello(connection);
+    sendHello(connection);
     return hello.role === "peer" && hello.node !== null
       ? admitPeer(connection, hello, hello.node)
       : admitClient(connection);
@@ -142,8 +142,8 @@ export function createAcceptor(ports: AcceptorPorts): Acceptor {
 
   function reserveSlot(connection: Connection, { node, role }: Hello): Failure | null {
     if (node === null) {
-      // Where nobody has to prove anything, the hello says what the dialer wants to do.
-      const isAdmin = role === "admin" && allows(must(connection.who, "who said hello").role, role);
+      // Without credentials the role is the one that the hello claims.
+      const isAdmin = role === "admin" && allows(must(connection.who, "the identity behind a hello").role, role);
       if (!isAdmin) return limiter.becomeClient(connection);
       evict(limiter.becomeAdmin(connection));
       return null;
@@ -158,7 +158,7 @@ export function createAcceptor(ports: AcceptorPorts): Acceptor {
     return raft !== undefined && namesMember(raft.configuration, id);
   }
 
-  function sayHello(connection: Connection): void {
+  function sendHello(connection: Connection): void {
     const self = ports.self();
     if (self === null) return;
     const raft = ports.serving()?.replica.raft;
@@ -222,7 +222,7 @@ export function createAcceptor(ports: AcceptorPorts): Acceptor {
         connection.send({ type: "failure", frameId: message.frameId, failure: ports.whyNotServing() });
         return connection.flush();
       }
-      const refusal = refusalOf(message, must(connection.who, "who said hello"));
+      const refusal = refusalOf(message, must(connection.who, "the identity behind a hello"));
       if (refusal !== null) {
         ports.refused(`${hostOf(connection.remote)}: ${refusal.message}`);
         connection.send({ type: "failure", frameId: message.frameId, failure: refusal });

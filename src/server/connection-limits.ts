@@ -1,7 +1,7 @@
 // How many connections may there be? Each kind has a limit of its own, so that a flood of one kind never shuts out another.
 //
 // A connection is unauthenticated until its hello was received. At the limit of those, the one that has been silent the
-// longest goes, of the address that has the most: a member or client says hello at once, so it gets through a flood of silence.
+// longest goes, of the address that has the most: a member or client sends its hello at once, so it gets through a flood of silence.
 // Clients beyond their limit are refused. Members and administrators have limits of their own; administrators always get in, since
 // what they ask takes a moment, and the one that has been there the longest goes.
 import { type Failure, failure } from "../lib/errors.ts";
@@ -158,7 +158,7 @@ const MAPPED_IPV4 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
 /** The network half of an IPv6 address: who has one such address has 2^64. */
 const NETWORK_GROUPS = 4;
 
-/** Whose connection it is, as far as an address tells: an IPv4 address, or the network of an IPv6 one. */
+/** Whose connection it is, as far as an address shows that: an IPv4 address, or the network of an IPv6 one. */
 export function addressOf(remote: string): string {
   const host = remote.slice(0, Math.max(0, remote.lastIndexOf(":"))).replace(/^\[(.*)\]$/, "$1");
   const mapped = MAPPED_IPV4.exec(host)?.[1];

@@ -97,8 +97,8 @@ export function join(
       return refused(new RaftqError(why.code, `${address} refuses to let this node in: ${why.message}`));
     }
     // Not its message: that may quote ours, and we would quote it in turn.
-    const says = why.code === "RECOVERING" ? "it has lost its data too" : `${why.code}: ${why.message}`;
-    logWaiting(address, `waiting to be let in: ${address} says ${says}`);
+    const answered = why.code === "RECOVERING" ? "it has lost its data too" : `${why.code}: ${why.message}`;
+    logWaiting(address, `waiting to be let in: ${address} answers ${answered}`);
     later();
   }
 

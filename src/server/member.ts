@@ -75,6 +75,7 @@ export function createClusterMember(
     log,
     onFatal: ({ code, message }) => onFatal(new RaftqError(code, message)),
     heartbeatMs: settings.heartbeatMs,
+    maxAppliedPerTurn: settings.maxAppliedPerTurn,
   });
   const { writtenBytes } = snapshots;
   const diskSpace = createDiskSpace(

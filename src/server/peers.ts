@@ -158,6 +158,7 @@ export function createPeers(ports: PeerPorts): Peers {
         onProgress: (progress) => noteProgress(link, connection, progress),
       });
       link.connection = connection;
+      link.owedSinceMs = clock.now();
       const { protocolVersion: version } = settings;
       const features = [dialsNode(link.member.id)];
       connection.send({ type: "hello", version, features, role: "peer", clusterId: ports.clusterId, node: self });
@@ -167,7 +168,7 @@ export function createPeers(ports: PeerPorts): Peers {
 
   /**
    * A system that sends lost bytes again waits longer each time, for seconds after the network works again: a new connection does
-   * not. Whatever is sent is answered at once, but for what waits for a hung disk, which a new connection does not hurt; and bulk
+   * not. What is sent is answered at once, except for what waits for a hung disk, which a new connection does not hurt; and bulk
    * is acknowledged fragment by fragment, each so small that the slowest link has carried it by then.
    */
   const isStalled = ({ owedSinceMs }: PeerLink): boolean =>
@@ -195,9 +196,10 @@ export function createPeers(ports: PeerPorts): Peers {
 
   function checkSilence(link: PeerLink, stoodStill: boolean): void {
     const { connection, up, owedSinceMs } = link;
-    if (!up || connection === null) return;
+    if (connection === null) return;
     if (stoodStill && owedSinceMs !== null) link.owedSinceMs = clock.now();
     if (isStalled(link)) return giveUp(link, connection);
+    if (!up) return;
     if (clock.now() - link.receivedAtMs < settings.memberPingMs) return;
     link.owedSinceMs ??= clock.now();
     connection.ping();
@@ -211,7 +213,8 @@ export function createPeers(ports: PeerPorts): Peers {
         ? ""
         : `; it has acknowledged ${bulk.acknowledged} of ${bulk.bytes} bytes of the ${bulk.type} in flight for ${formatDuration(clock.now() - bulk.sinceMs)}`;
     const text = `${link.member.id} at ${link.member.address} has not answered for ${silence}${inFlight}: dialing it again`;
-    ports.log({ level: "warn", event: "peer-stalled", text });
+    // Only the loss of a link that worked is worth a warning: a member that is paused is dialed again and again.
+    if (link.up) ports.log({ level: "warn", event: "peer-stalled", text });
     // What waits here is sent again on the new link, so the old one need not carry it first.
     connection.abandon(failure("TIMEOUT", `${link.member.id} has not answered for ${silence}`));
   }
@@ -273,7 +276,7 @@ export function createPeers(ports: PeerPorts): Peers {
     if (wasUp) replica?.input({ type: "linkDown", member: link.id });
     if (why !== null && (REFUSALS.has(why.code) || (why.code === "BAD_REQUEST" && connection.greeting === null)))
       refused(link, why.message);
-    // The first try after a loss is immediate: whether the leader's port refuses tells whether its process is gone.
+    // The first try after a loss is immediate: a leader's port that refuses means that its process is gone.
     if (wasUp) dial(link);
     else redialLater(link);
   }

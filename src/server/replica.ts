@@ -18,9 +18,6 @@ import type { Stages } from "./stages.ts";
 import { createTraces, type Traces } from "./traces.ts";
 import type { LogEvent } from "./types.ts";
 
-/** Entries applied in one turn: a long backlog after a restart must not hold up heartbeats. */
-const MAX_APPLIED_PER_TURN = 4_096;
-
 /** How a proposed entry ended for its waiter. */
 export type EntryOutcome =
   { readonly type: "applied"; readonly applied: AppliedEntry } | { readonly type: "failed"; readonly failure: Failure };
@@ -58,6 +55,7 @@ export interface ReplicaPorts {
   /** raft or the queue found that this node must stop. */
   readonly onFatal: (refused: RaftRefusal) => void;
   readonly heartbeatMs: number;
+  readonly maxAppliedPerTurn: number;
 }
 
 export interface Replica {
@@ -297,7 +295,7 @@ export function createReplica(raft: Raft, firstQueue: Queue, ports: ReplicaPorts
   }
 
   function applyCommitted(): void {
-    const until = Math.min(toApply.length, toApplyAt + MAX_APPLIED_PER_TURN);
+    const until = Math.min(toApply.length, toApplyAt + ports.maxAppliedPerTurn);
     if (toApplyAt < until) {
       traces.committed(raft.commitIndex);
       stages.committed(raft.commitIndex);
@@ -418,7 +416,7 @@ export function isFailure(result: LogIndex | Failure): result is Failure {
 
 /**
  * The last ones to acknowledge what has committed already change nothing that is urgent: a busy leader is spared a turn for each of
- * them, and an idle one hears them at its next heartbeat.
+ * them, and an idle one receives them at its next heartbeat.
  */
 function canWait(raft: Raft, from: MemberId, message: RaftMessage): boolean {
   if (message.type !== "AppendEntriesReply" || !message.success || message.term !== raft.currentTerm) return false;

@@ -4,7 +4,7 @@ import type { RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { OnStopped, RunningNode } from "./types.ts";
 
-/** `lost`: the error says that what is on this disk cannot be trusted. */
+/** `lost`: the error means that the data on this disk cannot be trusted. */
 export type OnRunEnded = (error: RaftqError | null, lost: boolean) => void;
 
 /** Starts one run; `distrusted` is the error that ended the run before. Calls `onEnded` once, never from inside the call. */

@@ -56,6 +56,8 @@ export interface NodeSettings {
   readonly maxConnections: MaxConnections;
   /** Memory of all connections together. */
   readonly maxBufferedBytes: number;
+  /** Committed entries; the others wait for the next turn. */
+  readonly maxAppliedPerTurn: number;
 }
 
 export interface RunningNode {

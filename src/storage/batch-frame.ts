@@ -15,7 +15,7 @@ export interface FramePointer {
 export const NO_FRAME: FramePointer = { segment: 0, number: 0, end: 0 };
 
 export type FrameContent =
-  /** The first frame of a segment, when there is nothing to say but which frame came before. */
+  /** The first frame of a segment, when it holds nothing but which frame came before. */
   | { readonly kind: "opening" }
   | { readonly kind: "batch"; readonly entries: readonly Entry[] }
   /** Makes a snapshot count. `reset`: everything earlier in the log is dead. */
@@ -26,7 +26,7 @@ export type FrameContent =
       readonly manifestCrc: number;
       readonly reset: boolean;
     }
-  /** Says nothing: its presence proves that the frame before it was whole. */
+  /** Holds nothing: its presence proves that the frame before it was whole. */
   | { readonly kind: "closing" }
   /** The last frame of a full segment. */
   | { readonly kind: "continues"; readonly nextSegment: number };
@@ -196,7 +196,7 @@ function isPlacedAt(view: DataView, { segment }: FramePlace, offset: number): bo
   return view.getUint32(AT_SEGMENT) === segment && view.getUint32(AT_OFFSET) === offset;
 }
 
-/** Bytes of a frame that was begun at `offset` and cannot be read; 0: nothing there says that one was. */
+/** Bytes of a frame that was begun at `offset` and cannot be read; 0: there is no sign that one was. */
 export function tornBytes(bytes: Uint8Array, place: FramePlace, offset: number): number {
   if (bytes.length - offset < FRAME_HEADER_BYTES) return 0;
   const view = viewOf(bytes.subarray(offset));

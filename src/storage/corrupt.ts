@@ -1,4 +1,4 @@
-// How does storage say that a file is damaged? File, offset, and what is wrong there.
+// How does storage report that a file is damaged? File, offset, and what is wrong there.
 import { RaftqError } from "../lib/errors.ts";
 
 export function corrupt(path: string, offset: number, what: string): RaftqError {

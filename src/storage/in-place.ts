@@ -1,4 +1,4 @@
-// Are a node's files still where it put them? Whoever deletes or replaces them while they are open is not noticed by any write: that
+// Are a node's files still where it put them? That they are deleted or replaced while they are open is not noticed by any write: that
 // goes on into a file which has no name any more.
 import fs from "node:fs";
 import { dirname } from "node:path";
@@ -49,7 +49,7 @@ export function findMissing(
 
 const GONE: readonly unknown[] = ["ENOENT", "ENOTDIR", "ELOOP", "ESTALE"];
 
-/** Nothing is at this path. Any other error says nothing about what is there. */
+/** Nothing is at this path. Any other error shows nothing about what is there. */
 export function isGone(error: Error): boolean {
   return "code" in error && GONE.includes(error.code);
 }

@@ -163,7 +163,7 @@ function* createSegment(disk: Disk, { bytesKept }: LogSettings, { path, bytes }:
   return yield* createFile(disk, path, bytes);
 }
 
-/** Its earlier frames say where they belong, and their checksums begin with another salt: none of them can be read here. */
+/** Its earlier frames name where they belong, and their checksums begin with another salt: none of them can be read here. */
 function* renamed(disk: Disk, old: Segment, { path }: Segment): Steps<DiskFile> {
   yield (done) => disk.rename(old.path, path, done);
   return yield* openFile(disk, path);
@@ -179,7 +179,7 @@ interface Begun {
   last: FramePointer;
   /** Empty frames that come later are not counted: nothing is lost with them. */
   proven: number;
-  /** The last frame says nothing, so it needs no closing frame behind it. */
+  /** The last frame holds nothing, so it needs no closing frame behind it. */
   isEmpty: boolean;
 }
 
@@ -197,8 +197,9 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   }
 
   /**
-   * False: there is no space for another segment. The next segment's opening frame is durable before this one says that it continues
-   * there, and that before any other frame: so whatever is acknowledged from the next segment, both ends of the link are durable.
+   * False: there is no space for another segment. The next segment's opening frame is durable before this one names it as its
+   * continuation, and that before any other frame: so for whatever is acknowledged from the next segment, both ends of the link are
+   * durable.
    */
   function* rotate(bytes: number): Steps<boolean> {
     const next = yield* answerOf<OpenSegment | null>((done) => preallocator.take(bytes, done));

@@ -112,7 +112,7 @@ export interface FoundMeta {
   readonly firstSlot: Slot;
 }
 
-/** Throws NEWER_FORMAT, OLDER_FORMAT: one slot is enough, whatever the other one holds. */
+/** Throws NEWER_FORMAT, OLDER_FORMAT: one valid slot is enough. */
 export function refuseNewerMeta(disk: Pick<Disk, "read">, formatVersion: number): void {
   const file = disk.read(META_PATH);
   if (file !== null) for (const slot of SLOTS) decodeSlot(file, slot, formatVersion);

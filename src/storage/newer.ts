@@ -26,13 +26,13 @@ export function refuseNewer(disk: Disk, newer: NewerContent, formatVersion: numb
 
 /**
  * Throws NEWER_FORMAT. The snapshot counts, so a majority has the same state: a newer state machine made it. Of another one that is
- * not said: it may be of a state that was found to be wrong.
+ * unknown: it may be of a state that was found to be wrong.
  */
 export function refuseNewerState(disk: Disk, counted: SnapshotFrame, newer: NewerContent, formatVersion: number): void {
   refuseNewerFiles(disk, directoryOf(counted), newer, formatVersion, true);
 }
 
-/** A part has no checksum of its own: the manifest says whether it is as it was written. */
+/** A part has no checksum of its own: the manifest shows whether it is as it was written. */
 function refuseNewerFiles(
   disk: Disk,
   directory: string,

@@ -14,7 +14,7 @@ export interface Owner {
   readonly isNew: boolean;
 }
 
-/** Changes nothing and throws nothing: whoever opens the directory names what is wrong with it. */
+/** Changes nothing and throws nothing: what is wrong with the directory is reported when it is opened. */
 export function readOwner(disk: Disk): Owner {
   try {
     const { rejoin, knownMembers, any } = readRejoinFiles(disk);

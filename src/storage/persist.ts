@@ -254,7 +254,7 @@ function framesOf(batch: Persist, segmentBytes: number, snapshots: Snapshots): r
   return [frame, ...entries];
 }
 
-/** No entry of a segment is needed: first meta says where the log begins, then its file is used again, or goes, oldest first. */
+/** No entry of a segment is needed: first meta records where the log begins, then its file is reused or deleted, oldest first. */
 function compact(open: OpenDirectory, keepFrom: LogIndex): void {
   const { liveSegments, logQueue, log, proofs } = open;
   const dropped = liveSegments.dropBelow(keepFrom);

@@ -33,6 +33,6 @@ export function requireOwn(directory: string, ownUser: number | undefined): void
   if (ownUser === undefined || found.uid === ownUser || found.uid === ROOT) return;
   throw new RaftqError(
     "NOT_PRIVATE",
-    `${directory} belongs to user ${found.uid}, and this process runs as user ${ownUser}: whoever owns it can change what is in it.`,
+    `${directory} belongs to user ${found.uid}, and this process runs as user ${ownUser}: its owner can change what is in it.`,
   );
 }

@@ -1,6 +1,6 @@
-// What did the log say when the node stopped? Follows the chain of segments, obeys every frame, and tells a torn tail from
+// What did the log hold when the node stopped? Follows the chain of segments, obeys every frame, and distinguishes a torn tail from
 // corruption: a frame that cannot be read is a torn tail only if nothing after it can be read, in this segment and later ones, and if
-// meta does not say that it was durable.
+// meta does not show that it was durable.
 import { must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
 import {
@@ -86,7 +86,7 @@ export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): R
   };
 }
 
-/** In the order of their numbers. `stale`: below the floor; what is in them is log no more, whatever it is, and is not read. */
+/** In the order of their numbers. `stale`: below the floor; what is in them is not part of the log any more, and is not read. */
 function findSegments(
   disk: Disk,
   floorSegment: number,
@@ -220,7 +220,7 @@ function judgeTail(chained: ChainedSegment, frames: readonly PlacedFrame[]): num
 function requireProven({ segment }: ChainedSegment, frames: readonly PlacedFrame[], provenFrame: number): void {
   const last = must(frames.at(-1), "the first frame of the newest segment was read").frame;
   if (last.number >= provenFrame) return;
-  const why = `no frame can be read here, and ${META_PATH} says that frame ${provenFrame} was durable; the last one is ${last.number}`;
+  const why = `no frame can be read here, and ${META_PATH} shows that frame ${provenFrame} was durable; the last one is ${last.number}`;
   throw corrupt(segment.path, last.end, why);
 }
 

@@ -14,7 +14,7 @@ export interface Replayed {
 export function replay(contents: readonly FrameContent[]): Replayed {
   let entries: Entry[] = [];
   let snapshot: SnapshotFrame | null = null;
-  /** Where the log ends; null before the first frame that says so: what came earlier was deleted with its segment. */
+  /** Where the log ends; null before the first frame that shows it: what came earlier was deleted with its segment. */
   let lastIndex: number | null = null;
   const lastReset = contents.findLastIndex((content) => content.kind === "snapshot" && content.reset);
   for (const content of contents.slice(Math.max(0, lastReset))) {

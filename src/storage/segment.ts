@@ -1,4 +1,4 @@
-// What is one file of the log? A header block that repeats what its name says, then frames, then zeros.
+// What is one file of the log? A header block that repeats its name, then frames, then zeros.
 import { crc32 } from "../lib/crc32.ts";
 import { ascii, startsWith, viewOf } from "./bytes.ts";
 import type { FramePlace } from "./batch-frame.ts";
@@ -76,7 +76,7 @@ export function decodeSegmentHeader(path: string, named: NamedSegment, header: U
   return { path, segment: named.segment, salt: named.salt, blockBytes, bytes };
 }
 
-/** A power of two within reason: whoever makes room for a block never makes room for what a header just claims. */
+/** A power of two within reason: no memory is reserved for whatever a damaged header claims. */
 function isBlockSize(bytes: number): boolean {
   return bytes >= MIN_BLOCK_BYTES && bytes <= MAX_BLOCK_BYTES && (bytes & (bytes - 1)) === 0;
 }

@@ -26,7 +26,7 @@ const SNAPSHOT_NAME = /^\d+-\d+$/;
 /** The index of the snapshot in that directory. */
 export const indexOf = (directory: string): LogIndex => Number.parseInt(directory.split("/").at(-1) ?? "", 10);
 
-/** The directories of all snapshots, complete or not; of those that were set aside in `directory`, if one is given. */
+/** The directories of all snapshots, complete or not; of those that were quarantined in `directory`, if one is given. */
 export function snapshotDirectories(disk: Disk, directory: string | null = null): readonly string[] {
   const parent = directory === null ? SNAPSHOT_DIRECTORY : `${directory}/${SNAPSHOT_DIRECTORY}`;
   const names = disk.list(parent).filter((name) => SNAPSHOT_NAME.test(name));

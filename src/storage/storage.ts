@@ -221,7 +221,7 @@ function* repair(disk: Disk, settings: OpenStorage, reading: Reading, rejoinFile
     provenFrame: log.provenFrame(),
   };
   const meta = yield* retryWithoutQuarantine(disk, () => beginMeta(disk, content, foundMeta, STORAGE.formatVersion));
-  // From now on meta says who this is. Before anything is acknowledged: a later damage must not find an old agreement.
+  // From now on meta holds the identity. Before anything is acknowledged: a later damage must not find an old agreement.
   if (rejoinFiles.any) yield* removeRejoin(disk);
   // On a full disk some of these went before.
   for (const path of recoveredLog.unused) if (disk.size(path) !== null) yield* removeFile(disk, path);

@@ -143,7 +143,7 @@ export interface Damaged {
  */
 export interface NewerContent {
   readonly entry: (entry: Entry) => string | null;
-  /** `isFormat`: it is not a part of the state, so it says nothing else where the state is wrong. */
+  /** `isFormat`: it is not a part of the state, so it shows nothing else where the state is wrong. */
   readonly state: (firstPart: Uint8Array) => { readonly message: string; readonly isFormat: boolean } | null;
 }
 

@@ -1,4 +1,4 @@
-// How does a message become a frame and back? By its layout. Strict: whatever is not exactly a known message is Malformed.
+// How does a message become a frame and back? By its layout. Strict: anything that is not exactly a known message is Malformed.
 import { crc32 } from "../lib/crc32.ts";
 import {
   type Binary,
@@ -116,7 +116,7 @@ export function joined({ parts, length }: Parts): Uint8Array {
   return bytes;
 }
 
-/** What a member says, without the frame around it: that is made when it leaves. The records of entries, and the bytes of a snapshot, are not copied. */
+/** A member's message, without the frame around it: that is made when it leaves. The records of entries, and the bytes of a snapshot, are not copied. */
 export function encodePeerMessage(message: PeerMessage): Parts {
   const binaries: Binary[] = [];
   return inParts(packInPlace(peerMessages.write(message, binaries), binaries, 0));

@@ -75,7 +75,7 @@ export type Progress =
 
 export interface Connection {
   readonly remote: string;
-  /** What the other side said first; null before. */
+  /** The first message of the other side; null before. */
   readonly greeting: Hello | HelloAnswer | null;
   /** Who the other side has proven to be; null before its greeting. */
   readonly who: Identity | null;
@@ -83,7 +83,7 @@ export interface Connection {
   send(message: Message): void;
   /** Everything sent since the last flush, as one chunk; heartbeats, votes and acknowledgements first. */
   flush(): void;
-  /** Asks for a sign of life, at once: the other side's connection answers, whatever its owner waits for. */
+  /** Sends a ping at once: the other side's connection answers it, even while its owner waits for something. */
   ping(): void;
   /** What was sent but not taken by the system yet, in bytes of memory. */
   pending(): number;
@@ -91,7 +91,7 @@ export interface Connection {
   bytesPerSecond(): number | null;
   /** The newest bulk, until it is acknowledged; null: none, or it is not measured. */
   bulkInFlight(): BulkInFlight | null;
-  /** Says goodbye with that reason (null: in silence), then closes. What was sent before still leaves. */
+  /** Sends goodbye with that reason (null: in silence), then closes. What was sent before still leaves. */
   close(why: Failure | null): void;
   /** As `close`, but what was sent before is dropped: its memory is needed. */
   abandon(why: Failure): void;
@@ -115,7 +115,7 @@ export function openConnection(open: OpenConnection): Connection {
   let received = 0;
   /** The newest ping of the other member; null: it is answered. */
   let unansweredPing: number | null = null;
-  /** Undefined while open; afterwards what `onClosed` will say. */
+  /** Undefined while open; afterwards what `onClosed` will report. */
   let ending: Failure | null | undefined;
 
   const spentMs = trust.type === "certificate" ? trust.handshakeMs : 0;
@@ -152,7 +152,7 @@ export function openConnection(open: OpenConnection): Connection {
     end(why);
   }
 
-  /** Whoever asks in HTTP cannot read a goodbye. */
+  /** An HTTP client cannot read a goodbye. */
   function answerHttp(why: Failure): void {
     if (ending !== undefined) return;
     stream.write(new TextEncoder().encode(HTTP_ANSWER));
@@ -301,7 +301,7 @@ export function openConnection(open: OpenConnection): Connection {
     if (failed?.message === SPEAKS_HTTP && side === "accepted") answerHttp(failed);
     else if (failed !== null) close(failed);
     else if (ending === undefined) {
-      watch.heard();
+      watch.bytesReceived();
       if (peer && deframer.buffered() + reassembly.allocated() > 0) open.onProgress?.({ type: "received" });
       noteHeld();
     }
@@ -317,7 +317,7 @@ export function openConnection(open: OpenConnection): Connection {
     ending ??= null;
   };
 
-  // Nothing of a stranger is read.
+  // Nothing of an unauthenticated side is read.
   if (trust.type === "unauthenticated") close(failure("UNAUTHORISED", trust.why));
 
   return {

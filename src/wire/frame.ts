@@ -9,7 +9,7 @@ export const LENGTH_BYTES = 4;
 export interface Deframer {
   /**
    * Gives every frame that is complete by now to `onFrame`, without its length; stops when that answers false. The bytes are a
-   * view that is valid only during the call: whoever keeps them copies them, once. A failure ends the stream for good.
+   * view that is valid only during the call: a receiver that keeps them copies them, once. A failure ends the stream for good.
    */
   push(data: Uint8Array, onFrame: (body: Uint8Array) => boolean): Failure | null;
   /** The longest frame allowed from now on; applies to the next frame that begins. */
@@ -26,7 +26,7 @@ export interface Deframer {
   discard(): void;
 }
 
-/** `where`: of the first limit, for whoever exceeds it. */
+/** `where`: of the first limit, for the one that exceeds it. */
 export function createDeframer(firstLimit: number, firstWhere = "here"): Deframer {
   let limit = firstLimit;
   let where = firstWhere;
@@ -122,7 +122,7 @@ export function createDeframer(firstLimit: number, firstWhere = "here"): Deframe
   };
 }
 
-/** How TLS records begin: what a TLS port answers to other bytes, and what who dials with TLS says first. */
+/** How TLS records begin: what a TLS port answers to other bytes, and how a TLS dialer begins. */
 const TLS_ALERT = 0x15;
 const TLS_HANDSHAKE = 0x16;
 
@@ -143,13 +143,13 @@ export const HTTP_STARTS = [
 
 export const SPEAKS_HTTP = "the other side speaks HTTP, not raftq";
 
-const mayBecomeHttp = (said: string): boolean =>
-  HTTP_STARTS.some((word) => word.length > said.length && word.startsWith(said));
+const mayBecomeHttp = (beginning: string): boolean =>
+  HTTP_STARTS.some((word) => word.length > beginning.length && word.startsWith(beginning));
 
-/** Every frame is shorter than 16 MiB, so the first byte tells other protocols apart at once. */
-function notAFrame(said: string): Failure {
-  if (HTTP_STARTS.includes(said)) return failure("BAD_REQUEST", SPEAKS_HTTP);
-  const byte = said.charCodeAt(0);
+/** Every frame is shorter than 16 MiB, so the first byte distinguishes other protocols at once. */
+function notAFrame(beginning: string): Failure {
+  if (HTTP_STARTS.includes(beginning)) return failure("BAD_REQUEST", SPEAKS_HTTP);
+  const byte = beginning.charCodeAt(0);
   if (byte === TLS_ALERT)
     return failure("UNAUTHORISED", "the other side speaks TLS: give --tls-cert, --tls-key and --tls-ca");
   if (byte === TLS_HANDSHAKE)

@@ -15,12 +15,12 @@ import {
   type Transcript,
 } from "./secret.ts";
 
-/** What the accepting side says of itself before it says hello. */
+/** What the accepting side reports of itself before its hello. */
 export type Introduction = Pick<Challenge, "clusterId" | "node">;
 
 export type HandshakeStep =
   | { readonly type: "answer"; readonly message: Challenge | Proof }
-  /** The other side is who it says it is. */
+  /** The other side is who it claims to be. */
   | { readonly type: "greeted"; readonly greeting: Hello | HelloAnswer; readonly who: Identity };
 
 export interface Handshake {
@@ -70,19 +70,19 @@ export function acceptorHandshake(trust: Trust, introduce: () => Introduction | 
 
 /** With a shared secret: hello with a nonce → challenge → proof → hello with the other side's proof. */
 function provingDialer({ secrets, drawNonce }: SharedSecrets): Handshake {
-  let said: { readonly hello: Transcript["hello"]; readonly claim: Secret } | null = null;
+  let sent: { readonly hello: Transcript["hello"]; readonly claim: Secret } | null = null;
   let challenge: Challenge | null = null;
   return {
     outgoing: (message) => {
       if (message.type !== "hello") return message;
       const claim = claimFor(message.role, secrets());
       if (claim === null) throw unauthorised(`the secret file has no secret for the role ${message.role}`);
-      said = { hello: { ...message, role: claim.role, nonce: drawNonce() }, claim };
-      return said.hello;
+      sent = { hello: { ...message, role: claim.role, nonce: drawNonce() }, claim };
+      return sent.hello;
     },
     receive: (message) => {
-      if (said === null) throw misplaced(message);
-      const { hello, claim } = said;
+      if (sent === null) throw misplaced(message);
+      const { hello, claim } = sent;
       if (message.type === "challenge" && challenge === null) {
         challenge = message;
         return { type: "answer", message: { type: "proof", proof: prove("dialed", claim.key, { hello, challenge }) } };
@@ -146,7 +146,7 @@ function nodeBehind(trust: Trust, { node }: HelloAnswer): Identity {
   if (trust.type !== "certificate") return ANYBODY;
   const { identity } = trust;
   if (identity.role === "peer" && identity.node === node.id) return identity;
-  throw unauthorised(`it says that it is ${node.id}, but its certificate is for ${identity.node ?? identity.role}`);
+  throw unauthorised(`it claims to be ${node.id}, but its certificate is for ${identity.node ?? identity.role}`);
 }
 
 const unauthorised = (why: string): HandshakeRefused => new HandshakeRefused(failure("UNAUTHORISED", why));

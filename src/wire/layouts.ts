@@ -67,7 +67,7 @@ export type Priority = "urgent" | "newest" | "bulk";
 export interface FrameLayout<T> extends Kind<T> {
   /** Which side of a connection sends it. */
   readonly from: "dialer" | "acceptor" | "both";
-  /** What the dialer must be allowed to do; null: it is sent before that is known, or says so itself. */
+  /** What the dialer must be allowed to do; null: it is sent before that is known, or claims it itself. */
   readonly leastRole: AccessRole | null;
   readonly priority: Priority;
 }
@@ -238,7 +238,7 @@ const peekAnswer = convertedKind<Extract<ServerMessage, { type: "peekAnswer" }>,
     {
       check: ({ job, encoding, payload }) =>
         job === null && (encoding !== 0 || payload.length > 0)
-          ? "a peek that found nothing says nothing of a job"
+          ? "a peek that found nothing has nothing of a job"
           : null,
     },
   ),
@@ -292,7 +292,7 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
       },
       {
         check: ({ node, role }) =>
-          (node === null) === (role === "peer") ? "a peer, and only a peer, says which node it is" : null,
+          (node === null) === (role === "peer") ? "a peer, and only a peer, names its node" : null,
       },
     ),
   },
@@ -375,7 +375,7 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
   },
 };
 
-/** What both sides prove under a shared secret: everything that they said of themselves (`secret.ts`). */
+/** What both sides prove under a shared secret: everything that they claimed of themselves (`secret.ts`). */
 export interface Proven {
   readonly label: string;
   readonly version: number;

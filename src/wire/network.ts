@@ -9,13 +9,13 @@ export interface Identity {
   readonly role: AccessRole;
 }
 
-/** What is known of the other side before it says hello, and what it still has to prove. */
+/** What is known of the other side before its hello, and what it still has to prove. */
 export type Trust =
   | { readonly type: "everybody" }
   | { readonly type: "secret"; readonly secrets: SharedSecrets }
   /** `handshakeMs`: what it took to learn this; it counts into the time for the hello. */
   | { readonly type: "certificate"; readonly identity: Identity; readonly handshakeMs: number }
-  /** Its certificate is not good enough: it is told why, and nothing is read. */
+  /** Its certificate is not good enough: it gets the reason, and nothing is read. */
   | { readonly type: "unauthenticated"; readonly why: string };
 
 export const EVERYBODY: Trust = { type: "everybody" };
@@ -34,7 +34,7 @@ export interface ByteStream {
   close(): void;
   /** The three callbacks are set once, before the first event. `data` is a view that is valid only during the call. */
   onData: (data: Uint8Array) => void;
-  /** The stream ended, for whatever reason; called once. */
+  /** The stream ended, for any reason; called once. */
   onClose: (why: string) => void;
   /** The other side sends no more, and may still read: true keeps the stream open until `close`. Without it, or with false, it ends. */
   onEnd?: () => boolean;
@@ -49,7 +49,7 @@ export interface Listener {
 
 export type DialResult =
   | { readonly ok: true; readonly stream: ByteStream }
-  /** `unauthorised`: the two sides do not accept each other's credentials; to dial again without a change is in vain. */
+  /** `unauthorised`: the two sides do not accept each other's credentials; dialing again without a change fails again. */
   | { readonly ok: false; readonly refused: boolean; readonly why: string; readonly unauthorised?: boolean };
 
 export interface Network {
@@ -60,6 +60,6 @@ export interface Network {
     accept: (stream: ByteStream) => void,
     ready: (error: Error | null, listener: Listener | null) => void,
   ): void;
-  /** `refused`: the system said at once that nobody listens there (as opposed to silence). */
+  /** `refused`: the system reported at once that nothing listens there (as opposed to silence). */
   dial(address: string, timeoutMs: number, done: (result: DialResult) => void): void;
 }

@@ -48,7 +48,7 @@ const PACKET_BYTES = 66;
 const PING_INTERVAL_MS = 500;
 /**
  * In one round trip the window grows by the share of this time that it takes. Many links take a burst at once before they are slow:
- * whoever grows faster fills a long queue before its first answer is late, on all links of a node together.
+ * a window that grows faster fills a long queue before its first answer is late, on all links of a node together.
  */
 const DOUBLING_MS = 500;
 /**
@@ -56,7 +56,7 @@ const DOUBLING_MS = 500;
  * Without this it would stay as small as the messages are, each with a ping of its own, and now and then one would wait for an answer.
  */
 const DELIVERIES_IN_WINDOW = 2;
-/** Behind the least window an answer may take this long because the other side is busy; what is beyond that is a queue, whoever fills it. */
+/** Behind the least window an answer may take this long because the other side is busy; what is beyond that is a queue. */
 const BUSY_MS = 100;
 /** What a heartbeat costs the link, with the acknowledgement of its reply, and the share of the link that it may have beside bulk. */
 const HEARTBEAT_BYTES = 170;
@@ -77,7 +77,7 @@ export function createPacer(now: () => number): Pacer {
   const unanswered: Ping[] = [];
   /** The round trip of an idle link; null: not known yet. */
   let baseRttMs: number | null = null;
-  /** The window has grown since: what was sent before says nothing about its present size. */
+  /** The window has grown since: what was sent before shows nothing about its present size. */
   let grownAt = Number.NEGATIVE_INFINITY;
   /** What was acknowledged in the last whole MAX_QUEUE_DELAY_MS, and where the next one begins. */
   let delivered = 0;

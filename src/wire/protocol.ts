@@ -1,4 +1,4 @@
-// What can be said on the wire? Every message as a closed union; `layouts.ts` says what each looks like in bytes; PROTOCOL.md explains them.
+// Which messages are there on the wire? A closed union; `layouts.ts` describes the bytes of each; PROTOCOL.md explains them.
 import type { Failure } from "../lib/errors.ts";
 import type { Job } from "../queue/types.ts";
 import type { Checkpoint, RaftMessage } from "../raft/messages.ts";
@@ -10,7 +10,7 @@ export type AccessRole = (typeof ROLES)[number];
 
 /** First frame of both sides. */
 
-/** A feature of a peer's hello: the dialer takes the node at this address for `id`, as its configuration says. */
+/** A feature of a peer's hello: the dialer takes the node at this address for `id`, as in its configuration. */
 export const dialsNode = (id: NodeId): string => `to ${id}`;
 
 export interface Hello {
@@ -176,7 +176,7 @@ export interface MemberStatus {
   readonly incarnation: Incarnation;
   readonly address: string;
   readonly role: MemberRole;
-  /** It answered the node that says so within the last second (`config.ts` SERVER.reachableMs), as this very incarnation. */
+  /** It answered the reporting node within the last second (`config.ts` SERVER.reachableMs), as this very incarnation. */
   readonly reachable: boolean;
   /** Leader only, else 0. */
   readonly matchIndex: LogIndex;
@@ -231,7 +231,7 @@ export interface LogLine {
   readonly kind: string;
   /** Unix milliseconds: the leader's wall clock when it stamped the entry. */
   readonly wall: number;
-  /** "" when no client is behind it, or its session is gone and the log no longer says whose it was. */
+  /** "" when no client is behind it, or its session is gone and the log no longer shows whose it was. */
   readonly client: string;
   readonly requestNumber: number;
   /** The entry's body as logged. */

@@ -1,5 +1,5 @@
-// How do both sides prove that they know the same secret, without saying it? HMAC-SHA-256 over everything that both said in
-// the hello, under a label for each direction. Who dials proves first: a stranger gets nothing to guess secrets on.
+// How do both sides prove that they know the same secret, without sending it? HMAC-SHA-256 over everything that both claim in
+// the hello, under a label for each direction. Who dials proves first: an unauthenticated dialer gets nothing to guess secrets on.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { RaftqError } from "../lib/errors.ts";
 import { encode } from "../lib/layout.ts";
@@ -7,7 +7,7 @@ import { proven } from "./layouts.ts";
 import { type Challenge, type Hello, type AccessRole, ROLES } from "./protocol.ts";
 
 export interface Secret {
-  /** Whoever knows it may do what this role may do. */
+  /** Its holder may do what this role may do. */
   readonly role: AccessRole;
   readonly key: Uint8Array;
 }
@@ -32,7 +32,7 @@ const LABELS = { dialed: "raftq 1 dialed", accepted: "raftq 1 accepted" } as con
 
 /** `side` proves to the other one that it has `key`. */
 export function prove(side: "dialed" | "accepted", key: Uint8Array, { hello, challenge }: Transcript): Uint8Array {
-  const said = encode(proven, {
+  const bytes = encode(proven, {
     label: LABELS[side],
     version: hello.version,
     features: hello.features,
@@ -44,7 +44,7 @@ export function prove(side: "dialed" | "accepted", key: Uint8Array, { hello, cha
     acceptor: challenge.node,
     acceptorNonce: challenge.nonce,
   });
-  return new Uint8Array(createHmac("sha256", key).update(said).digest());
+  return new Uint8Array(createHmac("sha256", key).update(bytes).digest());
 }
 
 /** The key that `proof` was made with, among those that allow the role of the hello; null: none. All are tried, in constant time. */
@@ -74,7 +74,7 @@ export function claimFor(wanted: AccessRole, secrets: readonly Secret[]): Secret
   return wanted === "peer" ? null : (rising.at(-1) ?? null);
 }
 
-/** Whoever has the role `granted` may do what `needed` may do. */
+/** The role `granted` may do what `needed` may do. */
 export function allows(granted: AccessRole, needed: AccessRole): boolean {
   return ROLES.indexOf(granted) >= ROLES.indexOf(needed);
 }
@@ -99,7 +99,7 @@ export function parseSecrets(text: string, file: string): readonly Secret[] {
 
 function splitLine(line: string): { readonly role: AccessRole; readonly secret: string } {
   const colon = line.indexOf(":");
-  // Whoever may be a member may do everything.
+  // The role of a member may do everything.
   if (colon < 0) return { role: "peer", secret: line };
   const name = line.slice(0, colon).trim();
   const role = ROLES.find((one) => one === name);

@@ -53,7 +53,7 @@ export interface SendQueue {
   add(frame: Uint8Array): void;
   /** Everything urgent, and bulk as far as the stream keeps up; the rest follows by the stream's `onDrain`. */
   flush(): void;
-  /** Everything, whatever the stream holds already: before the end. */
+  /** Everything, even if the stream is full: before the end. */
   flushAll(): void;
   discard(): void;
   /** Here and in the stream, in bytes of memory. */

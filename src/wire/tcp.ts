@@ -1,6 +1,6 @@
 // How does raftq use the real network? `node:net` behind the Network port, with a send queue of our own.
 //
-// The runtime's own queueing is not relied on: a chunk is handed over only while the socket takes them (`write` said so, or
+// The runtime's own queueing is not relied on: a chunk is handed over only while the socket takes them (`write` returned true, or
 // `drain` came), and is counted as pending until its callback. `end` is called without data, after the last chunk was taken.
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { RaftqError } from "../lib/errors.ts";

@@ -1,6 +1,6 @@
-// Who is at the other end of a TLS connection? Both sides show a certificate of the same authority; its names say who they are.
+// Who is at the other end of a TLS connection? Both sides show a certificate of the same authority; its names identify them.
 //
-// The server takes every certificate through the handshake and judges it here, so that whoever is not let in is told why. Sessions
+// The server takes every certificate through the handshake and judges it here, so that a refused side gets the reason. Sessions
 // are not resumed: a resumed one would bring back the certificate of its beginning, expired or not.
 import { constants, X509Certificate } from "node:crypto";
 import type { Server, Socket } from "node:net";
@@ -81,7 +81,7 @@ export function createTlsServer(
     },
   );
   server.on("connection", (socket) => {
-    // Whoever shakes hands is no connection yet and in no other count.
+    // A handshake in progress is no connection yet and in no other count.
     if (handshaking.size >= limits.maxHandshakes) {
       socket.destroy();
       return;
@@ -99,7 +99,7 @@ export function createTlsServer(
 }
 
 function trustIn(socket: TLSSocket, handshakeMs: number): Trust {
-  // `authorizationError` is a code, whatever its type says.
+  // `authorizationError` is a code, despite its type.
   if (!socket.authorized)
     return { type: "unauthenticated", why: certificateProblem(String(socket.authorizationError), "your") };
   const identity = identityIn(socket.getPeerCertificate().subjectaltname);
@@ -109,7 +109,7 @@ function trustIn(socket: TLSSocket, handshakeMs: number): Trust {
 
 export type TlsDialed =
   | { readonly ok: true; readonly trust: Trust }
-  /** `unauthorised`: dialing again without a change is in vain. */
+  /** `unauthorised`: dialing again without a change fails again. */
   | { readonly ok: false; readonly unauthorised: boolean; readonly why: string };
 
 /** The answer has not been connected yet; `done` is called at most once. */
@@ -126,7 +126,7 @@ export function dialTls(
     ...material,
     ...PROTOCOL,
     rejectUnauthorized: true,
-    // Names of hosts play no part: which node it is, the hello says, and the certificate must say the same.
+    // Names of hosts play no part: the hello names the node, and the certificate must name the same.
     checkServerIdentity: () => undefined,
   });
   socket.on("secureConnect", () => {

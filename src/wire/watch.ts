@@ -26,7 +26,7 @@ export interface Watch {
   /** The other side's hello came. */
   greeted(): void;
   /** Bytes came and were read as far as they go. */
-  heard(): void;
+  bytesReceived(): void;
   stop(): void;
 }
 
@@ -67,7 +67,7 @@ export function createWatch(clock: Clock, limits: WatchLimits, watched: Watched)
     cancelIdle = afterWatching(limits.pingIntervalMs, () => {
       const silent = clock.now() - lastContact;
       if (silent >= limits.idleTimeoutMs) {
-        watched.expired(failure("CONNECTION_LOST", `nothing was heard for ${formatDuration(silent)}`));
+        watched.expired(failure("CONNECTION_LOST", `nothing was received for ${formatDuration(silent)}`));
         return;
       }
       if (silent >= limits.pingIntervalMs) watched.ping();
@@ -99,7 +99,7 @@ export function createWatch(clock: Clock, limits: WatchLimits, watched: Watched)
       cancelHello();
       watchSilence();
     },
-    heard: () => {
+    bytesReceived: () => {
       lastContact = clock.now();
       if (watched.bytesBuffered() === 0) {
         incomplete = null;

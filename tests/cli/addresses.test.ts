@@ -81,7 +81,7 @@ describe("without a word about addresses, a client asks", () => {
     writeCluster("test", "runs", OTHER);
     expect(refusal()).toEqual([
       2,
-      `several clusters run under .raftq/: say which one with --name.\n  --name default: ${OWN.join(",")}\n  --name test: ${OTHER.join(",")}`,
+      `several clusters run under .raftq/: name one with --name.\n  --name default: ${OWN.join(",")}\n  --name test: ${OTHER.join(",")}`,
     ]);
   });
 

@@ -9,7 +9,7 @@ import {
   statusTable,
 } from "../../src/cli/cluster-view.ts";
 import type { NodeFacts } from "../../src/cluster/control.ts";
-import { toldOf } from "../../src/cli/cluster-nodes.ts";
+import { reportOf } from "../../src/cli/cluster-nodes.ts";
 import {
   type Answer,
   askStatus,
@@ -165,16 +165,16 @@ test("killing or pausing the node that a majority needed says so", () => {
   const lost = { voters: 5, left: 2, needed: 3 };
   const enough = { voters: 5, left: 3, needed: 3 };
   const end = (text: string): string => text.slice(0, text.indexOf(": ", text.indexOf("until")));
-  expect(end(toldOf({ ...done, verb: "kill", majority: lost }, ""))).toBe(
+  expect(end(reportOf({ ...done, verb: "kill", majority: lost }, ""))).toBe(
     "Killed n3. 2 of 5 members are left, 3 needed: no leader until one is started",
   );
-  expect(toldOf({ ...done, verb: "kill", majority: lost }, " --name x")).toEndWith(" cluster start n3 --name x");
-  expect(end(toldOf({ ...done, verb: "pause", led: true, majority: { ...lost, left: 1 } }, ""))).toBe(
+  expect(reportOf({ ...done, verb: "kill", majority: lost }, " --name x")).toEndWith(" cluster start n3 --name x");
+  expect(end(reportOf({ ...done, verb: "pause", led: true, majority: { ...lost, left: 1 } }, ""))).toBe(
     "Paused n3. It led. 1 of 5 members is left, 3 needed: no leader until 2 go on",
   );
-  expect(toldOf({ ...done, verb: "pause", majority: lost }, "")).toEndWith(" cluster resume n3");
-  expect(toldOf({ ...done, verb: "kill", majority: enough }, "")).toStartWith("Killed n3. Start it again: ");
-  expect(toldOf({ ...done, verb: "kill", majority: null }, "")).toStartWith("Killed n3. Start it again: ");
+  expect(reportOf({ ...done, verb: "pause", majority: lost }, "")).toEndWith(" cluster resume n3");
+  expect(reportOf({ ...done, verb: "kill", majority: enough }, "")).toStartWith("Killed n3. Start it again: ");
+  expect(reportOf({ ...done, verb: "kill", majority: null }, "")).toStartWith("Killed n3. Start it again: ");
 });
 
 test("of two nodes that say they lead, only the one of the newer term is shown as leader", () => {

@@ -50,7 +50,7 @@ function run(client: Client, lines: number, write: (text: string) => Promise<num
     endInput: () => {},
     lines: createLines(1_000),
     answers: createAnswers(write, (soon) => void setImmediate(soon)),
-    tell: () => {},
+    notify: () => {},
   };
   const settings = {
     clientId: "c1",

@@ -136,7 +136,7 @@ inWorld(
     const fine = await certify(world, "c4", "raftq:role:client", ours);
     expect(await world.raftq(["client", "enqueue", "1", "--addr", impostor.address, ...fine])).toMatchObject({
       code: EXIT.unauthorised,
-      stderr: expect.stringMatching(/says that it is n7, but its certificate is for n8/),
+      stderr: expect.stringMatching(/claims to be n7, but its certificate is for n8/),
     });
     // As a member: n9 shows the certificate of n8 to a cluster that would let n9 in.
     const [port = 0] = freePorts(1);

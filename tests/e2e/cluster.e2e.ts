@@ -108,7 +108,7 @@ inWorld("the first signal often comes twice: a second one within a second change
   node.signal("SIGINT");
   node.signal("SIGTERM");
   expect(await node.ended()).toBe(0);
-  expect(node.log()).toContain("stopping in good order");
+  expect(node.log()).toContain("stopping gracefully");
   expect(node.log()).not.toContain("again: ending now");
 });
 

@@ -39,7 +39,7 @@ const FOUND = [
   {
     target: "state",
     input: "AC6SAJGbAQQBCQUHCQEAnwMEzQH0zJYeZATNASwCzMgFzRAAzgAQAADNAljNBLAA",
-    words: "a snapshot says that it holds N sessions; its own limit is N",
+    words: "a snapshot claims N sessions; its own limit is N",
   },
   // A configuration in a longer form inside the manifest: the comparison did not look into it.
   {

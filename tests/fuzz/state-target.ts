@@ -75,7 +75,7 @@ function withRightDigest(parts: readonly Uint8Array[]): readonly Uint8Array[] {
     return parts;
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
-    const found = /digest (\d+) where its header says (\d+)/.exec(error.message);
+    const found = /digest (\d+) where its header claims (\d+)/.exec(error.message);
     if (found === null) return parts;
     const [right, said] = [found[1], found[2]].map((digits) => bytesOf(Number(digits)));
     const header = Buffer.from(parts[0]!);

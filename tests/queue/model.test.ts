@@ -41,7 +41,7 @@ interface How {
   readonly resume: boolean;
 }
 
-/** The rules of DESIGN section 7, as slowly and as plainly as they can be written. */
+/** The rules of the queue and its sessions, as slowly and as plainly as they can be written. */
 class Model {
   jobs: string[] = [];
   clients = new Map<string, Client>();

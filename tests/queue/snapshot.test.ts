@@ -292,7 +292,7 @@ describe("damaged snapshots", () => {
     sessions.session("c2");
     const records = partsOf(sessions.queue, 1);
     expect(restore(records).sessionCount).toBe(2);
-    expect(() => restore(records.slice(0, -1))).toThrow("1 sessions where its header says 2");
+    expect(() => restore(records.slice(0, -1))).toThrow("1 sessions where its header claims 2");
   });
 
   test("a part of another snapshot is refused when it does not fit", () => {
@@ -386,7 +386,7 @@ describe("what a snapshot says is held against its own limits", () => {
     expect(() => read({ sessions: 3, limits }, session(1), session(2), session(3))).toThrow(
       "more sessions are live than the limit of 2",
     );
-    expect(() => read({ sessions: 4, limits })).toThrow("says that it holds 4 sessions; its own limit is 3");
+    expect(() => read({ sessions: 4, limits })).toThrow("claims 4 sessions; its own limit is 3");
   });
 
   test("sessions that are out of order, or were used when nobody used them, are refused", () => {

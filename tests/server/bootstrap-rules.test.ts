@@ -1,4 +1,4 @@
-// Who may found a cluster? The rules of DESIGN section 4 on values: no network, no disk.
+// Who may bootstrap a cluster? The rules on values: no network, no disk.
 import { describe, expect, test } from "bun:test";
 import {
   clusterIdOf,

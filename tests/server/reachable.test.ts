@@ -47,6 +47,18 @@ describe("reachable", () => {
     for (const port of ring.ports) expect(reachableFrom(ring, port)).toEqual(ring.ports);
   });
 
+  test("a member that lost power before it answered the hello is dialed again within seconds", () => {
+    const ring = createRing(3, 55);
+    const [lost, other] = firstTwo(followers(ring));
+    ring.town.pause(lost);
+    for (const port of [ring.leader(), other]) ring.town.network.reset(`n${lost}`, `n${port}`);
+    ring.town.pass(200);
+    ring.end(lost, "powerCut");
+    ring.start(lost);
+    ring.town.pass(STALE_MS + BACK_MS);
+    for (const port of [ring.leader(), other]) expect(reachableFrom(ring, port)).toContain(lost);
+  });
+
   test("without a majority who is left calls nobody else reachable", () => {
     const ring = createRing(3, 53);
     const leader = ring.leader();

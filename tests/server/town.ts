@@ -140,6 +140,7 @@ export function createTown(
       queueLimits,
       maxConnections,
       maxBufferedBytes,
+      maxAppliedPerTurn: SERVER.maxAppliedPerTurn,
       ...more,
     };
     const node = startNode(

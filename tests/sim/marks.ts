@@ -69,6 +69,7 @@ const SEEN = [
   "a wiped node took its own place again",
   "a group shrank to one voter",
   "a read waited for a round of heartbeats",
+  "a leader had committed its first entry and not applied it yet",
   "reads were refused because the leadership ended",
   "a leader led again while replies of its earlier term were late",
   "requests of an earlier term arrived with the leader's next campaign",
@@ -115,7 +116,7 @@ export interface Marks {
   told(text: string): void;
   refused(code: ErrorCode): void;
   /** After something about this node has changed. */
-  saw(raft: Raft): void;
+  saw(raft: Raft, appliedIndex: LogIndex): void;
   counts(): Readonly<Record<string, number>>;
 }
 
@@ -142,7 +143,7 @@ export function createMarks(): Marks {
   const beganJoint = new Map<LogIndex, MemberId>();
   const hit = (mark: Mark): void => void counts.set(mark, (counts.get(mark) ?? 0) + 1);
 
-  function saw(raft: Raft): void {
+  function saw(raft: Raft, appliedIndex: LogIndex): void {
     const seen = seenOf.get(raft);
     seenOf.set(raft, {
       role: raft.role,
@@ -160,6 +161,9 @@ export function createMarks(): Marks {
     });
     if (seen === undefined) return;
     sawRole(raft, seen);
+    const { noopIndex = Infinity } = raft.leadership ?? {};
+    if (raft.commitIndex >= noopIndex && appliedIndex < noopIndex)
+      hit("a leader had committed its first entry and not applied it yet");
     sawLinks(raft);
     sawLog(raft, seen);
     if (raft.configuration !== seen.configuration) sawConfiguration(raft, seen);

@@ -6,7 +6,7 @@ import type { DiskWeather } from "./disk.ts";
 import type { Trust } from "../../src/wire/network.ts";
 import { sharedSecret, type SimNetworkSettings } from "./network.ts";
 import type { ThemeName } from "./theme-names.ts";
-import { manyJobs, themed, tightLimits } from "./themes.ts";
+import { fewApplied, manyJobs, themed, tightLimits } from "./themes.ts";
 import { merged } from "./shrink.ts";
 
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
@@ -160,7 +160,8 @@ function draw(seed: number, wishes: PlanWishes): Plan {
     safetyEvents: drawSafetyEvents(random),
   };
   const { theme = null, short = false } = wishes;
-  return tightLimits(manyJobs(short && theme === null ? plan : themed(plan, wishes.nodes !== undefined, theme)));
+  const about = short && theme === null ? plan : themed(plan, wishes.nodes !== undefined, theme);
+  return fewApplied(tightLimits(manyJobs(about)));
 }
 
 /** Many short worlds find more than few long ones, but some bugs need a long history. */
@@ -196,6 +197,7 @@ function drawSettings(random: Random, figure8: boolean): SharedSettings {
     maxUncommittedBytes: tiny ? 4_096 : RAFT.maxUncommittedBytes,
     maxConnections: SERVER.maxConnections,
     maxBufferedBytes: SERVER.maxBufferedBytes,
+    maxAppliedPerTurn: SERVER.maxAppliedPerTurn,
     queueLimits: {
       ...QUEUE,
       // Places that dead sessions hold come free only when those may become dormant.

@@ -124,6 +124,8 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     client.open((why) => {
       if (ended !== null) return;
       if (why === null) return opened();
+      // A process that was not ended yet has opened it, before this OPEN came.
+      if (why.code === "SESSION_FENCED") return sessionOver(why);
       expectRetryable("an open", why);
       if (random.chance(50)) return end("gave up");
       machine.clock.after(random.below(OPEN_AGAIN_MAX_MS), () => {

@@ -53,6 +53,8 @@ export interface Stage {
 
 /** More than that is a livelock: many clients that repeat themselves before slow disks need more than a million, and get somewhere. */
 const MOST_EVENTS = 4_000_000;
+/** The same for events of one moment: whatever is planned for now is planned again and again. */
+const MOST_AT_ONCE = 50_000;
 /** `done` is asked once in so many events. */
 const ASK_EVERY = 8;
 /** A disk image is recovered for one in so many answers. */
@@ -115,12 +117,19 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
 
   function until(what: string, withinMs: number, done: () => boolean, details: () => string = () => ""): void {
     const deadline = scheduler.now() + withinMs;
+    let moment = scheduler.now();
+    let movedAt = scheduler.executed;
     for (let events = 0; ; events++) {
       if (failure !== null) throw new Failed(failure);
       if (events % ASK_EVERY === 0 && done()) return;
       if (scheduler.now() > deadline) throw new Failed(`not within ${withinMs}ms: ${what} ${details()}`);
-      const stuck = scheduler.executed > MOST_EVENTS || !scheduler.step();
-      if (stuck) throw new Failed(`livelock after ${scheduler.executed} events, waiting for: ${what} ${details()}`);
+      if (scheduler.now() > moment) {
+        moment = scheduler.now();
+        movedAt = scheduler.executed;
+      }
+      const isTooMuch = scheduler.executed > MOST_EVENTS || scheduler.executed - movedAt > MOST_AT_ONCE;
+      if (isTooMuch || !scheduler.step())
+        throw new Failed(`livelock after ${scheduler.executed} events, waiting for: ${what} ${details()}`);
     }
   }
 

@@ -13,6 +13,10 @@ const MANY_JOBS_STREAM = 0x10b5;
 const MANY_JOBS_PERCENT = 4;
 /** The same for limits that are reached. */
 const TIGHT_LIMITS_STREAM = 0x71d7;
+/** The same for turns that apply only a few entries. */
+const FEW_APPLIED_STREAM = 0xa991;
+const FEW_APPLIED_PERCENT = 10;
+const MOST_OF_FEW = 8;
 /** A job's payload without padding, its head and what it counts as, roughly. */
 const BARE_JOB_BYTES = 24;
 
@@ -101,6 +105,13 @@ export function tightLimits(plan: Plan): Plan {
     ...(random.chance(20) ? { maxAnswerBytes } : {}),
     ...(random.chance(50) && isForgetful ? { maxClientIds } : {}),
   });
+}
+
+/** No world has as many entries as a turn of a real node applies: with fewer, what is committed and not applied is seen between turns. */
+export function fewApplied(plan: Plan): Plan {
+  const random = seededRandom((plan.seed ^ FEW_APPLIED_STREAM) >>> 0);
+  if (!random.chance(FEW_APPLIED_PERCENT)) return plan;
+  return { ...plan, settings: { ...plan.settings, maxAppliedPerTurn: random.between(1, MOST_OF_FEW) } };
 }
 
 function withLimits(plan: Plan, limits: Partial<QueueLimits>): Plan {

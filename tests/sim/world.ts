@@ -28,6 +28,7 @@ import type { Bounds } from "./bounds.ts";
 import { damageSomewhere } from "./damage.ts";
 import { createDisputes } from "./disputes.ts";
 import { createDoubts } from "./doubts.ts";
+import { createHandovers } from "./handovers.ts";
 import { type ConfigurationSeen, holdsQuorum, inForce } from "./members.ts";
 import { createSimNetwork, type SimNetwork } from "./network.ts";
 import type { Observed, Oracles } from "./oracles.ts";
@@ -38,6 +39,7 @@ import { createSimClock, createSimTime, type SimTime } from "./sim-clock.ts";
 import type { Trace } from "./trace.ts";
 import { spoil } from "./spoil.ts";
 import { createTransfers } from "./transfers.ts";
+import { createVerified } from "./verified.ts";
 import { createVotes } from "./votes.ts";
 
 /** One run of a node's process. */
@@ -201,8 +203,10 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const votes = createVotes({ diskOf, fail });
   const doubts = createDoubts(plan.settings, fail);
   const disputes = createDisputes(fail);
+  const handovers = createHandovers(plan.settings.electionMaxMs, fail);
   const rooms = createRooms(plan, scheduler.now, fail);
   const transfers = createTransfers(fail);
+  const verified = createVerified(fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
   const rehearsals = seededRandom(plan.seed ^ REHEARSAL_STREAM);
 
@@ -368,11 +372,13 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (machine.configuration?.configuration !== configuration)
       machine.configuration = { index: configurationIndex, configuration };
     if (configurationIndex > 0) founding ??= configuration;
-    if (oracles.observe(life)) marks.saw(inside.raft);
+    if (oracles.observe(life)) marks.saw(inside.raft, inside.queue.appliedIndex);
     bounds.observe(machine.id, inside);
     votes.observe(machine.id, inside.raft);
     doubts.observe(machine, inside.raft);
     disputes.observe(machine.id, inside.raft);
+    handovers.observe(machine.id, inside.raft);
+    verified.observe(inside.raft);
     transfers.observe(machine.id, inside.raft, (path) => machine.disk.cached(path) !== null);
     rooms.observe(
       machine.id,

@@ -265,7 +265,7 @@ test("numbers of 2^53 and 2^48 are refused where the next smaller one is taken",
   expectMalformed(trace(2 ** 48), /above/);
 });
 
-test("a peek that found nothing says nothing of a job", () => {
+test("a peek that found nothing has nothing of a job", () => {
   const peeked = (encoding: number, payload: number[]): Uint8Array =>
     handmade((writer) =>
       writer
@@ -279,8 +279,8 @@ test("a peek that found nothing says nothing of a job", () => {
         .uint(9),
     );
   expect(decodeMessage(peeked(0, []))).toMatchObject({ peeked: { job: null, ready: 0, appliedIndex: 9 } });
-  expectMalformed(peeked(1, []), /says nothing of a job/);
-  expectMalformed(peeked(0, [1]), /says nothing of a job/);
+  expectMalformed(peeked(1, []), /has nothing of a job/);
+  expectMalformed(peeked(0, [1]), /has nothing of a job/);
 });
 
 test("ids, addresses, codes and places that cannot be are refused", () => {

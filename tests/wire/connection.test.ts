@@ -204,7 +204,7 @@ test("a silent side is pinged, and closed when it stays silent", () => {
   opened.clock.pass(WIRE.idleTimeoutMs - 1);
   expect(opened.stream.closed).toBe(false);
   opened.clock.pass(WIRE.pingIntervalMs);
-  expectEnd(opened, "CONNECTION_LOST", /nothing was heard for/);
+  expectEnd(opened, "CONNECTION_LOST", /nothing was received for/);
   expect(opened.messages).toEqual([clientHello]);
 });
 

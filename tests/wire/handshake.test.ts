@@ -323,7 +323,7 @@ test.each<[AccessRole, string | null]>([
 ])("a dialer takes no node whose certificate is that of %s %p, but says n1", (role, node) => {
   const { dialed } = meet("client", certificate(role, node), certificate("client"));
   expect(dialed.got).toEqual([]);
-  expect(dialed.ended()).toMatchObject({ code: "UNAUTHORISED", message: expect.stringMatching(/says that it is n1/) });
+  expect(dialed.ended()).toMatchObject({ code: "UNAUTHORISED", message: expect.stringMatching(/claims to be n1/) });
 });
 
 test("who claims a role takes the least secret that suffices, else the most it has, but never a member's place", () => {

@@ -11,7 +11,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "given-up-runs-later",
     what: "client: a number that was given up is sent again with its command, not as a resolve",
-    within: 60,
+    within: 70,
     edits: [{ in: "commandOf", find: "settings.numbered && !isRefused", replace: "!isRefused" }],
   },
   {
@@ -29,7 +29,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "acknowledges-what-is-under-way",
     what: "client: every number below the one that is sent is acknowledged, answered or not",
-    within: 20,
+    within: 30,
     edits: [{ in: "createPipeline", find: "Math.min(acknowledgedThrough, number - 1)", replace: "number - 1" }],
   },
   {
@@ -47,7 +47,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "fetched-is-taken",
     what: "client: an earlier process's answer is acknowledged as soon as it was fetched, before its user has it",
-    within: 60,
+    within: 70,
     edits: [{ in: "pipeline/append", find: " && (number === null || settings.numbered)", replace: "" }],
   },
   {
@@ -64,7 +64,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
       {
         in: "shareDequeued",
         find: "return waiting.slice(reply.jobs.length);",
-        replace: `for (const done of waiting.slice(reply.jobs.length)) done({ ...outcome, reply: { ...reply, jobs: [] } }, TOLD);
+        replace: `for (const done of waiting.slice(reply.jobs.length)) done({ ...outcome, reply: { ...reply, jobs: [] } }, DELIVERED);
   return [];`,
       },
     ],

@@ -10,7 +10,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "hasQuorum",
-        find: " && (sets.outgoing.length === 0 || majoritySays(sets.outgoing, saysYes))",
+        find: " && (sets.outgoing.length === 0 || majoritySays(sets.outgoing, agrees))",
         replace: "",
       },
     ],
@@ -31,7 +31,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "learner-counts",
     what: "learners count in the majority that commits",
-    within: 40,
+    within: 60,
     edits: [
       {
         in: "quorumValue",
@@ -112,7 +112,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "snapshot-with-newest-configuration",
     what: "a snapshot is stored with the newest configuration, committed or not",
-    within: 200,
+    within: 20,
     theme: "changingMembers",
     edits: [
       {
@@ -126,9 +126,9 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   {
     name: "removal-counts-unheard",
     what: "a new leader removes members before it has heard from a majority of those that would be left",
-    within: 200,
+    within: 20,
     theme: "changingMembers",
-    plan: { faults: { wipe: 1_000, kill: 600 } },
-    edits: [{ in: "raft/remove", find: "contacted < majority(voters.length)", replace: "heard < 0" }],
+    plan: { nodes: 3, faults: { wipe: 300, membership: 400, transfer: 200, midChange: 0, kill: 0, partition: 0 } },
+    edits: [{ in: "raft/remove", find: "contacted < majority(voters.length)", replace: "contacted < 0" }],
   },
 ];

@@ -115,7 +115,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "resumed-by-a-fenced-process",
     what: "a process that was fenced goes on with the session that its successor has left",
-    within: 300,
+    within: 20,
     theme: "fewPlaces",
     edits: [
       {
@@ -140,7 +140,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "acknowledged-one-more",
     what: "an acknowledgement drops one answer more than it names",
-    within: 200,
+    within: 10,
     edits: [
       {
         in: "queue/acknowledge",
@@ -152,7 +152,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "open-ignores-nonce",
     what: "whoever opens a client id gets the session of the process before, which is not fenced",
-    within: 200,
+    within: 30,
     edits: [
       {
         in: "queue/openSession",
@@ -164,7 +164,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "put-off-from-now",
     what: "the due time of a session that was used meanwhile is counted from now: a node that restored a snapshot forgets it earlier",
-    within: 200,
+    within: 20,
     theme: "fewPlaces",
     edits: [
       { in: "moveFirstDue", find: "due.dueAt === dueAt", replace: "due.dueAt >= dueAt" },
@@ -180,13 +180,13 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "answers-shared-with-snapshot",
     what: "a session that is copied on write shares the list of its answers with the snapshot under way",
-    within: 200,
+    within: 10,
     edits: [{ in: "writable", find: "session.answers.slice()", replace: "session.answers" }],
   },
   {
     name: "use-keeps-place",
     what: "a session that is used keeps its place in the order of last use: another one than the least used becomes dormant",
-    within: 200,
+    within: 10,
     edits: [
       {
         in: "queue/use",
@@ -199,7 +199,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "answer-memory-leak",
     what: "a session that ends does not give back the memory of its answers",
-    within: 200,
+    within: 10,
     theme: "fewPlaces",
     edits: [
       {
@@ -213,7 +213,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   {
     name: "digest-without-answers",
     what: "the digest that members compare does not cover the stored answers",
-    within: 200,
+    within: 30,
     theme: "wrongStates",
     edits: [
       {

@@ -41,7 +41,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "ack-beyond-append",
     what: "a follower acknowledges its whole log, not what the message verified (CCF#6016)",
-    within: 10,
+    within: 20,
     edits: [
       {
         in: "onAppendEntries",
@@ -94,8 +94,13 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "keep-tail-on-install",
     what: "a snapshot is taken for known because the log is long enough, whatever is in it (hashicorp/raft#697)",
-    within: 500,
+    within: 40,
     theme: "longTails",
+    plan: {
+      nodes: 3,
+      settings: { keepLogBytes: 0, queueLimits: { checkpointEntries: 1 } },
+      faults: { figure8: 600, partition: 0, kill: 0, powerCut: 0 },
+    },
     edits: [
       {
         in: "onInstallSnapshot",
@@ -133,19 +138,19 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "sole-vote-not-durable",
     what: "a sole voter leads before its vote for itself is durable",
-    within: 20,
+    within: 60,
     edits: [{ in: "campaign", find: "preVote ? [state.self] : []", replace: "[state.self]" }],
   },
   {
     name: "vote-again",
     what: "a vote is given to whoever asks, also twice in a term (akka-raft#47)",
-    within: 20,
+    within: 30,
     edits: [{ in: "onVote", find: "state.votedFor === null || state.votedFor === from", replace: "true" }],
   },
   {
     name: "step-down-forgets-vote",
     what: "stepping down in the same term frees the vote (CCF#8094, nebula#2405)",
-    within: 10,
+    within: 20,
     edits: [
       {
         in: "becomeFollower",
@@ -177,7 +182,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "aba-append",
     what: "the end of an old write vouches for entries that replaced what it wrote (cockroach#124440)",
-    within: 300,
+    within: 20,
     edits: [
       {
         in: "truncate",
@@ -189,7 +194,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "keep-conflicting-tail",
     what: "entries that conflict with the leader's are kept (section 5.3)",
-    within: 10,
+    within: 20,
     edits: [
       {
         in: "onAppendEntries",
@@ -202,7 +207,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "previous-term-ignored",
     what: "an AppendEntries fits when the log is long enough, whatever the term of the entry before (Figure 2, receiver 2)",
-    within: 10,
+    within: 20,
     edits: [
       {
         in: "matches",
@@ -214,7 +219,9 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "reply-term-ignored",
     what: "a leader does not notice a higher term in an answer, and counts whoever gives it among its followers",
-    within: 70,
+    within: 20,
+    theme: "lateNews",
+    plan: { nodes: 3, faults: { heldNews: 200, partition: 0, transfer: 300 } },
     edits: [
       // A refusal of that term must not count either: it would be taken for a stale disk, and its sender for nobody.
       {
@@ -265,7 +272,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "read-before-noop",
     what: "a new leader answers reads before its first entry has committed (etcd#7331)",
-    within: 10,
+    within: 40,
     edits: [
       { in: "serveReads", find: " && commitIndex >= leadership.noopIndex", replace: "" },
       { in: "createReplica", find: " && ledFrom !== null && queue.appliedIndex >= ledFrom,", replace: "," },
@@ -280,7 +287,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "transfer-never-ends",
     what: "a transfer of leadership has no deadline (openraft#1747, hashicorp/raft#696)",
-    within: 400,
+    within: 10,
     theme: "handovers",
     edits: [
       {
@@ -293,7 +300,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "transfer-without-catching-up",
     what: "leadership is handed to a follower that lacks entries",
-    within: 200,
+    within: 10,
     theme: "handovers",
     edits: [
       {
@@ -306,15 +313,20 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "install-acknowledged-before-durable",
     what: "an installed snapshot is acknowledged before it counts on disk",
-    within: 10,
+    within: 20,
     edits: [{ in: "raft/acknowledge", find: "reply, matchIndex)", replace: "reply, 0)" }],
   },
   {
     name: "verified-index-outlives-term",
     what: "what an earlier leader verified counts for the next one: entries commit that it has not compared",
-    within: 200,
-    theme: "shortLeaderships",
-    plan: { nodes: 5 },
+    within: 20,
+    theme: "longTails",
+    // Of five nodes one may share a tail with a leader that is cut off, and later gets what replaces it entry by entry.
+    plan: {
+      nodes: 5,
+      settings: { maxAppendBytes: 1, maxInflightMessages: 1, compactMinBytes: 1 << 20 },
+      faults: { partition: 500, kill: 0, powerCut: 0 },
+    },
     edits: [
       {
         in: "enterTerm",
@@ -327,7 +339,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "progress-outlives-leadership",
     what: "a new leadership goes on with nextIndex and matchIndex of the earlier one (Figure 2: reinitialized after election)",
-    within: 200,
+    within: 10,
     theme: "shortLeaderships",
     edits: [
       {
@@ -341,13 +353,13 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "vote-in-known-term-not-durable",
     what: "term and vote are written when the term is new: a vote given later in the term is not",
-    within: 200,
+    within: 50,
     edits: [{ in: "hardStatePending", find: " || state.durable.votedFor !== state.votedFor", replace: "" }],
   },
   {
     name: "longer-log-wins",
     what: "of two logs the longer one is more up to date, whatever the terms of the last entries (section 5.4.1)",
-    within: 200,
+    within: 20,
     edits: [
       {
         in: "isUpToDate",
@@ -360,13 +372,13 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "half-is-majority",
     what: "two of four voters are a majority",
-    within: 200,
+    within: 10,
     edits: [{ in: "majority", find: "Math.floor(voters / 2) + 1", replace: "Math.ceil(voters / 2)" }],
   },
   {
     name: "append-always-truncates",
     what: "an AppendEntries drops what lies behind its last entry, in conflict or not: a late one takes back what was acknowledged",
-    within: 200,
+    within: 20,
     theme: "slowLinks",
     edits: [
       {
@@ -380,7 +392,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "time-goes-back-at-election",
     what: "a new leader does not start from the time of its last entry",
-    within: 200,
+    within: 20,
     edits: [
       {
         in: "becomeLeader",
@@ -392,7 +404,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "stale-term-reply",
     what: "a reply of an earlier term is counted, with what the follower had then",
-    within: 200,
+    within: 10,
     theme: "lateReplies",
     edits: [{ in: "followerThatAnswers", find: "term < state.currentTerm || ", replace: "" }],
   },
@@ -413,7 +425,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "read-joins-round",
     what: "a read joins the round of heartbeats that is under way: earlier replies confirm it",
-    within: 200,
+    within: 10,
     theme: "lateReplies",
     edits: [
       {
@@ -426,7 +438,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "no-check-quorum",
     what: "a leader that no majority answers leads on",
-    within: 200,
+    within: 10,
     theme: "deafLeaders",
     edits: [
       {
@@ -439,7 +451,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "write-vouches-after-install",
     what: "a write that began before a snapshot was installed vouches for what the snapshot replaced",
-    within: 200,
+    within: 10,
     theme: "lateWrites",
     edits: [
       {
@@ -453,13 +465,13 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "stale-disk-counts",
     what: "a follower that rejects what it acknowledged is probed further down and goes on being counted",
-    within: 200,
+    within: 20,
     theme: "oldDisks",
     edits: [
       {
         in: "onRefusal",
         find: `progress.stale = true;
-    tellStale(state, progress);`,
+    sendStaleDisk(state, progress);`,
         replace: "becomeProbe(progress, Math.max(1, Math.min(rejectedIndex, reply.hintIndex + 1)));",
       },
     ],
@@ -467,14 +479,14 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "part-of-another-snapshot",
     what: "the reply to a part of an earlier snapshot moves the transfer of a newer one",
-    within: 200,
+    within: 20,
     theme: "slowLinks",
     edits: [{ in: "onInstallSnapshotReply", find: " || transfer.meta.index !== reply.index", replace: "" }],
   },
   {
     name: "room-ignored",
     what: "a leader takes enqueues whatever room the voters' disks have",
-    within: 200,
+    within: 10,
     theme: "scarceRoom",
     edits: [
       {
