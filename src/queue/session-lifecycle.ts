@@ -1,4 +1,4 @@
-// How does a session begin, rest and end? An OPEN makes it live; a CLOSE, or others that need its place, make it dormant; then, unless
+// How does a session begin, become dormant and end? An OPEN makes it live; a CLOSE, or others that need its place, make it dormant; then, unless
 // its client comes back, its answers and at last its client id are forgotten.
 import { assert, must } from "../lib/assert.ts";
 import type { Open } from "./commands.ts";
