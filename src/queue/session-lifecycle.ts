@@ -18,7 +18,7 @@ import {
 
 /** Due sessions that stand in the way of a new one are moved while it waits; no more than so many. */
 const MAX_MOVED_FOR_ONE = 4_096;
-/** Of those that were not used for the longest, so many are asked for their place. */
+/** Of those that were not used for the longest, so many are considered. */
 const MAX_LOOKED_AT = 64;
 
 /** At most, beside its name: what a session, an opening and an answer take in a snapshot. */

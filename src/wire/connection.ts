@@ -235,7 +235,7 @@ export function openConnection(open: OpenConnection): Connection {
     if (peer && message.type === "pong") return receiveAcknowledgement(message.frameId);
     // A second hello may never arrive.
     if (peer || isGreeting(message) || FRAMES[message.type].from !== otherSide)
-      throw new Malformed(`a ${message.type} has no place on this connection`);
+      throw new Malformed(`a ${message.type} is not allowed on this connection`);
     open.onMessage(message);
   }
 
@@ -267,7 +267,7 @@ export function openConnection(open: OpenConnection): Connection {
   }
 
   function receivePeer(frame: PeerFrame | PeerFragment): void {
-    if (!peer) throw new Malformed("a peer frame has no place on a client's connection");
+    if (!peer) throw new Malformed("a peer frame is not allowed on a client's connection");
     received++;
     if (frame.sequence !== received)
       throw new Malformed(`peer frame ${frame.sequence} came where ${received} was due: frames are missing`);
