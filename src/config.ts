@@ -191,7 +191,7 @@ export const QUEUE = {
 export const CLIENT = {
   /** Commands of a pipe that are under way at once. Below the session's reply window. */
   pipeInFlight: 64,
-  /** A line of a pipe: the largest payload, and room for the command around it. */
+  /** A line of a pipe: the largest payload, and space for the command around it. */
   maxLineBytes: WIRE.maxPayloadBytes + 1 * KiB,
   /** How long a pipe that had to stop counts the lines that still come. */
   countRestMs: 500,
@@ -242,7 +242,7 @@ export const CLIENT = {
 export const CLUSTER = {
   /** More voters only cost latency; nine survive four losses. */
   maxNodes: 9,
-  /** First leader of a fresh or resumed cluster; a founding of nine on a slow disk takes seconds. */
+  /** First leader of a fresh or resumed cluster; a bootstrap of nine on a slow disk takes seconds. */
   leaderTimeoutMs: 30_000,
   /** A node that was asked to stop is killed after its own limit and the time to exit. */
   stopTimeoutMs: SERVER.stopTimeoutMs + 2_000,
@@ -273,7 +273,7 @@ export const CLUSTER = {
   /** How long what `up --tls` issues is valid; from a little before now, because clocks differ. */
   certificateMs: 10 * 365 * 24 * 3_600_000,
   certificateSlackMs: 5 * 60_000,
-  /** A node's log file is set aside (once) at start when it is larger. */
+  /** A node's log file is rotated (once) at start when it is larger. */
   maxLogFileBytes: 8 * MiB,
   /** How much of a dead node's log is shown. */
   lastLogLines: 5,

@@ -1,4 +1,4 @@
-// In which order, and how fast, do answers leave a pipe? In the order of their places; everything that is ready goes out in
+// In which order, and how fast, do answers leave a pipe? In the order of their lines; everything that is ready goes out in
 // one write, and no further while the reader is behind. Each is called back whether it was written.
 
 export interface AnswerSlot {
@@ -10,9 +10,9 @@ export interface AnswerSlot {
 export type OnWritten = (isWritten: boolean) => void;
 
 export interface Answers {
-  /** The place of the next line's answer. */
-  place(): AnswerSlot;
-  answer(place: AnswerSlot, text: string, onWritten: OnWritten): void;
+  /** A slot for the next line's answer. */
+  slot(): AnswerSlot;
+  answer(slot: AnswerSlot, text: string, onWritten: OnWritten): void;
   /** The reader is behind: resolves when it has caught up; null when it keeps up. */
   drained(): Promise<void> | null;
   /** Resolves when every answer given so far is written, or never will be. */
@@ -27,7 +27,7 @@ export function createAnswers(
   write: (text: string) => Promise<number | null>,
   soon: (run: () => void) => void,
 ): Answers {
-  let places: AnswerSlot[] = [];
+  let slots: AnswerSlot[] = [];
   let first = 0;
   let isPlanned = false;
   let writing: Promise<void> | null = null;
@@ -35,11 +35,11 @@ export function createAnswers(
 
   function takeReady(): readonly AnswerSlot[] {
     let end = first;
-    while (places[end]?.text !== null && places[end] !== undefined) end++;
-    const ready = places.slice(first, end);
+    while (slots[end]?.text !== null && slots[end] !== undefined) end++;
+    const ready = slots.slice(first, end);
     first = end;
-    if (first === places.length || first > 1_024) {
-      places = places.slice(first);
+    if (first === slots.length || first > 1_024) {
+      slots = slots.slice(first);
       first = 0;
     }
     return ready;
@@ -61,27 +61,27 @@ export function createAnswers(
   /** The lines that fit into what was written are whole; no other will ever be. */
   function failed(ready: readonly AnswerSlot[], written: number): void {
     hasFailed = true;
-    const waiting = places.slice(first).filter(({ text }) => text !== null);
-    places = [];
+    const waiting = slots.slice(first).filter(({ text }) => text !== null);
+    slots = [];
     first = 0;
     let end = 0;
-    for (const place of ready) {
-      end += Buffer.byteLength(lineOf(place));
-      place.onWritten(end <= written);
+    for (const slot of ready) {
+      end += Buffer.byteLength(lineOf(slot));
+      slot.onWritten(end <= written);
     }
     for (const { onWritten } of waiting) onWritten(false);
   }
 
   return {
-    place: () => {
-      const place: AnswerSlot = { text: null, onWritten: () => {} };
-      if (!hasFailed) places.push(place);
-      return place;
+    slot: () => {
+      const slot: AnswerSlot = { text: null, onWritten: () => {} };
+      if (!hasFailed) slots.push(slot);
+      return slot;
     },
-    answer: (place, text, onWritten) => {
+    answer: (slot, text, onWritten) => {
       if (hasFailed) return onWritten(false);
-      place.text = text;
-      place.onWritten = onWritten;
+      slot.text = text;
+      slot.onWritten = onWritten;
       if (isPlanned || writing !== null) return;
       isPlanned = true;
       soon(writeReady);

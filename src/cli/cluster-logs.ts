@@ -49,7 +49,7 @@ export const logsCommand = command({
   },
 });
 
-/** Each call answers the whole lines that came since the last one. A log that was set aside is begun anew. */
+/** Each call answers the whole lines that came since the last one. A log that was rotated is begun anew. */
 function openReader(file: string, show: (line: string) => string): () => string {
   let at = 0;
   return () => {

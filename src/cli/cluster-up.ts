@@ -122,7 +122,7 @@ function openSession(): Session {
   return session;
 }
 
-/** A founding needs every founder; data that exists needs a majority. */
+/** A bootstrap needs every founder; data that exists needs a majority. */
 function isHopeless(facts: ClusterFacts, founded: boolean): boolean {
   const alive = facts.nodes.filter((node) => node.process !== "down").length;
   return founded ? alive < facts.nodes.length : alive * 2 <= facts.nodes.length;

@@ -122,12 +122,12 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     return formatOutcome(command, shown, style);
   }
 
-  function submit(command: NumberedCommand, line: number, place: AnswerSlot): void {
+  function submit(command: NumberedCommand, line: number, slot: AnswerSlot): void {
     inFlight++;
     client.submit(
       requestOf(command),
       (outcome, taken) => {
-        answers.answer(place, outcomeText(command, outcome, line), (isWritten) => {
+        answers.answer(slot, outcomeText(command, outcome, line), (isWritten) => {
           onWritten(isWritten);
           if (isWritten) taken();
           landed();
@@ -153,9 +153,9 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     );
   }
 
-  function refuse(verb: string | null, why: Failure, line: number, place: AnswerSlot): void {
+  function refuse(verb: string | null, why: Failure, line: number, slot: AnswerSlot): void {
     note(why);
-    answers.answer(place, formatFailure(verb, why, style, { line }), onWritten);
+    answers.answer(slot, formatFailure(verb, why, style, { line }), onWritten);
     earlier?.refused(line);
     voidNumber(line);
   }
@@ -165,7 +165,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     errors.first ??= why.code;
     stop(why.code);
     const verb = command.type === "bad" || command.type === "too long" ? null : command.type;
-    answers.answer(answers.place(), formatFailure(verb, why, style), onWritten);
+    answers.answer(answers.slot(), formatFailure(verb, why, style), onWritten);
   }
 
   function reportEnd(lines: NumberedLines): void {
@@ -176,7 +176,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     ends.notify(problem.message);
   }
 
-  async function askInOrder(question: Question, place: AnswerSlot): Promise<void> {
+  async function askInOrder(question: Question, slot: AnswerSlot): Promise<void> {
     while (inFlight > 0) await nextAnswer();
     if (isStopped()) {
       notSent++;
@@ -184,7 +184,7 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
     }
     const answer = await ask(question);
     if (!answer.ok) note(answer.failure);
-    answers.answer(place, answer.ok ? answer.text : formatFailure(question.type, answer.failure, style), onWritten);
+    answers.answer(slot, answer.ok ? answer.text : formatFailure(question.type, answer.failure, style), onWritten);
   }
 
   /** A promise only when the lines behind must wait. */
@@ -204,35 +204,30 @@ export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, sett
       isLeft = true;
       return null;
     }
-    const place = answers.place();
+    const slot = answers.slot();
     switch (command.type) {
       case "enqueue":
       case "dequeue": {
         const problem = tooLarge(command);
-        if (problem === null) submit(command, line, place);
-        else refuse(command.type, problem, line, place);
+        if (problem === null) submit(command, line, slot);
+        else refuse(command.type, problem, line, slot);
         return null;
       }
       case "peek":
       case "log":
       case "status":
         voidNumber(line);
-        return askInOrder(command, place);
+        return askInOrder(command, slot);
       case "too long":
-        refuse(null, TOO_LARGE, line, place);
+        refuse(null, TOO_LARGE, line, slot);
         return null;
       case "bad":
-        refuse(command.verb, failure("BAD_REQUEST", command.message), line, place);
+        refuse(command.verb, failure("BAD_REQUEST", command.message), line, slot);
         return null;
       case "retry":
       case "explain":
       case "help":
-        refuse(
-          command.type,
-          failure("BAD_REQUEST", `${command.type} belongs to the shell, not to a pipe`),
-          line,
-          place,
-        );
+        refuse(command.type, failure("BAD_REQUEST", `${command.type} belongs to the shell, not to a pipe`), line, slot);
         return null;
     }
   }

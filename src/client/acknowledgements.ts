@@ -29,7 +29,7 @@ export interface Acknowledgements {
 export interface AcknowledgementEvents {
   /** A while after an answer was taken, once nothing else is asked: if that is to be acknowledged then. */
   readonly idle: () => void;
-  /** An answer was taken, and requests wait: there may be room in the window for them now. */
+  /** An answer was taken, and requests wait: the window may have space for them now. */
   readonly waiting: () => void;
 }
 

@@ -70,7 +70,7 @@ export interface PipelineSettings {
    */
   readonly acknowledges: "delivered" | "taken";
   readonly onLate: Done;
-  /** An answer was taken: a request that waits may have room in the window now. */
+  /** An answer was taken: a request that waits may fit the window now. */
   readonly onTaken: () => void;
   /** Requests between the first unanswered and the last one sent. */
   readonly window: number;

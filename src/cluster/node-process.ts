@@ -89,7 +89,7 @@ export function launchNode(launch: NodeLaunch): NodeProcess {
   };
 }
 
-/** The last lines that a process wrote to `file`, none of an earlier life that ended before byte `from`. */
+/** The last lines that a process wrote to `file`, none of an earlier process that ended before byte `from`. */
 export function lastLogLines(file: string, from = 0): readonly string[] {
   let log: number;
   try {

@@ -13,11 +13,12 @@ export interface UpRequest {
 }
 
 export type UpPlan =
-  { readonly kind: "found"; readonly state: ClusterState } | { readonly kind: "resume"; readonly state: ClusterState };
+  | { readonly kind: "bootstrap"; readonly state: ClusterState }
+  | { readonly kind: "resume"; readonly state: ClusterState };
 
 export function planUp(request: UpRequest, existing: ClusterState | null): UpPlan {
   // What a purge has begun to delete is no data any more.
-  if (existing === null || existing.purging) return { kind: "found", state: foundingState(request) };
+  if (existing === null || existing.purging) return { kind: "bootstrap", state: newClusterState(request) };
   const { nodes } = existing;
   if (request.size !== null && request.size !== nodes.length) {
     throw new RaftqError("USAGE", sizeMismatch(request.name, request.size, nodes.length));
@@ -32,7 +33,7 @@ export function planUp(request: UpRequest, existing: ClusterState | null): UpPla
   return { kind: "resume", state: existing };
 }
 
-function foundingState(request: UpRequest): ClusterState {
+function newClusterState(request: UpRequest): ClusterState {
   const size = request.size ?? DEFAULTS.clusterSize;
   const basePort = request.basePort ?? DEFAULTS.port;
   if (basePort + size - 1 > MAX_PORT) {

@@ -42,7 +42,7 @@ const STATE = v.pipe(
     name: v.string(),
     // The supervisor, while there is one.
     ...PROCESS,
-    // The addresses that founded the cluster: given to those nodes at every start, so that an interrupted founding goes on.
+    // The addresses that founded the cluster: given to those nodes at every start, so that an interrupted bootstrap goes on.
     founders: v.pipe(v.array(ADDRESS), v.readonly()),
     // The number of the next node that is added; a removed node's number is not used again, because its data stays.
     nextNumber: COUNT,

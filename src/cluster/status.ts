@@ -5,7 +5,7 @@ import { type Failure, RaftqError } from "../lib/errors.ts";
 import type { MemberStatus, NodeState, NodeStatus } from "../wire/protocol.ts";
 import type { NodeFacts } from "./control.ts";
 
-/** What cluster commands ask of nodes, always as a client: there is no private door. */
+/** What cluster commands ask of nodes, always as a client: there is no private interface. */
 export interface NodeAccess {
   /** What the node at this address reports. */
   status(address: string): Promise<Answer>;

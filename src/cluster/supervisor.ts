@@ -302,11 +302,11 @@ function nodeArguments(
   members: readonly string[],
 ): readonly string[] {
   const { founders } = settings.state;
-  const founding = founders.includes(record.address);
-  const join = founding ? founders : members.filter((address) => address !== record.address);
+  const isFounder = founders.includes(record.address);
+  const join = isFounder ? founders : members.filter((address) => address !== record.address);
   const words = ["node", "--id", record.id, "--port", String(portOf(record))];
   words.push("--data", nodeDirectory(settings.layout, record.id));
   if (join.length > 0) words.push("--join", join.join(","));
-  if (founding) words.push("--expect", String(founders.length));
+  if (isFounder) words.push("--expect", String(founders.length));
   return [...words, ...nodeTlsFlags(settings.layout, record.id), ...settings.nodeFlags];
 }

@@ -70,7 +70,7 @@ async function startLocked(settings: UpSettings, lock: DirectoryLock, made: stri
     const supervisor = await startSupervisor({ ...settings, state: plan.state });
     const release = (): void => lock.release();
     void supervisor.stopped.then(release, release);
-    return { kind: "started", founded: plan.kind === "found", supervisor, leftovers, moved };
+    return { kind: "started", founded: plan.kind === "bootstrap", supervisor, leftovers, moved };
   } catch (error) {
     lock.release();
     throw error;
@@ -123,7 +123,7 @@ async function onFreePorts(plan: UpPlan, { basePort }: UpRequest): Promise<UpPla
     if (movedNodes(nodes, found).length <= movable(nodes.length))
       return { ...plan, state: { ...plan.state, nodes: found } };
   }
-  await requireFreePorts(nodes, plan.kind === "found");
+  await requireFreePorts(nodes, plan.kind === "bootstrap");
   return plan;
 }
 

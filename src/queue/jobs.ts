@@ -1,4 +1,4 @@
-// Where do the jobs that wait live? In a chain of pages that only ever grow at the end: a frozen view of it needs no copy.
+// How are the waiting jobs kept? In a chain of pages that only ever grow at the end: a frozen view of it needs no copy.
 import { assert, must } from "../lib/assert.ts";
 import { byteRange } from "../lib/byte-range.ts";
 import { digestOfJob } from "./digest.ts";
@@ -57,7 +57,7 @@ function startOf(page: Page, at: number): number {
 /** Appends a job whose payload is `source` from `start` to `end`; the bytes are copied. */
 export function push(jobs: WaitingJobs, encoding: number, source: Uint8Array, start = 0, end = source.length): void {
   const length = end - start;
-  const page = pageWithRoom(jobs, length);
+  const page = pageThatFits(jobs, length);
   const used = startOf(page, page.count);
   if (used + length > page.payloads.length) {
     const larger = new Uint8Array(Math.max(used + length, page.payloads.length * 2));
@@ -77,7 +77,7 @@ export function push(jobs: WaitingJobs, encoding: number, source: Uint8Array, st
   jobs.nextId++;
 }
 
-function pageWithRoom(jobs: WaitingJobs, length: number): Page {
+function pageThatFits(jobs: WaitingJobs, length: number): Page {
   const { tail } = jobs;
   const used = startOf(tail, tail.count);
   if (tail.count < JOBS_PER_PAGE && (tail.count === 0 || used + length <= BYTES_PER_PAGE)) return tail;
@@ -158,15 +158,15 @@ export function* blocksOf(frozen: FrozenJobs, maxBytes: number): Generator<JobBl
   while (left > 0) {
     const runs: Run[] = [];
     let jobs = 0;
-    let room = maxBytes;
-    while (left > 0 && room > 0) {
+    let bytesLeft = maxBytes;
+    while (left > 0 && bytesLeft > 0) {
       if (at === page.count) {
         page = must(page.next, "the page of the next frozen job");
         at = 0;
       }
-      const to = endOfRun(page, at, left, room, jobs === 0);
+      const to = endOfRun(page, at, left, bytesLeft, jobs === 0);
       if (to === at) break;
-      room -= (to - at) * COLUMN_BYTES_PER_JOB + startOf(page, to) - startOf(page, at);
+      bytesLeft -= (to - at) * COLUMN_BYTES_PER_JOB + startOf(page, to) - startOf(page, at);
       runs.push({ page, from: at, to });
       jobs += to - at;
       left -= to - at;
@@ -177,11 +177,11 @@ export function* blocksOf(frozen: FrozenJobs, maxBytes: number): Generator<JobBl
   }
 }
 
-function endOfRun(page: Page, from: number, left: number, room: number, atLeastOne: boolean): number {
+function endOfRun(page: Page, from: number, left: number, bytesLeft: number, atLeastOne: boolean): number {
   const start = startOf(page, from);
   let to = atLeastOne ? from + 1 : from;
   const last = Math.min(page.count, from + left);
-  while (to < last && (to + 1 - from) * COLUMN_BYTES_PER_JOB + startOf(page, to + 1) - start <= room) to++;
+  while (to < last && (to + 1 - from) * COLUMN_BYTES_PER_JOB + startOf(page, to + 1) - start <= bytesLeft) to++;
   return to;
 }
 

@@ -275,14 +275,14 @@ function enqueue(queue: Queue, index: number, { jobs }: Extract<Command, { type:
 /** What is asked for beyond the limits is cut to them: a reply always fits a frame. */
 function dequeue(queue: Queue, index: number, asked: Extract<Command, { type: "dequeue" }>): Reply {
   const max = Math.min(asked.max, queue.limits.maxJobsPerCommand);
-  let room = Math.min(asked.maxBytes, queue.limits.maxPayloadBytes);
+  let bytesLeft = Math.min(asked.maxBytes, queue.limits.maxPayloadBytes);
   const jobs: Job[] = [];
   while (jobs.length < max) {
     const job = first(queue.jobs);
-    if (job === null || (jobs.length > 0 && job.payload.length > room)) break;
+    if (job === null || (jobs.length > 0 && job.payload.length > bytesLeft)) break;
     drop(queue.jobs, job);
     jobs.push(job);
-    room -= job.payload.length;
+    bytesLeft -= job.payload.length;
   }
   return { type: "dequeued", index, jobs };
 }

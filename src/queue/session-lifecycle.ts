@@ -1,4 +1,4 @@
-// How does a session begin, rest and end? An OPEN makes it live; a CLOSE, or others that need its place, make it dormant; then, unless
+// How does a session begin, become dormant and end? An OPEN makes it live; a CLOSE, or others that need its place, make it dormant; then, unless
 // its client comes back, its answers and at last its client id are forgotten.
 import { assert, must } from "../lib/assert.ts";
 import type { Open } from "./commands.ts";
@@ -18,7 +18,7 @@ import {
 
 /** Due sessions that stand in the way of a new one are moved while it waits; no more than so many. */
 const MAX_MOVED_FOR_ONE = 4_096;
-/** Of those that were not used for the longest, so many are asked for their place. */
+/** Of those that were not used for the longest, so many are considered. */
 const MAX_LOOKED_AT = 64;
 
 /** At most, beside its name: what a session, an opening and an answer take in a snapshot. */

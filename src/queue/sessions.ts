@@ -1,4 +1,4 @@
-// Who has asked what, and what was the answer? One record per client id: it makes a number execute once, however often it is sent.
+// Which requests has each client made, and what were the answers? One record per client id: it makes a number execute once, however often it is sent.
 // How a record comes and goes is in `session-lifecycle.ts`.
 import { must } from "../lib/assert.ts";
 import { crc32 } from "../lib/crc32.ts";

@@ -1,4 +1,4 @@
-// Who counts? The configuration as bytes (the body of a `config` entry and part of every snapshot), and majorities over it.
+// Which members count? The configuration as bytes (the body of a `config` entry and part of every snapshot), and majorities over it.
 import { boolean, decode, encode, list, nullable, text, textOf, tuple } from "../lib/layout.ts";
 import {
   isIncarnation,

@@ -183,7 +183,7 @@ function onPreVote(state: RaftState, from: MemberId, link: Link, request: Reques
 }
 
 function onVote(state: RaftState, from: MemberId, link: Link, request: RequestVote): void {
-  // Who disturbs while a leader lives is not even listened to about terms (section 4.2.3), unless the leader itself asked for it.
+  // While a leader lives not even the term of a vote request counts (section 4.2.3), unless the leader itself asked for it.
   const isHandover = request.transfer && isMember(state, from);
   if (request.term > state.currentTerm && (isHandover || !leaderLives(state))) {
     becomeFollower(state, request.term, null, `${nameOf(from)} asks for votes in term ${request.term}`);

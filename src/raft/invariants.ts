@@ -1,4 +1,4 @@
-// What must always hold? Figure 3 and the order of the pointers. The cheap check runs after every step, in production too;
+// Which invariants are checked? Figure 3 and the order of the pointers. The cheap check runs after every step, in production too;
 // the deep ones read whole logs and are for tests and the simulator.
 import { assert, BrokenInvariant } from "../lib/assert.ts";
 import { decodeConfiguration, encodeConfiguration } from "./configuration.ts";

@@ -72,11 +72,11 @@ export function compact(log: Log, keepFrom: LogIndex): void {
 /** The first of the entries up to `index` that together have at most `bytes`. */
 export function tailStart(log: Log, index: LogIndex, bytes: number): LogIndex {
   let from = index + 1;
-  let room = bytes;
+  let bytesLeft = bytes;
   for (;;) {
     const entry = entryAt(log, from - 1);
-    if (entry === undefined || entry.record.length > room) return from;
-    room -= entry.record.length;
+    if (entry === undefined || entry.record.length > bytesLeft) return from;
+    bytesLeft -= entry.record.length;
     from--;
   }
 }

@@ -1,4 +1,4 @@
-// How do members come, go and take each other's place? Learners first, then one joint change (dissertation chapter 4).
+// How are members added, removed and replaced by a new incarnation? Learners first, then one joint change (dissertation chapter 4).
 import { unreachable } from "../lib/assert.ts";
 import { appendConfiguration, nameOf } from "./append.ts";
 import { isJoint, isVoter, majority, MAX_REMOVED, namesNode } from "./configuration.ts";

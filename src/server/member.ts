@@ -28,7 +28,7 @@ export interface ClusterMember {
 export interface Name {
   readonly own: Member;
   readonly clusterId: ClusterId;
-  /** Of the node's life, by its clock. */
+  /** When the node's run began, by its clock. */
   readonly startedAt: number;
 }
 

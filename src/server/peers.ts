@@ -337,7 +337,7 @@ export function createPeers(ports: PeerPorts): Peers {
       senders.set(connection, { link, from: fromId });
       return (message) => {
         if (isRequest(message)) deliver(connection, fromId, link, message);
-        else connection.close(failure("BAD_REQUEST", `a ${message.type} has no place on this connection`));
+        else connection.close(failure("BAD_REQUEST", `a ${message.type} is not allowed on this connection`));
       };
     },
     progress: (connection, progress) => {

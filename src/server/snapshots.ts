@@ -1,4 +1,4 @@
-// When is a snapshot taken, and how do its parts travel between the queue, the disk and the other members?
+// When is a snapshot taken, and how are its parts moved between the queue, the disk and the other members?
 import { failure, RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import { assert, must } from "../lib/assert.ts";
@@ -15,7 +15,7 @@ import type { DiskSpace } from "./disk-space.ts";
 import type { Stages } from "./stages.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
 
-/** How far the log may outgrow its limit while a member still receives the last snapshot. */
+/** By what factor the log may outgrow its limit while a member still receives the last snapshot. */
 const MAX_OUTGROWN_FACTOR = 4;
 
 /** What storage keeps without reading it. */

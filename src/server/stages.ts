@@ -1,4 +1,4 @@
-// Where does a node's time go? A counter for each stage of its work and of its waiting, always on: a look at the clock each.
+// Where does a node's time go? A counter for each stage of its work and of its waiting, always on.
 import type { Clock } from "../lib/clock.ts";
 import type { LogIndex } from "../raft/types.ts";
 import type { StageTimes } from "../wire/protocol.ts";

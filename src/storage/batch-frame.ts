@@ -161,14 +161,14 @@ const unknown = (what: string): Unreadable => ({
 
 /** The frame at `offset` of a segment's `bytes`. Never throws. A batch's records are copied out of `bytes`. */
 export function decodeFrame(bytes: Uint8Array, place: FramePlace, offset: number): DecodedFrame {
-  if (bytes.length - offset < FRAME_HEADER_BYTES) return unreadable("no room for a frame");
+  if (bytes.length - offset < FRAME_HEADER_BYTES) return unreadable("no space for a frame");
   const view = viewOf(bytes.subarray(offset));
   if (view.getUint32(0) !== MAGIC) return unreadable("no frame begins here");
   const length = view.getUint32(AT_LENGTH);
   if (length < FRAME_HEADER_BYTES || length > bytes.length - offset) {
     return unreadable(`a frame claims ${length} bytes where ${bytes.length - offset} are left`);
   }
-  // Before the checksum: a file that is used again is full of frames of its earlier life.
+  // Before the checksum: a file that is used again is full of frames of its earlier use.
   if (!isPlacedAt(view, place, offset)) return unreadable("a frame belongs to another place");
   const covered = bytes.subarray(offset + AT_LENGTH, offset + length);
   if (crc32(covered, place.salt) !== view.getUint32(AT_CRC)) {

@@ -22,7 +22,7 @@ export interface Disk {
   makeDirectory(path: string, done: Done): void;
   /**
    * Creates a file that must not exist, `size` bytes of zeros, its content and size durable (not its name). The zeros are
-   * written, so that later writes inside the file need no more room. Nothing is left of a file that could not be made.
+   * written, so that later writes inside the file need no more space. Nothing is left of a file that could not be made.
    */
   create(path: string, size: number, done: (error: Error | null, file: DiskFile | null) => void): void;
   /** Opens an existing file for writing. */

@@ -39,7 +39,7 @@ export interface LogWriter {
   readonly provenFrame: () => number;
   /**
    * Made durable one after the other, until there is no space for the next one: so many of them are durable then. The frame of a
-   * snapshot has a place where others have none. One call at a time.
+   * snapshot has its block where others have none. One call at a time.
    */
   readonly append: (contents: readonly FrameContent[]) => Steps<number>;
   /** Writes an empty frame, unless the last one is: it proves that the frame before it is whole. */
@@ -54,7 +54,7 @@ export interface LogWriter {
   readonly lacksSpace: () => boolean;
   /** After an append without space: calls back, once, when there is some. */
   readonly whenSpace: (callback: () => void) => void;
-  /** The frame of a snapshot has a place, whether there is space or not. */
+  /** The frame of a snapshot has its block, whether there is space or not. */
   readonly canCount: () => boolean;
   /** Waits for a segment that is being made, and closes the files. */
   readonly close: (done: () => void) => void;
@@ -66,11 +66,11 @@ export interface OpenSegment {
 }
 
 /**
- * Places that every segment keeps for frames of snapshots, while the next segment cannot be made: what they free is the space for
+ * Blocks that every segment keeps for frames of snapshots, while the next segment cannot be made: what they free is the space for
  * it. Two: a snapshot that was under way when the disk became full may free nothing; the next one stands for all there is.
  */
 const SNAPSHOT_PLACES = 2;
-/** What a segment holds beside other frames, in blocks: header, opening, continuing frame, and those places. */
+/** What a segment holds beside other frames, in blocks: header, opening, continuing frame, and those of snapshots. */
 const OWN_BLOCKS = 3 + SNAPSHOT_PLACES;
 
 /** Entries of one persist in as few frames as fit a segment. */
@@ -155,7 +155,7 @@ function segmentMaker(disk: Disk, settings: LogSettings, firstNumber: number): S
   };
 }
 
-/** Its space is asked for first: to write until nothing fits any more would take the last room from everybody on this file system. */
+/** Its space is asked for first: to write until nothing fits any more would take the last space from everybody on this file system. */
 function* createSegment(disk: Disk, { bytesKept }: LogSettings, { path, bytes }: Segment): Steps<DiskFile> {
   const free = yield* freeBytes(disk);
   const needed = bytes + bytesKept(free);

@@ -73,23 +73,23 @@ export function createPreallocator(
   const serve = (error: Error | null): void => {
     if (wanted === null || making) return;
     const { bytes, done } = wanted;
-    const spare = ready;
+    const prepared = ready;
     ready = null;
-    if (spare !== null && spare.segment.bytes >= bytes) {
+    if (prepared !== null && prepared.segment.bytes >= bytes) {
       wanted = null;
-      return done(null, spare);
+      return done(null, prepared);
     }
-    if (spare !== null) return replace(spare);
+    if (prepared !== null) return replace(prepared);
     if (!lacksSpace && error === null) return attempt();
     wanted = null;
     if (lacksSpace) missedBytes = Math.max(missedBytes, bytes);
     done(lacksSpace ? null : error, null);
   };
   /** It is too small: it goes first, because the larger one may need its space. */
-  const replace = (spare: OpenSegment): void => {
+  const replace = (prepared: OpenSegment): void => {
     making = true;
-    disk.close(spare.file);
-    disk.remove(spare.segment.path, () => {
+    disk.close(prepared.file);
+    disk.remove(prepared.segment.path, () => {
       making = false;
       attempt();
     });

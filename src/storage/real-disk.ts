@@ -82,7 +82,7 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
         fillWithZeros(descriptors, 0, size, (failed) => {
           if (failed === null) return done(null, remember(path, descriptors));
           closeBoth(descriptors, closes);
-          // Half a file would hold the very room that is missing.
+          // Half a file would take the very space that is missing.
           fs.unlink(full(path), () => done(failed, null));
         });
       });

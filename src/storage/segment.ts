@@ -55,7 +55,7 @@ export function encodeSegmentHeader(segment: Segment, formatVersion: number): Ui
   return header;
 }
 
-/** The version of the whole file, because one life of a process writes all of it; null: the header is damaged. */
+/** The version of the whole file, because one run of a node writes all of it; null: the header is damaged. */
 export function segmentVersion({ salt }: NamedSegment, header: Uint8Array): number | null {
   if (header.length < SEGMENT_HEADER_BYTES || !startsWith(header, MAGIC)) return null;
   const view = viewOf(header);

@@ -19,7 +19,7 @@ export interface Recovered {
   readonly snapshot: SnapshotMeta | null;
   /** The log, in order and without gaps. With a snapshot it may begin below snapshot.index + 1 (a kept tail), never above it. */
   readonly entries: readonly Entry[];
-  /** The directory held data of a cluster before (so this node never founds). */
+  /** The directory held data of a cluster before (so this node never bootstraps). */
   readonly hadData: boolean;
   /** Which cluster it last was in, and the members' addresses then: whom to ask when the log does not name them. */
   readonly knownMembers: KnownMembers | null;
@@ -57,7 +57,7 @@ export interface Storage {
   readonly recovered: Recovered;
 
   /**
-   * Founding or joining: the cluster id becomes durable, once. A founder persists the index-1 configuration first, so that a crash
+   * Bootstrap or join: the cluster id becomes durable, once. A founder persists the index-1 configuration first, so that a crash
    * between the two leaves a log from which the cluster id follows.
    */
   setCluster(clusterId: ClusterId, done: () => void): void;

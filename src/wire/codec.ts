@@ -72,7 +72,7 @@ export function createFrameWriter(expectedBytes: number): FrameWriter {
       filled += length;
     },
     finish: () => {
-      if (filled > bytes.length * TIGHT) return bytes.subarray(0, filled);
+      if (filled > bytes.length * MIN_FILL) return bytes.subarray(0, filled);
       const whole = bytes.slice(0, filled);
       release(bytes);
       return whole;
@@ -81,7 +81,7 @@ export function createFrameWriter(expectedBytes: number): FrameWriter {
 }
 
 /** A writer's memory that is filled so far is given away as it is. */
-const TIGHT = 7 / 8;
+const MIN_FILL = 7 / 8;
 
 function writeLength(bytes: Uint8Array, at: number, length: number): void {
   for (let byte = 0; byte < LENGTH_BYTES; byte++) bytes[at + byte] = length >>> (24 - 8 * byte);

@@ -1,4 +1,4 @@
-// How do two processes talk over a byte stream? Hello first, then frames; limits, deadlines, order and a reason for every end.
+// How do two processes exchange frames over a byte stream? Hello first, then frames; limits, deadlines, order and a reason for every end.
 //
 // Owners see whole, valid messages only. The first message is the other side's `hello` (accepted streams) or `helloAnswer`
 // (dialed ones); an accepting owner answers with `send(helloAnswer)` or `close(failure)`. Bytes inside a message are its
@@ -221,7 +221,7 @@ export function openConnection(open: OpenConnection): Connection {
     const message = decodeMessage(body);
     if (message.type === "goodbye") return end(message.failure);
     if (message.type === "ping" && message.frameId === KEEP_ALIVE) {
-      // What waits to be read shows as well that this side lives: nobody makes it gather answers.
+      // Bytes that the other side has yet to read show as well that this side lives: pongs never pile up behind them.
       if (queue.pending() > 0) return;
       send({ type: "pong", frameId: KEEP_ALIVE });
       return queue.flush();
@@ -235,7 +235,7 @@ export function openConnection(open: OpenConnection): Connection {
     if (peer && message.type === "pong") return receiveAcknowledgement(message.frameId);
     // A second hello may never arrive.
     if (peer || isGreeting(message) || FRAMES[message.type].from !== otherSide)
-      throw new Malformed(`a ${message.type} has no place on this connection`);
+      throw new Malformed(`a ${message.type} is not allowed on this connection`);
     open.onMessage(message);
   }
 
@@ -267,7 +267,7 @@ export function openConnection(open: OpenConnection): Connection {
   }
 
   function receivePeer(frame: PeerFrame | PeerFragment): void {
-    if (!peer) throw new Malformed("a peer frame has no place on a client's connection");
+    if (!peer) throw new Malformed("a peer frame is not allowed on a client's connection");
     received++;
     if (frame.sequence !== received)
       throw new Malformed(`peer frame ${frame.sequence} came where ${received} was due: frames are missing`);

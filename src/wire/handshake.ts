@@ -154,6 +154,6 @@ const unauthorised = (why: string): HandshakeRefused => new HandshakeRefused(fai
 const misplaced = ({ type }: WireMessage): Malformed =>
   new Malformed(
     type === "hello" || type === "helloAnswer" || type === "challenge" || type === "proof"
-      ? `a ${type} has no place on this connection`
+      ? `a ${type} is not allowed on this connection`
       : `the first message is a hello, not a ${type}`,
   );

@@ -180,7 +180,7 @@ export interface MemberStatus {
   readonly reachable: boolean;
   /** Leader only, else 0. */
   readonly matchIndex: LogIndex;
-  /** Its disk has less room than the reserve, as far as the answering node knows: the leader of all, others of themselves. */
+  /** Its disk has less space than the reserve, as far as the answering node knows: the leader of all, others of themselves. */
   readonly diskLow: boolean;
 }
 

@@ -1,4 +1,4 @@
-// What is sent first? Heartbeats, votes and acknowledgements, then bulk; each lane in its order, one chunk per flush. Between members
+// What is sent first? Heartbeats, votes and acknowledgements, then bulk; each in its order, one chunk per flush. Between members
 // bulk is sent in fragments, and no more of it at once than the link carries in the time that a heartbeat may be delayed.
 import { must } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -24,7 +24,7 @@ type QueuedMessage =
   /** Whole frames; their memory is this queue's. */
   | { readonly type: null; readonly bytes: Parts }
   /**
-   * A member's message: it becomes a numbered frame only when it leaves, because lanes change the order. Its records are the log's
+   * A member's message: it becomes a numbered frame only when it leaves, because the two queues change the order. Its records are the log's
    * own: they are copied once, into what is written to the stream.
    */
   | { readonly type: PeerMessage["type"]; readonly bytes: Parts };
@@ -77,8 +77,8 @@ export function createSendQueue(
   clock: Clock,
   limits: { readonly sendAheadBytes: number },
 ): SendQueue {
-  const urgent = createSerialQueue();
-  const bulk = createSerialQueue();
+  const urgent = createFrameQueue();
+  const bulk = createFrameQueue();
   /** The newest of each type replaces the one that waits, so a slow link carries fewer of them instead of a queue of them. */
   const newest = new Map<PeerMessage["type"], QueuedMessage>();
   let pacer: Pacer | null = null;
@@ -243,7 +243,7 @@ export function createSendQueue(
   };
 }
 
-interface Lane {
+interface FrameQueue {
   push(waiting: QueuedMessage): void;
   first(): QueuedMessage | undefined;
   shift(): QueuedMessage | undefined;
@@ -253,7 +253,7 @@ interface Lane {
 }
 
 /** A queue whose front moves, so that taking a frame costs the same however many wait. */
-function createSerialQueue(): Lane {
+function createFrameQueue(): FrameQueue {
   let frames: QueuedMessage[] = [];
   let front = 0;
   let bytes = 0;

@@ -266,7 +266,7 @@ inWorld("nodes are added and removed, leadership is handed over, and up resumes 
   const target = leader === "n4" ? "n3" : "n4";
   const nobody = await world.raftq(["cluster", "transfer", "leader"]);
   expect(nobody).toMatchObject({ code: 2, stdout: "" });
-  expect(nobody.stderr).toContain(`${leader ?? ""} is the leader: name the node that shall lead next`);
+  expect(nobody.stderr).toContain(`${leader ?? ""} is the leader: name the node that is to lead next`);
   const handed = await world.raftq(["cluster", "transfer", target, "--json"]);
   expect(JSON.parse(handed.stdout)).toEqual({ from: leader, leader: target });
   const removed = await world.raftq(["cluster", "remove", "leader", "--json"]);

@@ -388,7 +388,7 @@ test("every message has its side: what comes from the wrong one closes the conne
       if (message.type === "pong" && kind === "peer") say(opened, { ...message, frameId: 0 });
       else say(opened, message.type === "fragment" ? { ...message, sequence: 1 } : message);
       if (!opened.stream.closed) welcome[kind] = [...welcome[kind]!, message.type];
-      else expectEnd(opened, "BAD_REQUEST", /has no place/);
+      else expectEnd(opened, "BAD_REQUEST", /is not allowed/);
     }
   }
   const fromClients = [

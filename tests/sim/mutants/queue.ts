@@ -67,11 +67,11 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "queue/dequeue",
-        find: `if (job === null || (jobs.length > 0 && job.payload.length > room)) break;
+        find: `if (job === null || (jobs.length > 0 && job.payload.length > bytesLeft)) break;
     drop(queue.jobs, job);`,
         replace: `if (job === null) break;
     drop(queue.jobs, job);
-    if (jobs.length > 0 && job.payload.length > room) break;`,
+    if (jobs.length > 0 && job.payload.length > bytesLeft) break;`,
       },
     ],
   },
