@@ -69,9 +69,9 @@ export interface OpenSegment {
  * Blocks that every segment keeps for frames of snapshots, while the next segment cannot be made: what they free is the space for
  * it. Two: a snapshot that was under way when the disk became full may free nothing; the next one stands for all there is.
  */
-const SNAPSHOT_PLACES = 2;
+const SNAPSHOT_BLOCKS = 2;
 /** What a segment holds beside other frames, in blocks: header, opening, continuing frame, and those of snapshots. */
-const OWN_BLOCKS = 3 + SNAPSHOT_PLACES;
+const OWN_BLOCKS = 3 + SNAPSHOT_BLOCKS;
 
 /** Entries of one persist in as few frames as fit a segment. */
 export function batchFrames(
@@ -233,9 +233,9 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   /** False: there is no space for it. */
   function* appendOne(content: FrameContent): Steps<boolean> {
     const bytes = frameBytes(content, blockBytes);
-    if (fits(bytes, 1 + SNAPSHOT_PLACES)) return yield* appendHere(content, bytes);
+    if (fits(bytes, 1 + SNAPSHOT_BLOCKS)) return yield* appendHere(content, bytes);
     if (yield* rotate(roomFor(content, settings))) {
-      assert(fits(bytes, 1 + SNAPSHOT_PLACES), "a new segment holds the frame it was made for");
+      assert(fits(bytes, 1 + SNAPSHOT_BLOCKS), "a new segment holds the frame it was made for");
       return yield* appendHere(content, bytes);
     }
     return content.kind === "snapshot" && fits(bytes, 1) ? yield* appendHere(content, bytes) : false;
@@ -249,7 +249,7 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   /** Without space there is none: what is written next proves the frame as well. */
   function* appendClosing(): Steps {
     if (state.isEmpty) return;
-    if (fits(blockBytes, 1 + SNAPSHOT_PLACES)) yield* appendOne({ kind: "closing" });
+    if (fits(blockBytes, 1 + SNAPSHOT_BLOCKS)) yield* appendOne({ kind: "closing" });
     else yield* rotate(segmentBytes);
   }
 
