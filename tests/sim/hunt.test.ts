@@ -46,6 +46,17 @@ test("a mutant that no seed notices has survived", async () => {
   expect(describe(hunted)).toStartWith("SURVIVED vote-again (vote-again is broken)");
 });
 
+test("a replacement that names what is gone is no bug that was caught", async () => {
+  const why = "n1 threw: ReferenceError: gate is not defined";
+  const run: RunSeeds = async (_, report) => {
+    report(result(1, why));
+    return Promise.resolve(1);
+  };
+  await expect(hunt(mutant("old-name"), run)).rejects.toThrow(
+    `mutant old-name is no bug, its edits do not run: ${why}`,
+  );
+});
+
 test("all mutants are hunted, no more than so many at a time, and the table says what each has cost", async () => {
   const mutants = [mutant("slow", "lateNews"), mutant("quick"), mutant("lost"), mutant("usual")];
   const run = running({ slow: 4, quick: 1, usual: 2 });

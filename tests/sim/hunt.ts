@@ -14,11 +14,16 @@ export interface Hunted {
 /** Runs seeds with the mutant until `report` returns true; returns the CPU seconds that this took. */
 export type RunSeeds = (mutant: Mutant, report: (result: SeedResult) => boolean) => Promise<number>;
 
+/** A name in an edit's replacement that is gone: the product fails by that, whatever the oracles see. */
+const DOES_NOT_RUN = "ReferenceError";
+
 export async function hunt(mutant: Mutant, run: RunSeeds): Promise<Hunted> {
   let seeds = 0;
   let caught: SeedResult | null = null;
   const cpuSeconds = await run(mutant, (result) => {
     seeds++;
+    if (result.failure?.includes(DOES_NOT_RUN) === true)
+      throw new Error(`mutant ${mutant.name} is no bug, its edits do not run: ${result.failure}`);
     if (result.failure !== null) caught ??= result;
     return caught !== null;
   });
