@@ -94,7 +94,7 @@ test("every kind of run has a row that says its figures, and they are added up",
   const torturing = "110,300 operations, longest silence with a healthy majority 1,158 ms";
   expect(table(page, "Runs").slice(0, 5)).toEqual(
     [
-      "simulator, 1,000 seeds from 9,000,000 | 28,908,832 events, 2.9 simulated hours | 0 failures; every mark was seen",
+      "simulator, 1,000 seeds from 9,000,000 | 28,908,832 events, 2.9 simulated hours | 0 failures; every coverage point was seen",
       "mutants, 60 hunted from seed 1 | 24.3 min | 60 caught, 0 survived",
       `torture, 10 min, seed 7 | 1,206 strikes of 3 nemeses, 1 power cut of all nodes, ${torturing} | 0 failures; lost 0, repeated 0, misordered 0`,
       `torture, 10 rounds, seed 7, only power-all, also with an older build | 10 strikes of 1 nemesis, 10 power cuts of all nodes, ${torturing} | 0 failures; lost 0, repeated 0, misordered 0`,

@@ -38,7 +38,7 @@ export type Run =
       readonly events: number;
       readonly virtualMs: number;
       readonly failures: readonly string[];
-      /** Null for a run that is too short to have seen every mark. */
+      /** Null for a run that is too short to have seen every coverage point. */
       readonly neverSeen: readonly string[] | null;
     }
   | {
@@ -304,16 +304,16 @@ function describe(run: Run): Pick<Row, "run" | "what" | "found"> {
   switch (run.kind) {
     case "simulator": {
       const { seeds, firstSeed, events, virtualMs, failures, neverSeen } = run;
-      const marks =
+      const coverage =
         neverSeen === null
           ? ""
           : neverSeen.length === 0
-            ? "every mark was seen"
+            ? "every coverage point was seen"
             : `never seen: ${neverSeen.join(", ")}`;
       return {
         run: `simulator, ${count(seeds, "seed")} from ${figure(firstSeed)}`,
         what: `${count(events, "event")}, ${hours(virtualMs / 3_600_000)}`,
-        found: joined(withLine(count(failures.length, "failure"), failures[0] ?? null), marks),
+        found: joined(withLine(count(failures.length, "failure"), failures[0] ?? null), coverage),
       };
     }
     case "mutants": {

@@ -11,7 +11,7 @@ import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { frameBody } from "../../src/wire/frame.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
-import type { Settled } from "../server/town.ts";
+import type { TestNode } from "../server/test-cluster.ts";
 import { OPEN, asPeerFrame, EXAMPLES, PEER_EXAMPLES, randomMessage } from "../wire/messages.ts";
 import { mutateBytes } from "./mutate.ts";
 import { founderWord, wholeSnapshot } from "./plausible.ts";
@@ -94,7 +94,7 @@ function talk(stranger: Stranger, choices: Random, scene: Scene, side: Side): vo
         stranger.body(mutateBody(frameBody(encodeMessage(drawMessage(choices, scene))), choices));
         break;
       case 3:
-        scene.town.pass(choices.below(500));
+        scene.testCluster.pass(choices.below(500));
         break;
       case 4: {
         const frame = encodeMessage(drawMessage(choices, scene));
@@ -105,25 +105,25 @@ function talk(stranger: Stranger, choices: Random, scene: Scene, side: Side): vo
       default:
         stranger.say(drawMessage(choices, scene));
     }
-    scene.town.pass(2);
+    scene.testCluster.pass(2);
   }
   if (choices.chance(30)) stranger.close();
 }
 
 /** A stranger at the door of one of the nodes; null: nobody opens. */
-export function visit(scene: Scene, { node }: Settled): Stranger | null {
+export function visit(scene: Scene, { node }: TestNode): Stranger | null {
   let stranger: Stranger | null = null;
-  scene.town.network.hostOf("guest").dial(`127.0.0.1:${node.id.slice(1)}`, 1_000, (result) => {
+  scene.testCluster.network.hostOf("client").dial(`127.0.0.1:${node.id.slice(1)}`, 1_000, (result) => {
     if (result.ok) stranger = new Stranger(scene, result.stream, "dials");
   });
-  scene.town.pass(5);
+  scene.testCluster.pass(5);
   return stranger;
 }
 
 /** Waits at the hostile address for nodes that dial it; those it has no time for are turned away. */
 export function lieInWait(scene: Scene, most: number): Stranger[] {
   const caught: Stranger[] = [];
-  scene.town.network.hostOf("guest").listen(
+  scene.testCluster.network.hostOf("client").listen(
     "127.0.0.1",
     HOSTILE_PORT,
     (stream) => {
@@ -149,7 +149,7 @@ export const conversation: FuzzTarget = {
 
 /** What is said and done in `conversation` leaves nodes that serve. */
 export function judged(scene: Scene, conversationOf: () => void): string {
-  const lone = scene.town.network.connections();
+  const lone = scene.testCluster.network.connections();
   try {
     conversationOf();
     scene.settle();
@@ -171,7 +171,7 @@ export function judged(scene: Scene, conversationOf: () => void): string {
 }
 
 function play(scene: Scene, choices: ReturnType<typeof choicesOf>): void {
-  const { town } = scene;
+  const { testCluster } = scene;
   const caught = lieInWait(scene, MOST_CAUGHT);
   const strangers: Stranger[] = [];
   for (let left = choices.between(1, 4); left > 0 && choices.left() > 0; left--) {
@@ -180,13 +180,13 @@ function play(scene: Scene, choices: ReturnType<typeof choicesOf>): void {
       talk(stranger, choices, scene, "dials");
       strangers.push(stranger);
     }
-    town.pass(choices.below(300));
+    testCluster.pass(choices.below(300));
     const [waiting] = caught.splice(0, 1);
     if (waiting === undefined) continue;
     talk(waiting, choices, scene, "dialed");
     strangers.push(waiting);
   }
-  town.pass(choices.chance(20) ? 1_000 : 20);
+  testCluster.pass(choices.chance(20) ? 1_000 : 20);
   for (const stranger of [...strangers, ...caught]) stranger.close();
 }
 
@@ -201,34 +201,34 @@ function expectGoodEnd(scene: Scene, end: RaftqError | null | undefined): void {
 
 /** A client of the cluster, one that knows the way, gets its job in and out again. */
 function expectServes(scene: Scene): void {
-  const { town } = scene;
-  const began = town.clock.now();
+  const { testCluster } = scene;
+  const began = testCluster.clock.now();
   const payload = Uint8Array.of(1, 2, 3);
   const steps = [
     encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 0, payload }] }),
     encodeCommand({ type: "dequeue", queues: ["default"], max: 1000, maxBytes: 2 ** 20, leaseMs: 0, waitMs: 0 }),
   ];
-  for (let attempt = 1; town.clock.now() - began < PATIENCE_MS; attempt++) {
+  for (let attempt = 1; testCluster.clock.now() - began < PATIENCE_MS; attempt++) {
     const leader = leaderOf(scene.nodes.filter(({ stopped }) => stopped() === undefined));
     if (leader === undefined) {
-      town.pass(50);
+      testCluster.pass(50);
       continue;
     }
-    const guest = town.visit(Number(leader.node.id.slice(1)));
+    const testClient = testCluster.visit(Number(leader.node.id.slice(1)));
     const answer = (frameId: number) => {
-      const mine = () => guest.received.find((message) => "frameId" in message && message.frameId === frameId);
-      for (let waited = 0; mine() === undefined && waited < 1_500 && guest.closed.length === 0; waited += 5)
-        town.pass(5);
+      const mine = () => testClient.received.find((message) => "frameId" in message && message.frameId === frameId);
+      for (let waited = 0; mine() === undefined && waited < 1_500 && testClient.closed.length === 0; waited += 5)
+        testCluster.pass(5);
       const message = mine();
       return message?.type === "reply" ? decodeReply(message.reply) : null;
     };
-    guest.send({ ...OPEN, frameId: 1, clientId: "honest", nonce: new Uint8Array(16).fill(attempt) });
+    testClient.send({ ...OPEN, frameId: 1, clientId: "honest", nonce: new Uint8Array(16).fill(attempt) });
     const opened = answer(1);
     if (opened?.type !== "opened") continue;
     const { session, lastNumber } = opened;
     const replies = steps.map((command, at) => {
       const number = lastNumber + 1 + at;
-      guest.send({
+      testClient.send({
         type: "request",
         frameId: 2 + at,
         group: 0,
@@ -253,10 +253,10 @@ function expectServes(scene: Scene): void {
 }
 
 /** Strangers that have left leave nothing behind: no connection, no request that waits. */
-function expectNothingLeft({ town, nodes }: Scene, lone: number): void {
-  town.network.kill("guest");
-  town.pass(200);
+function expectNothingLeft({ testCluster, nodes }: Scene, lone: number): void {
+  testCluster.network.kill("client");
+  testCluster.pass(200);
   expectThat(nodes.length === 1, "one node");
-  const left = town.network.connections();
+  const left = testCluster.network.connections();
   expectThat(left <= lone, `${left} connections are open where ${lone} were before`);
 }

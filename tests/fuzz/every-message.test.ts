@@ -37,7 +37,7 @@ function meeting(scene: Scene, side: Side): Meet {
   let next = 0;
   if (side === "dials") return () => visit(scene, scene.nodes[next++ % scene.nodes.length]!);
   return () => {
-    for (let waited = 0; caught.length === 0 && waited < DIAL_AGAIN_MS; waited += 20) scene.town.pass(20);
+    for (let waited = 0; caught.length === 0 && waited < DIAL_AGAIN_MS; waited += 20) scene.testCluster.pass(20);
     return caught.shift() ?? null;
   };
 }
@@ -62,7 +62,7 @@ function sayAll(
         stranger.become(standing, { ...choices, chance: () => true });
         const message = left.shift()!;
         stranger.say(message);
-        scene.town.pass(4);
+        scene.testCluster.pass(4);
         stranger.close();
       }
     });

@@ -6,18 +6,18 @@ import { type Connection, openConnection } from "../../src/wire/connection.ts";
 import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { type HelloAnswer, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
 import { anyDamage } from "../server/positions.ts";
-import { createTown, type Settled } from "../server/town.ts";
+import { createTestCluster, type TestNode } from "../server/test-cluster.ts";
 import { HELLO_ANSWER } from "../wire/messages.ts";
 
 export const HOSTILE_PORT = 3009;
 export const PORTS = [3000, 3001, 3002];
 
-type Town = ReturnType<typeof createTown>;
+type TestCluster = ReturnType<typeof createTestCluster>;
 
 export interface Scene {
   readonly name: SceneName;
-  readonly town: Town;
-  readonly nodes: readonly Settled[];
+  readonly testCluster: TestCluster;
+  readonly nodes: readonly TestNode[];
   /** Does a cluster serve once `settle` was called, so that it must still do so in the end? */
   readonly serves: boolean;
   /** Undoes what was done to the nodes themselves. */
@@ -68,7 +68,7 @@ const WELCOME: HelloAnswer = {
   node: HOSTILE,
 };
 
-export const leaderOf = (nodes: readonly Settled[]): Settled | undefined =>
+export const leaderOf = (nodes: readonly TestNode[]): TestNode | undefined =>
   nodes.find(({ node }) => node.status()?.state === "leader");
 
 /** What belongs to a role where a secret is shared. */
@@ -85,7 +85,7 @@ function secretOf(random: Random): Trust {
 /** Nodes have their own certificates, a stranger has that of a client. */
 function certificates(_self: string, other: string): Trust {
   const node = { role: "peer", node: other as NodeId } as const;
-  const identity = other === "guest" ? ({ role: "client", node: null } as const) : node;
+  const identity = other === "client" ? ({ role: "client", node: null } as const) : node;
   return { type: "certificate", identity, handshakeMs: 0 };
 }
 
@@ -96,10 +96,10 @@ export function buildScene(name: SceneName, choices: Random): Scene {
     secret: () => secret,
     certificate: certificates,
   };
-  const town = createTown(seed, 1, { trust: guarded[name] ?? (() => EVERYBODY) });
-  const scene = (nodes: readonly Settled[], serves: boolean, settle = (): void => {}): Scene => ({
+  const testCluster = createTestCluster(seed, 1, { trust: guarded[name] ?? (() => EVERYBODY) });
+  const scene = (nodes: readonly TestNode[], serves: boolean, settle = (): void => {}): Scene => ({
     name,
-    town,
+    testCluster,
     nodes,
     serves,
     settle,
@@ -109,26 +109,26 @@ export function buildScene(name: SceneName, choices: Random): Scene {
     endings: new Set(),
   });
   /** Nobody opens before its disk is read. */
-  const listening = (node: Settled): Settled => {
-    town.until(() => node.logged.some(({ event }) => event === "recovered"));
-    town.pass(1);
+  const listening = (node: TestNode): TestNode => {
+    testCluster.until(() => node.logged.some(({ event }) => event === "recovered"));
+    testCluster.pass(1);
     return node;
   };
-  const alone = (): Settled => {
-    const one = town.start(3000);
-    town.until(() => leaderOf([one]) !== undefined);
+  const alone = (): TestNode => {
+    const one = testCluster.start(3000);
+    testCluster.until(() => leaderOf([one]) !== undefined);
     return one;
   };
-  const three = (): readonly Settled[] => {
-    const nodes = PORTS.map((port) => town.start(port, PORTS, 3));
-    town.until(() => leaderOf(nodes) !== undefined);
+  const three = (): readonly TestNode[] => {
+    const nodes = PORTS.map((port) => testCluster.start(port, PORTS, 3));
+    testCluster.until(() => leaderOf(nodes) !== undefined);
     return nodes;
   };
   switch (name) {
     case "founder":
-      return scene([listening(town.start(3000, [3000, HOSTILE_PORT], 2))], false);
+      return scene([listening(testCluster.start(3000, [3000, HOSTILE_PORT], 2))], false);
     case "joiner":
-      return scene([listening(town.start(3000, [HOSTILE_PORT]))], false);
+      return scene([listening(testCluster.start(3000, [HOSTILE_PORT]))], false);
     case "alone":
       return scene([alone()], true);
     case "three":
@@ -136,9 +136,9 @@ export function buildScene(name: SceneName, choices: Random): Scene {
       return scene(three(), true);
     case "learner": {
       const nodes = three();
-      const learner = town.start(3003, PORTS);
-      town.until(() => learner.node.clusterId() !== null);
-      town.network.cut((from, to) => [from, to].includes("n3003") && ![from, to].includes("guest"), false);
+      const learner = testCluster.start(3003, PORTS);
+      testCluster.until(() => learner.node.clusterId() !== null);
+      testCluster.network.cut((from, to) => [from, to].includes("n3003") && ![from, to].includes("client"), false);
       return scene([...nodes, learner], true);
     }
     case "hostile member":
@@ -149,52 +149,52 @@ export function buildScene(name: SceneName, choices: Random): Scene {
     }
     case "starting": {
       // It listens, and its first entry does not get to the disk.
-      const one = town.start(3000);
-      town.until(() => one.logged.some(({ event }) => event === "recovered"));
-      const goOn = town.hang(3000);
-      town.pass(1);
+      const one = testCluster.start(3000);
+      testCluster.until(() => one.logged.some(({ event }) => event === "recovered"));
+      const goOn = testCluster.hang(3000);
+      testCluster.pass(1);
       return scene([one], true, goOn);
     }
     case "recovering": {
       const nodes = three();
       // A last frame with nothing behind it would be taken for a torn one, and cut: that is no damage.
-      town.pass(200);
-      for (const port of [3001, 3002]) town.end(port, "kill");
-      anyDamage.strike(town.diskOf(3001));
-      const back = town.start(3001, [...PORTS, HOSTILE_PORT]);
-      town.pass(20);
+      testCluster.pass(200);
+      for (const port of [3001, 3002]) testCluster.end(port, "kill");
+      anyDamage.strike(testCluster.diskOf(3001));
+      const back = testCluster.start(3001, [...PORTS, HOSTILE_PORT]);
+      testCluster.pass(20);
       return scene([nodes[0]!, back], false);
     }
     case "let in": {
-      letInByStranger(town);
-      const node = listening(town.start(3000, [LETTING_IN_PORT]));
-      town.until(() => node.node.clusterId() !== null);
+      letInByStranger(testCluster);
+      const node = listening(testCluster.start(3000, [LETTING_IN_PORT]));
+      testCluster.until(() => node.node.clusterId() !== null);
       return scene([node], false);
     }
     case "full": {
       const one = alone();
-      town.leave(3000, 0);
-      town.pass(3_000);
-      return scene([one], true, () => town.leave(3000, FREE_AGAIN));
+      testCluster.leave(3000, 0);
+      testCluster.pass(3_000);
+      return scene([one], true, () => testCluster.leave(3000, FREE_AGAIN));
     }
   }
 }
 
 /** From then on the cluster dials the hostile address. */
-function letInHostile({ town, nodes }: Scene): void {
+function letInHostile({ testCluster, nodes }: Scene): void {
   const leader = leaderOf(nodes);
   if (leader === undefined) return;
-  const guest = town.visit(Number(leader.node.id.slice(1)));
-  guest.send({ type: "join", frameId: 1, member: HOSTILE, comesBack: false });
-  town.pass(200);
+  const testClient = testCluster.visit(Number(leader.node.id.slice(1)));
+  testClient.send({ type: "join", frameId: 1, member: HOSTILE, comesBack: false });
+  testCluster.pass(200);
 }
 
 /** Somebody says that it is a cluster and takes whoever asks: from then on its members are trusted there. */
-function letInByStranger(town: Town): void {
+function letInByStranger(testCluster: TestCluster): void {
   const accept = (stream: ByteStream): void => {
     const connection: Connection = openConnection({
       stream,
-      clock: town.clock,
+      clock: testCluster.clock,
       limits: WIRE,
       side: "accepted",
       onMessage: (message) => {
@@ -206,5 +206,5 @@ function letInByStranger(town: Town): void {
       onClosed: () => {},
     });
   };
-  town.network.hostOf("liar").listen("127.0.0.1", LETTING_IN_PORT, accept, () => {});
+  testCluster.network.hostOf("liar").listen("127.0.0.1", LETTING_IN_PORT, accept, () => {});
 }

@@ -114,7 +114,7 @@ export class Stranger {
   }
 
   #introduce(standing: Standing, choices: Random, as: Member): void {
-    const { town, name } = this.#scene;
+    const { testCluster, name } = this.#scene;
     const clusterId = this.#scene.nodes[0]?.node.clusterId() ?? null;
     const isPeer = PEERS.has(standing);
     const role: AccessRole = isPeer ? "peer" : standing === "asked" ? "admin" : (standing as AccessRole);
@@ -131,7 +131,7 @@ export class Stranger {
     if (name !== "secret") this.#member = standing === "member" && clusterId !== null && name !== "certificate";
     this.say(hello);
     if (!asksForSecret || standing === "asked") return;
-    town.pass(ROUND_TRIP_MS);
+    testCluster.pass(ROUND_TRIP_MS);
     const challenge = this.#challenge;
     if (challenge === null) return;
     const proof = prove("dialed", keyOf(role), { hello: { ...hello, nonce: NONCE }, challenge });

@@ -14,11 +14,11 @@ const ticksBehind = (ring: Ring, index: number): number =>
 
 /** A job every quarter of a second. */
 function work(ring: Ring, ms: number, each = (): void => {}): void {
-  const end = ring.town.clock.now() + ms;
-  while (ring.town.clock.now() < end) {
+  const end = ring.testCluster.clock.now() + ms;
+  while (ring.testCluster.clock.now() < end) {
     each();
     ring.enqueue(1);
-    ring.town.pass(240);
+    ring.testCluster.pass(240);
   }
 }
 
@@ -36,7 +36,7 @@ test("nobody needs one: the leader makes one in 10 s of work, one behind the las
   expect(ticksOf(ring, 9)).toBe(0);
   expect(ticksOf(ring, 12)).toBe(2);
   const last = leading(ring).lastIndex;
-  ring.town.pass(2 * SERVER.checkpointMs);
+  ring.testCluster.pass(2 * SERVER.checkpointMs);
   expect(ticksBehind(ring, last)).toBe(1);
   expect(leading(ring).lastIndex).toBe(last + 1);
 });
@@ -54,13 +54,13 @@ test("a member's disk is low: it makes one a second, as long as that is so", () 
   const ring = createRing(3, 53, CALM);
   const low = ring.ports.find((port) => port !== ring.leader())!;
   const isLow = (): boolean => leading(ring).progress.get(ring.memberAt(low))?.diskLow === true;
-  const keepLow = (): void => ring.town.leave(low, 10 * 1024);
+  const keepLow = (): void => ring.testCluster.leave(low, 10 * 1024);
   keepLow();
   ring.until("the leader knows", isLow);
   const ticks = ticksOf(ring, 6, keepLow);
   expect(ticks).toBeGreaterThanOrEqual(5);
   expect(ticks).toBeLessThanOrEqual(7);
-  ring.town.leave(low, 4 * MiB);
+  ring.testCluster.leave(low, 4 * MiB);
   ring.until("there is room again", () => !isLow());
   expect(ticksOf(ring, 6)).toBeLessThanOrEqual(1);
 });

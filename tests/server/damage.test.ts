@@ -26,7 +26,7 @@ function strikeAndReturn(ring: Ring, ports: readonly number[], hits: readonly Hi
   ring.quiet();
   const stricken: Stricken[] = ports.map((port, at) => ({ port, hit: hits[at]!, before: ring.memberAt(port) }));
   for (const { port } of stricken) ring.end(port, "kill");
-  for (const { port, hit } of stricken) hit.strike(ring.town.diskOf(port));
+  for (const { port, hit } of stricken) hit.strike(ring.testCluster.diskOf(port));
   ring.enqueue(2);
   for (const { port } of stricken) ring.start(port);
   ring.untilWhole();

@@ -5,11 +5,11 @@ import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
-import { createTown, type Guest, type Settled } from "./town.ts";
+import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
 import { OPEN } from "../wire/messages.ts";
 
 const KiB = 1024;
-/** Of the town's nodes. */
+/** Of the cluster's nodes. */
 const SEGMENT = 64 * KiB;
 /** More than two segments and a small snapshot. */
 const PLENTY = 10 * SEGMENT;
@@ -20,23 +20,23 @@ const enqueue = (bytes = 10): Uint8Array =>
   encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 0, payload: new Uint8Array(bytes) }] });
 const DEQUEUE = encodeCommand({ type: "dequeue", queues: ["default"], max: 1, maxBytes: 1, leaseMs: 0, waitMs: 0 });
 const RESOLVE = encodeCommand({ type: "resolve" });
-const portOf = ({ node }: Settled): number => Number(node.id.slice(1));
+const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
 
 type Answer = Extract<Message, { type: "reply" | "failure" | "done" }>;
 
 /** Three founders, who leads them, and a client that finds the leader by itself. */
 function three() {
   // Snapshots, which give space back, stand for checkpoints.
-  const town = createTown(3, 1, { queueLimits: { ...QUEUE, checkpointEntries: 8 } });
-  const nodes = PORTS.map((port) => town.start(port, PORTS, 3));
-  const leader = (): Settled => {
-    const found = (): Settled | undefined =>
+  const testCluster = createTestCluster(3, 1, { queueLimits: { ...QUEUE, checkpointEntries: 8 } });
+  const nodes = PORTS.map((port) => testCluster.start(port, PORTS, 3));
+  const leader = (): TestNode => {
+    const found = (): TestNode | undefined =>
       nodes.find(({ node }) => node.status()?.state === "leader" && node.inspect()?.raft.transfer === null);
-    town.until(() => found() !== undefined);
-    return found() as Settled;
+    testCluster.until(() => found() !== undefined);
+    return found() as TestNode;
   };
   leader();
-  const guests = new Map<Settled, Guest>();
+  const testClients = new Map<TestNode, TestClient>();
   let frameId = 1;
   let session = 0;
   let number = 0;
@@ -45,18 +45,18 @@ function three() {
   function ask(message: (frameId: number) => Message): Answer {
     for (let attempt = 0; attempt < 20; attempt++) {
       const at = leader();
-      const known = guests.get(at);
+      const known = testClients.get(at);
       // A node that does not lead sends its idle clients away.
-      const guest = known === undefined || known.closed.length > 0 ? town.visit(portOf(at)) : known;
-      guests.set(at, guest);
+      const testClient = known === undefined || known.closed.length > 0 ? testCluster.visit(portOf(at)) : known;
+      testClients.set(at, testClient);
       const frame = ++frameId;
-      guest.send(message(frame));
+      testClient.send(message(frame));
       let answer: Answer | undefined;
       const heard = (received: Message): received is Answer => "frameId" in received && received.frameId === frame;
-      town.until(() => (answer = guest.received.find(heard)) !== undefined || guest.closed.length > 0);
+      testCluster.until(() => (answer = testClient.received.find(heard)) !== undefined || testClient.closed.length > 0);
       if (answer === undefined) continue;
       if (answer.type !== "failure" || answer.failure.code === "DISK_FULL") return answer;
-      town.pass(50);
+      testCluster.pass(50);
     }
     throw new Error("nobody gave an answer");
   }
@@ -86,38 +86,38 @@ function three() {
   }
   const opened = replyOf(open("c1"));
   session = opened.type === "opened" ? opened.session : 0;
-  const others = (): readonly Settled[] => nodes.filter((node) => node !== leader());
-  const isLow = (one: Settled): boolean | undefined => {
+  const others = (): readonly TestNode[] => nodes.filter((node) => node !== leader());
+  const isLow = (one: TestNode): boolean | undefined => {
     const status = leader().node.status();
     return status?.members.find(({ id }) => id === one.node.id)?.diskLow;
   };
   /** Every node still runs, and all have applied the same. */
   const expectWhole = (): void => {
     expect(nodes.map(({ stopped }) => stopped())).toEqual([undefined, undefined, undefined]);
-    town.until(() => new Set(nodes.map(({ node }) => node.status()?.appliedIndex)).size === 1, 30_000);
+    testCluster.until(() => new Set(nodes.map(({ node }) => node.status()?.appliedIndex)).size === 1, 30_000);
     expect(new Set(nodes.map(({ node }) => node.status()?.ready)).size).toBe(1);
   };
-  return { town, nodes, leader, others, ask, open, send, isLow, expectWhole };
+  return { testCluster, nodes, leader, others, ask, open, send, isLow, expectWhole };
 }
 
 /** A segment that was made ahead: nothing but a header is in it. */
-const isSpare = (town: ReturnType<typeof createTown>, port: number, file: string): boolean =>
+const isSpare = (testCluster: ReturnType<typeof createTestCluster>, port: number, file: string): boolean =>
   file.startsWith("g0/log/") &&
-  town
+  testCluster
     .diskOf(port)
     .cached(file)
     ?.subarray(4 * KiB)
     .every((byte) => byte === 0) === true;
 
-const eventsOf = ({ logged }: Settled, event: string): readonly string[] =>
+const eventsOf = ({ logged }: TestNode, event: string): readonly string[] =>
   logged.filter((line) => line.event === event).map(({ text }) => text);
 
 describe("one full disk", () => {
   test("of a follower: enqueues go on, it is told once with figures, and it recovers by itself", () => {
-    const { town, leader, others, send, isLow, expectWhole } = three();
-    const [victim] = others() as [Settled];
-    town.leave(portOf(victim), 100 * KiB);
-    town.pass(2_500);
+    const { testCluster, leader, others, send, isLow, expectWhole } = three();
+    const [victim] = others() as [TestNode];
+    testCluster.leave(portOf(victim), 100 * KiB);
+    testCluster.pass(2_500);
     expect(isLow(victim)).toBe(true);
     expect(isLow(leader())).toBe(false);
     expect(victim.node.status()?.members.find(({ id }) => id === victim.node.id)?.diskLow).toBe(true);
@@ -125,112 +125,112 @@ describe("one full disk", () => {
       "disk low: 0.1 MiB free, 0.1 MiB needed; enqueues are refused while fewer than a majority of the voters have disk space",
     ]);
     expect(send(enqueue())).toBe("enqueued");
-    town.leave(portOf(victim), PLENTY);
-    town.pass(1_000);
+    testCluster.leave(portOf(victim), PLENTY);
+    testCluster.pass(1_000);
     expect(isLow(victim)).toBe(false);
     expect(eventsOf(victim, "disk-space")).toEqual(["the disk has space again: 0.6 MiB free, 0.2 MiB needed"]);
     expectWhole();
   });
 
   test("of a follower, to the last byte: it holds what it cannot write, the others serve, and later it has everything", () => {
-    const { town, others, send, isLow, expectWhole } = three();
-    const [victim] = others() as [Settled];
-    town.leave(portOf(victim), 0);
+    const { testCluster, others, send, isLow, expectWhole } = three();
+    const [victim] = others() as [TestNode];
+    testCluster.leave(portOf(victim), 0);
     for (let count = 0; count < 40; count++) expect(send(enqueue(10 * KiB))).toBe("enqueued");
-    town.pass(5_000);
+    testCluster.pass(5_000);
     expect(victim.stopped()).toBeUndefined();
     expect(isLow(victim)).toBe(true);
     expect(victim.node.inspect()?.raft.noSpace).not.toBeNull();
-    town.leave(portOf(victim), 3 * 1024 * KiB);
-    town.pass(3_000);
+    testCluster.leave(portOf(victim), 3 * 1024 * KiB);
+    testCluster.pass(3_000);
     expect(isLow(victim)).toBe(false);
     expectWhole();
   });
 
   test("of a follower, without space for its log: a snapshot, which needs less, lets it go on by itself", () => {
-    const { town, leader, others, send, isLow, expectWhole } = three();
-    const [victim] = others() as [Settled];
+    const { testCluster, leader, others, send, isLow, expectWhole } = three();
+    const [victim] = others() as [TestNode];
     const work = (): void => {
       expect(send(enqueue(10 * KiB))).toBe("enqueued");
       expect(send(DEQUEUE)).toBe("dequeued");
     };
-    town.leave(portOf(victim), 0);
+    testCluster.leave(portOf(victim), 0);
     for (let count = 0; count < 20; count++) work();
-    town.pass(1_000);
+    testCluster.pass(1_000);
     expect(victim.node.inspect()?.raft.noSpace).not.toBeNull();
     // Less than a segment, and from here on nobody frees any.
-    town.leave(portOf(victim), SEGMENT - KiB);
+    testCluster.leave(portOf(victim), SEGMENT - KiB);
     for (let count = 0; count < 20; count++) work();
-    town.pass(5_000);
+    testCluster.pass(5_000);
     expect(victim.node.inspect()?.raft.durableIndex).toBe(leader().node.status()?.lastIndex as number);
     expect(victim.node.inspect()?.raft.noSpace).toBeNull();
     expect(isLow(victim)).toBe(true);
-    town.leave(portOf(victim), PLENTY);
-    town.pass(1_000);
+    testCluster.leave(portOf(victim), PLENTY);
+    testCluster.pass(1_000);
     expectWhole();
   });
 
   test("of a follower, without space for its log: it learns terms and votes as others do", () => {
-    const { town, leader, others, send } = three();
-    const [victim] = others() as [Settled];
-    town.leave(portOf(victim), 0);
+    const { testCluster, leader, others, send } = three();
+    const [victim] = others() as [TestNode];
+    testCluster.leave(portOf(victim), 0);
     for (let count = 0; count < 40; count++) expect(send(enqueue(10 * KiB))).toBe("enqueued");
-    town.pass(1_000);
+    testCluster.pass(1_000);
     expect(victim.node.inspect()?.raft.noSpace).not.toBeNull();
     // Without its vote nobody can lead.
     const first = leader();
     const alive = others();
-    town.end(portOf(first), "kill");
-    town.until(() => alive.some(({ node }) => node.status()?.state === "leader"), 20_000);
+    testCluster.end(portOf(first), "kill");
+    testCluster.until(() => alive.some(({ node }) => node.status()?.state === "leader"), 20_000);
     expect(victim.node.inspect()?.raft.noSpace).not.toBeNull();
-    town.leave(portOf(victim), 3 * 1024 * KiB);
+    testCluster.leave(portOf(victim), 3 * 1024 * KiB);
     const appliedBy = (): readonly unknown[] => alive.map(({ node }) => node.status()?.appliedIndex);
-    town.pass(3_000);
+    testCluster.pass(3_000);
     expect(new Set(appliedBy()).size).toBe(1);
     expect(victim.stopped()).toBeUndefined();
   });
 
   test("by a quota, which free space does not show: the attempt that failed does, until one succeeds", () => {
-    const { town, others, send, isLow, expectWhole } = three();
-    const [victim] = others() as [Settled];
-    town.pass(1_000);
-    town.failCreate(portOf(victim));
-    town.leave(portOf(victim), PLENTY);
+    const { testCluster, others, send, isLow, expectWhole } = three();
+    const [victim] = others() as [TestNode];
+    testCluster.pass(1_000);
+    testCluster.failCreate(portOf(victim));
+    testCluster.leave(portOf(victim), PLENTY);
     const wasLow = (): boolean => eventsOf(victim, "disk-low").length > 0;
     for (let count = 0; count < 20 && !wasLow(); count++) send(enqueue(10 * KiB));
     expect(eventsOf(victim, "disk-low")[0]).toContain("no log segment can be made, although 0.6 MiB are free");
-    town.pass(2_000);
+    testCluster.pass(2_000);
     expect(eventsOf(victim, "disk-space")).toHaveLength(1);
     expect(isLow(victim)).toBe(false);
     expectWhole();
   });
 
   test("of the leader: it hands over to one with room, once, and clients notice nothing", () => {
-    const { town, nodes, leader, send, expectWhole } = three();
-    town.pass(1_000);
+    const { testCluster, nodes, leader, send, expectWhole } = three();
+    testCluster.pass(1_000);
     const first = leader();
-    town.leave(portOf(first), 100 * KiB);
-    town.pass(2_500);
+    testCluster.leave(portOf(first), 100 * KiB);
+    testCluster.pass(2_500);
     const second = leader();
     expect(second).not.toBe(first);
     expect(eventsOf(first, "role").some((text) => text.includes("its disk is low: handing over to"))).toBe(true);
     const { term } = second.node.status() ?? { term: 0 };
     for (let count = 0; count < 5; count++) expect(send(enqueue())).toBe("enqueued");
-    town.pass(20_000);
+    testCluster.pass(20_000);
     expect(leader()).toBe(second);
     expect(nodes.map(({ node }) => node.status()?.term)).toEqual([term, term, term]);
     expectWhole();
   });
 
   test("of the leader, to the last byte: another one leads and serves", () => {
-    const { town, leader, send, expectWhole } = three();
-    town.pass(1_000);
+    const { testCluster, leader, send, expectWhole } = three();
+    testCluster.pass(1_000);
     const first = leader();
-    town.leave(portOf(first), 0);
+    testCluster.leave(portOf(first), 0);
     for (let count = 0; count < 40; count++) expect(send(enqueue(10 * KiB))).toBe("enqueued");
     expect(leader()).not.toBe(first);
-    town.leave(portOf(first), 3 * 1024 * KiB);
-    town.pass(2_000);
+    testCluster.leave(portOf(first), 3 * 1024 * KiB);
+    testCluster.pass(2_000);
     expectWhole();
   });
 });
@@ -239,11 +239,11 @@ describe("a majority of full disks", () => {
   /** The leader stays one of those that are low: nobody else has room and is up to date before it is decided. */
   function twoLow() {
     const all = three();
-    const { town, others, leader, send } = all;
+    const { testCluster, others, leader, send } = all;
     for (let count = 0; count < 3; count++) expect(send(enqueue())).toBe("enqueued");
     const low = [leader(), ...others()].slice(1);
-    for (const node of low) town.leave(portOf(node), 100 * KiB);
-    town.pass(2_500);
+    for (const node of low) testCluster.leave(portOf(node), 100 * KiB);
+    testCluster.pass(2_500);
     return { ...all, low };
   }
 
@@ -284,18 +284,18 @@ describe("a majority of full disks", () => {
   });
 
   test("a member with room can be let in, and then there is room", () => {
-    const { town, leader, send, low } = twoLow();
+    const { testCluster, leader, send, low } = twoLow();
     expect(send(enqueue())).toBe("DISK_FULL");
-    const fresh = town.start(3003, PORTS);
-    town.until(
+    const fresh = testCluster.start(3003, PORTS);
+    testCluster.until(
       () =>
         leader()
           .node.status()
           ?.members.find(({ id }) => id === fresh.node.id)?.role === "voter",
       20_000,
     );
-    const third = town.start(3004, PORTS);
-    town.until(
+    const third = testCluster.start(3004, PORTS);
+    testCluster.until(
       () =>
         leader()
           .node.status()
@@ -304,28 +304,28 @@ describe("a majority of full disks", () => {
     );
     expect(low.map(({ stopped }) => stopped())).toEqual([undefined, undefined]);
     // Both halves of the joint configuration had to have room.
-    town.pass(1_000);
+    testCluster.pass(1_000);
     expect(send(enqueue())).toBe("enqueued");
   });
 
   test("when somebody frees space, enqueues pass again, in the same processes", () => {
-    const { town, send, low, expectWhole } = twoLow();
+    const { testCluster, send, low, expectWhole } = twoLow();
     expect(send(enqueue())).toBe("DISK_FULL");
-    town.leave(portOf(low[0] as Settled), PLENTY);
-    town.pass(1_000);
+    testCluster.leave(portOf(low[0] as TestNode), PLENTY);
+    testCluster.pass(1_000);
     expect(send(enqueue())).toBe("enqueued");
     expectWhole();
   });
 
   test("a queue that fills the disks stops there; taking jobs out gives the space back without anybody's help", () => {
-    const { town, leader, send, expectWhole } = three();
-    for (const port of PORTS) town.leave(port, 1_200 * KiB);
+    const { testCluster, leader, send, expectWhole } = three();
+    for (const port of PORTS) testCluster.leave(port, 1_200 * KiB);
     let waiting = 0;
     /** A refusal may be over in a moment, when the log has become shorter: full is what stays so. */
     const takesOne = (): boolean => {
       for (let attempt = 0; attempt < 3; attempt++) {
         if (send(enqueue(24 * KiB)) === "enqueued") return true;
-        town.pass(1_000);
+        testCluster.pass(1_000);
       }
       return false;
     };
@@ -338,7 +338,7 @@ describe("a majority of full disks", () => {
     expect(first).toBeGreaterThan(10);
     for (let round = 0; round < 2; round++) {
       for (let count = 0; count < 100 && waiting > 2; count++, waiting--) expect(send(DEQUEUE)).toBe("dequeued");
-      town.pass(2_000);
+      testCluster.pass(2_000);
       // Not all of it: segments are given back whole, and the one that is being written stays.
       expect(fill()).toBeGreaterThan(first / 3);
     }
@@ -349,31 +349,31 @@ describe("a majority of full disks", () => {
 });
 
 test("a founder without space for the first entry waits for it, also across a kill: until then there is no cluster", () => {
-  const town = createTown(3, 1);
-  const waits = (one: Settled): boolean => eventsOf(one, "disk-low").length > 0;
-  const founded = (one: Settled): boolean => eventsOf(one, "founded").length > 0;
-  let founder = town.start(3000);
+  const testCluster = createTestCluster(3, 1);
+  const waits = (one: TestNode): boolean => eventsOf(one, "disk-low").length > 0;
+  const founded = (one: TestNode): boolean => eventsOf(one, "founded").length > 0;
+  let founder = testCluster.start(3000);
   // Meta, and a segment of the fewest blocks there can be.
-  town.leave(3000, 30 * KiB);
-  town.until(() => waits(founder));
-  town.pass(2_000);
+  testCluster.leave(3000, 30 * KiB);
+  testCluster.until(() => waits(founder));
+  testCluster.pass(2_000);
   expect([founded(founder), founder.node.status()]).toEqual([false, null]);
-  town.end(3000, "kill");
-  town.leave(3000, 22 * KiB);
-  founder = town.start(3000);
-  town.pass(2_000);
+  testCluster.end(3000, "kill");
+  testCluster.leave(3000, 22 * KiB);
+  founder = testCluster.start(3000);
+  testCluster.pass(2_000);
   expect([founded(founder), founder.stopped()]).toEqual([false, undefined]);
-  town.leave(3000, PLENTY);
-  town.until(() => founder.node.status()?.state === "leader");
-  town.end(3000, "powerCut");
-  founder = town.start(3000);
-  town.until(() => founder.node.status()?.state === "leader");
+  testCluster.leave(3000, PLENTY);
+  testCluster.until(() => founder.node.status()?.state === "leader");
+  testCluster.end(3000, "powerCut");
+  founder = testCluster.start(3000);
+  testCluster.until(() => founder.node.status()?.state === "leader");
   expect(founder.node.inspect()?.raft.configuration.voters.map(({ id }) => String(id))).toEqual(["n3000"]);
 });
 
 test("a node starts without space for the next segment, takes the rest into memory, and its own snapshot gives it room", () => {
-  const { town, nodes, others, send } = three();
-  const [victim] = others() as [Settled];
+  const { testCluster, nodes, others, send } = three();
+  const [victim] = others() as [TestNode];
   const port = portOf(victim);
   const work = (): void => {
     expect(send(enqueue(2 * KiB))).toBe("enqueued");
@@ -381,24 +381,25 @@ test("a node starts without space for the next segment, takes the rest into memo
   };
   /** That hold entries, when nothing is being written. How many there are is how much its own snapshot can give back. */
   const segments = (): number => {
-    town.pass(20);
-    return town
+    testCluster.pass(20);
+    return testCluster
       .diskOf(port)
       .files()
-      .filter((file) => file.endsWith(".seg") && !isSpare(town, port, file)).length;
+      .filter((file) => file.endsWith(".seg") && !isSpare(testCluster, port, file)).length;
   };
   while (segments() < 5) work();
-  town.end(port, "powerCut");
-  for (const file of town.diskOf(port).files()) if (isSpare(town, port, file)) town.diskOf(port).delete(file);
+  testCluster.end(port, "powerCut");
+  for (const file of testCluster.diskOf(port).files())
+    if (isSpare(testCluster, port, file)) testCluster.diskOf(port).delete(file);
   // Its first segment, and what a snapshot needs.
-  town.leave(port, SEGMENT + 12 * KiB);
-  const again = town.start(port, PORTS, 3);
-  town.until(() => again.node.status() !== null);
-  const seen = nodes.find((node) => node !== victim) as Settled;
+  testCluster.leave(port, SEGMENT + 12 * KiB);
+  const again = testCluster.start(port, PORTS, 3);
+  testCluster.until(() => again.node.status() !== null);
+  const seen = nodes.find((node) => node !== victim) as TestNode;
   const isLow = (): boolean | undefined =>
     seen.node.status()?.members.find(({ id }) => id === again.node.id)?.diskLow || undefined;
   for (let count = 0; count < 20; count++) work();
-  town.pass(5_000);
+  testCluster.pass(5_000);
   expect(again.node.inspect()?.raft.durableIndex).toBe(seen.node.status()?.lastIndex as number);
   expect(eventsOf(again, "disk-low")).toHaveLength(1);
   expect(isLow()).toBeUndefined();
@@ -406,45 +407,45 @@ test("a node starts without space for the next segment, takes the rest into memo
 });
 
 test("a member without room for the last snapshot gets a smaller one, when less waits by then", () => {
-  const { town, nodes, leader, others, send } = three();
-  const [victim] = others() as [Settled];
+  const { testCluster, nodes, leader, others, send } = three();
+  const [victim] = others() as [TestNode];
   const port = portOf(victim);
-  town.end(port, "kill");
+  testCluster.end(port, "kill");
   // At the last checkpoint but one, which the last snapshot stands for, two of them wait.
   const JOBS = 119;
   for (let count = 0; count < JOBS; count++) expect(send(enqueue(10 * KiB))).toBe("enqueued");
   const snapshotAt = (): number => leader().node.status()?.snapshotIndex ?? 0;
-  town.until(() => snapshotAt() > 0);
+  testCluster.until(() => snapshotAt() > 0);
   const large = snapshotAt();
-  town.leave(port, 2 * SEGMENT);
-  const again = town.start(port, PORTS, 3);
-  town.pass(2_000);
+  testCluster.leave(port, 2 * SEGMENT);
+  const again = testCluster.start(port, PORTS, 3);
+  testCluster.pass(2_000);
   expect(again.node.status()?.appliedIndex).toBeLessThan(large);
   for (let count = 0; count < JOBS; count++) expect(send(DEQUEUE)).toBe("dequeued");
   expect(send(enqueue())).toBe("enqueued");
-  town.until(() => again.node.status()?.ready === 1, 20_000);
+  testCluster.until(() => again.node.status()?.ready === 1, 20_000);
   expect(snapshotAt()).toBeGreaterThan(large);
   expect(nodes.filter((node) => node !== victim).map(({ stopped }) => stopped())).toEqual([undefined, undefined]);
 });
 
 test("a node that is killed on a full disk comes back with the space of the segment made ahead; without it, it says why not", () => {
-  const { town, others, send } = three();
-  const [victim] = others() as [Settled];
+  const { testCluster, others, send } = three();
+  const [victim] = others() as [TestNode];
   const port = portOf(victim);
-  town.pass(1_000);
-  town.leave(port, 0);
-  town.end(port, "powerCut");
-  const again = town.start(port, PORTS, 3);
-  town.until(() => again.node.status() !== null);
+  testCluster.pass(1_000);
+  testCluster.leave(port, 0);
+  testCluster.end(port, "powerCut");
+  const again = testCluster.start(port, PORTS, 3);
+  testCluster.until(() => again.node.status() !== null);
   expect(send(enqueue())).toBe("enqueued");
-  town.until(() => again.node.status()?.ready === 1);
-  town.end(port, "kill");
-  const third = town.start(port, PORTS, 3);
-  town.until(() => third.stopped() !== undefined);
+  testCluster.until(() => again.node.status()?.ready === 1);
+  testCluster.end(port, "kill");
+  const third = testCluster.start(port, PORTS, 3);
+  testCluster.until(() => third.stopped() !== undefined);
   expect(third.stopped()?.code).toBe("DISK_FULL");
   expect(third.stopped()?.message).toMatch(/12288 bytes are free, 2\d+ are needed; free that much/);
-  town.leave(port, PLENTY);
-  town.end(port, "kill");
-  const fourth = town.start(port, PORTS, 3);
-  town.until(() => fourth.node.status()?.ready === 1);
+  testCluster.leave(port, PLENTY);
+  testCluster.end(port, "kill");
+  const fourth = testCluster.start(port, PORTS, 3);
+  testCluster.until(() => fourth.node.status()?.ready === 1);
 });

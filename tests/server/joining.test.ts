@@ -7,16 +7,16 @@ import type { ClusterId } from "../../src/raft/types.ts";
 import type { ByteStream } from "../../src/wire/network.ts";
 import { HELLO_ANSWER, member } from "../wire/messages.ts";
 import { createRing } from "./ring.ts";
-import { createTown, type Town } from "./town.ts";
+import { createTestCluster, type TestCluster } from "./test-cluster.ts";
 
 type Asked = Extract<Message, { type: "join" }>;
 
 /** Somebody at that port who lets everybody in as a client, and answers whoever asks to join. */
-function answering(town: Town, port: number, answer: (asked: Asked) => Message): void {
+function answering(testCluster: TestCluster, port: number, answer: (asked: Asked) => Message): void {
   const accept = (stream: ByteStream): void => {
     const connection = openConnection({
       stream,
-      clock: town.clock,
+      clock: testCluster.clock,
       limits: WIRE,
       side: "accepted",
       onMessage: (message) => {
@@ -27,26 +27,26 @@ function answering(town: Town, port: number, answer: (asked: Asked) => Message):
       onClosed: () => {},
     });
   };
-  town.network.hostOf(`guest${port}`).listen("127.0.0.1", port, accept, () => {});
+  testCluster.network.hostOf(`client${port}`).listen("127.0.0.1", port, accept, () => {});
 }
 
 test("two nodes that each name the other as the leader are asked once a round, both of them", () => {
-  const town = createTown();
+  const testCluster = createTestCluster();
   const [first, second] = [3008, 3009];
   const asked: number[] = [];
   for (const [port, other] of [
     [first, second],
     [second, first],
   ] as const) {
-    answering(town, port, ({ frameId }) => {
+    answering(testCluster, port, ({ frameId }) => {
       asked.push(port);
       const why = failure("NOT_LEADER", "another one leads", { leader: `127.0.0.1:${other}` });
       return { type: "failure", frameId, failure: why };
     });
   }
-  const node = town.start(3000, [first]);
+  const node = testCluster.start(3000, [first]);
   const rounds = 20;
-  town.pass(rounds * SERVER.joinRetryMs);
+  testCluster.pass(rounds * SERVER.joinRetryMs);
   expect(asked.length).toBeGreaterThan(rounds);
   expect(asked.length).toBeLessThanOrEqual(2 * rounds);
   expect(asked.slice(0, 4)).toEqual([first, second, first, second]);
@@ -61,13 +61,13 @@ test("a node that has lost its data is not let in by another cluster than its ow
   // At the place of its neighbours somebody lets it into another cluster at once.
   let asked = 0;
   for (const other of others)
-    answering(ring.town, other, ({ frameId }) => {
+    answering(ring.testCluster, other, ({ frameId }) => {
       asked++;
       return { type: "done", frameId, index: 1, clusterId: "00112233445566ff" as ClusterId };
     });
-  const { town } = ring;
-  const files = (): readonly string[] => town.diskOf(port).files();
-  town.diskOf(port).delete(files().find((file) => file.endsWith("/manifest"))!);
+  const { testCluster } = ring;
+  const files = (): readonly string[] => testCluster.diskOf(port).files();
+  testCluster.diskOf(port).delete(files().find((file) => file.endsWith("/manifest"))!);
   const before = files();
   const back = ring.start(port, true);
   ring.until("both are asked, and again", () => asked > 4);

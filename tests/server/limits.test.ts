@@ -9,19 +9,19 @@ import { encodeMessage } from "../../src/wire/codec.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import type { ByteStream, Trust } from "../../src/wire/network.ts";
 import type { Hello, AccessRole } from "../../src/wire/protocol.ts";
-import { createTown, type Settled } from "./town.ts";
+import { createTestCluster, type TestNode } from "./test-cluster.ts";
 import { OPEN } from "../wire/messages.ts";
 
 const FEW = { ...SERVER.maxConnections, maxUnauthenticated: 4, maxClients: 6, maxClientsPerAddress: 3, maxAdmins: 3 };
-type Town = ReturnType<typeof createTown>;
+type TestCluster = ReturnType<typeof createTestCluster>;
 
-const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
+const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
 
-function alone(): { readonly town: Town; readonly one: Settled } {
-  const town = createTown(1, 1, { maxConnections: FEW });
-  const one = town.start(3000);
-  town.until(() => isLeader(one));
-  return { town, one };
+function alone(): { readonly testCluster: TestCluster; readonly one: TestNode } {
+  const testCluster = createTestCluster(1, 1, { maxConnections: FEW });
+  const one = testCluster.start(3000);
+  testCluster.until(() => isLeader(one));
+  return { testCluster, one };
 }
 
 const HELLO: Hello = {
@@ -42,16 +42,16 @@ interface Caller {
 }
 
 /** Somebody at the address `host` connects; without `hello` it stays silent. */
-function call(town: Town, host: string, hello: Hello | null = HELLO, port = 3000): Caller {
+function call(testCluster: TestCluster, host: string, hello: Hello | null = HELLO, port = 3000): Caller {
   const received: Message[] = [];
   let end: Failure | null | undefined;
   let caller: Caller | null = null;
-  town.network.hostOf(host).dial(`127.0.0.1:${port}`, 1_000, (result) => {
+  testCluster.network.hostOf(host).dial(`127.0.0.1:${port}`, 1_000, (result) => {
     if (!result.ok) throw new Error(result.why);
     const { stream } = result;
     const connection = openConnection({
       stream,
-      clock: town.clock,
+      clock: testCluster.clock,
       limits: { ...WIRE, helloTimeoutMs: 1_000_000 },
       side: "dialed",
       onMessage: (message) => received.push(structuredClone(message)),
@@ -64,7 +64,7 @@ function call(town: Town, host: string, hello: Hello | null = HELLO, port = 3000
     connection.send(hello);
     connection.flush();
   });
-  town.pass(10);
+  testCluster.pass(10);
   if (caller === null) throw new Error("the call was not taken");
   return caller;
 }
@@ -72,33 +72,33 @@ function call(town: Town, host: string, hello: Hello | null = HELLO, port = 3000
 const isIn = ({ received, end }: Caller): boolean => received[0]?.type === "helloAnswer" && end() === undefined;
 
 test("clients beyond the limit of their address, and beyond that of all, get the reason before the end; below it new ones get in", () => {
-  const { town } = alone();
-  const first = [1, 2, 3].map(() => call(town, "a"));
+  const { testCluster } = alone();
+  const first = [1, 2, 3].map(() => call(testCluster, "a"));
   expect(first.every(isIn)).toBe(true);
-  expect(call(town, "a").end()).toMatchObject({
+  expect(call(testCluster, "a").end()).toMatchObject({
     code: "OVERLOADED",
     message: expect.stringContaining("of the address a"),
   });
-  expect([1, 2, 3].map(() => call(town, "b")).every(isIn)).toBe(true);
-  expect(call(town, "c").end()).toMatchObject({
+  expect([1, 2, 3].map(() => call(testCluster, "b")).every(isIn)).toBe(true);
+  expect(call(testCluster, "c").end()).toMatchObject({
     code: "OVERLOADED",
     message: expect.stringContaining("its 6 clients"),
   });
   first[0]?.connection.close(null);
-  town.pass(10);
-  expect(isIn(call(town, "c"))).toBe(true);
+  testCluster.pass(10);
+  expect(isIn(call(testCluster, "c"))).toBe(true);
 });
 
 test("an operator gets in and is served while clients reach their limit; of too many operators the oldest go", () => {
-  const { town } = alone();
-  for (const host of ["a", "b", "c"]) for (let at = 0; at < 3; at++) call(town, host);
-  expect(call(town, "d").end()?.code).toBe("OVERLOADED");
-  const operator = call(town, "a", { ...HELLO, role: "admin" });
+  const { testCluster } = alone();
+  for (const host of ["a", "b", "c"]) for (let at = 0; at < 3; at++) call(testCluster, host);
+  expect(call(testCluster, "d").end()?.code).toBe("OVERLOADED");
+  const operator = call(testCluster, "a", { ...HELLO, role: "admin" });
   expect(isIn(operator)).toBe(true);
   operator.connection.send({ type: "transfer", frameId: 1, to: null });
   operator.connection.flush();
-  town.until(() => operator.received.length > 1);
-  const others = Array.from({ length: 2 * FEW.maxAdmins }, () => call(town, "e", { ...HELLO, role: "admin" }));
+  testCluster.until(() => operator.received.length > 1);
+  const others = Array.from({ length: 2 * FEW.maxAdmins }, () => call(testCluster, "e", { ...HELLO, role: "admin" }));
   expect(others.every(({ received }) => received[0]?.type === "helloAnswer")).toBe(true);
   expect(others.filter(isIn).length).toBe(FEW.maxAdmins - 1);
   expect(isIn(operator)).toBe(true);
@@ -119,71 +119,71 @@ test("where roles must be proven, the certificate decides who has an operator's 
     if (self !== "n3000") return own;
     return certificate(other === "operator" ? "admin" : "client");
   };
-  const town = createTown(1, 1, { maxConnections: FEW, trust });
-  const one = town.start(3000);
-  town.until(() => isLeader(one));
+  const testCluster = createTestCluster(1, 1, { maxConnections: FEW, trust });
+  const one = testCluster.start(3000);
+  testCluster.until(() => isLeader(one));
   const claim: Hello = { ...HELLO, role: "admin" };
-  for (const host of ["a", "b"]) for (let at = 0; at < 3; at++) expect(isIn(call(town, host, claim))).toBe(true);
-  expect(call(town, "c", claim).end()?.code).toBe("OVERLOADED");
-  expect(isIn(call(town, "operator", claim))).toBe(true);
+  for (const host of ["a", "b"]) for (let at = 0; at < 3; at++) expect(isIn(call(testCluster, host, claim))).toBe(true);
+  expect(call(testCluster, "c", claim).end()?.code).toBe("OVERLOADED");
+  expect(isIn(call(testCluster, "operator", claim))).toBe(true);
 });
 
 test("silent connections go, the longest silent first, so that clients and members get in", () => {
-  const { town } = alone();
-  const silent = Array.from({ length: 10 }, () => call(town, "a", null));
+  const { testCluster } = alone();
+  const silent = Array.from({ length: 10 }, () => call(testCluster, "a", null));
   expect(silent.map((caller) => caller.end()?.code)).toEqual([
     ...Array<"OVERLOADED">(6).fill("OVERLOADED"),
     ...Array<undefined>(4),
   ]);
-  expect(isIn(call(town, "a"))).toBe(true);
+  expect(isIn(call(testCluster, "a"))).toBe(true);
 });
 
 /** Connects and says nothing, or hello; whoever listens or not. */
-function flood(town: Town, host: string, port: number, hello: Hello | null): void {
-  town.network.hostOf(host).dial(`127.0.0.1:${port}`, 1_000, (result) => {
+function flood(testCluster: TestCluster, host: string, port: number, hello: Hello | null): void {
+  testCluster.network.hostOf(host).dial(`127.0.0.1:${port}`, 1_000, (result) => {
     if (result.ok && hello !== null) result.stream.write(encodeMessage(hello));
   });
 }
 
 test("a flood of clients and of silence keeps no member from connecting: one that was killed is back in time", () => {
-  const town = createTown(3, 1, { maxConnections: FEW });
+  const testCluster = createTestCluster(3, 1, { maxConnections: FEW });
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3));
-  town.until(() => nodes.some(isLeader));
-  town.pass(500);
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3));
+  testCluster.until(() => nodes.some(isLeader));
+  testCluster.pass(500);
   const floodAll = (): void => {
     for (const port of ports) {
-      for (const host of ["a", "b", "c"]) flood(town, host, port, HELLO);
-      for (let at = 0; at < 3; at++) flood(town, "d", port, null);
+      for (const host of ["a", "b", "c"]) flood(testCluster, host, port, HELLO);
+      for (let at = 0; at < 3; at++) flood(testCluster, "d", port, null);
     }
   };
   for (let round = 0; round < 10; round++) floodAll();
-  const victim = nodes.find((node) => !isLeader(node)) as Settled;
+  const victim = nodes.find((node) => !isLeader(node)) as TestNode;
   const port = Number(victim.node.id.slice(1));
-  town.end(port, "kill");
-  const back = town.start(port, ports, 3);
-  const began = town.clock.now();
+  testCluster.end(port, "kill");
+  const back = testCluster.start(port, ports, 3);
+  const began = testCluster.clock.now();
   const isFollowing = (): boolean => {
     floodAll();
-    town.pass(5);
+    testCluster.pass(5);
     const status = back.node.status();
     return (
       status?.leader !== null && status?.members.every((other) => other.reachable || other.id === back.node.id) === true
     );
   };
-  town.until(isFollowing, 5_000);
-  expect(town.clock.now() - began).toBeLessThan(3_000);
+  testCluster.until(isFollowing, 5_000);
+  expect(testCluster.clock.now() - began).toBeLessThan(3_000);
 });
 
 test("a member's fifth connection takes the place of its oldest", () => {
-  const town = createTown(1);
+  const testCluster = createTestCluster(1);
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3));
-  town.until(() => nodes.some(isLeader));
-  town.pass(500);
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3));
+  testCluster.until(() => nodes.some(isLeader));
+  testCluster.pass(500);
   const node = nodes[1]?.node.status()?.node ?? null;
   const hello: Hello = { ...HELLO, role: "peer", clusterId: nodes[0]?.node.clusterId() ?? null, node };
-  const peers = Array.from({ length: 8 }, () => call(town, "x", hello));
+  const peers = Array.from({ length: 8 }, () => call(testCluster, "x", hello));
   // The member itself has one more, and dials again when it has lost it.
   const ends = peers.map((peer) => peer.end()?.code);
   expect(ends.slice(0, 4)).toEqual(Array<"OVERLOADED">(4).fill("OVERLOADED"));
@@ -192,52 +192,52 @@ test("a member's fifth connection takes the place of its oldest", () => {
 });
 
 test("one byte a second: the connection ends when more of the frame is due, whatever comes meanwhile", () => {
-  const { town } = alone();
-  const caller = call(town, "a");
+  const { testCluster } = alone();
+  const caller = call(testCluster, "a");
   const frame = encodeMessage({ type: "log", frameId: 1, from: 1, to: 0, local: true });
-  const began = town.clock.now();
+  const began = testCluster.clock.now();
   const long = new Uint8Array(1_000);
   long.set([0, 0, 3, 200]);
   for (let at = 0; at < 60 && caller.end() === undefined; at++) {
     caller.stream.write(long.slice(at, at + 1));
-    town.pass(1_000);
+    testCluster.pass(1_000);
   }
   expect(caller.end()).toMatchObject({
     code: "TIMEOUT",
     message: expect.stringContaining("bytes of it came within 10s"),
   });
-  expect(town.clock.now() - began).toBeLessThan(WIRE.frameTimeoutMs + 2_000);
+  expect(testCluster.clock.now() - began).toBeLessThan(WIRE.frameTimeoutMs + 2_000);
   expect(frame.length).toBeGreaterThan(4);
 });
 
 test("one byte a second before the hello: the connection ends when the hello is due", () => {
-  const { town } = alone();
-  const caller = call(town, "a", null);
+  const { testCluster } = alone();
+  const caller = call(testCluster, "a", null);
   const frame = encodeMessage(HELLO);
-  const began = town.clock.now();
+  const began = testCluster.clock.now();
   for (let at = 0; at < frame.length - 1 && caller.end() === undefined; at++) {
     caller.stream.write(frame.slice(at, at + 1));
-    town.pass(1_000);
+    testCluster.pass(1_000);
   }
   expect(caller.end()).toMatchObject({ code: "TIMEOUT", message: expect.stringContaining("no hello came within 5s") });
-  expect(town.clock.now() - began).toBeLessThan(WIRE.helloTimeoutMs + 2_000);
+  expect(testCluster.clock.now() - began).toBeLessThan(WIRE.helloTimeoutMs + 2_000);
 });
 
 test("frames that are never whole cost no more than the limit for all: the slow go, a steady client is served", () => {
-  const town = createTown(1, 1, { maxConnections: SERVER.maxConnections, maxBufferedBytes: 1_000_000 });
-  const one = town.start(3000);
-  town.until(() => isLeader(one));
-  const slow = Array.from({ length: 8 }, (_, at) => call(town, at < 6 ? "a" : "b"));
+  const testCluster = createTestCluster(1, 1, { maxConnections: SERVER.maxConnections, maxBufferedBytes: 1_000_000 });
+  const one = testCluster.start(3000);
+  testCluster.until(() => isLeader(one));
+  const slow = Array.from({ length: 8 }, (_, at) => call(testCluster, at < 6 ? "a" : "b"));
   const half = new Uint8Array(200_000);
   half.set([0, 0x10, 0, 0]);
   for (const { stream } of slow) {
     stream.write(half.slice());
-    town.pass(20);
+    testCluster.pass(20);
   }
   const ends = slow.map((caller) => caller.end()?.code);
   expect(ends.slice(0, 4)).toContain("OVERLOADED");
   expect(ends.slice(6)).toEqual([undefined, undefined]);
-  const steady = call(town, "a");
+  const steady = call(testCluster, "a");
   const jobs = [{ encoding: 0, payload: new Uint8Array(300_000) }];
   const command = encodeCommand({ type: "enqueue", queue: "default", jobs });
   for (let frameId = 1; frameId <= 20; frameId++) {
@@ -251,22 +251,27 @@ test("frames that are never whole cost no more than the limit for all: the slow 
       command,
     });
     steady.connection.flush();
-    town.pass(5);
+    testCluster.pass(5);
   }
-  town.pass(100);
+  testCluster.pass(100);
   expect(steady.end()).toBeUndefined();
   // Each was answered: there is no such session.
   expect(steady.received.filter(({ type }) => type === "failure").length).toBe(20);
 });
 
 test("a member with an unfinished frame stays while a flood of clients with unfinished frames is given up", () => {
-  const town = createTown(3, 1, { maxConnections: SERVER.maxConnections, maxBufferedBytes: 2_000_000 });
+  const testCluster = createTestCluster(3, 1, { maxConnections: SERVER.maxConnections, maxBufferedBytes: 2_000_000 });
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3));
-  town.until(() => nodes.some(isLeader));
-  town.pass(500);
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3));
+  testCluster.until(() => nodes.some(isLeader));
+  testCluster.pass(500);
   const node = nodes[1]?.node.status()?.node ?? null;
-  const member = call(town, "x", { ...HELLO, role: "peer", clusterId: nodes[0]?.node.clusterId() ?? null, node });
+  const member = call(testCluster, "x", {
+    ...HELLO,
+    role: "peer",
+    clusterId: nodes[0]?.node.clusterId() ?? null,
+    node,
+  });
   const unfinished = (bytes: number): Uint8Array => {
     const part = new Uint8Array(bytes);
     part.set([0, 0x10, 0, 0]);
@@ -274,12 +279,12 @@ test("a member with an unfinished frame stays while a flood of clients with unfi
   };
   member.stream.write(unfinished(600_000));
   const clients = Array.from({ length: 20 }, (_, at) => {
-    town.pass(20);
-    const client = call(town, at < 10 ? "x" : "y");
+    testCluster.pass(20);
+    const client = call(testCluster, at < 10 ? "x" : "y");
     client.stream.write(unfinished(200_000));
     return client;
   });
-  town.pass(100);
+  testCluster.pass(100);
   // What each sent is held at least, and all of it together is held at most.
   const left = Math.floor((2_000_000 - 600_000) / 200_000);
   expect(clients.filter(({ end }) => end()?.code === "OVERLOADED").length).toBeGreaterThanOrEqual(20 - left);
@@ -287,29 +292,29 @@ test("a member with an unfinished frame stays while a flood of clients with unfi
 });
 
 test("many log pages asked at once are made a few in a turn, and all are answered", () => {
-  const { town } = alone();
-  const caller = call(town, "a");
-  const before = town.events();
+  const { testCluster } = alone();
+  const caller = call(testCluster, "a");
+  const before = testCluster.events();
   for (let frameId = 1; frameId <= 200; frameId++)
     caller.connection.send({ type: "log", frameId, from: 1, to: 0, local: true });
   caller.connection.send({ type: "ping", frameId: 1_000 });
   caller.connection.flush();
-  town.until(() => caller.received.length === 202);
+  testCluster.until(() => caller.received.length === 202);
   const order = caller.received.slice(1).map((message) => ("frameId" in message ? message.frameId : 0));
   // The ping does not wait for the pages.
   expect(order.indexOf(1_000)).toBeLessThan(2 * SERVER.maxLogPagesPerTurn);
-  expect(town.events() - before).toBeGreaterThan(200 / SERVER.maxLogPagesPerTurn);
+  expect(testCluster.events() - before).toBeGreaterThan(200 / SERVER.maxLogPagesPerTurn);
 });
 
 test("many who peek at a large job at once are served a few in a turn, a slow reader is told to wait, and nobody is hung up on", () => {
-  const { town } = alone();
-  const [caller, other] = [call(town, "a"), call(town, "b")];
+  const { testCluster } = alone();
+  const [caller, other] = [call(testCluster, "a"), call(testCluster, "b")];
   const large = new Uint8Array(WIRE.maxPayloadBytes).fill(0x31);
   const command = encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 0, payload: large }] });
   const nonce = new Uint8Array(16).fill(7);
   caller.connection.send({ ...OPEN, frameId: 1, clientId: "c1", nonce });
   caller.connection.flush();
-  town.until(() => caller.received.length === 2);
+  testCluster.until(() => caller.received.length === 2);
   const opened = caller.received[1];
   const reply = opened?.type === "reply" ? decodeReply(opened.reply) : null;
   const session = reply?.type === "opened" ? reply.session : 0;
@@ -323,18 +328,18 @@ test("many who peek at a large job at once are served a few in a turn, a slow re
     command,
   });
   caller.connection.flush();
-  town.until(() => caller.received.length === 3);
-  const before = town.events();
+  testCluster.until(() => caller.received.length === 3);
+  const before = testCluster.events();
   for (let frameId = 10; frameId < 110; frameId++) caller.connection.send({ type: "peek", frameId });
   caller.connection.flush();
   other.connection.send({ type: "ping", frameId: 1 });
   other.connection.flush();
-  town.until(() => other.received.length === 2);
+  testCluster.until(() => other.received.length === 2);
   // The ping did not wait for them.
   expect(caller.received.length).toBeLessThan(3 + 2 * SERVER.maxLogPagesPerTurn);
-  town.until(() => caller.received.length === 103);
+  testCluster.until(() => caller.received.length === 103);
   expect(caller.end()).toBeUndefined();
-  expect(town.events() - before).toBeGreaterThan(100 / SERVER.maxLogPagesPerTurn);
+  expect(testCluster.events() - before).toBeGreaterThan(100 / SERVER.maxLogPagesPerTurn);
   const answers = caller.received.slice(3);
   const shown = answers.filter((message) => message.type === "peekAnswer");
   expect(shown.length).toBeGreaterThan(4);
@@ -346,21 +351,21 @@ test("many who peek at a large job at once are served a few in a turn, a slow re
 });
 
 test("requests beyond those that may wait on one connection are refused by name, the others wait and are answered", () => {
-  const town = createTown(1);
+  const testCluster = createTestCluster(1);
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3));
-  town.until(() => nodes.some(isLeader));
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3));
+  testCluster.until(() => nodes.some(isLeader));
   const [one, ...others] = nodes.toSorted((a, b) => Number(isLeader(a)) - Number(isLeader(b)));
   // Without its majority a node knows no leader, and requests wait a moment for one.
-  for (const { node } of others) town.end(Number(node.id.slice(1)), "kill");
-  town.until(() => one?.node.status()?.leader === null);
-  const caller = call(town, "a", HELLO, Number(one?.node.id.slice(1)));
+  for (const { node } of others) testCluster.end(Number(node.id.slice(1)), "kill");
+  testCluster.until(() => one?.node.status()?.leader === null);
+  const caller = call(testCluster, "a", HELLO, Number(one?.node.id.slice(1)));
   const most = SERVER.maxPendingPerConnection;
   const frames = Array.from({ length: most + 50 }, (_, at) =>
     encodeMessage({ type: "close", frameId: at + 1, group: 0, session: 1, acknowledgedThrough: 0 }),
   );
   caller.stream.write(new Uint8Array(Buffer.concat(frames)));
-  town.until(() => caller.received.length === most + 51);
+  testCluster.until(() => caller.received.length === most + 51);
   const failures = caller.received.flatMap((message) => (message.type === "failure" ? [message.failure] : []));
   const refused = failures.filter(({ code }) => code === "OVERLOADED");
   expect(refused.length).toBe(50);
@@ -374,10 +379,10 @@ test("requests beyond those that may wait on one connection are refused by name,
 
 test("a client that names sessions which are none keeps none of them alive", () => {
   const queueLimits = { ...QUEUE, sessionExpiryMs: 8_000 };
-  const town = createTown(1, 1, { queueLimits });
-  const one = town.start(3000);
-  town.until(() => isLeader(one));
-  const caller = call(town, "a");
+  const testCluster = createTestCluster(1, 1, { queueLimits });
+  const one = testCluster.start(3000);
+  testCluster.until(() => isLeader(one));
+  const caller = call(testCluster, "a");
   const command = encodeCommand({ type: "resolve" });
   const before = one.node.status()?.lastIndex;
   const ask = (session: number): void =>
@@ -392,15 +397,15 @@ test("a client that names sessions which are none keeps none of them alive", () 
     });
   for (let session = 1_000; session < 3_000; session++) ask(session);
   caller.connection.flush();
-  town.until(() => caller.received.length === 2_001);
+  testCluster.until(() => caller.received.length === 2_001);
   // Connected sessions are touched every second by an entry for all of them: here there is none to be touched.
-  town.pass(5_000);
+  testCluster.pass(5_000);
   expect(one.node.status()?.lastIndex).toBe(before ?? -1);
   caller.connection.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16) });
   caller.connection.flush();
-  town.until(() => caller.received.length === 2_002);
+  testCluster.until(() => caller.received.length === 2_002);
   ask((before ?? 0) + 1);
   caller.connection.flush();
-  town.pass(20_000);
+  testCluster.pass(20_000);
   expect(one.node.status()?.sessions).toBe(1);
 });

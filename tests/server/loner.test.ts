@@ -6,7 +6,7 @@ import type { Raft } from "../../src/raft/raft.ts";
 import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/types.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import { dialsNode } from "../../src/wire/protocol.ts";
-import { createTown, type Settled } from "./town.ts";
+import { createTestCluster, type TestNode } from "./test-cluster.ts";
 import { OPEN } from "../wire/messages.ts";
 
 const FOREIGN = "00112233445566ff" as ClusterId;
@@ -17,26 +17,26 @@ const STRANGER: Member = {
 };
 const PORT = 3000;
 
-const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
+const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
 
 function loner(...command: [join?: readonly number[], expected?: number | null, more?: Partial<NodeSettings>]) {
-  const town = createTown(8);
-  const alone = town.start(PORT, ...command);
-  town.until(() => isLeader(alone));
-  town.pass(2_000);
+  const testCluster = createTestCluster(8);
+  const alone = testCluster.start(PORT, ...command);
+  testCluster.until(() => isLeader(alone));
+  testCluster.pass(2_000);
   /** Gives what the dialer is told. */
   const hello = (features: readonly string[]): string | undefined => {
-    const guest = town.visit(PORT, { role: "peer", clusterId: FOREIGN, node: STRANGER, features });
-    town.pass(1_000);
-    return guest.closed[0]?.code;
+    const testClient = testCluster.visit(PORT, { role: "peer", clusterId: FOREIGN, node: STRANGER, features });
+    testCluster.pass(1_000);
+    return testClient.closed[0]?.code;
   };
   /** A client opens a session. */
   const use = (): void => {
-    const guest = town.visit(PORT);
-    guest.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16) });
-    town.until(() => guest.received.length > 1);
+    const testClient = testCluster.visit(PORT);
+    testClient.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16) });
+    testCluster.until(() => testClient.received.length > 1);
   };
-  return { town, alone, hello, use };
+  return { testCluster, alone, hello, use };
 }
 
 const MEANT = [dialsNode("n3000" as NodeId)];
@@ -56,13 +56,13 @@ test("a cluster of one in which nothing was done yet gives way to the cluster th
 });
 
 test("a cluster of one that a client has used stays, whoever knows its id, also after a restart", () => {
-  const { town, alone, hello, use } = loner();
+  const { testCluster, alone, hello, use } = loner();
   use();
   expect(hello(MEANT)).toBe("CLUSTER_MISMATCH");
   expect(alone.stopped()).toBeUndefined();
-  town.end(PORT, "kill");
-  const again = town.start(PORT);
-  town.until(() => isLeader(again));
+  testCluster.end(PORT, "kill");
+  const again = testCluster.start(PORT);
+  testCluster.until(() => isLeader(again));
   expect(hello(MEANT)).toBe("CLUSTER_MISMATCH");
   expect(again.stopped()).toBeUndefined();
 });
@@ -71,10 +71,10 @@ test("a cluster of one whose work lies in a snapshot stays, though its log holds
   // A snapshot at every other entry, and nothing is kept of the log before it.
   const queueLimits = { ...QUEUE, checkpointEntries: 2 };
   const settings = { queueLimits, compactMinBytes: 1, compactFactor: 0, keepLogBytes: 0 };
-  const { town, alone, hello, use } = loner([], null, settings);
+  const { testCluster, alone, hello, use } = loner([], null, settings);
   use();
   const raft = (): Raft => alone.node.inspect()!.raft;
-  town.until(() => raft().snapshot !== null && raft().log.entries.every(({ kind }) => kind !== "open"), 30_000);
+  testCluster.until(() => raft().snapshot !== null && raft().log.entries.every(({ kind }) => kind !== "open"), 30_000);
   expect(hello(MEANT)).toBe("CLUSTER_MISMATCH");
   expect(alone.stopped()).toBeUndefined();
 });
@@ -86,27 +86,27 @@ test("a cluster of one that was asked for, by --expect 1, stays: it was not foun
 });
 
 test("founders of one cluster do not give way, though nothing was done yet and the command names nobody any more", () => {
-  const town = createTown(10);
+  const testCluster = createTestCluster(10);
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3));
-  town.until(() => nodes.every(({ node }) => (node.status()?.commitIndex ?? 0) > 1));
-  town.end(PORT, "kill");
-  const again = town.start(PORT);
-  town.until(() => again.node.status() !== null);
-  town.visit(PORT, { role: "peer", clusterId: FOREIGN, node: STRANGER, features: MEANT });
-  town.pass(1_000);
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3));
+  testCluster.until(() => nodes.every(({ node }) => (node.status()?.commitIndex ?? 0) > 1));
+  testCluster.end(PORT, "kill");
+  const again = testCluster.start(PORT);
+  testCluster.until(() => again.node.status() !== null);
+  testCluster.visit(PORT, { role: "peer", clusterId: FOREIGN, node: STRANGER, features: MEANT });
+  testCluster.pass(1_000);
   expect(again.stopped()).toBeUndefined();
 });
 
 test("a member that was wiped and started without a word of the others is stopped by them, under its own id only", () => {
   for (const id of ["n3002", "stranger"] as NodeId[]) {
-    const town = createTown(9);
+    const testCluster = createTestCluster(9);
     const ports = [3000, 3001, 3002];
-    const nodes = ports.map((port) => town.start(port, ports, 3));
-    town.until(() => nodes.every(({ node }) => (node.status()?.commitIndex ?? 0) > 1));
-    town.end(3002, "wipe");
-    const alone = town.start(3002, [], null, { id });
-    town.pass(2_000);
+    const nodes = ports.map((port) => testCluster.start(port, ports, 3));
+    testCluster.until(() => nodes.every(({ node }) => (node.status()?.commitIndex ?? 0) > 1));
+    testCluster.end(3002, "wipe");
+    const alone = testCluster.start(3002, [], null, { id });
+    testCluster.pass(2_000);
     expect(alone.logged.some(({ text }) => text.includes("FOUNDED new cluster"))).toBe(true);
     expect(alone.stopped()?.code).toBe(id === "n3002" ? "CLUSTER_MISMATCH" : undefined);
   }

@@ -34,7 +34,7 @@ function newerMajority(seed: number): Ring {
 test("a follower that is sent a snapshot of a newer state machine stops by name, and writes nothing of it", () => {
   const ring = newerMajority(1);
   const kept = (): string[] => {
-    const files = ring.town.diskOf(C).files();
+    const files = ring.testCluster.diskOf(C).files();
     return files.filter((file) => !file.startsWith("g0/log/"));
   };
   const before = kept();
@@ -50,12 +50,12 @@ test("members that start from what a newer raftq wrote end by name, and none of 
   const ring = newerMajority(2);
   for (const port of [A, B]) {
     ring.end(port, "kill");
-    const before = ring.town.diskOf(port).backup();
+    const before = ring.testCluster.diskOf(port).backup();
     expect([...before.keys()].some((path) => path.startsWith("g0/snapshot/") && path.endsWith("manifest"))).toBe(true);
     const back = ring.start(port);
     ring.until("it ends", () => back.stopped() !== undefined);
     expect([back.stopped()?.code, back.stopped()?.exitCode]).toEqual(["NEWER_FORMAT", 6]);
     expect(back.stopped()?.message).toMatch(/^g0\/snapshot\/\d+-\d+\/part-000000 holds state machine version 2/);
-    expect(ring.town.diskOf(port).backup()).toEqual(before);
+    expect(ring.testCluster.diskOf(port).backup()).toEqual(before);
   }
 });

@@ -27,7 +27,7 @@ describe("reachable", () => {
   test("all say so of all, at any moment, while nothing but heartbeats happens", () => {
     const ring = createRing(5, 51);
     for (let ms = 0; ms < 15_000; ms += 50) {
-      ring.town.pass(50);
+      ring.testCluster.pass(50);
       for (const port of ring.ports) expect(reachableFrom(ring, port)).toEqual(ring.ports);
     }
   });
@@ -36,26 +36,26 @@ describe("reachable", () => {
     const ring = createRing(3, 52);
     const leader = ring.leader();
     const [paused, other] = firstTwo(followers(ring));
-    const goOn = ring.town.pause(paused);
-    ring.town.pass(STALE_MS);
+    const goOn = ring.testCluster.pause(paused);
+    ring.testCluster.pass(STALE_MS);
     for (let ms = 0; ms < 20_000; ms += 250) {
       for (const port of [leader, other]) expect(reachableFrom(ring, port)).not.toContain(paused);
-      ring.town.pass(250);
+      ring.testCluster.pass(250);
     }
     goOn();
-    ring.town.pass(BACK_MS);
+    ring.testCluster.pass(BACK_MS);
     for (const port of ring.ports) expect(reachableFrom(ring, port)).toEqual(ring.ports);
   });
 
   test("a member that lost power before it answered the hello is dialed again within seconds", () => {
     const ring = createRing(3, 55);
     const [lost, other] = firstTwo(followers(ring));
-    ring.town.pause(lost);
-    for (const port of [ring.leader(), other]) ring.town.network.reset(`n${lost}`, `n${port}`);
-    ring.town.pass(200);
+    ring.testCluster.pause(lost);
+    for (const port of [ring.leader(), other]) ring.testCluster.network.reset(`n${lost}`, `n${port}`);
+    ring.testCluster.pass(200);
     ring.end(lost, "powerCut");
     ring.start(lost);
-    ring.town.pass(STALE_MS + BACK_MS);
+    ring.testCluster.pass(STALE_MS + BACK_MS);
     for (const port of [ring.leader(), other]) expect(reachableFrom(ring, port)).toContain(lost);
   });
 
@@ -63,14 +63,14 @@ describe("reachable", () => {
     const ring = createRing(3, 53);
     const leader = ring.leader();
     const [paused, other] = firstTwo(followers(ring));
-    const goOn = [leader, paused].map((port) => ring.town.pause(port));
-    ring.town.pass(STALE_MS);
+    const goOn = [leader, paused].map((port) => ring.testCluster.pause(port));
+    ring.testCluster.pass(STALE_MS);
     for (let ms = 0; ms < 20_000; ms += 250) {
       expect(reachableFrom(ring, other)).toEqual([other]);
-      ring.town.pass(250);
+      ring.testCluster.pass(250);
     }
     for (const wake of goOn) wake();
-    ring.town.pass(BACK_MS);
+    ring.testCluster.pass(BACK_MS);
     for (const port of ring.ports) expect(reachableFrom(ring, port)).toEqual(ring.ports);
   });
 
@@ -78,15 +78,15 @@ describe("reachable", () => {
     const ring = createRing(5, 54);
     const [cut] = firstTwo(followers(ring));
     const others = ring.ports.filter((port) => port !== cut);
-    const heal = ring.town.network.cut((from, to) => (from === `n${cut}`) !== (to === `n${cut}`), true);
-    ring.town.pass(STALE_MS);
+    const heal = ring.testCluster.network.cut((from, to) => (from === `n${cut}`) !== (to === `n${cut}`), true);
+    ring.testCluster.pass(STALE_MS);
     for (let ms = 0; ms < 30_000; ms += 500) {
       expect(reachableFrom(ring, cut)).toEqual([cut]);
       for (const port of others) expect(reachableFrom(ring, port)).toEqual(others);
-      ring.town.pass(500);
+      ring.testCluster.pass(500);
     }
     heal();
-    ring.town.pass(BACK_MS + 1_000);
+    ring.testCluster.pass(BACK_MS + 1_000);
     for (const port of ring.ports) expect(reachableFrom(ring, port)).toEqual(ring.ports);
   });
 
@@ -96,10 +96,10 @@ describe("reachable", () => {
     const [lost, other] = firstTwo(followers(ring));
     ring.end(lost, "kill");
     ring.end(leader, "kill");
-    anyDamage.strike(ring.town.diskOf(lost));
+    anyDamage.strike(ring.testCluster.diskOf(lost));
     ring.start(lost);
     for (let ms = 0; ms < 10_000; ms += 250) {
-      ring.town.pass(250);
+      ring.testCluster.pass(250);
       expect(reachableFrom(ring, other)).toEqual([other]);
     }
   });

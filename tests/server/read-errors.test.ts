@@ -2,29 +2,29 @@
 import { expect, test } from "bun:test";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
-import { createTown, type Guest, type Settled } from "./town.ts";
+import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
 import { OPEN } from "../wire/messages.ts";
 
 const PORTS = [3000, 3001, 3002];
 const JOB_BYTES = 200_000;
-/** Together more than the log that a town's node keeps without a snapshot. */
+/** Together more than the log that a cluster's node keeps without a snapshot. */
 const JOBS = 8;
 
-const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
-const savedSnapshot = ({ logged }: Settled): boolean => logged.some(({ event }) => event === "snapshot-saved");
+const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
+const savedSnapshot = ({ logged }: TestNode): boolean => logged.some(({ event }) => event === "snapshot-saved");
 
-function fill(town: ReturnType<typeof createTown>, guest: Guest): void {
+function fill(testCluster: ReturnType<typeof createTestCluster>, testClient: TestClient): void {
   const answered = (frameId: number) =>
-    guest.received.find((message) => "frameId" in message && message.frameId === frameId);
-  guest.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16).fill(7) });
-  town.until(() => answered(1) !== undefined);
+    testClient.received.find((message) => "frameId" in message && message.frameId === frameId);
+  testClient.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16).fill(7) });
+  testCluster.until(() => answered(1) !== undefined);
   const opened = answered(1);
   const reply = opened?.type === "reply" ? decodeReply(opened.reply) : null;
   const session = reply?.type === "opened" ? reply.session : expect.unreachable("the session was not opened");
   for (let number = 1; number <= JOBS; number++) {
     const jobs = [{ encoding: 1, payload: new Uint8Array(JOB_BYTES).fill(number) }];
     const command = encodeCommand({ type: "enqueue", queue: "default", jobs });
-    guest.send({
+    testClient.send({
       type: "request",
       frameId: 1 + number,
       group: 0,
@@ -33,25 +33,25 @@ function fill(town: ReturnType<typeof createTown>, guest: Guest): void {
       acknowledgedThrough: number - 1,
       command,
     });
-    town.until(() => answered(1 + number) !== undefined);
+    testCluster.until(() => answered(1 + number) !== undefined);
   }
 }
 
 test("a node whose disk fails at any read of its start stops with DISK_FAILED, also when it is its snapshot", () => {
-  const town = createTown();
-  const first = town.start(3000);
-  town.until(() => isLeader(first));
-  fill(town, town.visit(3000));
-  town.until(() => savedSnapshot(first));
-  town.pass(500);
-  town.end(3000, "kill");
+  const testCluster = createTestCluster();
+  const first = testCluster.start(3000);
+  testCluster.until(() => isLeader(first));
+  fill(testCluster, testCluster.visit(3000));
+  testCluster.until(() => savedSnapshot(first));
+  testCluster.pass(500);
+  testCluster.end(3000, "kill");
   const codes: (string | undefined)[] = [];
   for (let nth = 1; codes.at(-1) !== "started"; nth++) {
-    town.failRead(3000, nth);
-    const again = town.start(3000);
-    town.until(() => again.stopped() !== undefined || isLeader(again));
+    testCluster.failRead(3000, nth);
+    const again = testCluster.start(3000);
+    testCluster.until(() => again.stopped() !== undefined || isLeader(again));
     codes.push(again.stopped() === undefined ? "started" : again.stopped()?.code);
-    town.end(3000, "kill");
+    testCluster.end(3000, "kill");
   }
   // Meta, the log's segments, the manifest, the parts.
   expect(codes.length).toBeGreaterThan(4);
@@ -59,17 +59,17 @@ test("a node whose disk fails at any read of its start stops with DISK_FAILED, a
 });
 
 test("a leader that cannot read the snapshot that a follower needs stops with DISK_FAILED", () => {
-  const town = createTown(3);
-  const nodes = PORTS.map((port) => town.start(port, PORTS, 3));
-  town.until(() => nodes.some(isLeader));
+  const testCluster = createTestCluster(3);
+  const nodes = PORTS.map((port) => testCluster.start(port, PORTS, 3));
+  testCluster.until(() => nodes.some(isLeader));
   const leader = nodes.findIndex(isLeader);
   const behind = PORTS[(leader + 1) % 3]!;
-  town.end(behind, "kill");
-  fill(town, town.visit(PORTS[leader]!));
-  town.until(() => savedSnapshot(nodes[leader]!));
-  town.pass(500);
-  town.failRead(PORTS[leader]!, 1);
-  town.start(behind, PORTS, 3);
-  town.until(() => nodes[leader]!.stopped() !== undefined);
+  testCluster.end(behind, "kill");
+  fill(testCluster, testCluster.visit(PORTS[leader]!));
+  testCluster.until(() => savedSnapshot(nodes[leader]!));
+  testCluster.pass(500);
+  testCluster.failRead(PORTS[leader]!, 1);
+  testCluster.start(behind, PORTS, 3);
+  testCluster.until(() => nodes[leader]!.stopped() !== undefined);
   expect(nodes[leader]!.stopped()?.code).toBe("DISK_FAILED");
 });

@@ -54,8 +54,8 @@ describe("on the way back", () => {
           ring.enqueue(2);
           ring.quiet();
           ring.end(port, "kill");
-          damage(ring.town.diskOf(port));
-          const before = durableOf(ring.town.diskOf(port));
+          damage(ring.testCluster.diskOf(port));
+          const before = durableOf(ring.testCluster.diskOf(port));
           const back = ring.start(port);
           // Up to its first words, then through the moment when it is let in, up to its promotion.
           if (round >= 6)
@@ -63,10 +63,10 @@ describe("on the way back", () => {
               "it was let in",
               () => eventsOf(ring, port).includes("quarantined") || back.stopped() !== undefined,
             );
-          for (let steps = round < 6 ? round * 7 : (round - 6) * 4; steps > 0; steps--) ring.town.step();
+          for (let steps = round < 6 ? round * 7 : (round - 6) * 4; steps > 0; steps--) ring.testCluster.step();
           const letIn = eventsOf(ring, port).includes("quarantined");
           ring.end(port, how);
-          if (!letIn) expectStillThere(ring.town.diskOf(port).backup(), before);
+          if (!letIn) expectStillThere(ring.testCluster.diskOf(port).backup(), before);
           ring.start(port);
           ring.untilWhole();
         }
@@ -80,7 +80,7 @@ describe("on the way back", () => {
   test("a node whose command names nobody asks the members that it knew", () => {
     const ring = createRing(3, 23);
     ring.end(B, "powerCut");
-    damage(ring.town.diskOf(B));
+    damage(ring.testCluster.diskOf(B));
     ring.start(B, true);
     ring.untilWhole();
     ring.expectEqualStates();
@@ -91,11 +91,11 @@ describe("on the way back", () => {
       const ring = createRing(3, 71);
       for (const port of [ring.leader(), ...ring.ports]) {
         ring.end(port, how === "wipe" ? "wipe" : "kill");
-        if (how === "damage") damage(ring.town.diskOf(port));
+        if (how === "damage") damage(ring.testCluster.diskOf(port));
         const back = ring.start(port);
         ring.untilWhole();
         ring.enqueue(10);
-        ring.town.pass(3_000);
+        ring.testCluster.pass(3_000);
         const complaints = back.logged.filter(({ level }) => level === "warn" || level === "error");
         expect(complaints.map(({ event }) => event)).toEqual(how === "wipe" ? [] : ["damaged", "quarantined"]);
       }
@@ -105,7 +105,7 @@ describe("on the way back", () => {
   test("both slots of meta and the log at once: id and cluster are known from elsewhere", () => {
     const ring = createRing(3, 24);
     ring.end(B, "kill");
-    const disk = ring.town.diskOf(B);
+    const disk = ring.testCluster.diskOf(B);
     damage(disk);
     for (const slot of [0, 4096]) disk.flipBit("meta", slot + 40, 0);
     ring.start(B, true);
@@ -116,11 +116,11 @@ describe("on the way back", () => {
   test("without a majority it waits, changes nothing, and says why to whoever asks", () => {
     const ring = createRing(3, 25);
     for (const port of [A, B]) ring.end(port, "kill");
-    const whole = ring.town.diskOf(A).backup();
-    for (const port of [A, B]) damage(ring.town.diskOf(port));
-    const before = ring.town.diskOf(A).backup();
+    const whole = ring.testCluster.diskOf(A).backup();
+    for (const port of [A, B]) damage(ring.testCluster.diskOf(port));
+    const before = ring.testCluster.diskOf(A).backup();
     for (const port of [A, B]) ring.start(port);
-    ring.town.pass(20_000);
+    ring.testCluster.pass(20_000);
     for (const port of [A, B]) {
       expect(ring.at(port).stopped()).toBeUndefined();
       expect(ring.at(port).node.inspect()).toBeNull();
@@ -135,10 +135,10 @@ describe("on the way back", () => {
       // It says so once per node asked and reason, not at every attempt.
       expect(eventsOf(ring, port).filter((event) => event === "joining").length).toBeLessThan(12);
     }
-    expectSame(dataOf(ring.town.diskOf(A).backup()), dataOf(before));
+    expectSame(dataOf(ring.testCluster.diskOf(A).backup()), dataOf(before));
     // A person puts back what a copy from the moment of its end holds: then there is a majority again.
     ring.end(A, "kill");
-    ring.town.diskOf(A).restore(whole);
+    ring.testCluster.diskOf(A).restore(whole);
     ring.start(A);
     ring.untilWhole();
     ring.expectAllThere();
@@ -147,23 +147,23 @@ describe("on the way back", () => {
   test("alone there is nobody to ask: it ends with the advice, and changes nothing", () => {
     const ring = createRing(1, 26);
     ring.end(A, "kill");
-    damage(ring.town.diskOf(A));
-    const before = ring.town.diskOf(A).backup();
+    damage(ring.testCluster.diskOf(A));
+    const before = ring.testCluster.diskOf(A).backup();
     const back = ring.start(A, true);
     ring.until("it ends", () => back.stopped() !== undefined);
     expect(back.stopped()?.code).toBe("CORRUPT");
     expect(back.stopped()?.exitCode).toBe(8);
     expect(back.stopped()?.message).toContain("nobody to ask");
-    expectSame(ring.town.diskOf(A).backup(), before);
+    expectSame(ring.testCluster.diskOf(A).backup(), before);
   });
 
   test("who was removed does not come back by damage", () => {
     const ring = createRing(3, 27);
     ring.remove(C);
     ring.until("it knows", () => eventsOf(ring, C).includes("removed"));
-    ring.town.pass(500);
+    ring.testCluster.pass(500);
     ring.end(C, "kill");
-    damage(ring.town.diskOf(C));
+    damage(ring.testCluster.diskOf(C));
     const back = ring.start(C, true);
     ring.until("it ends", () => back.stopped() !== undefined);
     expect(back.stopped()?.code).toBe("CORRUPT");
@@ -175,7 +175,7 @@ describe("on the way back", () => {
     ring.until("another one leads", () => ring.leader() !== C);
     ring.end(C, "kill");
     ring.remove(C);
-    damage(ring.town.diskOf(C));
+    damage(ring.testCluster.diskOf(C));
     const back = ring.start(C);
     ring.until("it ends", () => back.stopped() !== undefined);
     expect([back.stopped()?.code, back.stopped()?.exitCode]).toEqual(["REMOVED", 6]);
@@ -202,8 +202,8 @@ describe("on the way back", () => {
     ring.until("another one leads", () => ring.leader() !== C);
     ring.end(C, "kill");
     ring.remove(C);
-    ring.town.diskOf(C).flipBit("meta", 40, 0);
-    ring.town.diskOf(C).flipBit("meta", 4096 + 40, 0);
+    ring.testCluster.diskOf(C).flipBit("meta", 40, 0);
+    ring.testCluster.diskOf(C).flipBit("meta", 4096 + 40, 0);
     const back = ring.start(C);
     ring.until("it ends", () => back.stopped() !== undefined);
     expect(back.stopped()?.code).toBe("REMOVED");
@@ -215,7 +215,7 @@ describe("on the way back", () => {
     ring.until("another one leads", () => ring.leader() !== C);
     ring.end(C, "kill");
     ring.remove(C);
-    const moved = ring.town.start(C, ring.ports, 3, { advertise: "127.0.0.1:3009", port: 3009 });
+    const moved = ring.testCluster.start(C, ring.ports, 3, { advertise: "127.0.0.1:3009", port: 3009 });
     ring.until("it ends", () => moved.stopped() !== undefined);
     expect(moved.stopped()?.code).toBe("REMOVED");
     expect(ring.at(A).node.inspect()?.raft.configuration.voters).toHaveLength(2);
@@ -225,20 +225,20 @@ describe("on the way back", () => {
     const ring = createRing(3, 28);
     for (const port of [B, C]) ring.end(port, "kill");
     const swap = (): void => {
-      const [b, c] = [ring.town.diskOf(B), ring.town.diskOf(C)];
+      const [b, c] = [ring.testCluster.diskOf(B), ring.testCluster.diskOf(C)];
       const kept = b.backup();
       b.restore(c.backup());
       c.restore(kept);
     };
     swap();
-    const before = ring.town.diskOf(B).backup();
+    const before = ring.testCluster.diskOf(B).backup();
     for (const port of [B, C]) {
       const back = ring.start(port);
       ring.until("it ends", () => back.stopped() !== undefined);
       expect(back.stopped()?.code).toBe("FOREIGN_DIRECTORY");
       ring.end(port, "kill");
     }
-    expectSame(ring.town.diskOf(B).backup(), before);
+    expectSame(ring.testCluster.diskOf(B).backup(), before);
     swap();
     for (const port of [B, C]) ring.start(port);
     ring.untilWhole();
@@ -250,12 +250,12 @@ describe("damaged data that were set aside", () => {
   test("go when their room is needed, and only then", () => {
     const ring = createRing(3, 29);
     ring.end(B, "kill");
-    damage(ring.town.diskOf(B));
+    damage(ring.testCluster.diskOf(B));
     ring.start(B);
     ring.untilWhole();
-    ring.town.pass(3_000);
+    ring.testCluster.pass(3_000);
     expect(ring.quarantined(B)).toEqual(["damaged-1"]);
-    ring.town.leave(B, 40 * 1024);
+    ring.testCluster.leave(B, 40 * 1024);
     ring.until("there is room again", () => ring.quarantined(B).length === 0);
     ring.enqueue(3);
     ring.untilWhole();
@@ -265,8 +265,8 @@ describe("damaged data that were set aside", () => {
   test("do not keep a node on a small disk from coming back", () => {
     const ring = createRing(3, 30);
     ring.end(B, "kill");
-    damage(ring.town.diskOf(B));
-    ring.town.leave(B, 8 * 1024);
+    damage(ring.testCluster.diskOf(B));
+    ring.testCluster.leave(B, 8 * 1024);
     ring.start(B);
     ring.untilWhole();
     expect(ring.quarantined(B)).toEqual([]);
@@ -279,14 +279,14 @@ test("damaged data on a disk that only earlier ones have filled: those go, and t
   const ring = createRing(3, 38);
   for (const left of [Infinity, 0]) {
     ring.end(B, "kill");
-    damage(ring.town.diskOf(B));
-    ring.town.leave(B, left);
+    damage(ring.testCluster.diskOf(B));
+    ring.testCluster.leave(B, left);
     ring.start(B);
     ring.untilWhole();
     // On a disk that is still low, the new ones go soon too.
     if (left > 0) expect(ring.quarantined(B)).toEqual(["damaged-1"]);
   }
-  ring.town.leave(B, Infinity);
+  ring.testCluster.leave(B, Infinity);
   ring.expectEqualStates();
   ring.expectAllThere();
 });
@@ -294,15 +294,15 @@ test("damaged data on a disk that only earlier ones have filled: those go, and t
 test("damaged data on a disk without any room: it stops with DISK_FULL, changes nothing, and comes back when there is some", () => {
   const ring = createRing(3, 34);
   ring.end(B, "kill");
-  damage(ring.town.diskOf(B));
-  const before = ring.town.diskOf(B).backup();
-  ring.town.leave(B, 0);
+  damage(ring.testCluster.diskOf(B));
+  const before = ring.testCluster.diskOf(B).backup();
+  ring.testCluster.leave(B, 0);
   const first = ring.start(B);
   ring.until("it ends", () => first.stopped() !== undefined);
   expect([first.stopped()?.code, first.stopped()?.exitCode]).toEqual(["DISK_FULL", 6]);
   ring.end(B, "kill");
-  expectSame(dataOf(ring.town.diskOf(B).backup()), dataOf(before));
-  ring.town.leave(B, Infinity);
+  expectSame(dataOf(ring.testCluster.diskOf(B).backup()), dataOf(before));
+  ring.testCluster.leave(B, Infinity);
   ring.start(B);
   ring.untilWhole();
   ring.expectAllThere();
@@ -314,14 +314,14 @@ describe("found while running", () => {
     const leader = ring.leader();
     const victim = ring.ports.find((port) => port !== leader)!;
     ring.end(victim, "kill");
-    const old = ring.town.diskOf(victim).backup();
+    const old = ring.testCluster.diskOf(victim).backup();
     ring.start(victim);
     ring.untilWhole();
     ring.enqueue(4);
     ring.untilWhole();
     const before = ring.memberAt(victim);
     ring.end(victim, "kill");
-    ring.town.diskOf(victim).restore(old);
+    ring.testCluster.diskOf(victim).restore(old);
     const back = ring.start(victim);
     ring.untilWhole();
     expect(back.logged.find(({ event }) => event === "damaged")?.text).toContain("older than what it promised");
@@ -337,11 +337,11 @@ describe("found while running", () => {
     const behind = ring.ports.find((port) => port !== leader)!;
     const before = ring.memberAt(leader);
     ring.end(behind, "wipe");
-    const parts = ring.town
+    const parts = ring.testCluster
       .diskOf(leader)
       .files()
       .filter((path) => path.includes("/part-"));
-    for (const path of parts) ring.town.diskOf(leader).flipBit(path, 100, 1);
+    for (const path of parts) ring.testCluster.diskOf(leader).flipBit(path, 100, 1);
     ring.start(behind);
     ring.untilWhole();
     expect(ring.at(leader).stopped()).toBeUndefined();
@@ -355,13 +355,13 @@ describe("found while running", () => {
     const ring = createRing(3, 33);
     const stale = (port: number): void => {
       ring.end(port, "kill");
-      const old = ring.town.diskOf(port).backup();
+      const old = ring.testCluster.diskOf(port).backup();
       ring.start(port);
       ring.untilWhole();
       ring.enqueue(2);
       ring.untilWhole();
       ring.end(port, "kill");
-      ring.town.diskOf(port).restore(old);
+      ring.testCluster.diskOf(port).restore(old);
       ring.start(port);
     };
     const victim = ring.ports.find((port) => port !== ring.leader())!;
@@ -369,11 +369,11 @@ describe("found while running", () => {
     ring.untilWhole();
     const { logged } = ring.at(victim);
     expect(logged.filter(({ event }) => event === "damaged").length).toBe(1);
-    const parts = ring.town
+    const parts = ring.testCluster
       .diskOf(victim)
       .files()
       .filter((path) => path.includes("/part-"));
-    for (const path of parts) ring.town.diskOf(victim).flipBit(path, 100, 1);
+    for (const path of parts) ring.testCluster.diskOf(victim).flipBit(path, 100, 1);
     for (const port of ring.ports) if (port !== victim && port !== ring.leader()) ring.lead(victim);
     const other = ring.ports.find((port) => port !== victim)!;
     ring.end(other, "wipe");
@@ -388,23 +388,23 @@ test("who was told that its disk forgot what it had acknowledged never votes wit
   const leader = ring.leader();
   const [victim, third] = ring.ports.filter((port) => port !== leader) as [number, number];
   ring.end(victim, "kill");
-  const old = ring.town.diskOf(victim).backup();
+  const old = ring.testCluster.diskOf(victim).backup();
   ring.start(victim);
   ring.untilWhole();
   // From here on only the leader and the victim have what is acknowledged.
-  ring.town.hang(third);
+  ring.testCluster.hang(third);
   ring.enqueue(2);
   ring.quiet();
   ring.end(victim, "kill");
-  ring.town.diskOf(victim).restore(old);
+  ring.testCluster.diskOf(victim).restore(old);
   const told = ring.start(victim);
-  while (told.node.inspect() === null) ring.town.step();
-  while (told.node.inspect() !== null) ring.town.step();
+  while (told.node.inspect() === null) ring.testCluster.step();
+  while (told.node.inspect() !== null) ring.testCluster.step();
   // The life that was told is over, and the note for the next one is not written yet.
   for (const port of ring.ports) ring.end(port, port === third ? "powerCut" : "kill");
   ring.start(third);
   ring.start(victim);
-  ring.town.pass(3_000);
+  ring.testCluster.pass(3_000);
   expect(ring.ports.filter((port) => port !== leader && ring.roleOf(port) === "leader")).toEqual([]);
   ring.start(leader);
   ring.untilWhole();
@@ -415,15 +415,15 @@ describe("what stands still", () => {
   test("a leader whose disk hangs over an election timeout gives up, another one serves, and it follows when the disk answers", () => {
     const ring = createRing(3, 41);
     const leader = ring.leader();
-    const letGo = ring.town.hang(leader);
-    const since = ring.town.clock.now();
+    const letGo = ring.testCluster.hang(leader);
+    const since = ring.testCluster.clock.now();
     ring.poke();
     ring.until("another leads", () => ring.ports.some((port) => port !== leader && ring.roleOf(port) === "leader"));
-    expect(ring.town.clock.now() - since).toBeLessThan(1_000);
+    expect(ring.testCluster.clock.now() - since).toBeLessThan(1_000);
     expect(ring.roleOf(leader)).not.toBe("leader");
     expect(ring.at(leader).logged.some(({ text }) => text.includes("own disk has not answered"))).toBe(true);
     ring.enqueue(5);
-    ring.town.pass(3_000);
+    ring.testCluster.pass(3_000);
     expect(ring.leader()).not.toBe(leader);
     letGo();
     ring.untilWhole();
@@ -436,9 +436,9 @@ describe("what stands still", () => {
     const leader = ring.leader();
     const term = ring.termOf(leader);
     const slow = ring.ports.find((port) => port !== leader)!;
-    const letGo = ring.town.hang(slow);
+    const letGo = ring.testCluster.hang(slow);
     ring.enqueue(20);
-    ring.town.pass(5_000);
+    ring.testCluster.pass(5_000);
     expect([ring.leader(), ring.termOf(leader)]).toEqual([leader, term]);
     letGo();
     ring.untilWhole();
@@ -450,9 +450,9 @@ describe("what stands still", () => {
   test("a leader that stood still over an election timeout gives up by itself, also when nobody tells it of another", () => {
     const ring = createRing(3, 43);
     const leader = ring.leader();
-    const heal = ring.town.network.cut((from, to) => from === `n${leader}` || to === `n${leader}`, false);
-    const wake = ring.town.pause(leader);
-    ring.town.pass(2_000);
+    const heal = ring.testCluster.network.cut((from, to) => from === `n${leader}` || to === `n${leader}`, false);
+    const wake = ring.testCluster.pause(leader);
+    ring.testCluster.pass(2_000);
     wake();
     ring.until("it gives up", () => ring.roleOf(leader) !== "leader", 5);
     expect(ring.at(leader).logged.some(({ text }) => text.includes("it stood still for"))).toBe(true);

@@ -9,7 +9,7 @@ import type { MemberId, NodeId } from "../../src/raft/types.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import { checksumOf } from "../sim/oracles.ts";
 import type { Message } from "../../src/wire/connection.ts";
-import { createTown, type Guest, type Settled } from "./town.ts";
+import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
 import { OPEN } from "../wire/messages.ts";
 
 /** Short election timeouts, so that a silent incarnation may soon be replaced; small files, so that there are many. */
@@ -30,11 +30,11 @@ const LOOK_MS = 20;
 const QUIET_MS = 80;
 
 export interface Ring {
-  readonly town: ReturnType<typeof createTown>;
+  readonly testCluster: ReturnType<typeof createTestCluster>;
   readonly ports: readonly number[];
-  at(port: number): Settled;
+  at(port: number): TestNode;
   /** With the command it was first started with, or with one that names nobody. */
-  start(port: number, alone?: boolean): Settled;
+  start(port: number, alone?: boolean): TestNode;
   end(port: number, how: "kill" | "powerCut" | "wipe"): void;
   /** The port of who leads now. */
   leader(): number;
@@ -64,35 +64,36 @@ export interface Ring {
 }
 
 export function createRing(size: number, seed: number, more: Partial<NodeSettings> = {}): Ring {
-  const town = createTown(seed);
+  const testCluster = createTestCluster(seed);
   const ports = Array.from({ length: size }, (_, at) => FIRST_PORT + at);
-  const nodes = new Map<number, Settled>();
+  const nodes = new Map<number, TestNode>();
   const alive = new Set<number>();
   const members = new Set(ports);
   const acknowledged: string[] = [];
   let nextClient = 1;
   let nextJob = 1;
 
-  const at = (port: number): Settled => {
+  const at = (port: number): TestNode => {
     const node = nodes.get(port);
     if (node === undefined) throw new Error(`nobody at ${port}`);
     return node;
   };
   const raftAt = (port: number) => at(port).node.inspect()?.raft ?? null;
   const running = (): readonly number[] => ports.filter((port) => at(port).stopped() === undefined && alive.has(port));
-  function start(port: number, alone = false): Settled {
+  function start(port: number, alone = false): TestNode {
     const settings = { ...SETTINGS, ...more };
-    const node = alone ? town.start(port, [], null, settings) : town.start(port, ports, size, settings);
+    const node = alone ? testCluster.start(port, [], null, settings) : testCluster.start(port, ports, size, settings);
     nodes.set(port, node);
     alive.add(port);
     return node;
   }
 
   function until(what: string, done: () => boolean, limitMs = PATIENCE_MS): void {
-    const end = town.clock.now() + limitMs;
+    const end = testCluster.clock.now() + limitMs;
     while (!done()) {
-      if (town.clock.now() > end) throw new Error(`this did not happen within ${limitMs}ms of virtual time: ${what}`);
-      town.pass(LOOK_MS);
+      if (testCluster.clock.now() > end)
+        throw new Error(`this did not happen within ${limitMs}ms of virtual time: ${what}`);
+      testCluster.pass(LOOK_MS);
     }
   }
 
@@ -107,23 +108,24 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
     const nonce = new Uint8Array(16).fill(nextClient);
     const replies: Reply[] = [];
     let frameId = 0;
-    let guest: Guest | null = null;
+    let testClient: TestClient | null = null;
     const ask = (message: object): Reply => {
       for (let tries = 0; tries < 200; tries++) {
-        if (guest === null || guest.closed.length > 0) {
+        if (testClient === null || testClient.closed.length > 0) {
           until("a leader", () => leaderPort() !== undefined);
-          guest = town.visit(leaderPort() ?? 0);
+          testClient = testCluster.visit(leaderPort() ?? 0);
         }
         const id = ++frameId;
-        const asked = guest;
+        const asked = testClient;
         asked.send({ ...message, frameId: id } as never);
         const answer = () => asked.received.find((one) => "frameId" in one && one.frameId === id);
-        const deadline = town.clock.now() + 1_000;
-        while (answer() === undefined && asked.closed.length === 0 && town.clock.now() < deadline) town.pass(1);
+        const deadline = testCluster.clock.now() + 1_000;
+        while (answer() === undefined && asked.closed.length === 0 && testCluster.clock.now() < deadline)
+          testCluster.pass(1);
         const given = answer();
         if (given?.type === "reply") return decodeReply(given.reply);
-        guest = null;
-        town.pass(LOOK_MS);
+        testClient = null;
+        testCluster.pass(LOOK_MS);
       }
       throw new Error("nobody answers");
     };
@@ -141,21 +143,21 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
     until("an operator is served", () => {
       const leader = leaderPort();
       if (leader === undefined) return false;
-      const guest = town.visit(leader);
-      guest.send({ ...message, frameId: 1 });
-      until("an answer", () => guest.received.length > 1 || guest.closed.length > 0);
-      return guest.received[1]?.type === "done";
+      const testClient = testCluster.visit(leader);
+      testClient.send({ ...message, frameId: 1 });
+      until("an answer", () => testClient.received.length > 1 || testClient.closed.length > 0);
+      return testClient.received[1]?.type === "done";
     });
   }
 
   const ring: Ring = {
-    town,
+    testCluster,
     ports,
     at,
     start,
     end: (port, how) => {
       alive.delete(port);
-      town.end(port, how);
+      testCluster.end(port, how);
     },
     leader: () => {
       until("a leader", () => leaderPort() !== undefined);
@@ -175,7 +177,7 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
     lead: (port) => administer({ type: "transfer", to: at(port).node.id }),
     poke: () => {
       const nonce = new Uint8Array(16).fill(255);
-      town.visit(leaderPort() ?? 0).send({ ...OPEN, frameId: 1, clientId: "poke", nonce });
+      testCluster.visit(leaderPort() ?? 0).send({ ...OPEN, frameId: 1, clientId: "poke", nonce });
     },
     enqueue: (count) => {
       const texts = Array.from({ length: count }, () => `job ${nextJob++} ${"x".repeat(300)}`);
@@ -197,7 +199,7 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
           .join();
       for (let before = ""; before !== written();) {
         before = written();
-        town.pass(QUIET_MS);
+        testCluster.pass(QUIET_MS);
       }
     },
     until,
@@ -222,10 +224,10 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
       expect(new Set(digests).size).toBe(1);
     },
     askStatus: (port) => {
-      const guest = town.visit(port);
-      guest.send({ type: "status", frameId: 1, linearizable: false });
-      until("an answer", () => guest.received.length > 1);
-      return guest.received[1]!;
+      const testClient = testCluster.visit(port);
+      testClient.send({ type: "status", frameId: 1, linearizable: false });
+      until("an answer", () => testClient.received.length > 1);
+      return testClient.received[1]!;
     },
     expectAllThere: () => {
       const command = encodeCommand({
@@ -246,7 +248,7 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
       acknowledged.length = 0;
     },
     quarantined: (port) => {
-      const names = town
+      const names = testCluster
         .diskOf(port)
         .files()
         .filter((file) => file.startsWith("damaged-"));
@@ -258,6 +260,6 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
   ring.untilWhole();
   // So much that every disk has a snapshot and more than one segment.
   ring.enqueue(60);
-  town.pass(1_500);
+  testCluster.pass(1_500);
   return ring;
 }

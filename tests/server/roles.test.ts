@@ -9,7 +9,7 @@ import { seededRandom } from "../../src/lib/random.ts";
 import { sharedSecret } from "../sim/network.ts";
 import { OPEN, member } from "../wire/messages.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { createTown, type Guest, type Settled, type Town } from "./town.ts";
+import { createTestCluster, type TestClient, type TestNode, type TestCluster } from "./test-cluster.ts";
 
 const ENQUEUE = encodeCommand({
   type: "enqueue",
@@ -54,116 +54,116 @@ const MAY: Readonly<Record<AccessRole, readonly ClientMessage["type"][]>> = {
   peer: ["ping", "join"],
 };
 
-const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
+const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
 
 function certified(role: AccessRole, node: string | null = null): (self: string, other: string) => Trust {
   const identity = { role, node: node as NodeId | null };
-  // The guest sees the node's own certificate.
+  // The client sees the node's own certificate.
   return (self, other) => {
-    if (other === "guest") return { type: "certificate", identity, handshakeMs: 0 };
-    if (self !== "guest") return EVERYBODY;
+    if (other === "client") return { type: "certificate", identity, handshakeMs: 0 };
+    if (self !== "client") return EVERYBODY;
     return { type: "certificate", identity: { role: "peer", node: "n3000" as NodeId }, handshakeMs: 0 };
   };
 }
 
-function answerOf(guest: Guest): string {
-  const [answer] = guest.received.filter((message) => "frameId" in message);
+function answerOf(testClient: TestClient): string {
+  const [answer] = testClient.received.filter((message) => "frameId" in message);
   return answer?.type === "failure" ? answer.failure.code : (answer?.type ?? "nothing");
 }
 
 const CASES = ROLES.flatMap((role) => Object.values(MESSAGES).map((message) => [role, message.type, message] as const));
 
 test.each(CASES)("%s, sending %s, is %#", (role, type, message) => {
-  const town = createTown(1, 1, { trust: certified(role, role === "peer" ? "n4" : null) });
-  const node = town.start(3000);
-  town.until(() => isLeader(node));
-  const guest = town.visit(3000, { role: role === "peer" ? "admin" : role, node: null, clusterId: null });
-  guest.send(message);
-  town.until(() => answerOf(guest) !== "nothing");
-  expect(answerOf(guest) === "UNAUTHORISED").toBe(!MAY[role].includes(type));
-  expect(guest.closed).toEqual([]);
+  const testCluster = createTestCluster(1, 1, { trust: certified(role, role === "peer" ? "n4" : null) });
+  const node = testCluster.start(3000);
+  testCluster.until(() => isLeader(node));
+  const testClient = testCluster.visit(3000, { role: role === "peer" ? "admin" : role, node: null, clusterId: null });
+  testClient.send(message);
+  testCluster.until(() => answerOf(testClient) !== "nothing");
+  expect(answerOf(testClient) === "UNAUTHORISED").toBe(!MAY[role].includes(type));
+  expect(testClient.closed).toEqual([]);
 });
 
 test("a refused message changes nothing and is told once in the node's log", () => {
-  const town = createTown(1, 1, { trust: certified("read-only") });
-  const node = town.start(3000);
-  town.until(() => isLeader(node));
-  town.until(() => (node.node.inspect()?.queue.version ?? 0) > 0);
+  const testCluster = createTestCluster(1, 1, { trust: certified("read-only") });
+  const node = testCluster.start(3000);
+  testCluster.until(() => isLeader(node));
+  testCluster.until(() => (node.node.inspect()?.queue.version ?? 0) > 0);
   const before = node.node.status()?.lastIndex;
-  const guest = town.visit(3000);
-  guest.send(MESSAGES.open);
-  guest.send(MESSAGES.open);
-  town.until(() => guest.received.length === 3);
+  const testClient = testCluster.visit(3000);
+  testClient.send(MESSAGES.open);
+  testClient.send(MESSAGES.open);
+  testCluster.until(() => testClient.received.length === 3);
   expect(node.node.status()?.lastIndex).toBe(before);
   const told = node.logged.filter(({ event }) => event === "refused");
-  expect(told.map(({ text }) => text)).toEqual(['refused guest: "open" needs the role client; yours is read-only']);
+  expect(told.map(({ text }) => text)).toEqual(['refused client: "open" needs the role client; yours is read-only']);
 });
 
 test("a node's certificate lets it join as itself, as nobody else", () => {
-  const town = createTown(1, 1, { trust: certified("peer", "n3") });
-  const node = town.start(3000);
-  town.until(() => isLeader(node));
-  const guest = town.visit(3000);
-  guest.send(MESSAGES.join);
-  town.until(() => answerOf(guest) !== "nothing");
-  expect(answerOf(guest)).toBe("UNAUTHORISED");
+  const testCluster = createTestCluster(1, 1, { trust: certified("peer", "n3") });
+  const node = testCluster.start(3000);
+  testCluster.until(() => isLeader(node));
+  const testClient = testCluster.visit(3000);
+  testClient.send(MESSAGES.join);
+  testCluster.until(() => answerOf(testClient) !== "nothing");
+  expect(answerOf(testClient)).toBe("UNAUTHORISED");
 });
 
 test("a secret that allows to be a member allows everything", () => {
   const secret = sharedSecret(seededRandom(1));
-  const town = createTown(1, 1, { trust: () => secret });
-  const node = town.start(3000);
-  town.until(() => isLeader(node));
+  const testCluster = createTestCluster(1, 1, { trust: () => secret });
+  const node = testCluster.start(3000);
+  testCluster.until(() => isLeader(node));
   for (const message of Object.values(MESSAGES)) {
-    const guest = town.visit(3000);
-    guest.send(message);
-    town.until(() => answerOf(guest) !== "nothing");
-    expect(answerOf(guest)).not.toBe("UNAUTHORISED");
+    const testClient = testCluster.visit(3000);
+    testClient.send(message);
+    testCluster.until(() => answerOf(testClient) !== "nothing");
+    expect(answerOf(testClient)).not.toBe("UNAUTHORISED");
   }
 });
 
 test("founders with different secrets found nothing, and each says why", () => {
   const secrets = [1, 2].map((seed) => sharedSecret(seededRandom(seed)));
-  const town = createTown(1, 1, { trust: (self) => secrets[self === "n3002" ? 1 : 0] as Trust });
+  const testCluster = createTestCluster(1, 1, { trust: (self) => secrets[self === "n3002" ? 1 : 0] as Trust });
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3));
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3));
   const why = "the shared secret is another one here";
-  town.until(() =>
+  testCluster.until(() =>
     nodes.every(({ logged }) => logged.some(({ event, text }) => event === "peer-refused" && text.includes(why))),
   );
-  town.pass(3_000);
+  testCluster.pass(3_000);
   expect(nodes.map(({ node }) => node.clusterId())).toEqual([null, null, null]);
   for (const { logged } of nodes) expect(logged.filter(({ event }) => event === "peer-refused").length).toBeLessThan(4);
 });
 
 test("where nobody has to prove anything, everybody may do everything, as ever", () => {
-  const town = createTown();
-  const node = town.start(3000);
-  town.until(() => isLeader(node));
-  const guest = town.visit(3000, { role: "client", node: null, clusterId: null });
-  guest.send(MESSAGES.remove);
-  town.until(() => answerOf(guest) !== "nothing");
-  expect(answerOf(guest)).toBe("UNKNOWN_NODE");
+  const testCluster = createTestCluster();
+  const node = testCluster.start(3000);
+  testCluster.until(() => isLeader(node));
+  const testClient = testCluster.visit(3000, { role: "client", node: null, clusterId: null });
+  testClient.send(MESSAGES.remove);
+  testCluster.until(() => answerOf(testClient) !== "nothing");
+  expect(answerOf(testClient)).toBe("UNKNOWN_NODE");
 });
 
 test("a member that was removed is refused while a leader lives, and both logs say so", () => {
-  const town = createTown(3);
+  const testCluster = createTestCluster(3);
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3));
-  town.until(() => nodes.some(isLeader));
-  const leader = nodes.find(isLeader) as Settled;
-  const gone = nodes.find((node) => node !== leader) as Settled;
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3));
+  testCluster.until(() => nodes.some(isLeader));
+  const leader = nodes.find(isLeader) as TestNode;
+  const gone = nodes.find((node) => node !== leader) as TestNode;
   const port = Number(gone.node.id.slice(1));
-  town.end(port, "kill");
-  const guest = town.visit(Number(leader.node.id.slice(1)));
-  guest.send({ type: "remove", frameId: 1, ids: [gone.node.id] });
-  town.until(() => answerOf(guest) !== "nothing");
-  expect(answerOf(guest)).toBe("done");
-  const back = town.start(port, ports, 3);
+  testCluster.end(port, "kill");
+  const testClient = testCluster.visit(Number(leader.node.id.slice(1)));
+  testClient.send({ type: "remove", frameId: 1, ids: [gone.node.id] });
+  testCluster.until(() => answerOf(testClient) !== "nothing");
+  expect(answerOf(testClient)).toBe("done");
+  const back = testCluster.start(port, ports, 3);
   const others = nodes.filter((node) => node !== gone);
   const why = `${gone.node.id} is no member of this cluster any more`;
-  const says = ({ logged }: Settled): boolean => logged.some(({ text }) => text.includes(why));
-  town.until(() => [back, ...others].every(says));
+  const says = ({ logged }: TestNode): boolean => logged.some(({ text }) => text.includes(why));
+  testCluster.until(() => [back, ...others].every(says));
   const links = (leader.node.inspect()?.raft.configuration.voters ?? []).map(({ id }) => id);
   expect(links).not.toContain(gone.node.id);
   expect(back.node.inspect()?.raft.leader).toBeNull();
@@ -171,82 +171,83 @@ test("a member that was removed is refused while a leader lives, and both logs s
 
 /** Three members, one of which was removed and is gone. */
 function withoutOne(more: Partial<NodeSettings> = {}): {
-  readonly town: Town;
-  readonly gone: Settled;
-  readonly others: readonly Settled[];
+  readonly testCluster: TestCluster;
+  readonly gone: TestNode;
+  readonly others: readonly TestNode[];
 } {
-  const town = createTown(3);
+  const testCluster = createTestCluster(3);
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3, more));
-  town.until(() => nodes.some(isLeader));
-  const leader = nodes.find(isLeader) as Settled;
-  const gone = nodes.find((node) => node !== leader) as Settled;
-  const guest = town.visit(portOf(leader));
-  guest.send({ type: "remove", frameId: 1, ids: [gone.node.id] });
-  town.until(() => answerOf(guest) === "done");
-  town.pass(1_000);
-  town.end(portOf(gone), "kill");
-  return { town, gone, others: nodes.filter((node) => node !== gone) };
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3, more));
+  testCluster.until(() => nodes.some(isLeader));
+  const leader = nodes.find(isLeader) as TestNode;
+  const gone = nodes.find((node) => node !== leader) as TestNode;
+  const testClient = testCluster.visit(portOf(leader));
+  testClient.send({ type: "remove", frameId: 1, ids: [gone.node.id] });
+  testCluster.until(() => answerOf(testClient) === "done");
+  testCluster.pass(1_000);
+  testCluster.end(portOf(gone), "kill");
+  return { testCluster, gone, others: nodes.filter((node) => node !== gone) };
 }
 
-const portOf = ({ node }: Settled): number => Number(node.id.slice(1));
+const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
 
 /** A connection as a member of the cluster that `of` belongs to. */
-function asMember(town: Town, of: Settled, id: string): Guest {
+function asMember(testCluster: TestCluster, of: TestNode, id: string): TestClient {
   const node = { id: id as NodeId, incarnation: "00000000000000ab" as Incarnation, address: "127.0.0.1:3009" };
-  return town.visit(portOf(of), { role: "peer", clusterId: of.node.clusterId(), node });
+  return testCluster.visit(portOf(of), { role: "peer", clusterId: of.node.clusterId(), node });
 }
 
 test("a removed node is refused by every member, under any incarnation, and also when no leader lives", () => {
-  const { town, gone, others } = withoutOne();
-  for (const other of others) expect(asMember(town, other, gone.node.id).closed.at(-1)?.code).toBe("UNAUTHORISED");
-  const [first, second] = others as [Settled, Settled];
-  town.end(portOf(second), "kill");
-  town.until(() => first.node.inspect()?.raft.leader === null);
-  expect(asMember(town, first, gone.node.id).closed.at(-1)?.code).toBe("UNAUTHORISED");
+  const { testCluster, gone, others } = withoutOne();
+  for (const other of others)
+    expect(asMember(testCluster, other, gone.node.id).closed.at(-1)?.code).toBe("UNAUTHORISED");
+  const [first, second] = others as [TestNode, TestNode];
+  testCluster.end(portOf(second), "kill");
+  testCluster.until(() => first.node.inspect()?.raft.leader === null);
+  expect(asMember(testCluster, first, gone.node.id).closed.at(-1)?.code).toBe("UNAUTHORISED");
 });
 
 test("a newcomer that comes to know of a removal before it knows that the node was let in again follows that node, if it leads", () => {
   // Entry by entry, so that the newcomer sees the removal first.
   const slowly = { maxAppendBytes: 1 };
-  const { town, gone, others } = withoutOne(slowly);
+  const { testCluster, gone, others } = withoutOne(slowly);
   const ports = [3000, 3001, 3002];
-  const leader = others.find(isLeader) as Settled;
+  const leader = others.find(isLeader) as TestNode;
   const order = (message: ClientMessage): void => {
-    const guest = town.visit(portOf([...others, gone].find(isLeader) ?? leader));
-    guest.send(message);
-    town.until(() => answerOf(guest) === "done");
+    const testClient = testCluster.visit(portOf([...others, gone].find(isLeader) ?? leader));
+    testClient.send(message);
+    testCluster.until(() => answerOf(testClient) === "done");
   };
   order({ type: "readmit", frameId: 1, id: gone.node.id });
-  town.end(portOf(gone), "wipe");
-  const back = town.start(portOf(gone), ports, null, slowly);
-  const votersOf = ({ node }: Settled): readonly string[] =>
+  testCluster.end(portOf(gone), "wipe");
+  const back = testCluster.start(portOf(gone), ports, null, slowly);
+  const votersOf = ({ node }: TestNode): readonly string[] =>
     node.inspect()?.raft.configuration.voters.map(({ id }) => id) ?? [];
-  town.until(() => others.every((node) => votersOf(node).includes(gone.node.id)));
+  testCluster.until(() => others.every((node) => votersOf(node).includes(gone.node.id)));
   // A handover in the middle of the change may fail: the leader appends its second half meanwhile.
   const isSettled = ({ configuration, configurationIndex, commitIndex }: Raft): boolean =>
     configuration.outgoing.length === 0 && configurationIndex <= commitIndex;
-  town.until(() => isSettled(leader.node.inspect()!.raft));
+  testCluster.until(() => isSettled(leader.node.inspect()!.raft));
   order({ type: "transfer", frameId: 1, to: gone.node.id });
-  town.until(() => isLeader(back));
-  const newcomer = town.start(3003, ports, null, slowly);
-  town.until(() => votersOf(newcomer).includes("n3003"));
+  testCluster.until(() => isLeader(back));
+  const newcomer = testCluster.start(3003, ports, null, slowly);
+  testCluster.until(() => votersOf(newcomer).includes("n3003"));
   expect(isLeader(back)).toBe(true);
   // As a voter it refuses who is removed, as everybody does; before, whoever was removed while another one leads.
   expect(newcomer.logged.filter(({ text }) => text.includes("no member of this cluster any more"))).toEqual([]);
 });
 
 test("nor does it get a member to distrust its disk that has just started and cannot know what has committed", () => {
-  const { town, gone, others } = withoutOne();
-  for (const other of others) town.end(portOf(other), "kill");
+  const { testCluster, gone, others } = withoutOne();
+  for (const other of others) testCluster.end(portOf(other), "kill");
   const [port = 0] = others.map(portOf);
-  const alone = town.start(port, [3000, 3001, 3002], 3);
-  town.until(() => alone.node.inspect() !== null);
+  const alone = testCluster.start(port, [3000, 3001, 3002], 3);
+  testCluster.until(() => alone.node.inspect() !== null);
   const term = alone.node.status()?.term ?? 0;
-  const guest = asMember(town, alone, gone.node.id);
-  guest.send({ type: "Heartbeat", term: term + 50, leaderCommit: 0, time: 0, readContext: 0 });
-  guest.send({ type: "StaleDisk", term: term + 50, acknowledgedIndex: 1e9 });
-  town.pass(100);
+  const testClient = asMember(testCluster, alone, gone.node.id);
+  testClient.send({ type: "Heartbeat", term: term + 50, leaderCommit: 0, time: 0, readContext: 0 });
+  testClient.send({ type: "StaleDisk", term: term + 50, acknowledgedIndex: 1e9 });
+  testCluster.pass(100);
   expect(alone.node.inspect()?.raft.leader).toBe(`${gone.node.id}@00000000000000ab` as MemberId);
   expect(alone.logged.filter(({ text }) => text.includes("older than what it promised"))).toEqual([]);
   expect(alone.node.status()?.state).toBe("follower");
@@ -268,35 +269,35 @@ test.each([
       }) as const,
   ],
 ])("who never was a member changes nothing by %s", (_, message) => {
-  const town = createTown(3);
+  const testCluster = createTestCluster(3);
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3));
-  town.until(() => nodes.some(isLeader));
-  town.pass(500);
-  const leader = nodes.find(isLeader) as Settled;
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3));
+  testCluster.until(() => nodes.some(isLeader));
+  testCluster.pass(500);
+  const leader = nodes.find(isLeader) as TestNode;
   const term = leader.node.status()?.term ?? 0;
   for (const node of nodes) {
-    const guest = asMember(town, node, "n3009");
-    town.pass(10);
-    guest.send(message(term));
+    const testClient = asMember(testCluster, node, "n3009");
+    testCluster.pass(10);
+    testClient.send(message(term));
   }
-  town.pass(2_000);
+  testCluster.pass(2_000);
   expect(isLeader(leader)).toBe(true);
   expect(nodes.map(({ node }) => node.status()?.term)).toEqual([term, term, term]);
 });
 
 test("a term that cannot be ends its connection with a line in the log, and the cluster serves on", () => {
-  const town = createTown(3);
+  const testCluster = createTestCluster(3);
   const ports = [3000, 3001, 3002];
-  const nodes = ports.map((port) => town.start(port, ports, 3));
-  town.until(() => nodes.some(isLeader));
-  const node = nodes.find((one) => !isLeader(one)) as Settled;
-  const guest = asMember(town, node, "n3009");
-  town.pass(10);
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3));
+  testCluster.until(() => nodes.some(isLeader));
+  const node = nodes.find((one) => !isLeader(one)) as TestNode;
+  const testClient = asMember(testCluster, node, "n3009");
+  testCluster.pass(10);
   const term = 2 ** 48 - 1;
-  guest.send({ type: "RequestVote", term, preVote: false, transfer: false, lastLogIndex: 1e9, lastLogTerm: 1 });
-  town.pass(100);
-  expect(guest.closed.at(-1)?.code).toBe("BAD_REQUEST");
+  testClient.send({ type: "RequestVote", term, preVote: false, transfer: false, lastLogIndex: 1e9, lastLogTerm: 1 });
+  testCluster.pass(100);
+  expect(testClient.closed.at(-1)?.code).toBe("BAD_REQUEST");
   expect(node.logged.filter(({ text }) => text.includes(`n3009 speaks of term ${term}`))).toHaveLength(1);
   expect(node.node.status()?.term).toBeLessThan(10);
 });

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { RAFT, STORAGE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
-import { createTown } from "./town.ts";
+import { createTestCluster } from "./test-cluster.ts";
 import { OPEN } from "../wire/messages.ts";
 
 /** A segment of real nodes is larger, and so are the other limits that are counted in its bytes, in the same proportion. */
@@ -21,58 +21,66 @@ const ENQUEUE = encodeCommand({
   jobs: [{ encoding: 0, payload: new Uint8Array(9) }],
 });
 
-type Town = ReturnType<typeof createTown>;
+type TestCluster = ReturnType<typeof createTestCluster>;
 
 /** A new client enqueues one job. */
-function work(town: Town, port: number, life: number): void {
-  const guest = town.visit(port);
+function work(testCluster: TestCluster, port: number, life: number): void {
+  const testClient = testCluster.visit(port);
   const nonce = new Uint8Array(16).fill(life);
-  guest.send({ ...OPEN, frameId: 1, clientId: `c${life}`, nonce });
+  testClient.send({ ...OPEN, frameId: 1, clientId: `c${life}`, nonce });
   const replies = (): readonly Uint8Array[] =>
-    guest.received.flatMap((message) => (message.type === "reply" ? [message.reply] : []));
-  town.until(() => replies().length === 1);
+    testClient.received.flatMap((message) => (message.type === "reply" ? [message.reply] : []));
+  testCluster.until(() => replies().length === 1);
   const opened = decodeReply(replies()[0] as Uint8Array);
   const session = opened.type === "opened" ? opened.session : 0;
-  guest.send({ type: "request", frameId: 2, group: 0, session, number: 1, acknowledgedThrough: 0, command: ENQUEUE });
-  town.until(() => replies().length === 2);
+  testClient.send({
+    type: "request",
+    frameId: 2,
+    group: 0,
+    session,
+    number: 1,
+    acknowledgedThrough: 0,
+    command: ENQUEUE,
+  });
+  testCluster.until(() => replies().length === 2);
 }
 
-function logBytes(town: Town, port: number): number {
-  const disk = town.diskOf(port);
+function logBytes(testCluster: TestCluster, port: number): number {
+  const disk = testCluster.diskOf(port);
   const files = disk.files().filter((file) => file.startsWith("g0/log/"));
   return files.reduce((sum, file) => sum + (disk.cached(file)?.length ?? 0), 0);
 }
 
 test("of a node alone that is restarted again and again, with a few entries each time", () => {
-  const town = createTown();
+  const testCluster = createTestCluster();
   const lives = 40;
   for (let life = 1; life <= lives; life++) {
-    const { node } = town.start(3000, [], null, RULES);
-    town.until(() => node.status()?.state === "leader");
-    work(town, 3000, life);
-    town.pass(3_000);
-    expect(logBytes(town, 3000)).toBeLessThanOrEqual(MOST_SEGMENTS * SEGMENT);
-    town.end(3000, "kill");
+    const { node } = testCluster.start(3000, [], null, RULES);
+    testCluster.until(() => node.status()?.state === "leader");
+    work(testCluster, 3000, life);
+    testCluster.pass(3_000);
+    expect(logBytes(testCluster, 3000)).toBeLessThanOrEqual(MOST_SEGMENTS * SEGMENT);
+    testCluster.end(3000, "kill");
   }
-  const { node } = town.start(3000, [], null, RULES);
-  town.until(() => node.status()?.ready === lives);
+  const { node } = testCluster.start(3000, [], null, RULES);
+  testCluster.until(() => node.status()?.ready === lives);
 });
 
 test("of a follower that is restarted again and again, while the log of the others is not worth a snapshot", () => {
   const ports = [3000, 3001, 3002];
-  const town = createTown();
-  const nodes = ports.map((port) => town.start(port, ports, 3, RULES));
+  const testCluster = createTestCluster();
+  const nodes = ports.map((port) => testCluster.start(port, ports, 3, RULES));
   const leader = () => nodes.find(({ node }) => node.status()?.state === "leader");
-  town.until(() => leader() !== undefined);
+  testCluster.until(() => leader() !== undefined);
   const leads = Number(leader()?.node.id.slice(1));
   const victim = ports.find((port) => port !== leads) as number;
   for (let life = 1; life <= 20; life++) {
-    work(town, leads, life);
-    town.end(victim, "kill");
-    const { node } = town.start(victim, ports, 3, RULES);
-    town.until(() => node.status()?.ready === life);
-    town.pass(6_000);
-    expect(logBytes(town, victim)).toBeLessThanOrEqual(MOST_SEGMENTS * SEGMENT);
+    work(testCluster, leads, life);
+    testCluster.end(victim, "kill");
+    const { node } = testCluster.start(victim, ports, 3, RULES);
+    testCluster.until(() => node.status()?.ready === life);
+    testCluster.pass(6_000);
+    expect(logBytes(testCluster, victim)).toBeLessThanOrEqual(MOST_SEGMENTS * SEGMENT);
   }
   expect(leader()?.node.status()?.snapshotIndex).toBe(0);
 });

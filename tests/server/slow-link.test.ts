@@ -4,27 +4,27 @@ import { createClient } from "../../src/client/client.ts";
 import { CLIENT, QUEUE } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { createTown, type Settled } from "./town.ts";
+import { createTestCluster, type TestNode } from "./test-cluster.ts";
 
 const PORTS = [3000, 3001, 3002];
 /** Bytes per millisecond. */
 const KBIT = 1 / 8;
 
-const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
-const raftOf = ({ node }: Settled) => node.inspect()?.raft;
-const termOf = (nodes: readonly Settled[]): number => Math.max(...nodes.map((node) => raftOf(node)?.currentTerm ?? 0));
+const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
+const raftOf = ({ node }: TestNode) => node.inspect()?.raft;
+const termOf = (nodes: readonly TestNode[]): number => Math.max(...nodes.map((node) => raftOf(node)?.currentTerm ?? 0));
 
 /** Three members that lead already, and then have slow links between each other; clients reach them as before. */
 function slowed(seed: number, kbit: number, more: Partial<NodeSettings> = {}) {
-  const town = createTown(seed);
-  const start = (port: number): Settled => town.start(port, PORTS, 3, more);
+  const testCluster = createTestCluster(seed);
+  const start = (port: number): TestNode => testCluster.start(port, PORTS, 3, more);
   const nodes = PORTS.map(start);
-  town.until(() => nodes.some(isLeader));
-  town.pass(1_000);
+  testCluster.until(() => nodes.some(isLeader));
+  testCluster.pass(1_000);
   for (const from of PORTS)
-    for (const to of PORTS) if (from !== to) town.network.slow(`n${from}`, `n${to}`, kbit * KBIT);
+    for (const to of PORTS) if (from !== to) testCluster.network.slow(`n${from}`, `n${to}`, kbit * KBIT);
   const client = createClient(
-    { network: town.network.hostOf("guest"), clock: town.clock, random: seededRandom(seed) },
+    { network: testCluster.network.hostOf("client"), clock: testCluster.clock, random: seededRandom(seed) },
     {
       addresses: PORTS.map((port) => `127.0.0.1:${port}`),
       clientId: "writer",
@@ -46,7 +46,7 @@ function slowed(seed: number, kbit: number, more: Partial<NodeSettings> = {}) {
     client.submit({ type: "enqueue", queue: "default", jobs }, ({ ok }) => void answers.push(ok));
   };
   const leader = nodes.find(isLeader)!;
-  return { town, nodes, start, enqueue, answers, leader };
+  return { testCluster, nodes, start, enqueue, answers, leader };
 }
 
 for (const [kbit, bytes, withinMs] of [
@@ -54,37 +54,40 @@ for (const [kbit, bytes, withinMs] of [
   [64, 200_000, 120_000],
 ] as const) {
   test(`a job of ${bytes} bytes is committed over links of ${kbit} kbit/s, under the leader that took it`, () => {
-    const { town, nodes, enqueue, answers } = slowed(1, kbit);
+    const { testCluster, nodes, enqueue, answers } = slowed(1, kbit);
     const before = termOf(nodes);
     enqueue(bytes);
-    town.until(() => answers.length > 0, withinMs);
+    testCluster.until(() => answers.length > 0, withinMs);
     expect(answers).toEqual([true]);
     expect(termOf(nodes)).toBe(before);
-    town.until(() => nodes.every((node) => raftOf(node)?.commitIndex === raftOf(nodes[0]!)?.lastIndex), withinMs);
+    testCluster.until(
+      () => nodes.every((node) => raftOf(node)?.commitIndex === raftOf(nodes[0]!)?.lastIndex),
+      withinMs,
+    );
     expect(termOf(nodes)).toBe(before);
   });
 }
 
 test("a snapshot of 110 kB arrives over links of 32 kbit/s, in chunks, and nobody else is disturbed", () => {
   const small = { compactMinBytes: 16 * 1_024, segmentBytes: 256 * 1_024, keepLogBytes: 0 };
-  const { town, nodes, start, enqueue, answers, leader } = slowed(2, 512, {
+  const { testCluster, nodes, start, enqueue, answers, leader } = slowed(2, 512, {
     ...small,
     queueLimits: { ...QUEUE, checkpointEntries: 4 },
   });
   const behind = nodes.find((node) => node !== leader)!;
   const port = Number(behind.node.id.slice(1));
-  town.end(port, "kill");
+  testCluster.end(port, "kill");
   for (let at = 0; at < 12; at++) enqueue(10_000);
-  town.until(() => answers.length === 12 && (raftOf(leader)?.snapshot?.index ?? 0) > 8, 60_000);
+  testCluster.until(() => answers.length === 12 && (raftOf(leader)?.snapshot?.index ?? 0) > 8, 60_000);
   const before = raftOf(leader)!.currentTerm;
   for (const other of PORTS) {
     if (other === port) continue;
-    town.network.slow(`n${port}`, `n${other}`, 32 * KBIT);
-    town.network.slow(`n${other}`, `n${port}`, 32 * KBIT);
+    testCluster.network.slow(`n${port}`, `n${other}`, 32 * KBIT);
+    testCluster.network.slow(`n${other}`, `n${port}`, 32 * KBIT);
   }
   const back = start(port);
   const chunks = new Set<number>();
-  town.until(() => {
+  testCluster.until(() => {
     for (const { snapshot } of raftOf(leader)?.progress.values() ?? []) chunks.add(snapshot?.nextOffset ?? 0);
     return back.node.inspect()?.queue.appliedIndex === raftOf(leader)?.lastIndex;
   }, 120_000);
@@ -93,14 +96,14 @@ test("a snapshot of 110 kB arrives over links of 32 kbit/s, in chunks, and nobod
 });
 
 test("a follower hears of its leader every few heartbeats while a large job comes to it over 64 kbit/s", () => {
-  const { town, nodes, enqueue, leader } = slowed(3, 64);
-  town.pass(1_000);
+  const { testCluster, nodes, enqueue, leader } = slowed(3, 64);
+  testCluster.pass(1_000);
   enqueue(100_000);
-  town.pass(500);
-  const heard = new Map<Settled, number>();
+  testCluster.pass(500);
+  const heard = new Map<TestNode, number>();
   const gaps: number[] = [];
-  const end = town.clock.now() + 10_000;
-  while (town.clock.now() < end && town.step()) {
+  const end = testCluster.clock.now() + 10_000;
+  while (testCluster.clock.now() < end && testCluster.step()) {
     for (const node of nodes) {
       const at = raftOf(node)?.leaderMessageAt ?? 0;
       if (node === leader || heard.get(node) === at) continue;
@@ -116,12 +119,12 @@ test("a follower hears of its leader every few heartbeats while a large job come
 });
 
 test("a link that carries nothing any more is dialed again, and the log names the message in flight, and how much of it was acknowledged", () => {
-  const { town, enqueue, leader } = slowed(4, 512);
+  const { testCluster, enqueue, leader } = slowed(4, 512);
   enqueue(500_000);
-  town.pass(3_000);
+  testCluster.pass(3_000);
   const isApart = (name: string): boolean => name === leader.node.id;
-  town.network.cut((from, to) => isApart(from) !== isApart(to), true);
-  town.pass(5_000);
+  testCluster.network.cut((from, to) => isApart(from) !== isApart(to), true);
+  testCluster.pass(5_000);
   const told = leader.logged.filter(({ event }) => event === "peer-stalled").map(({ text }) => text);
   expect(told.length).toBeGreaterThan(0);
   for (const text of told)

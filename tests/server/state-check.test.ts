@@ -19,7 +19,7 @@ import type { Message } from "../../src/wire/connection.ts";
 import { createFakeClock } from "../wire/fake-world.ts";
 import { idOf } from "../raft/cluster.ts";
 import { heartbeat, single } from "../raft/single.ts";
-import { createTown, type Guest, type Settled } from "./town.ts";
+import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
 import { OPEN } from "../wire/messages.ts";
 
 const EVERY = 8;
@@ -29,46 +29,47 @@ const NONCE = new Uint8Array(16).fill(7);
 const clock = createFakeClock();
 const ports = { clock, stages: createStages(clock), log: () => {} };
 
-const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
-const portOf = ({ node }: Settled): number => Number(node.id.slice(1));
+const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
+const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
 /** It serves; one that has found its data to be wrong does not, until the others have let it in again. */
-const runs = ({ node }: Settled): boolean => node.status() !== null;
+const runs = ({ node }: TestNode): boolean => node.status() !== null;
 /** What it said when it found out. */
-const report = ({ logged }: Settled): string | null => logged.find(({ event }) => event === "damaged")?.text ?? null;
-const comparedAt = ({ node }: Settled): number => node.status()?.checkpoint?.index ?? 0;
-const appliedAt = ({ node }: Settled): number => node.status()?.appliedIndex ?? 0;
+const report = ({ logged }: TestNode): string | null => logged.find(({ event }) => event === "damaged")?.text ?? null;
+const comparedAt = ({ node }: TestNode): number => node.status()?.checkpoint?.index ?? 0;
+const appliedAt = ({ node }: TestNode): number => node.status()?.appliedIndex ?? 0;
 
 /** Memory that went bad: this one job is gone from this one node. */
-function loseJob({ node }: Settled): void {
+function loseJob({ node }: TestNode): void {
   const { jobs } = node.inspect()!.queue;
   drop(jobs, first(jobs)!);
 }
 
 function founded(count: number) {
-  const town = createTown(count);
+  const testCluster = createTestCluster(count);
   const ports = Array.from({ length: count }, (_, at) => 3000 + at);
-  const nodes = ports.map((port) => town.start(port, ports, count, SETTINGS));
-  const up = (): readonly Settled[] => nodes.filter(runs);
-  const leader = (): Settled | undefined => up().find(isLeader);
-  town.until(() => leader() !== undefined);
-  let guest: Guest | null = null;
-  let at: Settled | undefined;
+  const nodes = ports.map((port) => testCluster.start(port, ports, count, SETTINGS));
+  const up = (): readonly TestNode[] => nodes.filter(runs);
+  const leader = (): TestNode | undefined => up().find(isLeader);
+  testCluster.until(() => leader() !== undefined);
+  let testClient: TestClient | null = null;
+  let at: TestNode | undefined;
   let session = 0;
   let number = 0;
   let frame = 0;
 
   const answerTo = (frameId: number): Message | undefined =>
-    guest?.received.find((message) => "frameId" in message && message.frameId === frameId);
+    testClient?.received.find((message) => "frameId" in message && message.frameId === frameId);
 
   /** One try on the present leader, like a client that comes anew. */
   function ask(message: (frameId: number) => Message): Message | undefined {
     const present = leader();
     if (present === undefined) return undefined;
-    if (present !== at || guest === null || guest.closed.length > 0) guest = town.visit(portOf(present));
+    if (present !== at || testClient === null || testClient.closed.length > 0)
+      testClient = testCluster.visit(portOf(present));
     at = present;
     const frameId = ++frame;
-    guest.send(message(frameId));
-    town.until(() => answerTo(frameId) !== undefined || (guest?.closed.length ?? 1) > 0);
+    testClient.send(message(frameId));
+    testCluster.until(() => answerTo(frameId) !== undefined || (testClient?.closed.length ?? 1) > 0);
     return answerTo(frameId);
   }
 
@@ -96,7 +97,7 @@ function founded(count: number) {
   function enqueue(count: number): void {
     for (let done = 0; done < count;) {
       if (tryEnqueue()?.type === "reply") done++;
-      else town.pass(20);
+      else testCluster.pass(20);
     }
   }
 
@@ -104,15 +105,15 @@ function founded(count: number) {
     const opened = ask((frameId) => ({ ...OPEN, frameId, clientId: "c1", nonce: NONCE }));
     const reply = opened?.type === "reply" ? decodeReply(opened.reply) : null;
     if (reply?.type === "opened") session = reply.session;
-    else town.pass(20);
+    else testCluster.pass(20);
   }
   const peek = (): Message | undefined => ask((frameId) => ({ type: "peek", frameId }));
-  return { town, nodes, up, leader, peek, tryEnqueue, enqueue, acknowledged: () => number };
+  return { testCluster, nodes, up, leader, peek, tryEnqueue, enqueue, acknowledged: () => number };
 }
 
 /** All nodes that run have compared everything. */
-function settle({ town, up }: ReturnType<typeof founded>): void {
-  town.until(() => {
+function settle({ testCluster, up }: ReturnType<typeof founded>): void {
+  testCluster.until(() => {
     const last = Math.max(...up().map(appliedAt));
     return up().every((node) => appliedAt(node) === last && comparedAt(node) > last - EVERY);
   });
@@ -141,10 +142,10 @@ describe("states are compared", () => {
     const cluster = founded(3);
     cluster.enqueue(1);
     const down = cluster.nodes.find((node) => !isLeader(node))!;
-    cluster.town.end(portOf(down), "kill");
+    cluster.testCluster.end(portOf(down), "kill");
     const since = appliedAt(cluster.leader()!);
     cluster.enqueue(20);
-    cluster.town.until(() => comparedAt(cluster.leader()!) > since);
+    cluster.testCluster.until(() => comparedAt(cluster.leader()!) > since);
   });
 });
 
@@ -156,25 +157,25 @@ describe("a follower whose state is wrong", () => {
     const victim = cluster.nodes.find((node) => !isLeader(node))!;
     loseJob(victim);
     cluster.enqueue(EVERY);
-    cluster.town.until(() => report(victim) !== null);
+    cluster.testCluster.until(() => report(victim) !== null);
     return { ...cluster, victim };
   }
 
   test("serves no more and says why; the others go on with every job, and let it in again with the right state", () => {
-    const { victim, nodes, up, enqueue, acknowledged, town } = corrupted();
+    const { victim, nodes, up, enqueue, acknowledged, testCluster } = corrupted();
     expect(runs(victim)).toBe(false);
     expect(report(victim)).toMatch(/wrong at index \d+: its digest is [0-9a-f]{8}, a majority has [0-9a-f]{8}/);
     enqueue(20);
     expect(up().length).toBeGreaterThan(1);
-    town.until(() => nodes.every(({ node }) => node.status()?.ready === acknowledged()), 30_000);
+    testCluster.until(() => nodes.every(({ node }) => node.status()?.ready === acknowledged()), 30_000);
     expect(victim.node.inspect()?.queue.sessionCount).toBe(1);
   });
 
   test("does not start again from the data that it stopped with, however it ended", () => {
-    const { town, victim, nodes } = corrupted();
-    town.end(portOf(victim), "kill");
-    const again = town.start(portOf(victim), nodes.map(portOf), 3, SETTINGS);
-    town.until(() => report(again) !== null);
+    const { testCluster, victim, nodes } = corrupted();
+    testCluster.end(portOf(victim), "kill");
+    const again = testCluster.start(portOf(victim), nodes.map(portOf), 3, SETTINGS);
+    testCluster.until(() => report(again) !== null);
     expect(report(again)).toContain(/wrong at index \d+/.exec(report(victim) ?? "")?.[0] ?? "the reason");
   });
 });
@@ -182,18 +183,18 @@ describe("a follower whose state is wrong", () => {
 test("a follower whose state is wrong has a mark on its disk when it stops: killed at that moment, it does not start from it either", () => {
   for (const how of ["kill", "powerCut"] as const) {
     const cluster = founded(3);
-    const { town, nodes } = cluster;
+    const { testCluster, nodes } = cluster;
     cluster.enqueue(5);
     settle(cluster);
     const victim = nodes.find((node) => !isLeader(node))!;
     loseJob(victim);
     cluster.enqueue(EVERY);
-    while (victim.node.inspect() !== null) town.step();
+    while (victim.node.inspect() !== null) testCluster.step();
     // The life that found it out is over, and the note for the next one is not written yet.
     expect(report(victim)).toBeNull();
-    town.end(portOf(victim), how);
-    const again = town.start(portOf(victim), nodes.map(portOf), 3, SETTINGS);
-    town.until(() => report(again) !== null);
+    testCluster.end(portOf(victim), how);
+    const again = testCluster.start(portOf(victim), nodes.map(portOf), 3, SETTINGS);
+    testCluster.until(() => report(again) !== null);
     expect(report(again)).toMatch(/wrong at index \d+/);
   }
 });
@@ -205,31 +206,31 @@ test("a leader whose state is wrong stops at once; the others elect one of thems
   const victim = cluster.leader()!;
   loseJob(victim);
   cluster.enqueue(2 * EVERY);
-  cluster.town.until(() => report(victim) !== null);
+  cluster.testCluster.until(() => report(victim) !== null);
   expect(runs(victim)).toBe(false);
   cluster.enqueue(EVERY);
-  const { nodes, town, acknowledged } = cluster;
-  town.until(() => nodes.every(({ node }) => node.status()?.ready === acknowledged()), 30_000);
+  const { nodes, testCluster, acknowledged } = cluster;
+  testCluster.until(() => nodes.every(({ node }) => node.status()?.ready === acknowledged()), 30_000);
 });
 
 describe("what is right", () => {
   /** A member, in a term that is over, says what a majority had. */
-  function sayAgreed(cluster: ReturnType<typeof founded>, to: Settled, from: Settled, agreed: Checkpoint): void {
-    const guest = cluster.town.visit(portOf(to), {
+  function sayAgreed(cluster: ReturnType<typeof founded>, to: TestNode, from: TestNode, agreed: Checkpoint): void {
+    const testClient = cluster.testCluster.visit(portOf(to), {
       role: "peer",
       clusterId: to.node.clusterId(),
       node: from.node.status()!.node,
     });
     const term = to.node.status()!.term - 1;
-    guest.send({ type: "Heartbeat", term, leaderCommit: 0, time: 0, readContext: 0, agreed });
-    cluster.town.pass(200);
+    testClient.send({ type: "Heartbeat", term, leaderCommit: 0, time: 0, readContext: 0, agreed });
+    cluster.testCluster.pass(200);
   }
 
   test("is learned from the present leader only: what a former one says of it stops nobody", () => {
     const cluster = founded(3);
     cluster.enqueue(2 * EVERY);
     settle(cluster);
-    const [one, other] = cluster.nodes.filter((node) => !isLeader(node)) as [Settled, Settled];
+    const [one, other] = cluster.nodes.filter((node) => !isLeader(node)) as [TestNode, TestNode];
     const { index, digest } = one.node.status()!.checkpoint!;
     sayAgreed(cluster, one, other, { index, digest: 0xffff_ffff - digest });
     // Nor is it remembered for a checkpoint that is still to come.
@@ -265,13 +266,13 @@ describe("without a majority of equals", () => {
     const cluster = founded(3);
     cluster.enqueue(5);
     settle(cluster);
-    const [victim, witness] = cluster.nodes.filter((node) => !isLeader(node)) as [Settled, Settled];
-    cluster.town.end(portOf(witness), "kill");
+    const [victim, witness] = cluster.nodes.filter((node) => !isLeader(node)) as [TestNode, TestNode];
+    cluster.testCluster.end(portOf(witness), "kill");
     loseJob(victim);
     let refused: Message | undefined;
     for (let tries = 0; tries < 4 * EVERY && refused?.type !== "failure"; tries++) {
       refused = cluster.tryEnqueue();
-      cluster.town.pass(60);
+      cluster.testCluster.pass(60);
     }
     expect(refused).toMatchObject({ type: "failure", failure: { code: "DIVERGED", applied: "no" } });
     // What would be shown may be wrong.
@@ -279,34 +280,34 @@ describe("without a majority of equals", () => {
     expect(cluster.up().length).toBe(3);
     const before = cluster.acknowledged();
     for (let tries = 0; tries < 20; tries++) {
-      cluster.town.pass(100);
+      cluster.testCluster.pass(100);
       expect(cluster.tryEnqueue()).toMatchObject({ type: "failure" });
     }
     const leader = cluster.leader()!;
     const texts = leader.logged.filter(({ level }) => level === "error").map(({ text }) => text);
     expect(texts.filter((text) => text.startsWith("writes stop: "))).toHaveLength(1);
     expect(texts.join()).toContain("no majority agrees");
-    const back = cluster.town.start(portOf(witness), cluster.nodes.map(portOf), 3, SETTINGS);
-    cluster.town.until(() => report(victim) !== null);
+    const back = cluster.testCluster.start(portOf(witness), cluster.nodes.map(portOf), 3, SETTINGS);
+    cluster.testCluster.until(() => report(victim) !== null);
     expect([report(back), report(leader)]).toEqual([null, null]);
     cluster.enqueue(EVERY);
     expect(cluster.peek()).toMatchObject({ type: "peekAnswer", peeked: { job: { id: 1 } } });
     expect(cluster.acknowledged()).toBe(before + EVERY);
-    cluster.town.until(() => back.node.status()?.ready === cluster.acknowledged());
+    cluster.testCluster.until(() => back.node.status()?.ready === cluster.acknowledged());
   });
 
   test("three nodes with three states take nothing", () => {
     const cluster = founded(3);
     cluster.enqueue(5);
     settle(cluster);
-    const [one, other] = cluster.nodes.filter((node) => !isLeader(node)) as [Settled, Settled];
+    const [one, other] = cluster.nodes.filter((node) => !isLeader(node)) as [TestNode, TestNode];
     loseJob(one);
     loseJob(other);
     loseJob(other);
     let last: Message | undefined;
     for (let tries = 0; tries < 4 * EVERY && last?.type !== "failure"; tries++) {
       last = cluster.tryEnqueue();
-      cluster.town.pass(60);
+      cluster.testCluster.pass(60);
     }
     expect(last).toMatchObject({ type: "failure", failure: { code: "DIVERGED" } });
     expect(cluster.up()).toHaveLength(3);
@@ -420,31 +421,31 @@ describe("a snapshot", () => {
     }
   });
 
-  const snapshots = ({ node }: Settled): number => node.status()?.snapshotIndex ?? 0;
+  const snapshots = ({ node }: TestNode): number => node.status()?.snapshotIndex ?? 0;
 
   test("counts only when a majority has its state", () => {
     const cluster = founded(3);
-    const [one, other] = cluster.nodes.filter((node) => !isLeader(node)) as [Settled, Settled];
+    const [one, other] = cluster.nodes.filter((node) => !isLeader(node)) as [TestNode, TestNode];
     cluster.enqueue(5);
     settle(cluster);
     loseJob(one);
-    cluster.town.end(portOf(other), "kill");
+    cluster.testCluster.end(portOf(other), "kill");
     const leader = cluster.leader()!;
     const before = snapshots(leader);
     for (let tries = 0; tries < 10 * EVERY; tries++) cluster.tryEnqueue();
-    cluster.town.pass(1_000);
+    cluster.testCluster.pass(1_000);
     expect([snapshots(leader), snapshots(one)]).toEqual([before, before]);
   });
 
   test("counts on all nodes at checkpoints, while a minority is down", () => {
     const cluster = founded(3);
     const down = cluster.nodes.find((node) => !isLeader(node))!;
-    cluster.town.end(portOf(down), "kill");
+    cluster.testCluster.end(portOf(down), "kill");
     const rest = cluster.nodes.filter((node) => node !== down);
     cluster.enqueue(6 * EVERY);
-    cluster.town.until(() => rest.every((node) => snapshots(node) > 0));
+    cluster.testCluster.until(() => rest.every((node) => snapshots(node) > 0));
     // One that the entries bring, or one that the leader makes because a snapshot is due.
-    const isCheckpoint = (at: number, node: Settled): boolean =>
+    const isCheckpoint = (at: number, node: TestNode): boolean =>
       at % EVERY === 0 || node.node.inspect()?.raft.entryAt(at)?.kind === "tick";
     for (const node of rest) expect(isCheckpoint(snapshots(node), node)).toBe(true);
   });

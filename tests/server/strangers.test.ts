@@ -1,13 +1,13 @@
 // What if a port of another program is taken for a node's, or a node's for another program's? Both sides are told what speaks there.
 import { expect, test } from "bun:test";
-import { createTown, type Settled, type Town } from "./town.ts";
+import { createTestCluster, type TestNode, type TestCluster } from "./test-cluster.ts";
 
-const said = ({ logged }: Settled, event: string): readonly string[] =>
+const said = ({ logged }: TestNode, event: string): readonly string[] =>
   logged.filter((line) => line.event === event).map(({ text }) => text);
 
 /** A web server, as far as a node can tell. */
-function listenHttp(town: Town, port: number): void {
-  town.network.hostOf("web").listen(
+function listenHttp(testCluster: TestCluster, port: number): void {
+  testCluster.network.hostOf("web").listen(
     "127.0.0.1",
     port,
     (stream) => {
@@ -20,20 +20,20 @@ function listenHttp(town: Town, port: number): void {
   );
 }
 
-function sayTo(town: Town, port: number, bytes: Uint8Array): void {
-  town.network.hostOf("browser").dial(`127.0.0.1:${port}`, 1_000, (result) => {
+function sayTo(testCluster: TestCluster, port: number, bytes: Uint8Array): void {
+  testCluster.network.hostOf("browser").dial(`127.0.0.1:${port}`, 1_000, (result) => {
     if (result.ok) result.stream.write(bytes);
   });
-  town.pass(100);
+  testCluster.pass(100);
 }
 
 test("a node logs who spoke HTTP or TLS to its port, once", () => {
-  const town = createTown();
-  const node = town.start(3000);
-  town.until(() => node.node.status()?.state === "leader");
+  const testCluster = createTestCluster();
+  const node = testCluster.start(3000);
+  testCluster.until(() => node.node.status()?.state === "leader");
   for (let times = 0; times < 3; times++) {
-    sayTo(town, 3000, new TextEncoder().encode("GET /metrics HTTP/1.1\r\n\r\n"));
-    sayTo(town, 3000, Uint8Array.of(0x16, 3, 1, 0, 5, 1));
+    sayTo(testCluster, 3000, new TextEncoder().encode("GET /metrics HTTP/1.1\r\n\r\n"));
+    sayTo(testCluster, 3000, Uint8Array.of(0x16, 3, 1, 0, 5, 1));
   }
   expect(said(node, "refused").map((text) => text.replace(/^refused [^:]+: /, ""))).toEqual([
     "the other side speaks HTTP, not raftq",
@@ -42,10 +42,10 @@ test("a node logs who spoke HTTP or TLS to its port, once", () => {
 });
 
 test("--join of a port that speaks HTTP ends with its name", () => {
-  const town = createTown();
-  listenHttp(town, 3001);
-  const node = town.start(3000, [3001]);
-  town.until(() => node.stopped() !== undefined);
+  const testCluster = createTestCluster();
+  listenHttp(testCluster, 3001);
+  const node = testCluster.start(3000, [3001]);
+  testCluster.until(() => node.stopped() !== undefined);
   expect(node.stopped()).toMatchObject({
     code: "USAGE",
     message: "127.0.0.1:3001 cannot let this node in: the other side speaks HTTP, not raftq",
@@ -53,21 +53,21 @@ test("--join of a port that speaks HTTP ends with its name", () => {
 });
 
 test("a founder that is told of such a port says so, once, and goes on", () => {
-  const town = createTown();
-  listenHttp(town, 3001);
-  const node = town.start(3000, [3000, 3001], 2);
-  town.pass(5_000);
+  const testCluster = createTestCluster();
+  listenHttp(testCluster, 3001);
+  const node = testCluster.start(3000, [3000, 3001], 2);
+  testCluster.pass(5_000);
   expect(node.stopped()).toBeUndefined();
   expect(said(node, "peer-refused")).toEqual(["no link to 127.0.0.1:3001: the other side speaks HTTP, not raftq"]);
 });
 
 test("a member whose address is another program's now is named", () => {
-  const town = createTown();
-  const [first, second] = [3000, 3001].map((port) => town.start(port, [3000, 3001], 2));
+  const testCluster = createTestCluster();
+  const [first, second] = [3000, 3001].map((port) => testCluster.start(port, [3000, 3001], 2));
   if (first === undefined || second === undefined) throw new Error("two nodes");
-  town.until(() => first.node.status()?.members.every(({ reachable }) => reachable) === true);
-  town.end(3001, "kill");
-  listenHttp(town, 3001);
-  town.pass(5_000);
+  testCluster.until(() => first.node.status()?.members.every(({ reachable }) => reachable) === true);
+  testCluster.end(3001, "kill");
+  listenHttp(testCluster, 3001);
+  testCluster.pass(5_000);
   expect(said(first, "peer-refused")).toEqual(["no link to 127.0.0.1:3001: the other side speaks HTTP, not raftq"]);
 });

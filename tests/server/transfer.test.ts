@@ -3,20 +3,20 @@ import { expect, test } from "bun:test";
 import { createClient } from "../../src/client/client.ts";
 import { CLIENT } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { createTown, type Settled } from "./town.ts";
+import { createTestCluster, type TestNode } from "./test-cluster.ts";
 
 const PORTS = [3000, 3001, 3002];
 const WRITE_EVERY_MS = 2;
 
-const isLeader = ({ node }: Settled): boolean => node.status()?.state === "leader";
+const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
 
 /** Three founders, and a client that has a request on its way at any time. */
 function busy(seed: number) {
-  const town = createTown(seed);
-  const nodes = PORTS.map((port) => town.start(port, PORTS, 3));
-  town.until(() => nodes.some(isLeader));
+  const testCluster = createTestCluster(seed);
+  const nodes = PORTS.map((port) => testCluster.start(port, PORTS, 3));
+  testCluster.until(() => nodes.some(isLeader));
   const client = createClient(
-    { network: town.network.hostOf("guest"), clock: town.clock, random: seededRandom(seed) },
+    { network: testCluster.network.hostOf("client"), clock: testCluster.clock, random: seededRandom(seed) },
     {
       addresses: PORTS.map((port) => `127.0.0.1:${port}`),
       clientId: "writer",
@@ -39,30 +39,30 @@ function busy(seed: number) {
       if (ok) written.acknowledged++;
       else written.failed++;
     });
-    town.clock.after(WRITE_EVERY_MS, write);
+    testCluster.clock.after(WRITE_EVERY_MS, write);
   };
   write();
-  town.until(() => written.acknowledged > 20);
-  return { town, nodes, client, written };
+  testCluster.until(() => written.acknowledged > 20);
+  return { testCluster, nodes, client, written };
 }
 
-const termOf = (nodes: readonly Settled[]): number =>
+const termOf = (nodes: readonly TestNode[]): number =>
   Math.max(...nodes.map(({ node }) => node.inspect()?.raft.currentTerm ?? 0));
 
 for (const seed of [1, 2, 3]) {
   test(`seed ${seed}: asked once by a client that works meanwhile, leadership moves once`, () => {
-    const { town, nodes, client, written } = busy(seed);
+    const { testCluster, nodes, client, written } = busy(seed);
     const before = termOf(nodes);
     const answers: string[] = [];
     client.ask({ type: "transfer", to: null }, (result) => {
       answers.push("type" in result ? result.type : result.code);
     });
-    town.pass(300);
+    testCluster.pass(300);
     expect(answers).toEqual(["done"]);
     expect(termOf(nodes)).toBe(before + 1);
     expect(written.failed).toBe(0);
     const { acknowledged } = written;
-    town.pass(100);
+    testCluster.pass(100);
     expect(written.acknowledged).toBeGreaterThan(acknowledged + 25);
   });
 }

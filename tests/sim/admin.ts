@@ -1,7 +1,7 @@
 // Who changes the group? One operator who asks for removals and transfers, follows redirects, and tries for a while.
 import type { NodeId } from "../../src/raft/types.ts";
 import type { Random } from "../../src/lib/random.ts";
-import type { Marks } from "./marks.ts";
+import type { Coverage } from "./coverage.ts";
 import type { Caller, Question } from "./sim-caller.ts";
 import type { Trace } from "./trace.ts";
 
@@ -24,12 +24,12 @@ export interface AdminPorts {
   readonly caller: Caller;
   readonly random: Random;
   readonly trace: Trace;
-  readonly marks: Marks;
+  readonly coverage: Coverage;
   readonly addresses: () => readonly string[];
   readonly after: (ms: number, run: () => void) => void;
 }
 
-export function createAdmin({ caller, random, trace, marks, addresses, after }: AdminPorts): Admin {
+export function createAdmin({ caller, random, trace, coverage, addresses, after }: AdminPorts): Admin {
   let removing = false;
   let ceased = false;
 
@@ -42,7 +42,7 @@ export function createAdmin({ caller, random, trace, marks, addresses, after }: 
         trace.event("admin", `${question.type} done at ${message.index}`);
         return ended(true);
       }
-      if (message?.type === "failure") marks.refused(message.failure.code);
+      if (message?.type === "failure") coverage.refused(message.failure.code);
       if (attempts <= 1 || ceased) return ended(false);
       const leader = message?.type === "failure" ? message.failure.leader : undefined;
       if (message?.type === "failure")

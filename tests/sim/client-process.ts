@@ -6,7 +6,7 @@ import type { Command, Reply } from "../../src/queue/types.ts";
 import type { LogIndex, NodeId, Term } from "../../src/raft/types.ts";
 import type { ClientMachine } from "./client-machine.ts";
 import type { Call, History, NumberSpace, Operation } from "./history.ts";
-import type { Marks } from "./marks.ts";
+import type { Coverage } from "./coverage.ts";
 import type { Reads } from "./reads.ts";
 import type { RealWitness } from "./real-witness.ts";
 import type { Caller } from "./sim-caller.ts";
@@ -36,7 +36,7 @@ export interface ClientPorts {
   readonly random: Random;
   readonly history: History;
   readonly trace: Trace;
-  readonly marks: Marks;
+  readonly coverage: Coverage;
   readonly reads: Reads;
   readonly caller: Caller;
   readonly addresses: () => readonly string[];

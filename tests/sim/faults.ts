@@ -6,7 +6,7 @@ import type { Admin } from "./admin.ts";
 import { diskFaults } from "./disk-faults.ts";
 import { type Cut, drawOddCut, networkFaults } from "./network-faults.ts";
 import { leaderFaults } from "./leader-faults.ts";
-import type { Marks } from "./marks.ts";
+import type { Coverage } from "./coverage.ts";
 import type { FaultIntervals, Plan } from "./plan.ts";
 import { processFaults } from "./process-faults.ts";
 import type { Machine, World } from "./world.ts";
@@ -30,7 +30,7 @@ export interface FaultTools {
   readonly ceased: () => boolean;
   /** An operator asks the leader on `from` to hand over. */
   readonly transfer: (from: Machine, to: Machine) => void;
-  readonly hit: Marks["hit"];
+  readonly hit: Coverage["hit"];
   /** A promise was broken that only the fault itself can judge. */
   readonly fail: (what: string) => void;
 }
@@ -52,11 +52,11 @@ const MOST_MACHINES = 9;
 
 export interface FaultPorts {
   readonly random: Random;
-  readonly marks: Marks;
+  readonly coverage: Coverage;
   readonly fail: (what: string) => void;
 }
 
-export function startFaults(world: World, plan: Plan, admin: Admin, { random, marks, fail }: FaultPorts): Faults {
+export function startFaults(world: World, plan: Plan, admin: Admin, { random, coverage, fail }: FaultPorts): Faults {
   let ceased = false;
   const tools: FaultTools = {
     world,
@@ -75,7 +75,7 @@ export function startFaults(world: World, plan: Plan, admin: Admin, { random, ma
     mayRemove: admin.removing,
     ceased: () => ceased,
     transfer: (from, to) => admin.transfer(to.id, from.address),
-    hit: marks.hit,
+    hit: coverage.hit,
     fail,
   };
   const classes: Record<keyof FaultIntervals, Strike> = {

@@ -8,7 +8,7 @@ import { type Command, ENCODING, type Reply } from "../../src/queue/types.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
 import type { ClientPorts } from "./client-process.ts";
 import { type Call, equalBytes, type History, type Operation } from "./history.ts";
-import type { Ledger } from "./ledger.ts";
+import type { CommittedLog } from "./committed-log.ts";
 import { OPEN } from "../wire/messages.ts";
 
 interface Opening {
@@ -201,10 +201,10 @@ export function startHostile(id: string, ports: ClientPorts): Hostile {
 }
 
 /** Of all that was sent under one number the log holds one at most: what is not that one never happened. */
-export function settleHostile(history: History, ledger: Ledger): void {
+export function settleHostile(history: History, committedLog: CommittedLog): void {
   const executed = new Map<string, Uint8Array>();
-  for (let index = 1; index <= ledger.lastIndex; index++) {
-    const { entry, reply } = ledger.at(index) ?? {};
+  for (let index = 1; index <= committedLog.lastIndex; index++) {
+    const { entry, reply } = committedLog.at(index) ?? {};
     if (entry?.kind !== "command" || reply === null || reply === undefined) continue;
     const { session, number, body } = fieldsOf(entry);
     if (reply.type !== "refused" && reply.index === index) executed.set(`${session}#${number}`, body);

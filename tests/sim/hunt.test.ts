@@ -4,12 +4,12 @@ import { describe, hunt, huntAll, type RunSeeds, table } from "./hunt.ts";
 import type { Mutant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
 
-const mutant = (name: string, theme?: Mutant["theme"]): Mutant => ({
+const mutant = (name: string, profile?: Mutant["profile"]): Mutant => ({
   name,
   what: `${name} is broken`,
   within: 5,
   edits: [],
-  ...(theme === undefined ? {} : { theme }),
+  ...(profile === undefined ? {} : { profile }),
 });
 
 const result = (seed: number, failure: string | null): SeedResult => ({
@@ -20,7 +20,7 @@ const result = (seed: number, failure: string | null): SeedResult => ({
   virtualMs: 1,
   operations: 1,
   entries: 1,
-  marks: {},
+  coverage: {},
 });
 
 /** Each seed costs a CPU second; `catches` says which one fails. */

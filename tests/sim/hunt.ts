@@ -74,8 +74,8 @@ export function table(hunted: readonly Hunted[]): readonly string[] {
   ];
 }
 
-function worldsOf({ theme, plan }: Mutant): string {
-  return [theme ?? "all", ...(plan === undefined ? [] : ["bent"])].join(", ");
+function worldsOf({ profile, plan }: Mutant): string {
+  return [profile ?? "all", ...(plan === undefined ? [] : ["bent"])].join(", ");
 }
 
 function row(name: string, worlds: string, seeds: string, cpuSeconds: string): string {

@@ -3,7 +3,7 @@
 //   --nodes N      every world has N nodes          --verbose   the timeline of the run
 //   --short        the short worlds of the smoke test
 //   --shrink       finds the smallest world in which a failing seed still fails, and the line that replays it
-//   --theme NAME   every world is about that (sim/themes.ts); a mutant may have a theme of its own
+//   --profile NAME   every world is about that (sim/profiles.ts); a mutant may have a profile of its own
 //   --plan JSON    what is to be otherwise than the seed drew it (such a line names it)
 //   --mutant NAME  plants that bug; succeeds when a seed catches it within the mutant's own number of seeds
 //   --mutants      each mutant in turn, one per core at a time, and what each has cost
@@ -15,8 +15,8 @@ import { describe, hunt, huntAll, type RunSeeds, table } from "./hunt.ts";
 import { findMutant, type Mutant, MUTANTS, plant } from "./mutants.ts";
 import type { SeedResult } from "./run.ts";
 import { mergeOverrides, shrink } from "./shrink.ts";
-import { createTally, LONG_RUN_SEEDS } from "./tally.ts";
-import { themeCalled } from "./theme-names.ts";
+import { createCoverageReport, LONG_RUN_SEEDS } from "./coverage-report.ts";
+import { profileCalled } from "./profile-names.ts";
 import { inWorkers, type Range, serveAsWorker, type Spent, wishesOf } from "./workers.ts";
 
 /** Fewer seeds than that are not worth the start of other processes. */
@@ -48,7 +48,7 @@ const { values } = parseArgs({
     verbose: { type: "boolean", default: false },
     mutant: { type: "string" },
     mutants: { type: "boolean", default: false },
-    theme: { type: "string" },
+    profile: { type: "string" },
     plan: { type: "string" },
     shrink: { type: "boolean", default: false },
     evidence: { type: "boolean", default: false },
@@ -69,7 +69,7 @@ const wanted: Wanted = {
   short: values.short,
   verbose: values.verbose,
   mutant: mutantGiven?.name ?? null,
-  theme: values.theme === undefined ? (mutantGiven?.theme ?? null) : themeCalled(values.theme),
+  profile: values.profile === undefined ? (mutantGiven?.profile ?? null) : profileCalled(values.profile),
   plan: values.plan ?? null,
 };
 
@@ -116,11 +116,11 @@ async function shrinkOne(range: Wanted): Promise<number> {
 async function runAll(): Promise<number> {
   const began = performance.now();
   const failures: SeedResult[] = [];
-  const tally = createTally();
+  const coverage = createCoverageReport();
   let seen = 0;
   let spent: Spent | null = null;
   const note = (result: SeedResult): void => {
-    tally.add(result);
+    coverage.add(result);
     if (++seen % PROGRESS_EVERY === 0) console.log(`${seen} seeds after ${Math.round(secondsSince(began))}s`);
     if (result.failure === null) return;
     failures.push(result);
@@ -132,11 +132,11 @@ async function runAll(): Promise<number> {
   } else spent = await inWorkers(wanted, CORES, note);
   if (wanted.seeds === 1 && failures.length === 0) console.log(`seed ${wanted.seed} passed`);
   const isLong = wanted.seeds >= LONG_RUN_SEEDS;
-  if (isLong) console.log(["times seen", ...tally.all()].join("\n"));
-  const missing = tally.neverHit();
-  if (isLong || wanted.verbose) for (const mark of missing) console.log(`never seen: ${mark}`);
+  if (isLong) console.log(["times seen", ...coverage.all()].join("\n"));
+  const missing = coverage.neverHit();
+  if (isLong || wanted.verbose) for (const point of missing) console.log(`never seen: ${point}`);
   const seconds = secondsSince(began);
-  const { events, virtualMs } = tally;
+  const { events, virtualMs } = coverage;
   const hours = (virtualMs / 3_600_000).toFixed(1);
   const cost = spent === null ? "" : `, ${costOf(spent)}`;
   console.log(
@@ -169,8 +169,8 @@ function replayLine({ seed }: SeedResult, overrides: PlanOverrides = wishesOf(wa
   const short = wanted.short ? " --short" : "";
   const nodes = wanted.nodes === null ? "" : ` --nodes ${wanted.nodes}`;
   const mutant = wanted.mutant === null ? "" : ` --mutant ${wanted.mutant}`;
-  const theme = wanted.theme === null ? "" : ` --theme ${wanted.theme}`;
-  return `bun run sim --seed ${seed}${short}${nodes}${mutant}${theme}${plan}`;
+  const profile = wanted.profile === null ? "" : ` --profile ${wanted.profile}`;
+  return `bun run sim --seed ${seed}${short}${nodes}${mutant}${profile}${plan}`;
 }
 
 /** On all cores. */
@@ -183,9 +183,9 @@ async function huntOne(given: Mutant): Promise<number> {
 /** Each in one process, so that nothing is run beside the seed that catches it, and no process starts afresh. */
 async function huntMutants(): Promise<number> {
   const began = performance.now();
-  const run: RunSeeds = async ({ name, within, theme }, report) => {
+  const run: RunSeeds = async ({ name, within, profile }, report) => {
     const seeds = values.seeds === undefined ? within : wanted.seeds;
-    const range = { ...wanted, seeds, mutant: name, theme: wanted.theme ?? theme ?? null };
+    const range = { ...wanted, seeds, mutant: name, profile: wanted.profile ?? profile ?? null };
     return (await inWorkers(range, 1, report)).cpuSeconds;
   };
   const hunted = await huntAll(MUTANTS, CORES, run, (ended) => console.log(describe(ended)));

@@ -8,7 +8,7 @@ import { REPLICATION_MUTANTS } from "./mutants/replication.ts";
 import { SERVER_MUTANTS } from "./mutants/server.ts";
 import { STORAGE_MUTANTS } from "./mutants/storage.ts";
 import type { PlanOverrides } from "./plan.ts";
-import type { ThemeName } from "./theme-names.ts";
+import type { ProfileName } from "./profile-names.ts";
 
 export interface Mutant {
   readonly name: string;
@@ -17,8 +17,8 @@ export interface Mutant {
   /** Seeds, from 1 on, within which the simulator must catch it. */
   readonly within: number;
   /** Worlds in which it is caught sooner than in the mix of all. */
-  readonly theme?: ThemeName;
-  /** What is otherwise in them, where no theme is about it. */
+  readonly profile?: ProfileName;
+  /** What is otherwise in them, where no profile is about it. */
   readonly plan?: PlanOverrides;
   readonly edits: readonly Edit[];
 }

@@ -7,7 +7,7 @@ import { checkCluster, checkDeep } from "../../src/raft/invariants.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import type { Configuration, LogIndex, MemberId, Term } from "../../src/raft/types.ts";
-import type { Ledger } from "./ledger.ts";
+import type { CommittedLog } from "./committed-log.ts";
 import { createQuorums, type OnDisk } from "./quorums.ts";
 
 /** One life of one node, as the oracles see it. */
@@ -48,14 +48,14 @@ const DIGEST_EVERY = 4;
 const RECOMPUTE_EVERY = 32;
 const PART_BYTES = 64 * 1024;
 
-export function createOracles(ledger: Ledger, onDisk: OnDisk, fail: (what: string) => void): Oracles {
+export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: (what: string) => void): Oracles {
   const lives = new Map<Observed, Seen>();
   const leaders = new Map<Term, string>();
   /** The term of whoever was the first to commit an index. */
   const committedIn = new Map<LogIndex, Term>();
   const records = new Map<LogIndex, Map<Term, number>>();
   const digests = new Map<LogIndex, { readonly digest: number; readonly who: string }>();
-  const quorums = createQuorums(ledger, onDisk, fail);
+  const quorums = createQuorums(committedLog, onDisk, fail);
   let highestTerm: Term = 0;
 
   function observe(life: Observed): boolean {
@@ -173,7 +173,7 @@ export function createOracles(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
       fail(`${who} leads term ${raft.currentTerm} with ${raft.lastIndex} entries; ${needed} are committed`);
     for (let index = raft.firstIndex; index <= Math.min(raft.lastIndex, needed); index++) {
       const entry = raft.entryAt(index);
-      const agreed = ledger.at(index)?.entry;
+      const agreed = committedLog.at(index)?.entry;
       if (entry === undefined || agreed === undefined || entry.term === agreed.term) continue;
       fail(
         `${who} leads term ${raft.currentTerm} with term ${entry.term} at index ${index}, where term ${agreed.term} is committed`,
@@ -184,7 +184,7 @@ export function createOracles(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
 
   /** Leader Completeness: one whose votes come late may lack what a later term has committed. */
   function committedBefore(term: Term): LogIndex {
-    let index = ledger.lastIndex;
+    let index = committedLog.lastIndex;
     while ((committedIn.get(index) ?? 0) >= term) index--;
     return index;
   }
@@ -193,7 +193,7 @@ export function createOracles(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
     for (let index = Math.max(seen.commitIndex + 1, raft.firstIndex); index <= raft.commitIndex; index++) {
       const entry = raft.entryAt(index);
       if (entry === undefined) continue; // Behind a snapshot: the digest below covers it.
-      const problem = ledger.commit(who, entry);
+      const problem = committedLog.commit(who, entry);
       if (problem !== null) fail(problem);
       if (!committedIn.has(index)) committedIn.set(index, raft.currentTerm);
     }
@@ -237,7 +237,7 @@ export function createOracles(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
   function replayed(index: LogIndex): Queue {
     const queue = createQueue();
     for (let at = 1; at <= index; at++) {
-      const entry = ledger.at(at)?.entry;
+      const entry = committedLog.at(at)?.entry;
       if (entry !== undefined) apply(queue, fieldsOf(entry));
     }
     return queue;

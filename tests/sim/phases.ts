@@ -9,7 +9,7 @@ import { isClients } from "./disputes.ts";
 import { fifoViolation } from "./fifo-checker.ts";
 import { fifoHistory } from "./history.ts";
 import { HOSTILE, settleHostile, startHostile } from "./hostile.ts";
-import type { Ledger } from "./ledger.ts";
+import type { CommittedLog } from "./committed-log.ts";
 import { holdsQuorum, isVoterOf, mayFollow, withVotingLearners } from "./members.ts";
 import type { Stage } from "./stage.ts";
 import { startWorkload, type Workload } from "./workload.ts";
@@ -42,13 +42,13 @@ export function play(stage: Stage): void {
   const { queueLimits: _, ...settings } = plan.settings;
   trace.event("run", JSON.stringify({ ...plan, settings }));
   found(stage);
-  const { clientPorts, history, after, addresses, marks, sessionsExpire } = stage;
+  const { clientPorts, history, after, addresses, coverage, sessionsExpire } = stage;
   const workload = startWorkload(plan.clients, { clientPorts, random: random.fork(), history, after, sessionsExpire });
   const hostile = Array.from({ length: plan.clients.hostile }, (_, at) =>
     startHostile(`${HOSTILE}${at + 1}`, clientPorts()),
   );
-  const admin = createAdmin({ caller: stage.newCaller(), random: random.fork(), trace, marks, addresses, after });
-  const faults = startFaults(world, plan, admin, { random: random.fork(), marks, fail: stage.fail });
+  const admin = createAdmin({ caller: stage.newCaller(), random: random.fork(), trace, coverage, addresses, after });
+  const faults = startFaults(world, plan, admin, { random: random.fork(), coverage, fail: stage.fail });
   stage.wait(plan.safetyMs, plan.safetyEvents);
   faults.cease();
   admin.cease();
@@ -67,15 +67,17 @@ function mustServe(stage: Stage): boolean {
   const { world } = stage;
   const isFounded = world.presentVoters().length > 0;
   return (
-    world.atlas.standing() === "whole" && world.mayAgree(mayServe(stage)) && (isFounded || world.atlas.lost.size === 0)
+    world.faultBudget.standing() === "whole" &&
+    world.mayAgree(mayServe(stage)) &&
+    (isFounded || world.faultBudget.lost.size === 0)
   );
 }
 
 /** Leads, and has committed an entry of its own term. */
-function leaderAmong({ ledger }: Stage, machines: readonly Machine[]): Machine | undefined {
+function leaderAmong({ committedLog }: Stage, machines: readonly Machine[]): Machine | undefined {
   return machines.find((machine) => {
     const raft = machine.life?.inspect()?.raft;
-    return raft?.role === "leader" && ledger.at(raft.commitIndex)?.entry.term === raft.currentTerm;
+    return raft?.role === "leader" && committedLog.at(raft.commitIndex)?.entry.term === raft.currentTerm;
   });
 }
 
@@ -106,7 +108,7 @@ function drawCore(stage: Stage): readonly Machine[] {
   const core: Machine[] = [];
   // Who has found its own state wrong, or will, is there but serves nobody before the others have let it in again.
   const serves = ({ self, onSpoiled }: Machine, member: MemberId): boolean =>
-    self === member && onSpoiled === null && !world.atlas.lost.has(member);
+    self === member && onSpoiled === null && !world.faultBudget.lost.has(member);
   const canServe = (): boolean =>
     configurations.length > 0 && holdsQuorum(configurations, (member) => core.some((one) => serves(one, member)));
   for (const { machine } of shuffled) {
@@ -137,7 +139,7 @@ function healMajority(stage: Stage, admin: Admin): void {
 }
 
 function healAll(stage: Stage, workload: Workload): void {
-  const { world, trace, ledger, scheduler, random } = stage;
+  const { world, trace, committedLog, scheduler, random } = stage;
   trace.event("run", "healing everything");
   world.healCuts();
   // Whatever was acknowledged must be on disks, and not only in the memory of those that live on.
@@ -152,13 +154,13 @@ function healAll(stage: Stage, workload: Workload): void {
     world.start(machine);
   }
   // Nobody is on the way in or out, and everybody has had the time to reconnect.
-  let known = ledger.lastConfiguration;
+  let known = committedLog.lastConfiguration;
   let since = scheduler.now();
   stage.until("an end of membership changes", SETTLING_MS, () => {
     // Nobody compares the state of one that was removed and has not heard of it.
     const wrong = !world.machines.every((machine) => isFoundOut(machine) || !world.isNamed(machine.id));
-    if (ledger.lastConfiguration !== known || wrong) since = scheduler.now();
-    known = ledger.lastConfiguration;
+    if (committedLog.lastConfiguration !== known || wrong) since = scheduler.now();
+    known = committedLog.lastConfiguration;
     return scheduler.now() - since > QUIET_MS && world.configurations().every(({ outgoing }) => outgoing.length === 0);
   });
   stage.until(
@@ -183,7 +185,7 @@ function keepAllUp({ world }: Stage): void {
 /** Too many disks are damaged, or states wrong: what is left may serve nothing, or what is right. */
 function refuse(stage: Stage, workload: Workload): void {
   const { world, trace, fail } = stage;
-  trace.event("run", `beyond what is survivable: ${[...world.atlas.lost].join(" ")} are lost`);
+  trace.event("run", `beyond what is survivable: ${[...world.faultBudget.lost].join(" ")} are lost`);
   world.healCuts();
   world.calm();
   world.resumeAll();
@@ -193,14 +195,14 @@ function refuse(stage: Stage, workload: Workload): void {
   acceptsNothing(stage);
   workload.finish();
   const leader = world.machines.find(({ life }) => life?.inspect()?.raft.role === "leader");
-  if (leader !== undefined && world.atlas.standing() === "broken")
+  if (leader !== undefined && world.faultBudget.standing() === "broken")
     fail(`${leader.id} leads although no configuration has a quorum of sound disks`);
   judge(stage);
 }
 
 /** Where no majority can agree about the state, and all have compared theirs since, nothing that a client asks for is taken any more. */
 function acceptsNothing(stage: Stage): void {
-  const { world, ledger, marks, fail } = stage;
+  const { world, committedLog, coverage, fail } = stage;
   const hasCompared = (member: MemberId): boolean => {
     const life = world.machines.find(({ self }) => self === member)?.life;
     const queue = life?.inspect()?.queue;
@@ -209,28 +211,30 @@ function acceptsNothing(stage: Stage): void {
   const isDisputed = (): boolean =>
     !world.mayAgree() && world.configurations().every(({ voters }) => voters.map(memberId).every(hasCompared));
   if (!isDisputed()) return;
-  const last = ledger.lastIndex;
+  const last = committedLog.lastIndex;
   stage.wait(STABLE_MAX_MS);
   if (!isDisputed()) return;
-  marks.hit("a group whose states had no majority took nothing any more");
-  for (let index = last + 1; index <= ledger.lastIndex; index++) {
-    const kind = ledger.at(index)?.entry.kind;
+  coverage.hit("a group whose states had no majority took nothing any more");
+  for (let index = last + 1; index <= committedLog.lastIndex; index++) {
+    const kind = committedLog.at(index)?.entry.kind;
     if (kind !== undefined && isClients(kind))
       fail(`a ${kind} was taken at index ${index}, and no majority has the same state`);
   }
 }
 
-function haveConverged({ world, ledger }: Stage): boolean {
+function haveConverged({ world, committedLog }: Stage): boolean {
   const configurations = world.configurations();
   const voters = world.machines.filter(
     ({ self }) => self !== null && configurations.some((known) => isVoterOf(known, self)),
   );
-  return voters.length > 0 && voters.every(({ life }) => life?.inspect()?.queue.appliedIndex === ledger.lastIndex);
+  return (
+    voters.length > 0 && voters.every(({ life }) => life?.inspect()?.queue.appliedIndex === committedLog.lastIndex)
+  );
 }
 
-function positions({ world, ledger }: Stage): string {
+function positions({ world, committedLog }: Stage): string {
   const all = world.machines.map(({ id, life }) => `${id} ${life?.inspect()?.queue.appliedIndex ?? "down"}`);
-  return `${all.join(", ")} of ${ledger.lastIndex}`;
+  return `${all.join(", ")} of ${committedLog.lastIndex}`;
 }
 
 function mustBeStable(stage: Stage): void {
@@ -254,10 +258,10 @@ function mustBeStable(stage: Stage): void {
   stage.wait(0);
 }
 
-function changesOneByOne(ledger: Ledger, fail: (what: string) => void): void {
+function changesOneByOne(committedLog: CommittedLog, fail: (what: string) => void): void {
   let before: Configuration | null = null;
-  for (let index = 1; index <= ledger.lastIndex; index++) {
-    const entry = ledger.at(index)?.entry;
+  for (let index = 1; index <= committedLog.lastIndex; index++) {
+    const entry = committedLog.at(index)?.entry;
     if (entry?.kind !== "config") continue;
     const next = decodeConfiguration(fieldsOf(entry).body);
     if (before !== null && !mayFollow(before, next))
@@ -274,14 +278,14 @@ function tooMuchAtRest({ world, bounds }: Stage): readonly string[] {
   });
 }
 
-function judge({ world, oracles, ledger, history, realWitness, sessionsExpire, fail, wait }: Stage): void {
+function judge({ world, oracles, committedLog, history, realWitness, sessionsExpire, fail, wait }: Stage): void {
   oracles.observeLogs(world.machines.flatMap(({ life }) => life ?? []));
-  settleHostile(history, ledger);
-  changesOneByOne(ledger, fail);
+  settleHostile(history, committedLog);
+  changesOneByOne(committedLog, fail);
   const problem =
     realWitness.judge() ??
-    witnessAgainst(ledger, history, sessionsExpire) ??
-    fifoViolation(fifoHistory(history, ({ session, number }) => ledger.replyTo(session, number)));
+    witnessAgainst(committedLog, history, sessionsExpire) ??
+    fifoViolation(fifoHistory(history, ({ session, number }) => committedLog.replyTo(session, number)));
   if (problem !== null) fail(problem);
   wait(0);
 }

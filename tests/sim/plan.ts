@@ -5,8 +5,8 @@ import type { NodeSettings } from "../../src/server/types.ts";
 import type { DiskWeather } from "./disk.ts";
 import type { Trust } from "../../src/wire/network.ts";
 import { sharedSecret, type SimNetworkSettings } from "./network.ts";
-import type { ThemeName } from "./theme-names.ts";
-import { fewApplied, manyJobs, themed, tightLimits } from "./themes.ts";
+import type { ProfileName } from "./profile-names.ts";
+import { fewApplied, manyJobs, withProfile, tightLimits } from "./profiles.ts";
 import { merged } from "./shrink.ts";
 
 export type SharedSettings = Omit<NodeSettings, "id" | "host" | "port" | "advertise" | "join" | "expect">;
@@ -114,7 +114,7 @@ export interface PlanWishes {
   /** Short runs for the smoke test. */
   readonly short?: boolean;
   /** Every world is about that, a short one too. */
-  readonly theme?: ThemeName;
+  readonly profile?: ProfileName;
 }
 
 /** Apart from the plan's own stream, so that what the others draw does not depend on who uses raftq's own client. */
@@ -159,8 +159,8 @@ function draw(seed: number, wishes: PlanWishes): Plan {
     safetyMs,
     safetyEvents: drawSafetyEvents(random),
   };
-  const { theme = null, short = false } = wishes;
-  const about = short && theme === null ? plan : themed(plan, wishes.nodes !== undefined, theme);
+  const { profile = null, short = false } = wishes;
+  const about = short && profile === null ? plan : withProfile(plan, wishes.nodes !== undefined, profile);
   return fewApplied(tightLimits(manyJobs(about)));
 }
 

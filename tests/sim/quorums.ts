@@ -14,7 +14,7 @@ import {
   type Term,
 } from "../../src/raft/types.ts";
 import { equalBytes } from "./history.ts";
-import type { Ledger } from "./ledger.ts";
+import type { CommittedLog } from "./committed-log.ts";
 
 export interface Quorums {
   /** Before the others: what this member is and holds now. */
@@ -49,7 +49,7 @@ export interface OnDisk {
   holds(member: MemberId, index: LogIndex, record: Uint8Array): boolean;
 }
 
-export function createQuorums(ledger: Ledger, onDisk: OnDisk, fail: (what: string) => void): Quorums {
+export function createQuorums(committedLog: CommittedLog, onDisk: OnDisk, fail: (what: string) => void): Quorums {
   /** The newest life of each member; a dead one keeps what it had confirmed. */
   const members = new Map<MemberId, Raft>();
   const votes = new Map<Term, Map<MemberId, MemberId>>();
@@ -183,7 +183,7 @@ export function createQuorums(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
     const { self, configuration, configurationIndex, commitIndex } = raft;
     const known = configurations.get(configurationIndex) ?? [];
     if (!known.includes(configuration)) configurations.set(configurationIndex, [...known, configuration]);
-    const agreed = ledger.configurations.findLast((entry) => entry.index <= commitIndex);
+    const agreed = committedLog.configurations.findLast((entry) => entry.index <= commitIndex);
     if (agreed !== undefined && configurationIndex < agreed.index)
       fail(`${self} has committed ${commitIndex} and does not know the members that index ${agreed.index} says`);
     const committedHere = agreed?.index === configurationIndex ? agreed : null;
@@ -218,7 +218,7 @@ export function createQuorums(ledger: Ledger, onDisk: OnDisk, fail: (what: strin
 
   function mayCount(index: LogIndex): boolean {
     // Whoever counted had all that was committed up to there, so what was in force there or came later.
-    const floor = ledger.configurations.findLast((entry) => entry.index <= index)?.index ?? 0;
+    const floor = committedLog.configurations.findLast((entry) => entry.index <= index)?.index ?? 0;
     const candidates = [...configurations].filter(([at]) => at >= floor).flatMap(([, sets]) => sets);
     return candidates.some((set) => hasMajorities(set, (member) => (ownWork.get(member) ?? 0) >= index));
   }

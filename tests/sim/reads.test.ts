@@ -7,7 +7,7 @@ import { STATE_MACHINE_VERSION } from "../../src/queue/queue.ts";
 import type { Command } from "../../src/queue/types.ts";
 import { encodeEntry, type EntryKind } from "../../src/raft/entry.ts";
 import type { Peeked, ServerMessage } from "../../src/wire/protocol.ts";
-import { createLedger } from "./ledger.ts";
+import { createCommittedLog } from "./committed-log.ts";
 import { createReads } from "./reads.ts";
 import type { Answered } from "./sim-caller.ts";
 
@@ -21,16 +21,16 @@ const enqueue = (...texts: string[]): Command => ({
 const DEQUEUE: Command = { type: "dequeue", queues: ["default"], max: 2, maxBytes: 100, leaseMs: 0, waitMs: 0 };
 
 /** The version at index 1, then the OPEN, then the commands, one an index. */
-function ledgerOf(commands: readonly Command[]) {
-  const ledger = createLedger();
+function committedLogOf(commands: readonly Command[]) {
+  const committedLog = createCommittedLog();
   const commit = (index: number, kind: EntryKind, number: number, body: Uint8Array): void => {
     const draft = { kind, session: number === 0 ? 0 : SESSION, number, acknowledgedThrough: 0, body };
-    expect(ledger.commit("n1", encodeEntry({ index, term: 1, time: index, wall: 0 }, draft))).toBeNull();
+    expect(committedLog.commit("n1", encodeEntry({ index, term: 1, time: index, wall: 0 }, draft))).toBeNull();
   };
   commit(1, "version", 0, encodeVersion({ version: STATE_MACHINE_VERSION, limits: QUEUE }));
   commit(2, "open", 0, encodeOpen({ clientId: "c1", nonce: new Uint8Array(16), generated: false, resume: false }));
   for (const [at, command] of commands.entries()) commit(at + 3, "command", at + 1, encodeCommand(command));
-  return ledger;
+  return committedLog;
 }
 
 /** What the judge says when, after `acknowledged`, a question `type` is answered so. */
@@ -40,10 +40,10 @@ function verdict(acknowledged: number, type: string, answer: (frameId: number) =
   const reads = createReads({
     caller: { ask: (_, question, __, answered) => void (asked = { type: question.type, answered }) },
     random: seededRandom(5),
-    ledger: ledgerOf([enqueue("a", "b"), DEQUEUE, enqueue("c"), enqueue("d")]),
+    committedLog: committedLogOf([enqueue("a", "b"), DEQUEUE, enqueue("c"), enqueue("d")]),
     addresses: () => ["n1"],
     timeoutMs: 100,
-    marks: { hit: () => {} },
+    coverage: { hit: () => {} },
     fail: (what) => void failures.push(what),
   });
   reads.acknowledged(acknowledged);

@@ -1,13 +1,13 @@
 // Do reads see everything that was acknowledged before they were sent? `status`, `peek` and `log` through the leader, compared with the
-// ledger.
+// committedLog.
 import { fieldsOf } from "../../src/raft/entry.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
 import type { LogPage, NodeStatus, Peeked, ServerMessage } from "../../src/wire/protocol.ts";
 import type { Query } from "../../src/client/client.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { equalBytes } from "./history.ts";
-import type { Ledger } from "./ledger.ts";
-import type { Marks } from "./marks.ts";
+import type { CommittedLog } from "./committed-log.ts";
+import type { Coverage } from "./coverage.ts";
 import type { Caller } from "./sim-caller.ts";
 
 export interface Reads {
@@ -24,14 +24,14 @@ const FOLLOWED_REDIRECTS = 3;
 export interface ReadPorts {
   readonly caller: Pick<Caller, "ask">;
   readonly random: Random;
-  readonly ledger: Ledger;
+  readonly committedLog: CommittedLog;
   readonly addresses: () => readonly string[];
   readonly timeoutMs: number;
-  readonly marks: Pick<Marks, "hit">;
+  readonly coverage: Pick<Coverage, "hit">;
   readonly fail: (what: string) => void;
 }
 
-export function createReads({ caller, random, ledger, addresses, timeoutMs, marks, fail }: ReadPorts): Reads {
+export function createReads({ caller, random, committedLog, addresses, timeoutMs, coverage, fail }: ReadPorts): Reads {
   let highest: LogIndex = 0;
   let answered = 0;
 
@@ -71,7 +71,7 @@ export function createReads({ caller, random, ledger, addresses, timeoutMs, mark
   function judgeStatus(status: NodeStatus, atLeast: LogIndex): string | null {
     if (status.appliedIndex < atLeast)
       return `STALE: it shows index ${status.appliedIndex} after index ${atLeast} was acknowledged`;
-    const agreed = ledger.at(status.appliedIndex);
+    const agreed = committedLog.at(status.appliedIndex);
     if (agreed !== undefined && agreed.ready !== status.ready) {
       return `it shows ${status.ready} waiting jobs at index ${status.appliedIndex}, where there are ${agreed.ready}`;
     }
@@ -82,7 +82,7 @@ export function createReads({ caller, random, ledger, addresses, timeoutMs, mark
   function judgePeek({ job, ready, appliedIndex }: Peeked, atLeast: LogIndex): string | null {
     if (appliedIndex < atLeast)
       return `STALE: it peeks at index ${appliedIndex} after index ${atLeast} was acknowledged`;
-    const agreed = ledger.at(appliedIndex);
+    const agreed = committedLog.at(appliedIndex);
     if (agreed === undefined) return `it peeks at index ${appliedIndex}, which nobody has committed`;
     if (agreed.ready !== ready)
       return `it peeks at ${ready} waiting jobs at index ${appliedIndex}, where there are ${agreed.ready}`;
@@ -91,7 +91,7 @@ export function createReads({ caller, random, ledger, addresses, timeoutMs, mark
       return `it peeks at job ${job?.id} at index ${appliedIndex}, where ${head?.id} is the oldest`;
     if (job !== null && head !== null && !equalBytes(job.payload, head.payload))
       return `it peeks at job ${job.id} and shows other bytes than went in`;
-    marks.hit(job === null ? "a peek found nothing" : "a peek showed a job");
+    coverage.hit(job === null ? "a peek found nothing" : "a peek showed a job");
     return null;
   }
 
@@ -99,7 +99,7 @@ export function createReads({ caller, random, ledger, addresses, timeoutMs, mark
     if (page.commitIndex < atLeast)
       return `STALE: its log is committed to ${page.commitIndex} after index ${atLeast} was acknowledged`;
     for (const line of page.entries) {
-      const agreed = ledger.at(line.index);
+      const agreed = committedLog.at(line.index);
       if (agreed === undefined || line.index > page.commitIndex) continue;
       if (agreed.entry.term !== line.term || !equalBytes(fieldsOf(agreed.entry).body, line.body)) {
         return `its log shows another entry at the committed index ${line.index}`;

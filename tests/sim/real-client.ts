@@ -28,7 +28,7 @@ const FILE_LINES = 100;
 type Ended = "killed" | "closed" | "fenced" | "expired" | "refused" | "gave up" | "stopped";
 
 export function startRealClient(identity: Identity, habits: ClientHabits, ports: ClientPorts): ClientProcess {
-  const { random, history, trace, marks, reads, fail } = ports;
+  const { random, history, trace, coverage, reads, fail } = ports;
   const { witness, limits, termAt, leads, keeps, now } = ports.real;
   const { id } = identity;
   const settings = drawSettings(identity, habits, limits, ports.addresses(), random);
@@ -68,7 +68,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
       case "connected":
         return connected(event.node.node.id);
       case "redirected":
-        return marks.hit("a real client was redirected");
+        return coverage.hit("a real client was redirected");
       case "disconnected":
         link = null;
         return;
@@ -94,7 +94,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     const { code } = why;
     if (code === "SESSION_FENCED") {
       if (witness.isNewest(id, nonce)) fail(`${id} was fenced, and nobody opened its session later`);
-      if (awaited.size > 0) marks.hit("a real client was fenced with requests under way");
+      if (awaited.size > 0) coverage.hit("a real client was fenced with requests under way");
       return end("fenced");
     }
     if (code === "SESSION_EXPIRED") {
@@ -109,7 +109,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
 
   /** A connected session is kept alive, however silent its client is. */
   function expectExpiry(): void {
-    marks.hit("a real client's session expired");
+    coverage.hit("a real client's session expired");
     if (!ports.sessionsExpire && !identity.hasLeft) return fail(`the session of ${id} expired where none does`);
     if (link === null || link.term === null || !leads(link.node, link.term)) return;
     if (!witness.isNewest(id, nonce) || witness.lacksPlace(nonce)) return;
@@ -171,7 +171,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
 
   function toldEarlier({ number, outcome }: EarlierAnswer): void {
     if (outcome.ok) {
-      if (outcome.reply.type !== "void") marks.hit("a real client fetched an earlier answer");
+      if (outcome.reply.type !== "void") coverage.hit("a real client fetched an earlier answer");
       return toldNumber(number, outcome.reply);
     }
     const { code } = outcome.failure;
@@ -188,7 +188,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
 
   function toldForgotten(number: number): void {
     if (!ports.answersForgotten) fail(`${id} #${number} is forgotten, and nobody has had its answer`);
-    marks.hit("a real client's answer was forgotten");
+    coverage.hit("a real client's answer was forgotten");
     witness.forgotten(id, number);
   }
 
@@ -233,7 +233,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
 
   function answered(operation: Operation, number: number, reply: Reply, duplicate: boolean): void {
     if (!numbered) operation.number = number;
-    if (operation.replyBytes !== null) marks.hit("a real client repeated an answered request");
+    if (operation.replyBytes !== null) coverage.hit("a real client repeated an answered request");
     if (operation.fate === "never" || operation.fate === "refused")
       fail(`${nameOf(operation)} was surely not executed, and is answered all the same`);
     const fits = operation.call.type === "enqueue" ? reply.type === "enqueued" : reply.type === "dequeued";
@@ -241,7 +241,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     answer(operation, reply);
     ports.onAnswer(reply);
     if (link !== null && !duplicate) link.term = termAt(reply.index);
-    if (operation === afterSilence) marks.hit("a silent real client's session was kept alive");
+    if (operation === afterSilence) coverage.hit("a silent real client's session was kept alive");
   }
 
   function answer(operation: Operation, reply: Reply): void {
@@ -264,10 +264,10 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     if (numbered && !isAnswer) isStopped = true;
     if (operation.fate === "answered") return;
     if (why.applied === "unknown") {
-      marks.hit("a real client's request ended unknown");
+      coverage.hit("a real client's request ended unknown");
       if (!numbered && number !== null) operation.number = number;
     } else if (!numbered || isAnswer) {
-      marks.hit("a real client's request was surely not executed");
+      coverage.hit("a real client's request was surely not executed");
       operation.fate = isAnswer ? "refused" : "never";
     }
   }
@@ -279,7 +279,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     if (isSettled(operation)) {
       // An earlier process was given it, and died before its user had it.
       if (ports.answersForgotten) witness.forgotten(id, number);
-      return marks.hit("a real client asked for an answer that it had acknowledged");
+      return coverage.hit("a real client asked for an answer that it had acknowledged");
     }
     toldForgotten(number);
     operation.fate = "unclear";
@@ -290,7 +290,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
   function answeredLate(outcome: Outcome, taken: () => void): void {
     if (!outcome.ok) return fail(`${id} was told late of a failure`);
     const { number, reply } = outcome;
-    marks.hit("a real client was answered after the final word");
+    coverage.hit("a real client was answered after the final word");
     toldNumber(number, reply);
     takeSoon(outcome, taken);
     // Of an earlier process, which this one had given up to fetch.
@@ -318,7 +318,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
 
   /** Another word would mean that this client, or the node that it asked, has done something wrong. */
   function expectRetryable(what: string, why: Failure): void {
-    marks.refused(why.code);
+    coverage.refused(why.code);
     const kind = ERRORS[why.code].class;
     if (kind === "final" || kind === "fatal" || (kind === "local" && why.code !== "UNREACHABLE"))
       fail(`${id}: ${what} was refused with ${why.code}: ${why.message}`);

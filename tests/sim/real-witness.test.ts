@@ -7,22 +7,27 @@ import { encodeReply } from "../../src/queue/replies.ts";
 import { type Command, ENCODING, type Reply } from "../../src/queue/types.ts";
 import { encodeEntry, type EntryKind } from "../../src/raft/entry.ts";
 import { type Call, createHistory, type History, type NumberSpace, type Operation } from "./history.ts";
-import { createLedger, type Ledger } from "./ledger.ts";
+import { createCommittedLog, type CommittedLog } from "./committed-log.ts";
 import { createRealWitness, partsOf, type RealWitness } from "./real-witness.ts";
 
 const NONCE = new Uint8Array(16).fill(7);
 const SESSION = 2;
-let ledger: Ledger;
+let committedLog: CommittedLog;
 let history: History;
 let witness: RealWitness;
 let space: NumberSpace;
 let failures: string[];
 
 function begin(gathers: boolean): void {
-  ledger = createLedger();
+  committedLog = createCommittedLog();
   history = createHistory();
   failures = [];
-  witness = createRealWitness({ ledger, history, marks: { hit: () => {} }, fail: (what) => void failures.push(what) });
+  witness = createRealWitness({
+    committedLog,
+    history,
+    coverage: { hit: () => {} },
+    fail: (what) => void failures.push(what),
+  });
   space = { client: "c1", gathers, operations: [] };
   witness.process(NONCE, space);
   commit("version", 0, encodeVersion({ version: STATE_MACHINE_VERSION, limits: QUEUE }));
@@ -31,10 +36,10 @@ function begin(gathers: boolean): void {
 beforeEach(() => begin(false));
 
 function commit(kind: EntryKind, number: number, body: Uint8Array, acknowledgedThrough = 0): Reply {
-  const index = ledger.lastIndex + 1;
+  const index = committedLog.lastIndex + 1;
   const draft = { kind, session: number === 0 ? 0 : SESSION, number, acknowledgedThrough, body };
-  expect(ledger.commit("n1", encodeEntry({ index, term: 1, time: index, wall: 0 }, draft))).toBeNull();
-  return ledger.at(index)?.reply ?? { type: "void", index };
+  expect(committedLog.commit("n1", encodeEntry({ index, term: 1, time: index, wall: 0 }, draft))).toBeNull();
+  return committedLog.at(index)?.reply ?? { type: "void", index };
 }
 const execute = (number: number, command: Command, acknowledgedThrough = 0): Reply =>
   commit("command", number, encodeCommand(command), acknowledgedThrough);

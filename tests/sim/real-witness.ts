@@ -7,8 +7,8 @@ import type { Reply } from "../../src/queue/types.ts";
 import type { RecordFields } from "../../src/raft/entry.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
 import { equalBytes, type History, type NumberSpace, type Operation } from "./history.ts";
-import type { Ledger } from "./ledger.ts";
-import type { Marks } from "./marks.ts";
+import type { CommittedLog } from "./committed-log.ts";
+import type { Coverage } from "./coverage.ts";
 
 export interface RealWitness {
   /** Sessions that are opened with this nonce execute the numbers of this space. */
@@ -47,13 +47,13 @@ interface Session {
 }
 
 export interface RealWitnessPorts {
-  readonly ledger: Ledger;
+  readonly committedLog: CommittedLog;
   readonly history: History;
-  readonly marks: Pick<Marks, "hit">;
+  readonly coverage: Pick<Coverage, "hit">;
   readonly fail: (what: string) => void;
 }
 
-export function createRealWitness({ ledger, history, marks, fail }: RealWitnessPorts): RealWitness {
+export function createRealWitness({ committedLog, history, coverage, fail }: RealWitnessPorts): RealWitness {
   const spaces = new Map<string, NumberSpace>();
   const numbersOf = new Map<string, Numbers>();
   const newestOf = new Map<string, string>();
@@ -80,7 +80,7 @@ export function createRealWitness({ ledger, history, marks, fail }: RealWitnessP
     if (reply?.type === "refused" && reply.code === "SESSIONS_FULL") withoutPlace.add(process);
     else withoutPlace.delete(process);
     if (space === undefined || reply?.type !== "opened" || reply.session !== index) return;
-    if (resume) marks.hit("a real client went on with a dormant session");
+    if (resume) coverage.hit("a real client went on with a dormant session");
     const known = numbersOf.get(clientId);
     const numbers = known === undefined || reply.lastNumber === 0 ? { executed: new Map(), acknowledged: 0 } : known;
     numbersOf.set(clientId, numbers);
@@ -100,7 +100,7 @@ export function createRealWitness({ ledger, history, marks, fail }: RealWitnessP
   }
 
   function executed({ space, numbers }: Session, { number, index, body }: RecordFields, reply: Reply): void {
-    if (reply.type === "void") marks.hit("a real client settled a number as void");
+    if (reply.type === "void") coverage.hit("a real client settled a number as void");
     const entry = { space, number, index, body, reply };
     numbers.executed.set(number, entry);
     executedAt.set(index, entry);
@@ -181,7 +181,7 @@ export function createRealWitness({ ledger, history, marks, fail }: RealWitnessP
     return command.type === "enqueue" ? command.jobs.map(({ payload }) => history.valueOf(payload)) : null;
   }
 
-  ledger.watch(committed);
+  committedLog.watch(committed);
   return {
     process: (nonce, space) => void spaces.set(nonceText(nonce), space),
     isNewest: (client, nonce) => newestOf.get(client) === nonceText(nonce),

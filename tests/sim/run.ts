@@ -17,7 +17,7 @@ export interface SeedResult {
   readonly operations: number;
   readonly entries: number;
   /** How often each named event was seen. */
-  readonly marks: Readonly<Record<string, number>>;
+  readonly coverage: Readonly<Record<string, number>>;
 }
 
 /** The same seed must be the same run, event for event. */
@@ -40,15 +40,15 @@ export function runSeed(
   let failure: string | null = null;
   let operations = 0;
   let entries = 0;
-  let marks: SeedResult["marks"] = {};
+  let coverage: SeedResult["coverage"] = {};
   try {
     const stage = createStage(drawPlan(seed, wishes), scheduler, trace);
     try {
       play(stage);
     } finally {
       operations = stage.history.operations.length;
-      entries = stage.ledger.lastIndex;
-      marks = stage.marks.counts();
+      entries = stage.committedLog.lastIndex;
+      coverage = stage.coverage.counts();
     }
   } catch (error) {
     const thrown = error instanceof Error ? error.stack : String(error);
@@ -65,6 +65,6 @@ export function runSeed(
     virtualMs: scheduler.now(),
     operations,
     entries,
-    marks,
+    coverage,
   };
 }

@@ -24,7 +24,7 @@ function played(plan: Plan, fails: (plan: Plan) => string | null): SeedResult {
     virtualMs: plan.safetyMs,
     operations: 0,
     entries: 0,
-    marks: {},
+    coverage: {},
   };
 }
 

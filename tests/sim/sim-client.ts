@@ -25,7 +25,7 @@ const MANY_JOBS = 500;
 type Ended = "fenced" | "expired" | "killed" | "closed";
 
 export function startClient(identity: Identity, habits: ClientHabits, ports: ClientPorts): ClientProcess {
-  const { random, history, trace, marks, caller, fail } = ports;
+  const { random, history, trace, coverage, caller, fail } = ports;
   const nonce = new Uint8Array(Array.from({ length: 16 }, () => random.below(256)));
   const lag = random.below(habits.answeredLag + 1);
   let lagging = lag > 0;
@@ -50,9 +50,9 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     ended = why;
     trace.event(identity.id, `process ended: ${why}`);
     caller.close();
-    if (why === "fenced" && open.size > 0) marks.hit("a session was fenced with numbers in flight");
+    if (why === "fenced" && open.size > 0) coverage.hit("a session was fenced with numbers in flight");
     if (why !== "expired") return;
-    marks.hit("a session expired");
+    coverage.hit("a session expired");
     for (const operation of open.values()) operation.fate = "unclear";
   };
   const later = (ms: number, run: () => void): void =>
@@ -66,7 +66,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
   /** Where to try next, and after how long: `run` is told the address. */
   const elsewhere = (asked: string, why: Failure | null, run: (address: string) => void): void => {
     if (ended !== null) return;
-    if (why !== null) marks.refused(why.code);
+    if (why !== null) coverage.refused(why.code);
     const stray = random.chance(10) ? pickAddress() : null;
     const follow = why?.leader !== undefined && stray === null;
     // Refusals that only a leader gives are no reason to leave it. And an attempt that fails elsewhere tells nothing about the
@@ -101,7 +101,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     trace.event(identity.id, `goes on as session ${opened}, last number ${lastNumber}`);
     session = opened;
     isResuming = false;
-    marks.hit("a dormant session was resumed");
+    coverage.hit("a dormant session was resumed");
     const lost = identity.operations.find((operation) => isSettled(operation) && operation.number > lastNumber);
     if (lost !== undefined) return fail(`${nameOf(lost)} was answered, and its resumed session does not know it`);
     for (const operation of open.values()) attempt(operation, target);
@@ -117,8 +117,8 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
 
   function openRefused(code: ErrorCode, why: string): void {
     if (code === "SESSION_FENCED") return end("fenced");
-    marks.refused(code);
-    if (code === "SESSIONS_FULL" && why.includes("client ids")) marks.hit("all client ids were in use");
+    coverage.refused(code);
+    if (code === "SESSIONS_FULL" && why.includes("client ids")) coverage.hit("all client ids were in use");
     if (code === "SESSIONS_FULL") return later(50 + random.below(200), () => openSession());
     if (code === "SESSION_EXPIRED" && session === null) return lostSession();
     if (code === "SESSION_EXPIRED") return;
@@ -251,7 +251,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
 
   /** It was executed, and nobody knows any more what came of it. */
   function answerForgotten(operation: Operation): void {
-    marks.hit("an answer was forgotten while its session was dormant");
+    coverage.hit("an answer was forgotten while its session was dormant");
     operation.fate = "unclear";
     if (open.delete(operation.number)) markAnswered(operation.number);
   }
@@ -261,9 +261,9 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     const kind = ERRORS[why.code].class;
     if (kind === "retry" || kind === "redirect" || kind === "unknown") return;
     const isAcknowledged = operation.number <= identity.acknowledgedUpTo;
-    if (why.code === "FORGOTTEN" && isAcknowledged) return marks.refused(why.code);
+    if (why.code === "FORGOTTEN" && isAcknowledged) return coverage.refused(why.code);
     if (why.code === "FORGOTTEN" && ports.answersForgotten)
-      return marks.hit("an answer was forgotten while its session was dormant");
+      return coverage.hit("an answer was forgotten while its session was dormant");
     fail(`${nameOf(operation)} was answered before, and then refused with ${why.code}: ${why.message}`);
   }
 
@@ -289,11 +289,11 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
       return fail(`${nameOf(operation)} was ${operation.fate} and is answered all the same`);
     if (!mayAnswer(operation.call, reply)) return fail(`${nameOf(operation)} was answered by ${wordFor(reply)}`);
     history.answer(operation, reply, bytes);
-    if (reply.type === "refused") marks.refused(reply.code);
-    if (duplicate) marks.hit("a retry was answered with the stored answer");
-    if (reply.type === "dequeued" && reply.jobs.length === 0) marks.hit("a queue was found empty");
+    if (reply.type === "refused") coverage.refused(reply.code);
+    if (duplicate) coverage.hit("a retry was answered with the stored answer");
+    if (reply.type === "dequeued" && reply.jobs.length === 0) coverage.hit("a queue was found empty");
     if (reply.type === "dequeued" && reply.jobs.length > MANY_JOBS)
-      marks.hit("hundreds of jobs came and went by one request each");
+      coverage.hit("hundreds of jobs came and went by one request each");
     trace.event(identity.id, `#${operation.number} ${describe(operation, history)}${duplicate ? " (duplicate)" : ""}`);
     ports.onAnswer(reply);
   }

@@ -7,8 +7,8 @@ import { type ClientMachine, createClientMachine } from "./client-machine.ts";
 import type { ClientPorts } from "./client-process.ts";
 import { durableHolds, recoverDurable } from "./durable.ts";
 import { createHistory, type History } from "./history.ts";
-import { createLedger, type Ledger } from "./ledger.ts";
-import { createMarks, type Marks } from "./marks.ts";
+import { createCommittedLog, type CommittedLog } from "./committed-log.ts";
+import { createCoverage, type Coverage } from "./coverage.ts";
 import { holdsQuorum } from "./members.ts";
 import { createOracles, type Oracles } from "./oracles.ts";
 import type { Plan } from "./plan.ts";
@@ -29,12 +29,12 @@ export interface Stage {
   readonly trace: Trace;
   readonly random: Random;
   readonly world: World;
-  readonly ledger: Ledger;
+  readonly committedLog: CommittedLog;
   readonly oracles: Oracles;
   readonly bounds: Bounds;
   readonly history: History;
   readonly reads: Reads;
-  readonly marks: Marks;
+  readonly coverage: Coverage;
   readonly realWitness: RealWitness;
   /** Sessions of this world are short-lived. */
   readonly sessionsExpire: boolean;
@@ -69,16 +69,25 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
   const fail = (what: string): void => {
     failure ??= what;
   };
-  const ledger = createLedger();
+  const committedLog = createCommittedLog();
   const oracles = createOracles(
-    ledger,
+    committedLog,
     disksOf(plan, () => world),
     fail,
   );
   const history = createHistory();
-  const marks = createMarks();
+  const coverage = createCoverage();
   const bounds = createBounds(plan.settings, fail);
-  const world = createWorld(plan, { scheduler, random: random.fork(), trace, ledger, oracles, bounds, marks, fail });
+  const world = createWorld(plan, {
+    scheduler,
+    random: random.fork(),
+    trace,
+    committedLog,
+    oracles,
+    bounds,
+    coverage,
+    fail,
+  });
   const after = (ms: number, run: () => void): void => void scheduler.after(ms, run);
   const addresses = (): readonly string[] => world.machines.map((machine) => machine.address);
   const clientRandom = random.fork();
@@ -89,7 +98,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
   let clients = 0;
   const newCaller = (): Caller =>
     createCaller({ network: world.network.hostOf(`client${++clients}`), after, received: trace.bytes, fail });
-  const realWitness = createRealWitness({ ledger, history, marks, fail });
+  const realWitness = createRealWitness({ committedLog, history, coverage, fail });
   const newMachine = (): ClientMachine =>
     createClientMachine({
       name: `client${++clients}`,
@@ -107,11 +116,19 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
     return inside?.raft.role === "leader" ? inside : null;
   };
   const timeoutMs = plan.clients.attemptTimeoutMs;
-  const reads = createReads({ caller: newCaller(), random: random.fork(), ledger, addresses, timeoutMs, marks, fail });
+  const reads = createReads({
+    caller: newCaller(),
+    random: random.fork(),
+    committedLog,
+    addresses,
+    timeoutMs,
+    coverage,
+    fail,
+  });
   const onAnswer: ClientPorts["onAnswer"] = ({ index }) => {
     reads.acknowledged(index);
     if (!sample.chance(100 / DURABILITY_SAMPLE)) return;
-    const problem = notDurable(plan, world, ledger, index);
+    const problem = notDurable(plan, world, committedLog, index);
     if (problem !== null) fail(problem);
   };
 
@@ -139,12 +156,12 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
     trace,
     random,
     world,
-    ledger,
+    committedLog,
     oracles,
     bounds,
     history,
     reads,
-    marks,
+    coverage,
     realWitness,
     sessionsExpire,
     after,
@@ -154,7 +171,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
       random: clientRandom.fork(),
       history,
       trace,
-      marks,
+      coverage,
       reads,
       caller: newCaller(),
       addresses,
@@ -167,7 +184,7 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
         newMachine,
         witness: realWitness,
         limits: queueLimits,
-        termAt: (index) => ledger.at(index)?.entry.term ?? null,
+        termAt: (index) => committedLog.at(index)?.entry.term ?? null,
         leads: (node, term) => leaderCalled(node)?.raft.currentTerm === term,
         keeps: (node, client) => {
           const leader = leaderCalled(node);
@@ -190,17 +207,17 @@ export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Sta
 }
 
 /** An answer names an index: a majority's disks must hold its entry by now, whatever their nodes say. */
-function notDurable(plan: Plan, world: World, ledger: Ledger, index: LogIndex): string | null {
-  const entry = ledger.at(index)?.entry;
+function notDurable(plan: Plan, world: World, committedLog: CommittedLog, index: LogIndex): string | null {
+  const entry = committedLog.at(index)?.entry;
   if (entry === undefined) return `index ${index} was answered, and no node has committed it`;
   // A disk that was lost counts: it may have held the entry when it was acknowledged, and the world loses no more than it may.
-  const holders = new Set<string>(world.atlas.lost);
+  const holders = new Set<string>(world.faultBudget.lost);
   for (const { id, self, disk, onSpoiled } of world.machines) {
     if (self === null) continue;
     const recovered = recoverDurable(id, plan.settings.segmentBytes, disk);
     if (typeof recovered === "string") {
       // Who has just found its state to be wrong trusts its own data no more: they are as lost as they will be in a moment.
-      if (onSpoiled === null && !world.atlas.lost.has(self))
+      if (onSpoiled === null && !world.faultBudget.lost.has(self))
         return `${id} would not start after a power cut: ${recovered}`;
       holders.add(self);
     } else if (durableHolds(recovered, index, entry.record)) holders.add(self);

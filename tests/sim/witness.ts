@@ -5,7 +5,7 @@ import { encodeReply } from "../../src/queue/replies.ts";
 import { type Command, JOB_BYTES, type NewJob, type Reply } from "../../src/queue/types.ts";
 import { fieldsOf, type RecordFields } from "../../src/raft/entry.ts";
 import { equalBytes, type History, isRecorded, isSettled, type Operation } from "./history.ts";
-import type { Ledger } from "./ledger.ts";
+import type { CommittedLog } from "./committed-log.ts";
 
 const NOTHING = new Uint8Array(0);
 
@@ -31,7 +31,7 @@ interface Replay {
 }
 
 /** What is wrong, or null. `sessionsExpire`: a client may come back as if it had never been there. */
-export function witnessAgainst(ledger: Ledger, history: History, sessionsExpire: boolean): string | null {
+export function witnessAgainst(committedLog: CommittedLog, history: History, sessionsExpire: boolean): string | null {
   const replay: Replay = {
     jobs: [],
     clientOf: new Map(),
@@ -42,8 +42,8 @@ export function witnessAgainst(ledger: Ledger, history: History, sessionsExpire:
     readyBytes: 0,
     maxReadyBytes: null,
   };
-  for (let index = 1; index <= ledger.lastIndex; index++) {
-    const milestone = ledger.at(index)!;
+  for (let index = 1; index <= committedLog.lastIndex; index++) {
+    const milestone = committedLog.at(index)!;
     const problem = replayOne(replay, fieldsOf(milestone.entry), milestone.reply, sessionsExpire);
     if (problem !== null) return `index ${index}: ${problem}`;
     if (milestone.ready !== replay.jobs.length)

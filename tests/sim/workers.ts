@@ -6,7 +6,7 @@ import { findMutant } from "./mutants.ts";
 import type { PlanOverrides, PlanWishes } from "./plan.ts";
 import type { SeedResult } from "./run.ts";
 import { mergeOverrides } from "./shrink.ts";
-import type { ThemeName } from "./theme-names.ts";
+import type { ProfileName } from "./profile-names.ts";
 
 /** Which seeds, in which worlds, of which product. */
 export interface Range {
@@ -15,7 +15,7 @@ export interface Range {
   readonly nodes: number | null;
   readonly short: boolean;
   readonly mutant: string | null;
-  readonly theme: ThemeName | null;
+  readonly profile: ProfileName | null;
   /** JSON of PlanOverrides. */
   readonly plan: string | null;
 }
@@ -39,10 +39,10 @@ const MOST_MS = 180_000;
 const WATCH_EVERY_MS = 500;
 
 /** A mutant has worlds of its own; what is asked for comes on top. */
-export function wishesOf({ short, nodes, mutant, theme, plan }: Range): PlanWishes {
+export function wishesOf({ short, nodes, mutant, profile, plan }: Range): PlanWishes {
   const own = mutant === null ? {} : (findMutant(mutant).plan ?? {});
   const overrides = plan === null ? own : mergeOverrides(own, JSON.parse(plan) as PlanOverrides);
-  return { short, overrides, ...(theme === null ? {} : { theme }), ...(nodes === null ? {} : { nodes }) };
+  return { short, overrides, ...(profile === null ? {} : { profile }), ...(nodes === null ? {} : { nodes }) };
 }
 
 /** In a worker process: runs each seed that stdin names, until it ends. */
@@ -109,7 +109,7 @@ async function startWorker(range: Range): Promise<Worker> {
   if (range.short) flags.push("--short");
   if (range.plan !== null) flags.push("--plan", range.plan);
   if (range.mutant !== null) flags.push("--mutant", range.mutant);
-  if (range.theme !== null) flags.push("--theme", range.theme);
+  if (range.profile !== null) flags.push("--profile", range.profile);
   const child = Bun.spawn([process.execPath, join(import.meta.dir, "main.ts"), ...flags], {
     stdin: "pipe",
     stdout: "pipe",
@@ -153,7 +153,7 @@ async function startWorker(range: Range): Promise<Worker> {
 }
 
 function brokenOff(seed: number, failure: string): SeedResult {
-  return { seed, events: 0, hash: "", failure, virtualMs: 0, operations: 0, entries: 0, marks: {} };
+  return { seed, events: 0, hash: "", failure, virtualMs: 0, operations: 0, entries: 0, coverage: {} };
 }
 
 /** 0 where the system does not say. */

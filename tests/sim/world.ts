@@ -20,10 +20,10 @@ import { REJOIN_PATH } from "../../src/storage/rejoin.ts";
 import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types.ts";
 import { type Aim, type Backup, createSimDisk, type FailingOperation, type FileAim, type SimDisk } from "./disk.ts";
 import { withRules } from "./disk-rules.ts";
-import type { Ledger } from "./ledger.ts";
+import type { CommittedLog } from "./committed-log.ts";
 import { createLife, enterDisk, enterNetwork, type Life } from "./life.ts";
-import type { Marks } from "./marks.ts";
-import { type Atlas, createAtlas } from "./atlas.ts";
+import type { Coverage } from "./coverage.ts";
+import { type FaultBudget, createFaultBudget } from "./fault-budget.ts";
 import type { Bounds } from "./bounds.ts";
 import { damageSomewhere } from "./damage.ts";
 import { createDisputes } from "./disputes.ts";
@@ -157,7 +157,7 @@ export interface World {
   /** Every configuration that may be in force anywhere. */
   configurations(): readonly Configuration[];
   presentVoters(): readonly Member[];
-  readonly atlas: Atlas;
+  readonly faultBudget: FaultBudget;
   /** How fast some machine's clock runs. */
   drawRate(chance: Random): number;
 }
@@ -166,9 +166,9 @@ export interface WorldPorts {
   readonly scheduler: Scheduler;
   readonly random: Random;
   readonly trace: Trace;
-  readonly ledger: Ledger;
+  readonly committedLog: CommittedLog;
   readonly oracles: Oracles;
-  readonly marks: Marks;
+  readonly coverage: Coverage;
   readonly bounds: Bounds;
   readonly fail: (what: string) => void;
 }
@@ -185,7 +185,7 @@ const TAKEN_AGAIN_MS = 50;
 const REHEARSED_PERCENT = 25;
 
 export function createWorld(plan: Plan, ports: WorldPorts): World {
-  const { scheduler, random, trace, ledger, oracles, bounds, marks, fail } = ports;
+  const { scheduler, random, trace, committedLog, oracles, bounds, coverage, fail } = ports;
   const machines: Machine[] = [];
   const byName = new Map<string, Machine>();
   const spoiledStates = new Map<Machine, { readonly state: object; readonly isShown: boolean }>();
@@ -196,7 +196,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const watchers = new Set<(machine: Machine) => boolean>();
   // The disks read it anew each time, so that the weather can calm down.
   const diskWeather = { ...plan.disk };
-  const atlas = createAtlas(configurations);
+  const faultBudget = createFaultBudget(configurations);
   /** The first one that any log held: it may be on a disk that nobody has read again since its founder was lost. */
   let founding: Configuration | null = null;
   const diskOf = (member: MemberId): SimDisk | null => machines.find(({ self }) => self === member)?.disk ?? null;
@@ -292,7 +292,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (!distrustsItself(machine)) machine.onSpoiled = null;
     machine.life = life;
     const disk = machine.foreignDisk ?? machine.disk;
-    if (disk.unsettled(META_PATH).length > 0) marks.hit("a node started with a slot of meta that was not synced");
+    if (disk.unsettled(META_PATH).length > 0) coverage.hit("a node started with a slot of meta that was not synced");
     const nodePorts = {
       disk: withRules(enterDisk(disk.restart(), process), {
         disk,
@@ -312,7 +312,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
         // It comes back by itself; but somebody must have touched its disk.
         if (event === "damaged" && !machine.damaged && !foundOut(machine))
           fail(`${machine.id} does not trust its own data: ${text}`);
-        marks.told(text);
+        coverage.told(text);
         disputes.logged(machine.id, text);
       },
       residentBytes: () => 0,
@@ -332,7 +332,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     return machines.find(({ address }) => address === remote)?.id ?? remote.slice(0, remote.lastIndexOf(":"));
   }
 
-  /** The mark, here or among what is set aside; or, where a power cut took it, the note that came later. */
+  /** The corruption marker, here or among what is quarantined; or, where a power cut took it, the rejoin file that came later. */
   function distrustsItself({ disk }: Machine): boolean {
     return disk.files().some((file) => file.endsWith(CORRUPTION_MARKER_PATH) || file === REJOIN_PATH);
   }
@@ -372,7 +372,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (machine.configuration?.configuration !== configuration)
       machine.configuration = { index: configurationIndex, configuration };
     if (configurationIndex > 0) founding ??= configuration;
-    if (oracles.observe(life)) marks.saw(inside.raft, inside.queue.appliedIndex);
+    if (oracles.observe(life)) coverage.saw(inside.raft, inside.queue.appliedIndex);
     bounds.observe(machine.id, inside);
     votes.observe(machine.id, inside.raft);
     doubts.observe(machine, inside.raft);
@@ -454,7 +454,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       return fail(`${machine.id} stopped by itself: ${error.code} ${error.message}`);
     // The answer to the one who asked for it was lost.
     if (error?.code === "REMOVED") machine.retired = true;
-    if (error?.code === "DISK_FAILED") marks.hit("a failing disk stopped a node");
+    if (error?.code === "DISK_FAILED") coverage.hit("a failing disk stopped a node");
     if (machine.foreignDisk !== null) return giveBack(machine);
     // Whoever watches over a node that finds no room, or nobody to give it its data, tries again.
     if (error !== null && onDiskFailure === null) startAgain(machine);
@@ -494,7 +494,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     (machine.foreignDisk ?? machine.disk)[how]();
     if (machine.foreignDisk !== null) giveBack(machine);
     if (rehearsals.chance(REHEARSED_PERCENT)) rehearseDamage(machine);
-    if (machines.every(({ life }) => life === null)) marks.hit("no machine was running");
+    if (machines.every(({ life }) => life === null)) coverage.hit("no machine was running");
   }
 
   function resume(machine: Machine, life: NodeLife): void {
@@ -507,7 +507,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   }
 
   function loseDisk(machine: Machine): void {
-    if (machine.self !== null) atlas.lose(machine.self);
+    if (machine.self !== null) faultBudget.lose(machine.self);
     machine.self = null;
     machine.configuration = null;
     machine.wiped = true;
@@ -556,7 +556,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   }
 
   function committedConfiguration(): ConfigurationSeen | null {
-    const entry = ledger.lastConfiguration;
+    const entry = committedLog.lastConfiguration;
     return entry === null ? null : { index: entry.index, configuration: decodeConfiguration(fieldsOf(entry).body) };
   }
 
@@ -564,7 +564,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const seen = machines.flatMap(({ configuration }) =>
       configuration === null || configuration.index === 0 ? [] : [configuration],
     );
-    const inLogs = inForce(seen, committedConfiguration(), ledger.lastIndex);
+    const inLogs = inForce(seen, committedConfiguration(), committedLog.lastIndex);
     return inLogs.length === 0 && founding !== null ? [founding] : inLogs;
   }
 
@@ -573,7 +573,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   return {
     machines,
     network,
-    atlas,
+    faultBudget,
     configurations,
     isNamed,
     after: (ms, run) => void scheduler.after(ms, run),
@@ -678,11 +678,11 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     mayAgree: (among = configurations()) =>
       holdsQuorum(among, (member) => {
         const machine = machines.find(({ self }) => self === member);
-        return !atlas.lost.has(member) && (machine?.life?.spoiledAt ?? null) === null;
+        return !faultBudget.lost.has(member) && (machine?.life?.spoiledAt ?? null) === null;
       }),
     mayLoseDisk: (machine) => {
       const spoiled = machines.filter((other) => other.onSpoiled !== null).flatMap(({ self }) => self ?? []);
-      return machine.self !== null && atlas.mayLose(machine.self, spoiled);
+      return machine.self !== null && faultBudget.mayLose(machine.self, spoiled);
     },
     whenWriting: (machine, nth, run, aim) => machine.disk.whenBegun(nth, () => void scheduler.after(0, run), aim),
     slowLink: (from, to, bytesPerMs) => {

@@ -73,7 +73,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: "silent-client-not-shown",
     what: "client: one that asks nothing does not show its session to the next leader, which lets it expire",
     within: 120,
-    theme: "silentClients",
+    profile: "silentClients",
     edits: [
       {
         in: "createClient",
@@ -86,14 +86,14 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: "seldom-touched",
     what: "a leader touches the sessions of its connections less often than they expire",
     within: 120,
-    theme: "silentClients",
+    profile: "silentClients",
     edits: [{ in: "touch", find: "now < touchedAt + interval", replace: "now < touchedAt + 1_000 * interval" }],
   },
   {
     name: "never-touched",
     what: "sessions are not kept alive by their connections",
     within: 120,
-    theme: "silentClients",
+    profile: "silentClients",
     edits: [{ in: "touch", find: "sessions.length === 0", replace: "sessions.length >= 0" }],
   },
 ];

@@ -6,7 +6,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "joint-needs-new-half-only",
     what: "in a joint configuration the old voters are not asked",
     within: 120,
-    theme: "changingMembers",
+    profile: "changingMembers",
     edits: [
       {
         in: "hasQuorum",
@@ -19,7 +19,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "joint-commits-by-new-half",
     what: "in a joint configuration an entry commits by the new voters alone",
     within: 40,
-    theme: "changingMembers",
+    profile: "changingMembers",
     edits: [
       {
         in: "quorumValue",
@@ -52,14 +52,14 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "two-changes-at-once",
     what: "a change of members begins while another is not finished (the bug of 2015)",
     within: 90,
-    theme: "changingMembers",
+    profile: "changingMembers",
     edits: [{ in: "busyWith", find: " || state.configurationIndex > state.commitIndex", replace: "" }],
   },
   {
     name: "removed-at-once",
     what: "a removal takes effect without a joint configuration",
     within: 90,
-    theme: "changingMembers",
+    profile: "changingMembers",
     edits: [
       {
         in: "raft/remove",
@@ -92,7 +92,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "rollback-keeps-configuration",
     what: "a configuration stays in force although its entry was dropped (dissertation 4.1)",
     within: 100,
-    theme: "changingMembers",
+    profile: "changingMembers",
     edits: [
       {
         in: "truncate",
@@ -113,7 +113,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "snapshot-with-newest-configuration",
     what: "a snapshot is stored with the newest configuration, committed or not",
     within: 20,
-    theme: "changingMembers",
+    profile: "changingMembers",
     edits: [
       {
         in: "metaAt",
@@ -127,7 +127,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     name: "removal-counts-unheard",
     what: "a new leader removes members before it has heard from a majority of those that would be left",
     within: 20,
-    theme: "changingMembers",
+    profile: "changingMembers",
     plan: { nodes: 3, faults: { wipe: 300, membership: 400, transfer: 200, midChange: 0, kill: 0, partition: 0 } },
     edits: [{ in: "raft/remove", find: "contacted < majority(voters.length)", replace: "contacted < 0" }],
   },

@@ -14,7 +14,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "execute-out-of-order",
     what: "a session executes a number although the one before it has not come",
     within: 70,
-    theme: "handovers",
+    profile: "handovers",
     edits: [{ in: "queue/standingOf", find: "number === lastNumber + 1", replace: "number > lastNumber" }],
   },
   {
@@ -63,7 +63,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "dequeue-drops-what-does-not-fit",
     what: "a job that does not fit the answer any more is gone all the same",
     within: 40,
-    theme: "slowLinks",
+    profile: "slowLinks",
     edits: [
       {
         in: "queue/dequeue",
@@ -79,7 +79,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "peek-without-a-round",
     what: "a leader shows the oldest job that it knows of, and does not ask whether it still leads",
     within: 100,
-    theme: "lateNews",
+    profile: "lateNews",
     edits: [
       {
         in: "handleAsLeader",
@@ -109,14 +109,14 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "dormant-without-answers",
     what: "a session that becomes dormant loses the answers that were not acknowledged",
     within: 60,
-    theme: "fewPlaces",
+    profile: "fewPlaces",
     edits: [{ in: "makeDormant", find: "...session,", replace: "...session, answers: [], answerBytes: 0," }],
   },
   {
     name: "resumed-by-a-fenced-process",
     what: "a process that was fenced goes on with the session that its successor has left",
     within: 20,
-    theme: "fewPlaces",
+    profile: "fewPlaces",
     edits: [
       {
         in: "queue/openSession",
@@ -165,7 +165,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "put-off-from-now",
     what: "the due time of a session that was used meanwhile is counted from now: a node that restored a snapshot forgets it earlier",
     within: 20,
-    theme: "fewPlaces",
+    profile: "fewPlaces",
     edits: [
       { in: "moveFirstDue", find: "due.dueAt === dueAt", replace: "due.dueAt >= dueAt" },
       {
@@ -200,7 +200,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "answer-memory-leak",
     what: "a session that ends does not give back the memory of its answers",
     within: 10,
-    theme: "fewPlaces",
+    profile: "fewPlaces",
     edits: [
       {
         in: "queue/remove",
@@ -214,7 +214,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     name: "digest-without-answers",
     what: "the digest that members compare does not cover the stored answers",
     within: 30,
-    theme: "wrongStates",
+    profile: "wrongStates",
     edits: [
       {
         in: "digestOfSession",

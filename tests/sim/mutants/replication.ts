@@ -88,14 +88,14 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "unconfirmed-reads",
     what: "reads are answered without a round of heartbeats (etcd#20418)",
     within: 90,
-    theme: "lateNews",
+    profile: "lateNews",
     edits: [{ in: "serveReads", find: "round.context > confirmed", replace: "confirmed < 0" }],
   },
   {
     name: "keep-tail-on-install",
     what: "a snapshot is taken for known because the log is long enough, whatever is in it (hashicorp/raft#697)",
     within: 40,
-    theme: "longTails",
+    profile: "longTails",
     plan: {
       nodes: 3,
       settings: { keepLogBytes: 0, queueLimits: { checkpointEntries: 1 } },
@@ -220,7 +220,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "reply-term-ignored",
     what: "a leader does not notice a higher term in an answer, and counts whoever gives it among its followers",
     within: 20,
-    theme: "lateNews",
+    profile: "lateNews",
     plan: { nodes: 3, faults: { heldNews: 200, partition: 0, transfer: 300 } },
     edits: [
       // A refusal of that term must not count either: it would be taken for a stale disk, and its sender for nobody.
@@ -288,7 +288,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "transfer-never-ends",
     what: "a transfer of leadership has no deadline (openraft#1747, hashicorp/raft#696)",
     within: 10,
-    theme: "handovers",
+    profile: "handovers",
     edits: [
       {
         in: "driveTransfer",
@@ -301,7 +301,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "transfer-without-catching-up",
     what: "leadership is handed to a follower that lacks entries",
     within: 10,
-    theme: "handovers",
+    profile: "handovers",
     edits: [
       {
         in: "driveTransfer",
@@ -320,7 +320,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "verified-index-outlives-term",
     what: "what an earlier leader verified counts for the next one: entries commit that it has not compared",
     within: 20,
-    theme: "longTails",
+    profile: "longTails",
     // Of five nodes one may share a tail with a leader that is cut off, and later gets what replaces it entry by entry.
     plan: {
       nodes: 5,
@@ -340,7 +340,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "progress-outlives-leadership",
     what: "a new leadership goes on with nextIndex and matchIndex of the earlier one (Figure 2: reinitialized after election)",
     within: 10,
-    theme: "shortLeaderships",
+    profile: "shortLeaderships",
     edits: [
       {
         in: "endLeadership",
@@ -379,7 +379,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "append-always-truncates",
     what: "an AppendEntries drops what lies behind its last entry, in conflict or not: a late one takes back what was acknowledged",
     within: 20,
-    theme: "slowLinks",
+    profile: "slowLinks",
     edits: [
       {
         in: "onAppendEntries",
@@ -405,14 +405,14 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "stale-term-reply",
     what: "a reply of an earlier term is counted, with what the follower had then",
     within: 10,
-    theme: "lateReplies",
+    profile: "lateReplies",
     edits: [{ in: "followerThatAnswers", find: "term < state.currentTerm || ", replace: "" }],
   },
   {
     name: "late-heartbeat-confirms",
     what: "the reply to a heartbeat of an earlier term confirms its reads in the present one (seed 9974282)",
     within: 40,
-    theme: "lateReplies",
+    profile: "lateReplies",
     edits: [
       {
         in: "onHeartbeat",
@@ -426,7 +426,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "read-joins-round",
     what: "a read joins the round of heartbeats that is under way: earlier replies confirm it",
     within: 10,
-    theme: "lateReplies",
+    profile: "lateReplies",
     edits: [
       {
         in: "serveReads",
@@ -439,7 +439,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "no-check-quorum",
     what: "a leader that no majority answers leads on",
     within: 10,
-    theme: "deafLeaders",
+    profile: "deafLeaders",
     edits: [
       {
         in: "checkQuorum",
@@ -452,7 +452,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "write-vouches-after-install",
     what: "a write that began before a snapshot was installed vouches for what the snapshot replaced",
     within: 10,
-    theme: "lateWrites",
+    profile: "lateWrites",
     edits: [
       {
         in: "raft/install",
@@ -466,7 +466,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "stale-disk-counts",
     what: "a follower that rejects what it acknowledged is probed further down and goes on being counted",
     within: 20,
-    theme: "oldDisks",
+    profile: "oldDisks",
     edits: [
       {
         in: "onRefusal",
@@ -480,14 +480,14 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     name: "part-of-another-snapshot",
     what: "the reply to a part of an earlier snapshot moves the transfer of a newer one",
     within: 20,
-    theme: "slowLinks",
+    profile: "slowLinks",
     edits: [{ in: "onInstallSnapshotReply", find: " || transfer.meta.index !== reply.index", replace: "" }],
   },
   {
     name: "room-ignored",
     what: "a leader takes enqueues whatever room the voters' disks have",
     within: 10,
-    theme: "scarceRoom",
+    profile: "scarceRoom",
     edits: [
       {
         in: "raft/hasDiskSpace",

@@ -31,7 +31,7 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     name: "link-to-any-incarnation",
     what: "a link to a member is used although another incarnation of its node answers there",
     within: 20,
-    theme: "changingMembers",
+    profile: "changingMembers",
     plan: { faults: { wipe: 400, damage: 400 } },
     edits: [{ in: "createPeers", find: "memberId(node) !== link.id", replace: "node.id !== link.member.id" }],
   },
@@ -39,7 +39,7 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     name: "read-before-applied",
     what: "a new leader answers confirmed reads when its first entry has committed: before it has applied what earlier leaders acknowledged",
     within: 10,
-    theme: "lateNews",
+    profile: "lateNews",
     plan: {
       roundMs: 1,
       settings: { maxAppliedPerTurn: 1, compactMinBytes: 1 << 20 },
@@ -60,7 +60,7 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     name: "writes-in-dispute",
     what: "writes go on while no majority agrees on the state",
     within: 10,
-    theme: "wrongStates",
+    profile: "wrongStates",
     edits: [
       {
         in: "handleAsLeader",

@@ -59,7 +59,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "no-space-is-durable",
     what: "a write that a full disk cut short counts as a whole one",
     within: 10,
-    theme: "tightDisks",
+    profile: "tightDisks",
     edits: [
       { in: "unwritten", find: "Math.min(inflight.upTo, entriesFrom - 1)", replace: "Math.max(inflight.upTo, 0)" },
     ],
@@ -193,7 +193,7 @@ function* removeWhatIsThere`,
     name: "truncation-not-replayed",
     what: "entries behind a later frame with a smaller first index come back at recovery",
     within: 20,
-    theme: "longTails",
+    profile: "longTails",
     // A long tail is replaced entry by entry, not by a snapshot, and its node dies meanwhile.
     plan: {
       nodes: 5,
@@ -215,7 +215,7 @@ function* removeWhatIsThere`,
     name: "compact-one-too-many",
     what: "a segment whose last entry is the first one to keep is dropped",
     within: 10,
-    theme: "longTails",
+    profile: "longTails",
     edits: [{ in: "dropBelow", find: "lastLive >= index", replace: "lastLive > index" }],
   },
   {
@@ -234,14 +234,14 @@ function* removeWhatIsThere`,
     name: "snapshot-frame-deleted",
     what: "the segment with the frame that makes the snapshot count is dropped with the others",
     within: 30,
-    theme: "suspensions",
+    profile: "suspensions",
     edits: [{ in: "dropBelow", find: " || segment === snapshotSegment", replace: "" }],
   },
   {
     name: "writes-after-failure",
     what: "a failed write is reported, and later ones go on",
     within: 30,
-    theme: "failingDisks",
+    profile: "failingDisks",
     edits: [
       {
         in: "createFailStop",

@@ -18,16 +18,16 @@ import { createScheduler } from "../sim/scheduler.ts";
 
 type End = Parameters<OnStopped>[0];
 
-export type Town = ReturnType<typeof createTown>;
+export type TestCluster = ReturnType<typeof createTestCluster>;
 
-export interface Settled {
+export interface TestNode {
   readonly node: RunningNode;
   readonly logged: readonly LogEvent[];
   /** Undefined while it runs. */
   readonly stopped: () => End | undefined;
 }
 
-export interface Guest {
+export interface TestClient {
   send(message: Message): void;
   /** Ends the connection without a word, as a killed process does. */
   close(): void;
@@ -45,7 +45,7 @@ interface Lacking {
   readonly queueLimits?: QueueLimits;
 }
 
-export function createTown(
+export function createTestCluster(
   seed = 1,
   diskMs = 1,
   {
@@ -93,7 +93,7 @@ export function createTown(
     join: readonly number[] = [],
     expect: number | null = null,
     more: Partial<NodeSettings> = {},
-  ): Settled {
+  ): TestNode {
     const name = `n${port}`;
     const disk =
       disks.get(name) ??
@@ -166,11 +166,11 @@ export function createTown(
   function visit(
     port: number,
     as: Pick<Hello, "role" | "node" | "clusterId"> & Partial<Pick<Hello, "features">> = ADMIN,
-  ): Guest {
+  ): TestClient {
     const received: Message[] = [];
     const closed: (Failure | null)[] = [];
     let connection: Connection | null = null;
-    network.hostOf("guest").dial(`127.0.0.1:${port}`, 1_000, (result) => {
+    network.hostOf("client").dial(`127.0.0.1:${port}`, 1_000, (result) => {
       if (!result.ok) throw new Error(result.why);
       connection = openConnection({
         stream: result.stream,
@@ -194,11 +194,11 @@ export function createTown(
       received,
       closed,
       send: (message) => {
-        const open = must<Connection>(connection, "the guest's connection");
+        const open = must<Connection>(connection, "the client's connection");
         open.send(message);
         open.flush();
       },
-      close: () => must<Connection>(connection, "the guest's connection").close(null),
+      close: () => must<Connection>(connection, "the client's connection").close(null),
     };
   }
 

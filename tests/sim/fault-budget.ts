@@ -6,7 +6,7 @@ import { holdsQuorum, withVotingLearners } from "./members.ts";
 /** whole: every configuration that may be in force has a quorum of sound disks. broken: none has. */
 export type Standing = "whole" | "doubtful" | "broken";
 
-export interface Atlas {
+export interface FaultBudget {
   /** Members whose disks were wiped or damaged: whoever comes back on that machine is somebody else. */
   readonly lost: ReadonlySet<MemberId>;
   /** `suspects`: others that are about to lose what they know. */
@@ -15,7 +15,7 @@ export interface Atlas {
   standing(): Standing;
 }
 
-export function createAtlas(configurations: () => readonly Configuration[]): Atlas {
+export function createFaultBudget(configurations: () => readonly Configuration[]): FaultBudget {
   const lost = new Set<MemberId>();
   const served = (all: readonly Configuration[], without: readonly MemberId[]): boolean =>
     holdsQuorum(all, (member) => !without.includes(member) && !lost.has(member));

@@ -1,14 +1,14 @@
 // Which worlds are about one thing only? Some misfortunes need many conditions at once that a mix of everything rarely gives: a
-// share of the seeds draws a theme, and bends its plan to it.
+// share of the seeds draws a profile, and bends its plan to it.
 import { QUEUE } from "../../src/config.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { ClientHabits, FaultIntervals, Plan } from "./plan.ts";
-import { THEME_NAMES, type ThemeName } from "./theme-names.ts";
+import { PROFILE_NAMES, type ProfileName } from "./profile-names.ts";
 
-/** Apart from the plan's own stream, so that themes do not move what other seeds draw. */
-const THEME_STREAM = 0x7e3e;
-/** Apart from that of the themes as well: whatever a world is about, it may have many jobs in a request. */
+/** Apart from the plan's own stream, so that profiles do not move what other seeds draw. */
+const PROFILE_STREAM = 0x7e3e;
+/** Apart from that of the profiles as well: whatever a world is about, it may have many jobs in a request. */
 const MANY_JOBS_STREAM = 0x10b5;
 const MANY_JOBS_PERCENT = 4;
 /** The same for limits that are reached. */
@@ -20,13 +20,13 @@ const MOST_OF_FEW = 8;
 /** A job's payload without padding, its head and what it counts as, roughly. */
 const BARE_JOB_BYTES = 24;
 
-interface Theme {
+interface Profile {
   /** Of a hundred seeds so many are about it. */
   readonly percent: number;
   readonly bend: (plan: Plan, random: Random, fixedNodes: boolean) => Plan;
 }
 
-const THEMES: Readonly<Record<ThemeName, Theme>> = {
+const PROFILES: Readonly<Record<ProfileName, Profile>> = {
   shortLeaderships: { percent: 7, bend: shortLeaderships },
   longTails: { percent: 5, bend: longTails },
   lateNews: { percent: 4, bend: lateNews },
@@ -47,23 +47,23 @@ const THEMES: Readonly<Record<ThemeName, Theme>> = {
 };
 
 /** `wished`: every seed is about that. */
-export function themed(plan: Plan, fixedNodes: boolean, wished: ThemeName | null): Plan {
-  const random = seededRandom((plan.seed ^ THEME_STREAM) >>> 0);
+export function withProfile(plan: Plan, fixedNodes: boolean, wished: ProfileName | null): Plan {
+  const random = seededRandom((plan.seed ^ PROFILE_STREAM) >>> 0);
   if (plan.nodes < 3 && fixedNodes) {
     if (wished !== null) throw new Error(`worlds about ${wished} have at least three nodes`);
     return plan;
   }
-  const drawn = drawTheme(random);
+  const drawn = drawProfile(random);
   const nodes = fixedNodes ? plan.nodes : random.chance(70) ? 3 : 5;
   const name = wished ?? drawn;
   if (name === null) return plan;
-  return THEMES[name].bend({ ...quick(plan, random), nodes }, random, fixedNodes);
+  return PROFILES[name].bend({ ...quick(plan, random), nodes }, random, fixedNodes);
 }
 
-function drawTheme(random: Random): ThemeName | null {
+function drawProfile(random: Random): ProfileName | null {
   let left = random.below(100);
-  for (const name of THEME_NAMES) {
-    left -= THEMES[name].percent;
+  for (const name of PROFILE_NAMES) {
+    left -= PROFILES[name].percent;
     if (left < 0) return name;
   }
   return null;

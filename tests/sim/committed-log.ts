@@ -16,7 +16,7 @@ export interface Milestone {
   readonly head: Job | null;
 }
 
-export interface Ledger {
+export interface CommittedLog {
   readonly lastIndex: LogIndex;
   at(index: LogIndex): Milestone | undefined;
   /** The newest committed configuration. */
@@ -31,7 +31,7 @@ export interface Ledger {
   watch(look: (fields: RecordFields, reply: Reply | null) => void): void;
 }
 
-export function createLedger(): Ledger {
+export function createCommittedLog(): CommittedLog {
   const milestones: Milestone[] = [];
   const executedAt = new Map<string, LogIndex>();
   const configurations: Entry[] = [];

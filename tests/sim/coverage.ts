@@ -106,12 +106,16 @@ const SEEN = [
   "a silent real client's session was kept alive",
 ] as const;
 
-export type Mark = (typeof TOLD)[number][0] | (typeof REFUSED)[keyof typeof REFUSED] | (typeof SEEN)[number];
+export type CoveragePoint = (typeof TOLD)[number][0] | (typeof REFUSED)[keyof typeof REFUSED] | (typeof SEEN)[number];
 
-export const ALL_MARKS: readonly Mark[] = [...TOLD.map(([mark]) => mark), ...Object.values(REFUSED), ...SEEN];
+export const COVERAGE_POINTS: readonly CoveragePoint[] = [
+  ...TOLD.map(([point]) => point),
+  ...Object.values(REFUSED),
+  ...SEEN,
+];
 
-export interface Marks {
-  hit(mark: Mark): void;
+export interface Coverage {
+  hit(point: CoveragePoint): void;
   /** A line of a node's log. */
   told(text: string): void;
   refused(code: ErrorCode): void;
@@ -135,13 +139,13 @@ interface Seen {
   readonly inflight: Raft["inflight"];
 }
 
-export function createMarks(): Marks {
-  const counts = new Map<Mark, number>();
+export function createCoverage(): Coverage {
+  const counts = new Map<CoveragePoint, number>();
   const seenOf = new WeakMap<Raft, Seen>();
   const candidates = new Map<Term, Set<MemberId>>();
   /** Who led when a joint configuration first stood in a leader's log, by index. */
   const beganJoint = new Map<LogIndex, MemberId>();
-  const hit = (mark: Mark): void => void counts.set(mark, (counts.get(mark) ?? 0) + 1);
+  const hit = (point: CoveragePoint): void => void counts.set(point, (counts.get(point) ?? 0) + 1);
 
   function saw(raft: Raft, appliedIndex: LogIndex): void {
     const seen = seenOf.get(raft);
@@ -237,7 +241,7 @@ export function createMarks(): Marks {
   return {
     hit,
     told: (text) => {
-      for (const [mark, pattern] of TOLD) if (pattern.test(text)) hit(mark);
+      for (const [point, pattern] of TOLD) if (pattern.test(text)) hit(point);
     },
     refused: (code) => {
       if (code in REFUSED) hit(REFUSED[code as keyof typeof REFUSED]);

@@ -1,8 +1,8 @@
-// Does the atlas know how many disks may be struck? And does a damaged directory say so, wherever it is hit?
+// Does the fault budget know how many disks may be struck? And does a damaged directory say so, wherever it is hit?
 import { expect, test } from "bun:test";
 import type { Configuration, Member } from "../../src/raft/types.ts";
 import { isIncarnation, isNodeId, type MemberId, memberId } from "../../src/raft/types.ts";
-import { createAtlas } from "./atlas.ts";
+import { createFaultBudget } from "./fault-budget.ts";
 
 function member(name: string): Member {
   const incarnation = "0".repeat(15) + name.slice(1);
@@ -19,37 +19,37 @@ const group = (voters: readonly string[], outgoing: readonly string[] = []): Con
 });
 
 test("of five voters two may lose their disks, not three", () => {
-  const atlas = createAtlas(() => [group(["n1", "n2", "n3", "n4", "n5"])]);
+  const faultBudget = createFaultBudget(() => [group(["n1", "n2", "n3", "n4", "n5"])]);
   for (const name of ["n1", "n2"]) {
-    expect(atlas.mayLose(idOf(name))).toBe(true);
-    atlas.lose(idOf(name));
+    expect(faultBudget.mayLose(idOf(name))).toBe(true);
+    faultBudget.lose(idOf(name));
   }
-  expect(atlas.mayLose(idOf("n3"))).toBe(false);
-  expect(atlas.standing()).toBe("whole");
-  atlas.lose(idOf("n3"));
-  expect(atlas.standing()).toBe("broken");
+  expect(faultBudget.mayLose(idOf("n3"))).toBe(false);
+  expect(faultBudget.standing()).toBe("whole");
+  faultBudget.lose(idOf("n3"));
+  expect(faultBudget.standing()).toBe("broken");
 });
 
 test("a lost voter counts until another incarnation has taken its place", () => {
   let present = group(["n1", "n2", "n3"]);
-  const atlas = createAtlas(() => [present]);
-  atlas.lose(idOf("n1"));
-  expect(atlas.mayLose(idOf("n2"))).toBe(false);
+  const faultBudget = createFaultBudget(() => [present]);
+  faultBudget.lose(idOf("n1"));
+  expect(faultBudget.mayLose(idOf("n2"))).toBe(false);
   present = group(["n4", "n2", "n3"], ["n1", "n2", "n3"]);
-  expect(atlas.mayLose(idOf("n2"))).toBe(false);
+  expect(faultBudget.mayLose(idOf("n2"))).toBe(false);
   present = group(["n4", "n2", "n3"]);
-  expect(atlas.mayLose(idOf("n2"))).toBe(true);
+  expect(faultBudget.mayLose(idOf("n2"))).toBe(true);
 });
 
 test("every configuration that may be in force must be served, in both its halves", () => {
-  const atlas = createAtlas(() => [group(["n1", "n2", "n3", "n4", "n5"]), group(["n1", "n2", "n3"])]);
-  atlas.lose(idOf("n1"));
-  expect(atlas.mayLose(idOf("n4"))).toBe(true);
-  expect(atlas.mayLose(idOf("n2"))).toBe(false);
-  atlas.lose(idOf("n2"));
-  expect(atlas.standing()).toBe("doubtful");
+  const faultBudget = createFaultBudget(() => [group(["n1", "n2", "n3", "n4", "n5"]), group(["n1", "n2", "n3"])]);
+  faultBudget.lose(idOf("n1"));
+  expect(faultBudget.mayLose(idOf("n4"))).toBe(true);
+  expect(faultBudget.mayLose(idOf("n2"))).toBe(false);
+  faultBudget.lose(idOf("n2"));
+  expect(faultBudget.standing()).toBe("doubtful");
 });
 
 test("while no configuration is known nobody may lose anything", () => {
-  expect(createAtlas(() => []).mayLose(idOf("n1"))).toBe(false);
+  expect(createFaultBudget(() => []).mayLose(idOf("n1"))).toBe(false);
 });
