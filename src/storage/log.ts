@@ -192,7 +192,8 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   function* put(target: OpenSegment, offset: number, content: FrameContent): Steps<FramePointer> {
     const number = nextNumber++;
     const bytes = encodeFrame(target.segment, offset, number, state.last, content);
-    yield* write(disk, target.file, bytes, offset);
+    // Here, and not in steps of its own: each level that a yield passes costs as much as the frame's checksum.
+    yield (done) => disk.write(target.file, offset, bytes, done);
     return { segment: target.segment.segment, number, end: offset + bytes.length };
   }
 
@@ -221,35 +222,33 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   const fits = (bytes: number, blocks: number): boolean =>
     state.last.end + bytes + blocks * blockBytes <= state.current.segment.bytes;
 
-  function* appendHere(content: FrameContent, bytes: number): Steps<boolean> {
-    const pointer = yield* put(state.current, state.last.end, content);
+  const written = (content: FrameContent, bytes: number, pointer: FramePointer): void => {
     state.last = pointer;
     state.isEmpty = content.kind === "closing";
     if (!state.isEmpty) state.proven = pointer.number;
     liveSegments.add(content, bytes);
+  };
+
+  /** False: there is no space for it. */
+  function* makeRoom(content: FrameContent, bytes: number): Steps<boolean> {
+    if (!(yield* rotate(roomFor(content, settings)))) return content.kind === "snapshot" && fits(bytes, 1);
+    assert(fits(bytes, 1 + SNAPSHOT_BLOCKS), "a new segment holds the frame it was made for");
     return true;
   }
 
-  /** False: there is no space for it. */
-  function* appendOne(content: FrameContent): Steps<boolean> {
-    const bytes = frameBytes(content, blockBytes);
-    if (fits(bytes, 1 + SNAPSHOT_BLOCKS)) return yield* appendHere(content, bytes);
-    if (yield* rotate(roomFor(content, settings))) {
-      assert(fits(bytes, 1 + SNAPSHOT_BLOCKS), "a new segment holds the frame it was made for");
-      return yield* appendHere(content, bytes);
-    }
-    return content.kind === "snapshot" && fits(bytes, 1) ? yield* appendHere(content, bytes) : false;
-  }
-
   function* append(contents: readonly FrameContent[]): Steps<number> {
-    for (const [at, content] of contents.entries()) if (!(yield* appendOne(content))) return at;
+    for (const [at, content] of contents.entries()) {
+      const bytes = frameBytes(content, blockBytes);
+      if (!fits(bytes, 1 + SNAPSHOT_BLOCKS) && !(yield* makeRoom(content, bytes))) return at;
+      written(content, bytes, yield* put(state.current, state.last.end, content));
+    }
     return contents.length;
   }
 
   /** Without space there is none: what is written next proves the frame as well. */
   function* appendClosing(): Steps {
     if (state.isEmpty) return;
-    if (fits(blockBytes, 1 + SNAPSHOT_BLOCKS)) yield* appendOne({ kind: "closing" });
+    if (fits(blockBytes, 1 + SNAPSHOT_BLOCKS)) yield* append([{ kind: "closing" }]);
     else yield* rotate(segmentBytes);
   }
 

@@ -34,7 +34,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
       REAL_HALVES,
       {
         in: "createWriter",
-        find: "    yield* write(disk, target.file, bytes, offset);",
+        find: "    yield (done) => disk.write(target.file, offset, bytes, done);",
         replace: `    yield (done) =>
       disk.writeCached(target.file, offset, bytes, (error) => {
         disk.sync(target.file, () => {});
@@ -122,7 +122,7 @@ function* removeWhatIsThere`,
       REAL_HALVES,
       {
         in: "createWriter",
-        find: "    yield* write(disk, target.file, bytes, offset);",
+        find: "    yield (done) => disk.write(target.file, offset, bytes, done);",
         replace: `    yield (done) =>
       disk.writeCached(target.file, offset, bytes, (error) =>
         error === null
