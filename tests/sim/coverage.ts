@@ -12,7 +12,7 @@ import {
 } from "../../src/raft/types.ts";
 
 /** What a node says in its log. */
-const TOLD = [
+const LOGGED = [
   ["an election ended without a winner", /no majority in term/],
   ["a leader stepped down because no majority answered", /voters answered within/],
   ["a leader stepped down because its disk hung", /own disk has not answered/],
@@ -21,7 +21,7 @@ const TOLD = [
   ["a leader removed itself and stepped down", /removed from the cluster by entry/],
   ["a snapshot was installed", /installed the leader's snapshot/],
   ["a torn tail was cut", /torn tail of/],
-  ["frames missing at the end of a log were noticed", /says that frame \d+ was durable/],
+  ["frames missing at the end of a log were noticed", /shows that frame \d+ was durable/],
   ["a node started from a snapshot and entries behind it", /recovered [1-9]\d* entries, snapshot at/],
   ["a founder found a cluster and joined it", /a cluster exists there already/],
   ["a wiped founder was found by its cluster", /of an existing cluster knows this address/],
@@ -106,10 +106,10 @@ const SEEN = [
   "a silent real client's session was kept alive",
 ] as const;
 
-export type CoveragePoint = (typeof TOLD)[number][0] | (typeof REFUSED)[keyof typeof REFUSED] | (typeof SEEN)[number];
+export type CoveragePoint = (typeof LOGGED)[number][0] | (typeof REFUSED)[keyof typeof REFUSED] | (typeof SEEN)[number];
 
 export const COVERAGE_POINTS: readonly CoveragePoint[] = [
-  ...TOLD.map(([point]) => point),
+  ...LOGGED.map(([point]) => point),
   ...Object.values(REFUSED),
   ...SEEN,
 ];
@@ -117,7 +117,7 @@ export const COVERAGE_POINTS: readonly CoveragePoint[] = [
 export interface Coverage {
   hit(point: CoveragePoint): void;
   /** A line of a node's log. */
-  told(text: string): void;
+  logged(text: string): void;
   refused(code: ErrorCode): void;
   /** After something about this node has changed. */
   saw(raft: Raft, appliedIndex: LogIndex): void;
@@ -240,8 +240,8 @@ export function createCoverage(): Coverage {
 
   return {
     hit,
-    told: (text) => {
-      for (const [point, pattern] of TOLD) if (pattern.test(text)) hit(point);
+    logged: (text) => {
+      for (const [point, pattern] of LOGGED) if (pattern.test(text)) hit(point);
     },
     refused: (code) => {
       if (code in REFUSED) hit(REFUSED[code as keyof typeof REFUSED]);

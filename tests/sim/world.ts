@@ -312,7 +312,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
         // It comes back by itself; but somebody must have touched its disk.
         if (event === "damaged" && !machine.damaged && !foundOut(machine))
           fail(`${machine.id} does not trust its own data: ${text}`);
-        coverage.told(text);
+        coverage.logged(text);
         disputes.logged(machine.id, text);
       },
       residentBytes: () => 0,
