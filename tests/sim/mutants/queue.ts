@@ -86,7 +86,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
         find: `      case "peek":
 `,
         replace: `      case "peek":
-        return show(asked);
+        return show(request);
 `,
       },
     ],
