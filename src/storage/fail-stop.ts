@@ -1,12 +1,11 @@
 // What happens at the first failed write? It is reported once, and nothing goes on after it: no acknowledgement, no further write.
-import type { Done } from "./disk.ts";
 import { runSteps, type Steps } from "./steps.ts";
 
 export interface FailStop {
   /** Runs these steps, and goes on with `then` after the last, unless something fails meanwhile; reports the failure of one of them. */
   readonly run: <T>(steps: Steps<T>, then: (result: T) => void) => void;
-  /** Goes on with `then` after an operation that succeeded, unless something failed meanwhile; reports the failure of one that did not. */
-  readonly orFail: (then: () => void) => Done;
+  /** Reports a failure, unless one was reported before. */
+  readonly fail: (error: Error) => void;
   readonly isOpen: () => boolean;
   /** Nothing goes on from now on, and nothing is a failure any more. */
   readonly shut: () => void;
@@ -18,6 +17,7 @@ export function createFailStop(report: (error: Error) => void): FailStop {
   let open = true;
   let whenFailed = (): void => undefined;
   const fail = (error: Error): void => {
+    if (!open) return;
     open = false;
     report(error);
     whenFailed();
@@ -29,11 +29,7 @@ export function createFailStop(report: (error: Error) => void): FailStop {
         ({ error, result }) => (error === null ? then(result) : fail(error)),
         () => open,
       ),
-    orFail: (then) => (error) => {
-      if (!open) return;
-      if (error === null) then();
-      else fail(error);
-    },
+    fail,
     isOpen: () => open,
     shut: () => {
       open = false;

@@ -130,7 +130,7 @@ function firstBytes(content: FrameContent, { segmentBytes, blockBytes }: LogSett
 }
 
 /** The size of a segment in which `content` fits between the other frames that a segment needs. */
-function roomFor(content: FrameContent, { segmentBytes, blockBytes }: LogSettings): number {
+function segmentBytesFor(content: FrameContent, { segmentBytes, blockBytes }: LogSettings): number {
   return Math.max(segmentBytes, frameBytes(content, blockBytes) + OWN_BLOCKS * blockBytes);
 }
 
@@ -192,7 +192,7 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   function* put(target: OpenSegment, offset: number, content: FrameContent): Steps<FramePointer> {
     const number = nextNumber++;
     const bytes = encodeFrame(target.segment, offset, number, state.last, content);
-    // Here, and not in steps of its own: each level that a yield passes costs as much as the frame's checksum.
+    // Every frame passes here, and each level of steps costs a little: so not as steps of its own.
     yield (done) => disk.write(target.file, offset, bytes, done);
     return { segment: target.segment.segment, number, end: offset + bytes.length };
   }
@@ -230,8 +230,8 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   };
 
   /** False: there is no space for it. */
-  function* makeRoom(content: FrameContent, bytes: number): Steps<boolean> {
-    if (!(yield* rotate(roomFor(content, settings)))) return content.kind === "snapshot" && fits(bytes, 1);
+  function* rotateFor(content: FrameContent, bytes: number): Steps<boolean> {
+    if (!(yield* rotate(segmentBytesFor(content, settings)))) return content.kind === "snapshot" && fits(bytes, 1);
     assert(fits(bytes, 1 + SNAPSHOT_BLOCKS), "a new segment holds the frame it was made for");
     return true;
   }
@@ -239,7 +239,7 @@ function createWriter(disk: Disk, settings: LogSettings, make: SegmentMaker, sta
   function* append(contents: readonly FrameContent[]): Steps<number> {
     for (const [at, content] of contents.entries()) {
       const bytes = frameBytes(content, blockBytes);
-      if (!fits(bytes, 1 + SNAPSHOT_BLOCKS) && !(yield* makeRoom(content, bytes))) return at;
+      if (!fits(bytes, 1 + SNAPSHOT_BLOCKS) && !(yield* rotateFor(content, bytes))) return at;
       written(content, bytes, yield* put(state.current, state.last.end, content));
     }
     return contents.length;

@@ -15,9 +15,9 @@ import { converted, decodeOrNull, encode, nullable, textOf, tuple, uint } from "
 import { MAX_U48 } from "../lib/u48.ts";
 import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
 import { missing } from "./corrupt.ts";
-import type { Disk, DiskFile, Done } from "./disk.ts";
+import type { Disk, DiskFile } from "./disk.ts";
 import { MAX_SEGMENT_NUMBER } from "./segment.ts";
-import { createFile, openFile, runSteps, type Steps, write } from "./steps.ts";
+import { createFile, openFile, type Steps, write } from "./steps.ts";
 import { refuseOtherFormat } from "./versions.ts";
 
 export interface Meta {
@@ -146,8 +146,8 @@ function* writeSlots(
 
 export interface MetaFile {
   readonly current: () => Meta;
-  /** Durable in both slots when done. One call at a time. */
-  readonly update: (change: Partial<Meta>, done: Done) => void;
+  /** Durable in both slots at the end. One at a time. */
+  readonly update: (change: Partial<Meta>) => Steps;
   readonly close: () => void;
 }
 
@@ -174,15 +174,12 @@ function metaFile(disk: Disk, file: DiskFile, begun: Meta, nextSequence: number,
   let sequence = nextSequence;
   return {
     current: () => current,
-    update: (change, done) => {
+    *update(change) {
       const meta = { ...current, ...change };
       const from = sequence;
       sequence += SLOTS.length;
-      const slots = writeSlots(disk, file, SLOTS, (at) => encodeMetaSlot(meta, at, formatVersion), from);
-      runSteps(slots, ({ error }) => {
-        if (error === null) current = meta;
-        done(error);
-      });
+      yield* writeSlots(disk, file, SLOTS, (at) => encodeMetaSlot(meta, at, formatVersion), from);
+      current = meta;
     },
     close: () => disk.close(file),
   };

@@ -136,7 +136,7 @@ function createFileCheck({ disk, failStop, liveSegments, snapshots }: OpenDirect
     checking = true;
     disk.findMissing(files, (path) => {
       checking = false;
-      failStop.orFail(() => undefined)(path === null ? null : deleted(`${path} is not the file that was there`));
+      if (path !== null) failStop.fail(deleted(`${path} is not the file that was there`));
     });
   };
 }
@@ -177,7 +177,7 @@ function createKnownMembersRecorder({
 function writeMarker({ disk, markerQueue, failStop }: OpenDirectory, why: string): void {
   markerQueue((release) =>
     runSteps(markDamaged(disk, why), ({ error }) => {
-      failStop.orFail(() => undefined)(error);
+      if (error !== null) failStop.fail(error);
       release();
     }),
   );

@@ -45,7 +45,7 @@ export function createProofs({ settings, failStop, logQueue, log, meta }: Writer
       };
       const provenFrame = log.provenFrame();
       if (change === null && provenFrame === meta.current().provenFrame) end();
-      else meta.update({ ...change, provenFrame }, failStop.orFail(end));
+      else failStop.run(meta.update({ ...change, provenFrame }), end);
     });
   /** One at a time, however slow the disk: a term that waits for its turn comes before the next one. */
   const record = (): void => {

@@ -156,7 +156,7 @@ function begunMeta(bench: Bench, port: SimPort): MetaFile {
 test("a slot of meta may be written over only while the other one is durable, also in the first life of the directory", () => {
   const bench = createBench();
   const meta = begunMeta(bench, bench.port());
-  meta.update({ hardState: hardState(2) }, ignore);
+  runSteps(meta.update({ hardState: hardState(2) }), ignore);
   bench.run(20);
   // The newest slot stays in the page cache.
   let synced = false;
@@ -164,7 +164,7 @@ test("a slot of meta may be written over only while the other one is durable, al
     synced = true;
     bench.disk.kill();
   });
-  meta.update({ hardState: hardState(3) }, ignore);
+  runSteps(meta.update({ hardState: hardState(3) }), ignore);
   while (!synced && bench.scheduler.step());
   expect(bench.disk.unsettled(META_PATH)).toEqual([{ offset: 0, length: META_SLOT_BYTES }]);
 

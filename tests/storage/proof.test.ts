@@ -1,7 +1,6 @@
 // When does meta name the newest frame that is durable, on a disk where writing meta takes longer than writing the log?
 import { expect, test } from "bun:test";
 import { STORAGE } from "../../src/config.ts";
-import type { Done } from "../../src/storage/disk.ts";
 import { createFailStop } from "../../src/storage/fail-stop.ts";
 import type { LogWriter } from "../../src/storage/log.ts";
 import type { Meta, MetaFile } from "../../src/storage/meta.ts";
@@ -38,14 +37,14 @@ function slowMeta(): Slow {
   let underWay: (() => void) | null = null;
   const meta: MetaFile = {
     current: () => current,
-    update: (change: Partial<Meta>, done: Done) => {
+    *update(change: Partial<Meta>) {
       if (underWay !== null) throw new Error("two writes of meta at once");
       const next = { ...current, ...change };
       begun.push(`${next.provenFrame} in term ${next.hardState.currentTerm}`);
-      underWay = () => {
-        current = next;
-        done(null);
+      yield (done) => {
+        underWay = () => done(null);
       };
+      current = next;
     },
     close: () => undefined,
   };
