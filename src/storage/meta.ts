@@ -16,7 +16,7 @@ import { MAX_U48 } from "../lib/u48.ts";
 import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
 import { missing } from "./corrupt.ts";
 import type { Disk, DiskFile } from "./disk.ts";
-import { MAX_SEGMENT_NUMBER } from "./segment.ts";
+import { MAX_SEGMENT_NUMBER } from "./wal/segment.ts";
 import { createFile, openFile, type Steps, write } from "./steps.ts";
 import { refuseOtherFormat } from "./versions.ts";
 

@@ -3,11 +3,11 @@
 import { crc32 } from "../lib/crc32.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Disk } from "./disk.ts";
-import { decodeManifest, manifestVersion, MAX_MANIFEST_BYTES } from "./manifest.ts";
+import { decodeManifest, manifestVersion, MAX_MANIFEST_BYTES } from "./snapshot/manifest.ts";
 import { refuseNewerMeta } from "./meta.ts";
-import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion } from "./segment.ts";
-import type { SnapshotFrame } from "./replay.ts";
-import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snapshot-files.ts";
+import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion } from "./wal/segment.ts";
+import type { SnapshotFrame } from "./wal/replay.ts";
+import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snapshot/files.ts";
 import type { NewerContent, ReceivedPart } from "./types.ts";
 import { newerThan, refuseOtherFormat } from "./versions.ts";
 

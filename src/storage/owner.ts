@@ -2,10 +2,10 @@
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { NodeId } from "../raft/types.ts";
-import { readRejoinFiles } from "./damaged.ts";
+import { readRejoinFiles } from "./rejoin/damaged.ts";
 import type { Disk } from "./disk.ts";
 import { META_PATH, readMeta } from "./meta.ts";
-import { LOG_DIRECTORY } from "./segment.ts";
+import { LOG_DIRECTORY } from "./wal/segment.ts";
 
 export interface Owner {
   /** null: nobody's, or it cannot be read. */

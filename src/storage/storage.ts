@@ -1,19 +1,26 @@
 // How is a data directory opened? It is read and judged first; then it is repaired, before anything is acknowledged from it.
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
-import { createDamaged, foreign, quarantineData, type RejoinFiles, readRejoinFiles, requireOwner } from "./damaged.ts";
-import { beginLog, type LogSettings, type LogWriter } from "./log.ts";
+import {
+  createDamaged,
+  foreign,
+  quarantineData,
+  type RejoinFiles,
+  readRejoinFiles,
+  requireOwner,
+} from "./rejoin/damaged.ts";
+import { beginLog, type LogSettings, type LogWriter } from "./wal/writer.ts";
 import { type Disk, isNoSpace } from "./disk.ts";
-import { createLiveSegments, type LiveSegments } from "./live-segments.ts";
-import { refuseMarked } from "./corruption-marker.ts";
+import { createLiveSegments, type LiveSegments } from "./wal/live-segments.ts";
+import { refuseMarked } from "./rejoin/corruption-marker.ts";
 import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
 import { refuseNewer, refuseNewerState } from "./newer.ts";
-import { removeRejoin, type Rejoin } from "./rejoin.ts";
-import { recoverLog, type RecoveredLog } from "./recovery.ts";
+import { removeRejoin, type Rejoin } from "./rejoin/state.ts";
+import { recoverLog, type RecoveredLog } from "./wal/recovery.ts";
 import { missing } from "./corrupt.ts";
-import { removeQuarantined, retryWithoutQuarantine } from "./quarantine.ts";
-import { replay, type Replayed } from "./replay.ts";
-import { LOG_DIRECTORY } from "./segment.ts";
+import { removeQuarantined, retryWithoutQuarantine } from "./rejoin/quarantine.ts";
+import { replay, type Replayed } from "./wal/replay.ts";
+import { LOG_DIRECTORY } from "./wal/segment.ts";
 import { createStorage } from "./persist.ts";
 import {
   type CompleteSnapshot,
@@ -23,7 +30,7 @@ import {
   removeSnapshot,
   SNAPSHOT_DIRECTORY,
   snapshotDirectories,
-} from "./snapshot-files.ts";
+} from "./snapshot/files.ts";
 import { attempt, failWith, removeFile, runSteps, type Steps } from "./steps.ts";
 import type { Opened, OpenStorage, Recovered } from "./types.ts";
 

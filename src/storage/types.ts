@@ -2,7 +2,7 @@
 import type { RaftqError } from "../lib/errors.ts";
 import type { Entry } from "../raft/entry.ts";
 import type { Persist } from "../raft/effects.ts";
-import type { KnownMembers } from "./known-members.ts";
+import type { KnownMembers } from "./rejoin/known-members.ts";
 import type { ClusterId, HardState, Incarnation, LogIndex, NodeId, SnapshotMeta } from "../raft/types.ts";
 
 export interface Identity {

@@ -6,15 +6,15 @@ import { Malformed } from "../../src/lib/messagepack.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { decodeConfiguration, encodeConfiguration } from "../../src/raft/configuration.ts";
 import { decodeEntry, encodeEntry, fieldsOf } from "../../src/raft/entry.ts";
-import { decodeFrame, encodeFrame, type FrameContent } from "../../src/storage/batch-frame.ts";
-import { decodeManifest, encodeManifest } from "../../src/storage/manifest.ts";
+import { decodeFrame, encodeFrame, type FrameContent } from "../../src/storage/wal/frame.ts";
+import { decodeManifest, encodeManifest } from "../../src/storage/snapshot/manifest.ts";
 import { encodeMetaSlot, META_PATH, META_SLOT_BYTES, readMeta } from "../../src/storage/meta.ts";
 import {
   decodeSegmentHeader,
   encodeSegmentHeader,
   LOG_DIRECTORY,
   parseSegmentName,
-} from "../../src/storage/segment.ts";
+} from "../../src/storage/wal/segment.ts";
 import type { Storage } from "../../src/storage/types.ts";
 import {
   BLOCK,

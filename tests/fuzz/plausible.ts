@@ -6,7 +6,7 @@ import { apply } from "../../src/queue/queue.ts";
 import { encodeEntry, type EntryKind, fieldsOf } from "../../src/raft/entry.ts";
 import type { SnapshotMeta } from "../../src/raft/types.ts";
 import { bootstrapEntry } from "../../src/server/bootstrap-rules.ts";
-import { encodeManifest } from "../../src/storage/manifest.ts";
+import { encodeManifest } from "../../src/storage/snapshot/manifest.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 import { queueWith } from "../queue/log.ts";
 import { mutate } from "./mutate.ts";

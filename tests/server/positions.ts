@@ -1,8 +1,8 @@
 // Where can a disk be hit? Every class of position in log, meta and snapshot, as FORMAT.md describes them, found on a real image.
-import { decodeFrame, type Frame } from "../../src/storage/batch-frame.ts";
+import { decodeFrame, type Frame } from "../../src/storage/wal/frame.ts";
 import { STORAGE } from "../../src/config.ts";
 import { readMeta } from "../../src/storage/meta.ts";
-import { decodeSegmentHeader, LOG_DIRECTORY, parseSegmentName } from "../../src/storage/segment.ts";
+import { decodeSegmentHeader, LOG_DIRECTORY, parseSegmentName } from "../../src/storage/wal/segment.ts";
 import type { SimDisk } from "../sim/disk.ts";
 
 export interface Hit {

@@ -2,7 +2,7 @@
 import type { Random } from "../../src/lib/random.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import type { MemberId, SnapshotMeta } from "../../src/raft/types.ts";
-import { LOG_DIRECTORY } from "../../src/storage/segment.ts";
+import { LOG_DIRECTORY } from "../../src/storage/wal/segment.ts";
 import type { FaultTools, Strike } from "./faults.ts";
 import { copyOfMember, missedSince } from "./old-disk.ts";
 import type { DiskFaultClass } from "./plan.ts";

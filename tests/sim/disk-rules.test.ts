@@ -12,7 +12,7 @@ import {
 } from "../../src/storage/meta.ts";
 import { runSteps } from "../../src/storage/steps.ts";
 import { STORAGE } from "../../src/config.ts";
-import { LOG_DIRECTORY } from "../../src/storage/segment.ts";
+import { LOG_DIRECTORY } from "../../src/storage/wal/segment.ts";
 import { hardState, INCARNATION, N1 } from "../storage/harness.ts";
 import { createSimDisk, type SimDisk, type SimPort } from "./disk.ts";
 import { withRules } from "./disk-rules.ts";

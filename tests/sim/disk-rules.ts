@@ -4,10 +4,10 @@
 import { STORAGE } from "../../src/config.ts";
 import { type DiskFile, type Done, isNoSpace } from "../../src/storage/disk.ts";
 import { type Meta, META_PATH, readMeta } from "../../src/storage/meta.ts";
-import { recoverLog } from "../../src/storage/recovery.ts";
-import { replay } from "../../src/storage/replay.ts";
-import { LOG_DIRECTORY } from "../../src/storage/segment.ts";
-import { SNAPSHOT_DIRECTORY } from "../../src/storage/snapshot-files.ts";
+import { recoverLog } from "../../src/storage/wal/recovery.ts";
+import { replay } from "../../src/storage/wal/replay.ts";
+import { LOG_DIRECTORY } from "../../src/storage/wal/segment.ts";
+import { SNAPSHOT_DIRECTORY } from "../../src/storage/snapshot/files.ts";
 import type { SimDisk, SimPort } from "./disk.ts";
 
 export interface RulePorts {

@@ -1,8 +1,8 @@
 // Which misfortunes meet a process at its worst moment? In recovery, between two disk operations, while a snapshot comes in.
 import type { Random } from "../../src/lib/random.ts";
 import { META_PATH } from "../../src/storage/meta.ts";
-import { LOG_DIRECTORY } from "../../src/storage/segment.ts";
-import { indexOf, SNAPSHOT_DIRECTORY } from "../../src/storage/snapshot-files.ts";
+import { LOG_DIRECTORY } from "../../src/storage/wal/segment.ts";
+import { indexOf, SNAPSHOT_DIRECTORY } from "../../src/storage/snapshot/files.ts";
 import type { Aim } from "./disk.ts";
 import type { FaultTools, Strike } from "./faults.ts";
 import type { ProcessFaultClass } from "./plan.ts";

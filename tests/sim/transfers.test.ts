@@ -1,7 +1,7 @@
 // Does the judge of transfers judge? A leader may take a part for received once it was on the member's disk, and not before.
 import { expect, test } from "bun:test";
 import { newProgress } from "../../src/raft/progress.ts";
-import { partPath, directoryOf } from "../../src/storage/snapshot-files.ts";
+import { partPath, directoryOf } from "../../src/storage/snapshot/files.ts";
 import { idOf } from "../raft/cluster.ts";
 import { configuration } from "../raft/single.ts";
 import { createTransfers } from "./transfers.ts";

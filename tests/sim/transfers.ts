@@ -1,7 +1,7 @@
 // Does a leader know what a member has of a snapshot? Every part that it takes for received was once on that member's disk.
 import type { Raft } from "../../src/raft/raft.ts";
 import type { MemberId } from "../../src/raft/types.ts";
-import { directoryOf, partPath } from "../../src/storage/snapshot-files.ts";
+import { directoryOf, partPath } from "../../src/storage/snapshot/files.ts";
 
 /** What is asked of a node's raft. */
 type Sending = Pick<Raft, "self" | "progress"> & { readonly leadership: object | null };

@@ -1,10 +1,10 @@
 // Is a torn tail told from corruption? The last write may be cut; damage to anything that was durable before it never is.
 import { expect, test } from "bun:test";
 import { STORAGE } from "../../src/config.ts";
-import { decodeFrame, type Frame } from "../../src/storage/batch-frame.ts";
-import { decodeManifest, encodeManifest } from "../../src/storage/manifest.ts";
+import { decodeFrame, type Frame } from "../../src/storage/wal/frame.ts";
+import { decodeManifest, encodeManifest } from "../../src/storage/snapshot/manifest.ts";
 import { readMeta } from "../../src/storage/meta.ts";
-import { LOG_DIRECTORY, parseSegmentName, type Segment } from "../../src/storage/segment.ts";
+import { LOG_DIRECTORY, parseSegmentName, type Segment } from "../../src/storage/wal/segment.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Entry } from "../../src/raft/entry.ts";
 import {

@@ -5,8 +5,8 @@ import path from "node:path";
 import { STORAGE } from "../../src/config.ts";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { encodeMetaSlot } from "../../src/storage/meta.ts";
-import { decodeManifest, encodeManifest } from "../../src/storage/manifest.ts";
-import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/storage/segment.ts";
+import { decodeManifest, encodeManifest } from "../../src/storage/snapshot/manifest.ts";
+import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/storage/wal/segment.ts";
 import { MAX_PART_BYTES } from "../../src/storage/types.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
 import {

@@ -8,7 +8,7 @@ import type { Persist } from "../../src/raft/effects.ts";
 import type { Storage } from "../../src/storage/types.ts";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
-import { encodeManifest } from "../../src/storage/manifest.ts";
+import { encodeManifest } from "../../src/storage/snapshot/manifest.ts";
 import {
   batch,
   createSimBench,

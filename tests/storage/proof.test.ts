@@ -2,9 +2,9 @@
 import { expect, test } from "bun:test";
 import { STORAGE } from "../../src/config.ts";
 import { createFailStop } from "../../src/storage/fail-stop.ts";
-import type { LogWriter } from "../../src/storage/log.ts";
+import type { LogWriter } from "../../src/storage/wal/writer.ts";
 import type { Meta, MetaFile } from "../../src/storage/meta.ts";
-import { createProofs, type Proofs } from "../../src/storage/proof.ts";
+import { createProofs, type Proofs } from "../../src/storage/wal/durable-end.ts";
 import { createSerialQueue } from "../../src/storage/serial-queue.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
 import { hardState, INCARNATION, N1, settings } from "./harness.ts";

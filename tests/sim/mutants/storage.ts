@@ -86,7 +86,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     name: "snapshot-names-not-synced",
     what: "the files of a snapshot are synced, their names are not (canonical/raft#184)",
     within: 10,
-    edits: [{ in: "snapshot-files/syncNames", find: "disk.syncDirectory(path, done)", replace: "done(null)" }],
+    edits: [{ in: "snapshot/syncNames", find: "disk.syncDirectory(path, done)", replace: "done(null)" }],
   },
   {
     name: "snapshot-not-synced",

@@ -1,15 +1,15 @@
 // What is done with a directory whose data cannot be trusted? Nothing is written over them: a file makes the node's next incarnation
 // durable; once a majority has let that one in, the data are quarantined and a fresh directory begins in their place.
-import { STORAGE } from "../config.ts";
-import { RaftqError } from "../lib/errors.ts";
-import type { ClusterId, NodeId } from "../raft/types.ts";
+import { STORAGE } from "../../config.ts";
+import { RaftqError } from "../../lib/errors.ts";
+import type { ClusterId, NodeId } from "../../raft/types.ts";
 import { type KnownMembers, readKnownMembers } from "./known-members.ts";
-import { type Disk, isNoSpace } from "./disk.ts";
-import { readMeta } from "./meta.ts";
-import { readRejoin, type Rejoin, writeRejoin } from "./rejoin.ts";
+import { type Disk, isNoSpace } from "../disk.ts";
+import { readMeta } from "../meta.ts";
+import { readRejoin, type Rejoin, writeRejoin } from "./state.ts";
 import { quarantineNumbers, removeQuarantined, quarantine, retryWithoutQuarantine } from "./quarantine.ts";
-import { attempt, type Ended, runSteps, type Steps } from "./steps.ts";
-import type { Damaged, Opened, OpenStorage } from "./types.ts";
+import { attempt, type Ended, runSteps, type Steps } from "../steps.ts";
+import type { Damaged, Opened, OpenStorage } from "../types.ts";
 
 const { formatVersion } = STORAGE;
 

@@ -1,11 +1,11 @@
 // What shows that the end of the log was durable, when its last frames are lost together? Their number, in meta: another file. It is
 // written after a while without a persist, once a second while there is no such while, and with every other change of meta.
-import { STORAGE } from "../config.ts";
-import type { FailStop } from "./fail-stop.ts";
-import type { LogWriter } from "./log.ts";
-import type { Meta, MetaFile } from "./meta.ts";
-import { createSerialQueue, type SerialQueue } from "./serial-queue.ts";
-import type { OpenStorage } from "./types.ts";
+import { STORAGE } from "../../config.ts";
+import type { FailStop } from "../fail-stop.ts";
+import type { LogWriter } from "./writer.ts";
+import type { Meta, MetaFile } from "../meta.ts";
+import { createSerialQueue, type SerialQueue } from "../serial-queue.ts";
+import type { OpenStorage } from "../types.ts";
 
 export interface Proofs {
   /** Meta with this change, and with the newest frame that is durable, is durable when done. */

@@ -1,11 +1,11 @@
 // How does a snapshot from another node come in? Part by part, in order, each checked against the manifest that came with it.
-import { crc32 } from "../lib/crc32.ts";
-import type { FailStop } from "./fail-stop.ts";
+import { crc32 } from "../../lib/crc32.ts";
+import type { FailStop } from "../fail-stop.ts";
 import { decodeManifest, type Manifest } from "./manifest.ts";
-import type { SerialQueue } from "./serial-queue.ts";
-import { type CompleteSnapshot, directoryOf, type SnapshotWriter } from "./snapshot-files.ts";
-import type { Steps } from "./steps.ts";
-import type { ReceivedPart } from "./types.ts";
+import type { SerialQueue } from "../serial-queue.ts";
+import { type CompleteSnapshot, directoryOf, type SnapshotWriter } from "./files.ts";
+import type { Steps } from "../steps.ts";
+import type { ReceivedPart } from "../types.ts";
 
 export interface ReceiverSettings {
   readonly writer: SnapshotWriter;

@@ -1,10 +1,10 @@
 // Which other members does this node know? Their addresses and the cluster's id are kept beside the log, in `contacts`, in case the
 // log cannot be read: whom to ask then, and which cluster it must be. Nothing else is ever concluded from it.
-import { decodeOrNull, encode, list, text, textOf, tuple } from "../lib/layout.ts";
-import { type ClusterId, isClusterId, isNodeId, type NodeId } from "../raft/types.ts";
+import { decodeOrNull, encode, list, text, textOf, tuple } from "../../lib/layout.ts";
+import { type ClusterId, isClusterId, isNodeId, type NodeId } from "../../raft/types.ts";
 import { readAtomicFile, writeAtomicFile } from "./atomic-file.ts";
-import type { Disk } from "./disk.ts";
-import type { Steps } from "./steps.ts";
+import type { Disk } from "../disk.ts";
+import type { Steps } from "../steps.ts";
 
 export interface KnownMembers {
   readonly nodeId: NodeId;

@@ -1,8 +1,8 @@
 // How do frames reach the disk? One at a time, each durable before the next, in segments that are made ahead of their need.
-import { assert } from "../lib/assert.ts";
-import type { Entry } from "../raft/entry.ts";
-import { encodeFrame, FRAME_HEADER_BYTES, frameBytes, type FrameContent, type FramePointer } from "./batch-frame.ts";
-import { type Disk, type DiskFile, noSpace } from "./disk.ts";
+import { assert } from "../../lib/assert.ts";
+import type { Entry } from "../../raft/entry.ts";
+import { encodeFrame, FRAME_HEADER_BYTES, frameBytes, type FrameContent, type FramePointer } from "./frame.ts";
+import { type Disk, type DiskFile, noSpace } from "../disk.ts";
 import type { LiveSegments } from "./live-segments.ts";
 import type { RecoveredLog } from "./recovery.ts";
 import { encodeSegmentHeader, LOG_DIRECTORY, segmentPath, type Segment } from "./segment.ts";
@@ -17,8 +17,8 @@ import {
   removeFile,
   type Steps,
   write,
-} from "./steps.ts";
-import type { OpenStorage } from "./types.ts";
+} from "../steps.ts";
+import type { OpenStorage } from "../types.ts";
 
 export interface LogSettings {
   readonly segmentBytes: number;

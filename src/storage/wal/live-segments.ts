@@ -1,7 +1,7 @@
 // Which segments still hold live entries, and how large has the log grown? Kept alike by recovery and by the writer.
-import { STORAGE } from "../config.ts";
-import type { LogIndex } from "../raft/types.ts";
-import type { FrameContent } from "./batch-frame.ts";
+import { STORAGE } from "../../config.ts";
+import type { LogIndex } from "../../raft/types.ts";
+import type { FrameContent } from "./frame.ts";
 import type { Segment } from "./segment.ts";
 
 export interface LiveSegments {

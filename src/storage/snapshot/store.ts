@@ -1,22 +1,16 @@
 // Which snapshots does this node have, and which one counts? Saved from its own state or received, complete before it may count.
-import { assert } from "../lib/assert.ts";
-import { crc32 } from "../lib/crc32.ts";
-import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
-import { missing } from "./corrupt.ts";
-import type { Disk } from "./disk.ts";
-import type { FailStop } from "./fail-stop.ts";
+import { assert } from "../../lib/assert.ts";
+import { crc32 } from "../../lib/crc32.ts";
+import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
+import { missing } from "../corrupt.ts";
+import type { Disk } from "../disk.ts";
+import type { FailStop } from "../fail-stop.ts";
 import { encodeManifest, manifestCrc, type Part } from "./manifest.ts";
 import { createReceiver, type Receiver } from "./receiver.ts";
-import { createSerialQueue } from "./serial-queue.ts";
-import {
-  type CompleteSnapshot,
-  createSnapshotWriter,
-  directoryOf,
-  readPart,
-  type SnapshotWriter,
-} from "./snapshot-files.ts";
-import type { Steps } from "./steps.ts";
-import { MAX_PART_BYTES, type SnapshotSource } from "./types.ts";
+import { createSerialQueue } from "../serial-queue.ts";
+import { type CompleteSnapshot, createSnapshotWriter, directoryOf, readPart, type SnapshotWriter } from "./files.ts";
+import type { Steps } from "../steps.ts";
+import { MAX_PART_BYTES, type SnapshotSource } from "../types.ts";
 
 export interface Snapshots {
   /** `done(false)`: there was no space; nothing of it is left. */

@@ -1,10 +1,10 @@
 // Where does the next segment come from? It is preallocated, from a file that the log no longer needs, or as a new one; on a full disk
 // that is tried again until there is space.
-import { STORAGE } from "../config.ts";
-import { type Disk, isNoSpace } from "./disk.ts";
-import type { LogSettings, OpenSegment, SegmentMaker } from "./log.ts";
+import { STORAGE } from "../../config.ts";
+import { type Disk, isNoSpace } from "../disk.ts";
+import type { LogSettings, OpenSegment, SegmentMaker } from "./writer.ts";
 import type { Segment } from "./segment.ts";
-import { runSteps } from "./steps.ts";
+import { runSteps } from "../steps.ts";
 
 type SegmentDone = (error: Error | null, opened: OpenSegment | null) => void;
 

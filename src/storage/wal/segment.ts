@@ -1,7 +1,7 @@
 // What is one file of the log? A header block that repeats its name, then frames, then zeros.
-import { crc32 } from "../lib/crc32.ts";
-import { ascii, startsWith, viewOf } from "./bytes.ts";
-import type { FramePlace } from "./batch-frame.ts";
+import { crc32 } from "../../lib/crc32.ts";
+import { ascii, startsWith, viewOf } from "../bytes.ts";
+import type { FramePlace } from "./frame.ts";
 
 export const LOG_DIRECTORY = "g0/log";
 

@@ -1,10 +1,17 @@
 // How far has a node that lost its data come with its rejoin? One file records that, from the moment before it asks to be let in again
 // until the fresh log that replaces the lost one is durable.
-import { decodeOrNull, encode, nullable, placeIn, text, textOf, tuple, uint } from "../lib/layout.ts";
-import { type ClusterId, isClusterId, type Incarnation, isIncarnation, isNodeId, type NodeId } from "../raft/types.ts";
+import { decodeOrNull, encode, nullable, placeIn, text, textOf, tuple, uint } from "../../lib/layout.ts";
+import {
+  type ClusterId,
+  isClusterId,
+  type Incarnation,
+  isIncarnation,
+  isNodeId,
+  type NodeId,
+} from "../../raft/types.ts";
 import { readAtomicFile, removeAtomicFile, writeAtomicFile } from "./atomic-file.ts";
-import type { Disk } from "./disk.ts";
-import type { Steps } from "./steps.ts";
+import type { Disk } from "../disk.ts";
+import type { Steps } from "../steps.ts";
 
 /**
  * asking: the data stay where they are. agreed: a majority has let the new incarnation in, so that the data may be moved away, and

@@ -1,11 +1,11 @@
 // What does a snapshot consist of? The manifest names the log it stands for, and length and checksum of every part.
-import { crc32 } from "../lib/crc32.ts";
-import { binaryOf, converted, decodeOrNull, encode, list, tuple, uint } from "../lib/layout.ts";
-import { MAX_U48 } from "../lib/u48.ts";
-import { decodeConfiguration, encodeConfiguration } from "../raft/configuration.ts";
-import type { SnapshotMeta } from "../raft/types.ts";
-import { ascii, startsWith, viewOf } from "./bytes.ts";
-import { MAX_PART_BYTES } from "./types.ts";
+import { crc32 } from "../../lib/crc32.ts";
+import { binaryOf, converted, decodeOrNull, encode, list, tuple, uint } from "../../lib/layout.ts";
+import { MAX_U48 } from "../../lib/u48.ts";
+import { decodeConfiguration, encodeConfiguration } from "../../raft/configuration.ts";
+import type { SnapshotMeta } from "../../raft/types.ts";
+import { ascii, startsWith, viewOf } from "../bytes.ts";
+import { MAX_PART_BYTES } from "../types.ts";
 
 export interface Part {
   readonly bytes: number;

@@ -1,11 +1,11 @@
 // Where do data go that cannot be trusted any more? They are quarantined in `damaged-<number>`, beside their successors: the newest is
 // kept, for people.
-import { type Disk, isNoSpace } from "./disk.ts";
+import { type Disk, isNoSpace } from "../disk.ts";
 import { CORRUPTION_MARKER_PATH } from "./corruption-marker.ts";
-import { META_PATH } from "./meta.ts";
-import { LOG_DIRECTORY } from "./segment.ts";
-import { removeSnapshot, SNAPSHOT_DIRECTORY, snapshotDirectories } from "./snapshot-files.ts";
-import { attempt, failWith, type Steps } from "./steps.ts";
+import { META_PATH } from "../meta.ts";
+import { LOG_DIRECTORY } from "../wal/segment.ts";
+import { removeSnapshot, SNAPSHOT_DIRECTORY, snapshotDirectories } from "../snapshot/files.ts";
+import { attempt, failWith, type Steps } from "../steps.ts";
 
 const QUARANTINE_NAME = /^damaged-([1-9]\d{0,8})$/;
 /** What the data of a node consist of, at the top of its directory. */

@@ -1,13 +1,13 @@
 // Which files is a snapshot? Numbered parts and a manifest in a directory of its own; complete once the manifest is there.
-import { crc32 } from "../lib/crc32.ts";
-import { RaftqError } from "../lib/errors.ts";
-import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
-import { corrupt, missing } from "./corrupt.ts";
-import { type Disk, isNoSpace } from "./disk.ts";
+import { crc32 } from "../../lib/crc32.ts";
+import { RaftqError } from "../../lib/errors.ts";
+import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
+import { corrupt, missing } from "../corrupt.ts";
+import { type Disk, isNoSpace } from "../disk.ts";
 import { decodeManifest, manifestCrc, MAX_MANIFEST_BYTES, type Manifest } from "./manifest.ts";
-import type { SnapshotFrame } from "./replay.ts";
-import { createSerialQueue } from "./serial-queue.ts";
-import { attempt, failWith, freeBytes, removeFile, runSteps, type Steps, writeNewFile } from "./steps.ts";
+import type { SnapshotFrame } from "../wal/replay.ts";
+import { createSerialQueue } from "../serial-queue.ts";
+import { attempt, failWith, freeBytes, removeFile, runSteps, type Steps, writeNewFile } from "../steps.ts";
 
 export const SNAPSHOT_DIRECTORY = "g0/snapshot";
 

@@ -1,8 +1,8 @@
 // What is one write to the log, byte for byte? A frame: aligned to blocks, numbered, and chained to the frame before it.
-import { crc32 } from "../lib/crc32.ts";
-import { decodeEntry, type Entry } from "../raft/entry.ts";
-import type { LogIndex, Term } from "../raft/types.ts";
-import { aligned, readU48, viewOf, writeU48 } from "./bytes.ts";
+import { crc32 } from "../../lib/crc32.ts";
+import { decodeEntry, type Entry } from "../../raft/entry.ts";
+import type { LogIndex, Term } from "../../raft/types.ts";
+import { aligned, readU48, viewOf, writeU48 } from "../bytes.ts";
 
 /** Names a frame: where it is, and where it ends. Segment 0: there is none. */
 export interface FramePointer {

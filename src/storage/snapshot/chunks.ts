@@ -1,7 +1,7 @@
 // How do the chunks that a slow link brings become a part of a snapshot? In memory and in order: only whole parts are judged and written.
-import type { SnapshotMeta } from "../raft/types.ts";
+import type { SnapshotMeta } from "../../raft/types.ts";
 import { decodeManifest } from "./manifest.ts";
-import type { ReceivedPart } from "./types.ts";
+import type { ReceivedPart } from "../types.ts";
 
 export interface Chunks {
   /** A whole part, or what is to come next. */

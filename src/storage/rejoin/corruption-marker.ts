@@ -1,7 +1,7 @@
 // How does a node remember that its data are wrong although every checksum is right? By a marker file among them that holds the reason.
-import { missing } from "./corrupt.ts";
-import { type Disk, isNoSpace } from "./disk.ts";
-import { attempt, createFile, failWith, type Steps, write } from "./steps.ts";
+import { missing } from "../corrupt.ts";
+import { type Disk, isNoSpace } from "../disk.ts";
+import { attempt, createFile, failWith, type Steps, write } from "../steps.ts";
 
 /** Beside log and snapshots, so that it is quarantined with them. */
 export const CORRUPTION_MARKER_PATH = "g0/damaged";

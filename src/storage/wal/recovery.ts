@@ -1,8 +1,8 @@
 // What did the log hold when the node stopped? Follows the chain of segments, obeys every frame, and distinguishes a torn tail from
 // corruption: a frame that cannot be read is a torn tail only if nothing after it can be read, in this segment and later ones, and if
 // meta does not show that it was durable.
-import { must } from "../lib/assert.ts";
-import { RaftqError } from "../lib/errors.ts";
+import { must } from "../../lib/assert.ts";
+import { RaftqError } from "../../lib/errors.ts";
 import {
   type DecodedFrame,
   decodeFrame,
@@ -12,10 +12,10 @@ import {
   type FramePointer,
   NO_FRAME,
   tornBytes,
-} from "./batch-frame.ts";
-import { corrupt, missing } from "./corrupt.ts";
-import type { Disk } from "./disk.ts";
-import { META_PATH, type Meta } from "./meta.ts";
+} from "./frame.ts";
+import { corrupt, missing } from "../corrupt.ts";
+import type { Disk } from "../disk.ts";
+import { META_PATH, type Meta } from "../meta.ts";
 import { decodeSegmentHeader, LOG_DIRECTORY, MAX_SEGMENT_NUMBER, parseSegmentName, type Segment } from "./segment.ts";
 
 export interface PlacedFrame {
