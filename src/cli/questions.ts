@@ -1,10 +1,11 @@
 // How are `peek`, `log` and `status` asked? The leader's view, or with --node one node's own; a long log comes in pages.
-import { queryNode } from "../client/query-node.ts";
 import type { Client, Query, QueryAnswer } from "../client/client.ts";
-import type { DialPorts } from "../client/node-connection.ts";
-import { CLIENT } from "../config.ts";
+import type { ClientPorts } from "../client/types.ts";
+import { CLIENT, WIRE } from "../config.ts";
 import { type Failure, failure } from "../lib/errors.ts";
+import { fatalFor } from "../wire/node-connection.ts";
 import type { LogPage, NodeStatus } from "../wire/protocol.ts";
+import { callNode } from "../wire/rpc.ts";
 import type { LogRange } from "./commands.ts";
 import type { OutputStyle } from "./output.ts";
 import type { AskText, AnswerText } from "./pipe.ts";
@@ -22,15 +23,13 @@ export interface QuestionSettings {
 
 export function createQuestions(
   client: Client,
-  ports: DialPorts,
+  ports: ClientPorts,
   style: OutputStyle,
   { entries, timeoutMs }: QuestionSettings,
 ): AskText {
   const askLeader: Ask = (query) => new Promise((resolve) => client.ask(query, resolve));
   const askAt = (address: string, query: Query): Promise<QueryAnswer | Failure> =>
-    new Promise((resolve) =>
-      queryNode(ports, address, query, timeoutMs === 0 ? CLIENT.limits.onceMs : timeoutMs, resolve),
-    );
+    queryNode(ports, address, query, timeoutMs === 0 ? CLIENT.limits.onceMs : timeoutMs);
 
   async function askLog(range: LogRange): Promise<Answered<LogPage>> {
     if (range.node === null) return collectLog(askLeader, range, false, entries);
@@ -51,6 +50,38 @@ export function createQuestions(
     if (answer.type === "statusAnswer") return answerText(formatStatus(answer.status, style));
     return { ok: false, failure: surprise(answer) };
   };
+}
+
+/** One given node, whether it leads or not, within `timeoutMs`. */
+export function queryNode(
+  ports: ClientPorts,
+  address: string,
+  query: Query,
+  timeoutMs: number,
+): Promise<QueryAnswer | Failure> {
+  const target = {
+    address,
+    role: ports.role ?? "client",
+    clusterId: null,
+    dialTimeoutMs: timeoutMs,
+    timeoutMs,
+  } as const;
+  return new Promise((resolve) =>
+    callNode({ ...ports, limits: WIRE }, target, { ...query, frameId: 1 }, (result) => {
+      switch (result.type) {
+        case "answer":
+          return resolve(result.message);
+        case "refused":
+          return resolve(result.why);
+        case "unanswered":
+          return resolve({ ...result.why, message: `${address}: ${result.why.message}` });
+        case "unreachable": {
+          const cannot = failure("UNREACHABLE", `cannot reach ${address}: ${result.why.message}`);
+          return resolve(fatalFor(result.why, address) ?? cannot);
+        }
+      }
+    }),
+  );
 }
 
 const answerText = (text: string, isEmpty = false): AnswerText => ({ ok: true, text, isEmpty });

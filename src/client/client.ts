@@ -11,7 +11,7 @@ import { createAcknowledgements } from "./acknowledgements.ts";
 import { type PendingQuery, createQueries } from "./queries.ts";
 import { createGathering } from "./gathering.ts";
 import { createPipeline, type Done, type Pipeline, type Verdict } from "./pipeline.ts";
-import type { NodeConnection } from "./node-connection.ts";
+import type { NodeConnection } from "../wire/node-connection.ts";
 import { isNobodyThere, noLeader, unfinishedSearch } from "./no-leader.ts";
 import { createSilenceLimit } from "./silence-limit.ts";
 import { createLeaderSearch, type Finding } from "./leader-search.ts";
@@ -102,7 +102,7 @@ export function createClient(
     };
     newLink.onClosed = (why) => {
       if (link === newLink)
-        dropLink(failure("CONNECTION_LOST", `the connection to ${hello.node.id} was lost: ${why}`), null);
+        dropLink(failure("CONNECTION_LOST", `the connection to ${hello.node.id} was lost: ${why.message}`), null);
     };
     if (redirectedBy !== null) {
       listen({ type: "redirected", from: redirectedBy.node.id, to: hello.node.id, address: hello.node.address });

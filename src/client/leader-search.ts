@@ -1,8 +1,10 @@
 // Where is the leader? Dials the known addresses one after the other, follows redirects, learns members from each hello, and
 // begins again after a pause that grows. A silent address delays the others only for a moment.
+import { WIRE } from "../config.ts";
 import type { Failure } from "../lib/errors.ts";
 import type { HelloAnswer, NodeStatus } from "../wire/protocol.ts";
-import { dialNode, type NodeConnection, type DialPorts, type NoAnswer, SILENT } from "./node-connection.ts";
+import { connectNode, fatalFor, type NodeConnection, type NoAnswer, SILENT } from "../wire/node-connection.ts";
+import type { ClientPorts } from "./types.ts";
 
 /** What a client met at an address. */
 export type Met =
@@ -52,7 +54,7 @@ export interface LeaderSearch {
 const BACKOFF = 1.5;
 
 export function createLeaderSearch(
-  ports: DialPorts,
+  ports: ClientPorts,
   given: readonly string[],
   settings: LeaderSearchSettings,
   on: LeaderSearchEvents,
@@ -126,7 +128,12 @@ interface Round {
 }
 
 /** First all are dialed; then those that sent a hello are asked for their status, all at once. */
-function runRound(ports: DialPorts, order: readonly string[], settings: LeaderSearchSettings, on: RoundEvents): Round {
+function runRound(
+  ports: ClientPorts,
+  order: readonly string[],
+  settings: LeaderSearchSettings,
+  on: RoundEvents,
+): Round {
   const waiting = [...order];
   const tried = new Set<string>();
   /** What is under way, and how to stop it. */
@@ -160,13 +167,15 @@ function runRound(ports: DialPorts, order: readonly string[], settings: LeaderSe
   function dial(address: string, redirectedBy: HelloAnswer | null): void {
     tried.add(address);
     const cancelStagger = ports.clock.after(settings.staggerMs, goOn);
-    const cancelDial = dialNode(ports, address, settings.dialTimeoutMs, (result) => {
+    const { dialTimeoutMs } = settings;
+    const target = { address, role: ports.role ?? "client", clusterId: null, dialTimeoutMs, timeoutMs: dialTimeoutMs };
+    const cancelDial = connectNode({ ...ports, limits: WIRE }, target, (result) => {
       cancelStagger();
       active.delete(address);
       if (over) return;
       if (result.ok) return helloReceived(address, result.link, redirectedBy);
-      met.set(address, { type: result.state, why: result.why });
-      fatal = result.fatal ?? fatal;
+      met.set(address, { type: result.state, why: result.why.message });
+      fatal = fatalFor(result.why, address) ?? fatal;
       goOn();
     });
     active.set(address, () => {
@@ -188,7 +197,7 @@ function runRound(ports: DialPorts, order: readonly string[], settings: LeaderSe
     greeted.set(address, link);
     link.onClosed = (why) => {
       greeted.delete(address);
-      met.set(address, { type: "failed", why });
+      met.set(address, { type: "failed", why: why.message });
     };
     if (hello.leader !== null && !tried.has(hello.leader) && hops < settings.maxHops) {
       hops++;
@@ -218,7 +227,7 @@ function runRound(ports: DialPorts, order: readonly string[], settings: LeaderSe
       cancel();
       link.close();
     });
-    link.onClosed = (why) => finish({ type: "failed", why });
+    link.onClosed = (why) => finish({ type: "failed", why: why.message });
     link.onMessage = (message) => {
       if (message.type === "statusAnswer") return finish({ type: "serving", status: message.status });
       if (message.type !== "failure") return finish({ type: "failed", why: `it answered with "${message.type}"` });

@@ -4,13 +4,15 @@ import type { Failure } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import type { Command } from "../queue/types.ts";
 import type { Network } from "../wire/network.ts";
-import type { ClientMessage, HelloAnswer, ServerMessage } from "../wire/protocol.ts";
+import type { AccessRole, ClientMessage, HelloAnswer, ServerMessage } from "../wire/protocol.ts";
 import type { Done, Numbers, Outcome } from "./pipeline.ts";
 
 export interface ClientPorts {
   readonly network: Network;
   readonly clock: Clock;
   readonly random: Random;
+  /** What this side wants to do; without it: produce and consume. */
+  readonly role?: AccessRole;
 }
 
 export interface ClientSettings {

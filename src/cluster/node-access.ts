@@ -1,10 +1,11 @@
 // How are nodes asked? Over one kept connection each, in the client's own language; changes of membership go to the leader.
 import { randomBytes } from "node:crypto";
 import { type ClientSettings, createClient, type Query } from "../client/client.ts";
-import { dialNode, type NodeConnection, type DialPorts, type NoAnswer } from "../client/node-connection.ts";
+import type { ClientPorts } from "../client/types.ts";
 import { CLIENT, CLUSTER, WIRE } from "../config.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { isNodeId } from "../raft/types.ts";
+import { connectNode, fatalFor, type NoAnswer, type NodeConnection } from "../wire/node-connection.ts";
 import type { ServerMessage } from "../wire/protocol.ts";
 import type { Answer, NodeAccess } from "./status.ts";
 
@@ -16,7 +17,7 @@ interface Peer {
   lastFrameId: number;
 }
 
-export function createNodeAccess(given: DialPorts): NodeAccess {
+export function createNodeAccess(given: ClientPorts): NodeAccess {
   const ports = { ...given, role: "admin" } as const;
   const peers = new Map<string, Peer>();
   const peerAt = (address: string): Peer => {
@@ -73,7 +74,7 @@ function without(answer: NoAnswer): Answer {
 
 /** The node's answer, or why there is none in time. */
 async function ask(
-  ports: DialPorts,
+  ports: ClientPorts,
   peer: Peer,
   refused: (why: Failure) => void,
   query: Query,
@@ -97,11 +98,15 @@ async function ask(
   });
 }
 
-function dial(ports: DialPorts, peer: Peer, refused: (why: Failure) => void): Promise<NodeConnection | NoAnswer> {
+function dial(ports: ClientPorts, peer: Peer, refused: (why: Failure) => void): Promise<NodeConnection | NoAnswer> {
   return new Promise((resolve) => {
-    dialNode(ports, peer.address, WIRE.dialTimeoutMs, (result) => {
+    const { address } = peer;
+    const { dialTimeoutMs } = WIRE;
+    const target = { address, role: "admin", clusterId: null, dialTimeoutMs, timeoutMs: dialTimeoutMs } as const;
+    connectNode({ ...ports, limits: WIRE }, target, (result) => {
       if (!result.ok) {
-        if (result.fatal !== null) refused(result.fatal);
+        const fatal = fatalFor(result.why, address);
+        if (fatal !== null) refused(fatal);
         peer.link = null;
         return resolve(result.state);
       }
@@ -116,7 +121,7 @@ function dial(ports: DialPorts, peer: Peer, refused: (why: Failure) => void): Pr
   });
 }
 
-function askLeader(ports: DialPorts, addresses: readonly string[], query: Query): Promise<Failure | null> {
+function askLeader(ports: ClientPorts, addresses: readonly string[], query: Query): Promise<Failure | null> {
   const settings: ClientSettings = {
     addresses,
     clientId: "cluster",

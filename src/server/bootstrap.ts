@@ -4,7 +4,8 @@ import { RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Entry } from "../raft/entry.ts";
 import type { Member } from "../raft/types.ts";
-import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
+import type { Connection, ConnectionLimits, Message } from "../wire/connection.ts";
+import { dialNode, isStranger } from "../wire/dial.ts";
 import type { Network } from "../wire/network.ts";
 import {
   disagreement,
@@ -17,7 +18,6 @@ import {
 import type { LogEvent } from "./types.ts";
 
 export const BOOTSTRAP = {
-  protocolVersion: WIRE.protocolVersion,
   dialTimeoutMs: WIRE.dialTimeoutMs,
   bootstrapRetryMs: SERVER.bootstrapRetryMs,
   graceMs: SERVER.bootstrapGraceMs,
@@ -29,7 +29,6 @@ export interface BootstrapPorts {
   readonly clock: Clock;
   readonly limits: ConnectionLimits;
   readonly settings: {
-    readonly protocolVersion: number;
     readonly dialTimeoutMs: number;
     readonly bootstrapRetryMs: number;
     readonly graceMs: number;
@@ -58,6 +57,8 @@ export interface Bootstrap {
 interface Other {
   readonly address: string;
   connection: Connection | null;
+  /** Ends the dial or the connection. */
+  hangUp: () => void;
   /** Ends the wait for what it owes. */
   answered: () => void;
   /** Its answer to our hello; null before that. */
@@ -96,7 +97,7 @@ export function bootstrap(
   const stop = (): void => {
     over = true;
     for (const cancel of timers) cancel();
-    for (const other of others) other.connection?.close(null);
+    for (const other of others) other.hangUp();
   };
   const finish = (result: BootstrapResult): void => {
     if (over) return;
@@ -105,38 +106,27 @@ export function bootstrap(
   };
 
   function dial(other: Other): void {
-    ports.network.dial(other.address, settings.dialTimeoutMs, (result) => {
-      if (over) return result.ok ? result.stream.close() : undefined;
-      if (!result.ok) {
-        if (result.unauthorised === true) logRefusal(other, result.why);
-        return void after(settings.bootstrapRetryMs, () => dial(other));
-      }
-      const connection = openConnection({
-        stream: result.stream,
-        clock,
-        limits: ports.limits,
-        side: "dialed",
-        onMessage: (message) => receive(other, connection, message),
-        onClosed: (why) => {
-          const isStranger = why?.code === "BAD_REQUEST" && connection.greeting === null;
-          if (why !== null && (why.code === "UNAUTHORISED" || isStranger)) logRefusal(other, why.message);
-          states.delete(other.address);
-          other.answered();
-          other.connection = null;
-          if (!over) after(settings.bootstrapRetryMs, () => dial(other));
-        },
-      });
-      other.connection = connection;
-      awaitAnswer(other, connection);
-      connection.send({
-        type: "hello",
-        version: settings.protocolVersion,
-        features: [],
-        role: "peer",
-        clusterId: null,
-        node: self,
-      });
-      connection.flush();
+    other.hangUp = dialNode(ports, {
+      address: other.address,
+      timeoutMs: settings.dialTimeoutMs,
+      hello: { role: "peer", clusterId: null, node: self, features: [] },
+      onUnreachable: (why) => {
+        if (why.code === "UNAUTHORISED") logRefusal(other, why.message);
+        after(settings.bootstrapRetryMs, () => dial(other));
+      },
+      onConnected: (connection) => {
+        other.connection = connection;
+        awaitAnswer(other, connection);
+      },
+      onMessage: (connection, message) => receive(other, connection, message),
+      onClosed: (connection, why) => {
+        if (why !== null && (why.code === "UNAUTHORISED" || isStranger(connection, why)))
+          logRefusal(other, why.message);
+        states.delete(other.address);
+        other.answered();
+        other.connection = null;
+        if (!over) after(settings.bootstrapRetryMs, () => dial(other));
+      },
     });
   }
 
@@ -217,7 +207,14 @@ export function bootstrap(
 
   for (const address of statement.set) {
     if (address === self.address) continue;
-    const other: Other = { address, connection: null, answered: () => undefined, hello: null, refusal: null };
+    const other: Other = {
+      address,
+      connection: null,
+      hangUp: () => undefined,
+      answered: () => undefined,
+      hello: null,
+      refusal: null,
+    };
     others.push(other);
     dial(other);
   }

@@ -6,11 +6,10 @@ import type { Clock } from "../lib/clock.ts";
 import type { ClusterId, Member } from "../raft/types.ts";
 import type { ConnectionLimits } from "../wire/connection.ts";
 import type { Network } from "../wire/network.ts";
-import { call, type RpcSettings } from "./rpc.ts";
+import { callNode } from "../wire/rpc.ts";
 import type { LogEvent } from "./types.ts";
 
 export const JOIN = {
-  protocolVersion: WIRE.protocolVersion,
   dialTimeoutMs: WIRE.dialTimeoutMs,
   answerTimeoutMs: DEFAULTS.clientTimeoutMs,
   joinRetryMs: SERVER.joinRetryMs,
@@ -20,7 +19,7 @@ export interface JoinPorts {
   readonly network: Network;
   readonly clock: Clock;
   readonly limits: ConnectionLimits;
-  readonly settings: RpcSettings & { readonly joinRetryMs: number };
+  readonly settings: typeof JOIN;
   readonly log: (line: LogEvent) => void;
 }
 
@@ -65,9 +64,11 @@ export function join(
   function attempt(address: string, sent = false): void {
     if (stopped) return;
     const request = { type: "join", frameId: 1, member: self, comesBack: known !== null } as const;
-    call(ports, ports.settings, address, known, request, (result) => {
+    const { dialTimeoutMs, answerTimeoutMs: timeoutMs } = ports.settings;
+    const target = { address, role: "admin", clusterId: known, dialTimeoutMs, timeoutMs } as const;
+    callNode(ports, target, request, (result) => {
       if (stopped) return;
-      if (result.type === "failed") return react(address, result.failure, sent);
+      if (result.type !== "answer") return react(address, result.why, sent);
       const { message } = result;
       const cluster = message.type === "done" ? message.clusterId : null;
       if (cluster === null) return later();

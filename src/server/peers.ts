@@ -8,13 +8,8 @@ import type { RaftMessage } from "../raft/messages.ts";
 import { OWN_LINK } from "../raft/outbox.ts";
 import { type ClusterId, type Member, type MemberId, memberId } from "../raft/types.ts";
 import { formatDuration } from "../lib/durations.ts";
-import {
-  type Connection,
-  type ConnectionLimits,
-  type Message,
-  openConnection,
-  type Progress,
-} from "../wire/connection.ts";
+import type { Connection, ConnectionLimits, Message, Progress } from "../wire/connection.ts";
+import { dialNode, isStranger } from "../wire/dial.ts";
 import type { Network } from "../wire/network.ts";
 import { dialsNode } from "../wire/protocol.ts";
 import { membersOf } from "./status.ts";
@@ -23,7 +18,6 @@ import type { Stages } from "./stages.ts";
 import type { LogEvent } from "./types.ts";
 
 export interface PeerSettings {
-  readonly protocolVersion: number;
   readonly dialTimeoutMs: number;
   readonly reconnectMinMs: number;
   readonly reconnectMaxMs: number;
@@ -66,6 +60,8 @@ interface PeerLink {
   readonly member: Member;
   readonly id: MemberId;
   connection: Connection | null;
+  /** Ends the dial or the connection. */
+  hangUp: () => void;
   /** The other side answered hello as exactly this member: raft may use the link. */
   up: boolean;
   /** Another node answers at the address, and that was logged. */
@@ -110,6 +106,7 @@ export function createPeers(ports: PeerPorts): Peers {
         member,
         id,
         connection: null,
+        hangUp: () => undefined,
         up: false,
         mismatch: false,
         refusal: null,
@@ -128,41 +125,35 @@ export function createPeers(ports: PeerPorts): Peers {
     link.dropped = true;
     links.delete(link.id);
     link.cancelRetry?.();
-    link.connection?.close(null);
+    link.hangUp();
     if (link.up) replica?.input({ type: "linkDown", member: link.id });
     link.up = false;
   }
 
   function dial(link: PeerLink): void {
     if (link.dropped || stopped) return;
-    ports.network.dial(link.member.address, settings.dialTimeoutMs, (result) => {
-      if (result.ok && (link.dropped || stopped)) return result.stream.close();
-      if (link.dropped || stopped) return;
-      if (!result.ok) {
-        if (result.unauthorised === true) refused(link, result.why);
-        return unreachable(link, result.refused);
-      }
-      const connection = openConnection({
-        stream: result.stream,
-        clock,
-        limits: ports.limits,
-        side: "dialed",
-        onMessage: (message) => receive(link, connection, message),
-        onClosed: (why) => lost(link, connection, why),
-        onRead: (milliseconds) => {
-          ports.stages.add("decode", milliseconds);
-          if (link.connection !== connection) return;
-          link.receivedAtMs = clock.now();
-          link.owedSinceMs = null;
-        },
-        onProgress: (progress) => noteProgress(link, connection, progress),
-      });
-      link.connection = connection;
-      link.owedSinceMs = clock.now();
-      const { protocolVersion: version } = settings;
-      const features = [dialsNode(link.member.id)];
-      connection.send({ type: "hello", version, features, role: "peer", clusterId: ports.clusterId, node: self });
-      connection.flush();
+    const { id, address } = link.member;
+    link.hangUp = dialNode(ports, {
+      address,
+      timeoutMs: settings.dialTimeoutMs,
+      hello: { role: "peer", clusterId: ports.clusterId, node: self, features: [dialsNode(id)] },
+      onUnreachable: (why, isRefused) => {
+        if (why.code === "UNAUTHORISED") refused(link, why.message);
+        unreachable(link, isRefused);
+      },
+      onConnected: (connection) => {
+        link.connection = connection;
+        link.owedSinceMs = clock.now();
+      },
+      onMessage: (connection, message) => receive(link, connection, message),
+      onClosed: (connection, why) => lost(link, connection, why),
+      onRead: (connection, milliseconds) => {
+        ports.stages.add("decode", milliseconds);
+        if (link.connection !== connection) return;
+        link.receivedAtMs = clock.now();
+        link.owedSinceMs = null;
+      },
+      onProgress: (connection, progress) => noteProgress(link, connection, progress),
     });
   }
 
@@ -274,8 +265,7 @@ export function createPeers(ports: PeerPorts): Peers {
     link.up = false;
     if (link.dropped || stopped) return;
     if (wasUp) replica?.input({ type: "linkDown", member: link.id });
-    if (why !== null && (REFUSALS.has(why.code) || (why.code === "BAD_REQUEST" && connection.greeting === null)))
-      refused(link, why.message);
+    if (why !== null && (REFUSALS.has(why.code) || isStranger(connection, why))) refused(link, why.message);
     // The first try after a loss is immediate: a leader's port that refuses means that its process is gone.
     if (wasUp) dial(link);
     else redialLater(link);
@@ -363,7 +353,7 @@ export function createPeers(ports: PeerPorts): Peers {
       cancelSilenceCheck();
       for (const link of links.values()) {
         link.cancelRetry?.();
-        link.connection?.close(null);
+        link.hangUp();
       }
       for (const connection of accepted.values()) connection.close(null);
       links.clear();

@@ -9,7 +9,7 @@ import {
   type QueryAnswer,
 } from "../../src/client/client.ts";
 import { type EarlierAnswer, earlierAnswers } from "../../src/client/earlier.ts";
-import { queryNode } from "../../src/client/query-node.ts";
+import { queryNode } from "../../src/cli/questions.ts";
 import type { Outcome } from "../../src/client/pipeline.ts";
 import { CLIENT, WIRE } from "../../src/config.ts";
 import { type Failure, failure } from "../../src/lib/errors.ts";
@@ -261,9 +261,7 @@ describe("finding the leader", () => {
     const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
     const begun = performance.now();
     const query = { type: "status", linearizable: false } as const;
-    const answer = await new Promise<QueryAnswer | Failure>((resolve) =>
-      queryNode(ports, cluster.address(1), query, 1_500, resolve),
-    );
+    const answer = await queryNode(ports, cluster.address(1), query, 1_500);
     expect(performance.now() - begun).toBeGreaterThan(1_480);
     expect(answer).toMatchObject({ code: "UNREACHABLE" });
     expect("message" in answer && answer.message).toContain("does not answer: it is paused or cut off");
