@@ -156,8 +156,14 @@ export const SERVER = {
   /** How often the file system is asked for its free space, beside the moments when this node itself takes or frees much. */
   diskCheckMs: 1_000,
   lowDiskCheckMs: 250,
-  /** A client that was refused for lack of disk space asks again after this. */
+  /** A client that was refused asks again after this: for what passes in a moment, for a dispute about the state, for lack of disk space. */
+  retryAfterMs: 10,
+  disputeRetryMs: 100,
   diskFullRetryMs: 200,
+  /** Checkpoints whose digests are remembered, of every member. */
+  rememberedCheckpoints: 1_024,
+  /** A node that loses its data twice within this time has a disk, or a cluster, that needs a person. */
+  minDataLossIntervalMs: 60_000,
   /** How often a stopping node looks whether everybody is answered. */
   drainCheckMs: 5,
   /** A graceful stop hands over leadership and answers what is in flight within this. */

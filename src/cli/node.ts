@@ -37,7 +37,7 @@ function runNode(start: NodeStart): Promise<ExitCode> {
   stopOnFault(log);
   const clock = createRealClock();
   const opened = start.credentials === null ? null : openCredentials(start.credentials);
-  const refused = createLogThrottle(clock, SERVER, log);
+  const refused = createLogThrottle(clock, log);
   const ports = {
     disk: createRealDisk(dataDirectory, allowNetworkDisk),
     network: createTcpNetwork({ ...WIRE, maxSockets }, opened?.credentials ?? null, (remote, why) =>

@@ -1,6 +1,6 @@
 // What goes into Raft and what comes out? Values only; this page is the whole contract between the core and the turn.
 //
-// Obligations of the caller (server/replica.ts), in this order, once per turn:
+// Obligations of the caller (server/turn.ts), in this order, once per turn:
 //   1. step every waiting input, then one `tick`; then `takeEffects` once.
 //   2. `send` may leave at once. `persist` goes to storage; everything in `persist.sendAfter` leaves only when storage
 //      reports that persist durable, and is dropped when its link is gone by then. Then step `persisted` with its seq.

@@ -1,249 +1,272 @@
-// What becomes of an accepted connection? It sends its hello; then it is refused, or is a member's, a founder's or a client's.
+// Accepts connections: each sends its hello, and then is refused, or is a member's, a founder's or a client's.
+import { WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
-import type { Clock } from "../lib/clock.ts";
 import { isRemoved } from "../raft/admission.ts";
 import { leaderLives } from "../raft/election.ts";
 import { isVoter, namesMember } from "../raft/configuration.ts";
 import type { Raft } from "../raft/raft.ts";
 import { type ClusterId, type Configuration, type Member, type MemberId, memberId } from "../raft/types.ts";
-import { type Connection, type ConnectionLimits, type Message, openConnection } from "../wire/connection.ts";
+import { type Connection, type Message, openConnection } from "../wire/connection.ts";
+import { isStranger } from "../wire/dial.ts";
 import type { ByteStream } from "../wire/network.ts";
 import { type ClientMessage, dialsNode, type Hello } from "../wire/protocol.ts";
 import { allows } from "../wire/secret.ts";
-import type { Clients } from "./clients.ts";
-import type { BootstrapStatement } from "./bootstrap-rules.ts";
-import { createBufferBudget } from "./buffer-budget.ts";
-import type { Peers } from "./peers.ts";
-import { createConnectionLimiter, type Eviction, type MaxConnections } from "./connection-limits.ts";
-import type { Replica } from "./replica.ts";
+import { foreignMemberDialed, founderStated } from "./bootstrap-phase.ts";
+import { clientClosed, clientEnded, type Clients } from "./clients.ts";
+import {
+  type BufferBudget,
+  type ConnectionLimiter,
+  countAccepted,
+  countAdmin,
+  countClient,
+  countPeer,
+  createBufferBudget,
+  createConnectionLimiter,
+  type Eviction,
+  uncount,
+} from "./connection-limits.ts";
+import { createLogThrottle } from "./log-throttle.ts";
+import { leaderAddressOf, membersOf } from "./members.ts";
+import { acceptMember, memberBytesReceived, memberClosed, memberProgress, type Peers } from "./peers.ts";
+import { acceptClient } from "./requests.ts";
 import { isClientMessage, refusalOf } from "./roles.ts";
-import { leaderAddressOf, membersOf } from "./status.ts";
-import type { LogEvent } from "./types.ts";
+import { replicaOf, type Run } from "./run.ts";
+import { addTime } from "./stages.ts";
+import type { NodeSettings, Ports } from "./types.ts";
 
-export interface AcceptorPorts {
-  readonly clock: Clock;
-  readonly limits: ConnectionLimits & { readonly protocolVersion: number; readonly maxPayloadBytes: number };
-  readonly maxConnections: MaxConnections;
-  /** Of all connections together. */
-  readonly maxBufferedBytes: number;
-  readonly log: (line: LogEvent) => void;
+/** The accepted connections of a run. */
+export interface Connections {
+  readonly open: Map<Connection, Accepted>;
+  readonly limiter: ConnectionLimiter<Connection>;
+  readonly budget: BufferBudget<Connection>;
   /** A connection or a message was refused: whose, and why. */
-  readonly refused: (text: string) => void;
-  readonly self: () => Member | null;
-  readonly clusterId: () => ClusterId | null;
-  readonly serving: () => { readonly replica: Replica; readonly clients: Clients; readonly peers: Peers } | null;
-  /** The answer to a client's requests while this node is not a member. */
-  readonly whyNotServing: () => Failure;
-  /** A founder sends its own statement; this node's statement is the answer. */
-  readonly onBootstrapStatement: (from: Member, theirs: BootstrapStatement) => BootstrapStatement;
-  /** A member of another cluster dialed this address, and takes this very node for a member of that cluster. */
-  readonly onForeignMember: (theirs: ClusterId, from: Member) => void;
+  readonly logRefusal: (text: string) => void;
 }
 
-export interface Acceptor {
-  readonly accept: (stream: ByteStream) => void;
-  closeAll(why: Failure): void;
+interface Accepted {
+  readonly connection: Connection;
+  from: Caller;
 }
 
-export function createAcceptor(ports: AcceptorPorts): Acceptor {
-  const open = new Map<Connection, { readonly closed: () => void; readonly ended?: () => boolean }>();
-  const limiter = createConnectionLimiter<Connection>(ports.maxConnections);
-  const budget = createBufferBudget<Connection>(ports.maxBufferedBytes);
+/** Who is at the other end. */
+type Caller =
+  /** It has not sent its hello, or was refused. */
+  { readonly type: "unknown" } | Peer | Client;
 
-  const evict = (eviction: Eviction<Connection> | null): void => eviction?.connection.abandon(eviction.why);
+/** A member, or a founder, as far as its hello is to be believed. */
+interface Peer {
+  readonly type: "peer";
+  readonly node: Member;
+  readonly id: MemberId;
+  /** Of the cluster that it named; null: it has none, as a founder. */
+  readonly clusterId: ClusterId | null;
+  /** Takes its messages, and its place among the members; null: it has sent none. */
+  accepted: { readonly peers: Peers; readonly receive: (message: Message) => void } | null;
+  /** The last configuration that was seen to name it: asked again only when that changes. */
+  memberOf: Configuration | null;
+}
 
-  function accept(stream: ByteStream): void {
-    let receive: ((message: Message) => void) | null = null;
-    const { remote } = stream;
-    let peer: MemberId | null = null;
-    /** It dialed as a member of this cluster. */
-    let isLink = false;
-    const connection = openConnection({
-      stream,
-      clock: ports.clock,
-      limits: ports.limits,
-      side: "accepted",
-      onMessage: (message) => {
-        if (receive !== null) return receive(message);
-        if (message.type !== "hello") return;
-        receive = answerHello(connection, message);
-        if (receive === null || message.node === null) return;
-        peer = memberId(message.node);
-        isLink = message.clusterId !== null;
-      },
-      introduce: () => {
-        const node = ports.self();
-        return node === null ? null : { clusterId: ports.clusterId(), node };
-      },
-      onClosed: (why) => {
-        open.get(connection)?.closed();
-        open.delete(connection);
-        const from = connection.greeting;
-        if (why?.code === "TIMEOUT" && from?.type === "hello" && from.node !== null)
-          ports.log({
-            level: "warn",
-            event: "peer-timeout",
-            text: `the link from ${from.node.id} ended: ${why.message}`,
-          });
-        const isStranger = from === null && why?.code === "BAD_REQUEST";
-        if (why?.code === "UNAUTHORISED" || (why !== null && isStranger))
-          ports.refused(`${hostOf(stream.remote)}: ${why.message}`);
-        limiter.leave(connection);
-        budget.leave(connection);
-      },
-      onEnded: () => open.get(connection)?.ended?.() === true,
-      onRead: (milliseconds) => {
-        const serving = ports.serving();
-        serving?.replica.stages.add("decode", milliseconds);
-        if (peer !== null && isLink) serving?.peers.bytesReceived(peer);
-      },
-      onProgress: (progress) => ports.serving()?.peers.progress(connection, progress),
-      onBuffered: (bytes) => {
-        const owner = { remote, isMember: peer !== null && isKnown(peer) };
-        for (const slow of budget.update(connection, owner, bytes)) slow.abandon(overBudget);
-      },
-    });
-    open.set(connection, { closed: () => {} });
-    evict(limiter.enter(connection, stream.remote));
-  }
+interface Client {
+  readonly type: "client";
+  /** Takes its requests; null: it has sent none. */
+  accepted: { readonly clients: Clients; readonly receive: (message: ClientMessage) => void } | null;
+}
 
-  const overBudget = failure(
-    "OVERLOADED",
-    `all connections together hold more than ${ports.maxBufferedBytes} bytes, and this one made no progress for the longest`,
-  );
-
-  /** Answers a hello and returns the receiver of the messages behind it; null when the connection is refused. */
-  function answerHello(connection: Connection, hello: Hello): ((message: Message) => void) | null {
-    const refused = problemWith(hello) ?? reserveSlot(connection, hello);
-    if (refused !== null) {
-      connection.close(refused);
-      return null;
-    }
-    sendHello(connection);
-    return hello.role === "peer" && hello.node !== null
-      ? admitPeer(connection, hello, hello.node)
-      : admitClient(connection);
-  }
-
-  function problemWith({ role, node, clusterId, features }: Hello): Failure | null {
-    const own = ports.clusterId();
-    const self = ports.self();
-    if (self === null) return failure("STARTING", "this node is still recovering its log");
-    if (role === "peer" && node === null) return failure("BAD_REQUEST", "a peer's hello names its node");
-    if (clusterId === null) return null;
-    if (clusterId === own) return node === null ? null : outsiderProblem(ports.serving()?.replica.raft, node);
-    if (node !== null && features.includes(dialsNode(self.id))) ports.onForeignMember(clusterId, node);
-    if (own === null) return null;
-    const why = `this node belongs to cluster ${own}, not to ${clusterId}`;
-    ports.refused(`${node?.id ?? "a client"}: ${why}`);
-    return failure("CLUSTER_MISMATCH", why);
-  }
-
-  function reserveSlot(connection: Connection, { node, role }: Hello): Failure | null {
-    if (node === null) {
-      // Without credentials the role is the one that the hello claims.
-      const isAdmin = role === "admin" && allows(must(connection.who, "the identity behind a hello").role, role);
-      if (!isAdmin) return limiter.becomeClient(connection);
-      evict(limiter.becomeAdmin(connection));
-      return null;
-    }
-    const { refused, eviction } = limiter.becomePeer(connection, memberId(node), isKnown);
-    evict(eviction);
-    return refused;
-  }
-
-  function isKnown(id: MemberId): boolean {
-    const raft = ports.serving()?.replica.raft;
-    return raft !== undefined && namesMember(raft.configuration, id);
-  }
-
-  function sendHello(connection: Connection): void {
-    const self = ports.self();
-    if (self === null) return;
-    const raft = ports.serving()?.replica.raft;
-    connection.send({
-      type: "helloAnswer",
-      version: ports.limits.protocolVersion,
-      features: [],
-      clusterId: ports.clusterId(),
-      node: self,
-      leader: raft === undefined ? null : leaderAddressOf(raft),
-      term: raft?.currentTerm ?? 0,
-      members: raft === undefined ? [] : membersOf(raft).map(({ member }) => member.address),
-      maxFrameBytes: ports.limits.maxClientFrameBytes,
-      maxPayloadBytes: ports.limits.maxPayloadBytes,
-    });
-    connection.flush();
-  }
-
-  function admitPeer(connection: Connection, hello: Hello, from: Member): (message: Message) => void {
-    const self = ports.self();
-    let member: ((message: Message) => void) | null = null;
-    /** The last configuration that was seen to name it: asked again only when that changes. */
-    let memberOf: Configuration | null = null;
-    return (message) => {
-      if (message.type === "bootstrap") {
-        const { expect, set, fresh, record } = message;
-        connection.send({
-          type: "bootstrapAnswer",
-          ...ports.onBootstrapStatement(from, { expect, set, fresh, record }),
-        });
-        return connection.flush();
-      }
-      const serving = ports.serving();
-      if (serving === null || hello.clusterId === null) {
-        return connection.close(failure("STARTING", "this node is not a member of a cluster yet"));
-      }
-      if (self !== null && memberId(from) === memberId(self))
-        return connection.close(failure("CONFLICT", "this is your own id"));
-      if (member === null) {
-        member = serving.peers.accept(connection, from);
-        open.set(connection, { closed: () => serving.peers.closed(connection) });
-      }
-      const { raft } = serving.replica;
-      if (raft.configuration !== memberOf) {
-        const outsider = outsiderProblem(raft, from);
-        if (outsider !== null) return connection.close(outsider);
-        if (namesMember(raft.configuration, memberId(from))) memberOf = raft.configuration;
-      }
-      member(message);
-    };
-  }
-
-  function admitClient(connection: Connection): (message: Message) => void {
-    let client: ((message: ClientMessage) => void) | null = null;
-    return (message) => {
-      if (!isClientMessage(message)) {
-        return connection.close(failure("BAD_REQUEST", `a ${message.type} is not a client's message`));
-      }
-      const serving = ports.serving();
-      if (serving === null) {
-        connection.send({ type: "failure", frameId: message.frameId, failure: ports.whyNotServing() });
-        return connection.flush();
-      }
-      const refusal = refusalOf(message, must(connection.who, "the identity behind a hello"));
-      if (refusal !== null) {
-        ports.refused(`${hostOf(connection.remote)}: ${refusal.message}`);
-        connection.send({ type: "failure", frameId: message.frameId, failure: refusal });
-        return connection.flush();
-      }
-      if (client === null) {
-        const { clients } = serving;
-        client = clients.accept(connection);
-        const ended = (): boolean => clients.ended(connection);
-        open.set(connection, { closed: () => clients.closed(connection), ended });
-      }
-      client(message);
-    };
-  }
-
+export function createConnections(
+  { clock, log }: Pick<Ports, "clock" | "log">,
+  { maxConnections, maxBufferedBytes }: Pick<NodeSettings, "maxConnections" | "maxBufferedBytes">,
+): Connections {
   return {
-    accept,
-    closeAll: (why) => {
-      for (const connection of open.keys()) connection.close(why);
-    },
+    open: new Map(),
+    limiter: createConnectionLimiter(maxConnections),
+    budget: createBufferBudget(maxBufferedBytes),
+    logRefusal: createLogThrottle(clock, log),
   };
+}
+
+export function accept(run: Run, stream: ByteStream): void {
+  const { connections, ports } = run;
+  const { remote } = stream;
+  const connection = openConnection({
+    stream,
+    clock: ports.clock,
+    limits: WIRE,
+    side: "accepted",
+    onMessage: (message) => receive(run, accepted, message),
+    introduce: () => (run.self === null ? null : { clusterId: run.clusterId, node: run.self }),
+    onClosed: (why) => closed(run, accepted, why),
+    onEnded: () => {
+      const { from } = accepted;
+      return from.type === "client" && from.accepted !== null && clientEnded(from.accepted.clients, connection);
+    },
+    onRead: (milliseconds) => {
+      const replica = replicaOf(run);
+      if (replica === null) return;
+      addTime(replica.stages, "decode", milliseconds);
+      const { from } = accepted;
+      if (from.type === "peer" && from.clusterId !== null) memberBytesReceived(replica.peers, from.id);
+    },
+    onProgress: (progress) => {
+      const replica = replicaOf(run);
+      if (replica !== null) memberProgress(replica.peers, connection, progress);
+    },
+    onBuffered: (bytes) => limitBuffers(run, accepted, bytes),
+  });
+  const accepted: Accepted = { connection, from: { type: "unknown" } };
+  connections.open.set(connection, accepted);
+  evict(countAccepted(connections.limiter, connection, remote));
+}
+
+function receive(run: Run, accepted: Accepted, message: Message): void {
+  const { connection, from } = accepted;
+  switch (from.type) {
+    case "unknown":
+      if (message.type === "hello") accepted.from = helloReceived(run, connection, message);
+      return;
+    case "peer":
+      return receiveFromPeer(run, connection, from, message);
+    case "client":
+      return receiveFromClient(run, connection, from, message);
+  }
+}
+
+function helloReceived(run: Run, connection: Connection, hello: Hello): Caller {
+  const refused = problemWith(run, hello) ?? reserveSlot(run, connection, hello);
+  if (refused !== null) {
+    connection.close(refused);
+    return { type: "unknown" };
+  }
+  answerHello(run, connection);
+  const { role, node, clusterId } = hello;
+  return role === "peer" && node !== null
+    ? { type: "peer", node, id: memberId(node), clusterId, accepted: null, memberOf: null }
+    : { type: "client", accepted: null };
+}
+
+function problemWith(run: Run, { role, node, clusterId, features }: Hello): Failure | null {
+  const { self, clusterId: own, connections } = run;
+  if (self === null) return failure("STARTING", "this node is still recovering its log");
+  if (role === "peer" && node === null) return failure("BAD_REQUEST", "a peer's hello names its node");
+  if (clusterId === null) return null;
+  if (clusterId === own) return node === null ? null : outsiderProblem(replicaOf(run)?.raft, node);
+  if (node !== null && features.includes(dialsNode(self.id))) foreignMemberDialed(run, clusterId, node);
+  if (own === null) return null;
+  const why = `this node belongs to cluster ${own}, not to ${clusterId}`;
+  connections.logRefusal(`${node?.id ?? "a client"}: ${why}`);
+  return failure("CLUSTER_MISMATCH", why);
+}
+
+function reserveSlot(run: Run, connection: Connection, { node, role }: Hello): Failure | null {
+  const { limiter } = run.connections;
+  if (node === null) {
+    // Without credentials the role is the one that the hello claims.
+    const isAdmin = role === "admin" && allows(must(connection.who, "the identity behind a hello").role, role);
+    if (!isAdmin) return countClient(limiter, connection);
+    evict(countAdmin(limiter, connection));
+    return null;
+  }
+  const { refused, eviction } = countPeer(limiter, connection, memberId(node), (id) => isMember(run, id));
+  evict(eviction);
+  return refused;
+}
+
+/** Of the present configuration. */
+function isMember(run: Run, id: MemberId): boolean {
+  const replica = replicaOf(run);
+  return replica !== null && namesMember(replica.raft.configuration, id);
+}
+
+function answerHello(run: Run, connection: Connection): void {
+  const raft = replicaOf(run)?.raft;
+  connection.send({
+    type: "helloAnswer",
+    version: WIRE.protocolVersion,
+    features: [],
+    clusterId: run.clusterId,
+    node: must(run.self, "this node as a member"),
+    leader: raft === undefined ? null : leaderAddressOf(raft),
+    term: raft?.currentTerm ?? 0,
+    members: raft === undefined ? [] : membersOf(raft).map(({ member }) => member.address),
+    maxFrameBytes: WIRE.maxClientFrameBytes,
+    maxPayloadBytes: WIRE.maxPayloadBytes,
+  });
+  connection.flush();
+}
+
+function receiveFromPeer(run: Run, connection: Connection, from: Peer, message: Message): void {
+  if (message.type === "bootstrap") {
+    const { expect, set, fresh, record } = message;
+    connection.send({ type: "bootstrapAnswer", ...founderStated(run, from.node, { expect, set, fresh, record }) });
+    return connection.flush();
+  }
+  const replica = replicaOf(run);
+  if (replica === null || from.clusterId === null)
+    return connection.close(failure("STARTING", "this node is not a member of a cluster yet"));
+  const { raft, self, peers } = replica;
+  if (from.id === memberId(self)) return connection.close(failure("CONFLICT", "this is your own id"));
+  from.accepted ??= { peers, receive: acceptMember(peers, connection, from.node) };
+  if (raft.configuration !== from.memberOf) {
+    const outsider = outsiderProblem(raft, from.node);
+    if (outsider !== null) return connection.close(outsider);
+    if (namesMember(raft.configuration, from.id)) from.memberOf = raft.configuration;
+  }
+  from.accepted.receive(message);
+}
+
+function receiveFromClient(run: Run, connection: Connection, from: Client, message: Message): void {
+  if (!isClientMessage(message))
+    return connection.close(failure("BAD_REQUEST", `a ${message.type} is not a client's message`));
+  const { frameId } = message;
+  const replica = replicaOf(run);
+  if (replica === null) {
+    connection.send({ type: "failure", frameId, failure: whyNotServing(run) });
+    return connection.flush();
+  }
+  const refusal = refusalOf(message, must(connection.who, "the identity behind a hello"));
+  if (refusal !== null) {
+    run.connections.logRefusal(`${hostOf(connection.remote)}: ${refusal.message}`);
+    connection.send({ type: "failure", frameId, failure: refusal });
+    return connection.flush();
+  }
+  from.accepted ??= { clients: replica.clients, receive: acceptClient(replica, connection) };
+  from.accepted.receive(message);
+}
+
+function whyNotServing({ phase, join, settings }: Run): Failure {
+  if (phase.type !== "rejoining") return failure("STARTING", "this node is not a member of a cluster yet");
+  return failure("RECOVERING", `${settings.id} has lost its data (${phase.why}); ${join?.state ?? "starting"}`);
+}
+
+function closed(run: Run, { connection, from }: Accepted, why: Failure | null): void {
+  const { connections, ports } = run;
+  if (from.type === "peer" && from.accepted !== null) memberClosed(from.accepted.peers, connection);
+  if (from.type === "client" && from.accepted !== null) clientClosed(from.accepted.clients, connection);
+  connections.open.delete(connection);
+  uncount(connections.limiter, connection);
+  connections.budget.leave(connection);
+  if (why === null) return;
+  const { greeting } = connection;
+  if (why.code === "TIMEOUT" && greeting?.type === "hello" && greeting.node !== null) {
+    const text = `the link from ${greeting.node.id} ended: ${why.message}`;
+    ports.log({ level: "warn", event: "peer-timeout", text });
+  }
+  if (why.code === "UNAUTHORISED" || isStranger(connection, why))
+    connections.logRefusal(`${hostOf(connection.remote)}: ${why.message}`);
+}
+
+/** The connection takes so many bytes of memory now. All together may take only so many: those that make no progress are closed. */
+function limitBuffers(run: Run, { connection, from }: Accepted, bytes: number): void {
+  const { budget } = run.connections;
+  const owner = { remote: connection.remote, isMember: from.type === "peer" && isMember(run, from.id) };
+  for (const slow of budget.update(connection, owner, bytes)) {
+    const why = `all connections together hold more than ${run.settings.maxBufferedBytes} bytes, and this one made no progress for the longest`;
+    slow.abandon(failure("OVERLOADED", why));
+  }
+}
+
+function evict(eviction: Eviction<Connection> | null): void {
+  eviction?.connection.abandon(eviction.why);
 }
 
 /**

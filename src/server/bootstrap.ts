@@ -1,40 +1,26 @@
-// How do fresh nodes bootstrap one cluster? Each sends its statement to all the others repeatedly, on connections that stay open.
+// Bootstraps one cluster from fresh nodes: each sends its statement to all the others repeatedly, on connections that stay open, until
+// the rules say what to do (`bootstrap-rules.ts`).
 import { SERVER, WIRE } from "../config.ts";
-import { RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
+import { type Failure, RaftqError } from "../lib/errors.ts";
 import type { Entry } from "../raft/entry.ts";
 import type { Member } from "../raft/types.ts";
-import type { Connection, ConnectionLimits, Message } from "../wire/connection.ts";
+import type { Connection, Message } from "../wire/connection.ts";
 import { dialNode, isStranger } from "../wire/dial.ts";
 import type { Network } from "../wire/network.ts";
 import {
-  disagreement,
   bootstrapEntry,
   bootstrapEntryOf,
   type BootstrapStatement,
+  disagreement,
   type FounderState,
   nextBootstrapStep,
 } from "./bootstrap-rules.ts";
 import type { LogEvent } from "./types.ts";
 
-export const BOOTSTRAP = {
-  dialTimeoutMs: WIRE.dialTimeoutMs,
-  bootstrapRetryMs: SERVER.bootstrapRetryMs,
-  graceMs: SERVER.bootstrapGraceMs,
-  silenceMs: WIRE.peerSilenceMs,
-} as const;
-
 export interface BootstrapPorts {
   readonly network: Network;
   readonly clock: Clock;
-  readonly limits: ConnectionLimits;
-  readonly settings: {
-    readonly dialTimeoutMs: number;
-    readonly bootstrapRetryMs: number;
-    readonly graceMs: number;
-    /** A founder that owes an answer for so long is dialed again: its machine may have lost power, and nothing else would show that. */
-    readonly silenceMs: number;
-  };
   readonly log: (line: LogEvent) => void;
 }
 
@@ -49,12 +35,24 @@ export type BootstrapResult =
   | { readonly type: "refused"; readonly error: RaftqError };
 
 export interface Bootstrap {
-  /** Another founder's statement: if it differs from ours, nobody bootstraps. */
-  received(from: Member, theirs: BootstrapStatement): void;
-  stop(): void;
+  readonly ports: BootstrapPorts;
+  readonly self: Member;
+  /** This node's own, as long as it may bootstrap. */
+  readonly statement: BootstrapStatement;
+  readonly done: (result: BootstrapResult) => void;
+  /** Not before this time: members of a cluster that know this address dial it meanwhile. */
+  readonly earliest: number;
+  /** What the others have stated, by address, on connections that are open now. */
+  readonly states: Map<string, FounderState>;
+  readonly others: readonly OtherFounder[];
+  readonly cancelTimers: Set<() => void>;
+  /** A cluster exists: this node only adopts a first entry that names it. */
+  isJoining: boolean;
+  isOver: boolean;
+  lastLogged: string;
 }
 
-interface Other {
+interface OtherFounder {
   readonly address: string;
   connection: Connection | null;
   /** Ends the dial or the connection. */
@@ -67,165 +65,184 @@ interface Other {
   refusal: string | null;
 }
 
-/** Calls `done` once, or twice: "join", then "founded". `statement` is this node's own, as long as it may bootstrap. */
-export function bootstrap(
+/** Calls `done` once, or twice: "join", then "founded". */
+export function startBootstrap(
   ports: BootstrapPorts,
   self: Member,
   statement: BootstrapStatement,
   done: (result: BootstrapResult) => void,
 ): Bootstrap {
-  const { clock, settings } = ports;
-  const earliest = clock.now() + settings.graceMs;
-  const states = new Map<string, FounderState>();
-  const others: Other[] = [];
-  let over = false;
-  let joining = false;
-  let lastMissing = "";
-  const timers = new Set<() => void>();
+  const { clock } = ports;
+  const bootstrap: Bootstrap = {
+    ports,
+    self,
+    statement,
+    done,
+    earliest: clock.now() + SERVER.bootstrapGraceMs,
+    states: new Map(),
+    others: statement.set.filter((address) => address !== self.address).map(unconnected),
+    cancelTimers: new Set(),
+    isJoining: false,
+    isOver: false,
+    lastLogged: "",
+  };
+  for (const other of bootstrap.others) dial(bootstrap, other);
+  logMissing(
+    bootstrap,
+    bootstrap.others.map(({ address }) => address),
+  );
+  // With --expect 1 nobody else answers.
+  after(bootstrap, SERVER.bootstrapGraceMs, () => consider(bootstrap));
+  return bootstrap;
+}
 
-  const after = (ms: number, run: () => void): (() => void) => {
-    const cancel = clock.after(ms, () => {
-      timers.delete(cancel);
-      if (!over) run();
-    });
-    timers.add(cancel);
-    return () => {
-      timers.delete(cancel);
-      cancel();
-    };
-  };
-  const stop = (): void => {
-    over = true;
-    for (const cancel of timers) cancel();
-    for (const other of others) other.hangUp();
-  };
-  const finish = (result: BootstrapResult): void => {
-    if (over) return;
-    stop();
-    done(result);
-  };
+const unconnected = (address: string): OtherFounder => ({
+  address,
+  connection: null,
+  hangUp: () => undefined,
+  answered: () => undefined,
+  hello: null,
+  refusal: null,
+});
 
-  function dial(other: Other): void {
-    other.hangUp = dialNode(ports, {
-      address: other.address,
-      timeoutMs: settings.dialTimeoutMs,
-      hello: { role: "peer", clusterId: null, node: self, features: [] },
+export function stopBootstrap(bootstrap: Bootstrap): void {
+  bootstrap.isOver = true;
+  for (const cancel of bootstrap.cancelTimers) cancel();
+  for (const other of bootstrap.others) other.hangUp();
+}
+
+/** Another founder's statement: if it differs from ours, nobody bootstraps. */
+export function statementReceived(bootstrap: Bootstrap, from: Member, theirs: BootstrapStatement): void {
+  if (!theirs.fresh || bootstrap.isJoining) return;
+  const why = disagreement(bootstrap.statement, theirs, from.address);
+  if (why !== null) finish(bootstrap, { type: "refused", error: new RaftqError("USAGE", why) });
+}
+
+function finish(bootstrap: Bootstrap, result: BootstrapResult): void {
+  if (bootstrap.isOver) return;
+  stopBootstrap(bootstrap);
+  bootstrap.done(result);
+}
+
+/** Runs it after `ms`, unless the bootstrap is over by then. The result cancels. */
+function after({ ports, cancelTimers }: Bootstrap, ms: number, run: () => void): () => void {
+  const cancel = ports.clock.after(ms, () => {
+    cancelTimers.delete(cancel);
+    run();
+  });
+  cancelTimers.add(cancel);
+  return () => {
+    cancelTimers.delete(cancel);
+    cancel();
+  };
+}
+
+function dial(bootstrap: Bootstrap, other: OtherFounder): void {
+  const { network, clock } = bootstrap.ports;
+  const { address } = other;
+  const dialLater = (): void => {
+    after(bootstrap, SERVER.bootstrapRetryMs, () => dial(bootstrap, other));
+  };
+  other.hangUp = dialNode(
+    { network, clock, limits: WIRE },
+    {
+      address,
+      timeoutMs: WIRE.dialTimeoutMs,
+      hello: { role: "peer", clusterId: null, node: bootstrap.self, features: [] },
       onUnreachable: (why) => {
-        if (why.code === "UNAUTHORISED") logRefusal(other, why.message);
-        after(settings.bootstrapRetryMs, () => dial(other));
+        if (why.code === "UNAUTHORISED") logRefusal(bootstrap, other, why);
+        dialLater();
       },
       onConnected: (connection) => {
         other.connection = connection;
-        awaitAnswer(other, connection);
+        awaitAnswer(bootstrap, other, connection);
       },
-      onMessage: (connection, message) => receive(other, connection, message),
+      onMessage: (connection, message) => receive(bootstrap, other, connection, message),
       onClosed: (connection, why) => {
         if (why !== null && (why.code === "UNAUTHORISED" || isStranger(connection, why)))
-          logRefusal(other, why.message);
-        states.delete(other.address);
+          logRefusal(bootstrap, other, why);
+        bootstrap.states.delete(address);
         other.answered();
         other.connection = null;
-        if (!over) after(settings.bootstrapRetryMs, () => dial(other));
+        if (!bootstrap.isOver) dialLater();
       },
-    });
-  }
-
-  /** From here on an answer is due on this connection. */
-  function awaitAnswer(other: Other, connection: Connection): void {
-    other.answered();
-    other.answered = after(settings.silenceMs, () => connection.close(null));
-  }
-
-  function receive(other: Other, connection: Connection, message: Message): void {
-    if (over) return;
-    if (message.type === "helloAnswer") {
-      other.hello = { member: message.node, clusterId: message.clusterId, members: message.members };
-      return sendStatement(other, connection);
-    }
-    if (message.type !== "bootstrapAnswer" || other.hello === null) return;
-    other.answered();
-    const { expect, set, fresh, record } = message;
-    const theirs = { expect, set, fresh, record: record?.slice() ?? null };
-    states.set(other.address, { ...other.hello, statement: theirs });
-    consider();
-    if (!over)
-      after(settings.bootstrapRetryMs, () =>
-        other.connection === connection ? sendStatement(other, connection) : undefined,
-      );
-  }
-
-  function sendStatement(other: Other, connection: Connection): void {
-    awaitAnswer(other, connection);
-    const { expect, set, record } = statement;
-    connection.send({ type: "bootstrap", expect, set, fresh: !joining, record });
-    connection.flush();
-  }
-
-  function consider(): void {
-    const next = nextBootstrapStep(self, statement, states);
-    if (joining && next.type !== "adopt") return;
-    switch (next.type) {
-      case "bootstrap":
-        if (clock.now() < earliest) return void after(earliest - clock.now(), consider);
-        return finish({ type: "founded", entry: bootstrapEntry(next.members) });
-      case "adopt": {
-        const entry = bootstrapEntryOf(next.record);
-        if (entry !== null) finish({ type: "founded", entry });
-        return;
-      }
-      case "join":
-        joining = true;
-        return done({ type: "join" });
-      case "foreign":
-        return finish({ type: "refused", error: new RaftqError("CLUSTER_MISMATCH", next.why) });
-      case "refuse":
-        return finish({ type: "refused", error: new RaftqError("USAGE", next.why) });
-      case "wait":
-        return logMissing(next.missing);
-    }
-  }
-
-  function logMissing(missing: readonly string[]): void {
-    const text =
-      missing.length === 0
-        ? "all founders are here; the one with the lowest id writes the first entry"
-        : `waiting for ${missing.join(", ")}`;
-    if (text !== lastMissing)
-      ports.log({
-        level: "info",
-        event: "bootstrapping",
-        text: `bootstrapping with ${statement.expect} nodes: ${text}`,
-      });
-    lastMissing = text;
-  }
-
-  function logRefusal(other: Other, why: string): void {
-    if (other.refusal === why) return;
-    other.refusal = why;
-    ports.log({ level: "error", event: "peer-refused", text: `no link to ${other.address}: ${why}` });
-  }
-
-  for (const address of statement.set) {
-    if (address === self.address) continue;
-    const other: Other = {
-      address,
-      connection: null,
-      hangUp: () => undefined,
-      answered: () => undefined,
-      hello: null,
-      refusal: null,
-    };
-    others.push(other);
-    dial(other);
-  }
-  logMissing(others.map((other) => other.address));
-  // With --expect 1 nobody else answers.
-  after(settings.graceMs, consider);
-  return {
-    received: (from, theirs) => {
-      const why = theirs.fresh && !joining ? disagreement(statement, theirs, from.address) : null;
-      if (why !== null) finish({ type: "refused", error: new RaftqError("USAGE", why) });
     },
-    stop,
-  };
+  );
+}
+
+/**
+ * From here on an answer is due on this connection. A founder that owes one for too long is dialed again: its machine may have lost power,
+ * and nothing else would show that.
+ */
+function awaitAnswer(bootstrap: Bootstrap, other: OtherFounder, connection: Connection): void {
+  other.answered();
+  other.answered = after(bootstrap, WIRE.peerSilenceMs, () => connection.close(null));
+}
+
+function receive(bootstrap: Bootstrap, other: OtherFounder, connection: Connection, message: Message): void {
+  if (bootstrap.isOver) return;
+  if (message.type === "helloAnswer") {
+    other.hello = { member: message.node, clusterId: message.clusterId, members: message.members };
+    return sendStatement(bootstrap, other, connection);
+  }
+  if (message.type !== "bootstrapAnswer" || other.hello === null) return;
+  other.answered();
+  const { expect, set, fresh, record } = message;
+  const theirs = { expect, set, fresh, record: record?.slice() ?? null };
+  bootstrap.states.set(other.address, { ...other.hello, statement: theirs });
+  consider(bootstrap);
+  if (bootstrap.isOver) return;
+  after(bootstrap, SERVER.bootstrapRetryMs, () => {
+    if (other.connection === connection) sendStatement(bootstrap, other, connection);
+  });
+}
+
+function sendStatement(bootstrap: Bootstrap, other: OtherFounder, connection: Connection): void {
+  awaitAnswer(bootstrap, other, connection);
+  const { expect, set, record } = bootstrap.statement;
+  connection.send({ type: "bootstrap", expect, set, fresh: !bootstrap.isJoining, record });
+  connection.flush();
+}
+
+function consider(bootstrap: Bootstrap): void {
+  const { ports, self, statement, states, earliest } = bootstrap;
+  const next = nextBootstrapStep(self, statement, states);
+  if (bootstrap.isJoining && next.type !== "adopt") return;
+  const now = ports.clock.now();
+  switch (next.type) {
+    case "bootstrap":
+      if (now < earliest) return void after(bootstrap, earliest - now, () => consider(bootstrap));
+      return finish(bootstrap, { type: "founded", entry: bootstrapEntry(next.members) });
+    case "adopt": {
+      const entry = bootstrapEntryOf(next.record);
+      if (entry !== null) finish(bootstrap, { type: "founded", entry });
+      return;
+    }
+    case "join":
+      bootstrap.isJoining = true;
+      return bootstrap.done({ type: "join" });
+    case "foreign":
+      return finish(bootstrap, { type: "refused", error: new RaftqError("CLUSTER_MISMATCH", next.why) });
+    case "refuse":
+      return finish(bootstrap, { type: "refused", error: new RaftqError("USAGE", next.why) });
+    case "wait":
+      return logMissing(bootstrap, next.missing);
+  }
+}
+
+function logMissing(bootstrap: Bootstrap, missing: readonly string[]): void {
+  const state =
+    missing.length === 0
+      ? "all founders are here; the one with the lowest id writes the first entry"
+      : `waiting for ${missing.join(", ")}`;
+  if (state === bootstrap.lastLogged) return;
+  bootstrap.lastLogged = state;
+  const text = `bootstrapping with ${bootstrap.statement.expect} nodes: ${state}`;
+  bootstrap.ports.log({ level: "info", event: "bootstrapping", text });
+}
+
+function logRefusal({ ports }: Bootstrap, other: OtherFounder, { message }: Failure): void {
+  if (other.refusal === message) return;
+  other.refusal = message;
+  ports.log({ level: "error", event: "peer-refused", text: `no link to ${other.address}: ${message}` });
 }

@@ -1,9 +1,15 @@
-// How many connections may there be? Each kind has a limit of its own, so that a flood of one kind never shuts out another.
+// Limits connections: how many there may be, and how much memory their buffers may take together. Each kind has a limit of its own, so
+// that a flood of one kind never shuts out another.
 //
 // A connection is unauthenticated until its hello was received. At the limit of those, the one that has been silent the
 // longest goes, of the address that has the most: a member or client sends its hello at once, so it gets through a flood of silence.
 // Clients beyond their limit are refused. Members and administrators have limits of their own; administrators always get in, since
 // what they ask takes a moment, and the one that has been there the longest goes.
+//
+// Each connection has limits of its own for its buffers (incomplete frames, and answers that were not read yet); many of them together
+// would still be too much. Then the one goes that has made no progress for the longest (completed no frame, read nothing), of the address
+// that holds the most: a steady client is never that. Members of the cluster are closed only when no other connection holds anything, so
+// that no flood of others disconnects them.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { MemberId } from "../raft/types.ts";
 
@@ -23,135 +29,139 @@ export interface Eviction<C> {
   readonly why: Failure;
 }
 
-export interface ConnectionLimiter<C> {
-  /** A connection was accepted from `remote` (`host:port`). */
-  enter(connection: C, remote: string): Eviction<C> | null;
-  /** Its hello is a client's: null, or why it is refused. */
-  becomeClient(connection: C): Failure | null;
-  /** Its hello is an administrator's, and it may be one. */
-  becomeAdmin(connection: C): Eviction<C> | null;
-  /** Its hello is a member's. `isKnown`: who is in the configuration; at the limit others are evicted for those. */
-  becomePeer(
-    connection: C,
-    member: MemberId,
-    isKnown: (member: MemberId) => boolean,
-  ): { readonly refused: Failure | null; readonly eviction: Eviction<C> | null };
-  leave(connection: C): void;
-}
-
 type CountedConnection =
   | { readonly kind: "unauthenticated" | "client" | "admin"; readonly address: string }
   | { readonly kind: "peer"; readonly address: string; readonly member: MemberId };
 
 /** Connections by something they share, each set in the order of arrival. */
-function createGroups<K, C>() {
-  const groups = new Map<K, Set<C>>();
-  return {
-    groups,
-    add: (key: K, connection: C): void => {
-      const group = groups.get(key) ?? new Set();
-      groups.set(key, group.add(connection));
-    },
-    remove: (key: K, connection: C): void => {
-      const group = groups.get(key);
-      group?.delete(connection);
-      if (group?.size === 0) groups.delete(key);
-    },
-    size: (key: K): number => groups.get(key)?.size ?? 0,
-    oldest: (key: K): C | undefined => groups.get(key)?.values().next().value,
-  };
+type Groups<K, C> = Map<K, Set<C>>;
+
+function addTo<K, C>(groups: Groups<K, C>, key: K, connection: C): void {
+  const group = groups.get(key) ?? new Set();
+  groups.set(key, group.add(connection));
+}
+
+function removeFrom<K, C>(groups: Groups<K, C>, key: K, connection: C): void {
+  const group = groups.get(key);
+  group?.delete(connection);
+  if (group?.size === 0) groups.delete(key);
+}
+
+const sizeOf = <K, C>(groups: Groups<K, C>, key: K): number => groups.get(key)?.size ?? 0;
+const oldestIn = <K, C>(groups: Groups<K, C>, key: K): C | undefined => groups.get(key)?.values().next().value;
+
+export interface ConnectionLimiter<C> {
+  readonly limits: MaxConnections;
+  readonly counted: Map<C, CountedConnection>;
+  readonly byAddress: Readonly<Record<"unauthenticated" | "client" | "admin", Groups<string, C>>>;
+  readonly peers: Groups<MemberId, C>;
+  readonly count: Record<CountedConnection["kind"], number>;
 }
 
 export function createConnectionLimiter<C>(limits: MaxConnections): ConnectionLimiter<C> {
-  const counted = new Map<C, CountedConnection>();
-  /** By address. */
-  const byAddress = {
-    unauthenticated: createGroups<string, C>(),
-    client: createGroups<string, C>(),
-    admin: createGroups<string, C>(),
-  } as const;
-  const peers = createGroups<MemberId, C>();
-  const count = { unauthenticated: 0, client: 0, admin: 0, peer: 0 };
-
-  function take(connection: C, slot: CountedConnection): void {
-    leave(connection);
-    counted.set(connection, slot);
-    count[slot.kind]++;
-    if (slot.kind === "peer") peers.add(slot.member, connection);
-    else byAddress[slot.kind].add(slot.address, connection);
-  }
-
-  function leave(connection: C): void {
-    const slot = counted.get(connection);
-    if (slot === undefined) return;
-    counted.delete(connection);
-    count[slot.kind]--;
-    if (slot.kind === "peer") peers.remove(slot.member, connection);
-    else byAddress[slot.kind].remove(slot.address, connection);
-  }
-
-  /** Of the address that has the most of that kind. */
-  function oldestOf(kind: "unauthenticated" | "admin"): C | undefined {
-    let most: { readonly address: string; readonly size: number } | null = null;
-    for (const [address, { size }] of byAddress[kind].groups) if (size > (most?.size ?? 0)) most = { address, size };
-    return most === null ? undefined : byAddress[kind].oldest(most.address);
-  }
-
-  function oldestUnknown(isKnown: (member: MemberId) => boolean): C | undefined {
-    for (const member of peers.groups.keys()) if (!isKnown(member)) return peers.oldest(member);
-    return undefined;
-  }
-
-  /** Stops counting `connection`, which is to be closed. */
-  function evict(connection: C | undefined, why: string): Eviction<C> | null {
-    if (connection === undefined) return null;
-    leave(connection);
-    return { connection, why: failure("OVERLOADED", why) };
-  }
-
   return {
-    enter: (connection, remote) => {
-      const full = count.unauthenticated >= limits.maxUnauthenticated;
-      const why = `${limits.maxUnauthenticated} connections have not sent their hello, this one for the longest`;
-      const eviction = full ? evict(oldestOf("unauthenticated"), why) : null;
-      take(connection, { kind: "unauthenticated", address: addressOf(remote) });
-      return eviction;
-    },
-    becomeClient: (connection) => {
-      const address = counted.get(connection)?.address ?? "";
-      if (count.client >= limits.maxClients) {
-        return failure("OVERLOADED", `this node has its ${limits.maxClients} clients; try again later or another node`);
-      }
-      if (byAddress.client.size(address) >= limits.maxClientsPerAddress) {
-        const why = `this node has ${limits.maxClientsPerAddress} clients of the address ${address}, as many as one may have`;
-        return failure("OVERLOADED", why);
-      }
-      take(connection, { kind: "client", address });
-      return null;
-    },
-    becomeAdmin: (connection) => {
-      const full = count.admin >= limits.maxAdmins;
-      const why = `${limits.maxAdmins} administrators are connected, and this one has been the longest`;
-      const eviction = full ? evict(oldestOf("admin"), why) : null;
-      take(connection, { kind: "admin", address: counted.get(connection)?.address ?? "" });
-      return eviction;
-    },
-    becomePeer: (connection, member, isKnown) => {
-      let eviction: Eviction<C> | null = null;
-      if (peers.size(member) >= limits.maxPeersPerMember) {
-        eviction = evict(peers.oldest(member), `${member} has newer connections to this node`);
-      } else if (count.peer >= limits.maxPeers) {
-        if (isKnown(member)) eviction = evict(oldestUnknown(isKnown), "a member of the cluster needs this connection");
-        if (eviction === null) {
-          const why = `all ${limits.maxPeers} connections for members are in use`;
-          return { refused: failure("OVERLOADED", why), eviction: null };
-        }
-      }
-      take(connection, { kind: "peer", address: counted.get(connection)?.address ?? "", member });
-      return { refused: null, eviction };
-    },
-    leave,
+    limits,
+    counted: new Map(),
+    byAddress: { unauthenticated: new Map(), client: new Map(), admin: new Map() },
+    peers: new Map(),
+    count: { unauthenticated: 0, client: 0, admin: 0, peer: 0 },
   };
+}
+
+/** A connection was accepted from `remote` (`host:port`). */
+export function countAccepted<C>(limiter: ConnectionLimiter<C>, connection: C, remote: string): Eviction<C> | null {
+  const { limits, count } = limiter;
+  const isFull = count.unauthenticated >= limits.maxUnauthenticated;
+  const why = `${limits.maxUnauthenticated} connections have not sent their hello, this one for the longest`;
+  const eviction = isFull ? evict(limiter, oldestOf(limiter, "unauthenticated"), why) : null;
+  recount(limiter, connection, { kind: "unauthenticated", address: addressOf(remote) });
+  return eviction;
+}
+
+/** Its hello is a client's: null, or why it is refused. */
+export function countClient<C>(limiter: ConnectionLimiter<C>, connection: C): Failure | null {
+  const { limits, count, byAddress, counted } = limiter;
+  const address = counted.get(connection)?.address ?? "";
+  if (count.client >= limits.maxClients) {
+    return failure("OVERLOADED", `this node has its ${limits.maxClients} clients; try again later or another node`);
+  }
+  if (sizeOf(byAddress.client, address) >= limits.maxClientsPerAddress) {
+    const why = `this node has ${limits.maxClientsPerAddress} clients of the address ${address}, as many as one may have`;
+    return failure("OVERLOADED", why);
+  }
+  recount(limiter, connection, { kind: "client", address });
+  return null;
+}
+
+/** Its hello is an administrator's, and it may be one. */
+export function countAdmin<C>(limiter: ConnectionLimiter<C>, connection: C): Eviction<C> | null {
+  const { limits, count, counted } = limiter;
+  const isFull = count.admin >= limits.maxAdmins;
+  const why = `${limits.maxAdmins} administrators are connected, and this one has been the longest`;
+  const eviction = isFull ? evict(limiter, oldestOf(limiter, "admin"), why) : null;
+  recount(limiter, connection, { kind: "admin", address: counted.get(connection)?.address ?? "" });
+  return eviction;
+}
+
+/** Its hello is a member's. `isKnown`: who is in the configuration; at the limit others are evicted for those. */
+export function countPeer<C>(
+  limiter: ConnectionLimiter<C>,
+  connection: C,
+  member: MemberId,
+  isKnown: (member: MemberId) => boolean,
+): { readonly refused: Failure | null; readonly eviction: Eviction<C> | null } {
+  const { limits, count, peers, counted } = limiter;
+  let eviction: Eviction<C> | null = null;
+  if (sizeOf(peers, member) >= limits.maxPeersPerMember) {
+    eviction = evict(limiter, oldestIn(peers, member), `${member} has newer connections to this node`);
+  } else if (count.peer >= limits.maxPeers) {
+    const why = "a member of the cluster needs this connection";
+    if (isKnown(member)) eviction = evict(limiter, oldestUnknown(limiter, isKnown), why);
+    if (eviction === null) {
+      const refused = failure("OVERLOADED", `all ${limits.maxPeers} connections for members are in use`);
+      return { refused, eviction };
+    }
+  }
+  recount(limiter, connection, { kind: "peer", address: counted.get(connection)?.address ?? "", member });
+  return { refused: null, eviction };
+}
+
+/** It is closed. */
+export function uncount<C>({ counted, count, peers, byAddress }: ConnectionLimiter<C>, connection: C): void {
+  const slot = counted.get(connection);
+  if (slot === undefined) return;
+  counted.delete(connection);
+  count[slot.kind]--;
+  if (slot.kind === "peer") removeFrom(peers, slot.member, connection);
+  else removeFrom(byAddress[slot.kind], slot.address, connection);
+}
+
+function recount<C>(limiter: ConnectionLimiter<C>, connection: C, slot: CountedConnection): void {
+  const { counted, count, peers, byAddress } = limiter;
+  uncount(limiter, connection);
+  counted.set(connection, slot);
+  count[slot.kind]++;
+  if (slot.kind === "peer") addTo(peers, slot.member, connection);
+  else addTo(byAddress[slot.kind], slot.address, connection);
+}
+
+/** Of the address that has the most of that kind. */
+function oldestOf<C>({ byAddress }: ConnectionLimiter<C>, kind: "unauthenticated" | "admin"): C | undefined {
+  let most: { readonly address: string; readonly size: number } | null = null;
+  for (const [address, { size }] of byAddress[kind]) if (size > (most?.size ?? 0)) most = { address, size };
+  return most === null ? undefined : oldestIn(byAddress[kind], most.address);
+}
+
+function oldestUnknown<C>({ peers }: ConnectionLimiter<C>, isKnown: (member: MemberId) => boolean): C | undefined {
+  for (const member of peers.keys()) if (!isKnown(member)) return oldestIn(peers, member);
+  return undefined;
+}
+
+/** Stops counting `connection`, which is to be closed. */
+function evict<C>(limiter: ConnectionLimiter<C>, connection: C | undefined, why: string): Eviction<C> | null {
+  if (connection === undefined) return null;
+  uncount(limiter, connection);
+  return { connection, why: failure("OVERLOADED", why) };
 }
 
 const MAPPED_IPV4 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
@@ -170,4 +180,71 @@ export function addressOf(remote: string): string {
   const zeros = right === undefined ? 0 : 8 - head.length - tail.length;
   const groups = [...head, ...Array.from({ length: Math.max(0, zeros) }, () => "0"), ...tail];
   return `${groups.slice(0, NETWORK_GROUPS).join(":")}::/64`;
+}
+
+export interface BufferBudget<C> {
+  /** The memory that the connection takes now. Returns those to be closed, which are no longer counted. */
+  update(connection: C, owner: Owner, bytes: number): readonly C[];
+  leave(connection: C): void;
+  readonly bytes: number;
+}
+
+export interface Owner {
+  /** `host:port` */
+  readonly remote: string;
+  /** Of the present configuration, as far as its hello was to be believed. */
+  readonly isMember: boolean;
+}
+
+interface Usage {
+  readonly address: string;
+  readonly isMember: boolean;
+  readonly bytes: number;
+}
+
+export function createBufferBudget<C>(maxBytes: number): BufferBudget<C> {
+  /** Those that hold anything, by when they last made progress. */
+  const usages = new Map<C, Usage>();
+  let total = 0;
+
+  function leave(connection: C): void {
+    total -= usages.get(connection)?.bytes ?? 0;
+    usages.delete(connection);
+  }
+
+  function slowest(areMembers: boolean): C | undefined {
+    const sums = new Map<string, number>();
+    for (const { address, isMember, bytes } of usages.values()) {
+      if (isMember === areMembers) sums.set(address, (sums.get(address) ?? 0) + bytes);
+    }
+    let most = 0;
+    let among = "";
+    for (const [address, bytes] of sums) if (bytes > most) [most, among] = [bytes, address];
+    for (const [connection, { address, isMember }] of usages)
+      if (isMember === areMembers && address === among) return connection;
+    return undefined;
+  }
+
+  return {
+    update: (connection, { remote, isMember }, bytes) => {
+      const before = usages.get(connection);
+      if (before !== undefined && bytes < before.bytes) leave(connection);
+      if (bytes > 0) {
+        total += bytes - (usages.get(connection)?.bytes ?? 0);
+        usages.set(connection, { address: before?.address ?? addressOf(remote), isMember, bytes });
+      }
+      const gone: C[] = [];
+      while (total > maxBytes) {
+        const given = slowest(false) ?? slowest(true);
+        if (given === undefined) break;
+        leave(given);
+        gone.push(given);
+      }
+      return gone;
+    },
+    leave,
+    get bytes() {
+      return total;
+    },
+  };
 }

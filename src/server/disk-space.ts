@@ -1,13 +1,12 @@
-// How much space does this node's disk have? Measured now and then against two watermarks: below the soft one the log is shortened,
-// below the hard one enqueues are refused, and raft learns of that.
+// Measures this node's free disk space against two watermarks: below the soft one the log is shortened, below the hard one enqueues
+// are refused, and raft learns of that.
 import { SERVER } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
-import type { Queue } from "../queue/queue.ts";
 import { snapshotBytes } from "../queue/snapshot.ts";
-import type { Input } from "../raft/effects.ts";
 import type { Disk } from "../storage/disk.ts";
 import type { Storage } from "../storage/types.ts";
-import type { LogEvent, NodeSettings } from "./types.ts";
+import { addInput, type Inbox } from "./inbox.ts";
+import type { LogEvent, StateMachine } from "./types.ts";
 
 /** The soft watermark lies so much above the hard one: the log is shortened early, so that nobody is refused if that is enough. */
 const SOFT_WATERMARK_SEGMENTS = 2;
@@ -19,113 +18,112 @@ export interface DiskSpacePorts {
   readonly clock: Clock;
   readonly storage: Pick<Storage, "lacksSpace" | "reclaimSpace">;
   readonly log: (line: LogEvent) => void;
-  readonly input: (input: Input) => void;
-  readonly queue: () => Queue;
+  readonly inbox: Inbox;
+  readonly stateMachine: StateMachine;
   /** Bytes of the snapshot that is being written or does not count yet: part of the reserve is in use. */
-  readonly writtenBytes: () => number;
+  readonly snapshots: { readonly writtenBytes: number };
+  readonly segmentBytes: number;
 }
 
-export interface DiskSpace {
-  /** Measures soon: something was written or deleted that changes the free space by much. */
-  measure(): void;
-  isBelowHardWatermark(): boolean;
+export interface DiskSpace extends DiskSpacePorts {
+  /** As last measured. */
+  freeBytes: number;
+  /** What a snapshot of the state at that time would take. */
+  snapshotBytes: number;
+  /** There was no space for a snapshot, whatever the file system reports: none is tried before this time. */
+  noSnapshotBefore: number;
+  isBelowHardWatermark: boolean;
   /** The space is low, or will be after a few segments more: time to shorten the log. */
-  isBelowSoftWatermark(): boolean;
-  /** By the last measure: a snapshot of the state at that time would take so much, and it fits. */
-  snapshotBytes(): number;
-  fitsSnapshot(): boolean;
-  /** How many of so many free bytes the log leaves alone: a snapshot of the present state; when that does not fit anyway, what one of a smaller state may need. */
-  bytesKept(freeBytes: number): number;
-  /** There was no space for a snapshot, whatever the file system reports: none is tried for a while. */
-  snapshotFailed(): void;
-  stop(): void;
+  isBelowSoftWatermark: boolean;
+  /** The file system is being asked; and, once more: something has changed meanwhile. */
+  measuring: "no" | "yes" | "yes, and once more";
+  isStopped: boolean;
+  cancelTimer: () => void;
 }
 
-export function createDiskSpace(
-  ports: DiskSpacePorts,
-  { segmentBytes }: Pick<NodeSettings, "segmentBytes">,
-): DiskSpace {
-  const { disk, clock, storage } = ports;
-  let free = Infinity;
-  let snapshot = 0;
-  let noSnapshotBefore = 0;
-  let isBelowHardWatermark = false;
-  let isBelowSoftWatermark = false;
-  let isAsking = false;
-  let askAgain = false;
-  let stopped = false;
-  let cancel: (() => void) | null = null;
-
-  function ask(): void {
-    if (stopped) return;
-    if (isAsking) {
-      askAgain = true;
-      return;
-    }
-    isAsking = true;
-    cancel?.();
-    disk.freeBytes((bytes) => {
-      isAsking = false;
-      if (stopped) return;
-      free = bytes;
-      judge();
-      cancel = clock.after(isBelowHardWatermark ? SERVER.lowDiskCheckMs : SERVER.diskCheckMs, ask);
-      if (!askAgain) return;
-      askAgain = false;
-      ask();
-    });
-  }
-
-  /** It ends with one segment more than it began with, so that a node at the edge does not change its mind all the time. */
-  function judge(): void {
-    snapshot = snapshotBytes(ports.queue());
-    const segments = isBelowHardWatermark ? HARD_WATERMARK_SEGMENTS + 1 : HARD_WATERMARK_SEGMENTS;
-    const needed = Math.max(0, snapshot - ports.writtenBytes()) + segments * segmentBytes;
-    // A quota is used up although the file system has space: only the failed attempt shows it.
-    // A snapshot that does not count yet has used its part of the reserve, and what it will free is still taken.
-    const low = free < needed || storage.lacksSpace() || (isBelowHardWatermark && ports.writtenBytes() > 0);
-    isBelowSoftWatermark = low || free < needed + SOFT_WATERMARK_SEGMENTS * segmentBytes;
-    if (isBelowSoftWatermark) storage.reclaimSpace();
-    if (low === isBelowHardWatermark) return;
-    isBelowHardWatermark = low;
-    const fields = { freeBytes: free, neededBytes: needed };
-    const figures =
-      low && free >= needed
-        ? `no log segment can be made, although ${mebibytes(free)} are free (a quota?)`
-        : `${mebibytes(free)} free, ${mebibytes(needed)} needed`;
-    ports.log(
-      low
-        ? {
-            level: "warn",
-            event: "disk-low",
-            text: `disk low: ${figures}; enqueues are refused while fewer than a majority of the voters have disk space`,
-            fields,
-          }
-        : { level: "info", event: "disk-space", text: `the disk has space again: ${figures}`, fields },
-    );
-    ports.input({ type: "diskLow", low });
-  }
-
-  ask();
+export function createDiskSpace(ports: DiskSpacePorts): DiskSpace {
   return {
-    measure: ask,
-    isBelowHardWatermark: () => isBelowHardWatermark,
-    isBelowSoftWatermark: () => isBelowSoftWatermark,
-    snapshotBytes: () => snapshot,
-    fitsSnapshot: () => snapshot <= free && clock.now() >= noSnapshotBefore,
-    bytesKept: (freeBytes) => {
-      const rest = Math.max(0, snapshotBytes(ports.queue()) - ports.writtenBytes());
-      return rest <= freeBytes ? rest : segmentBytes;
-    },
-    snapshotFailed: () => {
-      noSnapshotBefore = clock.now() + SERVER.diskCheckMs;
-      ask();
-    },
-    stop: () => {
-      stopped = true;
-      cancel?.();
-    },
+    ...ports,
+    freeBytes: Infinity,
+    snapshotBytes: 0,
+    noSnapshotBefore: 0,
+    isBelowHardWatermark: false,
+    isBelowSoftWatermark: false,
+    measuring: "no",
+    isStopped: false,
+    cancelTimer: () => undefined,
   };
+}
+
+/** At once, and from then on periodically. Also when something was written or deleted that changes the free space by much. */
+export function measureDiskSpace(space: DiskSpace): void {
+  if (space.isStopped) return;
+  if (space.measuring !== "no") {
+    space.measuring = "yes, and once more";
+    return;
+  }
+  space.measuring = "yes";
+  space.cancelTimer();
+  space.disk.freeBytes((bytes) => {
+    const again = space.measuring === "yes, and once more";
+    space.measuring = "no";
+    if (space.isStopped) return;
+    space.freeBytes = bytes;
+    judgeDiskSpace(space);
+    const intervalMs = space.isBelowHardWatermark ? SERVER.lowDiskCheckMs : SERVER.diskCheckMs;
+    space.cancelTimer = space.clock.after(intervalMs, () => measureDiskSpace(space));
+    if (again) measureDiskSpace(space);
+  });
+}
+
+/** It ends with one segment more than it began with, so that a node at the edge does not change its mind all the time. */
+function judgeDiskSpace(space: DiskSpace): void {
+  const { freeBytes, storage, segmentBytes, isBelowHardWatermark: wasBelow } = space;
+  const { writtenBytes } = space.snapshots;
+  space.snapshotBytes = snapshotBytes(space.stateMachine.queue);
+  const segments = wasBelow ? HARD_WATERMARK_SEGMENTS + 1 : HARD_WATERMARK_SEGMENTS;
+  const neededBytes = Math.max(0, space.snapshotBytes - writtenBytes) + segments * segmentBytes;
+  // A quota is used up although the file system has space: only the failed attempt shows it.
+  // A snapshot that does not count yet has used its part of the reserve, and what it will free is still taken.
+  const low = freeBytes < neededBytes || storage.lacksSpace() || (wasBelow && writtenBytes > 0);
+  space.isBelowSoftWatermark = low || freeBytes < neededBytes + SOFT_WATERMARK_SEGMENTS * segmentBytes;
+  if (space.isBelowSoftWatermark) storage.reclaimSpace();
+  if (low === wasBelow) return;
+  space.isBelowHardWatermark = low;
+  logHardWatermark(space, neededBytes);
+  addInput(space.inbox, { type: "diskLow", low });
+}
+
+function logHardWatermark({ log, isBelowHardWatermark: low, freeBytes }: DiskSpace, neededBytes: number): void {
+  const fields = { freeBytes, neededBytes };
+  const figures =
+    low && freeBytes >= neededBytes
+      ? `no log segment can be made, although ${mebibytes(freeBytes)} are free (a quota?)`
+      : `${mebibytes(freeBytes)} free, ${mebibytes(neededBytes)} needed`;
+  const consequence = "enqueues are refused while fewer than a majority of the voters have disk space";
+  if (low) log({ level: "warn", event: "disk-low", text: `disk low: ${figures}; ${consequence}`, fields });
+  else log({ level: "info", event: "disk-space", text: `the disk has space again: ${figures}`, fields });
+}
+
+/** By the last measure. */
+export function fitsSnapshot({ snapshotBytes: bytes, freeBytes, clock, noSnapshotBefore }: DiskSpace): boolean {
+  return bytes <= freeBytes && clock.now() >= noSnapshotBefore;
+}
+
+/** How many of so many free bytes the log leaves alone: a snapshot of the present state; when that does not fit anyway, what one of a smaller state may need. */
+export function reservedBytes({ stateMachine, snapshots, segmentBytes }: DiskSpace, freeBytes: number): number {
+  const rest = Math.max(0, snapshotBytes(stateMachine.queue) - snapshots.writtenBytes);
+  return rest <= freeBytes ? rest : segmentBytes;
+}
+
+export function snapshotHadNoSpace(space: DiskSpace): void {
+  space.noSnapshotBefore = space.clock.now() + SERVER.diskCheckMs;
+  measureDiskSpace(space);
+}
+
+export function stopMeasuring(space: DiskSpace): void {
+  space.isStopped = true;
+  space.cancelTimer();
 }
 
 const mebibytes = (bytes: number): string =>

@@ -1,12 +1,13 @@
-// Which entries does a leader propose on its own? The version of the state machine, touches of connected sessions, and ticks: for a
+// The entries that a leader proposes on its own: the version of the state machine, touches of connected sessions, and ticks: for a
 // checkpoint, or for what is due.
-import type { Clock } from "../lib/clock.ts";
+import { SERVER } from "../config.ts";
 import { encodeTick, encodeTouch, encodeVersion, type TickPurpose } from "../queue/commands.ts";
-import type { QueueLimits } from "../queue/limits.ts";
 import { firstDueTime, isCheckpoint, isLive, STATE_MACHINE_VERSION } from "../queue/queue.ts";
 import type { Draft } from "../raft/entry.ts";
-import type { EntryOutcome, Replica } from "./replica.ts";
-import type { LogEvent } from "./types.ts";
+import { connectedSessions } from "./clients.ts";
+import { type EntryOutcome, hasAppliedNoop, isReadyLeader, propose } from "./proposals.ts";
+import type { Replica } from "./replica.ts";
+import { isSnapshotDue } from "./snapshots.ts";
 
 /** A change of leader restarts the interval, so several must fit into one expiry. */
 const TOUCHES_PER_EXPIRY = 8;
@@ -16,136 +17,147 @@ const TOUCHES_PER_DORMANCY = 3;
 const CROWDED = 0.8;
 const NOT_CROWDED = 0.7;
 
-export interface LeaderEntryLimits {
-  /** How often a leader makes a checkpoint when a snapshot needs one, and otherwise. */
-  readonly neededCheckpointMs: number;
-  readonly checkpointMs: number;
-  /** Ticks for due times come no faster. */
-  readonly dueTickMs: number;
-}
-
-export interface LeaderEntryPorts {
-  readonly clock: Clock;
-  /** What a new cluster starts with. */
-  readonly queueLimits: QueueLimits;
-  /** Of the clients that are connected to this node. */
-  readonly connectedSessions: () => ReadonlySet<number>;
-  readonly needsCheckpoint: () => boolean;
-  readonly log: (line: LogEvent) => void;
-}
+/** Waits for an entry that the leader proposed on its own. */
+export type LeaderEntry = { readonly type: "leaderEntry" } & (
+  | { readonly kind: "version" | "checkpoint" | "due times" }
+  /** `before`: when the sessions were touched last before this one. */
+  | { readonly kind: "touch"; readonly before: number }
+);
 
 export interface LeaderEntries {
-  /** Inside `RequestSource.takeRequests`, before the requests of the turn. */
-  propose(): void;
-  /** An OPEN is about to be proposed: it may make a session dormant, and that must be none that is connected. Call the result when it has ended. */
-  openProposed(): () => void;
-  /** Nothing can be served before that was proposed, in a turn of its own. */
-  isVersionWanted(): boolean;
+  isVersionProposed: boolean;
+  isDueTickProposed: boolean;
+  /** When the next of each may be proposed. */
+  dueTickFrom: number;
+  neededCheckpointFrom: number;
+  checkpointFrom: number;
+  touchedAt: number;
+  /** OPENs that are proposed and not applied yet: each may make a session dormant, and that must be none that is connected. */
+  opensProposed: number;
+  /** That the sessions are becoming many. */
+  hasWarned: boolean;
 }
 
-export function createLeaderEntries(
-  replica: Replica,
-  limits: LeaderEntryLimits,
-  { clock, queueLimits, connectedSessions, needsCheckpoint, log }: LeaderEntryPorts,
-): LeaderEntries {
-  let isVersionProposed = false;
-  let isDueTickProposed = false;
-  let dueTickFrom = 0;
-  let neededCheckpointFrom = 0;
-  let checkpointFrom = clock.now() + limits.checkpointMs;
-  let touchedAt = clock.now();
-  let opensProposed = 0;
-  let hasWarned = false;
-
-  function propose(kind: Draft["kind"], body: Uint8Array, completed: (outcome: EntryOutcome) => void): void {
-    replica.propose({ kind, session: 0, number: 0, acknowledgedThrough: 0, body }, { complete: completed });
-  }
-  const tick = (purpose: TickPurpose, completed: () => void): void => propose("tick", encodeTick(purpose), completed);
-
-  /** While leadership is handed over nothing is taken: to ask for turns then would never end. */
-  const isVersionWanted = (): boolean =>
-    replica.hasAppliedNoop() && replica.queue().version === 0 && !isVersionProposed && replica.raft.transfer === null;
-
-  /** Once in the life of a cluster; when leadership is lost before the commit, the next leader proposes it. */
-  function proposeVersion(): void {
-    if (!isVersionWanted()) return;
-    isVersionProposed = true;
-    propose("version", encodeVersion({ version: STATE_MACHINE_VERSION, limits: queueLimits }), () => {
-      isVersionProposed = false;
-    });
-  }
-
-  const crowd = (): number => (replica.queue().sessionCount + opensProposed) / replica.queue().limits.maxSessions;
-
-  /** Sessions that are connected but silent are kept alive by one entry for all. */
-  function touch(): void {
-    const now = clock.now();
-    const { sessionExpiryMs, dormantAfterMs } = replica.queue().limits;
-    const interval = crowd() >= CROWDED ? dormantAfterMs / TOUCHES_PER_DORMANCY : sessionExpiryMs / TOUCHES_PER_EXPIRY;
-    if (now < touchedAt + interval) return;
-    const before = touchedAt;
-    touchedAt = now;
-    const sessions = [...connectedSessions()].filter((session) => isLive(replica.queue(), session));
-    if (sessions.length === 0) return;
-    propose("touch", encodeTouch(sessions), ({ type }) => {
-      // Not taken: the next turn tries again.
-      if (type === "failed") touchedAt = before;
-    });
-  }
-
-  /** A snapshot, which shortens the log, stands for a checkpoint: it need not wait for the next one that the entries bring. */
-  function makeCheckpoint(): void {
-    if (isCheckpoint(replica.queue())) return;
-    const now = clock.now();
-    if (now < neededCheckpointFrom) return;
-    const isNeeded = needsCheckpoint() || replica.raft.progress.values().some(({ diskLow }) => diskLow);
-    if (!isNeeded && now < checkpointFrom) return;
-    neededCheckpointFrom = now + limits.neededCheckpointMs;
-    checkpointFrom = now + limits.checkpointMs;
-    tick("checkpoint", () => {});
-  }
-
-  /** Time in an entry makes what is due happen; where no other entry comes, a tick does. */
-  function makeDueHappen(): void {
-    const dueAt = firstDueTime(replica.queue());
-    const now = clock.now();
-    if (dueAt === null || dueAt > Math.floor(replica.raft.clusterTime) || isDueTickProposed || now < dueTickFrom)
-      return;
-    isDueTickProposed = true;
-    dueTickFrom = now + limits.dueTickMs;
-    tick("due times", () => {
-      isDueTickProposed = false;
-    });
-  }
-
-  function warnOfCrowd(): void {
-    const { sessionCount, dormantCount, limits: of } = replica.queue();
-    const ids = sessionCount + dormantCount;
-    const share = Math.max(sessionCount / of.maxSessions, ids / of.maxClientIds);
-    if (share < NOT_CROWDED) hasWarned = false;
-    if (share < CROWDED || hasWarned) return;
-    hasWarned = true;
-    const text =
-      ids / of.maxClientIds >= CROWDED
-        ? `${ids} of ${of.maxClientIds} client ids are in use: when all are, new ones are refused until old ones are forgotten. Use an --id again instead of a new one each time`
-        : `${sessionCount} of ${of.maxSessions} sessions are live: when all are, those that nobody has used for the longest become dormant`;
-    log({ level: "warn", event: "sessions", text });
-  }
-
+export function createLeaderEntries(now: number): LeaderEntries {
   return {
-    propose: () => {
-      proposeVersion();
-      if (!replica.isReadyLeader()) return;
-      touch();
-      makeCheckpoint();
-      makeDueHappen();
-      warnOfCrowd();
-    },
-    openProposed: () => {
-      opensProposed++;
-      touch();
-      return () => void opensProposed--;
-    },
-    isVersionWanted,
+    isVersionProposed: false,
+    isDueTickProposed: false,
+    dueTickFrom: 0,
+    neededCheckpointFrom: 0,
+    checkpointFrom: now + SERVER.checkpointMs,
+    touchedAt: now,
+    opensProposed: 0,
+    hasWarned: false,
   };
+}
+
+/** Before the requests of the turn. */
+export function proposeLeaderEntries(replica: Replica): void {
+  proposeVersion(replica);
+  if (!isReadyLeader(replica)) return;
+  touchSessions(replica);
+  makeCheckpoint(replica);
+  makeDueHappen(replica);
+  warnOfCrowd(replica);
+}
+
+/** An OPEN is about to be proposed. */
+export function openProposed(replica: Replica): void {
+  replica.leaderEntries.opensProposed++;
+  touchSessions(replica);
+}
+
+export function leaderEntryEnded(entries: LeaderEntries, entry: LeaderEntry, { type }: EntryOutcome): void {
+  switch (entry.kind) {
+    case "version":
+      entries.isVersionProposed = false;
+      return;
+    case "touch":
+      // Not taken: the next turn tries again.
+      if (type === "failed") entries.touchedAt = entry.before;
+      return;
+    case "due times":
+      entries.isDueTickProposed = false;
+      return;
+    case "checkpoint":
+      return;
+  }
+}
+
+function proposeEntry(replica: Replica, kind: Draft["kind"], body: Uint8Array, entry: LeaderEntry): void {
+  propose(replica, { kind, session: 0, number: 0, acknowledgedThrough: 0, body }, entry);
+}
+
+/** Nothing can be served before it was proposed, in a turn of its own. While leadership is handed over nothing is taken: to ask for turns then would never end. */
+export function isVersionWanted(replica: Replica): boolean {
+  const { leaderEntries, raft, stateMachine } = replica;
+  const isMissing = stateMachine.queue.version === 0 && !leaderEntries.isVersionProposed;
+  return isMissing && hasAppliedNoop(replica) && raft.transfer === null;
+}
+
+/** Once in the life of a cluster; when leadership is lost before the commit, the next leader proposes it. */
+function proposeVersion(replica: Replica): void {
+  if (!isVersionWanted(replica)) return;
+  replica.leaderEntries.isVersionProposed = true;
+  const body = encodeVersion({ version: STATE_MACHINE_VERSION, limits: replica.settings.queueLimits });
+  proposeEntry(replica, "version", body, { type: "leaderEntry", kind: "version" });
+}
+
+/** Sessions that are connected but silent are kept alive by one entry for all. */
+function touchSessions(replica: Replica): void {
+  const { leaderEntries, clock, clients } = replica;
+  const { queue } = replica.stateMachine;
+  const { sessionExpiryMs, dormantAfterMs, maxSessions } = queue.limits;
+  const isCrowded = (queue.sessionCount + leaderEntries.opensProposed) / maxSessions >= CROWDED;
+  const interval = isCrowded ? dormantAfterMs / TOUCHES_PER_DORMANCY : sessionExpiryMs / TOUCHES_PER_EXPIRY;
+  const { touchedAt: before } = leaderEntries;
+  const now = clock.now();
+  if (now < before + interval) return;
+  leaderEntries.touchedAt = now;
+  const sessions = [...connectedSessions(clients)].filter((session) => isLive(queue, session));
+  if (sessions.length === 0) return;
+  proposeEntry(replica, "touch", encodeTouch(sessions), { type: "leaderEntry", kind: "touch", before });
+}
+
+/** A snapshot, which shortens the log, stands for a checkpoint: it need not wait for the next one that the entries bring. */
+function makeCheckpoint(replica: Replica): void {
+  const { leaderEntries, clock, raft, snapshots, diskSpace } = replica;
+  if (isCheckpoint(replica.stateMachine.queue)) return;
+  const now = clock.now();
+  if (now < leaderEntries.neededCheckpointFrom) return;
+  const isNeeded = isSnapshotDue(snapshots, diskSpace, raft) || raft.progress.values().some(({ diskLow }) => diskLow);
+  if (!isNeeded && now < leaderEntries.checkpointFrom) return;
+  leaderEntries.neededCheckpointFrom = now + SERVER.neededCheckpointMs;
+  leaderEntries.checkpointFrom = now + SERVER.checkpointMs;
+  proposeTick(replica, "checkpoint");
+}
+
+/** Time in an entry makes what is due happen; where no other entry comes, a tick does. */
+function makeDueHappen(replica: Replica): void {
+  const { leaderEntries, clock, raft } = replica;
+  const dueAt = firstDueTime(replica.stateMachine.queue);
+  const now = clock.now();
+  if (dueAt === null || dueAt > Math.floor(raft.clusterTime)) return;
+  if (leaderEntries.isDueTickProposed || now < leaderEntries.dueTickFrom) return;
+  leaderEntries.isDueTickProposed = true;
+  leaderEntries.dueTickFrom = now + SERVER.dueTickMs;
+  proposeTick(replica, "due times");
+}
+
+function proposeTick(replica: Replica, purpose: TickPurpose): void {
+  proposeEntry(replica, "tick", encodeTick(purpose), { type: "leaderEntry", kind: purpose });
+}
+
+function warnOfCrowd({ leaderEntries, stateMachine, log }: Replica): void {
+  const { sessionCount, dormantCount, limits } = stateMachine.queue;
+  const ids = sessionCount + dormantCount;
+  const share = Math.max(sessionCount / limits.maxSessions, ids / limits.maxClientIds);
+  if (share < NOT_CROWDED) leaderEntries.hasWarned = false;
+  if (share < CROWDED || leaderEntries.hasWarned) return;
+  leaderEntries.hasWarned = true;
+  const text =
+    ids / limits.maxClientIds >= CROWDED
+      ? `${ids} of ${limits.maxClientIds} client ids are in use: when all are, new ones are refused until old ones are forgotten. Use an --id again instead of a new one each time`
+      : `${sessionCount} of ${limits.maxSessions} sessions are live: when all are, those that nobody has used for the longest become dormant`;
+  log({ level: "warn", event: "sessions", text });
 }

@@ -1,26 +1,19 @@
-// How are refusals logged without filling the log? Each text at once, and again only after an interval.
+// Logs refusals without filling the log: each text at once, and again only after an interval.
+import { SERVER } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { LogEvent } from "./types.ts";
 
-interface LogThrottleLimits {
-  readonly refusalLogIntervalMs: number;
-  /** Different texts logged within that time; more than these are left out. */
-  readonly maxLoggedRefusals: number;
-}
-
-export function createLogThrottle(
-  clock: Clock,
-  limits: LogThrottleLimits,
-  log: (line: LogEvent) => void,
-): (text: string) => void {
+/** Logs a refusal. More different texts than there is space for within the interval are left out. */
+export function createLogThrottle(clock: Clock, log: (line: LogEvent) => void): (text: string) => void {
+  const { refusalLogIntervalMs, maxLoggedRefusals } = SERVER;
   const loggedAt = new Map<string, number>();
   return (text) => {
     const now = clock.now();
     const last = loggedAt.get(text);
-    if (last !== undefined && now - last < limits.refusalLogIntervalMs) return;
-    if (loggedAt.size >= limits.maxLoggedRefusals) {
-      for (const [old, at] of loggedAt) if (now - at >= limits.refusalLogIntervalMs) loggedAt.delete(old);
-      if (loggedAt.size >= limits.maxLoggedRefusals) return;
+    if (last !== undefined && now - last < refusalLogIntervalMs) return;
+    if (loggedAt.size >= maxLoggedRefusals) {
+      for (const [old, at] of loggedAt) if (now - at >= refusalLogIntervalMs) loggedAt.delete(old);
+      if (loggedAt.size >= maxLoggedRefusals) return;
     }
     loggedAt.set(text, now);
     log({ level: "warn", event: "refused", text: `refused ${text}` });

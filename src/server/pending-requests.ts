@@ -1,103 +1,79 @@
-// Which request numbers of a session are in the log but not applied yet? A retry of one waits for the same entry, and the next
-// number is known.
+// Which request numbers of a session are in the log but not applied yet: a retry of one waits for the same entry, and the next number
+// is known.
 import { must } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
+import { SERVER } from "../config.ts";
 import { isResolve } from "../queue/commands.ts";
 import type { Request } from "../wire/protocol.ts";
-import type { EntryOutcome, Waiter } from "./replica.ts";
+import type { ClientRequest } from "./clients.ts";
 
-/** What becomes of a request that was not executed yet. */
-export type Admission =
-  /** To be proposed now. */
-  | { readonly type: "next"; readonly waiter: Waiter }
-  /** It is pending already; the caller gets the answer of that entry. */
-  | { readonly type: "waits" }
-  | { readonly type: "refused"; readonly failure: Failure };
-
-export interface PendingRequests<Caller> {
-  /** `lastNumber`: the last one of the session that was executed. */
-  enter(caller: Caller, request: Request, lastNumber: number): Admission;
-}
-
-interface SessionRequests<Caller> {
-  /** The last number that was proposed. */
-  lastNumber: number;
-  readonly numbers: Map<number, PendingRequest<Caller>>;
-}
-
-/** An object instead of a closure, because a busy leader makes one for every request. */
-class PendingRequest<Caller> implements Waiter {
+/** Waits for its entry. */
+export interface PendingRequest {
+  readonly type: "numbered";
   readonly session: number;
   readonly number: number;
   readonly command: Uint8Array;
-  readonly caller: Caller;
-  /** Null while nobody else waits, as for almost every number. */
-  others: Caller[] | null = null;
-  readonly #completed: (number: PendingRequest<Caller>, outcome: EntryOutcome) => void;
-
-  constructor(
-    { session, number, command }: Request,
-    caller: Caller,
-    completed: (number: PendingRequest<Caller>, outcome: EntryOutcome) => void,
-  ) {
-    this.session = session;
-    this.number = number;
-    this.command = command;
-    this.caller = caller;
-    this.#completed = completed;
-  }
-
-  complete(outcome: EntryOutcome): void {
-    this.#completed(this, outcome);
-  }
+  /** Whose answer it is; and retries of it that came meanwhile, null for almost every number. */
+  readonly request: ClientRequest;
+  retries: ClientRequest[] | null;
 }
 
-/** `answer` is called once for every caller that waits for a number, in the order in which they came. */
-export function createPendingRequests<Caller>(
-  retryAfterMs: number,
-  answer: (caller: Caller, outcome: EntryOutcome) => void,
-): PendingRequests<Caller> {
-  const bySession = new Map<number, SessionRequests<Caller>>();
+interface SessionRequests {
+  /** The last number that was proposed. */
+  lastNumber: number;
+  readonly numbers: Map<number, PendingRequest>;
+}
 
-  function completed({ session, number, caller, others }: PendingRequest<Caller>, outcome: EntryOutcome): void {
-    const ofSession = must(bySession.get(session), "the session of a pending request");
-    ofSession.numbers.delete(number);
-    // What was never logged leaves a gap, so the numbers behind it must be sent again after it.
-    if (outcome.type === "failed" && ofSession.lastNumber === number) ofSession.lastNumber--;
-    if (ofSession.numbers.size === 0) bySession.delete(session);
-    answer(caller, outcome);
-    for (const other of others ?? []) answer(other, outcome);
+/** By session. */
+export type PendingRequests = Map<number, SessionRequests>;
+
+/** What becomes of a request that was not executed yet. */
+export type Admission =
+  | { readonly type: "propose"; readonly pending: PendingRequest }
+  /** It is pending already; it gets the answer of that entry. */
+  | { readonly type: "wait" }
+  | { readonly type: "refused"; readonly failure: Failure };
+
+/** `lastNumber`: the last one of the session that was executed. */
+export function admit(
+  bySession: PendingRequests,
+  request: ClientRequest,
+  { session, number, command }: Request,
+  lastNumber: number,
+): Admission {
+  const ofSession = bySession.get(session) ?? { lastNumber: 0, numbers: new Map<number, PendingRequest>() };
+  const same = ofSession.numbers.get(number);
+  if (same !== undefined) {
+    // A resolve asks for this number's answer, whatever its command: the entry will give it.
+    if (!isResolve(command) && !equalBytes(same.command, command)) {
+      return { type: "refused", failure: failure("CONFLICT", `number ${number} is pending with another command`) };
+    }
+    same.retries ??= [];
+    same.retries.push(request);
+    return { type: "wait" };
   }
+  const expected = Math.max(lastNumber, ofSession.lastNumber) + 1;
+  if (number !== expected) {
+    const why = `number ${number} came before number ${expected} of its session`;
+    return { type: "refused", failure: failure("OUT_OF_ORDER", why, { retryAfterMs: SERVER.retryAfterMs }) };
+  }
+  const pending: PendingRequest = { type: "numbered", session, number, command, request, retries: null };
+  ofSession.numbers.set(number, pending);
+  ofSession.lastNumber = number;
+  if (ofSession.numbers.size === 1) bySession.set(session, ofSession);
+  return { type: "propose", pending };
+}
 
-  return {
-    enter: (caller, request, lastNumber) => {
-      const { session, number, command } = request;
-      const ofSession = bySession.get(session) ?? { lastNumber: 0, numbers: new Map<number, PendingRequest<Caller>>() };
-      const same = ofSession.numbers.get(number);
-      if (same !== undefined) {
-        // A resolve asks for this number's answer, whatever its command: the entry will give it.
-        if (!isResolve(command) && !equalBytes(same.command, command)) {
-          return {
-            type: "refused",
-            failure: failure("CONFLICT", `number ${number} is pending with another command`),
-          };
-        }
-        same.others ??= [];
-        same.others.push(caller);
-        return { type: "waits" };
-      }
-      const expected = Math.max(lastNumber, ofSession.lastNumber) + 1;
-      if (number !== expected) {
-        const why = `number ${number} came before number ${expected} of its session`;
-        return { type: "refused", failure: failure("OUT_OF_ORDER", why, { retryAfterMs }) };
-      }
-      const waiter = new PendingRequest(request, caller, completed);
-      ofSession.numbers.set(number, waiter);
-      ofSession.lastNumber = number;
-      if (ofSession.numbers.size === 1) bySession.set(session, ofSession);
-      return { type: "next", waiter };
-    },
-  };
+/** `isLogged`: its entry was applied. What was never logged leaves a gap, so the numbers behind it must be sent again after it. */
+export function removePending(
+  bySession: PendingRequests,
+  { session, number }: PendingRequest,
+  isLogged: boolean,
+): void {
+  const ofSession = must(bySession.get(session), "the session of a pending request");
+  ofSession.numbers.delete(number);
+  if (!isLogged && ofSession.lastNumber === number) ofSession.lastNumber--;
+  if (ofSession.numbers.size === 0) bySession.delete(session);
 }
 
 function equalBytes(a: Uint8Array, b: Uint8Array): boolean {

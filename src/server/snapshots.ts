@@ -1,18 +1,19 @@
-// When is a snapshot taken, and how are its parts moved between the queue, the disk and the other members?
+// Decides when a snapshot is taken and when it counts, and moves its parts between the queue, the disk and the other members.
 import { failure, RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import { assert, must } from "../lib/assert.ts";
 import { isCheckpoint, newerEntry, type Queue } from "../queue/queue.ts";
-import { freeze, NewerState, newerState, restore } from "../queue/snapshot.ts";
-import type { Effects, Input } from "../raft/effects.ts";
+import { type FrozenQueue, freeze, NewerState, newerState, restore } from "../queue/snapshot.ts";
+import type { Effects } from "../raft/effects.ts";
 import type { Checkpoint, InstallSnapshot } from "../raft/messages.ts";
 import type { Progress } from "../raft/progress.ts";
 import { fieldsOf } from "../raft/entry.ts";
 import { metaAt, type Raft } from "../raft/raft.ts";
-import type { SnapshotMeta } from "../raft/types.ts";
+import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
 import { MAX_PART_BYTES, type NewerContent, type Storage } from "../storage/types.ts";
-import type { DiskSpace } from "./disk-space.ts";
-import type { Stages } from "./stages.ts";
+import { type DiskSpace, fitsSnapshot, snapshotHadNoSpace } from "./disk-space.ts";
+import { addInput, type Inbox } from "./inbox.ts";
+import { addTime, type Stages } from "./stages.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
 
 /** By what factor the log may outgrow its limit while a member still receives the last snapshot. */
@@ -21,38 +22,8 @@ const MAX_OUTGROWN_FACTOR = 4;
 /** What storage keeps without reading it. */
 export const NEWER_CONTENT: NewerContent = { entry: (entry) => newerEntry(fieldsOf(entry)), state: newerState };
 
-export interface Snapshots {
-  /** The log has outgrown the last snapshot, or the disk is nearly full and one would give space back; and it fits. */
-  isDue(raft: Raft): boolean;
-  /**
-   * Starts a snapshot of the applied state when one is due, if that is at a checkpoint. `digest`: what the
-   * members compare there; null: this node has not come there by itself. Throws CORRUPT when the state is another one by now.
-   */
-  consider(raft: Raft, queue: Queue, digest: number | null): void;
-  /**
-   * A majority has this digest at this checkpoint, and so has this node: a snapshot that was frozen there with the same digest may be
-   * sent, and take the place of the log. So may one of an earlier checkpoint that was passed over: the entries behind it lead from
-   * its state to this one, here and wherever it is restored.
-   */
-  confirm(checkpoint: Checkpoint): void;
-  partToSend(wanted: Effects["sendParts"][number]): InstallSnapshot | null;
-  storePart(part: Effects["storeParts"][number]): void;
-  /** The state of a snapshot that counts, in place of the present one. */
-  restore(meta: SnapshotMeta): Queue;
-  /** Of the snapshot that is being written, or was written and does not count yet. */
-  writtenBytes(): number;
-}
-
-export interface SnapshotPorts {
-  readonly clock: Clock;
-  readonly stages: Pick<Stages, "add">;
-  readonly log: (line: LogEvent) => void;
-}
-
-type Rule = Pick<NodeSettings, "compactMinBytes" | "compactFactor" | "segmentBytes">;
-
 /** A snapshot of this node's own state, from the moment in which it is frozen until it counts. */
-interface Pending {
+interface PendingSnapshot {
   readonly meta: SnapshotMeta;
   /** Of what was frozen. */
   readonly digest: number;
@@ -60,143 +31,178 @@ interface Pending {
   isConfirmed: boolean;
 }
 
-export function createSnapshots(
-  storage: Storage,
-  rule: Rule,
-  diskSpace: () => DiskSpace,
-  input: (input: Input) => void,
-  { clock, stages, log }: SnapshotPorts,
-): Snapshots {
-  let saving = false;
-  let writtenBytes = 0;
-  let savedIndex = storage.recovered.snapshot?.index ?? 0;
-  let pending: Pending | null = null;
-  let confirmed: Checkpoint | null = null;
+export interface SnapshotPorts {
+  readonly storage: Storage;
+  readonly settings: Pick<NodeSettings, "compactMinBytes" | "compactFactor" | "segmentBytes">;
+  readonly inbox: Inbox;
+  readonly clock: Clock;
+  readonly stages: Stages;
+  readonly log: (line: LogEvent) => void;
+}
 
-  const release = (): void => {
-    if (pending === null || !pending.isSaved || !pending.isConfirmed) return;
-    input({ type: "snapshotSaved", meta: pending.meta });
-    pending = null;
-  };
+export interface Snapshots extends SnapshotPorts {
+  isSaving: boolean;
+  /** Of the snapshot that is being written, or was written and does not count yet. */
+  writtenBytes: number;
+  /** The newest snapshot on disk, whether it counts or not. */
+  savedIndex: LogIndex;
+  pending: PendingSnapshot | null;
+  /** The newest checkpoint at which this node's state is known to be a majority's. */
+  confirmed: Checkpoint | null;
+}
 
-  /** At its own index by the digest; a later one shows that the state which was frozen here was right to go on from. */
-  function check(snapshot: Pending, { index, digest }: Checkpoint): void {
-    if (index < snapshot.meta.index) return;
-    assert(
-      index > snapshot.meta.index || digest === snapshot.digest,
-      `the snapshot at index ${index} was frozen with the digest that a majority has there`,
-    );
-    snapshot.isConfirmed = true;
+export function createSnapshots(ports: SnapshotPorts): Snapshots {
+  const savedIndex = ports.storage.recovered.snapshot?.index ?? 0;
+  return { ...ports, isSaving: false, writtenBytes: 0, savedIndex, pending: null, confirmed: null };
+}
+
+/** The last one is not written, or does not count yet, so the log has not shrunk yet either. */
+function isUnderWay({ isSaving, savedIndex }: Snapshots, raft: Raft): boolean {
+  return isSaving || (raft.snapshot?.index ?? 0) < savedIndex;
+}
+
+/** The log has outgrown the last snapshot, or the disk is nearly full and one would give space back; and it fits. */
+export function isSnapshotDue(snapshots: Snapshots, space: DiskSpace, raft: Raft): boolean {
+  if (isUnderWay(snapshots, raft) || !fitsSnapshot(space)) return false;
+  return space.isBelowSoftWatermark
+    ? freesSpace(snapshots, space)
+    : hasOutgrown(snapshots, raft) || fitsBetter(snapshots, space, raft);
+}
+
+function hasOutgrown({ settings, storage }: Snapshots, raft: Raft): boolean {
+  const limit = Math.max(settings.compactMinBytes, settings.compactFactor * storage.snapshotBytes());
+  const bytes = storage.logBytes();
+  // A newer snapshot makes a transfer that is under way start again: wait for it, but not for ever.
+  return bytes > limit && (bytes > MAX_OUTGROWN_FACTOR * limit || sendingTo(raft).length === 0);
+}
+
+/** Less waits now than in the last snapshot. */
+function shrunkBy({ storage }: Snapshots, space: DiskSpace): number {
+  return Math.max(0, storage.snapshotBytes() - space.snapshotBytes);
+}
+
+/** On a disk that is nearly full: is there a segment's worth to win, from the log or because less waits than in the last snapshot? */
+function freesSpace(snapshots: Snapshots, space: DiskSpace): boolean {
+  return snapshots.storage.logBytes() + shrunkBy(snapshots, space) > snapshots.settings.segmentBytes;
+}
+
+/** A member whose disk is low may have no space for the last snapshot, and then waits for one that is smaller. */
+function fitsBetter(snapshots: Snapshots, space: DiskSpace, raft: Raft): boolean {
+  if (shrunkBy(snapshots, space) <= snapshots.settings.segmentBytes) return false;
+  return sendingTo(raft).some(({ diskLow }) => diskLow);
+}
+
+/**
+ * Starts a snapshot of the applied state when one is due, if that is at a checkpoint. `digest`: what the
+ * members compare there; null: this node has not come there by itself. Throws CORRUPT when the state is another one by now.
+ */
+export function considerSnapshot(
+  snapshots: Snapshots,
+  space: DiskSpace,
+  raft: Raft,
+  queue: Queue,
+  digest: number | null,
+): void {
+  if (isUnderWay(snapshots, raft)) return;
+  snapshots.writtenBytes = 0;
+  // The leader's may count for what is here and not applied yet: the log does not reach back to this state any more.
+  const newest = Math.max(snapshots.savedIndex, raft.snapshot?.index ?? 0);
+  if (queue.appliedIndex <= newest || !isCheckpoint(queue) || !isSnapshotDue(snapshots, space, raft)) return;
+  assert(digest !== null, "a checkpoint behind the last snapshot was reached by apply");
+  const frozen = freeze(queue, MAX_PART_BYTES);
+  if (frozen.digest !== digest) {
+    const why = `the state of this node has changed since its checkpoint at index ${queue.appliedIndex}, and no entry has done it; its data are not used again`;
+    throw new RaftqError("CORRUPT", why);
   }
+  const meta = metaAt(raft, queue.appliedIndex);
+  assert(meta.index === queue.appliedIndex, "a snapshot stands for what is applied");
+  saveSnapshot(snapshots, space, meta, frozen);
+}
 
-  /** The last one is not written, or does not count yet, so the log has not shrunk yet either. */
-  const isUnderWay = (raft: Raft): boolean => saving || (raft.snapshot?.index ?? 0) < savedIndex;
+function saveSnapshot(snapshots: Snapshots, space: DiskSpace, meta: SnapshotMeta, frozen: FrozenQueue): void {
+  const { storage, log } = snapshots;
+  const pending: PendingSnapshot = { meta, digest: frozen.digest, isSaved: false, isConfirmed: false };
+  if (snapshots.confirmed !== null) confirm(pending, snapshots.confirmed);
+  snapshots.isSaving = true;
+  snapshots.pending = pending;
+  storage.saveSnapshot(meta, { nextPart: () => nextPart(snapshots, frozen) }, (isSaved) => {
+    snapshots.isSaving = false;
+    if (!isSaved) {
+      snapshotHadNoSpace(space);
+      const text = `there is no space for a snapshot at index ${meta.index}; trying again later`;
+      return log({ level: "debug", event: "snapshot-failed", text });
+    }
+    // The leader's snapshot may have been installed meanwhile.
+    snapshots.savedIndex = Math.max(snapshots.savedIndex, meta.index);
+    log({ level: "debug", event: "snapshot-saved", text: `saved a snapshot at index ${meta.index}` });
+    pending.isSaved = true;
+    release(snapshots);
+  });
+}
 
-  function isDue(raft: Raft): boolean {
-    if (isUnderWay(raft) || !diskSpace().fitsSnapshot()) return false;
-    return diskSpace().isBelowSoftWatermark() ? freesSpace() : hasOutgrown(raft) || fitsBetter(raft);
-  }
+function nextPart(snapshots: Snapshots, frozen: FrozenQueue): Uint8Array | null {
+  const { clock, stages } = snapshots;
+  const began = clock.now();
+  const part = frozen.nextPart();
+  snapshots.writtenBytes += part?.length ?? 0;
+  addTime(stages, "snapshot", clock.now() - began);
+  return part;
+}
 
-  function hasOutgrown(raft: Raft): boolean {
-    const limit = Math.max(rule.compactMinBytes, rule.compactFactor * storage.snapshotBytes());
-    const bytes = storage.logBytes();
-    // A newer snapshot makes a transfer that is under way start again: wait for it, but not for ever.
-    return bytes > limit && (bytes > MAX_OUTGROWN_FACTOR * limit || sendingTo(raft).length === 0);
-  }
+/**
+ * A majority has this digest at this checkpoint, and so has this node: a snapshot that was frozen there with the same digest may be
+ * sent, and take the place of the log. So may one of an earlier checkpoint that was passed over: the entries behind it lead from
+ * its state to this one, here and wherever it is restored.
+ */
+export function confirmSnapshot(snapshots: Snapshots, checkpoint: Checkpoint): void {
+  snapshots.confirmed = checkpoint;
+  if (snapshots.pending !== null) confirm(snapshots.pending, checkpoint);
+  release(snapshots);
+}
 
-  /** Less waits now than in the last snapshot. */
-  const shrunkBy = (): number => Math.max(0, storage.snapshotBytes() - diskSpace().snapshotBytes());
+/** At its own index by the digest; a later one shows that the state which was frozen here was right to go on from. */
+function confirm(pending: PendingSnapshot, { index, digest }: Checkpoint): void {
+  if (index < pending.meta.index) return;
+  assert(
+    index > pending.meta.index || digest === pending.digest,
+    `the snapshot at index ${index} was frozen with the digest that a majority has there`,
+  );
+  pending.isConfirmed = true;
+}
 
-  /** On a disk that is nearly full: is there a segment's worth to win, from the log or because less waits than in the last snapshot? */
-  const freesSpace = (): boolean => storage.logBytes() + shrunkBy() > rule.segmentBytes;
+/** It counts once it is saved and confirmed. */
+function release(snapshots: Snapshots): void {
+  const { pending, inbox } = snapshots;
+  if (pending === null || !pending.isSaved || !pending.isConfirmed) return;
+  addInput(inbox, { type: "snapshotSaved", meta: pending.meta });
+  snapshots.pending = null;
+}
 
-  /** A member whose disk is low may have no space for the last snapshot, and then waits for one that is smaller. */
-  const fitsBetter = (raft: Raft): boolean =>
-    shrunkBy() > rule.segmentBytes && sendingTo(raft).some(({ diskLow }) => diskLow);
+export function partToSend({ storage }: Snapshots, wanted: Effects["sendParts"][number]): InstallSnapshot | null {
+  const { term, meta, part, offset, maxBytes } = wanted;
+  const stored = storage.manifest(meta.index);
+  // A newer snapshot took its place: raft notices by the silence and starts again with that one.
+  if (stored === null || part >= stored.parts) return null;
+  const whole = storage.readPart(meta.index, part);
+  if (offset > 0 && offset >= whole.length) return null;
+  const bytes = whole.subarray(offset, Math.min(whole.length, offset + Math.max(1, Math.floor(maxBytes))));
+  const { parts, bytes: manifest } = stored;
+  return { type: "InstallSnapshot", term, meta: stored.meta, manifest, part, parts, offset, bytes };
+}
 
-  return {
-    isDue,
-    consider: (raft, queue, digest) => {
-      if (isUnderWay(raft)) return;
-      writtenBytes = 0;
-      // The leader's may count for what is here and not applied yet: the log does not reach back to this state any more.
-      const newest = Math.max(savedIndex, raft.snapshot?.index ?? 0);
-      if (queue.appliedIndex <= newest || !isCheckpoint(queue) || !isDue(raft)) return;
-      assert(digest !== null, "a checkpoint behind the last snapshot was reached by apply");
-      const frozen = freeze(queue, MAX_PART_BYTES);
-      if (frozen.digest !== digest) {
-        const why = `the state of this node has changed since its checkpoint at index ${queue.appliedIndex}, and no entry has done it; its data are not used again`;
-        throw new RaftqError("CORRUPT", why);
-      }
-      saving = true;
-      const meta = metaAt(raft, queue.appliedIndex);
-      assert(meta.index === queue.appliedIndex, "a snapshot stands for what is applied");
-      const snapshot: Pending = { meta, digest: frozen.digest, isSaved: false, isConfirmed: false };
-      if (confirmed !== null) check(snapshot, confirmed);
-      pending = snapshot;
-      const nextPart = (): Uint8Array | null => {
-        const began = clock.now();
-        const part = frozen.nextPart();
-        writtenBytes += part?.length ?? 0;
-        stages.add("snapshot", clock.now() - began);
-        return part;
-      };
-      storage.saveSnapshot(meta, { nextPart }, (isSaved) => {
-        saving = false;
-        if (!isSaved) {
-          diskSpace().snapshotFailed();
-          const text = `there is no space for a snapshot at index ${meta.index}; trying again later`;
-          return log({ level: "debug", event: "snapshot-failed", text });
-        }
-        // The leader's snapshot may have been installed meanwhile.
-        savedIndex = Math.max(savedIndex, meta.index);
-        log({ level: "debug", event: "snapshot-saved", text: `saved a snapshot at index ${meta.index}` });
-        snapshot.isSaved = true;
-        release();
-      });
-    },
+export function storePart({ storage, inbox }: Snapshots, received: Effects["storeParts"][number]): void {
+  const { from, link, meta, parts } = received;
+  storage.storePart(received, (nextPart, nextOffset) => {
+    addInput(inbox, { type: "partStored", from, link, meta, nextPart, nextOffset, parts });
+  });
+}
 
-    writtenBytes: () => writtenBytes,
-
-    confirm: (checkpoint) => {
-      confirmed = checkpoint;
-      if (pending !== null) check(pending, checkpoint);
-      release();
-    },
-
-    partToSend: ({ term, meta, part, offset, maxBytes }) => {
-      const stored = storage.manifest(meta.index);
-      // A newer snapshot took its place: raft notices by the silence and starts again with that one.
-      if (stored === null || part >= stored.parts) return null;
-      const whole = storage.readPart(meta.index, part);
-      if (offset > 0 && offset >= whole.length) return null;
-      const bytes = whole.subarray(offset, Math.min(whole.length, offset + Math.max(1, Math.floor(maxBytes))));
-      return {
-        type: "InstallSnapshot",
-        term,
-        meta: stored.meta,
-        manifest: stored.bytes,
-        part,
-        parts: stored.parts,
-        offset,
-        bytes,
-      };
-    },
-
-    storePart: (received) => {
-      const { from, link, meta, parts } = received;
-      storage.storePart(received, (nextPart, nextOffset) => {
-        input({ type: "partStored", from, link, meta, nextPart, nextOffset, parts });
-      });
-    },
-
-    restore: (meta) => {
-      // What is compared from now on was not led to by the state that was frozen.
-      pending = null;
-      savedIndex = Math.max(savedIndex, meta.index);
-      return restoreFrom(storage, meta);
-    },
-  };
+/** The state of a snapshot that counts, in place of the present one. */
+export function restoreSnapshot(snapshots: Snapshots, meta: SnapshotMeta): Queue {
+  // What is compared from now on was not led to by the state that was frozen.
+  snapshots.pending = null;
+  snapshots.savedIndex = Math.max(snapshots.savedIndex, meta.index);
+  return restoreFrom(snapshots.storage, meta);
 }
 
 /** Who receives a snapshot, or cannot for lack of space. */

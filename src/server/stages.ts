@@ -1,4 +1,4 @@
-// Where does a node's time go? A counter for each stage of its work and of its waiting, always on.
+// Counts where a node's time goes: one counter for each stage of its work and of its waiting, always on.
 import type { Clock } from "../lib/clock.ts";
 import type { LogIndex } from "../raft/types.ts";
 import type { StageTimes } from "../wire/protocol.ts";
@@ -22,22 +22,6 @@ export const STAGES = [
 ] as const;
 export type StageName = (typeof STAGES)[number];
 
-export interface Stages {
-  /** `stage` took so long, once more. */
-  add(stage: StageName, milliseconds: number): void;
-  /** A turn begins. */
-  beginTurn(): void;
-  /** What was done since the turn began, or since the last lap, was this. */
-  lap(stage: StageName): void;
-  endTurn(): void;
-  /** Entries up to `index` entered the log of this leader. */
-  proposed(index: LogIndex): void;
-  committed(index: LogIndex): void;
-  /** The leadership is over: what was proposed under it is not waited for. */
-  forget(): void;
-  times(): StageTimes;
-}
-
 interface Counter {
   count: number;
   ms: number;
@@ -45,6 +29,19 @@ interface Counter {
 }
 
 type Counters = Readonly<Record<StageName, Counter>>;
+
+export interface Stages {
+  readonly clock: Clock;
+  /** Since `since`; those of the window before began at `earlierSince`. */
+  counters: Counters;
+  since: number;
+  earlier: Counters;
+  earlierSince: number;
+  turnBegan: number;
+  lapBegan: number;
+  /** One for each turn in which entries entered this leader's log. */
+  uncommitted: { readonly index: LogIndex; readonly at: number }[];
+}
 
 const newCounter = (): Counter => ({ count: 0, ms: 0, longestMs: 0 });
 
@@ -65,68 +62,76 @@ function newCounters(): Counters {
 }
 
 export function createStages(clock: Clock): Stages {
-  let counters = newCounters();
-  let since = clock.now();
-  let earlier = newCounters();
-  let earlierSince = since;
-  let turnBegan = since;
-  let lapBegan = since;
-  /** One for each turn in which entries entered the log. */
-  let uncommitted: { readonly index: LogIndex; readonly at: number }[] = [];
-
-  const add = (stage: StageName, ms: number): void => {
-    const counter = counters[stage];
-    counter.count++;
-    counter.ms += ms;
-    if (ms > counter.longestMs) counter.longestMs = ms;
-  };
-
-  const moveWindow = (now: number): void => {
-    if (now - since < WINDOW_MS) return;
-    earlier = counters;
-    earlierSince = since;
-    counters = newCounters();
-    since = now;
-  };
-
+  const now = clock.now();
   return {
-    add,
-    beginTurn: () => {
-      turnBegan = clock.now();
-      lapBegan = turnBegan;
-    },
-    lap: (stage) => {
-      const now = clock.now();
-      add(stage, now - lapBegan);
-      lapBegan = now;
-    },
-    endTurn: () => {
-      add("turn", lapBegan - turnBegan);
-      moveWindow(lapBegan);
-    },
-    proposed: (index) => {
-      uncommitted.push({ index, at: lapBegan });
-    },
-    committed: (index) => {
-      const left = uncommitted.findIndex((turn) => turn.index > index);
-      const done = uncommitted.splice(0, left < 0 ? uncommitted.length : left);
-      for (const { at } of done) add("majority", lapBegan - at);
-    },
-    forget: () => {
-      uncommitted = [];
-    },
-    times: () => {
-      const stages = STAGES.map((name) => {
-        const now = counters[name];
-        const before = earlier[name];
-        return {
-          name,
-          count: now.count + before.count,
-          microseconds: Math.round((now.ms + before.ms) * 1_000),
-          longestMicroseconds: Math.round(Math.max(now.longestMs, before.longestMs) * 1_000),
-        };
-      });
-      return { windowMs: Math.round(clock.now() - earlierSince), stages };
-    },
+    clock,
+    counters: newCounters(),
+    since: now,
+    earlier: newCounters(),
+    earlierSince: now,
+    turnBegan: now,
+    lapBegan: now,
+    uncommitted: [],
   };
+}
+
+/** `stage` took so many milliseconds, once more. */
+export function addTime(stages: Stages, stage: StageName, ms: number): void {
+  const counter = stages.counters[stage];
+  counter.count++;
+  counter.ms += ms;
+  if (ms > counter.longestMs) counter.longestMs = ms;
+}
+
+export function beginTurn(stages: Stages): void {
+  stages.turnBegan = stages.clock.now();
+  stages.lapBegan = stages.turnBegan;
+}
+
+/** What was done since the turn began, or since the last lap, was this. */
+export function lap(stages: Stages, stage: StageName): void {
+  const now = stages.clock.now();
+  addTime(stages, stage, now - stages.lapBegan);
+  stages.lapBegan = now;
+}
+
+export function endTurn(stages: Stages): void {
+  const now = stages.lapBegan;
+  addTime(stages, "turn", now - stages.turnBegan);
+  if (now - stages.since < WINDOW_MS) return;
+  stages.earlier = stages.counters;
+  stages.earlierSince = stages.since;
+  stages.counters = newCounters();
+  stages.since = now;
+}
+
+/** Entries up to `index` entered the log of this leader. */
+export function entriesProposed({ uncommitted, lapBegan }: Stages, index: LogIndex): void {
+  uncommitted.push({ index, at: lapBegan });
+}
+
+export function entriesCommitted(stages: Stages, index: LogIndex): void {
+  const { uncommitted, lapBegan } = stages;
+  const left = uncommitted.findIndex((turn) => turn.index > index);
+  const done = uncommitted.splice(0, left < 0 ? uncommitted.length : left);
+  for (const { at } of done) addTime(stages, "majority", lapBegan - at);
+}
+
+/** The leadership is over: what was proposed under it is not waited for. */
+export function forgetUncommitted(stages: Stages): void {
+  stages.uncommitted = [];
+}
+
+export function stageTimes({ clock, counters, earlier, earlierSince }: Stages): StageTimes {
+  const stages = STAGES.map((name) => {
+    const now = counters[name];
+    const before = earlier[name];
+    return {
+      name,
+      count: now.count + before.count,
+      microseconds: Math.round((now.ms + before.ms) * 1_000),
+      longestMicroseconds: Math.round(Math.max(now.longestMs, before.longestMs) * 1_000),
+    };
+  });
+  return { windowMs: Math.round(clock.now() - earlierSince), stages };
 }

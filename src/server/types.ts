@@ -1,4 +1,4 @@
-// What does a running node need, and what does it give? Ports to the world (real or simulated) and settings; a handle.
+// What a running node needs and gives: ports to the world (real or simulated), settings, a handle.
 import type { Clock } from "../lib/clock.ts";
 import type { RaftqError } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
@@ -30,6 +30,11 @@ export interface LogEvent {
   readonly event: string;
   readonly text: string;
   readonly fields?: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+/** The applied state; another queue when a snapshot is installed. */
+export interface StateMachine {
+  queue: Queue;
 }
 
 export interface NodeSettings {

@@ -2,9 +2,18 @@
 import { describe, expect, test } from "bun:test";
 import { connectionLimitsWithin, SERVER } from "../../src/config.ts";
 import type { MemberId } from "../../src/raft/types.ts";
-import { createBufferBudget } from "../../src/server/buffer-budget.ts";
-import { createRequestLimiter, type PendingCount } from "../../src/server/request-limits.ts";
-import { addressOf, createConnectionLimiter, type MaxConnections } from "../../src/server/connection-limits.ts";
+import { createRequestLimiter, type PendingCount } from "../../src/server/clients.ts";
+import {
+  addressOf,
+  countAccepted,
+  countAdmin,
+  countClient,
+  countPeer,
+  createBufferBudget,
+  createConnectionLimiter,
+  type MaxConnections,
+  uncount,
+} from "../../src/server/connection-limits.ts";
 
 const LIMITS: MaxConnections = {
   maxUnauthenticated: 3,
@@ -20,21 +29,21 @@ const nobody = (): boolean => false;
 /** Connections are names; `a1` comes from address `a`. */
 function crowd(limits: MaxConnections = LIMITS) {
   const limiter = createConnectionLimiter<string>(limits);
-  const enter = (name: string) => limiter.enter(name, `${name[0]}:1`)?.connection ?? null;
+  const enter = (name: string) => countAccepted(limiter, name, `${name[0]}:1`)?.connection ?? null;
   return {
     limiter,
     enter,
     client: (name: string) => {
       enter(name);
-      return limiter.becomeClient(name)?.message ?? null;
+      return countClient(limiter, name)?.message ?? null;
     },
     admin: (name: string) => {
       enter(name);
-      return limiter.becomeAdmin(name)?.connection ?? null;
+      return countAdmin(limiter, name)?.connection ?? null;
     },
     peer: (name: string, id: string, isKnown: (id: MemberId) => boolean = nobody) => {
       enter(name);
-      const { refused, eviction } = limiter.becomePeer(name, member(id), isKnown);
+      const { refused, eviction } = countPeer(limiter, name, member(id), isKnown);
       return refused?.message ?? eviction?.connection ?? null;
     },
   };
@@ -54,15 +63,15 @@ describe("before the hello", () => {
     const { enter, limiter } = crowd();
     enter("b1");
     for (let at = 0; at < 1_000; at++) expect(enter(`a${at}`)).not.toBe("b1");
-    expect(limiter.becomeClient("b1")).toBeNull();
+    expect(countClient(limiter, "b1")).toBeNull();
   });
 
   test("whoever says hello, or is gone, makes room", () => {
     const { enter, limiter } = crowd();
     for (const name of ["a1", "a2", "a3"]) enter(name);
-    limiter.becomeClient("a1");
+    countClient(limiter, "a1");
     expect(enter("b1")).toBeNull();
-    limiter.leave("a2");
+    uncount(limiter, "a2");
     expect(enter("b2")).toBeNull();
     expect(enter("b3")).toBe("b1");
   });
@@ -80,7 +89,7 @@ describe("clients", () => {
     const { client, limiter } = crowd();
     for (const name of ["a1", "a2", "b1", "b2"]) expect(client(name)).toBeNull();
     expect(client("c1")).toContain("has its 4 clients");
-    limiter.leave("b1");
+    uncount(limiter, "b1");
     expect(client("c2")).toBeNull();
   });
 
@@ -103,7 +112,7 @@ describe("administrators", () => {
     for (const name of ["b1", "a1", "a2"]) admin(name);
     expect(admin("c1")).toBe("a1");
     expect(admin("c2")).toBe("b1");
-    limiter.leave("c2");
+    uncount(limiter, "c2");
     expect(admin("d1")).toBeNull();
   });
 

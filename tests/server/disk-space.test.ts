@@ -3,7 +3,14 @@ import { expect, test } from "bun:test";
 import { SERVER } from "../../src/config.ts";
 import { createQueue } from "../../src/queue/queue.ts";
 import { snapshotBytes } from "../../src/queue/snapshot.ts";
-import { createDiskSpace } from "../../src/server/disk-space.ts";
+import {
+  createDiskSpace,
+  fitsSnapshot,
+  measureDiskSpace,
+  snapshotHadNoSpace,
+  stopMeasuring,
+} from "../../src/server/disk-space.ts";
+import { createInbox } from "../../src/server/inbox.ts";
 import { createScheduler } from "../sim/scheduler.ts";
 
 const SEGMENT = 1_000_000;
@@ -12,7 +19,7 @@ function createBench(free: number) {
   const scheduler = createScheduler();
   const queue = createQueue();
   const state = { free, lacksSpace: false, writtenBytes: 0, asked: 0 };
-  const told: (boolean | string)[] = [];
+  const events: (boolean | string)[] = [];
   const clock = {
     now: () => scheduler.now(),
     wall: () => 0,
@@ -23,20 +30,21 @@ function createBench(free: number) {
     state.asked++;
     scheduler.after(1, () => done(state.free));
   };
-  const diskSpace = createDiskSpace(
-    {
-      disk: { freeBytes },
-      clock,
-      storage: { lacksSpace: () => state.lacksSpace, reclaimSpace: () => {} },
-      log: ({ text }) => told.push(text),
-      input: (input) => {
-        if (input.type === "diskLow") told.push(input.low);
-      },
-      queue: () => queue,
-      writtenBytes: () => state.writtenBytes,
-    },
-    { segmentBytes: SEGMENT },
-  );
+  const inbox = createInbox(clock, () => {
+    for (const input of inbox.inputs.splice(0)) if (input.type === "diskLow") events.push(input.low);
+    inbox.isTurnPlanned = false;
+  });
+  const diskSpace = createDiskSpace({
+    disk: { freeBytes },
+    clock,
+    storage: { lacksSpace: () => state.lacksSpace, reclaimSpace: () => {} },
+    log: ({ text }) => events.push(text),
+    inbox,
+    stateMachine: { queue },
+    snapshots: state,
+    segmentBytes: SEGMENT,
+  });
+  measureDiskSpace(diskSpace);
   const pass = (ms: number): void => {
     let over = false;
     scheduler.after(ms, () => {
@@ -45,31 +53,31 @@ function createBench(free: number) {
     while (!over) scheduler.step();
   };
   pass(2);
-  return { diskSpace, state, told, pass, reserve: snapshotBytes(queue) + 2 * SEGMENT };
+  return { diskSpace, state, events, pass, reserve: snapshotBytes(queue) + 2 * SEGMENT };
 }
 
-test("low begins below the reserve and ends a segment above it; each is told once, with figures", () => {
+test("low begins below the reserve and ends a segment above it; each is logged once, with figures", () => {
   const bench = createBench(10 * SEGMENT);
-  const { state, told, pass, reserve, diskSpace } = bench;
+  const { state, events, pass, reserve, diskSpace } = bench;
   state.free = reserve;
   pass(5_000);
-  expect(told).toEqual([]);
-  expect(diskSpace.isBelowSoftWatermark()).toBe(true);
+  expect(events).toEqual([]);
+  expect(diskSpace.isBelowSoftWatermark).toBe(true);
   state.free = reserve - 1;
   pass(5_000);
-  expect(told).toEqual([
+  expect(events).toEqual([
     "disk low: 1.9 MiB free, 1.9 MiB needed; enqueues are refused while fewer than a majority of the voters have disk space",
     true,
   ]);
   state.free = reserve + SEGMENT - 1;
   pass(5_000);
-  expect(told).toHaveLength(2);
+  expect(events).toHaveLength(2);
   state.free = reserve + SEGMENT;
   pass(5_000);
-  expect(told.slice(2)).toEqual(["the disk has space again: 2.9 MiB free, 2.9 MiB needed", false]);
+  expect(events.slice(2)).toEqual(["the disk has space again: 2.9 MiB free, 2.9 MiB needed", false]);
 });
 
-test("the file system is asked about once a second, more often while it is low, and at once when told to", () => {
+test("the file system is asked about once a second, more often while it is low, and at once when something has changed", () => {
   const { state, pass, diskSpace } = createBench(10 * SEGMENT);
   pass(10_000);
   expect(state.asked).toBeLessThanOrEqual(11);
@@ -80,43 +88,43 @@ test("the file system is asked about once a second, more often while it is low, 
   expect(state.asked).toBeGreaterThan(30);
   expect(state.asked).toBeLessThanOrEqual(40);
   state.free = 10 * SEGMENT;
-  diskSpace.measure();
-  diskSpace.measure();
-  diskSpace.measure();
+  measureDiskSpace(diskSpace);
+  measureDiskSpace(diskSpace);
+  measureDiskSpace(diskSpace);
   pass(3);
-  expect(diskSpace.isBelowHardWatermark()).toBe(false);
-  diskSpace.stop();
+  expect(diskSpace.isBelowHardWatermark).toBe(false);
+  stopMeasuring(diskSpace);
   state.asked = 0;
   pass(10_000);
   expect(state.asked).toBe(0);
 });
 
 test("what of the reserve a snapshot has taken already is not asked for again", () => {
-  const { state, told, pass, reserve } = createBench(10 * SEGMENT);
+  const { state, events, pass, reserve } = createBench(10 * SEGMENT);
   state.writtenBytes = 10_000;
   state.free = reserve - 10_000;
   pass(2_000);
-  expect(told).toEqual([]);
+  expect(events).toEqual([]);
 });
 
 test("after a snapshot found no space none is tried for a while, also when there seems to be some", () => {
   const { diskSpace, pass } = createBench(10 * SEGMENT);
-  expect(diskSpace.fitsSnapshot()).toBe(true);
-  diskSpace.snapshotFailed();
+  expect(fitsSnapshot(diskSpace)).toBe(true);
+  snapshotHadNoSpace(diskSpace);
   pass(SERVER.diskCheckMs - 100);
-  expect(diskSpace.fitsSnapshot()).toBe(false);
+  expect(fitsSnapshot(diskSpace)).toBe(false);
   pass(200);
-  expect(diskSpace.fitsSnapshot()).toBe(true);
+  expect(fitsSnapshot(diskSpace)).toBe(true);
 });
 
 test("space that cannot be asked for is enough, until a segment cannot be made", () => {
-  const { state, told, pass, diskSpace } = createBench(Infinity);
+  const { state, events, pass, diskSpace } = createBench(Infinity);
   pass(2_000);
-  expect(diskSpace.isBelowSoftWatermark()).toBe(false);
+  expect(diskSpace.isBelowSoftWatermark).toBe(false);
   state.lacksSpace = true;
   pass(2_000);
-  expect(told.at(-1)).toBe(true);
+  expect(events.at(-1)).toBe(true);
   state.lacksSpace = false;
   pass(2_000);
-  expect(told.at(-1)).toBe(false);
+  expect(events.at(-1)).toBe(false);
 });

@@ -1,13 +1,24 @@
 // Where did a node's time go? The counters of a window, and what of them a person is shown.
 import { expect, test } from "bun:test";
 import { formatStatus } from "../../src/cli/show.ts";
-import { createStages, type Stages } from "../../src/server/stages.ts";
+import {
+  addTime,
+  beginTurn,
+  createStages,
+  endTurn,
+  entriesCommitted,
+  entriesProposed,
+  forgetUncommitted,
+  lap,
+  type Stages,
+  stageTimes,
+} from "../../src/server/stages.ts";
 import type { StageTime } from "../../src/wire/protocol.ts";
 import { createFakeClock } from "../wire/fake-world.ts";
 import { EXAMPLES } from "../wire/messages.ts";
 
 const stage = (stages: Stages, name: string): Omit<StageTime, "name"> | undefined => {
-  const found = stages.times().stages.find((time) => time.name === name);
+  const found = stageTimes(stages).stages.find((time) => time.name === name);
   if (found === undefined) return undefined;
   const { count, microseconds, longestMicroseconds } = found;
   return { count, microseconds, longestMicroseconds };
@@ -17,12 +28,12 @@ test("a turn's time belongs to the stages whose laps it consists of", () => {
   const clock = createFakeClock();
   const stages = createStages(clock);
   for (const ms of [1, 4]) {
-    stages.beginTurn();
+    beginTurn(stages);
     clock.stall(ms);
-    stages.lap("raft");
+    lap(stages, "raft");
     clock.stall(2);
-    stages.lap("apply");
-    stages.endTurn();
+    lap(stages, "apply");
+    endTurn(stages);
   }
   expect(stage(stages, "raft")).toEqual({ count: 2, microseconds: 5_000, longestMicroseconds: 4_000 });
   expect(stage(stages, "apply")).toEqual({ count: 2, microseconds: 4_000, longestMicroseconds: 2_000 });
@@ -34,23 +45,23 @@ test("a majority is waited for from the turn in which entries enter the log to t
   const clock = createFakeClock();
   const stages = createStages(clock);
   const turn = (run: () => void): void => {
-    stages.beginTurn();
+    beginTurn(stages);
     run();
-    stages.lap("apply");
-    stages.endTurn();
+    lap(stages, "apply");
+    endTurn(stages);
   };
-  turn(() => stages.proposed(3));
+  turn(() => entriesProposed(stages, 3));
   clock.stall(10);
-  turn(() => stages.proposed(5));
+  turn(() => entriesProposed(stages, 5));
   clock.stall(20);
-  turn(() => stages.committed(4));
+  turn(() => entriesCommitted(stages, 4));
   expect(stage(stages, "majority")).toEqual({ count: 1, microseconds: 30_000, longestMicroseconds: 30_000 });
   clock.stall(5);
-  turn(() => stages.committed(9));
+  turn(() => entriesCommitted(stages, 9));
   expect(stage(stages, "majority")).toEqual({ count: 2, microseconds: 55_000, longestMicroseconds: 30_000 });
-  turn(() => stages.proposed(10));
-  stages.forget();
-  turn(() => stages.committed(10));
+  turn(() => entriesProposed(stages, 10));
+  forgetUncommitted(stages);
+  turn(() => entriesCommitted(stages, 10));
   expect(stage(stages, "majority")?.count).toBe(2);
 });
 
@@ -58,10 +69,10 @@ test("what lies more than two windows back is forgotten", () => {
   const clock = createFakeClock();
   const stages = createStages(clock);
   const turn = (): void => {
-    stages.beginTurn();
-    stages.endTurn();
+    beginTurn(stages);
+    endTurn(stages);
   };
-  stages.add("disk", 7);
+  addTime(stages, "disk", 7);
   for (const [passed, count] of [
     [9_000, 1],
     [3_000, 1],
@@ -72,23 +83,23 @@ test("what lies more than two windows back is forgotten", () => {
     turn();
     expect(stage(stages, "disk")?.count).toBe(count);
   }
-  expect(stages.times().windowMs).toBe(11_000);
+  expect(stageTimes(stages).windowMs).toBe(11_000);
 });
 
 test("a person sees shares of the time, the longest turn, and the waits for one write and one majority", () => {
   const clock = createFakeClock();
   const stages = createStages(clock);
-  stages.beginTurn();
+  beginTurn(stages);
   clock.stall(300);
-  stages.lap("apply");
+  lap(stages, "apply");
   clock.stall(100);
-  stages.lap("send");
-  stages.endTurn();
-  for (const ms of [1, 2]) stages.add("disk", ms);
+  lap(stages, "send");
+  endTurn(stages);
+  for (const ms of [1, 2]) addTime(stages, "disk", ms);
   clock.stall(600);
   const example = EXAMPLES.find((message) => message.type === "statusAnswer");
   if (example?.type !== "statusAnswer") throw new Error("there is an example of a status");
-  const times = stages.times();
+  const times = stageTimes(stages);
   const style = { json: false, terminal: false };
   expect(formatStatus({ ...example.status, times }, style)).toContain(
     "\nlast 1s: busy 40 % (decode 0, propose 0, raft 0, persist 0, apply 30, send 10, reply 0, snapshot 0), longest turn 400.00ms, disk 1.50ms (longest 2.00ms)\n",

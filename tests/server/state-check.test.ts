@@ -5,14 +5,15 @@ import { encodeCommand } from "../../src/queue/commands.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import { drop, first } from "../../src/queue/jobs.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
+import { createQueue, type Queue } from "../../src/queue/queue.ts";
 import { freeze } from "../../src/queue/snapshot.ts";
-import type { Input } from "../../src/raft/effects.ts";
 import type { Checkpoint, RaftMessage } from "../../src/raft/messages.ts";
-import { metaAt } from "../../src/raft/raft.ts";
+import { metaAt, type Raft } from "../../src/raft/raft.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
-import { createStateCheck } from "../../src/server/state-check.ts";
-import type { DiskSpace } from "../../src/server/disk-space.ts";
-import { createSnapshots, type Snapshots } from "../../src/server/snapshots.ts";
+import { createDiskSpace } from "../../src/server/disk-space.ts";
+import { createInbox } from "../../src/server/inbox.ts";
+import { confirmSnapshot, considerSnapshot, createSnapshots, restoreSnapshot } from "../../src/server/snapshots.ts";
+import { checkpointReached, createStateCheck, digestsReceived, judgeStates } from "../../src/server/state-check.ts";
 import { createStages } from "../../src/server/stages.ts";
 import { MAX_PART_BYTES, type Storage } from "../../src/storage/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
@@ -27,7 +28,22 @@ const SETTINGS = { queueLimits: { ...QUEUE, checkpointEntries: EVERY }, compactM
 const NONCE = new Uint8Array(16).fill(7);
 
 const clock = createFakeClock();
-const ports = { clock, stages: createStages(clock), log: () => {} };
+const ports = {
+  clock,
+  settings: { compactMinBytes: 1, compactFactor: 1, segmentBytes: 1 },
+  inbox: createInbox(clock, () => {}),
+  stages: createStages(clock),
+  log: () => {},
+};
+/** Enough for every snapshot. */
+const SPACE = createDiskSpace({
+  ...ports,
+  disk: { freeBytes: () => {} },
+  storage: { lacksSpace: () => false, reclaimSpace: () => {} },
+  stateMachine: { queue: createQueue() },
+  snapshots: { writtenBytes: 0 },
+  segmentBytes: 1,
+});
 
 const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
 const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
@@ -245,18 +261,18 @@ test("a state that was wrong before the leader's snapshot took its place is told
   for (const isReplaced of [true, false]) {
     const { raft, hear } = single();
     const told: string[] = [];
-    const stateCheck = createStateCheck(
+    const stateCheck = createStateCheck({
       raft,
-      () => 20,
-      () => {},
-      (_, text) => told.push(text),
-    );
-    stateCheck.reached({ index: 8, digest: 1 });
-    if (isReplaced) stateCheck.replaced(20);
+      stateMachine: { queue: { ...createQueue(), appliedIndex: 20 } },
+      onCompared: () => {},
+      log: ({ text }) => told.push(text),
+    });
+    checkpointReached(stateCheck, { index: 8, digest: 1 });
+    if (isReplaced) stateCheck.replacedTo = 20;
     const beat = { ...heartbeat(1), agreed: { index: 8, digest: 2 } } as RaftMessage;
     hear("n2", beat);
-    stateCheck.received(idOf("n2"), beat);
-    expect([stateCheck.judge()?.code, told.length]).toEqual(isReplaced ? [undefined, 1] : ["CORRUPT", 0]);
+    digestsReceived(stateCheck, idOf("n2"), beat);
+    expect([judgeStates(stateCheck)?.code, told.length]).toEqual(isReplaced ? [undefined, 1] : ["CORRUPT", 0]);
     if (isReplaced) expect(told[0]).toMatch(/was wrong at index 8, .*a snapshot has taken its place since/);
   }
 });
@@ -326,16 +342,14 @@ describe("a snapshot", () => {
       logBytes: () => 1_000_000,
       saveSnapshot: () => saved++,
     } as unknown as Storage;
-    const diskSpace = (): DiskSpace =>
-      ({ fitsSnapshot: () => true, isBelowSoftWatermark: () => false }) as unknown as DiskSpace;
-    const rule = { compactMinBytes: 1, compactFactor: 1, segmentBytes: 1 };
-    const snapshots = (): Snapshots => createSnapshots(storage, rule, diskSpace, () => {}, ports);
+    const consider = (of: Raft, state: Queue): void =>
+      considerSnapshot(createSnapshots({ storage, ...ports }), SPACE, of, state, digest);
     const ahead = { ...metaAt(raft, queue.appliedIndex), index: queue.appliedIndex + 1 };
-    snapshots().consider({ ...raft, snapshot: ahead }, at, digest);
+    consider({ ...raft, snapshot: ahead }, at);
     expect(saved).toBe(0);
-    snapshots().consider(raft, at, digest);
+    consider(raft, at);
     expect(saved).toBe(1);
-    expect(() => snapshots().consider(raft, { ...at, version: at.version + 1 }, digest)).toThrow("has changed since");
+    expect(() => consider(raft, { ...at, version: at.version + 1 })).toThrow("has changed since");
     expect(saved).toBe(1);
   });
 
@@ -344,7 +358,6 @@ describe("a snapshot", () => {
     const { raft, queue } = founded(1).nodes[0]!.node.inspect()!;
     const { appliedIndex: index } = queue;
     const digest = digestOf(queue);
-    const saved: LogIndex[] = [];
     let write = (): void => {};
     const storage = {
       recovered: { snapshot: null },
@@ -358,46 +371,46 @@ describe("a snapshot", () => {
       manifest: () => ({ parts: 1 }),
       readPart: () => freeze(queue, MAX_PART_BYTES).nextPart(),
     } as unknown as Storage;
-    const diskSpace = (): DiskSpace =>
-      ({ fitsSnapshot: () => true, isBelowSoftWatermark: () => false }) as unknown as DiskSpace;
-    const input = (given: Input): void => void (given.type === "snapshotSaved" && saved.push(given.meta.index));
-    const rule = { compactMinBytes: 1, compactFactor: 1, segmentBytes: 1 };
-    const snapshots = createSnapshots(storage, rule, diskSpace, input, ports);
-    const take = (): void => snapshots.consider(raft, { ...queue, checkpoint: index }, digest);
-    const install = (): void => void snapshots.restore(metaAt(raft, index));
-    return { snapshots, index, digest, saved, take, install, write: () => write() };
+    const inbox = createInbox(clock, () => {});
+    const snapshots = createSnapshots({ storage, ...ports, inbox });
+    const saved = (): readonly LogIndex[] =>
+      inbox.inputs.flatMap((input) => (input.type === "snapshotSaved" ? [input.meta.index] : []));
+    const take = (): void => considerSnapshot(snapshots, SPACE, raft, { ...queue, checkpoint: index }, digest);
+    const install = (): void => void restoreSnapshot(snapshots, metaAt(raft, index));
+    const confirm = (checkpoint: Checkpoint): void => confirmSnapshot(snapshots, checkpoint);
+    return { confirm, index, digest, saved, take, install, write: () => write() };
   }
 
   test("counts once a majority agrees about its checkpoint, or about a later one that its state led to; not before", () => {
     const early = taken();
     early.take();
-    early.snapshots.confirm({ index: early.index - 1, digest: 1 });
-    expect(early.saved).toEqual([]);
-    early.snapshots.confirm({ index: early.index, digest: early.digest });
-    expect(early.saved).toEqual([early.index]);
+    early.confirm({ index: early.index - 1, digest: 1 });
+    expect(early.saved()).toEqual([]);
+    early.confirm({ index: early.index, digest: early.digest });
+    expect(early.saved()).toEqual([early.index]);
     const passedOver = taken();
     passedOver.take();
-    passedOver.snapshots.confirm({ index: passedOver.index + EVERY, digest: 1 });
-    expect(passedOver.saved).toEqual([passedOver.index]);
+    passedOver.confirm({ index: passedOver.index + EVERY, digest: 1 });
+    expect(passedOver.saved()).toEqual([passedOver.index]);
   });
 
   test("counts when its checkpoint was agreed on before it was taken, or while it was being written", () => {
     const before = taken();
-    before.snapshots.confirm(before);
+    before.confirm(before);
     before.take();
-    expect(before.saved).toEqual([before.index]);
+    expect(before.saved()).toEqual([before.index]);
     const meanwhile = taken(false);
     meanwhile.take();
-    meanwhile.snapshots.confirm(meanwhile);
-    expect(meanwhile.saved).toEqual([]);
+    meanwhile.confirm(meanwhile);
+    expect(meanwhile.saved()).toEqual([]);
     meanwhile.write();
-    expect(meanwhile.saved).toEqual([meanwhile.index]);
+    expect(meanwhile.saved()).toEqual([meanwhile.index]);
   });
 
   test("never counts when a majority has another digest at its checkpoint than it was frozen with", () => {
     for (const order of ["agreed first", "agreed while written", "agreed later"] as const) {
-      const { snapshots, index, digest, saved, take, write } = taken(order === "agreed later");
-      const agree = (): void => snapshots.confirm({ index, digest: 0xffff_ffff - digest });
+      const { confirm, index, digest, saved, take, write } = taken(order === "agreed later");
+      const agree = (): void => confirm({ index, digest: 0xffff_ffff - digest });
       if (order === "agreed first") {
         agree();
         expect(take).toThrow("frozen with the digest that a majority has");
@@ -406,18 +419,18 @@ describe("a snapshot", () => {
         expect(agree).toThrow("frozen with the digest that a majority has");
         if (order === "agreed while written") write();
       }
-      expect(saved).toEqual([]);
+      expect(saved()).toEqual([]);
     }
   });
 
   test("is not confirmed by what is compared after the leader's has taken the place of its state", () => {
     for (const isWritten of [true, false]) {
-      const { snapshots, index, saved, take, install, write } = taken(isWritten);
+      const { confirm, index, saved, take, install, write } = taken(isWritten);
       take();
       install();
       if (!isWritten) write();
-      snapshots.confirm({ index: index + EVERY, digest: 1 });
-      expect(saved).toEqual([]);
+      confirm({ index: index + EVERY, digest: 1 });
+      expect(saved()).toEqual([]);
     }
   });
 

@@ -87,13 +87,13 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     what: "a leader touches the sessions of its connections less often than they expire",
     within: 120,
     profile: "silentClients",
-    edits: [{ in: "touch", find: "now < touchedAt + interval", replace: "now < touchedAt + 1_000 * interval" }],
+    edits: [{ in: "touchSessions", find: "now < before + interval", replace: "now < before + 1_000 * interval" }],
   },
   {
     name: "never-touched",
     what: "sessions are not kept alive by their connections",
     within: 120,
     profile: "silentClients",
-    edits: [{ in: "touch", find: "sessions.length === 0", replace: "sessions.length >= 0" }],
+    edits: [{ in: "touchSessions", find: "sessions.length === 0", replace: "sessions.length >= 0" }],
   },
 ];

@@ -43,7 +43,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
 `,
         replace: "",
       },
-      { in: "createPendingRequests", find: "number !== expected", replace: "number > expected" },
+      { in: "pending-requests/admit", find: "number !== expected", replace: "number > expected" },
     ],
   },
   {
@@ -83,10 +83,10 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "handleAsLeader",
-        find: `      case "peek":
+        find: `    case "peek":
 `,
-        replace: `      case "peek":
-        return show(request);
+        replace: `    case "peek":
+      return answerQuery(replica, request, message);
 `,
       },
     ],

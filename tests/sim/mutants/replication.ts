@@ -275,7 +275,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     within: 40,
     edits: [
       { in: "serveReads", find: " && commitIndex >= leadership.noopIndex", replace: "" },
-      { in: "createReplica", find: " && ledFrom !== null && queue.appliedIndex >= ledFrom,", replace: "," },
+      { in: "hasAppliedNoop", find: " && ledFrom !== null && queue.appliedIndex >= ledFrom", replace: "" },
     ],
   },
   {

@@ -9,9 +9,9 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "loseLeadership",
-        find: `[...waiting.values()];
-    waiting.clear();`,
-        replace: "[...waiting.values()].slice(0, 0);",
+        find: `[...proposals.waiting.values()];
+  proposals.waiting.clear();`,
+        replace: "[...proposals.waiting.values()].slice(0, 0);",
       },
     ],
   },
@@ -19,13 +19,13 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     name: "snapshot-unconfirmed",
     what: "a snapshot counts before a majority has reported its digest",
     within: 10,
-    edits: [{ in: "createSnapshots", find: " || !pending.isConfirmed", replace: "" }],
+    edits: [{ in: "server/snapshots/release", find: " || !pending.isConfirmed", replace: "" }],
   },
   {
     name: "diverged-goes-on",
     what: "a node whose state differs from the majority's goes on",
     within: 60,
-    edits: [{ in: "createStateCheck", find: 'diverged ??= { code: "CORRUPT", message };', replace: "void message;" }],
+    edits: [{ in: "compare", find: 'check.diverged ??= { code: "CORRUPT", message };', replace: "void message;" }],
   },
   {
     name: "link-to-any-incarnation",
@@ -33,7 +33,13 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     within: 20,
     profile: "changingMembers",
     plan: { faults: { wipe: 400, damage: 400 } },
-    edits: [{ in: "createPeers", find: "memberId(node) !== link.id", replace: "node.id !== link.member.id" }],
+    edits: [
+      {
+        in: "peer-link/helloReceived",
+        find: "clusterId !== ports.clusterId || memberId(node) !== link.id",
+        replace: "clusterId !== ports.clusterId || node.id !== link.member.id",
+      },
+    ],
   },
   {
     name: "read-before-applied",
@@ -48,12 +54,12 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     edits: [
       // Without this the rest does no harm: what this leader itself has acknowledged is applied.
       {
-        in: "createReplica",
+        in: "hasAppliedNoop",
         find: "ledFrom !== null && queue.appliedIndex",
         replace: "ledFrom !== null && raft.commitIndex",
       },
-      { in: "answerReads", find: "read.index <= queue.appliedIndex", replace: "read.index >= 0" },
-      { in: "answerReads", find: "read.index > queue.appliedIndex", replace: "read.index < 0" },
+      { in: "answerReads", find: "index <= appliedIndex", replace: "index >= 0" },
+      { in: "answerReads", find: "index > appliedIndex", replace: "index < 0" },
     ],
   },
   {
