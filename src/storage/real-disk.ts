@@ -41,32 +41,21 @@ interface Descriptors {
   at: string | null;
 }
 
+interface RealDisk {
+  readonly directory: string;
+  readonly opened: Map<DiskFile, Descriptors>;
+  /** Descriptors that are being closed. */
+  closing: number;
+  /** To be called when none is. */
+  whenClosed: (() => void)[];
+}
+
 /** `directory` is created when it is locked. `allowNetworkDisk`: also on a file system that other machines may use. */
 export function createRealDisk(directory: string, allowNetworkDisk = false): Disk {
   assert(O_DSYNC > 0, "this system has O_DSYNC: without it no write would be durable");
-  const opened = new Map<DiskFile, Descriptors>();
+  const disk: RealDisk = { directory, opened: new Map(), closing: 0, whenClosed: [] };
   const full = (path: string): string => join(directory, path);
-  const descriptorsOf = (file: DiskFile): Descriptors => must(opened.get(file), `${file.path} is open`);
-  const closes = createCloses();
   let held: DirectoryLock | null = null;
-
-  const remember = (path: string, descriptors: Descriptors): DiskFile => {
-    const file: DiskFile = { path };
-    opened.set(file, descriptors);
-    return file;
-  };
-
-  /** A file may be open while it is renamed. */
-  const rename = (from: string, to: string, done: Done): void => {
-    const moved = [...opened.values()].filter(({ at }) => at === from);
-    const settle = (at: string | null): void => moved.forEach((descriptors) => (descriptors.at = at));
-    settle(null);
-    fs.rename(from, to, (error) => {
-      settle(error === null ? to : from);
-      done(error);
-    });
-  };
-
   return {
     list: (path) => ifThere(() => fs.readdirSync(full(path)).sort(), []),
     // A plain array: `slice` of a Buffer would not copy, and keep the whole file in memory.
@@ -76,43 +65,22 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
     makeDirectory: (path, done) => {
       fs.mkdir(full(path), { recursive: true, mode: PRIVATE_DIRECTORY_MODE }, (error) => done(error));
     },
-    create: (path, size, done) => {
-      openTwice(full(path), CREATE_FLAGS, (error, descriptors) => {
-        if (error !== null || descriptors === null) return done(error, null);
-        fillWithZeros(descriptors, 0, size, (failed) => {
-          if (failed === null) return done(null, remember(path, descriptors));
-          closeBoth(descriptors, closes);
-          // Half a file would take the very space that is missing.
-          fs.unlink(full(path), () => done(failed, null));
-        });
-      });
-    },
-    open: (path, done) => {
-      openTwice(full(path), OPEN_FLAGS, (error, descriptors) => {
-        if (error !== null || descriptors === null) return done(error, null);
-        done(null, remember(path, descriptors));
-      });
-    },
-    write: (file, offset, bytes, done) => writeFile(descriptorsOf(file), offset, bytes, done),
+    create: (path, size, done) => createFile(disk, path, size, done),
+    open: (path, done) => openFile(disk, path, done),
+    write: (file, offset, bytes, done) => writeFile(descriptorsOf(disk, file), offset, bytes, done),
     close: (file) => {
-      const descriptors = descriptorsOf(file);
-      opened.delete(file);
-      closeBoth(descriptors, closes);
+      const descriptors = descriptorsOf(disk, file);
+      disk.opened.delete(file);
+      closeBoth(disk, descriptors);
     },
     syncDirectory: (path, done) => syncDirectory(full(path), done),
-    rename: (from, to, done) => rename(full(from), full(to), done),
+    rename: (from, to, done) => rename(disk, full(from), full(to), done),
     remove: (path, done) => fs.unlink(full(path), (error) => done(error)),
     removeDirectory: (path, done) => fs.rmdir(full(path), (error) => done(error)),
-    // A file that was removed takes its space until it is closed.
-    freeBytes: (done) =>
-      closes.whenDone(() => {
-        fs.statfs(directory, { bigint: true }, (error, found) => {
-          done(error === null && found.bavail >= 0n ? Number(found.bavail * found.bsize) : Infinity);
-        });
-      }),
+    freeBytes: (done) => freeBytes(disk, done),
     findMissing: (files, done) =>
       findMissing(
-        () => [...opened.values()],
+        () => [...disk.opened.values()],
         () => files().map(full),
         done,
       ),
@@ -126,6 +94,59 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
       held = null;
     },
   };
+}
+
+type FileDone = (error: Error | null, file: DiskFile | null) => void;
+
+function createFile(disk: RealDisk, path: string, size: number, done: FileDone): void {
+  const full = join(disk.directory, path);
+  openTwice(full, CREATE_FLAGS, (error, descriptors) => {
+    if (error !== null || descriptors === null) return done(error, null);
+    fillWithZeros(descriptors, 0, size, (failed) => {
+      if (failed === null) return done(null, remember(disk, path, descriptors));
+      closeBoth(disk, descriptors);
+      // Half a file would take the very space that is missing.
+      fs.unlink(full, () => done(failed, null));
+    });
+  });
+}
+
+function openFile(disk: RealDisk, path: string, done: FileDone): void {
+  openTwice(join(disk.directory, path), OPEN_FLAGS, (error, descriptors) => {
+    if (error !== null || descriptors === null) return done(error, null);
+    done(null, remember(disk, path, descriptors));
+  });
+}
+
+function remember({ opened }: RealDisk, path: string, descriptors: Descriptors): DiskFile {
+  const file: DiskFile = { path };
+  opened.set(file, descriptors);
+  return file;
+}
+
+function descriptorsOf({ opened }: RealDisk, file: DiskFile): Descriptors {
+  return must(opened.get(file), `${file.path} is open`);
+}
+
+/** A file may be open while it is renamed. */
+function rename({ opened }: RealDisk, from: string, to: string, done: Done): void {
+  const renamed = [...opened.values()].filter(({ at }) => at === from);
+  const setPath = (at: string | null): void => renamed.forEach((descriptors) => (descriptors.at = at));
+  setPath(null);
+  fs.rename(from, to, (error) => {
+    setPath(error === null ? to : from);
+    done(error);
+  });
+}
+
+/** A file that was removed takes its space until it is closed. */
+function freeBytes(disk: RealDisk, done: (bytes: number) => void): void {
+  const ask = (): void =>
+    fs.statfs(disk.directory, { bigint: true }, (error, found) => {
+      done(error === null && found.bavail >= 0n ? Number(found.bavail * found.bsize) : Infinity);
+    });
+  if (disk.closing === 0) ask();
+  else disk.whenClosed.push(ask);
 }
 
 /** `read()`, or `otherwise` when the file does not exist. */
@@ -170,36 +191,20 @@ function openTwice(path: string, flags: number, done: OpenedTwice): void {
   });
 }
 
-function closeBoth({ cached, direct }: Descriptors, closes: Closes): void {
-  if (direct !== null) closes.close(direct);
-  closes.close(cached);
+function closeBoth(disk: RealDisk, { cached, direct }: Descriptors): void {
+  if (direct !== null) closeDescriptor(disk, direct);
+  closeDescriptor(disk, cached);
 }
 
 /** On the thread pool: the last close of a large file that was removed takes long. */
-interface Closes {
-  readonly close: (descriptor: number) => void;
-  /** Calls back when no close is under way. */
-  readonly whenDone: (callback: () => void) => void;
-}
-
-function createCloses(): Closes {
-  let underWay = 0;
-  let waiting: (() => void)[] = [];
-  return {
-    close: (descriptor) => {
-      underWay++;
-      fs.close(descriptor, () => {
-        if (--underWay > 0) return;
-        const callbacks = waiting;
-        waiting = [];
-        for (const callback of callbacks) callback();
-      });
-    },
-    whenDone: (callback) => {
-      if (underWay === 0) callback();
-      else waiting.push(callback);
-    },
-  };
+function closeDescriptor(disk: RealDisk, descriptor: number): void {
+  disk.closing++;
+  fs.close(descriptor, () => {
+    if (--disk.closing > 0) return;
+    const callbacks = disk.whenClosed;
+    disk.whenClosed = [];
+    for (const callback of callbacks) callback();
+  });
 }
 
 /** How many of `bytes`, from the first on, can be written past the page cache. */

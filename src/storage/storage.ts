@@ -11,7 +11,7 @@ import {
 } from "./rejoin/damaged.ts";
 import { beginLog, type LogSettings, type LogWriter } from "./wal/writer.ts";
 import { type Disk, isNoSpace } from "./disk.ts";
-import { createLiveSegments, type LiveSegments } from "./wal/live-segments.ts";
+import { addFrame, addSegment, createLiveSegments, type LiveSegments } from "./wal/live-segments.ts";
 import { refuseMarked } from "./rejoin/corruption-marker.ts";
 import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
 import { refuseNewer, refuseNewerState } from "./newer.ts";
@@ -157,9 +157,9 @@ function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, knownMembers
   const liveSegments = createLiveSegments();
   let newest = "";
   for (const { segment, frame } of log.frames) {
-    if (segment.path !== newest) liveSegments.begin(segment);
+    if (segment.path !== newest) addSegment(liveSegments, segment);
     newest = segment.path;
-    liveSegments.add(frame.content, frame.end - frame.offset);
+    addFrame(liveSegments, frame.content, frame.end - frame.offset);
   }
   const contents = [...log.frames.map(({ frame }) => frame.content), ...(log.copied === null ? [] : [log.copied])];
   const replayed = replay(contents);
@@ -224,8 +224,8 @@ function* repair(disk: Disk, settings: OpenStorage, reading: Reading, rejoinFile
     ...recovered.identity,
     hardState: recovered.hardState,
     startSegment,
-    floorSegment: liveSegments.oldest()?.segment ?? startSegment,
-    provenFrame: log.provenFrame(),
+    floorSegment: liveSegments.segments[0]?.segment.segment ?? startSegment,
+    provenFrame: log.provenFrame,
   };
   const meta = yield* retryWithoutQuarantine(disk, () => beginMeta(disk, content, foundMeta, STORAGE.formatVersion));
   // From now on meta holds the identity. Before anything is acknowledged: a later damage must not find an old agreement.

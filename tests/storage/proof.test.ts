@@ -2,16 +2,20 @@
 import { expect, test } from "bun:test";
 import { STORAGE } from "../../src/config.ts";
 import { createFailStop } from "../../src/storage/fail-stop.ts";
-import type { LogWriter } from "../../src/storage/wal/writer.ts";
 import type { Meta, MetaFile } from "../../src/storage/meta.ts";
-import { createProofs, type Proofs } from "../../src/storage/wal/durable-end.ts";
+import {
+  createDurableEnd,
+  type DurableEnd,
+  persistBegan,
+  persistEnded,
+  updateMeta,
+} from "../../src/storage/wal/durable-end.ts";
 import { createSerialQueue } from "../../src/storage/serial-queue.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
-import { hardState, INCARNATION, N1, settings } from "./harness.ts";
-import { seededRandom } from "../../src/lib/random.ts";
+import { hardState, INCARNATION, N1 } from "./harness.ts";
 
 interface Slow {
-  readonly proofs: Proofs;
+  readonly durableEnd: DurableEnd;
   readonly scheduler: Scheduler;
   /** A persist that ends now. */
   readonly persisted: () => void;
@@ -48,31 +52,27 @@ function slowMeta(): Slow {
     },
     close: () => undefined,
   };
-  const log: Pick<LogWriter, "provenFrame" | "appendClosing"> = {
+  const failStop = createFailStop((error) => {
+    throw error;
+  });
+  const durableEnd = createDurableEnd({
+    after: (ms, run) => scheduler.after(ms, run),
+    failStop,
+    logQueue: createSerialQueue(),
+    meta,
     provenFrame: () => proven,
     *appendClosing() {
       yield (done) => done(null);
     },
-  };
-  const failStop = createFailStop((error) => {
-    throw error;
-  });
-  const after = (ms: number, run: () => void): (() => void) => scheduler.after(ms, run);
-  const proofs = createProofs({
-    settings: settings({ failures: [], salts: seededRandom(1) }, after, {}),
-    failStop,
-    logQueue: createSerialQueue(),
-    log,
-    meta,
   });
   return {
-    proofs,
+    durableEnd,
     scheduler,
     begun,
     persisted: () => {
       proven++;
-      proofs.stir();
-      proofs.arm();
+      persistBegan(durableEnd);
+      persistEnded(durableEnd);
     },
     end: () => {
       const finish = underWay;
@@ -115,7 +115,7 @@ test("a term waits for one write of meta at most, and names the newest frame its
   pass(slow, STORAGE.quietMs + 1);
   slow.persisted();
   pass(slow, STORAGE.quietMs + 1);
-  slow.proofs.update({ hardState: hardState(2) }, () => durable++);
+  updateMeta(slow.durableEnd, { hardState: hardState(2) }, () => durable++);
   slow.end();
   expect(slow.begun).toEqual(["2 in term 1", "3 in term 2"]);
   expect(durable).toBe(0);

@@ -6,7 +6,7 @@ import { corrupt, missing } from "../corrupt.ts";
 import { type Disk, isNoSpace } from "../disk.ts";
 import { decodeManifest, manifestCrc, MAX_MANIFEST_BYTES, type Manifest } from "./manifest.ts";
 import type { SnapshotFrame } from "../wal/replay.ts";
-import { createSerialQueue } from "../serial-queue.ts";
+import { createSerialQueue, type SerialQueue } from "../serial-queue.ts";
 import { attempt, failWith, freeBytes, removeFile, runSteps, type Steps, writeNewFile } from "../steps.ts";
 
 export const SNAPSHOT_DIRECTORY = "g0/snapshot";
@@ -98,63 +98,64 @@ function orDiskFailed<T>(path: string, ask: () => T): T {
 
 /** Writes and removes the files of snapshots. When there is no space for one, nothing of it is left. */
 export interface SnapshotWriter {
-  /** Makes an empty directory, whatever an earlier attempt left there. False: less than `bytes` are free. */
-  readonly begin: (directory: string, bytes: number) => Steps<boolean>;
-  /** False: there is no space. */
-  readonly part: (directory: string, part: number, bytes: Uint8Array) => Steps<boolean>;
-  /** Writes the manifest and makes all names durable. null: there is no space. */
-  readonly complete: (
-    directory: string,
-    manifest: Manifest,
-    manifestBytes: Uint8Array,
-  ) => Steps<CompleteSnapshot | null>;
-  readonly remove: (directory: string) => Steps;
-  /** Waits for the removals that were begun. */
-  readonly settle: (then: () => void) => void;
+  readonly disk: Disk;
+  /** One after the other. One that fails stops those behind it. */
+  readonly removals: SerialQueue;
 }
 
 export function createSnapshotWriter(disk: Disk): SnapshotWriter {
-  const removals = createSerialQueue();
+  return { disk, removals: createSerialQueue() };
+}
 
-  /** One after the other. One that fails stops those behind it. */
-  function* remove(directory: string): Steps {
-    yield (done) =>
-      removals((release) =>
-        runSteps(removeWhatIsThere(disk, directory), ({ error }) => {
-          if (error === null) release();
-          done(error);
-        }),
-      );
-  }
+/** Makes an empty directory, whatever an earlier attempt left there. False: less than `bytes` are free. */
+export function* beginSnapshot(writer: SnapshotWriter, directory: string, bytes: number): Steps<boolean> {
+  yield* removeInTurn(writer, directory);
+  const free = yield* freeBytes(writer.disk);
+  return free >= bytes && (yield* withSpace(writer, directory, makeDirectory(writer.disk, directory)));
+}
 
-  function* withSpace(directory: string, steps: Steps): Steps<boolean> {
-    const { error } = yield* attempt(steps);
-    if (error === null) return true;
-    if (!isNoSpace(error)) return yield* failWith(error);
-    yield* remove(directory);
-    return false;
-  }
+/** False: there is no space. */
+export function writePart(writer: SnapshotWriter, directory: string, part: number, bytes: Uint8Array): Steps<boolean> {
+  return withSpace(writer, directory, writeNewFile(writer.disk, partPath(directory, part), bytes));
+}
 
-  return {
-    *begin(directory, bytes) {
-      yield* remove(directory);
-      const free = yield* freeBytes(disk);
-      return free >= bytes && (yield* withSpace(directory, makeDirectory(disk, directory)));
-    },
-    part: (directory, part, bytes) => withSpace(directory, writeNewFile(disk, partPath(directory, part), bytes)),
-    *complete(directory, manifest, manifestBytes) {
-      const written = writeNewFile(disk, manifestPath(directory), manifestBytes);
-      if (!(yield* withSpace(directory, written))) return null;
-      if (!(yield* withSpace(directory, syncNames(disk, directory)))) return null;
-      return { directory, manifest, manifestBytes, crc: manifestCrc(manifestBytes) };
-    },
-    remove,
-    settle: (then) =>
-      removals((release) => {
-        release();
-        then();
+/** Writes the manifest and makes all names durable. null: there is no space. */
+export function* completeSnapshot(
+  writer: SnapshotWriter,
+  directory: string,
+  manifest: Manifest,
+  manifestBytes: Uint8Array,
+): Steps<CompleteSnapshot | null> {
+  const { disk } = writer;
+  if (!(yield* withSpace(writer, directory, writeNewFile(disk, manifestPath(directory), manifestBytes)))) return null;
+  if (!(yield* withSpace(writer, directory, syncNames(disk, directory)))) return null;
+  return { directory, manifest, manifestBytes, crc: manifestCrc(manifestBytes) };
+}
+
+export function* removeInTurn({ disk, removals }: SnapshotWriter, directory: string): Steps {
+  yield (done) =>
+    removals((release) =>
+      runSteps(removeIfPresent(disk, directory), ({ error }) => {
+        if (error === null) release();
+        done(error);
       }),
-  };
+    );
+}
+
+/** Calls back when the removals that were begun have ended. */
+export function whenRemoved({ removals }: SnapshotWriter, callback: () => void): void {
+  removals((release) => {
+    release();
+    callback();
+  });
+}
+
+function* withSpace(writer: SnapshotWriter, directory: string, steps: Steps): Steps<boolean> {
+  const { error } = yield* attempt(steps);
+  if (error === null) return true;
+  if (!isNoSpace(error)) return yield* failWith(error);
+  yield* removeInTurn(writer, directory);
+  return false;
 }
 
 function* makeDirectory(disk: Disk, directory: string): Steps {
@@ -165,6 +166,6 @@ function* syncNames(disk: Disk, directory: string): Steps {
   for (const path of [directory, SNAPSHOT_DIRECTORY]) yield (done) => disk.syncDirectory(path, done);
 }
 
-function* removeWhatIsThere(disk: Disk, directory: string): Steps {
+function* removeIfPresent(disk: Disk, directory: string): Steps {
   if (disk.list(directory).length > 0) yield* removeSnapshot(disk, directory);
 }

@@ -15,14 +15,14 @@ const REAL_HALVES: Edit = {
         else writeAll(cached, offset, bytes, (error) => fs.close(cached, () => done(error)));
       });
     },
-    sync: (file, done) => fs.fdatasync(descriptorsOf(file).cached, (error) => done(error)),
+    sync: (file, done) => fs.fdatasync(descriptorsOf(disk, file).cached, (error) => done(error)),
     close: (file) => {`,
 };
 
 const REUSE_AFTER_FLOOR = `  logQueue((release) => {
     const recorded = (): void => {
       release();
-      deleteSegments(open, log.reuse(dropped));
+      deleteSegments(open, reuseSegments(log.preallocator, dropped));
     };`;
 
 export const STORAGE_MUTANTS: readonly Mutant[] = [
@@ -33,13 +33,13 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     edits: [
       REAL_HALVES,
       {
-        in: "createWriter",
-        find: "    yield (done) => disk.write(target.file, offset, bytes, done);",
-        replace: `    yield (done) =>
-      disk.writeCached(target.file, offset, bytes, (error) => {
-        disk.sync(target.file, () => {});
-        done(error);
-      });`,
+        in: "writeFrame",
+        find: "  yield (done) => log.disk.write(file, offset, bytes, done);",
+        replace: `  yield (done) =>
+    log.disk.writeCached(file, offset, bytes, (error) => {
+      log.disk.sync(file, () => {});
+      done(error);
+    });`,
       },
     ],
   },
@@ -77,8 +77,8 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "makeDurable",
-        find: "yield (done) => proofs.update({ hardState }, () => done(null));",
-        replace: "proofs.update({ hardState }, () => {});",
+        find: "yield (done) => updateMeta(durableEnd, { hardState }, () => done(null));",
+        replace: "updateMeta(durableEnd, { hardState }, () => {});",
       },
     ],
   },
@@ -94,10 +94,10 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       REAL_HALVES,
-      { in: "createSnapshotWriter", find: "writeNewFile(disk, partPath(", replace: "writeCachedFile(disk, partPath(" },
+      { in: "writePart", find: "writeNewFile(writer.disk, ", replace: "writeCachedFile(writer.disk, " },
       {
-        in: "removeWhatIsThere",
-        find: "function* removeWhatIsThere",
+        in: "removeIfPresent",
+        find: "function* removeIfPresent",
         replace: `function* writeCachedFile(disk, path, bytes) {
   let made;
   yield (done) =>
@@ -109,7 +109,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   disk.close(made);
 }
 
-function* removeWhatIsThere`,
+function* removeIfPresent`,
       },
     ],
   },
@@ -121,14 +121,14 @@ function* removeWhatIsThere`,
     edits: [
       REAL_HALVES,
       {
-        in: "createWriter",
-        find: "    yield (done) => disk.write(target.file, offset, bytes, done);",
-        replace: `    yield (done) =>
-      disk.writeCached(target.file, offset, bytes, (error) =>
-        error === null
-          ? disk.sync(target.file, (failed) => (failed === null ? done(null) : disk.sync(target.file, done)))
-          : done(error),
-      );`,
+        in: "writeFrame",
+        find: "  yield (done) => log.disk.write(file, offset, bytes, done);",
+        replace: `  yield (done) =>
+    log.disk.writeCached(file, offset, bytes, (error) =>
+      error === null
+        ? log.disk.sync(file, (failed) => (failed === null ? done(null) : log.disk.sync(file, done)))
+        : done(error),
+    );`,
       },
     ],
   },
@@ -140,7 +140,7 @@ function* removeWhatIsThere`,
       {
         in: "storage/compact",
         find: REUSE_AFTER_FLOOR,
-        replace: `  deleteSegments(open, log.reuse(dropped));
+        replace: `  deleteSegments(open, reuseSegments(log.preallocator, dropped));
   logQueue((release) => {
     const recorded = (): void => {
       release();
