@@ -68,16 +68,17 @@ export const STORAGE = {
   formatVersion: 4,
   segmentBytes: 8 * MiB,
   blockBytes: 4 * KiB,
+  /** After so long without a persist the log gets a closing frame, and meta names the newest frame that is durable. */
   quietMs: 50,
   /** How often meta names the newest frame that is durable while writes never pause: what is lost of a log's end is noticed up to there. */
-  proofMs: 1_000,
+  durableFrameMs: 1_000,
   /** How often a full disk is asked again whether the next segment fits. */
   spaceRetryMs: 250,
   /** A snapshot is taken when the log since the last one outgrows max(this, factor x snapshot bytes). */
   compactMinBytes: 8 * MiB,
   compactFactor: 2,
   /** Files of segments that the log needs no more, kept to be used again: what a log needs between two snapshots of a small state. */
-  maxReusedSegments: 8,
+  maxRecycledSegments: 8,
   /** Segments kept for followers that are a little behind: RAFT.keepLogBytes fits into one or two, unless runs were short. */
   maxKeptSegments: 6,
 } as const;

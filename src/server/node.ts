@@ -117,8 +117,8 @@ function startRun(
       ),
     after: (ms: number, callback: () => void) => clock.after(ms, callback),
     segmentBytes: settings.segmentBytes,
-    newer: NEWER_CONTENT,
-    bytesKept: (free: number) => serving?.diskSpace.bytesKept(free) ?? 0,
+    newerContent: NEWER_CONTENT,
+    reservedBytes: (free: number) => serving?.diskSpace.bytesKept(free) ?? 0,
     onSpaceChanged: () => serving?.diskSpace.measure(),
   };
   if (distrusted === null) openStorage(disk, storageSettings, took);
@@ -144,7 +144,7 @@ function startRun(
     if (ending !== null) return closeStorage(ending.error);
     if (addresses.length === 0) return fatal(noKnownMember(why));
     lost.replacing = true;
-    damaged.declare((error) => {
+    damaged.recordIncarnation((error) => {
       lost = { damaged, why: why.message, replacing: false };
       if (ending !== null) return closeStorage(ending.error);
       if (error !== null) return fatal(error);
@@ -337,10 +337,10 @@ function startRun(
   /** A majority has let the new incarnation in: the lost data are quarantined, and the node starts with an empty log. */
   function resumeEmpty(from: NonNullable<typeof lost>, own: Member, id: ClusterId): void {
     from.replacing = true;
-    from.damaged.replace(id, (opened) => {
+    from.damaged.quarantineAndReopen(id, (opened) => {
       lost = null;
       if (!opened.ok) {
-        opened.damaged?.release();
+        opened.damaged?.unlock();
         ending ??= { error: opened.error };
         quiet();
         return finish(ending.error, isLoss(ending.error));
@@ -389,7 +389,7 @@ function startRun(
   function closeStorage(error: RaftqError | null): void {
     if (storage !== null) return storage.close(() => finish(error, isLoss(error)));
     if (lost === null || lost.replacing) return;
-    lost.damaged.release();
+    lost.damaged.unlock();
     finish(error);
   }
 

@@ -8,7 +8,7 @@ export interface FailStop {
   readonly fail: (error: Error) => void;
   readonly isOpen: () => boolean;
   /** Nothing goes on from now on, and nothing is a failure any more. */
-  readonly shut: () => void;
+  readonly close: () => void;
   /** Runs `callback` at the first failure. */
   readonly onFailure: (callback: () => void) => void;
 }
@@ -31,7 +31,7 @@ export function createFailStop(report: (error: Error) => void): FailStop {
       ),
     fail,
     isOpen: () => open,
-    shut: () => {
+    close: () => {
       open = false;
     },
     onFailure: (callback) => {

@@ -23,14 +23,14 @@ export interface DirectoryLock {
 }
 
 export type LockResult =
-  | { readonly type: "taken"; readonly lock: DirectoryLock }
+  | { readonly type: "acquired"; readonly lock: DirectoryLock }
   /** `holder`: "process 123", as far as it can be known. */
   | { readonly type: "held"; readonly holder: string };
 
-/** Takes the lock, or throws LOCKED naming the holder, or UNWRITABLE where the file system has no locks. The directory must exist. */
-export function takeLock(directory: string): DirectoryLock {
+/** Acquires the lock, or throws LOCKED naming the holder, or UNWRITABLE where the file system has no locks. The directory must exist. */
+export function acquireLock(directory: string): DirectoryLock {
   const result = tryLock(directory);
-  if (result.type === "taken") return result.lock;
+  if (result.type === "acquired") return result.lock;
   throw new RaftqError("LOCKED", `${directory} is in use by ${result.holder}`);
 }
 
@@ -58,7 +58,7 @@ function lockPath(path: string, flags: number): LockResult | number {
   const locked = fs.fstatSync(descriptor);
   // Another process may have deleted it, and a third made it anew, since it was opened: that one has the name now.
   if (error === null && fs.statSync(path, { throwIfNoEntry: false })?.ino === locked.ino) {
-    return { type: "taken", lock: { release: () => fs.closeSync(descriptor) } };
+    return { type: "acquired", lock: { release: () => fs.closeSync(descriptor) } };
   }
   fs.closeSync(descriptor);
   return error === null || error === EWOULDBLOCK ? { type: "held", holder: holderOf(locked) } : error;

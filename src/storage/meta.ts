@@ -14,7 +14,7 @@ import {
 import { converted, decodeOrNull, encode, nullable, textOf, tuple, uint } from "../lib/layout.ts";
 import { MAX_U48 } from "../lib/u48.ts";
 import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
-import { missing } from "./corrupt.ts";
+import { corrupt } from "./corrupt.ts";
 import type { Disk, DiskFile } from "./disk.ts";
 import { MAX_SEGMENT_NUMBER } from "./wal/segment.ts";
 import { createFile, openFile, type Steps, write } from "./steps.ts";
@@ -25,12 +25,12 @@ export interface Meta {
   readonly incarnation: Incarnation;
   readonly clusterId: ClusterId | null;
   readonly hardState: HardState;
-  /** The segment begun at the latest start: it, or a later one, must be there. */
-  readonly startSegment: number;
+  /** The segment that the latest opening of the directory has begun: it, or a later one, must be there. */
+  readonly segmentAtOpen: number;
   /** The oldest segment that is still log. */
-  readonly floorSegment: number;
-  /** A frame that is durable, and with it every earlier one: a log that ends before it has lost something. 0: none is known. */
-  readonly provenFrame: number;
+  readonly oldestSegment: number;
+  /** The number of a frame that is durable, and with it every earlier one: a log that ends before it has lost something. 0: none is known. */
+  readonly durableFrame: number;
 }
 
 export const META_PATH = "meta";
@@ -60,9 +60,9 @@ const layout = converted<Meta, Flat>(
     clusterId: nullable(textOf("cluster id", MAX_ID_BYTES, isClusterId)),
     currentTerm: u48,
     votedFor: nullable(textOf("member id", MAX_ID_BYTES, isMemberId)),
-    startSegment: uint(MAX_SEGMENT_NUMBER),
-    floorSegment: uint(MAX_SEGMENT_NUMBER),
-    provenFrame: u48,
+    segmentAtOpen: uint(MAX_SEGMENT_NUMBER),
+    oldestSegment: uint(MAX_SEGMENT_NUMBER),
+    durableFrame: u48,
   }),
   ({ hardState, ...rest }) => ({ ...rest, ...hardState }),
   ({ currentTerm, votedFor, ...rest }) => ({ ...rest, hardState: { currentTerm, votedFor } }),
@@ -130,7 +130,7 @@ export function readMeta(disk: Pick<Disk, "read">, formatVersion: number): Found
   }
   if (a.state === "good") return { meta: a.meta, sequence: a.sequence, firstSlot: 1 };
   if (b.state === "good") return { meta: b.meta, sequence: b.sequence, firstSlot: 0 };
-  throw missing(`both slots of ${META_PATH} are damaged: the term and vote of this node are lost`);
+  throw corrupt(`both slots of ${META_PATH} are damaged: the term and vote of this node are lost`);
 }
 
 /** Makes one slot durable, then the other. */

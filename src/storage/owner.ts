@@ -17,9 +17,9 @@ export interface Owner {
 /** Changes nothing and throws nothing: what is wrong with the directory is reported when it is opened. */
 export function readOwner(disk: Disk): Owner {
   try {
-    const { rejoin, knownMembers, any } = readRejoinFiles(disk);
+    const { rejoin, knownMembers, wasUsed } = readRejoinFiles(disk);
     const recorded = rejoin?.nodeId ?? knownMembers?.nodeId ?? null;
-    const isNew = !any && disk.size(META_PATH) === null && disk.list(LOG_DIRECTORY).length === 0;
+    const isNew = !wasUsed && disk.size(META_PATH) === null && disk.list(LOG_DIRECTORY).length === 0;
     return { nodeId: nodeIdOfMeta(disk) ?? recorded, isNew };
   } catch {
     return { nodeId: null, isNew: false };

@@ -12,7 +12,7 @@ import { type Chunks, createChunks } from "./snapshot/chunks.ts";
 import { createFailStop, type FailStop } from "./fail-stop.ts";
 import { isGone } from "./in-place.ts";
 import { append, appendClosing, batchFrames, closeLog, fitsSnapshotFrame, type LogWriter } from "./wal/writer.ts";
-import { dropReusable, preallocate, reuseSegments } from "./wal/preallocator.ts";
+import { dropRecycled, preallocate, recycleSegments } from "./wal/preallocator.ts";
 import { markDamaged } from "./rejoin/corruption-marker.ts";
 import type { MetaFile } from "./meta.ts";
 import { refuseNewerSnapshot } from "./newer.ts";
@@ -31,7 +31,7 @@ import { quarantineNumbers, removeQuarantined } from "./rejoin/quarantine.ts";
 import { type CompleteSnapshot, pathsOf, whenRemoved } from "./snapshot/files.ts";
 import { receivePart } from "./snapshot/receiver.ts";
 import {
-  countSnapshot,
+  makeCurrent,
   createSnapshotStore,
   readStoredPart,
   saveSnapshot,
@@ -99,7 +99,7 @@ export function createStorage(directory: Directory): Storage {
     reclaimSpace: () => reclaimSpace(open),
     logBytes: () => liveSegments.logBytes,
     lacksSpace: () => log.preallocator.lacksSpace,
-    snapshotBytes: () => snapshots.counted?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
+    snapshotBytes: () => snapshots.current?.manifest.parts.reduce((sum, part) => sum + part.bytes, 0) ?? 0,
     checkFiles: () => checkFiles(open),
     markDamaged: (why) => writeMarker(open, why),
     close: (done) => close(open, done),
@@ -110,7 +110,9 @@ function openDirectory(directory: Directory): OpenDirectory {
   const { settings, recovered, snapshot, log, meta, disk } = directory;
   const { after } = settings;
   // A path that is gone may be found by whatever is made or opened next, before the next check of the files.
-  const failStop = createFailStop((error) => settings.onFailure(isGone(error) ? deleted(error.message) : error));
+  const failStop = createFailStop((error) =>
+    settings.onFailure(isGone(error) ? directoryDeleted(error.message) : error),
+  );
   const writes = createSerialQueue();
   const logQueue: SerialQueue = (task) =>
     writes((release) => {
@@ -136,7 +138,7 @@ function openDirectory(directory: Directory): OpenDirectory {
       failStop,
       logQueue,
       meta,
-      provenFrame: () => log.provenFrame,
+      durableFrame: () => log.durableFrame,
       appendClosing: () => appendClosing(log),
     }),
     snapshots: createSnapshotStore(disk, snapshot, {
@@ -163,17 +165,17 @@ function checkFiles(open: OpenDirectory): void {
     () => filesInUse(open),
     (path) => {
       open.checkingFiles = false;
-      if (path !== null) failStop.fail(deleted(`${path} is not the file that was there`));
+      if (path !== null) failStop.fail(directoryDeleted(`${path} is not the file that was there`));
     },
   );
 }
 
 function filesInUse({ liveSegments, snapshots }: OpenDirectory): readonly string[] {
-  const snapshot = snapshots.counted;
+  const snapshot = snapshots.current;
   return [...liveSegments.segments.map(({ segment }) => segment.path), ...(snapshot === null ? [] : pathsOf(snapshot))];
 }
 
-function deleted(why: string): RaftqError {
+function directoryDeleted(why: string): RaftqError {
   const what = `the data directory was deleted or replaced while the node ran: ${why}`;
   const next =
     "put back all of it as it was, or let the node come back empty: an empty --data, and --join with other members";
@@ -209,7 +211,7 @@ function writeMarker({ disk, markerQueue, failStop }: OpenDirectory, why: string
 
 function reclaimSpace(open: OpenDirectory): void {
   dropQuarantined(open);
-  const dropped = dropReusable(open.log.preallocator);
+  const dropped = dropRecycled(open.log.preallocator);
   if (dropped.length > 0 && open.failStop.isOpen()) deleteSegments(open, dropped);
 }
 
@@ -238,7 +240,7 @@ function persist(open: OpenDirectory, batch: Persist, done: (unwritten: Unwritte
       const unwritten = unwrittenOf(contents.slice(written));
       if (batch.snapshot !== null && unwritten?.snapshot !== true) {
         const { index } = batch.snapshot.meta;
-        countSnapshot(snapshots, index);
+        makeCurrent(snapshots, index);
         compact(open, Math.min(batch.snapshot.keepFrom, index + 1));
       }
       persistEnded(durableEnd);
@@ -289,7 +291,7 @@ function storePart(
   const isHere = snapshotAt(snapshots, received.meta.index) !== null;
   const next = isHere ? ({ type: "part", part: received } as const) : chunks.add(received);
   if (next.type === "wait") return soon(() => done(next.nextPart, next.nextOffset));
-  refuseNewerSnapshot(next.part, settings.newer, STORAGE.formatVersion);
+  refuseNewerSnapshot(next.part, settings.newerContent, STORAGE.formatVersion);
   receivePart(snapshots, next.part, (nextPart) => done(nextPart, 0));
 }
 
@@ -302,9 +304,9 @@ function compact(open: OpenDirectory, keepFrom: LogIndex): void {
   logQueue((release) => {
     const recorded = (): void => {
       release();
-      deleteSegments(open, reuseSegments(log.preallocator, dropped));
+      deleteSegments(open, recycleSegments(log.preallocator, dropped));
     };
-    updateMeta(durableEnd, { floorSegment: oldest.segment }, recorded);
+    updateMeta(durableEnd, { oldestSegment: oldest.number }, recorded);
   });
 }
 
@@ -346,7 +348,7 @@ function close(open: OpenDirectory, done: () => void): void {
     ended = true;
     cancelRecords(durableEnd);
     markerQueue(() => {
-      failStop.shut();
+      failStop.close();
       disk.unlock();
       done();
     });

@@ -7,7 +7,7 @@ import { assert, must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 import { findMissing } from "./in-place.ts";
-import { type DirectoryLock, takeLock } from "./lock.ts";
+import { type DirectoryLock, acquireLock } from "./lock.ts";
 import { requireLocal } from "./network-disk.ts";
 import { PRIVATE_DIRECTORY_MODE, requirePrivate } from "./private-directory.ts";
 
@@ -30,15 +30,15 @@ const LARGE_BYTES = 256 * 1024;
 /** A new file is filled in slices, each durable before the next: one big write would stall the log's. */
 const ZEROS = new Uint8Array(1024 * 1024);
 
-/** One file, open once or twice. */
+/** One file, open once or twice: for writes through the page cache, and past it. */
 interface Descriptors {
-  readonly cached: number;
+  readonly buffered: number;
   /** null: its file system, or this system, has no such writes. */
   readonly direct: number | null;
-  /** Such a write was refused. */
-  refused: boolean;
-  /** Where it is; null while it is renamed. */
-  at: string | null;
+  /** A direct write was refused. */
+  directRefused: boolean;
+  /** null while it is renamed. */
+  path: string | null;
 }
 
 interface RealDisk {
@@ -54,16 +54,17 @@ interface RealDisk {
 export function createRealDisk(directory: string, allowNetworkDisk = false): Disk {
   assert(O_DSYNC > 0, "this system has O_DSYNC: without it no write would be durable");
   const disk: RealDisk = { directory, opened: new Map(), closing: 0, whenClosed: [] };
-  const full = (path: string): string => join(directory, path);
-  let held: DirectoryLock | null = null;
+  const fullPath = (path: string): string => join(directory, path);
+  let directoryLock: DirectoryLock | null = null;
   return {
-    list: (path) => ifThere(() => fs.readdirSync(full(path)).sort(), []),
+    list: (path) => ifExists(() => fs.readdirSync(fullPath(path)).sort(), []),
     // A plain array: `slice` of a Buffer would not copy, and keep the whole file in memory.
-    read: (path) => ifThere(() => new Uint8Array(fs.readFileSync(full(path), { flag: O_RDONLY | O_NOFOLLOW })), null),
-    readAt: (path, offset, length) => readAt(full(path), offset, length),
-    size: (path) => ifThere(() => fs.statSync(full(path)).size, null),
+    read: (path) =>
+      ifExists(() => new Uint8Array(fs.readFileSync(fullPath(path), { flag: O_RDONLY | O_NOFOLLOW })), null),
+    readAt: (path, offset, length) => readAt(fullPath(path), offset, length),
+    size: (path) => ifExists(() => fs.statSync(fullPath(path)).size, null),
     makeDirectory: (path, done) => {
-      fs.mkdir(full(path), { recursive: true, mode: PRIVATE_DIRECTORY_MODE }, (error) => done(error));
+      fs.mkdir(fullPath(path), { recursive: true, mode: PRIVATE_DIRECTORY_MODE }, (error) => done(error));
     },
     create: (path, size, done) => createFile(disk, path, size, done),
     open: (path, done) => openFile(disk, path, done),
@@ -73,25 +74,25 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
       disk.opened.delete(file);
       closeBoth(disk, descriptors);
     },
-    syncDirectory: (path, done) => syncDirectory(full(path), done),
-    rename: (from, to, done) => rename(disk, full(from), full(to), done),
-    remove: (path, done) => fs.unlink(full(path), (error) => done(error)),
-    removeDirectory: (path, done) => fs.rmdir(full(path), (error) => done(error)),
+    syncDirectory: (path, done) => syncDirectory(fullPath(path), done),
+    rename: (from, to, done) => rename(disk, fullPath(from), fullPath(to), done),
+    remove: (path, done) => fs.unlink(fullPath(path), (error) => done(error)),
+    removeDirectory: (path, done) => fs.rmdir(fullPath(path), (error) => done(error)),
     freeBytes: (done) => freeBytes(disk, done),
     findMissing: (files, done) =>
       findMissing(
         () => [...disk.opened.values()],
-        () => files().map(full),
+        () => files().map(fullPath),
         done,
       ),
     lock: () => {
       prepareDirectory(directory);
       requireLocal(directory, allowNetworkDisk);
-      held = takeLock(directory);
+      directoryLock = acquireLock(directory);
     },
     unlock: () => {
-      held?.release();
-      held = null;
+      directoryLock?.release();
+      directoryLock = null;
     },
   };
 }
@@ -99,14 +100,14 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
 type FileDone = (error: Error | null, file: DiskFile | null) => void;
 
 function createFile(disk: RealDisk, path: string, size: number, done: FileDone): void {
-  const full = join(disk.directory, path);
-  openTwice(full, CREATE_FLAGS, (error, descriptors) => {
+  const fullPath = join(disk.directory, path);
+  openTwice(fullPath, CREATE_FLAGS, (error, descriptors) => {
     if (error !== null || descriptors === null) return done(error, null);
     fillWithZeros(descriptors, 0, size, (failed) => {
       if (failed === null) return done(null, remember(disk, path, descriptors));
       closeBoth(disk, descriptors);
       // Half a file would take the very space that is missing.
-      fs.unlink(full, () => done(failed, null));
+      fs.unlink(fullPath, () => done(failed, null));
     });
   });
 }
@@ -130,8 +131,8 @@ function descriptorsOf({ opened }: RealDisk, file: DiskFile): Descriptors {
 
 /** A file may be open while it is renamed. */
 function rename({ opened }: RealDisk, from: string, to: string, done: Done): void {
-  const renamed = [...opened.values()].filter(({ at }) => at === from);
-  const setPath = (at: string | null): void => renamed.forEach((descriptors) => (descriptors.at = at));
+  const renamed = [...opened.values()].filter(({ path }) => path === from);
+  const setPath = (path: string | null): void => renamed.forEach((descriptors) => (descriptors.path = path));
   setPath(null);
   fs.rename(from, to, (error) => {
     setPath(error === null ? to : from);
@@ -150,7 +151,7 @@ function freeBytes(disk: RealDisk, done: (bytes: number) => void): void {
 }
 
 /** `read()`, or `otherwise` when the file does not exist. */
-function ifThere<T, U>(read: () => T, otherwise: U): T | U {
+function ifExists<T, U>(read: () => T, otherwise: U): T | U {
   try {
     return read();
   } catch (error) {
@@ -182,18 +183,18 @@ function readAt(path: string, offset: number, length: number): Uint8Array {
 type OpenedTwice = (error: Error | null, descriptors: Descriptors | null) => void;
 
 function openTwice(path: string, flags: number, done: OpenedTwice): void {
-  fs.open(path, flags, FILE_MODE, (error, cached) => {
+  fs.open(path, flags, FILE_MODE, (error, buffered) => {
     if (error !== null) return done(error, null);
     // Not in one step: a file system without such writes refuses, and may have made the file all the same.
     fs.open(path, DIRECT_FLAGS, (refused, direct) => {
-      done(null, { cached, direct: refused === null ? direct : null, refused: false, at: path });
+      done(null, { buffered, direct: refused === null ? direct : null, directRefused: false, path });
     });
   });
 }
 
-function closeBoth(disk: RealDisk, { cached, direct }: Descriptors): void {
+function closeBoth(disk: RealDisk, { buffered, direct }: Descriptors): void {
   if (direct !== null) closeDescriptor(disk, direct);
-  closeDescriptor(disk, cached);
+  closeDescriptor(disk, buffered);
 }
 
 /** On the thread pool: the last close of a large file that was removed takes long. */
@@ -216,17 +217,17 @@ function directBytes(offset: number, bytes: Uint8Array): number {
 }
 
 function writeFile(descriptors: Descriptors, offset: number, bytes: Uint8Array, done: Done): void {
-  const { cached, direct, refused } = descriptors;
-  const head = direct === null || refused ? 0 : directBytes(offset, bytes);
-  if (direct === null || head === 0) return writeAll(cached, offset, bytes, done);
+  const { buffered, direct, directRefused } = descriptors;
+  const head = direct === null || directRefused ? 0 : directBytes(offset, bytes);
+  if (direct === null || head === 0) return writeAll(buffered, offset, bytes, done);
   writeAll(direct, offset, head === bytes.length ? bytes : bytes.subarray(0, head), (error) => {
     if (error === null) {
       if (head === bytes.length) done(null);
-      else writeAll(cached, offset + head, bytes.subarray(head), done);
+      else writeAll(buffered, offset + head, bytes.subarray(head), done);
     } else if (codeOf(error) === "EINVAL") {
       // Its sectors are larger than any we know of.
-      descriptors.refused = true;
-      writeAll(cached, offset, bytes, done);
+      descriptors.directRefused = true;
+      writeAll(buffered, offset, bytes, done);
     } else done(error);
   });
 }
@@ -259,8 +260,8 @@ function syncDirectory(path: string, done: Done): void {
 /** Throws UNWRITABLE or NOT_PRIVATE. */
 function prepareDirectory(directory: string): void {
   try {
-    const made = fs.mkdirSync(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
-    if (made !== undefined) syncNames(resolve(directory), dirname(resolve(made)));
+    const firstCreated = fs.mkdirSync(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
+    if (firstCreated !== undefined) syncNames(resolve(directory), dirname(resolve(firstCreated)));
     requirePrivate(
       directory,
       process.geteuid?.(),
@@ -269,7 +270,7 @@ function prepareDirectory(directory: string): void {
     fs.accessSync(directory, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
   } catch (error) {
     if (error instanceof RaftqError) throw error;
-    const file = fileAmong(directory);
+    const file = fileOnTheWayTo(directory);
     if (file !== null) throw new RaftqError("NOT_A_DIRECTORY", notADirectory(directory, file), error);
     const what = error instanceof Error ? error.message : String(error);
     throw new RaftqError("UNWRITABLE", `the data directory ${directory} cannot be written: ${what}`, error);
@@ -277,10 +278,10 @@ function prepareDirectory(directory: string): void {
 }
 
 /** The file that stands where `directory`, or a directory above it, should be. */
-function fileAmong(directory: string): string | null {
+function fileOnTheWayTo(directory: string): string | null {
   const found = isDirectory(directory);
   if (found !== null) return found ? null : directory;
-  return dirname(directory) === directory ? null : fileAmong(dirname(directory));
+  return dirname(directory) === directory ? null : fileOnTheWayTo(dirname(directory));
 }
 
 /** null: it is not there, or cannot be seen. */

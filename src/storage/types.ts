@@ -123,18 +123,18 @@ export type Opened =
 
 /** A directory whose data cannot be trusted. They stay as they are, and it stays locked, until one of these is called. */
 export interface Damaged {
-  /** The one that this node rejoins with; reported to others only once it is declared. */
+  /** The one that this node rejoins with; sent to others only once it is recorded. */
   readonly incarnation: Incarnation;
   /** null: nothing readable names its cluster. */
   readonly clusterId: ClusterId | null;
   /** The last known addresses of other members. */
   readonly addresses: readonly string[];
-  /** From here on, also after a crash, this node rejoins under the new incarnation. */
-  declare(done: (error: RaftqError | null) => void): void;
+  /** Makes the new incarnation durable: from here on, also after a crash, this node rejoins under it. */
+  recordIncarnation(done: (error: RaftqError | null) => void): void;
   /** A majority of this cluster has let the new incarnation in: quarantines the data and opens a fresh directory in their place. */
-  replace(clusterId: ClusterId, done: (opened: Opened) => void): void;
-  /** Unlocks the directory and leaves it as it is. */
-  release(): void;
+  quarantineAndReopen(clusterId: ClusterId, done: (opened: Opened) => void): void;
+  /** Leaves the directory as it is. */
+  unlock(): void;
 }
 
 /**
@@ -158,9 +158,9 @@ export interface OpenStorage {
   /** Runs `callback` once after `ms`; returns a cancel. For the closing frame after 50 ms of quiet. */
   readonly after: (ms: number, callback: () => void) => () => void;
   readonly segmentBytes: number;
-  readonly newer: NewerContent;
-  /** Of so many free bytes, how many the next segment must leave: a log that takes the space of the snapshot never gets shorter. */
-  readonly bytesKept: (freeBytes: number) => number;
+  readonly newerContent: NewerContent;
+  /** Of so many free bytes, how many the next segment must leave free: a log that takes the space of the snapshot never gets shorter. */
+  readonly reservedBytes: (freeBytes: number) => number;
   /** Free space may have changed by our own doing: something was made, could not be made, or was deleted. */
   readonly onSpaceChanged: () => void;
 }

@@ -49,8 +49,8 @@ function openWith(scheduler: Scheduler, port: Disk, nodeId: NodeId, segmentBytes
         result = error.message;
       },
       after: (ms, callback) => scheduler.after(ms, callback),
-      newer: NEWER_CONTENT,
-      bytesKept: () => 0,
+      newerContent: NEWER_CONTENT,
+      reservedBytes: () => 0,
       onSpaceChanged: () => undefined,
       segmentBytes,
     },

@@ -77,9 +77,9 @@ test("a directory of a newer format is refused politely and left alone", async (
     incarnation: INCARNATION,
     clusterId: null,
     hardState: hardState(1),
-    startSegment: 1,
-    floorSegment: 1,
-    provenFrame: 0,
+    segmentAtOpen: 1,
+    oldestSegment: 1,
+    durableFrame: 0,
   };
   const version = STORAGE.formatVersion + 1;
   const newer = Buffer.concat([encodeMetaSlot(meta, 100, version), encodeMetaSlot(meta, 101, version)]);
@@ -189,7 +189,7 @@ test("a manifest with a number that no record can hold, or a configuration from 
 test("a segment whose header names blocks larger than the file is no segment", () => {
   const segment = {
     path: "g0/log/0000000007-9af3c2d1.seg",
-    segment: 7,
+    number: 7,
     salt: 0x9af3c2d1,
     blockBytes: BLOCK,
     bytes: 8 * BLOCK,
@@ -201,7 +201,7 @@ test("a segment whose header names blocks larger than the file is no segment", (
 });
 
 test("a segment whose header names blocks that no disk has is no segment: nothing is made as large as it claims", () => {
-  const named = { segment: 7, salt: 0x9af3c2d1 };
+  const named = { number: 7, salt: 0x9af3c2d1 };
   const bytes = 2 ** 32 - 1;
   const read = (blockBytes: number) => {
     const header = encodeSegmentHeader({ path: "", ...named, blockBytes: BLOCK, bytes }, 1);

@@ -102,8 +102,8 @@ export function settings(
     onFailure: (error) => bench.failures.push(error),
     after,
     segmentBytes: SMALL_SEGMENT,
-    newer: NEWER_CONTENT,
-    bytesKept: () => 0,
+    newerContent: NEWER_CONTENT,
+    reservedBytes: () => 0,
     onSpaceChanged: () => undefined,
     ...overrides,
   };
@@ -112,7 +112,7 @@ export function settings(
 /** A damaged directory is left as it is, and unlocked. */
 function storageOrError(result: Opened): Storage | RaftqError {
   if (result.ok) return result.storage;
-  result.damaged?.release();
+  result.damaged?.unlock();
   return result.error;
 }
 

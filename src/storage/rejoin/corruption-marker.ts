@@ -1,5 +1,5 @@
 // How does a node remember that its data are wrong although every checksum is right? By a marker file among them that holds the reason.
-import { missing } from "../corrupt.ts";
+import { corrupt } from "../corrupt.ts";
 import { type Disk, isNoSpace } from "../disk.ts";
 import { attempt, createFile, failWith, type Steps, write } from "../steps.ts";
 
@@ -23,5 +23,5 @@ export function refuseMarked(disk: Disk): void {
   const bytes = disk.read(CORRUPTION_MARKER_PATH);
   if (bytes === null) return;
   const why = new TextDecoder().decode(bytes).trim();
-  throw missing(why === "" ? "this directory was marked as damaged" : why);
+  throw corrupt(why === "" ? "this directory was marked as damaged" : why);
 }

@@ -17,35 +17,35 @@ const { formatVersion } = STORAGE;
 export interface RejoinFiles {
   readonly rejoin: Rejoin | null;
   readonly knownMembers: KnownMembers | null;
-  /** One exists, readable or not: then this directory held data once, whatever is left of them. */
-  readonly any: boolean;
+  /** One of them exists, or quarantined data do: then this directory held data once, whatever is left of them. */
+  readonly wasUsed: boolean;
 }
 
 /** Throws NEWER_FORMAT, OLDER_FORMAT. */
 export function readRejoinFiles(disk: Disk): RejoinFiles {
   const { rejoin, exists } = readRejoin(disk, formatVersion);
   const known = readKnownMembers(disk, formatVersion);
-  const any = exists || known.exists || quarantineNumbers(disk).length > 0;
-  return { rejoin, knownMembers: known.knownMembers, any };
+  const wasUsed = exists || known.exists || quarantineNumbers(disk).length > 0;
+  return { rejoin, knownMembers: known.knownMembers, wasUsed };
 }
 
 /** Where meta does not name the directory's node, these files do. Throws FOREIGN_DIRECTORY. */
 export function requireOwner({ rejoin, knownMembers }: RejoinFiles, nodeId: NodeId): void {
   const owner = rejoin?.nodeId ?? knownMembers?.nodeId ?? nodeId;
-  if (owner !== nodeId) throw foreign(owner, nodeId);
+  if (owner !== nodeId) throw foreignDirectory(owner, nodeId);
 }
 
-export function foreign(owner: NodeId, nodeId: NodeId): RaftqError {
+export function foreignDirectory(owner: NodeId, nodeId: NodeId): RaftqError {
   return new RaftqError("FOREIGN_DIRECTORY", `the directory belongs to node ${owner}, not to ${nodeId}`);
 }
 
-/** `open`: reads the directory anew. It stays locked meanwhile. */
+/** `reopen`: reads the directory anew. It stays locked meanwhile. */
 export function createDamaged(
   disk: Disk,
   settings: OpenStorage,
   rejoinFiles: RejoinFiles,
   why: string,
-  open: (done: (opened: Opened) => void) => void,
+  reopen: (done: (opened: Opened) => void) => void,
 ): Damaged {
   const earlier = rejoinFiles.rejoin?.stage === "asking" ? rejoinFiles.rejoin : null;
   const incarnation = earlier?.incarnation ?? settings.newIncarnation;
@@ -55,21 +55,21 @@ export function createDamaged(
     incarnation,
     clusterId,
     addresses: rejoinFiles.knownMembers?.addresses ?? [],
-    declare: (done) => {
-      const recorded = ({ error }: Ended<void>): void => done(error === null ? null : rejoinWriteFailed(error));
-      if (earlier === null) runSteps(writeStage(disk, asking), recorded);
+    recordIncarnation: (done) => {
+      const written = ({ error }: Ended<void>): void => done(error === null ? null : rejoinWriteFailed(error));
+      if (earlier === null) runSteps(writeStage(disk, asking), written);
       else settings.after(0, () => done(null));
     },
-    replace: (cluster, done) => {
+    quarantineAndReopen: (cluster, done) => {
       const quarantineNumber = (quarantineNumbers(disk).at(-1) ?? 0) + 1;
       const agreed: Rejoin = { ...asking, stage: "agreed", clusterId: cluster, quarantineNumber };
       runSteps(writeStage(disk, agreed), ({ error }) => {
-        if (error === null) return open(done);
+        if (error === null) return reopen(done);
         disk.unlock();
         done({ ok: false, error: rejoinWriteFailed(error), damaged: null });
       });
     },
-    release: () => disk.unlock(),
+    unlock: () => disk.unlock(),
   };
 }
 

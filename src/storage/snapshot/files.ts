@@ -2,7 +2,7 @@
 import { crc32 } from "../../lib/crc32.ts";
 import { RaftqError } from "../../lib/errors.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
-import { corrupt, missing } from "../corrupt.ts";
+import { corrupt, corruptAt } from "../corrupt.ts";
 import { type Disk, isNoSpace } from "../disk.ts";
 import { decodeManifest, manifestCrc, MAX_MANIFEST_BYTES, type Manifest } from "./manifest.ts";
 import type { SnapshotFrame } from "../wal/replay.ts";
@@ -52,13 +52,13 @@ export function recoverSnapshot(disk: Disk, frame: SnapshotFrame, formatVersion:
   const path = manifestPath(directory);
   const size = disk.size(path);
   if (size !== null && size > MAX_MANIFEST_BYTES)
-    throw corrupt(path, MAX_MANIFEST_BYTES, `the file has ${size} bytes, more than a manifest can have`);
+    throw corruptAt(path, MAX_MANIFEST_BYTES, `the file has ${size} bytes, more than a manifest can have`);
   const manifestBytes = size === null ? null : disk.read(path);
-  if (manifestBytes === null) throw missing(`${path} is missing; the log counts on this snapshot`);
+  if (manifestBytes === null) throw corrupt(`${path} is missing; the log counts on this snapshot`);
   const crc = manifestCrc(manifestBytes);
-  if (crc !== frame.manifestCrc) throw corrupt(path, 0, "the manifest is not the one that the log names");
+  if (crc !== frame.manifestCrc) throw corruptAt(path, 0, "the manifest is not the one that the log names");
   const manifest = decodeManifest(manifestBytes, formatVersion);
-  if (manifest === null) throw corrupt(path, 0, "the manifest is unreadable");
+  if (manifest === null) throw corruptAt(path, 0, "the manifest is unreadable");
   const snapshot = { directory, manifest, manifestBytes, crc };
   // All of it, now: a node must know that its state is whole before it votes, not when somebody needs the part.
   manifest.parts.forEach((_, part) => readPart(disk, snapshot, part));
@@ -79,12 +79,12 @@ export function readPart(disk: Disk, { directory, manifest }: CompleteSnapshot, 
   const path = partPath(directory, part);
   const expected = manifest.parts[part];
   const size = orDiskFailed(path, () => disk.size(path));
-  if (size === null || expected === undefined) throw missing(`${path} is missing; the log counts on this snapshot`);
+  if (size === null || expected === undefined) throw corrupt(`${path} is missing; the log counts on this snapshot`);
   // Before it is read: no memory is made for what the manifest does not know of.
-  if (size !== expected.bytes) throw corrupt(path, size, `the part has ${size} bytes instead of ${expected.bytes}`);
+  if (size !== expected.bytes) throw corruptAt(path, size, `the part has ${size} bytes instead of ${expected.bytes}`);
   const bytes = orDiskFailed(path, () => disk.read(path));
   if (bytes !== null && crc32(bytes) === expected.crc) return bytes;
-  throw corrupt(path, 0, "the part does not match the manifest's checksum");
+  throw corruptAt(path, 0, "the part does not match the manifest's checksum");
 }
 
 function orDiskFailed<T>(path: string, ask: () => T): T {
@@ -109,7 +109,7 @@ export function createSnapshotWriter(disk: Disk): SnapshotWriter {
 
 /** Makes an empty directory, whatever an earlier attempt left there. False: less than `bytes` are free. */
 export function* beginSnapshot(writer: SnapshotWriter, directory: string, bytes: number): Steps<boolean> {
-  yield* removeInTurn(writer, directory);
+  yield* queueRemoval(writer, directory);
   const free = yield* freeBytes(writer.disk);
   return free >= bytes && (yield* withSpace(writer, directory, makeDirectory(writer.disk, directory)));
 }
@@ -132,7 +132,7 @@ export function* completeSnapshot(
   return { directory, manifest, manifestBytes, crc: manifestCrc(manifestBytes) };
 }
 
-export function* removeInTurn({ disk, removals }: SnapshotWriter, directory: string): Steps {
+export function* queueRemoval({ disk, removals }: SnapshotWriter, directory: string): Steps {
   yield (done) =>
     removals((release) =>
       runSteps(removeIfPresent(disk, directory), ({ error }) => {
@@ -154,7 +154,7 @@ function* withSpace(writer: SnapshotWriter, directory: string, steps: Steps): St
   const { error } = yield* attempt(steps);
   if (error === null) return true;
   if (!isNoSpace(error)) return yield* failWith(error);
-  yield* removeInTurn(writer, directory);
+  yield* queueRemoval(writer, directory);
   return false;
 }
 

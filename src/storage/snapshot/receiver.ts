@@ -1,7 +1,7 @@
 // Receives a snapshot from another node: part by part, in order, each checked against the manifest that came with it.
 import { crc32 } from "../../lib/crc32.ts";
 import { decodeManifest, manifestCrc } from "./manifest.ts";
-import { beginSnapshot, completeSnapshot, directoryOf, removeInTurn, writePart } from "./files.ts";
+import { beginSnapshot, completeSnapshot, directoryOf, queueRemoval, writePart } from "./files.ts";
 import { addComplete, type SnapshotStore } from "./store.ts";
 import type { Steps } from "../steps.ts";
 import type { ReceivedPart } from "../types.ts";
@@ -30,10 +30,10 @@ function* storePart(store: SnapshotStore, part: ReceivedPart): Steps<number | nu
 }
 
 /** The snapshot of this part is complete here already. */
-function isComplete({ complete, counted }: SnapshotStore, { meta, manifest }: ReceivedPart): boolean {
+function isComplete({ complete, current }: SnapshotStore, { meta, manifest }: ReceivedPart): boolean {
   const stored = complete.get(meta.index);
   if (stored === undefined || stored.manifest.meta.term !== meta.term) return false;
-  return stored === counted || stored.crc === manifestCrc(manifest);
+  return stored === current || stored.crc === manifestCrc(manifest);
 }
 
 /** Drops what an earlier sender left, and begins anew if the manifest is what it should be. False: there is no space for it. */
@@ -43,7 +43,7 @@ function* begin(store: SnapshotStore, part: ReceivedPart): Steps<boolean> {
   const manifest = decodeManifest(part.manifest, settings.formatVersion);
   const abandoned = store.receiving;
   store.receiving = null;
-  if (abandoned !== null) yield* removeInTurn(writer, abandoned.directory);
+  if (abandoned !== null) yield* queueRemoval(writer, abandoned.directory);
   if (manifest === null || directoryOf(manifest.meta) !== directory || manifest.parts.length !== part.parts)
     return true;
   store.complete.delete(part.meta.index);

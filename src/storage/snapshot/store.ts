@@ -2,7 +2,7 @@
 import { assert } from "../../lib/assert.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
-import { missing } from "../corrupt.ts";
+import { corrupt } from "../corrupt.ts";
 import type { Disk } from "../disk.ts";
 import type { FailStop } from "../fail-stop.ts";
 import { encodeManifest, type Manifest, type Part } from "./manifest.ts";
@@ -14,7 +14,7 @@ import {
   createSnapshotWriter,
   directoryOf,
   readPart,
-  removeInTurn,
+  queueRemoval,
   type SnapshotWriter,
   writePart,
 } from "./files.ts";
@@ -41,7 +41,7 @@ export interface SnapshotStore {
   /** All whose files are durable, by index, unless they are older than the one that counts. */
   readonly complete: Map<LogIndex, CompleteSnapshot>;
   /** The snapshot that counts, by a durable snapshot frame. */
-  counted: CompleteSnapshot | null;
+  current: CompleteSnapshot | null;
   /** The one that another node sends. */
   receiving: ReceivedSnapshot | null;
 }
@@ -65,7 +65,7 @@ export function createSnapshotStore(
     writer: createSnapshotWriter(disk),
     writeQueue: createSerialQueue(),
     complete: new Map(recovered === null ? [] : [[recovered.manifest.meta.index, recovered]]),
-    counted: recovered,
+    current: recovered,
     receiving: null,
   };
 }
@@ -77,15 +77,15 @@ export function snapshotAt({ complete }: SnapshotStore, index: LogIndex): Comple
 
 export function readStoredPart(store: SnapshotStore, index: LogIndex, part: number): Uint8Array {
   const snapshot = snapshotAt(store, index);
-  if (snapshot === null) throw missing(`there is no snapshot at ${index}`);
+  if (snapshot === null) throw corrupt(`there is no snapshot at ${index}`);
   return readPart(store.disk, snapshot, part);
 }
 
 /** From now on this one counts: older ones are deleted. */
-export function countSnapshot(store: SnapshotStore, index: LogIndex): void {
+export function makeCurrent(store: SnapshotStore, index: LogIndex): void {
   const snapshot = snapshotAt(store, index);
   assert(snapshot !== null, `the snapshot at ${index} is complete before it counts`);
-  store.counted = snapshot;
+  store.current = snapshot;
   for (const [other, { directory }] of store.complete) {
     if (other >= index) continue;
     store.complete.delete(other);
@@ -138,11 +138,11 @@ function* writeSnapshot(
 /** It may count from now on, unless a newer one does already. */
 export function addComplete(store: SnapshotStore, snapshot: CompleteSnapshot): void {
   const { index } = snapshot.manifest.meta;
-  const isSuperseded = store.counted !== null && index < store.counted.manifest.meta.index;
+  const isSuperseded = store.current !== null && index < store.current.manifest.meta.index;
   if (isSuperseded) remove(store, snapshot.directory);
   else store.complete.set(index, snapshot);
 }
 
 function remove({ settings, writer }: SnapshotStore, directory: string): void {
-  settings.failStop.run(removeInTurn(writer, directory), settings.onFreed);
+  settings.failStop.run(queueRemoval(writer, directory), settings.onFreed);
 }

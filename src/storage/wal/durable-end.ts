@@ -13,7 +13,7 @@ export interface DurableEndPorts {
   readonly logQueue: SerialQueue;
   readonly meta: MetaFile;
   /** The number of the newest frame that is durable and holds something. */
-  readonly provenFrame: () => number;
+  readonly durableFrame: () => number;
   /** Writes an empty frame behind it, which proves it by the log alone. */
   readonly appendClosing: () => Steps;
 }
@@ -22,28 +22,34 @@ export interface DurableEnd {
   readonly ports: DurableEndPorts;
   /** Not the log's queue: what is acknowledged there must not wait for the record of what was acknowledged before. */
   readonly metaQueue: SerialQueue;
-  cancelQuiet: () => void;
-  cancelRegular: (() => void) | null;
+  cancelQuietTimer: () => void;
+  cancelPeriodicTimer: (() => void) | null;
   /** One record at a time, however slow the disk: a term that waits for its turn comes before the next one. */
   recording: "no" | "yes" | "yes, and once more";
 }
 
 export function createDurableEnd(ports: DurableEndPorts): DurableEnd {
-  return { ports, metaQueue: createSerialQueue(), cancelQuiet: () => undefined, cancelRegular: null, recording: "no" };
+  return {
+    ports,
+    metaQueue: createSerialQueue(),
+    cancelQuietTimer: () => undefined,
+    cancelPeriodicTimer: null,
+    recording: "no",
+  };
 }
 
 /** There is no quiet. */
 export function persistBegan(end: DurableEnd): void {
-  end.cancelQuiet();
+  end.cancelQuietTimer();
 }
 
 /** What it wrote will be recorded. */
 export function persistEnded(end: DurableEnd): void {
   const { after } = end.ports;
-  end.cancelQuiet();
-  end.cancelQuiet = after(STORAGE.quietMs, () => closeLogEnd(end));
-  end.cancelRegular ??= after(STORAGE.proofMs, () => {
-    end.cancelRegular = null;
+  end.cancelQuietTimer();
+  end.cancelQuietTimer = after(STORAGE.quietMs, () => closeLogEnd(end));
+  end.cancelPeriodicTimer ??= after(STORAGE.durableFrameMs, () => {
+    end.cancelPeriodicTimer = null;
     record(end);
   });
 }
@@ -56,8 +62,8 @@ export function recordLast(end: DurableEnd, done: () => void): void {
 
 /** Nothing is recorded any more, unless asked for. */
 export function cancelRecords(end: DurableEnd): void {
-  end.cancelQuiet();
-  end.cancelRegular?.();
+  end.cancelQuietTimer();
+  end.cancelPeriodicTimer?.();
 }
 
 /**
@@ -72,9 +78,9 @@ export function updateMeta({ ports, metaQueue }: DurableEnd, change: Partial<Met
       release();
       done();
     };
-    const provenFrame = ports.provenFrame();
-    if (change === null && provenFrame === meta.current().provenFrame) finish();
-    else failStop.run(meta.update({ ...change, provenFrame }), finish);
+    const durableFrame = ports.durableFrame();
+    if (change === null && durableFrame === meta.current().durableFrame) finish();
+    else failStop.run(meta.update({ ...change, durableFrame }), finish);
   });
 }
 

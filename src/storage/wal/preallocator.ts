@@ -4,7 +4,7 @@ import { STORAGE } from "../../config.ts";
 import { type Disk, type DiskFile, isNoSpace, noSpace } from "../disk.ts";
 import { encodeSegmentHeader, LOG_DIRECTORY, type Segment, segmentPath } from "./segment.ts";
 import {
-  answerOf,
+  resultOf,
   attempt,
   createFile,
   failWith,
@@ -24,7 +24,7 @@ export interface SegmentSettings {
   readonly formatVersion: number;
   readonly drawSalt: () => number;
   readonly after: OpenStorage["after"];
-  readonly bytesKept: OpenStorage["bytesKept"];
+  readonly reservedBytes: OpenStorage["reservedBytes"];
   /** A segment was made, or could not be made. */
   readonly onSpaceChanged: () => void;
 }
@@ -48,7 +48,7 @@ export interface Preallocator {
   /** The segment that was made ahead. */
   ready: OpenSegment | null;
   /** Segments that are log no more, kept for their files: oldest first, all of the usual size. */
-  reusable: Segment[];
+  recycled: Segment[];
   making: boolean;
   closed: boolean;
   /** The last attempt found no space. It is repeated by a timer. */
@@ -70,7 +70,7 @@ export function createPreallocator(disk: Disk, settings: SegmentSettings, nextSe
     settings,
     nextSegment,
     ready: null,
-    reusable: [],
+    recycled: [],
     making: false,
     closed: false,
     lacksSpace: false,
@@ -89,24 +89,24 @@ export function preallocate(preallocator: Preallocator): void {
 
 /** The segment that was made ahead, or a new one if there is none of at least that size; null: there is no space. One call at a time. */
 export const takeSegment = (preallocator: Preallocator, bytes: number): Steps<OpenSegment | null> =>
-  answerOf((done) => {
+  resultOf((done) => {
     preallocator.request = { bytes, done };
     answerRequest(preallocator, null);
   });
 
 /** Keeps some of these files, for segments to come, and returns the others. Nothing of them may be log any more, for good. */
-export function reuseSegments(preallocator: Preallocator, segments: readonly Segment[]): readonly Segment[] {
-  const { closed, settings, reusable } = preallocator;
+export function recycleSegments(preallocator: Preallocator, segments: readonly Segment[]): readonly Segment[] {
+  const { closed, settings, recycled } = preallocator;
   const fitting = closed ? [] : segments.filter(({ bytes }) => bytes === settings.segmentBytes);
-  const kept = fitting.slice(0, Math.max(0, STORAGE.maxReusedSegments - reusable.length));
-  reusable.push(...kept);
+  const kept = fitting.slice(0, Math.max(0, STORAGE.maxRecycledSegments - recycled.length));
+  recycled.push(...kept);
   return segments.filter((segment) => !kept.includes(segment));
 }
 
 /** Keeps none any more, and returns all that were kept. */
-export function dropReusable(preallocator: Preallocator): readonly Segment[] {
-  const dropped = preallocator.reusable;
-  preallocator.reusable = [];
+export function dropRecycled(preallocator: Preallocator): readonly Segment[] {
+  const dropped = preallocator.recycled;
+  preallocator.recycled = [];
   return dropped;
 }
 
@@ -124,13 +124,13 @@ export function closePreallocator(preallocator: Preallocator, done: () => void):
 
 function tryToMake(preallocator: Preallocator): void {
   if (preallocator.making) return;
-  const { settings, request, reusable } = preallocator;
+  const { settings, request, recycled } = preallocator;
   preallocator.cancelRetry?.();
   preallocator.cancelRetry = null;
   preallocator.making = true;
   const isAhead = request === null;
   const bytes = Math.max(settings.segmentBytes, preallocator.missedBytes, request?.bytes ?? 0);
-  const old = bytes === settings.segmentBytes ? (reusable.shift() ?? null) : null;
+  const old = bytes === settings.segmentBytes ? (recycled.shift() ?? null) : null;
   runSteps(makeSegment(preallocator, bytes, old), ({ error, result }) => {
     preallocator.making = false;
     preallocator.ready = result;
@@ -184,7 +184,7 @@ export function* makeSegment(preallocator: Preallocator, bytes: number, old: Seg
   const number = preallocator.nextSegment++;
   const salt = settings.drawSalt();
   const path = segmentPath(number, salt);
-  const segment: Segment = { path, segment: number, salt, blockBytes: settings.blockBytes, bytes };
+  const segment: Segment = { path, number, salt, blockBytes: settings.blockBytes, bytes };
   const file = old === null ? yield* createSegment(disk, settings, segment) : yield* renameSegment(disk, old, segment);
   const begun = yield* attempt(beginSegment(disk, settings, file, segment));
   if (begun.error === null) return { segment, file };
@@ -195,9 +195,9 @@ export function* makeSegment(preallocator: Preallocator, bytes: number, old: Seg
 }
 
 /** Its space is asked for first: to write until nothing fits any more would take the last space from everybody on this file system. */
-function* createSegment(disk: Disk, { bytesKept }: SegmentSettings, { path, bytes }: Segment): Steps<DiskFile> {
+function* createSegment(disk: Disk, { reservedBytes }: SegmentSettings, { path, bytes }: Segment): Steps<DiskFile> {
   const free = yield* freeBytes(disk);
-  const needed = bytes + bytesKept(free);
+  const needed = bytes + reservedBytes(free);
   if (free < needed) yield* failWith(noSpace(needed, free));
   return yield* createFile(disk, path, bytes);
 }

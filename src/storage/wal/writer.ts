@@ -26,7 +26,7 @@ export interface LogWriter {
   readonly settings: LogSettings;
   readonly preallocator: Preallocator;
   /** The number of the segment that this writer began with. */
-  readonly startSegment: number;
+  readonly segmentAtOpen: number;
   /** The segment that is being written. */
   current: OpenSegment;
   /** The newest frame that is durable. */
@@ -39,7 +39,7 @@ export interface LogWriter {
    * The number of the newest frame that is durable and holds something, or of the one that this writer began with. Empty frames that
    * come later are not counted: nothing is lost with them.
    */
-  provenFrame: number;
+  durableFrame: number;
 }
 
 /**
@@ -48,7 +48,7 @@ export interface LogWriter {
  */
 const SNAPSHOT_BLOCKS = 2;
 /** What a segment holds beside other frames, in blocks: header, opening, continuing frame, and those of snapshots. */
-const OWN_BLOCKS = 3 + SNAPSHOT_BLOCKS;
+const OVERHEAD_BLOCKS = 3 + SNAPSHOT_BLOCKS;
 
 /** Entries of one persist in as few frames as fit a segment. */
 export function batchFrames(
@@ -56,7 +56,7 @@ export function batchFrames(
   segmentBytes: number,
   blockBytes: number,
 ): readonly FrameContent[] {
-  const limit = segmentBytes - OWN_BLOCKS * blockBytes - FRAME_HEADER_BYTES;
+  const limit = segmentBytes - OVERHEAD_BLOCKS * blockBytes - FRAME_HEADER_BYTES;
   const frames: FrameContent[] = [];
   let from = 0;
   let bytes = 0;
@@ -74,11 +74,11 @@ export function batchFrames(
 
 /** Begins a new segment behind what was recovered: its first frame is the copy of the last one, or an empty frame. */
 export function* beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSettings): Steps<LogWriter> {
-  const content = recovered.copied ?? { kind: "opening" };
+  const content = recovered.frameToCopy ?? { kind: "opening" };
   const { blockBytes, liveSegments } = settings;
   const number = recovered.nextNumber;
   const preallocator = createPreallocator(disk, settings, recovered.nextSegment);
-  const bytes = firstBytes(content, settings, yield* freeBytes(disk));
+  const bytes = firstSegmentBytes(content, settings, yield* freeBytes(disk));
   const current = yield* makeSegment(preallocator, bytes, null);
   const { segment, file } = current;
   const frame = encodeFrame(segment, blockBytes, number, recovered.previous, content);
@@ -89,12 +89,12 @@ export function* beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSett
     disk,
     settings,
     preallocator,
-    startSegment: segment.segment,
+    segmentAtOpen: segment.number,
     current,
-    last: { segment: segment.segment, number, end: blockBytes + frame.length },
+    last: { segment: segment.number, number, end: blockBytes + frame.length },
     lastIsEmpty: content.kind === "opening",
     nextNumber: number + 1,
-    provenFrame: number,
+    durableFrame: number,
   };
 }
 
@@ -107,8 +107,8 @@ const FIRST_BLOCKS = 8;
  * starts must not use up what is kept for a snapshot. Where the next segment does not fit beside it, it takes half of what is free:
  * the log goes on in it, and the other half is for the snapshot that makes the log shorter. The least holds the frame to copy.
  */
-function firstBytes(content: FrameContent, { segmentBytes, blockBytes }: LogSettings, free: number): number {
-  const least = frameBytes(content, blockBytes) + (OWN_BLOCKS - 1) * blockBytes;
+function firstSegmentBytes(content: FrameContent, { segmentBytes, blockBytes }: LogSettings, free: number): number {
+  const least = frameBytes(content, blockBytes) + (OVERHEAD_BLOCKS - 1) * blockBytes;
   const most = Math.max(segmentBytes, least);
   const usual = Math.min(most, Math.max(segmentBytes / FIRST_SHARE, least + FIRST_BLOCKS * blockBytes));
   if (free >= usual + segmentBytes) return usual;
@@ -127,7 +127,7 @@ export function* append(log: LogWriter, contents: readonly FrameContent[]): Step
     const pointer = yield* writeFrame(log, log.current, log.last.end, content);
     log.last = pointer;
     log.lastIsEmpty = content.kind === "closing";
-    if (!log.lastIsEmpty) log.provenFrame = pointer.number;
+    if (!log.lastIsEmpty) log.durableFrame = pointer.number;
     addFrame(log.settings.liveSegments, content, bytes);
   }
   return contents.length;
@@ -163,7 +163,7 @@ function fits({ last, current, settings }: LogWriter, bytes: number, blocks: num
 /** False: there is no space for it. */
 function* rotateFor(log: LogWriter, content: FrameContent, bytes: number): Steps<boolean> {
   const { segmentBytes, blockBytes } = log.settings;
-  const rotated = yield* rotate(log, Math.max(segmentBytes, bytes + OWN_BLOCKS * blockBytes));
+  const rotated = yield* rotate(log, Math.max(segmentBytes, bytes + OVERHEAD_BLOCKS * blockBytes));
   if (!rotated) return content.kind === "snapshot" && fits(log, bytes, 1);
   assert(fits(log, bytes, 1 + SNAPSHOT_BLOCKS), "a new segment holds the frame it was made for");
   return true;
@@ -180,7 +180,7 @@ function* rotate(log: LogWriter, bytes: number): Steps<boolean> {
   if (next === null) return false;
   const opening = yield* writeFrame(log, next, blockBytes, { kind: "opening" });
   const full = log.current;
-  yield* writeFrame(log, full, log.last.end, { kind: "continues", nextSegment: next.segment.segment });
+  yield* writeFrame(log, full, log.last.end, { kind: "continues", nextSegment: next.segment.number });
   log.disk.close(full.file);
   log.current = next;
   log.last = opening;
@@ -201,5 +201,5 @@ function* writeFrame(
   const bytes = encodeFrame(segment, offset, number, log.last, content);
   // Every frame passes here, and each level of steps costs a little: so not as steps of its own.
   yield (done) => log.disk.write(file, offset, bytes, done);
-  return { segment: segment.segment, number, end: offset + bytes.length };
+  return { segment: segment.number, number, end: offset + bytes.length };
 }

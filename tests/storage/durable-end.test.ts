@@ -19,7 +19,7 @@ interface Slow {
   readonly scheduler: Scheduler;
   /** A persist that ends now. */
   readonly persisted: () => void;
-  /** What meta was asked to become: proven frame and term. */
+  /** What meta was asked to become: durable frame and term. */
   readonly begun: string[];
   /** Ends the write of meta that is under way. */
   readonly end: () => void;
@@ -27,15 +27,15 @@ interface Slow {
 
 function slowMeta(): Slow {
   const scheduler = createScheduler();
-  let proven = 1;
+  let newest = 1;
   let current: Meta = {
     nodeId: N1,
     incarnation: INCARNATION,
     clusterId: null,
     hardState: hardState(1),
-    startSegment: 1,
-    floorSegment: 1,
-    provenFrame: 1,
+    segmentAtOpen: 1,
+    oldestSegment: 1,
+    durableFrame: 1,
   };
   const begun: string[] = [];
   let underWay: (() => void) | null = null;
@@ -44,7 +44,7 @@ function slowMeta(): Slow {
     *update(change: Partial<Meta>) {
       if (underWay !== null) throw new Error("two writes of meta at once");
       const next = { ...current, ...change };
-      begun.push(`${next.provenFrame} in term ${next.hardState.currentTerm}`);
+      begun.push(`${next.durableFrame} in term ${next.hardState.currentTerm}`);
       yield (done) => {
         underWay = () => done(null);
       };
@@ -60,7 +60,7 @@ function slowMeta(): Slow {
     failStop,
     logQueue: createSerialQueue(),
     meta,
-    provenFrame: () => proven,
+    durableFrame: () => newest,
     *appendClosing() {
       yield (done) => done(null);
     },
@@ -70,7 +70,7 @@ function slowMeta(): Slow {
     scheduler,
     begun,
     persisted: () => {
-      proven++;
+      newest++;
       persistBegan(durableEnd);
       persistEnded(durableEnd);
     },
@@ -98,13 +98,13 @@ test("what becomes durable while meta is being written is named by one more writ
   expect(slow.begun).toEqual(["2 in term 1"]);
   for (let more = 0; more < 3; more++) {
     slow.persisted();
-    pass(slow, 2 * STORAGE.proofMs);
+    pass(slow, 2 * STORAGE.durableFrameMs);
   }
   expect(slow.begun).toEqual(["2 in term 1"]);
   slow.end();
   expect(slow.begun).toEqual(["2 in term 1", "5 in term 1"]);
   slow.end();
-  pass(slow, 2 * STORAGE.proofMs);
+  pass(slow, 2 * STORAGE.durableFrameMs);
   expect(slow.begun).toEqual(["2 in term 1", "5 in term 1"]);
 });
 
@@ -122,7 +122,7 @@ test("a term waits for one write of meta at most, and names the newest frame its
   slow.end();
   expect(durable).toBe(1);
   // Nothing is left to be named.
-  pass(slow, 2 * STORAGE.proofMs);
+  pass(slow, 2 * STORAGE.durableFrameMs);
   expect(slow.begun.length).toBe(2);
 });
 
@@ -136,7 +136,7 @@ test("while persists never pause, meta names the newest frame once a second", ()
     slow.end();
     ended++;
   }
-  const seconds = (200 * STORAGE.quietMs) / 2 / STORAGE.proofMs;
+  const seconds = (200 * STORAGE.quietMs) / 2 / STORAGE.durableFrameMs;
   expect(ended).toBeGreaterThanOrEqual(seconds - 1);
   expect(ended).toBeLessThanOrEqual(seconds);
 });
