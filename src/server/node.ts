@@ -6,7 +6,7 @@ import type { Entry } from "../raft/entry.ts";
 import { entryAt } from "../raft/log.ts";
 import type { Raft } from "../raft/raft.ts";
 import { type ClusterId, isIncarnation, type Incarnation, type Member } from "../raft/types.ts";
-import { openDistrusted, openStorage } from "../storage/storage.ts";
+import { openDistrusted, openStorage } from "../storage/open.ts";
 import type { Damaged, Opened, Storage } from "../storage/types.ts";
 import type { Listener } from "../wire/network.ts";
 import type { NodeStatus } from "../wire/protocol.ts";

@@ -4,10 +4,10 @@ import { dlopen, FFIType, read } from "bun:ffi";
 import fs from "node:fs";
 import { join } from "node:path";
 import { RaftqError } from "../lib/errors.ts";
+import { PRIVATE_FILE_MODE } from "./directory-checks.ts";
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_DIRECTORY, O_NOFOLLOW } = fs.constants;
 const LOCK_FILE = "LOCK";
-const FILE_MODE = 0o600;
 
 const LIBC = "libc.so.6";
 const LOCK_EX = 2;
@@ -53,7 +53,7 @@ export function tryLock(directory: string): LockResult {
 
 /** A number: why the file system refuses, as errno. */
 function lockPath(path: string, flags: number): LockResult | number {
-  const descriptor = fs.openSync(path, flags | O_NOFOLLOW, FILE_MODE);
+  const descriptor = fs.openSync(path, flags | O_NOFOLLOW, PRIVATE_FILE_MODE);
   const error = flock(descriptor);
   const locked = fs.fstatSync(descriptor);
   // Another process may have deleted it, and a third made it anew, since it was opened: that one has the name now.

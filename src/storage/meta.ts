@@ -1,24 +1,25 @@
 // What must a node know before its log can be read? Who it is, its term and vote, where its log begins and began last, and how
 // far it reaches at least.
 import { crc32 } from "../lib/crc32.ts";
-import {
-  isClusterId,
-  isIncarnation,
-  isMemberId,
-  isNodeId,
-  type ClusterId,
-  type HardState,
-  type Incarnation,
-  type NodeId,
-} from "../raft/types.ts";
+import { isMemberId, type ClusterId, type HardState, type Incarnation, type NodeId } from "../raft/types.ts";
 import { converted, decodeOrNull, encode, nullable, textOf, tuple, uint } from "../lib/layout.ts";
-import { MAX_U48 } from "../lib/u48.ts";
-import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
-import { corrupt } from "./corrupt.ts";
+import {
+  ascii,
+  clusterId,
+  incarnation,
+  MAX_ID_BYTES,
+  nodeId,
+  readU48,
+  startsWith,
+  u48,
+  viewOf,
+  writeU48,
+} from "./fields.ts";
+import { corrupt } from "./file-errors.ts";
 import type { Disk, DiskFile } from "./disk.ts";
 import { MAX_SEGMENT_NUMBER } from "./wal/segment.ts";
 import { createFile, openFile, type Steps, write } from "./steps.ts";
-import { refuseOtherFormat } from "./versions.ts";
+import { refuseOtherFormat } from "./file-errors.ts";
 
 export interface Meta {
   readonly nodeId: NodeId;
@@ -47,17 +48,15 @@ const AT_CRC = 12; // u32: over everything before and behind it, to the end of t
 const AT_SEQUENCE = 16; // u48: of this write; A and B of one update differ by 1
 const AT_LENGTH = 22; // u16: of the MessagePack array that follows
 const AT_FIELDS = 24;
-const MAX_ID_BYTES = 64;
-const u48 = uint(MAX_U48);
 
 /** As the values lie in the array. */
 type Flat = Omit<Meta, "hardState"> & HardState;
 
 const layout = converted<Meta, Flat>(
   tuple<Flat>("a meta", {
-    nodeId: textOf("node id", MAX_ID_BYTES, isNodeId),
-    incarnation: textOf("incarnation", MAX_ID_BYTES, isIncarnation),
-    clusterId: nullable(textOf("cluster id", MAX_ID_BYTES, isClusterId)),
+    nodeId,
+    incarnation,
+    clusterId: nullable(clusterId),
     currentTerm: u48,
     votedFor: nullable(textOf("member id", MAX_ID_BYTES, isMemberId)),
     segmentAtOpen: uint(MAX_SEGMENT_NUMBER),

@@ -7,15 +7,12 @@ import type { ClusterId, LogIndex } from "../raft/types.ts";
 import type { FrameContent } from "./wal/frame.ts";
 import type { Disk } from "./disk.ts";
 import { dropBelow, type LiveSegments } from "./wal/live-segments.ts";
-import { writeKnownMembers } from "./rejoin/known-members.ts";
-import { type Chunks, createChunks } from "./snapshot/chunks.ts";
+import { writeKnownMembers } from "./rejoin/rejoin-files.ts";
 import { createFailStop, type FailStop } from "./fail-stop.ts";
-import { isGone } from "./in-place.ts";
+import { isGone } from "./missing-files.ts";
 import { append, appendClosing, batchFrames, closeLog, fitsSnapshotFrame, type LogWriter } from "./wal/writer.ts";
 import { dropRecycled, preallocate, recycleSegments } from "./wal/preallocator.ts";
-import { markDamaged } from "./rejoin/corruption-marker.ts";
 import type { MetaFile } from "./meta.ts";
-import { refuseNewerSnapshot } from "./newer.ts";
 import {
   cancelRecords,
   createDurableEnd,
@@ -27,7 +24,7 @@ import {
 } from "./wal/durable-end.ts";
 import type { Segment } from "./wal/segment.ts";
 import { createSerialQueue, type SerialQueue } from "./serial-queue.ts";
-import { quarantineNumbers, removeQuarantined } from "./rejoin/quarantine.ts";
+import { markDamaged, quarantineNumbers, removeQuarantined } from "./rejoin/quarantine.ts";
 import { type CompleteSnapshot, pathsOf, whenRemoved } from "./snapshot/files.ts";
 import { receivePart } from "./snapshot/receiver.ts";
 import {
@@ -39,7 +36,7 @@ import {
   type SnapshotStore,
 } from "./snapshot/store.ts";
 import { removeFile, runSteps, type Steps } from "./steps.ts";
-import type { OpenStorage, ReceivedPart, Recovered, Storage, Unwritten } from "./types.ts";
+import type { OpenStorage, Recovered, Storage, Unwritten } from "./types.ts";
 
 /** A recovered and repaired directory. */
 export interface Directory {
@@ -64,7 +61,6 @@ interface OpenDirectory extends Directory {
   readonly markerQueue: SerialQueue;
   readonly durableEnd: DurableEnd;
   readonly snapshots: SnapshotStore;
-  readonly chunks: Chunks;
   readonly soon: (callback: () => void) => void;
   /** Files were deleted. */
   readonly onFreed: () => void;
@@ -87,7 +83,7 @@ export function createStorage(directory: Directory): Storage {
       log.preallocator.whenSpace = callback;
     },
     saveSnapshot: (meta, source, done) => saveSnapshot(snapshots, meta, source, done),
-    storePart: (received, done) => storePart(open, received, done),
+    storePart: (received, done) => receivePart(snapshots, received, done),
     manifest: (index) => {
       const found = snapshotAt(snapshots, index);
       if (found === null) return null;
@@ -143,12 +139,12 @@ function openDirectory(directory: Directory): OpenDirectory {
     }),
     snapshots: createSnapshotStore(disk, snapshot, {
       formatVersion: STORAGE.formatVersion,
+      newerContent: settings.newerContent,
       failStop,
       soon,
       onFreed,
       neededByLog: () => (fitsSnapshotFrame(log) ? 0 : settings.segmentBytes),
     }),
-    chunks: createChunks(STORAGE.formatVersion),
     persisting: false,
     checkingFiles: false,
     recordedAddresses: recovered.knownMembers?.addresses.join() ?? null,
@@ -191,7 +187,7 @@ function recordKnownMembers(open: OpenDirectory, addresses: readonly string[]): 
   open.recordingAddresses = true;
   // Beside the log, like the deletions, and like them waited for when the directory is closed.
   deletionQueue((release) =>
-    runSteps(writeKnownMembers(disk, { nodeId, clusterId, addresses }, STORAGE.formatVersion), ({ error }) => {
+    runSteps(writeKnownMembers(disk, { nodeId, clusterId, addresses }), ({ error }) => {
       open.recordingAddresses = false;
       if (error === null) open.recordedAddresses = joined;
       release();
@@ -280,19 +276,6 @@ function framesOf(batch: Persist, segmentBytes: number, snapshots: SnapshotStore
   );
   const frame: FrameContent = { kind: "snapshot", index: meta.index, term: meta.term, manifestCrc: stored.crc, reset };
   return [frame, ...entries];
-}
-
-function storePart(
-  { snapshots, chunks, settings, soon }: OpenDirectory,
-  received: ReceivedPart,
-  done: (nextPart: number, nextOffset: number) => void,
-): void {
-  // A snapshot that is complete here already needs no chunks: it is answered at once.
-  const isHere = snapshotAt(snapshots, received.meta.index) !== null;
-  const next = isHere ? ({ type: "part", part: received } as const) : chunks.add(received);
-  if (next.type === "wait") return soon(() => done(next.nextPart, next.nextOffset));
-  refuseNewerSnapshot(next.part, settings.newerContent, STORAGE.formatVersion);
-  receivePart(snapshots, next.part, (nextPart) => done(nextPart, 0));
 }
 
 /** No entry of a segment is needed: first meta records where the log begins, then its file is reused or deleted, oldest first. */

@@ -2,22 +2,17 @@
 // cache where that is possible (O_DIRECT), on the thread pool, by callback.
 import { ptr } from "bun:ffi";
 import fs from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { join } from "node:path";
 import { assert, must } from "../lib/assert.ts";
-import { RaftqError } from "../lib/errors.ts";
+import { PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, prepareDirectory, requireLocal } from "./directory-checks.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
-import { findMissing } from "./in-place.ts";
+import { findMissing } from "./missing-files.ts";
 import { type DirectoryLock, acquireLock } from "./lock.ts";
-import { requireLocal } from "./network-disk.ts";
-import { PRIVATE_DIRECTORY_MODE, requirePrivate } from "./private-directory.ts";
 
-const FILE_MODE = 0o600;
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_DSYNC, O_DIRECT } = fs.constants;
 const CREATE_FLAGS = O_CREAT | O_EXCL | O_RDWR | O_DSYNC;
 /** In a directory that is ours alone nobody else can place a link; a restored backup might hold one. */
 const OPEN_FLAGS = O_RDWR | O_NOFOLLOW | O_DSYNC;
-/** Any of these in it, and the directory holds a node's data. */
-const OUR_NAMES = ["meta", "g0"] as const;
 /**
  * Past the page cache: what it would keep is never read while the node runs, and the copy into it costs up to a third of a write's
  * CPU and time (src/README.md, Decisions).
@@ -86,7 +81,7 @@ export function createRealDisk(directory: string, allowNetworkDisk = false): Dis
         done,
       ),
     lock: () => {
-      prepareDirectory(directory);
+      prepareDirectory(directory, process.geteuid?.());
       requireLocal(directory, allowNetworkDisk);
       directoryLock = acquireLock(directory);
     },
@@ -183,7 +178,7 @@ function readAt(path: string, offset: number, length: number): Uint8Array {
 type OpenedTwice = (error: Error | null, descriptors: Descriptors | null) => void;
 
 function openTwice(path: string, flags: number, done: OpenedTwice): void {
-  fs.open(path, flags, FILE_MODE, (error, buffered) => {
+  fs.open(path, flags, PRIVATE_FILE_MODE, (error, buffered) => {
     if (error !== null) return done(error, null);
     // Not in one step: a file system without such writes refuses, and may have made the file all the same.
     fs.open(path, DIRECT_FLAGS, (refused, direct) => {
@@ -255,55 +250,4 @@ function syncDirectory(path: string, done: Done): void {
     if (error !== null) return done(error);
     fs.fsync(descriptor, (failed) => fs.close(descriptor, () => done(failed)));
   });
-}
-
-/** Throws UNWRITABLE or NOT_PRIVATE. */
-function prepareDirectory(directory: string): void {
-  try {
-    const firstCreated = fs.mkdirSync(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
-    if (firstCreated !== undefined) syncNames(resolve(directory), dirname(resolve(firstCreated)));
-    requirePrivate(
-      directory,
-      process.geteuid?.(),
-      OUR_NAMES.some((name) => fs.existsSync(join(directory, name))),
-    );
-    fs.accessSync(directory, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
-  } catch (error) {
-    if (error instanceof RaftqError) throw error;
-    const file = fileOnTheWayTo(directory);
-    if (file !== null) throw new RaftqError("NOT_A_DIRECTORY", notADirectory(directory, file), error);
-    const what = error instanceof Error ? error.message : String(error);
-    throw new RaftqError("UNWRITABLE", `the data directory ${directory} cannot be written: ${what}`, error);
-  }
-}
-
-/** The file that stands where `directory`, or a directory above it, should be. */
-function fileOnTheWayTo(directory: string): string | null {
-  const found = isDirectory(directory);
-  if (found !== null) return found ? null : directory;
-  return dirname(directory) === directory ? null : fileOnTheWayTo(dirname(directory));
-}
-
-/** null: it is not there, or cannot be seen. */
-function isDirectory(path: string): boolean | null {
-  try {
-    return fs.statSync(path).isDirectory();
-  } catch {
-    return null;
-  }
-}
-
-const notADirectory = (directory: string, file: string): string =>
-  file === directory
-    ? `--data ${directory} is a file, not a directory`
-    : `--data ${directory} cannot be made, because ${file} is a file, not a directory`;
-
-/** Makes the names of new directories durable, from `directory` up to the one that was there before. */
-function syncNames(directory: string, existing: string): void {
-  for (let at = directory; at !== existing;) {
-    at = dirname(at);
-    const descriptor = fs.openSync(at, "r");
-    fs.fsyncSync(descriptor);
-    fs.closeSync(descriptor);
-  }
 }

@@ -2,7 +2,7 @@
 import type { RaftqError } from "../lib/errors.ts";
 import type { Entry } from "../raft/entry.ts";
 import type { Persist } from "../raft/effects.ts";
-import type { KnownMembers } from "./rejoin/known-members.ts";
+import type { KnownMembers } from "./rejoin/rejoin-files.ts";
 import type { ClusterId, HardState, Incarnation, LogIndex, NodeId, SnapshotMeta } from "../raft/types.ts";
 
 export interface Identity {
@@ -95,7 +95,7 @@ export interface Storage {
   snapshotBytes(): number;
 
   /**
-   * The state that came of these data is wrong: the directory is not to be used again (see corruption-marker.ts). Written at once, beside whatever
+   * The state that came of these data is wrong: the directory is not to be used again (see rejoin/quarantine.ts). Written at once, beside whatever
    * is being written, also after a write that failed. Durable before `close` is done, unless its own write fails.
    */
   markDamaged(why: string): void;

@@ -10,7 +10,7 @@ import type { HardState, Incarnation, MemberId, NodeId, SnapshotMeta } from "../
 import { NEWER_CONTENT } from "../../src/server/snapshots.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import type { Disk } from "../../src/storage/disk.ts";
-import { openStorage } from "../../src/storage/storage.ts";
+import { openStorage } from "../../src/storage/open.ts";
 import type { Opened, OpenStorage, SnapshotSource, Storage, Unwritten } from "../../src/storage/types.ts";
 import { createSimDisk, type SimDisk } from "../sim/disk.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
 import { RaftqError } from "../../src/lib/errors.ts";
-import { remoteFileSystem } from "../../src/storage/network-disk.ts";
+import { remoteFileSystem } from "../../src/storage/directory-checks.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import { close, createRealBench, entries, opened, persist, refused } from "./harness.ts";
 

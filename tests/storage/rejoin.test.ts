@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { ClusterId, Incarnation, NodeId } from "../../src/raft/types.ts";
 import { encodeAtomicFile } from "../../src/storage/rejoin/atomic-file.ts";
-import { openDistrusted, openStorage } from "../../src/storage/storage.ts";
+import { openDistrusted, openStorage } from "../../src/storage/open.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Damaged, Opened, Storage } from "../../src/storage/types.ts";
 import {

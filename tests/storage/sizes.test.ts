@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { STORAGE, WIRE } from "../../src/config.ts";
 import type { Disk } from "../../src/storage/disk.ts";
 import { decodeManifest, encodeManifest, MAX_MANIFEST_BYTES, type Part } from "../../src/storage/snapshot/manifest.ts";
-import { openStorage } from "../../src/storage/storage.ts";
+import { openStorage } from "../../src/storage/open.ts";
 import { MAX_PART_BYTES, type Opened } from "../../src/storage/types.ts";
 import {
   createSimBench,

@@ -2,42 +2,13 @@
 // durable; once a majority has let that one in, the data are quarantined and a fresh directory begins in their place.
 import { STORAGE } from "../../config.ts";
 import { RaftqError } from "../../lib/errors.ts";
-import type { ClusterId, NodeId } from "../../raft/types.ts";
-import { type KnownMembers, readKnownMembers } from "./known-members.ts";
+import type { ClusterId } from "../../raft/types.ts";
 import { type Disk, isNoSpace } from "../disk.ts";
 import { readMeta } from "../meta.ts";
-import { readRejoin, type Rejoin, writeRejoin } from "./state.ts";
+import { type Rejoin, type RejoinFiles, writeRejoin } from "./rejoin-files.ts";
 import { quarantineNumbers, removeQuarantined, quarantine, retryWithoutQuarantine } from "./quarantine.ts";
 import { attempt, type Ended, runSteps, type Steps } from "../steps.ts";
 import type { Damaged, Opened, OpenStorage } from "../types.ts";
-
-const { formatVersion } = STORAGE;
-
-/** The files beside the data, which outlive them. */
-export interface RejoinFiles {
-  readonly rejoin: Rejoin | null;
-  readonly knownMembers: KnownMembers | null;
-  /** One of them exists, or quarantined data do: then this directory held data once, whatever is left of them. */
-  readonly wasUsed: boolean;
-}
-
-/** Throws NEWER_FORMAT, OLDER_FORMAT. */
-export function readRejoinFiles(disk: Disk): RejoinFiles {
-  const { rejoin, exists } = readRejoin(disk, formatVersion);
-  const known = readKnownMembers(disk, formatVersion);
-  const wasUsed = exists || known.exists || quarantineNumbers(disk).length > 0;
-  return { rejoin, knownMembers: known.knownMembers, wasUsed };
-}
-
-/** Where meta does not name the directory's node, these files do. Throws FOREIGN_DIRECTORY. */
-export function requireOwner({ rejoin, knownMembers }: RejoinFiles, nodeId: NodeId): void {
-  const owner = rejoin?.nodeId ?? knownMembers?.nodeId ?? nodeId;
-  if (owner !== nodeId) throw foreignDirectory(owner, nodeId);
-}
-
-export function foreignDirectory(owner: NodeId, nodeId: NodeId): RaftqError {
-  return new RaftqError("FOREIGN_DIRECTORY", `the directory belongs to node ${owner}, not to ${nodeId}`);
-}
 
 /** `reopen`: reads the directory anew. It stays locked meanwhile. */
 export function createDamaged(
@@ -74,7 +45,7 @@ export function createDamaged(
 }
 
 function writeStage(disk: Disk, rejoin: Rejoin): Steps {
-  return retryWithoutQuarantine(disk, () => writeRejoin(disk, rejoin, formatVersion));
+  return retryWithoutQuarantine(disk, () => writeRejoin(disk, rejoin));
 }
 
 /** Lack of space is no failure of the disk: the data are as they were, and the next start goes on from there. */
@@ -87,7 +58,7 @@ function rejoinWriteFailed(error: Error): RaftqError {
 function clusterOf(disk: Disk, { rejoin, knownMembers }: RejoinFiles): ClusterId | null {
   const recorded = rejoin?.clusterId ?? knownMembers?.clusterId ?? null;
   try {
-    return readMeta(disk, formatVersion)?.meta.clusterId ?? recorded;
+    return readMeta(disk, STORAGE.formatVersion)?.meta.clusterId ?? recorded;
   } catch (error) {
     if (error instanceof RaftqError && error.code === "CORRUPT") return recorded;
     throw error;

@@ -2,7 +2,7 @@
 import { crc32 } from "../../lib/crc32.ts";
 import { RaftqError } from "../../lib/errors.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
-import { corrupt, corruptAt } from "../corrupt.ts";
+import { corrupt, corruptAt } from "../file-errors.ts";
 import { type Disk, isNoSpace } from "../disk.ts";
 import { decodeManifest, manifestCrc, MAX_MANIFEST_BYTES, type Manifest } from "./manifest.ts";
 import type { SnapshotFrame } from "../wal/replay.ts";

@@ -1,10 +1,9 @@
 // What does a snapshot consist of? The manifest names the log it stands for, and length and checksum of every part.
 import { crc32 } from "../../lib/crc32.ts";
 import { binaryOf, converted, decodeOrNull, encode, list, tuple, uint } from "../../lib/layout.ts";
-import { MAX_U48 } from "../../lib/u48.ts";
 import { decodeConfiguration, encodeConfiguration } from "../../raft/configuration.ts";
 import type { SnapshotMeta } from "../../raft/types.ts";
-import { ascii, startsWith, viewOf } from "../bytes.ts";
+import { ascii, startsWith, u48, viewOf } from "../fields.ts";
 import { MAX_PART_BYTES } from "../types.ts";
 
 export interface Part {
@@ -24,8 +23,7 @@ const HEADER_BYTES = 16;
 /** Of far more parts than any state has; it travels with each of them in one frame. */
 export const MAX_MANIFEST_BYTES = 1024 * 1024;
 const MAX_U32 = 0xffff_ffff;
-const ANY = Number.MAX_SAFE_INTEGER;
-const u48 = uint(MAX_U48);
+const UNLIMITED = Number.MAX_SAFE_INTEGER;
 
 /** As the values lie in the array: length and checksum of each part in turn. */
 interface Flat extends SnapshotMeta {
@@ -40,8 +38,8 @@ const layout = converted<Manifest, Flat>(
       term: u48,
       configurationIndex: u48,
       time: u48,
-      configuration: binaryOf("configuration", ANY, encodeConfiguration, decodeConfiguration),
-      partNumbers: list(uint(MAX_U32), ANY, 2),
+      configuration: binaryOf("configuration", UNLIMITED, encodeConfiguration, decodeConfiguration),
+      partNumbers: list(uint(MAX_U32), UNLIMITED, 2),
     },
     {
       check: ({ index, configurationIndex, partNumbers }) => {
@@ -88,7 +86,7 @@ export function manifestVersion(bytes: Uint8Array): number | null {
   return ownCrc(bytes) === view.getUint32(AT_CRC) ? view.getUint32(AT_VERSION) : null;
 }
 
-/** null: damaged, or of another format, which is judged before (newer.ts). */
+/** null: damaged, or of another format, which is judged before (format-version.ts). */
 export function decodeManifest(bytes: Uint8Array, formatVersion: number): Manifest | null {
   return manifestVersion(bytes) === formatVersion ? decodeOrNull(layout, bytes.subarray(HEADER_BYTES)) : null;
 }

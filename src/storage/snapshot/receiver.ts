@@ -1,25 +1,64 @@
-// Receives a snapshot from another node: part by part, in order, each checked against the manifest that came with it.
+// Receives a snapshot from another node: chunks to parts, parts in order, each checked against the manifest that came with it.
 import { crc32 } from "../../lib/crc32.ts";
+import { refuseNewerSnapshot } from "../format-version.ts";
 import { decodeManifest, manifestCrc } from "./manifest.ts";
 import { beginSnapshot, completeSnapshot, directoryOf, queueRemoval, writePart } from "./files.ts";
-import { addComplete, type SnapshotStore } from "./store.ts";
+import { addComplete, snapshotAt, type SnapshotStore } from "./store.ts";
 import type { Steps } from "../steps.ts";
-import type { ReceivedPart } from "../types.ts";
+import type { ReceivedPart, Storage } from "../types.ts";
 
-/**
- * Stores one part and answers with the number of the next one wanted; of all parts, once they are complete. Without the space for it
- * nothing is kept and nothing answered: the sender comes again after a while.
- */
-export function receivePart(store: SnapshotStore, part: ReceivedPart, done: (nextPart: number) => void): void {
-  const { failStop, soon } = store.settings;
+/** As Storage.storePart describes it. */
+export function receivePart(
+  store: SnapshotStore,
+  received: ReceivedPart,
+  done: Parameters<Storage["storePart"]>[1],
+): void {
+  const { failStop, soon, newerContent, formatVersion } = store.settings;
+  // A snapshot that is complete here already needs no chunks: it is answered at once.
+  const isHere = snapshotAt(store, received.meta.index) !== null;
+  const next: Gathered = isHere ? { type: "part", part: received } : addChunk(store, received);
+  if (next.type === "wanted") return soon(() => done(next.part, next.offset));
+  refuseNewerSnapshot(next.part, newerContent, formatVersion);
   store.writeQueue((release) =>
-    failStop.run(storePart(store, part), (nextPart) =>
+    failStop.run(storePart(store, next.part), (nextPart) =>
       soon(() => {
         release();
-        if (nextPart !== null) done(nextPart);
+        if (nextPart !== null) done(nextPart, 0);
       }),
     ),
   );
+}
+
+/** A whole part, or what is wanted next. */
+type Gathered =
+  | { readonly type: "part"; readonly part: ReceivedPart }
+  | { readonly type: "wanted"; readonly part: number; readonly offset: number };
+
+/** Chunks that a slow link brings are kept in memory, in order: only whole parts are checked and written. */
+function addChunk(store: SnapshotStore, received: ReceivedPart): Gathered {
+  const { meta, part, offset, bytes } = received;
+  const length = decodeManifest(received.manifest, store.settings.formatVersion)?.parts[part]?.bytes ?? 0;
+  // One that the manifest knows nothing of is checked as it is, as is a part that came at once.
+  const isChunk = offset > 0 || (bytes.length > 0 && bytes.length < length);
+  if (!isChunk) {
+    store.chunks = null;
+    return { type: "part", part: received };
+  }
+  const isKnown = store.chunks?.meta.index === meta.index && store.chunks.meta.term === meta.term;
+  if (offset === 0) store.chunks = { meta, part, bytes: new Uint8Array(length), filled: 0 };
+  else if (!isKnown) return { type: "wanted", part: 0, offset: 0 };
+  const { chunks } = store;
+  // Of the part before it this is a repetition, or its beginning was lost.
+  if (chunks === null || chunks.part !== part) return { type: "wanted", part, offset: 0 };
+  const { filled } = chunks;
+  const fits = offset === filled && filled + bytes.length <= chunks.bytes.length && bytes.length > 0;
+  if (!fits) return { type: "wanted", part, offset: filled };
+  chunks.bytes.set(bytes, filled);
+  chunks.filled += bytes.length;
+  if (chunks.filled < chunks.bytes.length) return { type: "wanted", part, offset: chunks.filled };
+  // Whose chunks come next is known: the storage may still write these.
+  store.chunks = { meta, part, bytes: new Uint8Array(0), filled: 0 };
+  return { type: "part", part: { ...received, offset: 0, bytes: chunks.bytes } };
 }
 
 /** The number of the part that is wanted next; null: there is no space. */

@@ -2,7 +2,7 @@
 import { assert } from "../../lib/assert.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
-import { corrupt } from "../corrupt.ts";
+import { corrupt } from "../file-errors.ts";
 import type { Disk } from "../disk.ts";
 import type { FailStop } from "../fail-stop.ts";
 import { encodeManifest, type Manifest, type Part } from "./manifest.ts";
@@ -19,10 +19,11 @@ import {
   writePart,
 } from "./files.ts";
 import type { Steps } from "../steps.ts";
-import { MAX_PART_BYTES, type SnapshotSource } from "../types.ts";
+import { MAX_PART_BYTES, type NewerContent, type SnapshotSource } from "../types.ts";
 
 export interface SnapshotSettings {
   readonly formatVersion: number;
+  readonly newerContent: NewerContent;
   readonly failStop: FailStop;
   /** Runs `callback` from a later event. */
   readonly soon: (callback: () => void) => void;
@@ -44,6 +45,8 @@ export interface SnapshotStore {
   current: CompleteSnapshot | null;
   /** The one that another node sends. */
   receiving: ReceivedSnapshot | null;
+  /** The last part of which a chunk came. */
+  chunks: ChunkedPart | null;
 }
 
 /** Its parts from 0 to `nextPart` are written. */
@@ -52,6 +55,14 @@ export interface ReceivedSnapshot {
   readonly manifest: Manifest;
   readonly manifestBytes: Uint8Array;
   nextPart: number;
+}
+
+export interface ChunkedPart {
+  readonly meta: SnapshotMeta;
+  readonly part: number;
+  /** As long as the part, with the first `filled` bytes of it. */
+  readonly bytes: Uint8Array;
+  filled: number;
 }
 
 export function createSnapshotStore(
@@ -67,6 +78,7 @@ export function createSnapshotStore(
     complete: new Map(recovered === null ? [] : [[recovered.manifest.meta.index, recovered]]),
     current: recovered,
     receiving: null,
+    chunks: null,
   };
 }
 

@@ -2,7 +2,7 @@
 import { crc32 } from "../../lib/crc32.ts";
 import { decodeEntry, type Entry } from "../../raft/entry.ts";
 import type { LogIndex, Term } from "../../raft/types.ts";
-import { aligned, readU48, viewOf, writeU48 } from "../bytes.ts";
+import { aligned, readU48, viewOf, writeU48 } from "../fields.ts";
 
 /** Names a frame: by its segment's number and its own, and where it ends. Segment 0: there is none. */
 export interface FramePointer {

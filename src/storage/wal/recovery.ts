@@ -13,7 +13,7 @@ import {
   NO_FRAME,
   tornBytes,
 } from "./frame.ts";
-import { corrupt, corruptAt } from "../corrupt.ts";
+import { corrupt, corruptAt } from "../file-errors.ts";
 import type { Disk } from "../disk.ts";
 import { META_PATH, type Meta } from "../meta.ts";
 import { decodeSegmentHeader, LOG_DIRECTORY, MAX_SEGMENT_NUMBER, parseSegmentName, type Segment } from "./segment.ts";

@@ -1,7 +1,7 @@
 // Which entries and which snapshot do the frames of a log add up to? A later frame with a smaller first index is a truncation.
 import type { Entry } from "../../raft/entry.ts";
 import type { FrameContent } from "./frame.ts";
-import { corrupt } from "../corrupt.ts";
+import { corrupt } from "../file-errors.ts";
 
 export type SnapshotFrame = Extract<FrameContent, { kind: "snapshot" }>;
 

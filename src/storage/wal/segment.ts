@@ -1,6 +1,6 @@
 // What is one file of the log? A header block that repeats its name, then frames, then zeros.
 import { crc32 } from "../../lib/crc32.ts";
-import { ascii, startsWith, viewOf } from "../bytes.ts";
+import { ascii, startsWith, viewOf } from "../fields.ts";
 import type { FrameSegment } from "./frame.ts";
 
 export const LOG_DIRECTORY = "g0/log";
@@ -64,7 +64,7 @@ export function segmentVersion({ salt }: NamedSegment, header: Uint8Array): numb
 
 /**
  * The segment that `header` describes; null when it is damaged or does not belong to this file name. Its version was judged before
- * (newer.ts).
+ * (format-version.ts).
  */
 export function decodeSegmentHeader(path: string, named: NamedSegment, header: Uint8Array): Segment | null {
   if (segmentVersion(named, header) === null) return null;

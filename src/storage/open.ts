@@ -1,24 +1,17 @@
 // How is a data directory opened? It is read and judged first; then it is repaired, before anything is acknowledged from it.
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
-import {
-  createDamaged,
-  foreignDirectory,
-  quarantineData,
-  type RejoinFiles,
-  readRejoinFiles,
-  requireOwner,
-} from "./rejoin/damaged.ts";
+import { createDamaged, quarantineData } from "./rejoin/damaged.ts";
 import { beginLog, type LogSettings, type LogWriter } from "./wal/writer.ts";
 import { type Disk, isNoSpace } from "./disk.ts";
 import { addFrame, addSegment, createLiveSegments, type LiveSegments } from "./wal/live-segments.ts";
-import { refuseMarked } from "./rejoin/corruption-marker.ts";
 import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
-import { refuseNewer, refuseNewerState } from "./newer.ts";
-import { removeRejoin, type Rejoin } from "./rejoin/state.ts";
+import { refuseNewerState, refuseOtherFormats } from "./format-version.ts";
+import { requireOwner, requireRecordedOwner } from "./owner.ts";
+import { readRejoinFiles, type Rejoin, type RejoinFiles, removeRejoin } from "./rejoin/rejoin-files.ts";
 import { recoverLog, type RecoveredLog } from "./wal/recovery.ts";
-import { corrupt } from "./corrupt.ts";
-import { removeQuarantined, retryWithoutQuarantine } from "./rejoin/quarantine.ts";
+import { corrupt } from "./file-errors.ts";
+import { refuseMarked, removeQuarantined, retryWithoutQuarantine } from "./rejoin/quarantine.ts";
 import { replay, type Replayed } from "./wal/replay.ts";
 import { LOG_DIRECTORY } from "./wal/segment.ts";
 import { createStorage } from "./persist.ts";
@@ -117,17 +110,17 @@ function openLocked(
 /** Writes nothing. Throws whatever is no damage: a foreign directory, a newer format, a disk that cannot be read. */
 function inspectDirectory(disk: Disk, settings: OpenStorage, distrusted: RaftqError | null): Inspection {
   const rejoinFiles = readRejoinFiles(disk);
-  refuseNewer(disk, settings.newerContent, STORAGE.formatVersion);
+  refuseOtherFormats(disk, settings.newerContent, STORAGE.formatVersion);
   const { rejoin } = rejoinFiles;
   if (distrusted !== null) return { type: "damaged", error: distrusted, rejoinFiles };
-  if (rejoin !== null) requireOwner(rejoinFiles, settings.nodeId);
+  if (rejoin !== null) requireRecordedOwner(rejoinFiles, settings.nodeId);
   if (rejoin?.stage === "agreed") return { type: "quarantining", rejoin };
   if (rejoin?.stage === "asking") return { type: "damaged", error: new RaftqError("CORRUPT", rejoin.why), rejoinFiles };
   try {
     return { type: "intact", contents: readDirectory(disk, settings, rejoinFiles), rejoinFiles };
   } catch (error) {
     if (!(error instanceof RaftqError) || error.code !== "CORRUPT") throw error;
-    requireOwner(rejoinFiles, settings.nodeId);
+    requireRecordedOwner(rejoinFiles, settings.nodeId);
     return { type: "damaged", error, rejoinFiles };
   }
 }
@@ -147,11 +140,12 @@ function asRaftqError(error: unknown): RaftqError {
 }
 
 /** Throws CORRUPT, NEWER_FORMAT, OLDER_FORMAT, FOREIGN_DIRECTORY. Writes nothing. */
-function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, knownMembers, wasUsed }: RejoinFiles): Contents {
+function readDirectory(disk: Disk, settings: OpenStorage, rejoinFiles: RejoinFiles): Contents {
+  const { rejoin, knownMembers, wasUsed } = rejoinFiles;
   const foundMeta = readMeta(disk, STORAGE.formatVersion);
   const meta = foundMeta?.meta ?? null;
-  if (meta === null) requireOwner({ rejoin, knownMembers, wasUsed }, settings.nodeId);
-  else if (meta.nodeId !== settings.nodeId) throw foreignDirectory(meta.nodeId, settings.nodeId);
+  if (meta === null) requireRecordedOwner(rejoinFiles, settings.nodeId);
+  else requireOwner(meta.nodeId, settings.nodeId);
   refuseMarked(disk);
   const log = recoverLog(disk, meta, STORAGE.blockBytes);
   const liveSegments = createLiveSegments();

@@ -9,7 +9,7 @@ import { queueWith } from "../queue/log.ts";
 import { freeze } from "../../src/queue/snapshot.ts";
 import { QUEUE, STORAGE } from "../../src/config.ts";
 import { encodeEntry } from "../../src/raft/entry.ts";
-import { CORRUPTION_MARKER_PATH } from "../../src/storage/rejoin/corruption-marker.ts";
+import { CORRUPTION_MARKER_PATH } from "../../src/storage/rejoin/quarantine.ts";
 import { encodeAtomicFile } from "../../src/storage/rejoin/atomic-file.ts";
 import { MAX_PART_BYTES } from "../../src/storage/types.ts";
 import type { ClusterId } from "../../src/raft/types.ts";

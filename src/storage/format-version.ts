@@ -9,10 +9,10 @@ import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion }
 import type { SnapshotFrame } from "./wal/replay.ts";
 import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snapshot/files.ts";
 import type { NewerContent, ReceivedPart } from "./types.ts";
-import { newerThan, refuseOtherFormat } from "./versions.ts";
+import { newerThan, refuseOtherFormat } from "./file-errors.ts";
 
 /** Throws NEWER_FORMAT, OLDER_FORMAT: of meta, segments and snapshots, also where others of them are damaged. The files of a rejoin are read before. */
-export function refuseNewer(disk: Disk, newer: NewerContent, formatVersion: number): void {
+export function refuseOtherFormats(disk: Disk, newer: NewerContent, formatVersion: number): void {
   refuseNewerMeta(disk, formatVersion);
   for (const name of disk.list(LOG_DIRECTORY)) {
     const named = parseSegmentName(name);
