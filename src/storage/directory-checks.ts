@@ -1,5 +1,4 @@
-// Makes a directory and checks that it can be used: writable, ours alone, on a disk of this machine. Somebody else who owns it, or may look
-// into it, could change or read the jobs that we keep there; on other disks a lock may not reach everybody who could use it.
+// Makes a directory and checks that it can be used: writable, private to this user, on a disk of this machine.
 import fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { RaftqError } from "../lib/errors.ts";
@@ -63,7 +62,8 @@ function syncNames(directory: string, existing: string): void {
 }
 
 /**
- * Throws NOT_PRIVATE. `directory` must exist. One that holds nothing of ours yet (a fresh mount, made with the usual 0755) is
+ * Throws NOT_PRIVATE: another user who owns the directory, or may look into it, could change or read the jobs in it. It must exist. One
+ * that holds nothing of ours yet (a fresh mount, made with the usual 0755) is
  * closed to others; one that does hold our data and stood open is refused, because nobody knows what happened to it meanwhile.
  */
 export function requirePrivate(directory: string, ownUser: number | undefined, holdsOurs: boolean): void {
@@ -117,7 +117,7 @@ const REMOTE_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
   [0xbacbacbc, "VMware shared folder"],
 ]);
 
-/** Throws NETWORK_DISK for a directory on one of them, unless that was allowed. */
+/** Throws NETWORK_DISK for a directory on one of them, unless that was allowed: a lock may not reach everybody who could use it. */
 export function requireLocal(directory: string, allowed: boolean): void {
   const name = allowed ? null : remoteFileSystem(fs.statfsSync(directory).type);
   if (name === null) return;

@@ -1,4 +1,4 @@
-// What happens at the first failed write? It is reported once, and nothing goes on after it: no acknowledgement, no further write.
+// Reports the first failed write, once. Nothing goes on after it: no acknowledgement, no further write.
 import { runSteps, type Steps } from "./steps.ts";
 
 export interface FailStop {

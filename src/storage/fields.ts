@@ -1,4 +1,4 @@
-// Lays out what several of our files share: numbers, big-endian, with indexes, terms and frame numbers in 48 bits; magics; ids.
+// Lays out what several of our files share: big-endian numbers (indexes, terms and frame numbers have 48 bits), magics, ids.
 import { assert } from "../lib/assert.ts";
 import { textOf, uint } from "../lib/layout.ts";
 import { MAX_U48 } from "../lib/u48.ts";

@@ -1,5 +1,5 @@
-// Was any of this written by another version of raftq? Checked before the data are judged in any other way, let alone changed: what
-// this version cannot read is not damaged, and the version that wrote it can still use it.
+// Refuses data that another version of raftq wrote, before they are checked for damage or changed: what this version cannot read is not
+// damaged, and the version that wrote it can still use it.
 import { crc32 } from "../lib/crc32.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Disk } from "./disk.ts";

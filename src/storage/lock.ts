@@ -1,5 +1,5 @@
-// Who may use a directory? One process: the kernel holds the lock (flock) and gives it back when that process ends, however it ends,
-// so nothing has to be judged by process ids, which mean nothing across containers and machines.
+// Locks a directory for one process. The kernel holds the lock (flock) and gives it back when that process ends, however it ends; process
+// ids would mean nothing across containers and machines.
 import { dlopen, FFIType, read } from "bun:ffi";
 import fs from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,5 @@
-// What must a node know before its log can be read? Who it is, its term and vote, where its log begins and began last, and how
-// far it reaches at least.
+// Reads and writes `meta`, what a node must know before its log can be read: who it is, its term and vote, where its log begins, and how far
+// it reaches at least.
 import { crc32 } from "../lib/crc32.ts";
 import { isMemberId, type ClusterId, type HardState, type Incarnation, type NodeId } from "../raft/types.ts";
 import { converted, decodeOrNull, encode, nullable, textOf, tuple, uint } from "../lib/layout.ts";

@@ -1,5 +1,5 @@
-// Finds files of the node that were deleted or replaced while they are in use. No write notices that: it goes on into a file which has no
-// name any more.
+// Finds files of the node that were deleted or replaced while they are in use. No write would notice that: it goes on into a file without a
+// name.
 import fs from "node:fs";
 import { dirname } from "node:path";
 

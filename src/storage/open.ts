@@ -1,4 +1,4 @@
-// How is a data directory opened? It is read and judged first; then it is repaired, before anything is acknowledged from it.
+// Opens a data directory: reads and checks all of it, then repairs it, before anything is acknowledged from it.
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { createDamaged, quarantineData } from "./rejoin/damaged.ts";

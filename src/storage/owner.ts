@@ -1,4 +1,4 @@
-// Finds out which node a directory belongs to: the one that is there is taken by a node without an id, and any other node is refused.
+// Finds out which node a directory belongs to. A node without an id takes that one; a node with another id is refused.
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { NodeId } from "../raft/types.ts";

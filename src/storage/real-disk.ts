@@ -1,5 +1,5 @@
-// How do the file operations of `Disk` reach a real file system? Explicit positions, durable when written (O_DSYNC), past the page
-// cache where that is possible (O_DIRECT), on the thread pool, by callback.
+// The Disk port on a real file system: explicit positions, durable when written (O_DSYNC), past the page cache where that is possible
+// (O_DIRECT), on the thread pool, by callback.
 import { ptr } from "bun:ffi";
 import fs from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,5 @@
-// How do several disk operations read from top to bottom? As a generator that yields each of them and goes on when it has ended. The
-// driver resumes it inside the disk's own callbacks: no promise, no `await`, nothing in between.
+// Runs disk operations that read from top to bottom: a generator yields each of them and goes on when it has ended. The driver resumes it
+// inside the disk's own callbacks: no promise, no `await`, nothing in between.
 import { must } from "../lib/assert.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 

@@ -1,4 +1,4 @@
-// What does storage promise to the turn? Once open, it has recovered everything; then it takes one persist at a time.
+// What storage promises to the turn: once open, it has recovered everything; then it takes one persist at a time.
 import type { RaftqError } from "../lib/errors.ts";
 import type { Entry } from "../raft/entry.ts";
 import type { Persist } from "../raft/effects.ts";

@@ -1,4 +1,4 @@
-// How is a small file replaced atomically? The new one is made durable beside the earlier one, then renamed over it.
+// Replaces a small file atomically: the new one is made durable beside the earlier one, then renamed over it.
 import { crc32 } from "../../lib/crc32.ts";
 import { ascii, startsWith, viewOf } from "../fields.ts";
 import type { Disk } from "../disk.ts";

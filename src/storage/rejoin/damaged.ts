@@ -1,5 +1,5 @@
-// What is done with a directory whose data cannot be trusted? Nothing is written over them: a file makes the node's next incarnation
-// durable; once a majority has let that one in, the data are quarantined and a fresh directory begins in their place.
+// Leads a directory whose data cannot be trusted to a fresh one. Nothing is written over the data: the node's next incarnation is recorded in
+// a file beside them; once a majority has let that one in, they are quarantined and an empty log begins in their place.
 import { STORAGE } from "../../config.ts";
 import { RaftqError } from "../../lib/errors.ts";
 import type { ClusterId } from "../../raft/types.ts";

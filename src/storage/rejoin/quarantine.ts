@@ -1,5 +1,5 @@
 // Marks data that are wrong although every checksum is right, and moves data that cannot be trusted into `damaged-<number>`, beside their
-// successors: the newest of these is kept, for people.
+// successors. The newest of these is kept, for people.
 import { type Disk, isNoSpace } from "../disk.ts";
 import { corrupt } from "../file-errors.ts";
 import { META_PATH } from "../meta.ts";

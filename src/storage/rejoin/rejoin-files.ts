@@ -1,4 +1,4 @@
-// Keeps two small files beside the data, which outlive them: `contacts`, where the other members are, and `rejoin`, how far a node that
+// Reads and writes the two small files that outlive the data: `contacts`, where the other members are, and `rejoin`, how far a node that
 // lost its data has come.
 import { STORAGE } from "../../config.ts";
 import { decodeOrNull, encode, list, nullable, placeIn, text, tuple, uint } from "../../lib/layout.ts";

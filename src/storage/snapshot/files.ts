@@ -1,4 +1,5 @@
-// Which files is a snapshot? Numbered parts and a manifest in a directory of its own; complete once the manifest is there.
+// Names, writes, reads and removes the files of a snapshot: numbered parts and a manifest, in a directory of its own. It is complete once the
+// manifest is there.
 import { crc32 } from "../../lib/crc32.ts";
 import { RaftqError } from "../../lib/errors.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";

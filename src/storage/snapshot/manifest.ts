@@ -1,4 +1,4 @@
-// What does a snapshot consist of? The manifest names the log it stands for, and length and checksum of every part.
+// The manifest of a snapshot: where in the log it is, and length and checksum of every part.
 import { crc32 } from "../../lib/crc32.ts";
 import { binaryOf, converted, decodeOrNull, encode, list, tuple, uint } from "../../lib/layout.ts";
 import { decodeConfiguration, encodeConfiguration } from "../../raft/configuration.ts";

@@ -1,4 +1,4 @@
-// Keeps account of the snapshots that this node has, saved from its own state or received, and of the one that counts.
+// Keeps track of the snapshots that this node has, its own and received ones, and of the one that counts; saves one of its own state.
 import { assert } from "../../lib/assert.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";

@@ -1,5 +1,5 @@
-// Records in meta the number of the newest frame that is durable. Meta is another file: so recovery notices when frames at the end of the
-// log are missing. It is written after a while without a persist, once a second while there is no such while, and with every change of meta.
+// Records in meta the number of the newest durable frame, so that recovery notices when frames at the end of the log are missing: after a
+// pause between persists, once a second while there is none, and with every change of meta.
 import { STORAGE } from "../../config.ts";
 import type { FailStop } from "../fail-stop.ts";
 import type { Meta, MetaFile } from "../meta.ts";

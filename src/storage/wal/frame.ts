@@ -1,4 +1,4 @@
-// What is one write to the log, byte for byte? A frame: aligned to blocks, numbered, and chained to the frame before it.
+// Encodes and decodes a frame, one write to the log: aligned to blocks, numbered, and chained to the frame before it.
 import { crc32 } from "../../lib/crc32.ts";
 import { decodeEntry, type Entry } from "../../raft/entry.ts";
 import type { LogIndex, Term } from "../../raft/types.ts";

@@ -1,4 +1,4 @@
-// Keeps account of the segments that still hold live entries, and of how large the log has grown: alike at recovery and when writing.
+// Keeps track of the segments that still hold live entries, and of how large the log has grown: alike at recovery and when writing.
 import { STORAGE } from "../../config.ts";
 import type { LogIndex } from "../../raft/types.ts";
 import type { FrameContent } from "./frame.ts";

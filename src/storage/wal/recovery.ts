@@ -1,6 +1,6 @@
-// What did the log hold when the node stopped? Follows the chain of segments, obeys every frame, and distinguishes a torn tail from
-// corruption: a frame that cannot be read is a torn tail only if nothing after it can be read, in this segment and later ones, and if
-// meta does not show that it was durable.
+// Reads the log at a start: follows the chain of segments, reads every frame, and distinguishes a torn tail from corruption. A frame that
+// cannot be read is a torn tail only if nothing after it can be read, in this segment and later ones, and if meta does not show that it was
+// durable.
 import { must } from "../../lib/assert.ts";
 import { RaftqError } from "../../lib/errors.ts";
 import {

@@ -1,4 +1,4 @@
-// Which entries and which snapshot do the frames of a log add up to? A later frame with a smaller first index is a truncation.
+// Replays the frames of a log to its entries and its snapshot. A later frame with a smaller first index is a truncation.
 import type { Entry } from "../../raft/entry.ts";
 import type { FrameContent } from "./frame.ts";
 import { corrupt } from "../file-errors.ts";

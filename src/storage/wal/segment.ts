@@ -1,4 +1,4 @@
-// What is one file of the log? A header block that repeats its name, then frames, then zeros.
+// Encodes and decodes the name and the header of a segment, one file of the log: a header block that repeats the name, then frames, then zeros.
 import { crc32 } from "../../lib/crc32.ts";
 import { ascii, startsWith, viewOf } from "../fields.ts";
 import type { FrameSegment } from "./frame.ts";
