@@ -1,4 +1,5 @@
 // When is a snapshot taken, and how are its parts moved between the queue, the disk and the other members?
+import { STORAGE } from "../config.ts";
 import { failure, RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import { assert, must } from "../lib/assert.ts";
@@ -10,7 +11,7 @@ import type { Progress } from "../raft/progress.ts";
 import { fieldsOf } from "../raft/entry.ts";
 import { metaAt, type Raft } from "../raft/raft.ts";
 import type { SnapshotMeta } from "../raft/types.ts";
-import { MAX_PART_BYTES, type NewerContent, type Storage } from "../storage/types.ts";
+import type { NewerContent, Storage } from "../storage/types.ts";
 import type { DiskSpace } from "./disk-space.ts";
 import type { Stages } from "./stages.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
@@ -123,7 +124,7 @@ export function createSnapshots(
       const newest = Math.max(savedIndex, raft.snapshot?.index ?? 0);
       if (queue.appliedIndex <= newest || !isCheckpoint(queue) || !isDue(raft)) return;
       assert(digest !== null, "a checkpoint behind the last snapshot was reached by apply");
-      const frozen = freeze(queue, MAX_PART_BYTES);
+      const frozen = freeze(queue, STORAGE.maxPartBytes);
       if (frozen.digest !== digest) {
         const why = `the state of this node has changed since its checkpoint at index ${queue.appliedIndex}, and no entry has done it; its data are not used again`;
         throw new RaftqError("CORRUPT", why);

@@ -63,8 +63,8 @@ function syncNames(directory: string, existing: string): void {
 
 /**
  * Throws NOT_PRIVATE: another user who owns the directory, or may look into it, could change or read the jobs in it. It must exist. One
- * that holds nothing of ours yet (a fresh mount, made with the usual 0755) is
- * closed to others; one that does hold our data and stood open is refused, because nobody knows what happened to it meanwhile.
+ * that holds nothing of ours yet (a fresh mount, made with the usual 0755) is closed to others; one that does hold our data and stood
+ * open is refused, because nobody knows what happened to it meanwhile.
  */
 export function requirePrivate(directory: string, ownUser: number | undefined, holdsOurs: boolean): void {
   requireOwn(directory, ownUser);

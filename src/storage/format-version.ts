@@ -1,9 +1,10 @@
 // Refuses data that another version of raftq wrote, before they are checked for damage or changed: what this version cannot read is not
 // damaged, and the version that wrote it can still use it.
+import { STORAGE } from "../config.ts";
 import { crc32 } from "../lib/crc32.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Disk } from "./disk.ts";
-import { decodeManifest, manifestVersion, MAX_MANIFEST_BYTES } from "./snapshot/manifest.ts";
+import { decodeManifest, manifestVersion } from "./snapshot/manifest.ts";
 import { refuseNewerMeta } from "./meta.ts";
 import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion } from "./wal/segment.ts";
 import type { SnapshotFrame } from "./wal/replay.ts";
@@ -41,7 +42,7 @@ function refuseNewerFiles(
   counts: boolean,
 ): void {
   const path = manifestPath(directory);
-  const bytes = readUpTo(disk, path, MAX_MANIFEST_BYTES);
+  const bytes = readUpTo(disk, path, STORAGE.maxManifestBytes);
   if (bytes === null) return;
   const version = manifestVersion(bytes);
   if (version !== null) refuseOtherFormat(path, version, formatVersion);

@@ -3,6 +3,7 @@
 import { ptr } from "bun:ffi";
 import fs from "node:fs";
 import { join } from "node:path";
+import { STORAGE } from "../config.ts";
 import { assert, must } from "../lib/assert.ts";
 import { PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, prepareDirectory, requireLocal } from "./directory-checks.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
@@ -20,10 +21,7 @@ const OPEN_FLAGS = O_RDWR | O_NOFOLLOW | O_DSYNC;
 const DIRECT_FLAGS = O_RDWR | O_NOFOLLOW | O_DSYNC | O_DIRECT;
 /** Such a write begins and ends at multiples of this, in the file and in memory: enough for every disk that people have. */
 const DIRECT_BYTES = 4_096;
-/** What ends elsewhere is written in two steps, if it is so much that this is worth it. */
-const LARGE_BYTES = 256 * 1024;
-/** A new file is filled in slices, each durable before the next: one big write would stall the log's. */
-const ZEROS = new Uint8Array(1024 * 1024);
+const ZEROS = new Uint8Array(STORAGE.zeroFillBytes);
 
 /** One file, open once or twice: for writes through the page cache, and past it. */
 interface Descriptors {
@@ -206,7 +204,7 @@ function closeDescriptor(disk: RealDisk, descriptor: number): void {
 /** How many of `bytes`, from the first on, can be written past the page cache. */
 function directBytes(offset: number, bytes: Uint8Array): number {
   const rest = bytes.length % DIRECT_BYTES;
-  if (bytes.length < DIRECT_BYTES || (rest > 0 && bytes.length < LARGE_BYTES)) return 0;
+  if (bytes.length < DIRECT_BYTES || (rest > 0 && bytes.length < STORAGE.minSplitWriteBytes)) return 0;
   // The runtime gives large arrays memory that begins at a page, but does not promise it.
   return offset % DIRECT_BYTES === 0 && ptr(bytes) % DIRECT_BYTES === 0 ? bytes.length - rest : 0;
 }

@@ -27,13 +27,10 @@ export interface Recovered {
   readonly summary: string;
 }
 
-/** Gives the parts of a snapshot one after the other, each at most MAX_PART_BYTES; null after the last. */
+/** Gives the parts of a snapshot one after the other, each at most STORAGE.maxPartBytes long; null after the last. */
 export interface SnapshotSource {
   nextPart(): Uint8Array | null;
 }
-
-/** One part is a unit of writing and sending: it fits into one peer frame. */
-export const MAX_PART_BYTES = 2 * 1024 * 1024;
 
 /** What InstallSnapshot brought. */
 export interface ReceivedPart {

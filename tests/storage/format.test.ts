@@ -7,7 +7,6 @@ import { crc32 } from "../../src/lib/crc32.ts";
 import { encodeMetaSlot } from "../../src/storage/meta.ts";
 import { decodeManifest, encodeManifest } from "../../src/storage/snapshot/manifest.ts";
 import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/storage/wal/segment.ts";
-import { MAX_PART_BYTES } from "../../src/storage/types.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
 import {
   BLOCK,
@@ -251,13 +250,13 @@ test("a part may be as large as the limit says", async () => {
   const bench = createSimBench();
   const storage = await opened(bench);
   await persist(bench, storage, { entries: entries(1, 3) });
-  const parts = [new Uint8Array(MAX_PART_BYTES).fill(3), new Uint8Array(1)];
+  const parts = [new Uint8Array(STORAGE.maxPartBytes).fill(3), new Uint8Array(1)];
   let next = 0;
   await bench.call<void>((done) =>
     storage.saveSnapshot(snapshotMeta(2), { nextPart: () => parts[next++] ?? null }, () => done()),
   );
   await persist(bench, storage, { snapshot: { meta: snapshotMeta(2), reset: false, keepFrom: 3 } });
-  expect(storage.snapshotBytes()).toBe(MAX_PART_BYTES + 1);
+  expect(storage.snapshotBytes()).toBe(STORAGE.maxPartBytes + 1);
   bench.powerCut();
   expect((await opened(bench)).readPart(2, 0)).toEqual(parts[0]!);
 });

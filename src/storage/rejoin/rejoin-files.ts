@@ -43,20 +43,18 @@ export interface RejoinFiles {
   readonly wasUsed: boolean;
 }
 
-const { formatVersion } = STORAGE;
+const { formatVersion, maxKnownAddresses, maxReasonCharacters } = STORAGE;
 export const REJOIN_PATH = "rejoin";
 const REJOIN = { path: REJOIN_PATH, magic: "raftqrej" } as const;
 const CONTACTS = { path: "contacts", magic: "raftqcon" } as const;
 const STAGES = ["asking", "agreed", "moved"] as const satisfies readonly Stage[];
-const MAX_ADDRESSES = 64;
 const MAX_ADDRESS_BYTES = 255 + 6;
 const MAX_WHY_BYTES = 2_000;
-const MAX_WHY_CHARACTERS = 500;
 
 const contactsLayout = tuple<KnownMembers>("contacts", {
   nodeId,
   clusterId,
-  addresses: list(text(MAX_ADDRESS_BYTES), MAX_ADDRESSES),
+  addresses: list(text(MAX_ADDRESS_BYTES), maxKnownAddresses),
 });
 
 const rejoinLayout = tuple<Rejoin>(
@@ -87,12 +85,15 @@ export function readRejoinFiles(disk: Disk): RejoinFiles {
 }
 
 export function writeKnownMembers(disk: Disk, knownMembers: KnownMembers): Steps {
-  const fields = encode(contactsLayout, { ...knownMembers, addresses: knownMembers.addresses.slice(0, MAX_ADDRESSES) });
+  const fields = encode(contactsLayout, {
+    ...knownMembers,
+    addresses: knownMembers.addresses.slice(0, maxKnownAddresses),
+  });
   return writeAtomicFile(disk, CONTACTS, fields, formatVersion);
 }
 
 export function writeRejoin(disk: Disk, rejoin: Rejoin): Steps {
-  const fields = encode(rejoinLayout, { ...rejoin, why: rejoin.why.slice(0, MAX_WHY_CHARACTERS).toWellFormed() });
+  const fields = encode(rejoinLayout, { ...rejoin, why: rejoin.why.slice(0, maxReasonCharacters).toWellFormed() });
   return writeAtomicFile(disk, REJOIN, fields, formatVersion);
 }
 

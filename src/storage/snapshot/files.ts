@@ -1,11 +1,12 @@
 // Names, writes, reads and removes the files of a snapshot: numbered parts and a manifest, in a directory of its own. It is complete once the
 // manifest is there.
+import { STORAGE } from "../../config.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import { RaftqError } from "../../lib/errors.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
 import { corrupt, corruptAt } from "../file-errors.ts";
 import { type Disk, isNoSpace } from "../disk.ts";
-import { decodeManifest, manifestCrc, MAX_MANIFEST_BYTES, type Manifest } from "./manifest.ts";
+import { decodeManifest, manifestCrc, type Manifest } from "./manifest.ts";
 import type { SnapshotFrame } from "../wal/replay.ts";
 import { createSerialQueue, type SerialQueue } from "../serial-queue.ts";
 import { attempt, failWith, freeBytes, removeFile, runSteps, type Steps, writeNewFile } from "../steps.ts";
@@ -52,8 +53,8 @@ export function recoverSnapshot(disk: Disk, frame: SnapshotFrame, formatVersion:
   const directory = directoryOf(frame);
   const path = manifestPath(directory);
   const size = disk.size(path);
-  if (size !== null && size > MAX_MANIFEST_BYTES)
-    throw corruptAt(path, MAX_MANIFEST_BYTES, `the file has ${size} bytes, more than a manifest can have`);
+  if (size !== null && size > STORAGE.maxManifestBytes)
+    throw corruptAt(path, STORAGE.maxManifestBytes, `the file has ${size} bytes, more than a manifest can have`);
   const manifestBytes = size === null ? null : disk.read(path);
   if (manifestBytes === null) throw corrupt(`${path} is missing; the log counts on this snapshot`);
   const crc = manifestCrc(manifestBytes);

@@ -1,10 +1,10 @@
 // The manifest of a snapshot: where in the log it is, and length and checksum of every part.
+import { STORAGE } from "../../config.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import { binaryOf, converted, decodeOrNull, encode, list, tuple, uint } from "../../lib/layout.ts";
 import { decodeConfiguration, encodeConfiguration } from "../../raft/configuration.ts";
 import type { SnapshotMeta } from "../../raft/types.ts";
 import { ascii, startsWith, u48, viewOf } from "../fields.ts";
-import { MAX_PART_BYTES } from "../types.ts";
 
 export interface Part {
   readonly bytes: number;
@@ -20,8 +20,6 @@ const MAGIC = ascii("raftqman");
 const AT_VERSION = 8; // u32
 const AT_CRC = 12; // u32: over everything before and behind it
 const HEADER_BYTES = 16;
-/** Of far more parts than any state has; it travels with each of them in one frame. */
-export const MAX_MANIFEST_BYTES = 1024 * 1024;
 const MAX_U32 = 0xffff_ffff;
 const UNLIMITED = Number.MAX_SAFE_INTEGER;
 
@@ -45,8 +43,8 @@ const layout = converted<Manifest, Flat>(
       check: ({ index, configurationIndex, partNumbers }) => {
         if (configurationIndex > index) return "a snapshot's configuration comes from behind the snapshot";
         if (partNumbers.length % 2 !== 0) return "a part has a length and a checksum";
-        const isTooLarge = partNumbers.some((number, at) => at % 2 === 0 && number > MAX_PART_BYTES);
-        return isTooLarge ? `a part has at most ${MAX_PART_BYTES} bytes` : null;
+        const isTooLarge = partNumbers.some((number, at) => at % 2 === 0 && number > STORAGE.maxPartBytes);
+        return isTooLarge ? `a part has at most ${STORAGE.maxPartBytes} bytes` : null;
       },
     },
   ),
@@ -81,7 +79,7 @@ export function manifestCrc(bytes: Uint8Array): number {
 
 /** null: damaged. */
 export function manifestVersion(bytes: Uint8Array): number | null {
-  if (bytes.length < HEADER_BYTES || bytes.length > MAX_MANIFEST_BYTES || !startsWith(bytes, MAGIC)) return null;
+  if (bytes.length < HEADER_BYTES || bytes.length > STORAGE.maxManifestBytes || !startsWith(bytes, MAGIC)) return null;
   const view = viewOf(bytes);
   return ownCrc(bytes) === view.getUint32(AT_CRC) ? view.getUint32(AT_VERSION) : null;
 }

@@ -1,4 +1,5 @@
 // Keeps track of the snapshots that this node has, its own and received ones, and of the one that counts; saves one of its own state.
+import { STORAGE } from "../../config.ts";
 import { assert } from "../../lib/assert.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
@@ -19,7 +20,7 @@ import {
   writePart,
 } from "./files.ts";
 import type { Steps } from "../steps.ts";
-import { MAX_PART_BYTES, type NewerContent, type SnapshotSource } from "../types.ts";
+import type { NewerContent, SnapshotSource } from "../types.ts";
 
 export interface SnapshotSettings {
   readonly formatVersion: number;
@@ -134,11 +135,12 @@ function* writeSnapshot(
   meta: SnapshotMeta,
   source: SnapshotSource,
 ): Steps<CompleteSnapshot | null> {
+  const { maxPartBytes } = STORAGE;
   const directory = directoryOf(meta);
   const parts: Part[] = [];
   if (!(yield* beginSnapshot(writer, directory, 0))) return null;
   for (let bytes = source.nextPart(); bytes !== null; bytes = source.nextPart()) {
-    assert(bytes.length <= MAX_PART_BYTES, `a part has at most ${MAX_PART_BYTES} bytes, not ${bytes.length}`);
+    assert(bytes.length <= maxPartBytes, `a part has at most ${maxPartBytes} bytes, not ${bytes.length}`);
     parts.push({ bytes: bytes.length, crc: crc32(bytes) });
     if (!(yield* writePart(writer, directory, parts.length - 1, bytes))) return null;
   }

@@ -1,4 +1,5 @@
 // Appends frames to the log, each durable before the next, and goes on in the next segment when one is full.
+import { STORAGE } from "../../config.ts";
 import { assert } from "../../lib/assert.ts";
 import type { Entry } from "../../raft/entry.ts";
 import { encodeFrame, FRAME_HEADER_BYTES, frameBytes, type FrameContent, type FramePointer } from "./frame.ts";
@@ -42,13 +43,10 @@ export interface LogWriter {
   durableFrame: number;
 }
 
-/**
- * Blocks that every segment keeps for frames of snapshots, while the next segment cannot be made: what they free is the space for
- * it. Two: a snapshot that was under way when the disk became full may free nothing; the next one stands for all there is.
- */
-const SNAPSHOT_BLOCKS = 2;
 /** What a segment holds beside other frames, in blocks: header, opening, continuing frame, and those of snapshots. */
-const OVERHEAD_BLOCKS = 3 + SNAPSHOT_BLOCKS;
+const OVERHEAD_BLOCKS = 3 + STORAGE.snapshotFrameBlocks;
+/** What stays free behind other frames: for the continuing frame, and those of snapshots. */
+const RESERVED_BLOCKS = 1 + STORAGE.snapshotFrameBlocks;
 
 /** Entries of one persist in as few frames as fit a segment. */
 export function batchFrames(
@@ -98,19 +96,19 @@ export function* beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSett
   };
 }
 
-/** The segment that a start begins is smaller than others by this factor, but has at least so many blocks for other frames. */
-const FIRST_SHARE = 32;
-const FIRST_BLOCKS = 8;
-
 /**
  * The size of the segment that a start begins. Runs may be short, and each keeps its segment: on a disk that is nearly full many
  * starts must not use up what is kept for a snapshot. Where the next segment does not fit beside it, it takes half of what is free:
  * the log goes on in it, and the other half is for the snapshot that makes the log shorter. The least holds the frame to copy.
  */
 function firstSegmentBytes(content: FrameContent, { segmentBytes, blockBytes }: LogSettings, free: number): number {
+  const { firstSegmentDivisor, firstSegmentMinBlocks } = STORAGE;
   const least = frameBytes(content, blockBytes) + (OVERHEAD_BLOCKS - 1) * blockBytes;
   const most = Math.max(segmentBytes, least);
-  const usual = Math.min(most, Math.max(segmentBytes / FIRST_SHARE, least + FIRST_BLOCKS * blockBytes));
+  const usual = Math.min(
+    most,
+    Math.max(segmentBytes / firstSegmentDivisor, least + firstSegmentMinBlocks * blockBytes),
+  );
   if (free >= usual + segmentBytes) return usual;
   const half = Math.floor(free / 2 / blockBytes) * blockBytes;
   return Math.min(most, Math.max(free < usual ? least : usual, half));
@@ -123,7 +121,7 @@ function firstSegmentBytes(content: FrameContent, { segmentBytes, blockBytes }: 
 export function* append(log: LogWriter, contents: readonly FrameContent[]): Steps<number> {
   for (const [at, content] of contents.entries()) {
     const bytes = frameBytes(content, log.settings.blockBytes);
-    if (!fits(log, bytes, 1 + SNAPSHOT_BLOCKS) && !(yield* rotateFor(log, content, bytes))) return at;
+    if (!fits(log, bytes, RESERVED_BLOCKS) && !(yield* rotateFor(log, content, bytes))) return at;
     const pointer = yield* writeFrame(log, log.current, log.last.end, content);
     log.last = pointer;
     log.lastIsEmpty = content.kind === "closing";
@@ -140,7 +138,7 @@ export function* append(log: LogWriter, contents: readonly FrameContent[]): Step
 export function* appendClosing(log: LogWriter): Steps {
   const { blockBytes, segmentBytes } = log.settings;
   if (log.lastIsEmpty) return;
-  if (fits(log, blockBytes, 1 + SNAPSHOT_BLOCKS)) yield* append(log, [{ kind: "closing" }]);
+  if (fits(log, blockBytes, RESERVED_BLOCKS)) yield* append(log, [{ kind: "closing" }]);
   else yield* rotate(log, segmentBytes);
 }
 
@@ -165,7 +163,7 @@ function* rotateFor(log: LogWriter, content: FrameContent, bytes: number): Steps
   const { segmentBytes, blockBytes } = log.settings;
   const rotated = yield* rotate(log, Math.max(segmentBytes, bytes + OVERHEAD_BLOCKS * blockBytes));
   if (!rotated) return content.kind === "snapshot" && fits(log, bytes, 1);
-  assert(fits(log, bytes, 1 + SNAPSHOT_BLOCKS), "a new segment holds the frame it was made for");
+  assert(fits(log, bytes, RESERVED_BLOCKS), "a new segment holds the frame it was made for");
   return true;
 }
 
