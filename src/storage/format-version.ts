@@ -3,14 +3,15 @@
 import { STORAGE } from "../config.ts";
 import { crc32 } from "../lib/crc32.ts";
 import { RaftqError } from "../lib/errors.ts";
+import type { Entry } from "../raft/entry.ts";
 import type { Disk } from "./disk.ts";
-import { decodeManifest, manifestVersion } from "./snapshot/manifest.ts";
-import { refuseNewerMeta } from "./meta.ts";
-import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion } from "./wal/segment.ts";
-import type { SnapshotFrame } from "./wal/replay.ts";
-import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snapshot/files.ts";
-import type { NewerContent, ReceivedPart } from "./types.ts";
 import { newerThan, refuseOtherFormat } from "./file-errors.ts";
+import { refuseNewerMeta } from "./meta.ts";
+import type { NewerContent, ReceivedPart } from "./types.ts";
+import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snapshot/files.ts";
+import { decodeManifest, manifestVersion } from "./snapshot/manifest.ts";
+import type { SnapshotFrame } from "./wal/replay.ts";
+import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion } from "./wal/segment.ts";
 
 /** Throws NEWER_FORMAT, OLDER_FORMAT: of meta, segments and snapshots, also where others of them are damaged. The files of a rejoin are read before. */
 export function refuseOtherFormats(disk: Disk, newer: NewerContent, formatVersion: number): void {
@@ -23,6 +24,14 @@ export function refuseOtherFormats(disk: Disk, newer: NewerContent, formatVersio
     if (version !== null) refuseOtherFormat(path, version, formatVersion);
   }
   for (const directory of snapshotDirectories(disk)) refuseNewerFiles(disk, directory, newer, formatVersion, false);
+}
+
+/** Throws NEWER_FORMAT. */
+export function refuseNewerEntries(entries: readonly Entry[], newer: NewerContent): void {
+  for (const entry of entries) {
+    const what = newer.entry(entry);
+    if (what !== null) throw new RaftqError("NEWER_FORMAT", `${LOG_DIRECTORY} holds entry ${entry.index} with ${what}`);
+  }
 }
 
 /**

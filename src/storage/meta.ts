@@ -1,8 +1,9 @@
 // Reads and writes `meta`, what a node must know before its log can be read: who it is, its term and vote, where its log begins, and how far
 // it reaches at least.
 import { crc32 } from "../lib/crc32.ts";
-import { isMemberId, type ClusterId, type HardState, type Incarnation, type NodeId } from "../raft/types.ts";
 import { converted, decodeOrNull, encode, nullable, textOf, tuple, uint } from "../lib/layout.ts";
+import { isMemberId, type ClusterId, type HardState, type Incarnation, type NodeId } from "../raft/types.ts";
+import type { Disk, DiskFile } from "./disk.ts";
 import {
   ascii,
   clusterId,
@@ -16,10 +17,9 @@ import {
   writeU48,
 } from "./fields.ts";
 import { corrupt } from "./file-errors.ts";
-import type { Disk, DiskFile } from "./disk.ts";
-import { MAX_SEGMENT_NUMBER } from "./wal/segment.ts";
-import { createFile, openFile, type Steps, write } from "./steps.ts";
 import { refuseOtherFormat } from "./file-errors.ts";
+import { createFile, openFile, type Steps, write } from "./steps.ts";
+import { MAX_SEGMENT_NUMBER } from "./wal/segment.ts";
 
 export interface Meta {
   readonly nodeId: NodeId;

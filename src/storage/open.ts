@@ -1,20 +1,17 @@
 // Opens a data directory: reads and checks all of it, then repairs it, before anything is acknowledged from it.
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
-import { createDamaged, quarantineData } from "./rejoin/damaged.ts";
-import { beginLog, type LogSettings, type LogWriter } from "./wal/writer.ts";
 import { type Disk, isNoSpace } from "./disk.ts";
-import { addFrame, addSegment, createLiveSegments, type LiveSegments } from "./wal/live-segments.ts";
-import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
-import { refuseNewerState, refuseOtherFormats } from "./format-version.ts";
-import { requireOwner, requireRecordedOwner } from "./owner.ts";
-import { readRejoinFiles, type Rejoin, type RejoinFiles, removeRejoin } from "./rejoin/rejoin-files.ts";
-import { recoverLog, type RecoveredLog } from "./wal/recovery.ts";
 import { corrupt } from "./file-errors.ts";
-import { refuseMarked, removeQuarantined, retryWithoutQuarantine } from "./rejoin/quarantine.ts";
-import { replay, type Replayed } from "./wal/replay.ts";
-import { LOG_DIRECTORY } from "./wal/segment.ts";
+import { refuseNewerEntries, refuseNewerState, refuseOtherFormats } from "./format-version.ts";
+import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
+import { requireOwner, requireRecordedOwner } from "./owner.ts";
 import { createStorage } from "./persist.ts";
+import { attempt, failWith, removeFile, runSteps, type Steps } from "./steps.ts";
+import type { Opened, OpenStorage, Recovered } from "./types.ts";
+import { createDamaged, quarantineData } from "./rejoin/damaged.ts";
+import { refuseMarked, removeQuarantined, retryWithoutQuarantine } from "./rejoin/quarantine.ts";
+import { readRejoinFiles, type Rejoin, type RejoinFiles, removeRejoin } from "./rejoin/rejoin-files.ts";
 import {
   type CompleteSnapshot,
   indexOf,
@@ -24,8 +21,11 @@ import {
   SNAPSHOT_DIRECTORY,
   snapshotDirectories,
 } from "./snapshot/files.ts";
-import { attempt, failWith, removeFile, runSteps, type Steps } from "./steps.ts";
-import type { Opened, OpenStorage, Recovered } from "./types.ts";
+import { type LiveSegments, recoverLiveSegments } from "./wal/live-segments.ts";
+import { recoverLog, type RecoveredLog } from "./wal/recovery.ts";
+import { replay, type Replayed } from "./wal/replay.ts";
+import { LOG_DIRECTORY } from "./wal/segment.ts";
+import { beginLog, type LogSettings, type LogWriter } from "./wal/writer.ts";
 
 const BOOTSTRAP_TERM = 1;
 const DIRECTORIES = ["g0", LOG_DIRECTORY, SNAPSHOT_DIRECTORY] as const;
@@ -148,22 +148,9 @@ function readDirectory(disk: Disk, settings: OpenStorage, rejoinFiles: RejoinFil
   else requireOwner(meta.nodeId, settings.nodeId);
   refuseMarked(disk);
   const log = recoverLog(disk, meta, STORAGE.blockBytes);
-  const liveSegments = createLiveSegments();
-  let newest = "";
-  for (const { segment, frame } of log.frames) {
-    if (segment.path !== newest) addSegment(liveSegments, segment);
-    newest = segment.path;
-    addFrame(liveSegments, frame.content, frame.end - frame.offset);
-  }
-  const contents = [
-    ...log.frames.map(({ frame }) => frame.content),
-    ...(log.frameToCopy === null ? [] : [log.frameToCopy]),
-  ];
-  const replayed = replay(contents);
-  for (const entry of replayed.entries) {
-    const what = settings.newerContent.entry(entry);
-    if (what !== null) throw new RaftqError("NEWER_FORMAT", `${LOG_DIRECTORY} holds entry ${entry.index} with ${what}`);
-  }
+  const contents = log.frames.map(({ frame }) => frame.content);
+  const replayed = replay(log.frameToCopy === null ? contents : [...contents, log.frameToCopy]);
+  refuseNewerEntries(replayed.entries, settings.newerContent);
   if (replayed.snapshot !== null)
     refuseNewerState(disk, replayed.snapshot, settings.newerContent, STORAGE.formatVersion);
   const snapshot = replayed.snapshot === null ? null : recoverSnapshot(disk, replayed.snapshot, STORAGE.formatVersion);
@@ -186,6 +173,7 @@ function readDirectory(disk: Disk, settings: OpenStorage, rejoinFiles: RejoinFil
     knownMembers,
     summary: meta === null ? "new directory" : `${entries.length} entries${at}${torn}`,
   };
+  const liveSegments = recoverLiveSegments(log.frames);
   return { foundMeta, recoveredLog: log, liveSegments, snapshot, otherSnapshots, recovered };
 }
 

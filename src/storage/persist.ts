@@ -1,30 +1,18 @@
 // Makes each persist durable, once the directory is open: meta first, then frames; then compaction.
-import { assert, must } from "../lib/assert.ts";
 import { STORAGE } from "../config.ts";
+import { assert, must } from "../lib/assert.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Persist } from "../raft/effects.ts";
 import type { ClusterId, LogIndex } from "../raft/types.ts";
-import type { FrameContent } from "./wal/frame.ts";
 import type { Disk } from "./disk.ts";
-import { dropBelow, type LiveSegments } from "./wal/live-segments.ts";
-import { writeKnownMembers } from "./rejoin/rejoin-files.ts";
 import { createFailStop, type FailStop } from "./fail-stop.ts";
-import { isGone } from "./missing-files.ts";
-import { append, appendClosing, batchFrames, closeLog, fitsSnapshotFrame, type LogWriter } from "./wal/writer.ts";
-import { dropRecycled, preallocate, recycleSegments } from "./wal/preallocator.ts";
 import type { MetaFile } from "./meta.ts";
-import {
-  cancelRecords,
-  createDurableEnd,
-  type DurableEnd,
-  persistBegan,
-  persistEnded,
-  recordLast,
-  updateMeta,
-} from "./wal/durable-end.ts";
-import type { Segment } from "./wal/segment.ts";
+import { isGone } from "./missing-files.ts";
 import { createSerialQueue, type SerialQueue } from "./serial-queue.ts";
+import { removeFile, runSteps, type Steps } from "./steps.ts";
+import type { OpenStorage, Recovered, Storage, Unwritten } from "./types.ts";
 import { markDamaged, quarantineNumbers, removeQuarantined } from "./rejoin/quarantine.ts";
+import { writeKnownMembers } from "./rejoin/rejoin-files.ts";
 import { type CompleteSnapshot, pathsOf, whenRemoved } from "./snapshot/files.ts";
 import { receivePart } from "./snapshot/receiver.ts";
 import {
@@ -35,8 +23,20 @@ import {
   snapshotAt,
   type SnapshotStore,
 } from "./snapshot/store.ts";
-import { removeFile, runSteps, type Steps } from "./steps.ts";
-import type { OpenStorage, Recovered, Storage, Unwritten } from "./types.ts";
+import {
+  cancelRecords,
+  createDurableEnd,
+  type DurableEnd,
+  persistBegan,
+  persistEnded,
+  recordLast,
+  updateMeta,
+} from "./wal/durable-end.ts";
+import type { FrameContent } from "./wal/frame.ts";
+import { dropBelow, type LiveSegments } from "./wal/live-segments.ts";
+import { dropRecycled, preallocate, recycleSegments } from "./wal/preallocator.ts";
+import type { Segment } from "./wal/segment.ts";
+import { append, appendClosing, batchFrames, closeLog, fitsSnapshotFrame, type LogWriter } from "./wal/writer.ts";
 
 /** A recovered and repaired directory. */
 export interface Directory {

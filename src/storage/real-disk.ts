@@ -7,8 +7,8 @@ import { STORAGE } from "../config.ts";
 import { assert, must } from "../lib/assert.ts";
 import { PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, prepareDirectory, requireLocal } from "./directory-checks.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
-import { findMissing } from "./missing-files.ts";
 import { type DirectoryLock, acquireLock } from "./lock.ts";
+import { findMissing } from "./missing-files.ts";
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_DSYNC, O_DIRECT } = fs.constants;
 const CREATE_FLAGS = O_CREAT | O_EXCL | O_RDWR | O_DSYNC;

@@ -1,9 +1,9 @@
 // What storage promises to the turn: once open, it has recovered everything; then it takes one persist at a time.
 import type { RaftqError } from "../lib/errors.ts";
-import type { Entry } from "../raft/entry.ts";
 import type { Persist } from "../raft/effects.ts";
-import type { KnownMembers } from "./rejoin/rejoin-files.ts";
+import type { Entry } from "../raft/entry.ts";
 import type { ClusterId, HardState, Incarnation, LogIndex, NodeId, SnapshotMeta } from "../raft/types.ts";
+import type { KnownMembers } from "./rejoin/rejoin-files.ts";
 
 export interface Identity {
   readonly nodeId: NodeId;

@@ -1,9 +1,9 @@
 // Replaces a small file atomically: the new one is made durable beside the earlier one, then renamed over it.
 import { crc32 } from "../../lib/crc32.ts";
-import { ascii, startsWith, viewOf } from "../fields.ts";
 import type { Disk } from "../disk.ts";
-import { type Steps, writeNewFile } from "../steps.ts";
+import { ascii, startsWith, viewOf } from "../fields.ts";
 import { refuseOtherFormat } from "../file-errors.ts";
+import { type Steps, writeNewFile } from "../steps.ts";
 
 export interface AtomicFile {
   readonly path: string;

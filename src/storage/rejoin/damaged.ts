@@ -5,10 +5,10 @@ import { RaftqError } from "../../lib/errors.ts";
 import type { ClusterId } from "../../raft/types.ts";
 import { type Disk, isNoSpace } from "../disk.ts";
 import { readMeta } from "../meta.ts";
-import { type Rejoin, type RejoinFiles, writeRejoin } from "./rejoin-files.ts";
-import { quarantineNumbers, removeQuarantined, quarantine, retryWithoutQuarantine } from "./quarantine.ts";
 import { attempt, type Ended, runSteps, type Steps } from "../steps.ts";
 import type { Damaged, Opened, OpenStorage } from "../types.ts";
+import { quarantineNumbers, removeQuarantined, quarantine, retryWithoutQuarantine } from "./quarantine.ts";
+import { type Rejoin, type RejoinFiles, writeRejoin } from "./rejoin-files.ts";
 
 /** `reopen`: reads the directory anew. It stays locked meanwhile. */
 export function createDamaged(

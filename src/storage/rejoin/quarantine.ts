@@ -3,9 +3,9 @@
 import { type Disk, isNoSpace } from "../disk.ts";
 import { corrupt } from "../file-errors.ts";
 import { META_PATH } from "../meta.ts";
-import { LOG_DIRECTORY } from "../wal/segment.ts";
-import { removeSnapshot, SNAPSHOT_DIRECTORY, snapshotDirectories } from "../snapshot/files.ts";
 import { attempt, createFile, failWith, type Steps, write } from "../steps.ts";
+import { removeSnapshot, SNAPSHOT_DIRECTORY, snapshotDirectories } from "../snapshot/files.ts";
+import { LOG_DIRECTORY } from "../wal/segment.ts";
 
 const QUARANTINE_NAME = /^damaged-([1-9]\d{0,8})$/;
 /** What the data of a node consist of, at the top of its directory. */

@@ -3,11 +3,11 @@
 import { STORAGE } from "../../config.ts";
 import { decodeOrNull, encode, list, nullable, placeIn, text, tuple, uint } from "../../lib/layout.ts";
 import type { ClusterId, Incarnation, NodeId } from "../../raft/types.ts";
-import { readAtomicFile, removeAtomicFile, writeAtomicFile } from "./atomic-file.ts";
 import type { Disk } from "../disk.ts";
 import { clusterId, incarnation, nodeId } from "../fields.ts";
-import { quarantineNumbers } from "./quarantine.ts";
 import type { Steps } from "../steps.ts";
+import { readAtomicFile, removeAtomicFile, writeAtomicFile } from "./atomic-file.ts";
+import { quarantineNumbers } from "./quarantine.ts";
 
 /** Whom to ask when the log cannot be read, and which cluster it must be. Nothing else is ever concluded from it. */
 export interface KnownMembers {

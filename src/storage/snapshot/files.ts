@@ -4,12 +4,12 @@ import { STORAGE } from "../../config.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import { RaftqError } from "../../lib/errors.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
-import { corrupt, corruptAt } from "../file-errors.ts";
 import { type Disk, isNoSpace } from "../disk.ts";
-import { decodeManifest, manifestCrc, type Manifest } from "./manifest.ts";
-import type { SnapshotFrame } from "../wal/replay.ts";
+import { corrupt, corruptAt } from "../file-errors.ts";
 import { createSerialQueue, type SerialQueue } from "../serial-queue.ts";
 import { attempt, failWith, freeBytes, removeFile, runSteps, type Steps, writeNewFile } from "../steps.ts";
+import type { SnapshotFrame } from "../wal/replay.ts";
+import { decodeManifest, manifestCrc, type Manifest } from "./manifest.ts";
 
 export const SNAPSHOT_DIRECTORY = "g0/snapshot";
 

@@ -1,11 +1,11 @@
 // Receives a snapshot from another node: chunks to parts, parts in order, each checked against the manifest that came with it.
 import { crc32 } from "../../lib/crc32.ts";
 import { refuseNewerSnapshot } from "../format-version.ts";
-import { decodeManifest, manifestCrc } from "./manifest.ts";
-import { beginSnapshot, completeSnapshot, directoryOf, queueRemoval, writePart } from "./files.ts";
-import { addComplete, snapshotAt, type SnapshotStore } from "./store.ts";
 import type { Steps } from "../steps.ts";
 import type { ReceivedPart, Storage } from "../types.ts";
+import { beginSnapshot, completeSnapshot, directoryOf, queueRemoval, writePart } from "./files.ts";
+import { decodeManifest, manifestCrc } from "./manifest.ts";
+import { addComplete, snapshotAt, type SnapshotStore } from "./store.ts";
 
 /** As Storage.storePart describes it. */
 export function receivePart(

@@ -3,11 +3,12 @@ import { STORAGE } from "../../config.ts";
 import { assert } from "../../lib/assert.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
-import { corrupt } from "../file-errors.ts";
 import type { Disk } from "../disk.ts";
 import type { FailStop } from "../fail-stop.ts";
-import { encodeManifest, type Manifest, type Part } from "./manifest.ts";
+import { corrupt } from "../file-errors.ts";
 import { createSerialQueue, type SerialQueue } from "../serial-queue.ts";
+import type { Steps } from "../steps.ts";
+import type { NewerContent, SnapshotSource } from "../types.ts";
 import {
   beginSnapshot,
   type CompleteSnapshot,
@@ -19,8 +20,7 @@ import {
   type SnapshotWriter,
   writePart,
 } from "./files.ts";
-import type { Steps } from "../steps.ts";
-import type { NewerContent, SnapshotSource } from "../types.ts";
+import { encodeManifest, type Manifest, type Part } from "./manifest.ts";
 
 export interface SnapshotSettings {
   readonly formatVersion: number;

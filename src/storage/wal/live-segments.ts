@@ -2,6 +2,7 @@
 import { STORAGE } from "../../config.ts";
 import type { LogIndex } from "../../raft/types.ts";
 import type { FrameContent } from "./frame.ts";
+import type { LocatedFrame } from "./recovery.ts";
 import type { Segment } from "./segment.ts";
 
 interface LiveSegment {
@@ -25,8 +26,20 @@ export interface LiveSegments {
   logBytes: number;
 }
 
-export function createLiveSegments(): LiveSegments {
-  return { segments: [], sinceSnapshot: [], snapshotSegment: null, snapshotIndex: 0, lastIndex: 0, logBytes: 0 };
+export function recoverLiveSegments(frames: readonly LocatedFrame[]): LiveSegments {
+  const live: LiveSegments = {
+    segments: [],
+    sinceSnapshot: [],
+    snapshotSegment: null,
+    snapshotIndex: 0,
+    lastIndex: 0,
+    logBytes: 0,
+  };
+  for (const { segment, frame } of frames) {
+    if (segment !== live.segments.at(-1)?.segment) addSegment(live, segment);
+    addFrame(live, frame.content, frame.end - frame.offset);
+  }
+  return live;
 }
 
 /** The frames added from now on lie in this segment. */

@@ -2,7 +2,6 @@
 // tried again until there is space.
 import { STORAGE } from "../../config.ts";
 import { type Disk, type DiskFile, isNoSpace, noSpace } from "../disk.ts";
-import { encodeSegmentHeader, LOG_DIRECTORY, type Segment, segmentPath } from "./segment.ts";
 import {
   resultOf,
   attempt,
@@ -16,6 +15,7 @@ import {
   write,
 } from "../steps.ts";
 import type { OpenStorage } from "../types.ts";
+import { encodeSegmentHeader, LOG_DIRECTORY, type Segment, segmentPath } from "./segment.ts";
 
 export interface SegmentSettings {
   /** The usual size. */

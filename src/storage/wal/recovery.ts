@@ -3,6 +3,9 @@
 // durable.
 import { must } from "../../lib/assert.ts";
 import { RaftqError } from "../../lib/errors.ts";
+import type { Disk } from "../disk.ts";
+import { corrupt, corruptAt } from "../file-errors.ts";
+import { META_PATH, type Meta } from "../meta.ts";
 import {
   type DecodedFrame,
   decodeFrame,
@@ -13,9 +16,6 @@ import {
   NO_FRAME,
   tornBytes,
 } from "./frame.ts";
-import { corrupt, corruptAt } from "../file-errors.ts";
-import type { Disk } from "../disk.ts";
-import { META_PATH, type Meta } from "../meta.ts";
 import { decodeSegmentHeader, LOG_DIRECTORY, MAX_SEGMENT_NUMBER, parseSegmentName, type Segment } from "./segment.ts";
 
 export interface LocatedFrame {

@@ -1,7 +1,7 @@
 // Replays the frames of a log to its entries and its snapshot. A later frame with a smaller first index is a truncation.
 import type { Entry } from "../../raft/entry.ts";
-import type { FrameContent } from "./frame.ts";
 import { corrupt } from "../file-errors.ts";
+import type { FrameContent } from "./frame.ts";
 
 export type SnapshotFrame = Extract<FrameContent, { kind: "snapshot" }>;
 

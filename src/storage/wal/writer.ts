@@ -2,8 +2,9 @@
 import { STORAGE } from "../../config.ts";
 import { assert } from "../../lib/assert.ts";
 import type { Entry } from "../../raft/entry.ts";
-import { encodeFrame, FRAME_HEADER_BYTES, frameBytes, type FrameContent, type FramePointer } from "./frame.ts";
 import type { Disk } from "../disk.ts";
+import { freeBytes, type Steps, write } from "../steps.ts";
+import { encodeFrame, FRAME_HEADER_BYTES, frameBytes, type FrameContent, type FramePointer } from "./frame.ts";
 import { addFrame, addSegment, type LiveSegments } from "./live-segments.ts";
 import {
   closePreallocator,
@@ -16,7 +17,6 @@ import {
   takeSegment,
 } from "./preallocator.ts";
 import type { RecoveredLog } from "./recovery.ts";
-import { freeBytes, type Steps, write } from "../steps.ts";
 
 export interface LogSettings extends SegmentSettings {
   readonly liveSegments: LiveSegments;
