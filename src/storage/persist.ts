@@ -16,8 +16,8 @@ import { writeKnownMembers } from "./rejoin/rejoin-files.ts";
 import { type CompleteSnapshot, pathsOf, whenRemoved } from "./snapshot/files.ts";
 import { receivePart } from "./snapshot/receiver.ts";
 import {
-  makeCurrent,
   createSnapshotStore,
+  makeCurrent,
   readStoredPart,
   saveSnapshot,
   snapshotAt,
@@ -152,6 +152,105 @@ function openDirectory(directory: Directory): OpenDirectory {
   };
 }
 
+function persist(open: OpenDirectory, batch: Persist, done: (unwritten: Unwritten | null) => void): void {
+  const { settings, snapshots, logQueue, durableEnd, failStop } = open;
+  assert(!open.persisting, "one persist at a time");
+  open.persisting = true;
+  persistBegan(durableEnd);
+  const contents = framesOf(batch, settings.segmentBytes, snapshots);
+  logQueue((release) =>
+    failStop.run(makeDurable(open, batch, contents), (written) => {
+      open.persisting = false;
+      release();
+      const unwritten = unwrittenOf(contents.slice(written));
+      if (batch.snapshot !== null && unwritten?.snapshot !== true) {
+        const { index } = batch.snapshot.meta;
+        makeCurrent(snapshots, index);
+        compact(open, Math.min(batch.snapshot.keepFrom, index + 1));
+      }
+      persistEnded(durableEnd);
+      done(unwritten);
+    }),
+  );
+}
+
+/** Returns how many of the frames are durable: there may be no space for more. */
+function* makeDurable(
+  { log, durableEnd, soon }: OpenDirectory,
+  { hardState }: Persist,
+  contents: readonly FrameContent[],
+): Steps<number> {
+  if (hardState !== null) yield (done) => updateMeta(durableEnd, { hardState }, () => done(null));
+  if (contents.length > 0) return yield* append(log, contents);
+  // Nothing answers from inside the call.
+  if (hardState === null) yield (done) => soon(() => done(null));
+  return 0;
+}
+
+function unwrittenOf(rest: readonly FrameContent[]): Unwritten | null {
+  if (rest.length === 0) return null;
+  const batches = rest.filter((content) => content.kind === "batch");
+  return { entriesFrom: batches[0]?.entries[0]?.index ?? null, snapshot: batches.length < rest.length };
+}
+
+/** The frames of one persist. A snapshot comes first: it stands for earlier entries only, and may have space when those have not. */
+function framesOf(batch: Persist, segmentBytes: number, snapshots: SnapshotStore): readonly FrameContent[] {
+  const entries = batchFrames(batch.entries, segmentBytes, STORAGE.blockBytes);
+  if (batch.snapshot === null) return entries;
+  const { meta, reset } = batch.snapshot;
+  const stored = snapshotAt(snapshots, meta.index);
+  assert(
+    stored !== null && stored.manifest.meta.term === meta.term,
+    `the snapshot at ${meta.index} is stored before it counts`,
+  );
+  const frame: FrameContent = { kind: "snapshot", index: meta.index, term: meta.term, manifestCrc: stored.crc, reset };
+  return [frame, ...entries];
+}
+
+/** No entry of a segment is needed: first meta records where the log begins, then its file is recycled or deleted, oldest first. */
+function compact(open: OpenDirectory, keepFrom: LogIndex): void {
+  const { liveSegments, logQueue, log, durableEnd } = open;
+  const dropped = dropBelow(liveSegments, keepFrom);
+  if (dropped.length === 0) return;
+  const oldest = must(liveSegments.segments[0], "the segment being written stays").segment;
+  logQueue((release) => {
+    const recorded = (): void => {
+      release();
+      deleteSegments(open, recycleSegments(log.preallocator, dropped));
+    };
+    updateMeta(durableEnd, { oldestSegment: oldest.number }, recorded);
+  });
+}
+
+/** They are no part of the log any more. */
+function deleteSegments({ disk, deletionQueue, failStop, onFreed }: OpenDirectory, segments: readonly Segment[]): void {
+  deletionQueue((release) =>
+    failStop.run(removeSegments(disk, segments), () => {
+      release();
+      onFreed();
+    }),
+  );
+}
+
+function* removeSegments(disk: Disk, segments: readonly Segment[]): Steps {
+  for (const { path } of segments) yield* removeFile(disk, path);
+}
+
+function setCluster({ logQueue, meta, durableEnd }: OpenDirectory, clusterId: ClusterId, done: () => void): void {
+  logQueue((release) => {
+    const known = meta.current().clusterId;
+    assert(
+      known === null || known === clusterId,
+      `a directory never changes its cluster, from ${known} to ${clusterId}`,
+    );
+    const finish = (): void => {
+      release();
+      done();
+    };
+    updateMeta(durableEnd, { clusterId }, finish);
+  });
+}
+
 /** One check at a time. From the first missing file on nothing is written: another process's files may be there by now. */
 function checkFiles(open: OpenDirectory): void {
   const { disk, failStop } = open;
@@ -221,105 +320,6 @@ function dropQuarantined({ disk, settings, deletionQueue, failStop }: OpenDirect
       if (quarantineNumbers(disk).length < before) settings.onSpaceChanged();
     }),
   );
-}
-
-function persist(open: OpenDirectory, batch: Persist, done: (unwritten: Unwritten | null) => void): void {
-  const { settings, snapshots, logQueue, durableEnd, failStop } = open;
-  assert(!open.persisting, "one persist at a time");
-  open.persisting = true;
-  persistBegan(durableEnd);
-  const contents = framesOf(batch, settings.segmentBytes, snapshots);
-  logQueue((release) =>
-    failStop.run(makeDurable(open, batch, contents), (written) => {
-      open.persisting = false;
-      release();
-      const unwritten = unwrittenOf(contents.slice(written));
-      if (batch.snapshot !== null && unwritten?.snapshot !== true) {
-        const { index } = batch.snapshot.meta;
-        makeCurrent(snapshots, index);
-        compact(open, Math.min(batch.snapshot.keepFrom, index + 1));
-      }
-      persistEnded(durableEnd);
-      done(unwritten);
-    }),
-  );
-}
-
-/** Returns how many of the frames are durable: there may be no space for more. */
-function* makeDurable(
-  { log, durableEnd, soon }: OpenDirectory,
-  { hardState }: Persist,
-  contents: readonly FrameContent[],
-): Steps<number> {
-  if (hardState !== null) yield (done) => updateMeta(durableEnd, { hardState }, () => done(null));
-  if (contents.length > 0) return yield* append(log, contents);
-  // Nothing answers from inside the call.
-  if (hardState === null) yield (done) => soon(() => done(null));
-  return 0;
-}
-
-function unwrittenOf(rest: readonly FrameContent[]): Unwritten | null {
-  if (rest.length === 0) return null;
-  const batches = rest.filter((content) => content.kind === "batch");
-  return { entriesFrom: batches[0]?.entries[0]?.index ?? null, snapshot: batches.length < rest.length };
-}
-
-/** The frames of one persist. A snapshot comes first: it stands for earlier entries only, and may have space when those have not. */
-function framesOf(batch: Persist, segmentBytes: number, snapshots: SnapshotStore): readonly FrameContent[] {
-  const entries = batchFrames(batch.entries, segmentBytes, STORAGE.blockBytes);
-  if (batch.snapshot === null) return entries;
-  const { meta, reset } = batch.snapshot;
-  const stored = snapshotAt(snapshots, meta.index);
-  assert(
-    stored !== null && stored.manifest.meta.term === meta.term,
-    `the snapshot at ${meta.index} is stored before it counts`,
-  );
-  const frame: FrameContent = { kind: "snapshot", index: meta.index, term: meta.term, manifestCrc: stored.crc, reset };
-  return [frame, ...entries];
-}
-
-/** No entry of a segment is needed: first meta records where the log begins, then its file is reused or deleted, oldest first. */
-function compact(open: OpenDirectory, keepFrom: LogIndex): void {
-  const { liveSegments, logQueue, log, durableEnd } = open;
-  const dropped = dropBelow(liveSegments, keepFrom);
-  if (dropped.length === 0) return;
-  const oldest = must(liveSegments.segments[0], "the segment being written stays").segment;
-  logQueue((release) => {
-    const recorded = (): void => {
-      release();
-      deleteSegments(open, recycleSegments(log.preallocator, dropped));
-    };
-    updateMeta(durableEnd, { oldestSegment: oldest.number }, recorded);
-  });
-}
-
-/** They are no part of the log any more. */
-function deleteSegments({ disk, deletionQueue, failStop, onFreed }: OpenDirectory, segments: readonly Segment[]): void {
-  deletionQueue((release) =>
-    failStop.run(removeSegments(disk, segments), () => {
-      release();
-      onFreed();
-    }),
-  );
-}
-
-function* removeSegments(disk: Disk, segments: readonly Segment[]): Steps {
-  for (const { path } of segments) yield* removeFile(disk, path);
-}
-
-function setCluster({ logQueue, meta, durableEnd }: OpenDirectory, clusterId: ClusterId, done: () => void): void {
-  logQueue((release) => {
-    const known = meta.current().clusterId;
-    assert(
-      known === null || known === clusterId,
-      `a directory never changes its cluster, from ${known} to ${clusterId}`,
-    );
-    const finish = (): void => {
-      release();
-      done();
-    };
-    updateMeta(durableEnd, { clusterId }, finish);
-  });
 }
 
 /** After a failure there is nothing to wait for but the corruption marker. */

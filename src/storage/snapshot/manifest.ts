@@ -84,7 +84,7 @@ export function manifestVersion(bytes: Uint8Array): number | null {
   return ownCrc(bytes) === view.getUint32(AT_CRC) ? view.getUint32(AT_VERSION) : null;
 }
 
-/** null: damaged, or of another format, which is judged before (format-version.ts). */
+/** null: damaged, or of another format, which is refused before (format-version.ts). */
 export function decodeManifest(bytes: Uint8Array, formatVersion: number): Manifest | null {
   return manifestVersion(bytes) === formatVersion ? decodeOrNull(layout, bytes.subarray(HEADER_BYTES)) : null;
 }

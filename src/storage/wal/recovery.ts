@@ -39,7 +39,7 @@ export interface RecoveredLog {
   readonly tornBytes: number;
 }
 
-/** A file of the log directory, judged by its name, its header and its first frame. */
+/** A file of the log directory: its name, its header and its first frame, as far as they are good. */
 interface FoundSegment {
   readonly path: string;
   readonly number: number;

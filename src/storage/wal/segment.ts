@@ -63,7 +63,7 @@ export function segmentVersion({ salt }: NamedSegment, header: Uint8Array): numb
 }
 
 /**
- * The segment that `header` describes; null when it is damaged or does not belong to this file name. Its version was judged before
+ * The segment that `header` describes; null when it is damaged or does not belong to this file name. Its version was checked before
  * (format-version.ts).
  */
 export function decodeSegmentHeader(path: string, named: NamedSegment, header: Uint8Array): Segment | null {
