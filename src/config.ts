@@ -67,17 +67,39 @@ export const RAFT = {
 export const STORAGE = {
   formatVersion: 4,
   segmentBytes: 8 * MiB,
+  /** Frames begin at multiples of it: no disk that people have writes smaller pieces whole. */
   blockBytes: 4 * KiB,
+  /** The segment that a start begins is smaller than others by this factor, but has at least so many blocks for other frames. */
+  firstSegmentDivisor: 32,
+  firstSegmentMinBlocks: 8,
+  /**
+   * Blocks that every segment keeps for frames of snapshots, while the next segment cannot be made: what they free is the space for it.
+   * Two: a snapshot that was under way when the disk became full may free nothing; the next one stands for all there is.
+   */
+  snapshotFrameBlocks: 2,
+  /** One part of a snapshot is a unit of writing and sending: it fits into one frame between members, with the manifest beside it. */
+  maxPartBytes: 2 * MiB,
+  /** Of far more parts than any state has. */
+  maxManifestBytes: 1 * MiB,
+  /** A write that does not end with a block is written in two steps, past the page cache and through it, if it is so long that this is worth it. */
+  minSplitWriteBytes: 256 * KiB,
+  /** A new file is filled with zeros in slices of this, each durable before the next: one big write would stall the log's. */
+  zeroFillBytes: 1 * MiB,
+  /** Addresses of other members that are kept beside the log: far more than a cluster can have. */
+  maxKnownAddresses: 64,
+  /** Of the reason why data cannot be trusted, which is kept for people. */
+  maxReasonCharacters: 500,
+  /** After so long without a persist the log gets a closing frame, and meta names the newest frame that is durable. */
   quietMs: 50,
   /** How often meta names the newest frame that is durable while writes never pause: what is lost of a log's end is noticed up to there. */
-  proofMs: 1_000,
+  durableFrameMs: 1_000,
   /** How often a full disk is asked again whether the next segment fits. */
   spaceRetryMs: 250,
   /** A snapshot is taken when the log since the last one outgrows max(this, factor x snapshot bytes). */
   compactMinBytes: 8 * MiB,
   compactFactor: 2,
   /** Files of segments that the log needs no more, kept to be used again: what a log needs between two snapshots of a small state. */
-  maxReusedSegments: 8,
+  maxRecycledSegments: 8,
   /** Segments kept for followers that are a little behind: RAFT.keepLogBytes fits into one or two, unless runs were short. */
   maxKeptSegments: 6,
 } as const;
@@ -332,6 +354,10 @@ assert(
   "an append fits a peer frame, also when its last entry is a big one",
 );
 assert(WIRE.maxClientFrameBytes + 64 * KiB < RAFT.maxAppendBytes, "every client command fits one append");
+assert(
+  STORAGE.maxManifestBytes + STORAGE.maxPartBytes < WIRE.maxPeerFrameBytes,
+  "a part of a snapshot fits a peer frame, with the largest manifest",
+);
 assert(STORAGE.segmentBytes > 2 * WIRE.maxPeerFrameBytes - 1, "a batch frame of one append fits a segment");
 assert(
   CLIENT.limits.windowBytes + WIRE.maxClientFrameBytes <= WIRE.maxClientSendBytes,

@@ -6,5 +6,5 @@ import type { Layout } from "./layout.ts";
 /** Null when another process holds it. The cluster's directory must exist. */
 export function lockCluster(layout: Layout): DirectoryLock | null {
   const result = tryLock(layout.directory);
-  return result.type === "taken" ? result.lock : null;
+  return result.type === "acquired" ? result.lock : null;
 }

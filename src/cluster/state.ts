@@ -16,7 +16,7 @@ import { dirname, join, resolve } from "node:path";
 import * as v from "valibot";
 import { RaftqError } from "../lib/errors.ts";
 import { isNodeId } from "../raft/types.ts";
-import { PRIVATE_DIRECTORY_MODE, requireOwn, requirePrivate } from "../storage/private-directory.ts";
+import { PRIVATE_DIRECTORY_MODE, requireOwn, requirePrivate } from "../storage/directory-checks.ts";
 import { isAddress } from "../wire/address.ts";
 import { problemIn } from "./json.ts";
 import { clusterLayout, isClusterName, type Layout } from "./layout.ts";

@@ -3,7 +3,7 @@ import { SERVER } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import { isIncarnation, type Incarnation, type Member } from "../raft/types.ts";
-import { openDistrusted, openStorage } from "../storage/storage.ts";
+import { openDistrusted, openStorage } from "../storage/open.ts";
 import type { Damaged, Opened, OpenStorage, Storage } from "../storage/types.ts";
 import type { ByteStream } from "../wire/network.ts";
 import { accept, createConnections } from "./acceptor.ts";
@@ -115,8 +115,8 @@ function storageSettings(run: Run): OpenStorage {
     onFailure: (error) => endRun(run, error instanceof RaftqError ? error : diskFailed(error)),
     after: (ms, callback) => clock.after(ms, callback),
     segmentBytes,
-    newer: NEWER_CONTENT,
-    bytesKept: (free) => {
+    newerContent: NEWER_CONTENT,
+    reservedBytes: (free) => {
       const replica = replicaOf(run);
       return replica === null ? 0 : reservedBytes(replica.diskSpace, free);
     },
@@ -153,17 +153,17 @@ function rejoin(run: Run, why: RaftqError, damaged: Damaged): void {
   const { settings, ports } = run;
   const addresses = rejoinAddresses(settings, damaged.addresses);
   if (run.phase.type === "ended") {
-    damaged.release();
+    damaged.unlock();
     return finish(run, run.phase.error);
   }
   const rejoining: Rejoining = { type: "rejoining", damaged, why: why.message, isWriting: false };
   run.phase = rejoining;
   if (addresses.length === 0) return endRun(run, noKnownMember(why));
   rejoining.isWriting = true;
-  damaged.declare((error) => {
+  damaged.recordIncarnation((error) => {
     rejoining.isWriting = false;
     if (run.phase.type === "ended") {
-      damaged.release();
+      damaged.unlock();
       return finish(run, run.phase.error);
     }
     if (error !== null) return endRun(run, error);

@@ -99,7 +99,7 @@ export function endRun(run: Run, error: RaftqError | null): void {
   shutDown(run, phase);
   if (run.storage !== null) closeStorage(run, run.storage, error);
   else if (phase.type === "rejoining" && !phase.isWriting) {
-    phase.damaged.release();
+    phase.damaged.unlock();
     finish(run, error);
   }
 }

@@ -56,9 +56,9 @@ function enterCluster(run: Run, self: Member, id: ClusterId): void {
 /** A majority has let the new incarnation in: the lost data are quarantined, and the node starts with an empty log. */
 function replaceData(run: Run, phase: Rejoining, self: Member, id: ClusterId): void {
   phase.isWriting = true;
-  phase.damaged.replace(id, (opened) => {
+  phase.damaged.quarantineAndReopen(id, (opened) => {
     if (!opened.ok) {
-      opened.damaged?.release();
+      opened.damaged?.unlock();
       const error = run.phase.type === "ended" ? run.phase.error : opened.error;
       endRun(run, error);
       return finish(run, error, isLoss(error));

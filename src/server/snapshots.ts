@@ -1,4 +1,5 @@
 // Decides when a snapshot is taken and when it counts, and moves its parts between the queue, the disk and the other members.
+import { STORAGE } from "../config.ts";
 import { failure, RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import { assert, must } from "../lib/assert.ts";
@@ -10,7 +11,7 @@ import type { Progress } from "../raft/progress.ts";
 import { fieldsOf } from "../raft/entry.ts";
 import { metaAt, type Raft } from "../raft/raft.ts";
 import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
-import { MAX_PART_BYTES, type NewerContent, type Storage } from "../storage/types.ts";
+import type { NewerContent, Storage } from "../storage/types.ts";
 import { type DiskSpace, fitsSnapshot, snapshotHadNoSpace } from "./disk-space.ts";
 import { addInput, type Inbox } from "./inbox.ts";
 import { addTime, type Stages } from "./stages.ts";
@@ -109,7 +110,7 @@ export function considerSnapshot(
   const newest = Math.max(snapshots.savedIndex, raft.snapshot?.index ?? 0);
   if (queue.appliedIndex <= newest || !isCheckpoint(queue) || !isSnapshotDue(snapshots, space, raft)) return;
   assert(digest !== null, "a checkpoint behind the last snapshot was reached by apply");
-  const frozen = freeze(queue, MAX_PART_BYTES);
+  const frozen = freeze(queue, STORAGE.maxPartBytes);
   if (frozen.digest !== digest) {
     const why = `the state of this node has changed since its checkpoint at index ${queue.appliedIndex}, and no entry has done it; its data are not used again`;
     throw new RaftqError("CORRUPT", why);

@@ -1,4 +1,4 @@
-// Which file operations does raftq need? This port; the real one is `real-disk.ts`, the simulated one lives in the tests.
+// The Disk port: which file operations raftq needs. The real one is `real-disk.ts`, the simulated one is in the tests.
 //
 // Paths are relative to the node's data directory. Reads answer at once (they happen at recovery and for snapshot parts);
 // everything that changes the disk answers by callback, from a later event, never from inside the call.

@@ -1,4 +1,4 @@
-// What happens at the first failed write? It is reported once, and nothing goes on after it: no acknowledgement, no further write.
+// Reports the first failed write, once. Nothing goes on after it: no acknowledgement, no further write.
 import { runSteps, type Steps } from "./steps.ts";
 
 export interface FailStop {
@@ -8,7 +8,7 @@ export interface FailStop {
   readonly fail: (error: Error) => void;
   readonly isOpen: () => boolean;
   /** Nothing goes on from now on, and nothing is a failure any more. */
-  readonly shut: () => void;
+  readonly close: () => void;
   /** Runs `callback` at the first failure. */
   readonly onFailure: (callback: () => void) => void;
 }
@@ -31,7 +31,7 @@ export function createFailStop(report: (error: Error) => void): FailStop {
       ),
     fail,
     isOpen: () => open,
-    shut: () => {
+    close: () => {
       open = false;
     },
     onFailure: (callback) => {

@@ -1,13 +1,13 @@
-// Who may use a directory? One process: the kernel holds the lock (flock) and gives it back when that process ends, however it ends,
-// so nothing has to be judged by process ids, which mean nothing across containers and machines.
+// Locks a directory for one process. The kernel holds the lock (flock) and gives it back when that process ends, however it ends; process
+// ids would mean nothing across containers and machines.
 import { dlopen, FFIType, read } from "bun:ffi";
 import fs from "node:fs";
 import { join } from "node:path";
 import { RaftqError } from "../lib/errors.ts";
+import { PRIVATE_FILE_MODE } from "./directory-checks.ts";
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_DIRECTORY, O_NOFOLLOW } = fs.constants;
 const LOCK_FILE = "LOCK";
-const FILE_MODE = 0o600;
 
 const LIBC = "libc.so.6";
 const LOCK_EX = 2;
@@ -23,14 +23,14 @@ export interface DirectoryLock {
 }
 
 export type LockResult =
-  | { readonly type: "taken"; readonly lock: DirectoryLock }
+  | { readonly type: "acquired"; readonly lock: DirectoryLock }
   /** `holder`: "process 123", as far as it can be known. */
   | { readonly type: "held"; readonly holder: string };
 
-/** Takes the lock, or throws LOCKED naming the holder, or UNWRITABLE where the file system has no locks. The directory must exist. */
-export function takeLock(directory: string): DirectoryLock {
+/** Acquires the lock, or throws LOCKED naming the holder, or UNWRITABLE where the file system has no locks. The directory must exist. */
+export function acquireLock(directory: string): DirectoryLock {
   const result = tryLock(directory);
-  if (result.type === "taken") return result.lock;
+  if (result.type === "acquired") return result.lock;
   throw new RaftqError("LOCKED", `${directory} is in use by ${result.holder}`);
 }
 
@@ -53,12 +53,12 @@ export function tryLock(directory: string): LockResult {
 
 /** A number: why the file system refuses, as errno. */
 function lockPath(path: string, flags: number): LockResult | number {
-  const descriptor = fs.openSync(path, flags | O_NOFOLLOW, FILE_MODE);
+  const descriptor = fs.openSync(path, flags | O_NOFOLLOW, PRIVATE_FILE_MODE);
   const error = flock(descriptor);
   const locked = fs.fstatSync(descriptor);
   // Another process may have deleted it, and a third made it anew, since it was opened: that one has the name now.
   if (error === null && fs.statSync(path, { throwIfNoEntry: false })?.ino === locked.ino) {
-    return { type: "taken", lock: { release: () => fs.closeSync(descriptor) } };
+    return { type: "acquired", lock: { release: () => fs.closeSync(descriptor) } };
   }
   fs.closeSync(descriptor);
   return error === null || error === EWOULDBLOCK ? { type: "held", holder: holderOf(locked) } : error;

@@ -1,36 +1,37 @@
-// What must a node know before its log can be read? Who it is, its term and vote, where its log begins and began last, and how
-// far it reaches at least.
+// Reads and writes `meta`, what a node must know before its log can be read: who it is, its term and vote, where its log begins, and how far
+// it reaches at least.
 import { crc32 } from "../lib/crc32.ts";
-import {
-  isClusterId,
-  isIncarnation,
-  isMemberId,
-  isNodeId,
-  type ClusterId,
-  type HardState,
-  type Incarnation,
-  type NodeId,
-} from "../raft/types.ts";
 import { converted, decodeOrNull, encode, nullable, textOf, tuple, uint } from "../lib/layout.ts";
-import { MAX_U48 } from "../lib/u48.ts";
-import { ascii, readU48, startsWith, viewOf, writeU48 } from "./bytes.ts";
-import { missing } from "./corrupt.ts";
+import { isMemberId, type ClusterId, type HardState, type Incarnation, type NodeId } from "../raft/types.ts";
 import type { Disk, DiskFile } from "./disk.ts";
-import { MAX_SEGMENT_NUMBER } from "./wal/segment.ts";
+import {
+  ascii,
+  clusterId,
+  incarnation,
+  MAX_ID_BYTES,
+  nodeId,
+  readU48,
+  startsWith,
+  u48,
+  viewOf,
+  writeU48,
+} from "./fields.ts";
+import { corrupt } from "./file-errors.ts";
+import { refuseOtherFormat } from "./file-errors.ts";
 import { createFile, openFile, type Steps, write } from "./steps.ts";
-import { refuseOtherFormat } from "./versions.ts";
+import { MAX_SEGMENT_NUMBER } from "./wal/segment.ts";
 
 export interface Meta {
   readonly nodeId: NodeId;
   readonly incarnation: Incarnation;
   readonly clusterId: ClusterId | null;
   readonly hardState: HardState;
-  /** The segment begun at the latest start: it, or a later one, must be there. */
-  readonly startSegment: number;
+  /** The segment that the latest opening of the directory has begun: it, or a later one, must be there. */
+  readonly segmentAtOpen: number;
   /** The oldest segment that is still log. */
-  readonly floorSegment: number;
-  /** A frame that is durable, and with it every earlier one: a log that ends before it has lost something. 0: none is known. */
-  readonly provenFrame: number;
+  readonly oldestSegment: number;
+  /** The number of a frame that is durable, and with it every earlier one: a log that ends before it has lost something. 0: none is known. */
+  readonly durableFrame: number;
 }
 
 export const META_PATH = "meta";
@@ -47,22 +48,20 @@ const AT_CRC = 12; // u32: over everything before and behind it, to the end of t
 const AT_SEQUENCE = 16; // u48: of this write; A and B of one update differ by 1
 const AT_LENGTH = 22; // u16: of the MessagePack array that follows
 const AT_FIELDS = 24;
-const MAX_ID_BYTES = 64;
-const u48 = uint(MAX_U48);
 
 /** As the values lie in the array. */
 type Flat = Omit<Meta, "hardState"> & HardState;
 
 const layout = converted<Meta, Flat>(
   tuple<Flat>("a meta", {
-    nodeId: textOf("node id", MAX_ID_BYTES, isNodeId),
-    incarnation: textOf("incarnation", MAX_ID_BYTES, isIncarnation),
-    clusterId: nullable(textOf("cluster id", MAX_ID_BYTES, isClusterId)),
+    nodeId,
+    incarnation,
+    clusterId: nullable(clusterId),
     currentTerm: u48,
     votedFor: nullable(textOf("member id", MAX_ID_BYTES, isMemberId)),
-    startSegment: uint(MAX_SEGMENT_NUMBER),
-    floorSegment: uint(MAX_SEGMENT_NUMBER),
-    provenFrame: u48,
+    segmentAtOpen: uint(MAX_SEGMENT_NUMBER),
+    oldestSegment: uint(MAX_SEGMENT_NUMBER),
+    durableFrame: u48,
   }),
   ({ hardState, ...rest }) => ({ ...rest, ...hardState }),
   ({ currentTerm, votedFor, ...rest }) => ({ ...rest, hardState: { currentTerm, votedFor } }),
@@ -130,7 +129,7 @@ export function readMeta(disk: Pick<Disk, "read">, formatVersion: number): Found
   }
   if (a.state === "good") return { meta: a.meta, sequence: a.sequence, firstSlot: 1 };
   if (b.state === "good") return { meta: b.meta, sequence: b.sequence, firstSlot: 0 };
-  throw missing(`both slots of ${META_PATH} are damaged: the term and vote of this node are lost`);
+  throw corrupt(`both slots of ${META_PATH} are damaged: the term and vote of this node are lost`);
 }
 
 /** Makes one slot durable, then the other. */

@@ -1,10 +1,10 @@
-// Whose directory is this? Read before it is locked, opened or created: a node that is given no id takes the one that is there.
+// Finds out which node a directory belongs to. A node without an id takes that one; a node with another id is refused.
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { NodeId } from "../raft/types.ts";
-import { readRejoinFiles } from "./rejoin/damaged.ts";
 import type { Disk } from "./disk.ts";
 import { META_PATH, readMeta } from "./meta.ts";
+import { readRejoinFiles, type RejoinFiles } from "./rejoin/rejoin-files.ts";
 import { LOG_DIRECTORY } from "./wal/segment.ts";
 
 export interface Owner {
@@ -14,13 +14,15 @@ export interface Owner {
   readonly isNew: boolean;
 }
 
-/** Changes nothing and throws nothing: what is wrong with the directory is reported when it is opened. */
+/**
+ * Read before the directory is locked, opened or created. Changes nothing and throws nothing: what is wrong with it is reported when it is
+ * opened.
+ */
 export function readOwner(disk: Disk): Owner {
   try {
-    const { rejoin, knownMembers, any } = readRejoinFiles(disk);
-    const recorded = rejoin?.nodeId ?? knownMembers?.nodeId ?? null;
-    const isNew = !any && disk.size(META_PATH) === null && disk.list(LOG_DIRECTORY).length === 0;
-    return { nodeId: nodeIdOfMeta(disk) ?? recorded, isNew };
+    const rejoinFiles = readRejoinFiles(disk);
+    const isNew = !rejoinFiles.wasUsed && disk.size(META_PATH) === null && disk.list(LOG_DIRECTORY).length === 0;
+    return { nodeId: nodeIdOfMeta(disk) ?? recordedOwner(rejoinFiles), isNew };
   } catch {
     return { nodeId: null, isNew: false };
   }
@@ -33,4 +35,20 @@ function nodeIdOfMeta(disk: Disk): NodeId | null {
     if (error instanceof RaftqError && error.code === "CORRUPT") return null;
     throw error;
   }
+}
+
+/** By the files that outlive the data. */
+function recordedOwner({ rejoin, knownMembers }: RejoinFiles): NodeId | null {
+  return rejoin?.nodeId ?? knownMembers?.nodeId ?? null;
+}
+
+/** Where meta does not name the directory's node, these files do. Throws FOREIGN_DIRECTORY. */
+export function requireRecordedOwner(rejoinFiles: RejoinFiles, nodeId: NodeId): void {
+  requireOwner(recordedOwner(rejoinFiles) ?? nodeId, nodeId);
+}
+
+/** Throws FOREIGN_DIRECTORY. */
+export function requireOwner(owner: NodeId, nodeId: NodeId): void {
+  if (owner === nodeId) return;
+  throw new RaftqError("FOREIGN_DIRECTORY", `the directory belongs to node ${owner}, not to ${nodeId}`);
 }

@@ -1,4 +1,4 @@
-// How do tasks that end with callbacks run one after the other? In a serial queue.
+// Runs tasks that end with callbacks one after the other.
 
 /** The next task of the queue begins when this one calls `release`. */
 export type SerialQueue = (task: (release: () => void) => void) => void;

@@ -1,5 +1,5 @@
-// How do several disk operations read from top to bottom? As a generator that yields each of them and goes on when it has ended. The
-// driver resumes it inside the disk's own callbacks: no promise, no `await`, nothing in between.
+// Runs disk operations that read from top to bottom: a generator yields each of them and goes on when it has ended. The driver resumes it
+// inside the disk's own callbacks: no promise, no `await`, nothing in between.
 import { must } from "../lib/assert.ts";
 import type { Disk, DiskFile, Done } from "./disk.ts";
 
@@ -37,7 +37,7 @@ export function runSteps<T>(
 }
 
 /** An operation that answers with more than an error. */
-export function* answerOf<T>(begin: (done: (error: Error | null, answer: T) => void) => void): Steps<T> {
+export function* resultOf<T>(begin: (done: (error: Error | null, answer: T) => void) => void): Steps<T> {
   const received: { answer: { readonly value: T } | null } = { answer: null };
   yield (done) =>
     begin((error, value) => {
@@ -49,7 +49,7 @@ export function* answerOf<T>(begin: (done: (error: Error | null, answer: T) => v
 
 /** Steps whose failure does not end what they are part of. */
 export const attempt = <T>(steps: Steps<T>): Steps<Ended<T>> =>
-  answerOf((done) => runSteps(steps, (ended) => done(null, ended)));
+  resultOf((done) => runSteps(steps, (ended) => done(null, ended)));
 
 /** Ends the steps that it is part of, as an operation that fails does. */
 export function* failWith(error: Error): Steps<never> {
@@ -63,11 +63,11 @@ export const createFile = (disk: Disk, path: string, bytes: number): Steps<DiskF
 export const openFile = (disk: Disk, path: string): Steps<DiskFile> => fileOf((done) => disk.open(path, done));
 
 function* fileOf(begin: (done: (error: Error | null, file: DiskFile | null) => void) => void): Steps<DiskFile> {
-  return must(yield* answerOf(begin), "the file that was made or opened");
+  return must(yield* resultOf(begin), "the file that was made or opened");
 }
 
 export const freeBytes = (disk: Disk): Steps<number> =>
-  answerOf((done) => disk.freeBytes((bytes) => done(null, bytes)));
+  resultOf((done) => disk.freeBytes((bytes) => done(null, bytes)));
 
 export function* write(disk: Disk, file: DiskFile, bytes: Uint8Array, offset = 0): Steps {
   yield (done) => disk.write(file, offset, bytes, done);

@@ -1,9 +1,9 @@
-// What does storage promise to the turn? Once open, it has recovered everything; then it takes one persist at a time.
+// What storage promises to the turn: once open, it has recovered everything; then it takes one persist at a time.
 import type { RaftqError } from "../lib/errors.ts";
-import type { Entry } from "../raft/entry.ts";
 import type { Persist } from "../raft/effects.ts";
-import type { KnownMembers } from "./rejoin/known-members.ts";
+import type { Entry } from "../raft/entry.ts";
 import type { ClusterId, HardState, Incarnation, LogIndex, NodeId, SnapshotMeta } from "../raft/types.ts";
+import type { KnownMembers } from "./rejoin/rejoin-files.ts";
 
 export interface Identity {
   readonly nodeId: NodeId;
@@ -27,13 +27,10 @@ export interface Recovered {
   readonly summary: string;
 }
 
-/** Gives the parts of a snapshot one after the other, each at most MAX_PART_BYTES; null after the last. */
+/** Gives the parts of a snapshot one after the other, each at most STORAGE.maxPartBytes long; null after the last. */
 export interface SnapshotSource {
   nextPart(): Uint8Array | null;
 }
-
-/** One part is a unit of writing and sending: it fits into one peer frame. */
-export const MAX_PART_BYTES = 2 * 1024 * 1024;
 
 /** What InstallSnapshot brought. */
 export interface ReceivedPart {
@@ -95,7 +92,7 @@ export interface Storage {
   snapshotBytes(): number;
 
   /**
-   * The state that came of these data is wrong: the directory is not to be used again (see corruption-marker.ts). Written at once, beside whatever
+   * The state that came of these data is wrong: the directory is not to be used again (see rejoin/quarantine.ts). Written at once, beside whatever
    * is being written, also after a write that failed. Durable before `close` is done, unless its own write fails.
    */
   markDamaged(why: string): void;
@@ -123,18 +120,18 @@ export type Opened =
 
 /** A directory whose data cannot be trusted. They stay as they are, and it stays locked, until one of these is called. */
 export interface Damaged {
-  /** The one that this node rejoins with; reported to others only once it is declared. */
+  /** The one that this node rejoins with; sent to others only once it is recorded. */
   readonly incarnation: Incarnation;
   /** null: nothing readable names its cluster. */
   readonly clusterId: ClusterId | null;
   /** The last known addresses of other members. */
   readonly addresses: readonly string[];
-  /** From here on, also after a crash, this node rejoins under the new incarnation. */
-  declare(done: (error: RaftqError | null) => void): void;
+  /** Makes the new incarnation durable: from here on, also after a crash, this node rejoins under it. */
+  recordIncarnation(done: (error: RaftqError | null) => void): void;
   /** A majority of this cluster has let the new incarnation in: quarantines the data and opens a fresh directory in their place. */
-  replace(clusterId: ClusterId, done: (opened: Opened) => void): void;
-  /** Unlocks the directory and leaves it as it is. */
-  release(): void;
+  quarantineAndReopen(clusterId: ClusterId, done: (opened: Opened) => void): void;
+  /** Leaves the directory as it is. */
+  unlock(): void;
 }
 
 /**
@@ -158,9 +155,9 @@ export interface OpenStorage {
   /** Runs `callback` once after `ms`; returns a cancel. For the closing frame after 50 ms of quiet. */
   readonly after: (ms: number, callback: () => void) => () => void;
   readonly segmentBytes: number;
-  readonly newer: NewerContent;
-  /** Of so many free bytes, how many the next segment must leave: a log that takes the space of the snapshot never gets shorter. */
-  readonly bytesKept: (freeBytes: number) => number;
+  readonly newerContent: NewerContent;
+  /** Of so many free bytes, how many the next segment must leave free: a log that takes the space of the snapshot never gets shorter. */
+  readonly reservedBytes: (freeBytes: number) => number;
   /** Free space may have changed by our own doing: something was made, could not be made, or was deleted. */
   readonly onSpaceChanged: () => void;
 }

@@ -11,7 +11,7 @@ import type { Incarnation, NodeId } from "../../src/raft/types.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import { NEWER_CONTENT } from "../../src/server/snapshots.ts";
-import { openStorage } from "../../src/storage/storage.ts";
+import { openStorage } from "../../src/storage/open.ts";
 import type { Storage } from "../../src/storage/types.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { frameBody } from "../../src/wire/frame.ts";
@@ -79,8 +79,8 @@ function open(directory: string): Promise<Storage> {
         onFailure: fail,
         after: (ms, callback) => clock.after(ms, callback),
         segmentBytes: STORAGE.segmentBytes,
-        newer: NEWER_CONTENT,
-        bytesKept: () => 0,
+        newerContent: NEWER_CONTENT,
+        reservedBytes: () => 0,
         onSpaceChanged: () => undefined,
       },
       (opened) => (opened.ok ? done(opened.storage) : fail(opened.error)),

@@ -40,7 +40,7 @@ import { joined, mutate, mutateBytes } from "./mutate.ts";
 import { choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
 
 const { formatVersion } = STORAGE;
-const PLACE = { segment: 7, salt: 0x9af3c2d1, blockBytes: BLOCK };
+const PLACE = { number: 7, salt: 0x9af3c2d1, blockBytes: BLOCK };
 const SEGMENT = { ...PLACE, path: "g0/log/0000000007-9af3c2d1.seg", bytes: SMALL_SEGMENT };
 
 function view(bytes: Uint8Array): DataView {
@@ -205,9 +205,9 @@ function exampleMeta(random: Random): Uint8Array {
     incarnation: INCARNATION,
     clusterId: null,
     hardState: votes,
-    startSegment: 3,
-    floorSegment: 1,
-    provenFrame: random.below(99),
+    segmentAtOpen: 3,
+    oldestSegment: 1,
+    durableFrame: random.below(99),
   };
   return encodeMetaSlot(meta, random.below(99), formatVersion);
 }
@@ -313,10 +313,10 @@ const heldBy = ({ recovered }: Storage): Held => ({
 async function framesOf(files: ReadonlyMap<string, Uint8Array>): Promise<readonly PlacedFrame[]> {
   const frames: Omit<PlacedFrame, "before">[] = [];
   const read = (path: string): Uint8Array | null => files.get(path) ?? null;
-  const floor = readMeta({ read }, STORAGE.formatVersion)?.meta.floorSegment ?? 0;
+  const floor = readMeta({ read }, STORAGE.formatVersion)?.meta.oldestSegment ?? 0;
   for (const path of [...files.keys()].filter((file) => file.startsWith(LOG_DIRECTORY)).toSorted()) {
     const place = { ...parseSegmentName(path.slice(LOG_DIRECTORY.length + 1))!, blockBytes: BLOCK };
-    if (place.segment < floor) continue;
+    if (place.number < floor) continue;
     const bytes = files.get(path)!;
     for (let offset = BLOCK; ;) {
       const decoded = decodeFrame(bytes, place, offset);

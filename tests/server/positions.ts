@@ -50,10 +50,10 @@ function framesOn(disk: SimDisk): readonly PlacedFrame[] {
 
 /** Those that are log: older ones may still lie about. */
 function segmentsOn(disk: SimDisk): readonly string[] {
-  const floor = readMeta(disk.restart(), STORAGE.formatVersion)?.meta.floorSegment ?? 0;
+  const floor = readMeta(disk.restart(), STORAGE.formatVersion)?.meta.oldestSegment ?? 0;
   return disk.files().filter((path) => {
     const named = path.startsWith(`${LOG_DIRECTORY}/`) ? parseSegmentName(path.slice(LOG_DIRECTORY.length + 1)) : null;
-    return named !== null && named.segment >= floor;
+    return named !== null && named.number >= floor;
   });
 }
 

@@ -1,6 +1,6 @@
 // What happens when a node's state is wrong? It is found at the next checkpoint; a majority of equals goes on, everybody else does not.
 import { describe, expect, test } from "bun:test";
-import { QUEUE } from "../../src/config.ts";
+import { QUEUE, STORAGE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import { drop, first } from "../../src/queue/jobs.ts";
@@ -15,7 +15,7 @@ import { createInbox } from "../../src/server/inbox.ts";
 import { confirmSnapshot, considerSnapshot, createSnapshots, restoreSnapshot } from "../../src/server/snapshots.ts";
 import { checkpointReached, createStateCheck, digestsReceived, judgeStates } from "../../src/server/state-check.ts";
 import { createStages } from "../../src/server/stages.ts";
-import { MAX_PART_BYTES, type Storage } from "../../src/storage/types.ts";
+import type { Storage } from "../../src/storage/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
 import { createFakeClock } from "../wire/fake-world.ts";
 import { idOf } from "../raft/cluster.ts";
@@ -369,7 +369,7 @@ describe("a snapshot", () => {
       },
       // What the leader sends: the same state, which is enough here.
       manifest: () => ({ parts: 1 }),
-      readPart: () => freeze(queue, MAX_PART_BYTES).nextPart(),
+      readPart: () => freeze(queue, STORAGE.maxPartBytes).nextPart(),
     } as unknown as Storage;
     const inbox = createInbox(clock, () => {});
     const snapshots = createSnapshots({ storage, ...ports, inbox });

@@ -42,7 +42,7 @@ const CHECKPOINTS = 2;
  * Segments besides those that hold live entries: the one being written, the one ahead of it, the floor's own, and those whose files
  * are used again. Every start begins one more, and leaves the rest of the last one empty.
  */
-const SPARE_SEGMENTS = 3 + STORAGE.maxReusedSegments;
+const SPARE_SEGMENTS = 3 + STORAGE.maxRecycledSegments;
 
 export function createBounds(settings: SharedSettings, fail: (what: string) => void): Bounds {
   const { queueLimits, maxInflightMessages, maxAppendBytes, maxUncommittedBytes } = settings;

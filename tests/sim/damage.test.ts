@@ -61,8 +61,8 @@ test("a last frame that no closing frame follows is left alone: damage there loo
   }
 });
 
-test("proven frames at the end of a log that turn to zeros together are refused, and frames that nothing proves are spared", async () => {
-  const struck = { proven: 0, behind: 0 };
+test("frames at the end of a log that meta names as durable and that turn to zeros together are refused, and frames that nothing shows to be durable are spared", async () => {
+  const struck = { durable: 0, behind: 0 };
   for (let seed = 1; seed <= 120; seed++) {
     const bench = await filled(1);
     const isLive = seed % 2 === 0;
@@ -76,11 +76,11 @@ test("proven frames at the end of a log that turn to zeros together are refused,
     const damage = damageSomewhere({ id: N1, disk: bench.disk, segmentBytes: SMALL_SEGMENT }, seededRandom(seed));
     expect(damage?.verdict).not.toBe("unnoticed");
     if (damage?.what.endsWith("to the end") !== true) continue;
-    struck[isLive ? "behind" : "proven"]++;
+    struck[isLive ? "behind" : "durable"]++;
     expect(damage.verdict).toBe("refused");
     expect((await refused(bench)).code).toBe("CORRUPT");
   }
-  expect(Math.min(struck.proven, struck.behind)).toBeGreaterThan(3);
+  expect(Math.min(struck.durable, struck.behind)).toBeGreaterThan(3);
 });
 
 test("the second slot of meta is not spared because the first one is damaged already", async () => {

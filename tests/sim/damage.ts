@@ -33,7 +33,7 @@ export interface Patient {
 const BLOCK_BYTES = STORAGE.blockBytes;
 const ATTEMPTS = 5;
 const TAIL_PERCENT = 30;
-/** Meta proves most frames, so hardly any other blow would meet one of those that only a later frame proves. */
+/** Meta names most frames as durable, so hardly any other blow would meet one of those that only a later frame proves. */
 const UNPROVEN_PERCENT = 15;
 
 /** Damages one spot. null: nothing was done, there is no spot that a start could judge. */
@@ -47,7 +47,7 @@ export function damageSomewhere(patient: Patient, random: Random): Damage | null
       drawn < TAIL_PERCENT
         ? drawTail(disk, random)
         : drawn < TAIL_PERCENT + UNPROVEN_PERCENT
-          ? drawUnproven(disk, random)
+          ? drawBehindDurableFrame(disk, random)
           : drawSpot(disk, paths, random);
     if (blow === null) continue;
     return { what: `${blow.path}: ${blow.what}`, verdict: strikeAndJudge(patient, blow.path, blow.strike) };
@@ -92,18 +92,18 @@ interface Blow {
 function drawSpot(disk: SimDisk, paths: readonly string[], random: Random): Blow | null {
   const path = drawFile(paths, random);
   const { at, what, strike } = drawHit(path, disk.cached(path)?.length ?? 0, random);
-  return at !== null && isUnproven(disk, path, at) ? null : { path, what, strike };
+  return at !== null && isBehindDurableFrame(disk, path, at) ? null : { path, what, strike };
 }
 
 /**
- * The end of the log turns to zeros, from a frame on that meta proves, with all that is behind it: as if the last writes had never
+ * The end of the log turns to zeros, from a frame on that meta names as durable, with all that is behind it: as if the last writes had never
  * been done. null: there is no such frame.
  */
 function drawTail(disk: SimDisk, random: Random): Blow | null {
-  const { log, provenFrame } = logOn(disk);
-  const proven = contentFrames(log).filter(({ number }) => number <= provenFrame);
-  const path = proven.at(-1)?.path;
-  const from = proven.filter((frame) => frame.path === path);
+  const { log, durableFrame } = logOn(disk);
+  const durable = contentFrames(log).filter(({ number }) => number <= durableFrame);
+  const path = durable.at(-1)?.path;
+  const from = durable.filter((frame) => frame.path === path);
   if (path === undefined) return null;
   const { offset } = from[random.below(from.length)]!;
   const length = (disk.cached(path)?.length ?? 0) - offset;
@@ -111,10 +111,10 @@ function drawTail(disk: SimDisk, random: Random): Blow | null {
   return { path, what: `zeros from ${offset} to the end`, strike };
 }
 
-/** A frame that meta does not prove, but one behind it does. null: there is none. */
-function drawUnproven(disk: SimDisk, random: Random): Blow | null {
-  const { log, provenFrame } = logOn(disk);
-  const frames = contentFrames(log).filter(({ number }) => number > provenFrame);
+/** A frame behind the one that meta names as durable, which a later frame proves all the same. null: there is none. */
+function drawBehindDurableFrame(disk: SimDisk, random: Random): Blow | null {
+  const { log, durableFrame } = logOn(disk);
+  const frames = contentFrames(log).filter(({ number }) => number > durableFrame);
   const frame = frames[random.below(Math.max(1, frames.length))];
   if (frame === undefined) return null;
   const { path, offset } = frame;
@@ -173,19 +173,19 @@ function drawBlockHit(path: string, at: number, length: number, toZeros: boolean
   };
 }
 
-function logOn(disk: SimDisk): { readonly log: RecoveredLog; readonly provenFrame: number } {
+function logOn(disk: SimDisk): { readonly log: RecoveredLog; readonly durableFrame: number } {
   const port = disk.restart();
   const meta = readMeta(port, STORAGE.formatVersion)?.meta ?? null;
-  return { log: recoverLog(port, meta, BLOCK_BYTES), provenFrame: meta?.provenFrame ?? 0 };
+  return { log: recoverLog(port, meta, BLOCK_BYTES), durableFrame: meta?.durableFrame ?? 0 };
 }
 
 /** Is this block part of a last frame that nothing proves, or behind it? Damage there looks like a torn write. */
-function isUnproven(disk: SimDisk, path: string, at: number): boolean {
+function isBehindDurableFrame(disk: SimDisk, path: string, at: number): boolean {
   const name = path.slice(path.lastIndexOf("/") + 1);
-  const segment = path.startsWith(LOG_DIRECTORY) ? parseSegmentName(name)?.segment : undefined;
+  const segment = path.startsWith(LOG_DIRECTORY) ? parseSegmentName(name)?.number : undefined;
   if (segment === undefined) return false;
-  const { log, provenFrame } = logOn(disk);
-  if (log.copied === null || numberOfLast(log) <= provenFrame) return false;
+  const { log, durableFrame } = logOn(disk);
+  if (log.frameToCopy === null || numberOfLast(log) <= durableFrame) return false;
   const { previous } = log;
   return segment > previous.segment || (segment === previous.segment && at >= previous.end);
 }

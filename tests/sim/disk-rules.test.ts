@@ -145,7 +145,7 @@ function begunMeta(bench: Bench, port: SimPort): MetaFile {
   let begun: MetaFile | null = null;
   const found = readMeta(port, STORAGE.formatVersion);
   const identity = { nodeId: N1, incarnation: INCARNATION, clusterId: null };
-  const first = { ...identity, hardState: hardState(1), startSegment: 0, floorSegment: 0, provenFrame: 0 };
+  const first = { ...identity, hardState: hardState(1), segmentAtOpen: 0, oldestSegment: 0, durableFrame: 0 };
   runSteps(beginMeta(port, found?.meta ?? first, found, STORAGE.formatVersion), ({ result }) => {
     begun = result;
   });

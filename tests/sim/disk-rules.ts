@@ -85,8 +85,8 @@ export function withRules(port: SimPort, { disk, after, isStopped, isPaused, fai
     const files = disk.files();
     const list: SimPort["list"] = (directory) => namesIn(files, directory);
     try {
-      const { frames, copied } = recoverLog({ ...port, list, read: disk.cached }, metaNow(), STORAGE.blockBytes);
-      replay([...frames.map(({ frame }) => frame.content), ...(copied === null ? [] : [copied])]);
+      const { frames, frameToCopy } = recoverLog({ ...port, list, read: disk.cached }, metaNow(), STORAGE.blockBytes);
+      replay([...frames.map(({ frame }) => frame.content), ...(frameToCopy === null ? [] : [frameToCopy])]);
     } catch (error) {
       fail(`gave up ${path}, and its log cannot be read without it: ${String(error)}`);
     }

@@ -5,7 +5,7 @@ import type { NodeId } from "../../src/raft/types.ts";
 import { isIncarnation } from "../../src/raft/types.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { NEWER_CONTENT } from "../../src/server/snapshots.ts";
-import { openStorage } from "../../src/storage/storage.ts";
+import { openStorage } from "../../src/storage/open.ts";
 import type { Recovered, Storage } from "../../src/storage/types.ts";
 import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";
 import { must } from "../../src/lib/assert.ts";
@@ -49,8 +49,8 @@ function openWith(scheduler: Scheduler, port: Disk, nodeId: NodeId, segmentBytes
         result = error.message;
       },
       after: (ms, callback) => scheduler.after(ms, callback),
-      newer: NEWER_CONTENT,
-      bytesKept: () => 0,
+      newerContent: NEWER_CONTENT,
+      reservedBytes: () => 0,
       onSpaceChanged: () => undefined,
       segmentBytes,
     },

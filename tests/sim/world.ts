@@ -14,9 +14,9 @@ import {
 import type { ErrorCode } from "../../src/lib/errors.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { startNode } from "../../src/server/node.ts";
-import { CORRUPTION_MARKER_PATH } from "../../src/storage/rejoin/corruption-marker.ts";
+import { CORRUPTION_MARKER_PATH } from "../../src/storage/rejoin/quarantine.ts";
 import { META_PATH } from "../../src/storage/meta.ts";
-import { REJOIN_PATH } from "../../src/storage/rejoin/state.ts";
+import { REJOIN_PATH } from "../../src/storage/rejoin/rejoin-files.ts";
 import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types.ts";
 import { type Aim, type Backup, createSimDisk, type FailingOperation, type FileAim, type SimDisk } from "./disk.ts";
 import { withRules } from "./disk-rules.ts";

@@ -48,7 +48,7 @@ test("a long life with snapshots keeps the disk bounded", async () => {
       storage = await opened(bench);
     }
   }
-  expect(largest).toBeLessThan((8 + STORAGE.maxReusedSegments) * SMALL_SEGMENT);
+  expect(largest).toBeLessThan((8 + STORAGE.maxRecycledSegments) * SMALL_SEGMENT);
   expect(snapshots(bench)).toEqual(["1000-1"]);
   await close(bench, storage);
   const { recovered } = await opened(bench);

@@ -58,10 +58,10 @@ const with1 = (image: Image, file: string, bytes: Uint8Array | null): Promise<Si
 /** Those that are log; the files of older ones are kept to be used again. */
 function segmentFiles(image: Image): string[] {
   const read = (path: string): Uint8Array | null => image.get(path) ?? null;
-  const floor = readMeta({ read }, STORAGE.formatVersion)?.meta.floorSegment ?? 0;
+  const floor = readMeta({ read }, STORAGE.formatVersion)?.meta.oldestSegment ?? 0;
   return [...image.keys()]
     .filter((file) => file.startsWith(`${LOG_DIRECTORY}/`))
-    .filter((file) => (parseSegmentName(file.slice(LOG_DIRECTORY.length + 1))?.segment ?? 0) >= floor)
+    .filter((file) => (parseSegmentName(file.slice(LOG_DIRECTORY.length + 1))?.number ?? 0) >= floor)
     .sort();
 }
 
@@ -70,7 +70,7 @@ function framesIn(image: Image): { readonly file: string; readonly frames: reado
   return segmentFiles(image)
     .map((file) => {
       const bytes = image.get(file)!;
-      const place: Pick<Segment, "segment" | "salt" | "blockBytes"> = {
+      const place: Pick<Segment, "number" | "salt" | "blockBytes"> = {
         ...parseSegmentName(file.slice(LOG_DIRECTORY.length + 1))!,
         blockBytes: BLOCK,
       };
@@ -175,8 +175,8 @@ async function withoutTail(image: Image, file: string, offset: number): Promise<
   return with1(image, file, image.get(file)!.slice().fill(0, offset));
 }
 
-const provenIn = (image: Image): number =>
-  readMeta({ read: (path) => image.get(path) ?? null }, STORAGE.formatVersion)?.meta.provenFrame ?? 0;
+const durableFrameIn = (image: Image): number =>
+  readMeta({ read: (path) => image.get(path) ?? null }, STORAGE.formatVersion)?.meta.durableFrame ?? 0;
 
 for (const stop of ["quiet", "close"] as const) {
   test(`the last batch and the closing frame behind it, lost together, are corruption: after ${stop}`, async () => {
@@ -246,12 +246,12 @@ test("while writes never pause, the end of the log can be lost without a sign fo
     if (frame.content.kind !== "batch") continue;
     const index = frame.content.entries[0]!.index;
     const result = await (await withoutTail(image, file, frame.offset)).open({ segmentBytes });
-    const isOld = writtenAt[index - 1]! < now - STORAGE.proofMs - 10;
+    const isOld = writtenAt[index - 1]! < now - STORAGE.durableFrameMs - 10;
     if (result instanceof RaftqError) {
-      expect({ index, code: result.code, proven: frame.number <= provenIn(image) }).toEqual({
+      expect({ index, code: result.code, durable: frame.number <= durableFrameIn(image) }).toEqual({
         index,
         code: "CORRUPT",
-        proven: true,
+        durable: true,
       });
     } else {
       expect(shown(result.recovered.entries)).toEqual(shown(entries(1, index - 1)));
@@ -272,7 +272,7 @@ test("every change of meta names the newest frame as well", async () => {
   const image = imageOf(bench);
   const { file, frames } = framesIn(image).at(-1)!;
   expect(frames.map((frame) => frame.content.kind)).toEqual(["opening", "batch"]);
-  expect(provenIn(image)).toBe(frames[1]!.number);
+  expect(durableFrameIn(image)).toBe(frames[1]!.number);
   expect((await refused(await withoutTail(image, file, frames[1]!.offset))).code).toBe("CORRUPT");
 });
 
@@ -307,8 +307,10 @@ test("lives, snapshots and truncations leave a log that reaches what meta names,
     else bench.kill();
     const image = imageOf(bench);
     const { file, frames } = framesIn(image).at(-1)!;
-    const proven = frames.filter(({ number, content }) => content.kind !== "opening" && number <= provenIn(image));
-    const from = proven.findLast(({ content }) => content.kind !== "closing");
+    const durable = frames.filter(
+      ({ number, content }) => content.kind !== "opening" && number <= durableFrameIn(image),
+    );
+    const from = durable.findLast(({ content }) => content.kind !== "closing");
     if (from !== undefined) expect((await refused(await withoutTail(image, file, from.offset))).code).toBe("CORRUPT");
   }
   expect((await opened(bench)).recovered.entries.length).toBeGreaterThan(0);

@@ -137,7 +137,7 @@ test("a persist does not wait while meta names the newest frame", async () => {
   expect(inMeta()).toBeGreaterThan(before);
 });
 
-test("what is being proven when a directory is closed is waited for, and nothing is written afterwards", async () => {
+test("a record of the durable frame that is being written when a directory is closed is waited for, and nothing is written afterwards", async () => {
   const bench = createSimBench();
   const storage = await opened(bench);
   await persist(bench, storage, { entries: entries(1, 3) });
@@ -152,7 +152,7 @@ test("what is being proven when a directory is closed is waited for, and nothing
   expect(closed).toBe(true);
   const left = bench.disk.backup();
   expect(bench.disk.openFiles()).toBe(0);
-  bench.pass(2 * STORAGE.proofMs);
+  bench.pass(2 * STORAGE.durableFrameMs);
   expect(bench.disk.backup()).toEqual(left);
   expect(bench.failures).toEqual([]);
   expect(shown((await opened(bench)).recovered.entries)).toEqual(shown(entries(1, 3)));

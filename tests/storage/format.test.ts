@@ -7,7 +7,6 @@ import { crc32 } from "../../src/lib/crc32.ts";
 import { encodeMetaSlot } from "../../src/storage/meta.ts";
 import { decodeManifest, encodeManifest } from "../../src/storage/snapshot/manifest.ts";
 import { decodeSegmentHeader, encodeSegmentHeader } from "../../src/storage/wal/segment.ts";
-import { MAX_PART_BYTES } from "../../src/storage/types.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
 import {
   BLOCK,
@@ -77,9 +76,9 @@ test("a directory of a newer format is refused politely and left alone", async (
     incarnation: INCARNATION,
     clusterId: null,
     hardState: hardState(1),
-    startSegment: 1,
-    floorSegment: 1,
-    provenFrame: 0,
+    segmentAtOpen: 1,
+    oldestSegment: 1,
+    durableFrame: 0,
   };
   const version = STORAGE.formatVersion + 1;
   const newer = Buffer.concat([encodeMetaSlot(meta, 100, version), encodeMetaSlot(meta, 101, version)]);
@@ -189,7 +188,7 @@ test("a manifest with a number that no record can hold, or a configuration from 
 test("a segment whose header names blocks larger than the file is no segment", () => {
   const segment = {
     path: "g0/log/0000000007-9af3c2d1.seg",
-    segment: 7,
+    number: 7,
     salt: 0x9af3c2d1,
     blockBytes: BLOCK,
     bytes: 8 * BLOCK,
@@ -201,7 +200,7 @@ test("a segment whose header names blocks larger than the file is no segment", (
 });
 
 test("a segment whose header names blocks that no disk has is no segment: nothing is made as large as it claims", () => {
-  const named = { segment: 7, salt: 0x9af3c2d1 };
+  const named = { number: 7, salt: 0x9af3c2d1 };
   const bytes = 2 ** 32 - 1;
   const read = (blockBytes: number) => {
     const header = encodeSegmentHeader({ path: "", ...named, blockBytes: BLOCK, bytes }, 1);
@@ -251,13 +250,13 @@ test("a part may be as large as the limit says", async () => {
   const bench = createSimBench();
   const storage = await opened(bench);
   await persist(bench, storage, { entries: entries(1, 3) });
-  const parts = [new Uint8Array(MAX_PART_BYTES).fill(3), new Uint8Array(1)];
+  const parts = [new Uint8Array(STORAGE.maxPartBytes).fill(3), new Uint8Array(1)];
   let next = 0;
   await bench.call<void>((done) =>
     storage.saveSnapshot(snapshotMeta(2), { nextPart: () => parts[next++] ?? null }, () => done()),
   );
   await persist(bench, storage, { snapshot: { meta: snapshotMeta(2), reset: false, keepFrom: 3 } });
-  expect(storage.snapshotBytes()).toBe(MAX_PART_BYTES + 1);
+  expect(storage.snapshotBytes()).toBe(STORAGE.maxPartBytes + 1);
   bench.powerCut();
   expect((await opened(bench)).readPart(2, 0)).toEqual(parts[0]!);
 });

@@ -10,7 +10,7 @@ import type { HardState, Incarnation, MemberId, NodeId, SnapshotMeta } from "../
 import { NEWER_CONTENT } from "../../src/server/snapshots.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import type { Disk } from "../../src/storage/disk.ts";
-import { openStorage } from "../../src/storage/storage.ts";
+import { openStorage } from "../../src/storage/open.ts";
 import type { Opened, OpenStorage, SnapshotSource, Storage, Unwritten } from "../../src/storage/types.ts";
 import { createSimDisk, type SimDisk } from "../sim/disk.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
@@ -102,8 +102,8 @@ export function settings(
     onFailure: (error) => bench.failures.push(error),
     after,
     segmentBytes: SMALL_SEGMENT,
-    newer: NEWER_CONTENT,
-    bytesKept: () => 0,
+    newerContent: NEWER_CONTENT,
+    reservedBytes: () => 0,
     onSpaceChanged: () => undefined,
     ...overrides,
   };
@@ -112,7 +112,7 @@ export function settings(
 /** A damaged directory is left as it is, and unlocked. */
 function storageOrError(result: Opened): Storage | RaftqError {
   if (result.ok) return result.storage;
-  result.damaged?.release();
+  result.damaged?.unlock();
   return result.error;
 }
 

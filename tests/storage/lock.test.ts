@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
 import { RaftqError } from "../../src/lib/errors.ts";
-import { remoteFileSystem } from "../../src/storage/network-disk.ts";
+import { remoteFileSystem } from "../../src/storage/directory-checks.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import { close, createRealBench, entries, opened, persist, refused } from "./harness.ts";
 
@@ -22,10 +22,10 @@ function holder(
   readonly said: Promise<string>;
 } {
   const script = `
-    import { takeLock } from ${JSON.stringify(LOCK_PATH)};
+    import { acquireLock } from ${JSON.stringify(LOCK_PATH)};
     try {
-      takeLock(${JSON.stringify(directory)});
-      console.log("taken");
+      acquireLock(${JSON.stringify(directory)});
+      console.log("acquired");
       process.stdin.on("end", () => process.exit(0)).resume();
     } catch (error) {
       console.log(error.code + ": " + error.message);
@@ -52,7 +52,7 @@ test("a directory held by another process is refused; once that process was kill
   using bench = createRealBench();
   fs.mkdirSync(bench.directory);
   const other = holder(bench.directory);
-  expect(await other.said).toBe("taken");
+  expect(await other.said).toBe("acquired");
   const error = await refused(bench);
   expect(error.code).toBe("LOCKED");
   expect(error.message).toContain(`process ${other.process.pid}`);
@@ -80,13 +80,13 @@ test("where directories cannot be locked, as on NFS, the file LOCK in it is", as
   if (Bun.which("strace") === null || Bun.spawnSync([...noDirectoryLocks, "true"]).exitCode !== 0)
     return console.warn("LEFT OUT: a file system without locks of directories; strace is missing here");
   const first = holder(bench.directory, noDirectoryLocks);
-  expect(await first.said).toBe("taken");
+  expect(await first.said).toBe("acquired");
   expect(fs.readdirSync(bench.directory)).toEqual(["LOCK"]);
   expect(await holder(bench.directory, noDirectoryLocks).said).toStartWith("LOCKED");
   await first.process.stdin.end();
   await first.process.exited;
   const second = holder(bench.directory, noDirectoryLocks);
-  expect(await second.said).toBe("taken");
+  expect(await second.said).toBe("acquired");
   await second.process.stdin.end();
   await second.process.exited;
 });
@@ -96,7 +96,7 @@ test("of several processes that come at once, exactly one gets the directory", a
   fs.mkdirSync(bench.directory);
   const all = Array.from({ length: 5 }, () => holder(bench.directory));
   const said = await Promise.all(all.map((one) => one.said));
-  expect(said.filter((word) => word === "taken")).toHaveLength(1);
+  expect(said.filter((word) => word === "acquired")).toHaveLength(1);
   expect(said.filter((word) => word.startsWith("LOCKED"))).toHaveLength(4);
   for (const one of all) one.process.kill("SIGKILL");
   await Promise.all(all.map((one) => one.process.exited));
@@ -109,7 +109,7 @@ test("containers that share a directory and see nothing of each other's processe
   if (Bun.spawnSync([...CONTAINER, "true"]).exitCode !== 0)
     return console.warn("LEFT OUT: two containers; this machine lets nobody make a process namespace here");
   const inside = holder(bench.directory, CONTAINER);
-  expect(await inside.said).toBe("taken");
+  expect(await inside.said).toBe("acquired");
   expect((await refused(bench)).code).toBe("LOCKED");
   expect(await holder(bench.directory, CONTAINER).said).toStartWith("LOCKED");
   await inside.process.stdin.end();

@@ -201,7 +201,7 @@ test("a crash of any kind during the founding of a directory leaves one that ope
   }
 });
 
-/** Writes from time to time: with pauses that are long enough for a proof, and for more than a second with none. */
+/** Writes from time to time: with pauses that are long enough for a record of the durable frame, and for more than a second with none. */
 function runPauses(bench: SimBench, storage: Storage, progress: Progress, pauses: readonly number[]): void {
   const next = (at: number): void => {
     const pause = pauses[at];
@@ -242,7 +242,7 @@ for (const [name, pauses, from] of [
           if (fateSeed % 2 === 0) bench.powerCut();
           else bench.kill();
           const meta = readMeta({ read: bench.read }, STORAGE.formatVersion)?.meta;
-          if ((meta?.provenFrame ?? 0) > FIRST_FRAME) named++;
+          if ((meta?.durableFrame ?? 0) > FIRST_FRAME) named++;
           const where = `${name}, cut after ${events} events, fate ${fateSeed}`;
           const again = await bench.open();
           if (again instanceof RaftqError) throw new Error(`${where}: ${again.message}`);

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { ClusterId, Incarnation, NodeId } from "../../src/raft/types.ts";
 import { encodeAtomicFile } from "../../src/storage/rejoin/atomic-file.ts";
-import { openDistrusted, openStorage } from "../../src/storage/storage.ts";
+import { openDistrusted, openStorage } from "../../src/storage/open.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Damaged, Opened, Storage } from "../../src/storage/types.ts";
 import {
@@ -64,15 +64,15 @@ function quarantined(bench: SimBench): string[] {
 
 /** How far one life has come. */
 interface Progress {
-  declared: Incarnation | null;
+  recorded: Incarnation | null;
   agreed: boolean;
   storage: Storage | null;
   error: RaftqError | null;
 }
 
-/** One life of a node whose others agree at once: open, declare, replace. Everything happens in the scheduler's events. */
+/** One life of a node whose others agree at once: open, record, quarantine. Everything happens in the scheduler's events. */
 function live(bench: SimBench, life: number): Progress {
-  const progress: Progress = { declared: null, agreed: false, storage: null, error: null };
+  const progress: Progress = { recorded: null, agreed: false, storage: null, error: null };
   const own = { ...settings(bench, bench.after, {}), newIncarnation: drawn(life) };
   const took = (result: Opened): void => {
     if (result.ok) progress.storage = result.storage;
@@ -82,11 +82,11 @@ function live(bench: SimBench, life: number): Progress {
   const comeBack = (damaged: Damaged): void => {
     expect(damaged.clusterId).toBe(CLUSTER);
     expect(damaged.addresses).toEqual(OTHERS);
-    damaged.declare((error) => {
+    damaged.recordIncarnation((error) => {
       if (error !== null) throw error;
-      progress.declared = damaged.incarnation;
+      progress.recorded = damaged.incarnation;
       progress.agreed = true;
-      damaged.replace(CLUSTER, took);
+      damaged.quarantineAndReopen(CLUSTER, took);
     });
   };
   openStorage(bench.disk.restart(), own, took);
@@ -140,7 +140,7 @@ test("a crash at any event of the way back changes nothing too early, forgets no
       const second = live(bench, 2);
       const storage = settle(bench, second);
       // Declared: the others may know it, so it must be the one that comes back.
-      if (first.declared !== null) expect(storage.recovered.identity.incarnation).toBe(drawn(1));
+      if (first.recorded !== null) expect(storage.recovered.identity.incarnation).toBe(drawn(1));
       else expect([drawn(1), drawn(2)]).toContain(storage.recovered.identity.incarnation);
       expectFresh(storage, storage.recovered.identity.incarnation);
       expect(quarantined(bench)).toEqual(["damaged-1"]);
@@ -158,15 +158,15 @@ test("crashes again and again on the way back never lose the damaged data and ne
     const bench = await damagedDirectory(1_000 + round);
     const before = dataOf(bench);
     const chance = seededRandom(round);
-    let declared: Incarnation | null = null;
+    let recorded: Incarnation | null = null;
     for (let life = 1; life <= 4; life++) {
       const progress = live(bench, life);
       for (let left = chance.below(40); left > 0 && progress.storage === null; left--) bench.scheduler.step();
-      declared ??= progress.declared;
+      recorded ??= progress.recorded;
       bench[chance.chance(50) ? "kill" : "powerCut"]();
     }
     const storage = settle(bench, live(bench, 9));
-    if (declared !== null) expect(storage.recovered.identity.incarnation).toBe(declared);
+    if (recorded !== null) expect(storage.recovered.identity.incarnation).toBe(recorded);
     expectFresh(storage, storage.recovered.identity.incarnation);
     expect(quarantined(bench)).toEqual(["damaged-1"]);
     expect(filesUnder(bench, "damaged-1/")).toEqual(before);
@@ -189,7 +189,7 @@ test("a failing write or sync on the way back ends it with a named error, and th
       }
       bench.kill();
       const storage = settle(bench, live(bench, 2));
-      if (first.declared !== null) expect(storage.recovered.identity.incarnation).toBe(drawn(1));
+      if (first.recorded !== null) expect(storage.recovered.identity.incarnation).toBe(drawn(1));
       expect(filesUnder(bench, "damaged-1/")).toEqual(before);
       if (thrown === null) break;
       failed++;
@@ -245,9 +245,9 @@ test("a directory that was judged while it ran takes the same way, however well 
   if (result.ok || result.damaged === null) throw new Error("it was trusted");
   const { damaged } = result;
   expect(result.error).toBe(found);
-  await bench.call((done) => damaged.declare(done));
+  await bench.call((done) => damaged.recordIncarnation(done));
   bench.powerCut();
-  // Declared is declared: nobody takes it back, also after a crash.
+  // Recorded is recorded: nobody takes it back, also after a crash.
   const error = await refused(bench);
   expect(error.message).toContain("it forgot entry 6");
 });
@@ -275,7 +275,7 @@ test("an unreadable note on the way back is not believed, and the data are judge
     const bench = await damagedDirectory(at);
     const before = dataOf(bench);
     const first = live(bench, 1);
-    while (first.declared === null) bench.scheduler.step();
+    while (first.recorded === null) bench.scheduler.step();
     bench.kill();
     bench.disk.flipBit("rejoin", at, 3);
     const storage = settle(bench, live(bench, 2));
@@ -287,7 +287,7 @@ test("an unreadable note on the way back is not believed, and the data are judge
 test("a note of a newer format is refused on the way back, and so are contacts of one", async () => {
   const bench = await damagedDirectory(1);
   const first = live(bench, 1);
-  while (first.declared === null) bench.scheduler.step();
+  while (first.recorded === null) bench.scheduler.step();
   bench.kill();
   for (const [file, magic] of [
     ["rejoin", "raftqrej"],
@@ -338,13 +338,13 @@ test("the directory of another node is refused, not repaired: also when only a n
   for (const slot of [0, 4096]) bench.disk.flipBit("meta", slot + 30, 1);
   expect(filesUnder(bench, "")).toEqual(before);
   const first = live(bench, 1);
-  while (first.declared === null) bench.scheduler.step();
+  while (first.recorded === null) bench.scheduler.step();
   bench.kill();
   expect((await refused(bench, foreign)).code).toBe("FOREIGN_DIRECTORY");
 });
 
 test("without room for its notes it ends with DISK_FULL, whenever that is, and goes on from there when there is room", async () => {
-  for (const stage of ["declare", "replace"] as const) {
+  for (const stage of ["record", "quarantine"] as const) {
     const bench = await damagedDirectory(1);
     const before = dataOf(bench);
     const result = await bench.call<Opened>((done) =>
@@ -352,20 +352,20 @@ test("without room for its notes it ends with DISK_FULL, whenever that is, and g
     );
     if (result.ok || result.damaged === null) throw new Error("it was trusted");
     const { damaged } = result;
-    if (stage === "replace") await bench.call((done) => damaged.declare(() => done(undefined)));
+    if (stage === "quarantine") await bench.call((done) => damaged.recordIncarnation(() => done(undefined)));
     bench.disk.leave(0);
     const error =
-      stage === "declare"
-        ? await bench.call<RaftqError | null>((done) => damaged.declare(done))
+      stage === "record"
+        ? await bench.call<RaftqError | null>((done) => damaged.recordIncarnation(done))
         : await bench.call<RaftqError | null>((done) =>
-            damaged.replace(CLUSTER, (opening) => done(opening.ok ? null : opening.error)),
+            damaged.quarantineAndReopen(CLUSTER, (opening) => done(opening.ok ? null : opening.error)),
           );
     expect([error?.code, error?.message]).toEqual(["DISK_FULL", expect.stringContaining("ENOSPC: rejoin.new")]);
-    if (stage === "declare") damaged.release();
+    if (stage === "record") damaged.unlock();
     expect(dataOf(bench)).toEqual(before);
     bench.kill();
     bench.disk.leave(Infinity);
-    expectFresh(settle(bench, live(bench, 2)), stage === "declare" ? drawn(2) : drawn(1));
+    expectFresh(settle(bench, live(bench, 2)), stage === "record" ? drawn(2) : drawn(1));
     expect(filesUnder(bench, "damaged-1/")).toEqual(before);
   }
 });

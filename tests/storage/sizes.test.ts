@@ -2,9 +2,9 @@
 import { expect, test } from "bun:test";
 import { STORAGE, WIRE } from "../../src/config.ts";
 import type { Disk } from "../../src/storage/disk.ts";
-import { decodeManifest, encodeManifest, MAX_MANIFEST_BYTES, type Part } from "../../src/storage/snapshot/manifest.ts";
-import { openStorage } from "../../src/storage/storage.ts";
-import { MAX_PART_BYTES, type Opened } from "../../src/storage/types.ts";
+import { decodeManifest, encodeManifest, type Part } from "../../src/storage/snapshot/manifest.ts";
+import { openStorage } from "../../src/storage/open.ts";
+import type { Opened } from "../../src/storage/types.ts";
 import {
   createSimBench,
   entries,
@@ -17,25 +17,26 @@ import {
   sourceOf,
 } from "./harness.ts";
 
+const { maxManifestBytes, maxPartBytes } = STORAGE;
+
 const manifestOf = (parts: readonly Part[]): Uint8Array =>
   encodeManifest({ meta: snapshotMeta(20), parts }, STORAGE.formatVersion);
 const part = (bytes: number): Part => ({ bytes, crc: 0xffff_ffff });
 
 test("a manifest that claims a part larger than any is refused, although its checksum is right", () => {
   const read = (bytes: number) => decodeManifest(manifestOf([part(1), part(bytes)]), STORAGE.formatVersion);
-  expect(read(MAX_PART_BYTES)?.parts).toHaveLength(2);
-  for (const bytes of [MAX_PART_BYTES + 1, 2 ** 31, 2 ** 32 - 1]) expect(read(bytes)).toBeNull();
+  expect(read(maxPartBytes)?.parts).toHaveLength(2);
+  for (const bytes of [maxPartBytes + 1, 2 ** 31, 2 ** 32 - 1]) expect(read(bytes)).toBeNull();
 });
 
 test("a manifest that is larger than any is refused; the largest one travels with a part in one frame", () => {
   const read = (count: number) =>
-    decodeManifest(manifestOf(Array.from({ length: count }, () => part(MAX_PART_BYTES))), STORAGE.formatVersion);
-  const perPart =
-    manifestOf([part(MAX_PART_BYTES), part(MAX_PART_BYTES)]).length - manifestOf([part(MAX_PART_BYTES)]).length;
-  const most = Math.floor((MAX_MANIFEST_BYTES - 256) / perPart);
+    decodeManifest(manifestOf(Array.from({ length: count }, () => part(maxPartBytes))), STORAGE.formatVersion);
+  const perPart = manifestOf([part(maxPartBytes), part(maxPartBytes)]).length - manifestOf([part(maxPartBytes)]).length;
+  const most = Math.floor((maxManifestBytes - 256) / perPart);
   expect(read(most)?.parts).toHaveLength(most);
   expect(read(most + 100)).toBeNull();
-  expect(MAX_MANIFEST_BYTES + MAX_PART_BYTES).toBeLessThan(WIRE.maxPeerFrameBytes);
+  expect(maxManifestBytes + maxPartBytes).toBeLessThan(WIRE.maxPeerFrameBytes);
 });
 
 test("a snapshot of another node whose manifest claims such a part is refused, and nothing of it is kept", async () => {

@@ -1,9 +1,9 @@
-// How is a small file replaced atomically? The new one is made durable beside the earlier one, then renamed over it.
+// Replaces a small file atomically: the new one is made durable beside the earlier one, then renamed over it.
 import { crc32 } from "../../lib/crc32.ts";
-import { ascii, startsWith, viewOf } from "../bytes.ts";
 import type { Disk } from "../disk.ts";
+import { ascii, startsWith, viewOf } from "../fields.ts";
+import { refuseOtherFormat } from "../file-errors.ts";
 import { type Steps, writeNewFile } from "../steps.ts";
-import { refuseOtherFormat } from "../versions.ts";
 
 export interface AtomicFile {
   readonly path: string;

@@ -1,51 +1,22 @@
-// What is done with a directory whose data cannot be trusted? Nothing is written over them: a file makes the node's next incarnation
-// durable; once a majority has let that one in, the data are quarantined and a fresh directory begins in their place.
+// Leads a directory whose data cannot be trusted to a fresh one. Nothing is written over the data: the node's next incarnation is recorded in
+// a file beside them; once a majority has let that one in, they are quarantined and an empty log begins in their place.
 import { STORAGE } from "../../config.ts";
 import { RaftqError } from "../../lib/errors.ts";
-import type { ClusterId, NodeId } from "../../raft/types.ts";
-import { type KnownMembers, readKnownMembers } from "./known-members.ts";
+import type { ClusterId } from "../../raft/types.ts";
 import { type Disk, isNoSpace } from "../disk.ts";
 import { readMeta } from "../meta.ts";
-import { readRejoin, type Rejoin, writeRejoin } from "./state.ts";
-import { quarantineNumbers, removeQuarantined, quarantine, retryWithoutQuarantine } from "./quarantine.ts";
 import { attempt, type Ended, runSteps, type Steps } from "../steps.ts";
 import type { Damaged, Opened, OpenStorage } from "../types.ts";
+import { quarantineNumbers, removeQuarantined, quarantine, retryWithoutQuarantine } from "./quarantine.ts";
+import { type Rejoin, type RejoinFiles, writeRejoin } from "./rejoin-files.ts";
 
-const { formatVersion } = STORAGE;
-
-/** The files beside the data, which outlive them. */
-export interface RejoinFiles {
-  readonly rejoin: Rejoin | null;
-  readonly knownMembers: KnownMembers | null;
-  /** One exists, readable or not: then this directory held data once, whatever is left of them. */
-  readonly any: boolean;
-}
-
-/** Throws NEWER_FORMAT, OLDER_FORMAT. */
-export function readRejoinFiles(disk: Disk): RejoinFiles {
-  const { rejoin, exists } = readRejoin(disk, formatVersion);
-  const known = readKnownMembers(disk, formatVersion);
-  const any = exists || known.exists || quarantineNumbers(disk).length > 0;
-  return { rejoin, knownMembers: known.knownMembers, any };
-}
-
-/** Where meta does not name the directory's node, these files do. Throws FOREIGN_DIRECTORY. */
-export function requireOwner({ rejoin, knownMembers }: RejoinFiles, nodeId: NodeId): void {
-  const owner = rejoin?.nodeId ?? knownMembers?.nodeId ?? nodeId;
-  if (owner !== nodeId) throw foreign(owner, nodeId);
-}
-
-export function foreign(owner: NodeId, nodeId: NodeId): RaftqError {
-  return new RaftqError("FOREIGN_DIRECTORY", `the directory belongs to node ${owner}, not to ${nodeId}`);
-}
-
-/** `open`: reads the directory anew. It stays locked meanwhile. */
+/** `reopen`: reads the directory anew. It stays locked meanwhile. */
 export function createDamaged(
   disk: Disk,
   settings: OpenStorage,
   rejoinFiles: RejoinFiles,
   why: string,
-  open: (done: (opened: Opened) => void) => void,
+  reopen: (done: (opened: Opened) => void) => void,
 ): Damaged {
   const earlier = rejoinFiles.rejoin?.stage === "asking" ? rejoinFiles.rejoin : null;
   const incarnation = earlier?.incarnation ?? settings.newIncarnation;
@@ -55,26 +26,26 @@ export function createDamaged(
     incarnation,
     clusterId,
     addresses: rejoinFiles.knownMembers?.addresses ?? [],
-    declare: (done) => {
-      const recorded = ({ error }: Ended<void>): void => done(error === null ? null : rejoinWriteFailed(error));
-      if (earlier === null) runSteps(writeStage(disk, asking), recorded);
+    recordIncarnation: (done) => {
+      const written = ({ error }: Ended<void>): void => done(error === null ? null : rejoinWriteFailed(error));
+      if (earlier === null) runSteps(writeStage(disk, asking), written);
       else settings.after(0, () => done(null));
     },
-    replace: (cluster, done) => {
+    quarantineAndReopen: (cluster, done) => {
       const quarantineNumber = (quarantineNumbers(disk).at(-1) ?? 0) + 1;
       const agreed: Rejoin = { ...asking, stage: "agreed", clusterId: cluster, quarantineNumber };
       runSteps(writeStage(disk, agreed), ({ error }) => {
-        if (error === null) return open(done);
+        if (error === null) return reopen(done);
         disk.unlock();
         done({ ok: false, error: rejoinWriteFailed(error), damaged: null });
       });
     },
-    release: () => disk.unlock(),
+    unlock: () => disk.unlock(),
   };
 }
 
 function writeStage(disk: Disk, rejoin: Rejoin): Steps {
-  return retryWithoutQuarantine(disk, () => writeRejoin(disk, rejoin, formatVersion));
+  return retryWithoutQuarantine(disk, () => writeRejoin(disk, rejoin));
 }
 
 /** Lack of space is no failure of the disk: the data are as they were, and the next start goes on from there. */
@@ -87,7 +58,7 @@ function rejoinWriteFailed(error: Error): RaftqError {
 function clusterOf(disk: Disk, { rejoin, knownMembers }: RejoinFiles): ClusterId | null {
   const recorded = rejoin?.clusterId ?? knownMembers?.clusterId ?? null;
   try {
-    return readMeta(disk, formatVersion)?.meta.clusterId ?? recorded;
+    return readMeta(disk, STORAGE.formatVersion)?.meta.clusterId ?? recorded;
   } catch (error) {
     if (error instanceof RaftqError && error.code === "CORRUPT") return recorded;
     throw error;

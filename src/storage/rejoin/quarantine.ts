@@ -1,17 +1,40 @@
-// Where do data go that cannot be trusted any more? They are quarantined in `damaged-<number>`, beside their successors: the newest is
-// kept, for people.
+// Marks data that are wrong although every checksum is right, and moves data that cannot be trusted into `damaged-<number>`, beside their
+// successors. The newest of these is kept, for people.
 import { type Disk, isNoSpace } from "../disk.ts";
-import { CORRUPTION_MARKER_PATH } from "./corruption-marker.ts";
+import { corrupt } from "../file-errors.ts";
 import { META_PATH } from "../meta.ts";
-import { LOG_DIRECTORY } from "../wal/segment.ts";
+import { attempt, createFile, failWith, type Steps, write } from "../steps.ts";
 import { removeSnapshot, SNAPSHOT_DIRECTORY, snapshotDirectories } from "../snapshot/files.ts";
-import { attempt, failWith, type Steps } from "../steps.ts";
+import { LOG_DIRECTORY } from "../wal/segment.ts";
 
 const QUARANTINE_NAME = /^damaged-([1-9]\d{0,8})$/;
 /** What the data of a node consist of, at the top of its directory. */
 const DATA = [META_PATH, "g0"] as const;
 
-export const quarantineDirectory = (number: number): string => `damaged-${number}`;
+/** Beside log and snapshots, so that it is quarantined with them. */
+export const CORRUPTION_MARKER_PATH = "g0/damaged";
+
+/** Durable at the end. The file's existence alone is the marker, so it counts from its first moment. */
+export function* markDamaged(disk: Disk, why: string): Steps {
+  if (disk.size(CORRUPTION_MARKER_PATH) !== null) return;
+  const file = yield* createFile(disk, CORRUPTION_MARKER_PATH, 0);
+  const bytes = new TextEncoder().encode(`${why}\n`);
+  const written = yield* attempt(write(disk, file, bytes));
+  disk.close(file);
+  // On a full disk the marker has no reason in it.
+  if (written.error !== null && !isNoSpace(written.error)) yield* failWith(written.error);
+  yield (done) => disk.syncDirectory("g0", done);
+}
+
+/** Throws CORRUPT when the directory was marked. */
+export function refuseMarked(disk: Disk): void {
+  const bytes = disk.read(CORRUPTION_MARKER_PATH);
+  if (bytes === null) return;
+  const why = new TextDecoder().decode(bytes).trim();
+  throw corrupt(why === "" ? "this directory was marked as damaged" : why);
+}
+
+const quarantineDirectory = (number: number): string => `damaged-${number}`;
 
 /** The numbers of all there are, in order. */
 export function quarantineNumbers(disk: Disk): readonly number[] {

@@ -1,13 +1,15 @@
-// Which files is a snapshot? Numbered parts and a manifest in a directory of its own; complete once the manifest is there.
+// Names, writes, reads and removes the files of a snapshot: numbered parts and a manifest, in a directory of its own. It is complete once the
+// manifest is there.
+import { STORAGE } from "../../config.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import { RaftqError } from "../../lib/errors.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
-import { corrupt, missing } from "../corrupt.ts";
 import { type Disk, isNoSpace } from "../disk.ts";
-import { decodeManifest, manifestCrc, MAX_MANIFEST_BYTES, type Manifest } from "./manifest.ts";
-import type { SnapshotFrame } from "../wal/replay.ts";
-import { createSerialQueue } from "../serial-queue.ts";
+import { corrupt, corruptAt } from "../file-errors.ts";
+import { createSerialQueue, type SerialQueue } from "../serial-queue.ts";
 import { attempt, failWith, freeBytes, removeFile, runSteps, type Steps, writeNewFile } from "../steps.ts";
+import type { SnapshotFrame } from "../wal/replay.ts";
+import { decodeManifest, manifestCrc, type Manifest } from "./manifest.ts";
 
 export const SNAPSHOT_DIRECTORY = "g0/snapshot";
 
@@ -51,14 +53,14 @@ export function recoverSnapshot(disk: Disk, frame: SnapshotFrame, formatVersion:
   const directory = directoryOf(frame);
   const path = manifestPath(directory);
   const size = disk.size(path);
-  if (size !== null && size > MAX_MANIFEST_BYTES)
-    throw corrupt(path, MAX_MANIFEST_BYTES, `the file has ${size} bytes, more than a manifest can have`);
+  if (size !== null && size > STORAGE.maxManifestBytes)
+    throw corruptAt(path, STORAGE.maxManifestBytes, `the file has ${size} bytes, more than a manifest can have`);
   const manifestBytes = size === null ? null : disk.read(path);
-  if (manifestBytes === null) throw missing(`${path} is missing; the log counts on this snapshot`);
+  if (manifestBytes === null) throw corrupt(`${path} is missing; the log counts on this snapshot`);
   const crc = manifestCrc(manifestBytes);
-  if (crc !== frame.manifestCrc) throw corrupt(path, 0, "the manifest is not the one that the log names");
+  if (crc !== frame.manifestCrc) throw corruptAt(path, 0, "the manifest is not the one that the log names");
   const manifest = decodeManifest(manifestBytes, formatVersion);
-  if (manifest === null) throw corrupt(path, 0, "the manifest is unreadable");
+  if (manifest === null) throw corruptAt(path, 0, "the manifest is unreadable");
   const snapshot = { directory, manifest, manifestBytes, crc };
   // All of it, now: a node must know that its state is whole before it votes, not when somebody needs the part.
   manifest.parts.forEach((_, part) => readPart(disk, snapshot, part));
@@ -79,12 +81,12 @@ export function readPart(disk: Disk, { directory, manifest }: CompleteSnapshot, 
   const path = partPath(directory, part);
   const expected = manifest.parts[part];
   const size = orDiskFailed(path, () => disk.size(path));
-  if (size === null || expected === undefined) throw missing(`${path} is missing; the log counts on this snapshot`);
+  if (size === null || expected === undefined) throw corrupt(`${path} is missing; the log counts on this snapshot`);
   // Before it is read: no memory is made for what the manifest does not know of.
-  if (size !== expected.bytes) throw corrupt(path, size, `the part has ${size} bytes instead of ${expected.bytes}`);
+  if (size !== expected.bytes) throw corruptAt(path, size, `the part has ${size} bytes instead of ${expected.bytes}`);
   const bytes = orDiskFailed(path, () => disk.read(path));
   if (bytes !== null && crc32(bytes) === expected.crc) return bytes;
-  throw corrupt(path, 0, "the part does not match the manifest's checksum");
+  throw corruptAt(path, 0, "the part does not match the manifest's checksum");
 }
 
 function orDiskFailed<T>(path: string, ask: () => T): T {
@@ -98,63 +100,64 @@ function orDiskFailed<T>(path: string, ask: () => T): T {
 
 /** Writes and removes the files of snapshots. When there is no space for one, nothing of it is left. */
 export interface SnapshotWriter {
-  /** Makes an empty directory, whatever an earlier attempt left there. False: less than `bytes` are free. */
-  readonly begin: (directory: string, bytes: number) => Steps<boolean>;
-  /** False: there is no space. */
-  readonly part: (directory: string, part: number, bytes: Uint8Array) => Steps<boolean>;
-  /** Writes the manifest and makes all names durable. null: there is no space. */
-  readonly complete: (
-    directory: string,
-    manifest: Manifest,
-    manifestBytes: Uint8Array,
-  ) => Steps<CompleteSnapshot | null>;
-  readonly remove: (directory: string) => Steps;
-  /** Waits for the removals that were begun. */
-  readonly settle: (then: () => void) => void;
+  readonly disk: Disk;
+  /** One after the other. One that fails stops those behind it. */
+  readonly removals: SerialQueue;
 }
 
 export function createSnapshotWriter(disk: Disk): SnapshotWriter {
-  const removals = createSerialQueue();
+  return { disk, removals: createSerialQueue() };
+}
 
-  /** One after the other. One that fails stops those behind it. */
-  function* remove(directory: string): Steps {
-    yield (done) =>
-      removals((release) =>
-        runSteps(removeWhatIsThere(disk, directory), ({ error }) => {
-          if (error === null) release();
-          done(error);
-        }),
-      );
-  }
+/** Makes an empty directory, whatever an earlier attempt left there. False: less than `bytes` are free. */
+export function* beginSnapshot(writer: SnapshotWriter, directory: string, bytes: number): Steps<boolean> {
+  yield* queueRemoval(writer, directory);
+  const free = yield* freeBytes(writer.disk);
+  return free >= bytes && (yield* withSpace(writer, directory, makeDirectory(writer.disk, directory)));
+}
 
-  function* withSpace(directory: string, steps: Steps): Steps<boolean> {
-    const { error } = yield* attempt(steps);
-    if (error === null) return true;
-    if (!isNoSpace(error)) return yield* failWith(error);
-    yield* remove(directory);
-    return false;
-  }
+/** False: there is no space. */
+export function writePart(writer: SnapshotWriter, directory: string, part: number, bytes: Uint8Array): Steps<boolean> {
+  return withSpace(writer, directory, writeNewFile(writer.disk, partPath(directory, part), bytes));
+}
 
-  return {
-    *begin(directory, bytes) {
-      yield* remove(directory);
-      const free = yield* freeBytes(disk);
-      return free >= bytes && (yield* withSpace(directory, makeDirectory(disk, directory)));
-    },
-    part: (directory, part, bytes) => withSpace(directory, writeNewFile(disk, partPath(directory, part), bytes)),
-    *complete(directory, manifest, manifestBytes) {
-      const written = writeNewFile(disk, manifestPath(directory), manifestBytes);
-      if (!(yield* withSpace(directory, written))) return null;
-      if (!(yield* withSpace(directory, syncNames(disk, directory)))) return null;
-      return { directory, manifest, manifestBytes, crc: manifestCrc(manifestBytes) };
-    },
-    remove,
-    settle: (then) =>
-      removals((release) => {
-        release();
-        then();
+/** Writes the manifest and makes all names durable. null: there is no space. */
+export function* completeSnapshot(
+  writer: SnapshotWriter,
+  directory: string,
+  manifest: Manifest,
+  manifestBytes: Uint8Array,
+): Steps<CompleteSnapshot | null> {
+  const { disk } = writer;
+  if (!(yield* withSpace(writer, directory, writeNewFile(disk, manifestPath(directory), manifestBytes)))) return null;
+  if (!(yield* withSpace(writer, directory, syncNames(disk, directory)))) return null;
+  return { directory, manifest, manifestBytes, crc: manifestCrc(manifestBytes) };
+}
+
+export function* queueRemoval({ disk, removals }: SnapshotWriter, directory: string): Steps {
+  yield (done) =>
+    removals((release) =>
+      runSteps(removeIfPresent(disk, directory), ({ error }) => {
+        if (error === null) release();
+        done(error);
       }),
-  };
+    );
+}
+
+/** Calls back when the removals that were begun have ended. */
+export function whenRemoved({ removals }: SnapshotWriter, callback: () => void): void {
+  removals((release) => {
+    release();
+    callback();
+  });
+}
+
+function* withSpace(writer: SnapshotWriter, directory: string, steps: Steps): Steps<boolean> {
+  const { error } = yield* attempt(steps);
+  if (error === null) return true;
+  if (!isNoSpace(error)) return yield* failWith(error);
+  yield* queueRemoval(writer, directory);
+  return false;
 }
 
 function* makeDirectory(disk: Disk, directory: string): Steps {
@@ -165,6 +168,6 @@ function* syncNames(disk: Disk, directory: string): Steps {
   for (const path of [directory, SNAPSHOT_DIRECTORY]) yield (done) => disk.syncDirectory(path, done);
 }
 
-function* removeWhatIsThere(disk: Disk, directory: string): Steps {
+function* removeIfPresent(disk: Disk, directory: string): Steps {
   if (disk.list(directory).length > 0) yield* removeSnapshot(disk, directory);
 }

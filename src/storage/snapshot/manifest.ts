@@ -1,11 +1,10 @@
-// What does a snapshot consist of? The manifest names the log it stands for, and length and checksum of every part.
+// The manifest of a snapshot: where in the log it is, and length and checksum of every part.
+import { STORAGE } from "../../config.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import { binaryOf, converted, decodeOrNull, encode, list, tuple, uint } from "../../lib/layout.ts";
-import { MAX_U48 } from "../../lib/u48.ts";
 import { decodeConfiguration, encodeConfiguration } from "../../raft/configuration.ts";
 import type { SnapshotMeta } from "../../raft/types.ts";
-import { ascii, startsWith, viewOf } from "../bytes.ts";
-import { MAX_PART_BYTES } from "../types.ts";
+import { ascii, startsWith, u48, viewOf } from "../fields.ts";
 
 export interface Part {
   readonly bytes: number;
@@ -21,11 +20,8 @@ const MAGIC = ascii("raftqman");
 const AT_VERSION = 8; // u32
 const AT_CRC = 12; // u32: over everything before and behind it
 const HEADER_BYTES = 16;
-/** Of far more parts than any state has; it travels with each of them in one frame. */
-export const MAX_MANIFEST_BYTES = 1024 * 1024;
 const MAX_U32 = 0xffff_ffff;
-const ANY = Number.MAX_SAFE_INTEGER;
-const u48 = uint(MAX_U48);
+const UNLIMITED = Number.MAX_SAFE_INTEGER;
 
 /** As the values lie in the array: length and checksum of each part in turn. */
 interface Flat extends SnapshotMeta {
@@ -40,15 +36,15 @@ const layout = converted<Manifest, Flat>(
       term: u48,
       configurationIndex: u48,
       time: u48,
-      configuration: binaryOf("configuration", ANY, encodeConfiguration, decodeConfiguration),
-      partNumbers: list(uint(MAX_U32), ANY, 2),
+      configuration: binaryOf("configuration", UNLIMITED, encodeConfiguration, decodeConfiguration),
+      partNumbers: list(uint(MAX_U32), UNLIMITED, 2),
     },
     {
       check: ({ index, configurationIndex, partNumbers }) => {
         if (configurationIndex > index) return "a snapshot's configuration comes from behind the snapshot";
         if (partNumbers.length % 2 !== 0) return "a part has a length and a checksum";
-        const isTooLarge = partNumbers.some((number, at) => at % 2 === 0 && number > MAX_PART_BYTES);
-        return isTooLarge ? `a part has at most ${MAX_PART_BYTES} bytes` : null;
+        const isTooLarge = partNumbers.some((number, at) => at % 2 === 0 && number > STORAGE.maxPartBytes);
+        return isTooLarge ? `a part has at most ${STORAGE.maxPartBytes} bytes` : null;
       },
     },
   ),
@@ -83,12 +79,12 @@ export function manifestCrc(bytes: Uint8Array): number {
 
 /** null: damaged. */
 export function manifestVersion(bytes: Uint8Array): number | null {
-  if (bytes.length < HEADER_BYTES || bytes.length > MAX_MANIFEST_BYTES || !startsWith(bytes, MAGIC)) return null;
+  if (bytes.length < HEADER_BYTES || bytes.length > STORAGE.maxManifestBytes || !startsWith(bytes, MAGIC)) return null;
   const view = viewOf(bytes);
   return ownCrc(bytes) === view.getUint32(AT_CRC) ? view.getUint32(AT_VERSION) : null;
 }
 
-/** null: damaged, or of another format, which is judged before (newer.ts). */
+/** null: damaged, or of another format, which is refused before (format-version.ts). */
 export function decodeManifest(bytes: Uint8Array, formatVersion: number): Manifest | null {
   return manifestVersion(bytes) === formatVersion ? decodeOrNull(layout, bytes.subarray(HEADER_BYTES)) : null;
 }

@@ -1,115 +1,114 @@
-// How does a snapshot from another node come in? Part by part, in order, each checked against the manifest that came with it.
+// Receives a snapshot from another node: chunks to parts, parts in order, each checked against the manifest that came with it.
 import { crc32 } from "../../lib/crc32.ts";
-import type { FailStop } from "../fail-stop.ts";
-import { decodeManifest, type Manifest } from "./manifest.ts";
-import type { SerialQueue } from "../serial-queue.ts";
-import { type CompleteSnapshot, directoryOf, type SnapshotWriter } from "./files.ts";
+import { refuseNewerSnapshot } from "../format-version.ts";
 import type { Steps } from "../steps.ts";
-import type { ReceivedPart } from "../types.ts";
+import type { ReceivedPart, Storage } from "../types.ts";
+import { beginSnapshot, completeSnapshot, directoryOf, queueRemoval, writePart } from "./files.ts";
+import { decodeManifest, manifestCrc } from "./manifest.ts";
+import { addComplete, snapshotAt, type SnapshotStore } from "./store.ts";
 
-export interface ReceiverSettings {
-  readonly writer: SnapshotWriter;
-  /** Shared with the snapshots of one's own state: both may be of the same index, and then have the same directory. */
-  readonly writeQueue: SerialQueue;
-  /** Runs steps, unless something fails. */
-  readonly run: FailStop["run"];
-  readonly formatVersion: number;
-  /** Runs `callback` from a later event. */
-  readonly soon: (callback: () => void) => void;
-  readonly neededByLog: () => number;
-  /** The snapshot of this part is complete already. */
-  readonly isComplete: (part: ReceivedPart) => boolean;
-  /** The files of this snapshot are about to be written anew. */
-  readonly onBegin: (part: ReceivedPart) => void;
-  readonly onComplete: (snapshot: CompleteSnapshot) => void;
+/** As Storage.storePart describes it. */
+export function receivePart(
+  store: SnapshotStore,
+  received: ReceivedPart,
+  done: Parameters<Storage["storePart"]>[1],
+): void {
+  const { failStop, soon, newerContent, formatVersion } = store.settings;
+  // A snapshot that is complete here already needs no chunks: it is answered at once.
+  const isHere = snapshotAt(store, received.meta.index) !== null;
+  const next: Gathered = isHere ? { type: "part", part: received } : addChunk(store, received);
+  if (next.type === "wanted") return soon(() => done(next.part, next.offset));
+  refuseNewerSnapshot(next.part, newerContent, formatVersion);
+  store.writeQueue((release) =>
+    failStop.run(storePart(store, next.part), (nextPart) =>
+      soon(() => {
+        release();
+        if (nextPart !== null) done(nextPart, 0);
+      }),
+    ),
+  );
 }
 
-interface Receiving {
-  readonly directory: string;
-  readonly manifest: Manifest;
-  readonly manifestBytes: Uint8Array;
-  nextPart: number;
+/** A whole part, or what is wanted next. */
+type Gathered =
+  | { readonly type: "part"; readonly part: ReceivedPart }
+  | { readonly type: "wanted"; readonly part: number; readonly offset: number };
+
+/** Chunks that a slow link brings are kept in memory, in order: only whole parts are checked and written. */
+function addChunk(store: SnapshotStore, received: ReceivedPart): Gathered {
+  const { meta, part, offset, bytes } = received;
+  const length = decodeManifest(received.manifest, store.settings.formatVersion)?.parts[part]?.bytes ?? 0;
+  // One that the manifest knows nothing of is checked as it is, as is a part that came at once.
+  const isChunk = offset > 0 || (bytes.length > 0 && bytes.length < length);
+  if (!isChunk) {
+    store.chunks = null;
+    return { type: "part", part: received };
+  }
+  const isKnown = store.chunks?.meta.index === meta.index && store.chunks.meta.term === meta.term;
+  if (offset === 0) store.chunks = { meta, part, bytes: new Uint8Array(length), filled: 0 };
+  else if (!isKnown) return { type: "wanted", part: 0, offset: 0 };
+  const { chunks } = store;
+  // Of the part before it this is a repetition, or its beginning was lost.
+  if (chunks === null || chunks.part !== part) return { type: "wanted", part, offset: 0 };
+  const { filled } = chunks;
+  const fits = offset === filled && filled + bytes.length <= chunks.bytes.length && bytes.length > 0;
+  if (!fits) return { type: "wanted", part, offset: filled };
+  chunks.bytes.set(bytes, filled);
+  chunks.filled += bytes.length;
+  if (chunks.filled < chunks.bytes.length) return { type: "wanted", part, offset: chunks.filled };
+  // Whose chunks come next is known: the storage may still write these.
+  store.chunks = { meta, part, bytes: new Uint8Array(0), filled: 0 };
+  return { type: "part", part: { ...received, offset: 0, bytes: chunks.bytes } };
 }
 
-export interface Receiver {
-  /**
-   * Stores one part and answers with the number of the next one wanted; of all parts, once they are complete. Without the space
-   * for it nothing is kept and nothing answered: the sender comes again after a while.
-   */
-  readonly store: (part: ReceivedPart, done: (nextPart: number) => void) => void;
-  /** Inside the write queue: what was received of this snapshot is about to be overwritten. */
-  readonly forget: (directory: string) => void;
+/** The number of the part that is wanted next; null: there is no space. */
+function* storePart(store: SnapshotStore, part: ReceivedPart): Steps<number | null> {
+  if (isComplete(store, part)) return part.parts;
+  if (part.part === 0 && !(yield* begin(store, part))) return null;
+  return yield* accept(store, part);
 }
 
-export function createReceiver({
-  writer,
-  writeQueue,
-  run,
-  formatVersion,
-  soon,
-  neededByLog,
-  isComplete,
-  onBegin,
-  onComplete,
-}: ReceiverSettings): Receiver {
-  let receiving: Receiving | null = null;
+/** The snapshot of this part is complete here already. */
+function isComplete({ complete, current }: SnapshotStore, { meta, manifest }: ReceivedPart): boolean {
+  const stored = complete.get(meta.index);
+  if (stored === undefined || stored.manifest.meta.term !== meta.term) return false;
+  return stored === current || stored.crc === manifestCrc(manifest);
+}
 
-  /** Drops what an earlier sender left, and begins anew if the manifest is what it should be. False: there is no space for it. */
-  function* begin(part: ReceivedPart): Steps<boolean> {
-    const directory = directoryOf(part.meta);
-    const manifest = decodeManifest(part.manifest, formatVersion);
-    const abandoned = receiving;
-    receiving = null;
-    if (abandoned !== null) yield* writer.remove(abandoned.directory);
-    if (manifest === null || directoryOf(manifest.meta) !== directory || manifest.parts.length !== part.parts)
-      return true;
-    onBegin(part);
-    const bytes = manifest.parts.reduce((sum, { bytes: length }) => sum + length, part.manifest.length);
-    if (!(yield* writer.begin(directory, bytes + neededByLog()))) return false;
-    receiving = { directory, manifest, manifestBytes: new Uint8Array(part.manifest), nextPart: 0 };
+/** Drops what an earlier sender left, and begins anew if the manifest is what it should be. False: there is no space for it. */
+function* begin(store: SnapshotStore, part: ReceivedPart): Steps<boolean> {
+  const { writer, settings } = store;
+  const directory = directoryOf(part.meta);
+  const manifest = decodeManifest(part.manifest, settings.formatVersion);
+  const abandoned = store.receiving;
+  store.receiving = null;
+  if (abandoned !== null) yield* queueRemoval(writer, abandoned.directory);
+  if (manifest === null || directoryOf(manifest.meta) !== directory || manifest.parts.length !== part.parts)
     return true;
-  }
+  store.complete.delete(part.meta.index);
+  const bytes = manifest.parts.reduce((sum, { bytes: length }) => sum + length, part.manifest.length);
+  if (!(yield* beginSnapshot(writer, directory, bytes + settings.neededByLog()))) return false;
+  store.receiving = { directory, manifest, manifestBytes: new Uint8Array(part.manifest), nextPart: 0 };
+  return true;
+}
 
-  /** The number of the part that is wanted next; null: there is no space. */
-  function* accept(part: ReceivedPart): Steps<number | null> {
-    const state = receiving;
-    if (state === null || state.directory !== directoryOf(part.meta)) return 0;
-    const { directory, manifest, manifestBytes } = state;
-    const expected = manifest.parts[state.nextPart];
-    const matches = expected?.bytes === part.bytes.length && expected.crc === crc32(part.bytes);
-    if (part.part !== state.nextPart || !matches) return state.nextPart;
-    if (!(yield* writer.part(directory, part.part, part.bytes))) {
-      receiving = null;
-      return null;
-    }
-    state.nextPart++;
-    if (state.nextPart < manifest.parts.length) return state.nextPart;
-    receiving = null;
-    const snapshot = yield* writer.complete(directory, manifest, manifestBytes);
-    if (snapshot === null) return null;
-    onComplete(snapshot);
-    return state.nextPart;
+/** The number of the part that is wanted next; null: there is no space. */
+function* accept(store: SnapshotStore, part: ReceivedPart): Steps<number | null> {
+  const { writer, receiving } = store;
+  if (receiving === null || receiving.directory !== directoryOf(part.meta)) return 0;
+  const { directory, manifest, manifestBytes } = receiving;
+  const expected = manifest.parts[receiving.nextPart];
+  const matches = expected?.bytes === part.bytes.length && expected.crc === crc32(part.bytes);
+  if (part.part !== receiving.nextPart || !matches) return receiving.nextPart;
+  if (!(yield* writePart(writer, directory, part.part, part.bytes))) {
+    store.receiving = null;
+    return null;
   }
-
-  function* store(part: ReceivedPart): Steps<number | null> {
-    if (isComplete(part)) return part.parts;
-    if (part.part === 0 && !(yield* begin(part))) return null;
-    return yield* accept(part);
-  }
-
-  return {
-    store: (part, done) => {
-      writeQueue((release) =>
-        run(store(part), (nextPart) =>
-          soon(() => {
-            release();
-            if (nextPart !== null) done(nextPart);
-          }),
-        ),
-      );
-    },
-    forget: (directory) => {
-      if (receiving?.directory === directory) receiving = null;
-    },
-  };
+  receiving.nextPart++;
+  if (receiving.nextPart < manifest.parts.length) return receiving.nextPart;
+  store.receiving = null;
+  const snapshot = yield* completeSnapshot(writer, directory, manifest, manifestBytes);
+  if (snapshot === null) return null;
+  addComplete(store, snapshot);
+  return receiving.nextPart;
 }

@@ -1,34 +1,30 @@
-// Which snapshots does this node have, and which one counts? Saved from its own state or received, complete before it may count.
+// Keeps track of the snapshots that this node has, its own and received ones, and of the one that counts; saves one of its own state.
+import { STORAGE } from "../../config.ts";
 import { assert } from "../../lib/assert.ts";
 import { crc32 } from "../../lib/crc32.ts";
 import type { LogIndex, SnapshotMeta } from "../../raft/types.ts";
-import { missing } from "../corrupt.ts";
 import type { Disk } from "../disk.ts";
 import type { FailStop } from "../fail-stop.ts";
-import { encodeManifest, manifestCrc, type Part } from "./manifest.ts";
-import { createReceiver, type Receiver } from "./receiver.ts";
-import { createSerialQueue } from "../serial-queue.ts";
-import { type CompleteSnapshot, createSnapshotWriter, directoryOf, readPart, type SnapshotWriter } from "./files.ts";
+import { corrupt } from "../file-errors.ts";
+import { createSerialQueue, type SerialQueue } from "../serial-queue.ts";
 import type { Steps } from "../steps.ts";
-import { MAX_PART_BYTES, type SnapshotSource } from "../types.ts";
-
-export interface Snapshots {
-  /** `done(false)`: there was no space; nothing of it is left. */
-  readonly save: (meta: SnapshotMeta, source: SnapshotSource, done: (isSaved: boolean) => void) => void;
-  readonly receive: Receiver["store"];
-  /** A complete snapshot. */
-  readonly at: (index: LogIndex) => CompleteSnapshot | null;
-  readonly readPart: (index: LogIndex, part: number) => Uint8Array;
-  /** The snapshot that counts, by a durable snapshot frame. */
-  readonly counted: () => CompleteSnapshot | null;
-  /** From now on this one counts: older ones are deleted. */
-  readonly count: (index: LogIndex) => void;
-  /** Waits for the deletions that were begun. */
-  readonly settle: (done: () => void) => void;
-}
+import type { NewerContent, SnapshotSource } from "../types.ts";
+import {
+  beginSnapshot,
+  type CompleteSnapshot,
+  completeSnapshot,
+  createSnapshotWriter,
+  directoryOf,
+  readPart,
+  queueRemoval,
+  type SnapshotWriter,
+  writePart,
+} from "./files.ts";
+import { encodeManifest, type Manifest, type Part } from "./manifest.ts";
 
 export interface SnapshotSettings {
   readonly formatVersion: number;
+  readonly newerContent: NewerContent;
   readonly failStop: FailStop;
   /** Runs `callback` from a later event. */
   readonly soon: (callback: () => void) => void;
@@ -38,95 +34,129 @@ export interface SnapshotSettings {
   readonly neededByLog: () => number;
 }
 
-export function openSnapshots(disk: Disk, recovered: CompleteSnapshot | null, settings: SnapshotSettings): Snapshots {
-  const { formatVersion, failStop, soon, onFreed, neededByLog } = settings;
-  const writer = createSnapshotWriter(disk);
-  const { run } = failStop;
-  const remove = (directory: string): void => run(writer.remove(directory), onFreed);
-  const complete = new Map<LogIndex, CompleteSnapshot>();
-  let counted = recovered;
-  if (recovered !== null) complete.set(recovered.manifest.meta.index, recovered);
+export interface SnapshotStore {
+  readonly disk: Disk;
+  readonly settings: SnapshotSettings;
+  readonly writer: SnapshotWriter;
+  /** For own and received ones: two may be of the same index, and then have the same directory. */
+  readonly writeQueue: SerialQueue;
+  /** All whose files are durable, by index, unless they are older than the one that counts. */
+  readonly complete: Map<LogIndex, CompleteSnapshot>;
+  /** The snapshot that counts, by a durable snapshot frame. */
+  current: CompleteSnapshot | null;
+  /** The one that another node sends. */
+  receiving: ReceivedSnapshot | null;
+  /** The last part of which a chunk came. */
+  chunks: ChunkedPart | null;
+}
 
-  const onComplete = (snapshot: CompleteSnapshot): void => {
-    const { index } = snapshot.manifest.meta;
-    const superseded = counted !== null && index < counted.manifest.meta.index;
-    if (superseded) remove(snapshot.directory);
-    else complete.set(index, snapshot);
-  };
+/** Its parts from 0 to `nextPart` are written. */
+export interface ReceivedSnapshot {
+  readonly directory: string;
+  readonly manifest: Manifest;
+  readonly manifestBytes: Uint8Array;
+  nextPart: number;
+}
 
-  const writeQueue = createSerialQueue();
-  const receiver = createReceiver({
-    writer,
-    writeQueue,
-    run,
-    formatVersion,
-    soon,
-    neededByLog,
-    isComplete: ({ meta, manifest }) => {
-      const stored = complete.get(meta.index);
-      if (stored === undefined || stored.manifest.meta.term !== meta.term) return false;
-      return stored === counted || stored.crc === manifestCrc(manifest);
-    },
-    onBegin: ({ meta }) => {
-      complete.delete(meta.index);
-    },
-    onComplete,
-  });
+export interface ChunkedPart {
+  readonly meta: SnapshotMeta;
+  readonly part: number;
+  /** As long as the part, with the first `filled` bytes of it. */
+  readonly bytes: Uint8Array;
+  filled: number;
+}
 
+export function createSnapshotStore(
+  disk: Disk,
+  recovered: CompleteSnapshot | null,
+  settings: SnapshotSettings,
+): SnapshotStore {
   return {
-    save: (meta, source, done) => {
-      writeQueue((release) => {
-        // A leader may have sent the very snapshot that this node's own state has reached meanwhile, whole or in part.
-        if (complete.get(meta.index)?.manifest.meta.term === meta.term) {
-          release();
-          return soon(() => done(true));
-        }
-        receiver.forget(directoryOf(meta));
-        run(save(writer, meta, source, formatVersion), (snapshot) => {
-          if (snapshot !== null) onComplete(snapshot);
-          release();
-          done(snapshot !== null);
-        });
-      });
-    },
-    receive: receiver.store,
-    at: (index) => complete.get(index) ?? null,
-    readPart: (index, part) => {
-      const snapshot = complete.get(index);
-      if (snapshot === undefined) throw missing(`there is no snapshot at ${index}`);
-      return readPart(disk, snapshot, part);
-    },
-    counted: () => counted,
-    count: (index) => {
-      const snapshot = complete.get(index);
-      assert(snapshot !== undefined, `the snapshot at ${index} is complete before it counts`);
-      counted = snapshot;
-      for (const [other, { directory }] of complete) {
-        if (other >= index) continue;
-        complete.delete(other);
-        remove(directory);
-      }
-    },
-    settle: writer.settle,
+    disk,
+    settings,
+    writer: createSnapshotWriter(disk),
+    writeQueue: createSerialQueue(),
+    complete: new Map(recovered === null ? [] : [[recovered.manifest.meta.index, recovered]]),
+    current: recovered,
+    receiving: null,
+    chunks: null,
   };
 }
 
-/** One part after the other, each durable before the next is drawn: the log's own writes never wait for a big one. null: no space. */
-function* save(
-  writer: SnapshotWriter,
+/** A complete snapshot. */
+export function snapshotAt({ complete }: SnapshotStore, index: LogIndex): CompleteSnapshot | null {
+  return complete.get(index) ?? null;
+}
+
+export function readStoredPart(store: SnapshotStore, index: LogIndex, part: number): Uint8Array {
+  const snapshot = snapshotAt(store, index);
+  if (snapshot === null) throw corrupt(`there is no snapshot at ${index}`);
+  return readPart(store.disk, snapshot, part);
+}
+
+/** From now on this one counts: older ones are deleted. */
+export function makeCurrent(store: SnapshotStore, index: LogIndex): void {
+  const snapshot = snapshotAt(store, index);
+  assert(snapshot !== null, `the snapshot at ${index} is complete before it counts`);
+  store.current = snapshot;
+  for (const [other, { directory }] of store.complete) {
+    if (other >= index) continue;
+    store.complete.delete(other);
+    remove(store, directory);
+  }
+}
+
+/** `done(false)`: there was no space; nothing of it is left. */
+export function saveSnapshot(
+  store: SnapshotStore,
   meta: SnapshotMeta,
   source: SnapshotSource,
-  formatVersion: number,
+  done: (isSaved: boolean) => void,
+): void {
+  const { failStop, soon } = store.settings;
+  store.writeQueue((release) => {
+    // A leader may have sent the very snapshot that this node's own state has reached meanwhile, whole or in part.
+    if (snapshotAt(store, meta.index)?.manifest.meta.term === meta.term) {
+      release();
+      return soon(() => done(true));
+    }
+    if (store.receiving?.directory === directoryOf(meta)) store.receiving = null;
+    failStop.run(writeSnapshot(store, meta, source), (snapshot) => {
+      if (snapshot !== null) addComplete(store, snapshot);
+      release();
+      done(snapshot !== null);
+    });
+  });
+}
+
+/** One part after the other, each durable before the next is drawn: the log's own writes never wait for a big one. null: no space. */
+function* writeSnapshot(
+  { writer, settings }: SnapshotStore,
+  meta: SnapshotMeta,
+  source: SnapshotSource,
 ): Steps<CompleteSnapshot | null> {
+  const { maxPartBytes } = STORAGE;
   const directory = directoryOf(meta);
   const parts: Part[] = [];
-  if (!(yield* writer.begin(directory, 0))) return null;
+  if (!(yield* beginSnapshot(writer, directory, 0))) return null;
   for (let bytes = source.nextPart(); bytes !== null; bytes = source.nextPart()) {
-    assert(bytes.length <= MAX_PART_BYTES, `a part has at most ${MAX_PART_BYTES} bytes, not ${bytes.length}`);
+    assert(bytes.length <= maxPartBytes, `a part has at most ${maxPartBytes} bytes, not ${bytes.length}`);
     parts.push({ bytes: bytes.length, crc: crc32(bytes) });
-    if (!(yield* writer.part(directory, parts.length - 1, bytes))) return null;
+    if (!(yield* writePart(writer, directory, parts.length - 1, bytes))) return null;
   }
   assert(parts.length > 0, "a snapshot has at least one part");
   const manifest = { meta, parts };
-  return yield* writer.complete(directory, manifest, encodeManifest(manifest, formatVersion));
+  return yield* completeSnapshot(writer, directory, manifest, encodeManifest(manifest, settings.formatVersion));
+}
+
+/** It may count from now on, unless a newer one does already. */
+export function addComplete(store: SnapshotStore, snapshot: CompleteSnapshot): void {
+  const { index } = snapshot.manifest.meta;
+  const isSuperseded = store.current !== null && index < store.current.manifest.meta.index;
+  if (isSuperseded) remove(store, snapshot.directory);
+  else store.complete.set(index, snapshot);
+}
+
+function remove({ settings, writer }: SnapshotStore, directory: string): void {
+  settings.failStop.run(queueRemoval(writer, directory), settings.onFreed);
 }

@@ -1,94 +1,108 @@
-// What shows that the end of the log was durable, when its last frames are lost together? Their number, in meta: another file. It is
-// written after a while without a persist, once a second while there is no such while, and with every other change of meta.
+// Records in meta the number of the newest durable frame, so that recovery notices when frames at the end of the log are missing: after a
+// pause between persists, once a second while there is none, and with every change of meta.
 import { STORAGE } from "../../config.ts";
 import type { FailStop } from "../fail-stop.ts";
-import type { LogWriter } from "./writer.ts";
 import type { Meta, MetaFile } from "../meta.ts";
 import { createSerialQueue, type SerialQueue } from "../serial-queue.ts";
+import type { Steps } from "../steps.ts";
 import type { OpenStorage } from "../types.ts";
 
-export interface Proofs {
-  /** Meta with this change, and with the newest frame that is durable, is durable when done. */
-  readonly update: (change: Partial<Meta>, done: () => void) => void;
-  /** A persist begins: there is no quiet. */
-  readonly stir: () => void;
-  /** A persist has ended: what it wrote will be proven. */
-  readonly arm: () => void;
-  /** Proves all that is durable now, and nothing later. Done when nothing of meta is being written any more. */
-  readonly finish: (done: () => void) => void;
-  /** Nothing is proven any more, unless asked for. */
-  readonly cancel: () => void;
-}
-
-interface Writers {
-  readonly settings: OpenStorage;
+export interface DurableEndPorts {
+  readonly after: OpenStorage["after"];
   readonly failStop: FailStop;
   readonly logQueue: SerialQueue;
-  readonly log: Pick<LogWriter, "provenFrame" | "appendClosing">;
   readonly meta: MetaFile;
+  /** The number of the newest frame that is durable and holds something. */
+  readonly durableFrame: () => number;
+  /** Writes an empty frame behind it, which proves it by the log alone. */
+  readonly appendClosing: () => Steps;
 }
 
-export function createProofs({ settings, failStop, logQueue, log, meta }: Writers): Proofs {
-  // Not the log's queue: what is acknowledged there must not wait for a proof of what was acknowledged before.
-  const metaQueue = createSerialQueue();
-  let cancelQuiet = (): void => undefined;
-  let cancelRegular: (() => void) | null = null;
-  let recording: "no" | "yes" | "yes, and once more" = "no";
+export interface DurableEnd {
+  readonly ports: DurableEndPorts;
+  /** Not the log's queue: what is acknowledged there must not wait for the record of what was acknowledged before. */
+  readonly metaQueue: SerialQueue;
+  cancelQuietTimer: () => void;
+  cancelPeriodicTimer: (() => void) | null;
+  /** One record at a time, however slow the disk: a term that waits for its turn comes before the next one. */
+  recording: "no" | "yes" | "yes, and once more";
+}
 
-  /** `change` null: only the frame, if meta does not name it yet. */
-  const write = (change: Partial<Meta> | null, done: () => void): void =>
-    metaQueue((release) => {
-      if (!failStop.isOpen()) return;
-      const end = (): void => {
-        release();
-        done();
-      };
-      const provenFrame = log.provenFrame();
-      if (change === null && provenFrame === meta.current().provenFrame) end();
-      else failStop.run(meta.update({ ...change, provenFrame }), end);
-    });
-  /** One at a time, however slow the disk: a term that waits for its turn comes before the next one. */
-  const record = (): void => {
-    if (recording !== "no") {
-      recording = "yes, and once more";
-      return;
-    }
-    recording = "yes";
-    write(null, () => {
-      const again = recording !== "yes";
-      recording = "no";
-      if (again) record();
-    });
-  };
-  /** An empty frame proves the one before it by the log alone. */
-  const closeLog = (): void =>
-    logQueue((release) => {
-      failStop.run(log.appendClosing(), () => {
-        release();
-        record();
-      });
-    });
-
-  const cancel = (): void => {
-    cancelQuiet();
-    cancelRegular?.();
-  };
-
+export function createDurableEnd(ports: DurableEndPorts): DurableEnd {
   return {
-    update: write,
-    stir: () => cancelQuiet(),
-    arm: () => {
-      cancelQuiet();
-      cancelQuiet = settings.after(STORAGE.quietMs, closeLog);
-      cancelRegular ??= settings.after(STORAGE.proofMs, () => {
-        cancelRegular = null;
-        record();
-      });
-    },
-    finish: (done) => {
-      cancel();
-      write(null, done);
-    },
-    cancel,
+    ports,
+    metaQueue: createSerialQueue(),
+    cancelQuietTimer: () => undefined,
+    cancelPeriodicTimer: null,
+    recording: "no",
   };
+}
+
+/** There is no quiet. */
+export function persistBegan(end: DurableEnd): void {
+  end.cancelQuietTimer();
+}
+
+/** What it wrote will be recorded. */
+export function persistEnded(end: DurableEnd): void {
+  const { after } = end.ports;
+  end.cancelQuietTimer();
+  end.cancelQuietTimer = after(STORAGE.quietMs, () => closeLogEnd(end));
+  end.cancelPeriodicTimer ??= after(STORAGE.durableFrameMs, () => {
+    end.cancelPeriodicTimer = null;
+    record(end);
+  });
+}
+
+/** Records all that is durable now, and nothing later. Done when nothing of meta is being written any more. */
+export function recordLast(end: DurableEnd, done: () => void): void {
+  cancelRecords(end);
+  updateMeta(end, null, done);
+}
+
+/** Nothing is recorded any more, unless asked for. */
+export function cancelRecords(end: DurableEnd): void {
+  end.cancelQuietTimer();
+  end.cancelPeriodicTimer?.();
+}
+
+/**
+ * Meta with this change, and with the newest frame that is durable, is durable when done. null: only the frame, if meta does not name
+ * it yet.
+ */
+export function updateMeta({ ports, metaQueue }: DurableEnd, change: Partial<Meta> | null, done: () => void): void {
+  const { failStop, meta } = ports;
+  metaQueue((release) => {
+    if (!failStop.isOpen()) return;
+    const finish = (): void => {
+      release();
+      done();
+    };
+    const durableFrame = ports.durableFrame();
+    if (change === null && durableFrame === meta.current().durableFrame) finish();
+    else failStop.run(meta.update({ ...change, durableFrame }), finish);
+  });
+}
+
+function record(end: DurableEnd): void {
+  if (end.recording !== "no") {
+    end.recording = "yes, and once more";
+    return;
+  }
+  end.recording = "yes";
+  updateMeta(end, null, () => {
+    const again = end.recording !== "yes";
+    end.recording = "no";
+    if (again) record(end);
+  });
+}
+
+function closeLogEnd(end: DurableEnd): void {
+  const { logQueue, failStop, appendClosing } = end.ports;
+  logQueue((release) => {
+    failStop.run(appendClosing(), () => {
+      release();
+      record(end);
+    });
+  });
 }

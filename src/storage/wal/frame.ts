@@ -1,10 +1,10 @@
-// What is one write to the log, byte for byte? A frame: aligned to blocks, numbered, and chained to the frame before it.
+// Encodes and decodes a frame, one write to the log: aligned to blocks, numbered, and chained to the frame before it.
 import { crc32 } from "../../lib/crc32.ts";
 import { decodeEntry, type Entry } from "../../raft/entry.ts";
 import type { LogIndex, Term } from "../../raft/types.ts";
-import { aligned, readU48, viewOf, writeU48 } from "../bytes.ts";
+import { aligned, readU48, viewOf, writeU48 } from "../fields.ts";
 
-/** Names a frame: where it is, and where it ends. Segment 0: there is none. */
+/** Names a frame: by its segment's number and its own, and where it ends. Segment 0: there is none. */
 export interface FramePointer {
   readonly segment: number;
   readonly number: number;
@@ -39,9 +39,9 @@ export interface Frame {
   readonly content: FrameContent;
 }
 
-/** The segment a frame lies in, as far as its encoding depends on it. */
-export interface FramePlace {
-  readonly segment: number;
+/** What the encoding of a frame depends on of the segment that it lies in. */
+export interface FrameSegment {
+  readonly number: number;
   readonly salt: number;
   readonly blockBytes: number;
 }
@@ -93,26 +93,26 @@ export function frameBytes(content: FrameContent, blockBytes: number): number {
 }
 
 export function encodeFrame(
-  place: FramePlace,
+  segment: FrameSegment,
   offset: number,
   number: number,
   previous: FramePointer,
   content: FrameContent,
 ): Uint8Array {
   const length = FRAME_HEADER_BYTES + payloadBytes(content);
-  const bytes = new Uint8Array(aligned(length, place.blockBytes));
+  const bytes = new Uint8Array(aligned(length, segment.blockBytes));
   const view = viewOf(bytes);
   view.setUint32(0, MAGIC);
   view.setUint32(AT_LENGTH, length);
   bytes[AT_KIND] = KINDS.indexOf(content.kind);
-  view.setUint32(AT_SEGMENT, place.segment);
+  view.setUint32(AT_SEGMENT, segment.number);
   view.setUint32(AT_OFFSET, offset);
   writeU48(view, AT_NUMBER, number);
   view.setUint32(AT_PREVIOUS_SEGMENT, previous.segment);
   writeU48(view, AT_PREVIOUS_NUMBER, previous.number);
   view.setUint32(AT_PREVIOUS_END, previous.end);
   writePayload(bytes, view, content);
-  view.setUint32(AT_CRC, crc32(bytes.subarray(AT_LENGTH, length), place.salt));
+  view.setUint32(AT_CRC, crc32(bytes.subarray(AT_LENGTH, length), segment.salt));
   return bytes;
 }
 
@@ -160,7 +160,7 @@ const unknown = (what: string): Unreadable => ({
 });
 
 /** The frame at `offset` of a segment's `bytes`. Never throws. A batch's records are copied out of `bytes`. */
-export function decodeFrame(bytes: Uint8Array, place: FramePlace, offset: number): DecodedFrame {
+export function decodeFrame(bytes: Uint8Array, segment: FrameSegment, offset: number): DecodedFrame {
   if (bytes.length - offset < FRAME_HEADER_BYTES) return unreadable("no space for a frame");
   const view = viewOf(bytes.subarray(offset));
   if (view.getUint32(0) !== MAGIC) return unreadable("no frame begins here");
@@ -169,9 +169,9 @@ export function decodeFrame(bytes: Uint8Array, place: FramePlace, offset: number
     return unreadable(`a frame claims ${length} bytes where ${bytes.length - offset} are left`);
   }
   // Before the checksum: a file that is used again is full of frames of its earlier use.
-  if (!isPlacedAt(view, place, offset)) return unreadable("a frame belongs to another place");
+  if (!namesPosition(view, segment, offset)) return unreadable("a frame belongs to another place");
   const covered = bytes.subarray(offset + AT_LENGTH, offset + length);
-  if (crc32(covered, place.salt) !== view.getUint32(AT_CRC)) {
+  if (crc32(covered, segment.salt) !== view.getUint32(AT_CRC)) {
     return unreadable("a frame's checksum does not match its bytes");
   }
   const content = readContent(bytes.subarray(offset, offset + length));
@@ -186,22 +186,22 @@ export function decodeFrame(bytes: Uint8Array, place: FramePlace, offset: number
         number: readU48(view, AT_PREVIOUS_NUMBER),
         end: view.getUint32(AT_PREVIOUS_END),
       },
-      end: offset + aligned(length, place.blockBytes),
+      end: offset + aligned(length, segment.blockBytes),
       content,
     },
   };
 }
 
-function isPlacedAt(view: DataView, { segment }: FramePlace, offset: number): boolean {
-  return view.getUint32(AT_SEGMENT) === segment && view.getUint32(AT_OFFSET) === offset;
+function namesPosition(view: DataView, { number }: FrameSegment, offset: number): boolean {
+  return view.getUint32(AT_SEGMENT) === number && view.getUint32(AT_OFFSET) === offset;
 }
 
 /** Bytes of a frame that was begun at `offset` and cannot be read; 0: there is no sign that one was. */
-export function tornBytes(bytes: Uint8Array, place: FramePlace, offset: number): number {
+export function tornBytes(bytes: Uint8Array, segment: FrameSegment, offset: number): number {
   if (bytes.length - offset < FRAME_HEADER_BYTES) return 0;
   const view = viewOf(bytes.subarray(offset));
-  if (view.getUint32(0) !== MAGIC || !isPlacedAt(view, place, offset)) return 0;
-  return Math.min(bytes.length - offset, aligned(view.getUint32(AT_LENGTH), place.blockBytes));
+  if (view.getUint32(0) !== MAGIC || !namesPosition(view, segment, offset)) return 0;
+  return Math.min(bytes.length - offset, aligned(view.getUint32(AT_LENGTH), segment.blockBytes));
 }
 
 /** The content, or why it cannot be read although the checksum matches. */

@@ -1,7 +1,7 @@
-// Which entries and which snapshot do the frames of a log add up to? A later frame with a smaller first index is a truncation.
+// Replays the frames of a log to its entries and its snapshot. A later frame with a smaller first index is a truncation.
 import type { Entry } from "../../raft/entry.ts";
+import { corrupt } from "../file-errors.ts";
 import type { FrameContent } from "./frame.ts";
-import { missing } from "../corrupt.ts";
 
 export type SnapshotFrame = Extract<FrameContent, { kind: "snapshot" }>;
 
@@ -22,7 +22,7 @@ export function replay(contents: readonly FrameContent[]): Replayed {
       case "batch": {
         const first = content.entries[0]?.index ?? 0;
         if (lastIndex !== null && first > lastIndex + 1)
-          throw missing(`the log has no entries from ${lastIndex + 1} to ${first - 1}`);
+          throw corrupt(`the log has no entries from ${lastIndex + 1} to ${first - 1}`);
         const kept = Math.max(0, first - (entries[0]?.index ?? first));
         entries.length = Math.min(entries.length, kept);
         for (const entry of content.entries) entries.push(entry);
@@ -44,8 +44,8 @@ export function replay(contents: readonly FrameContent[]): Replayed {
   const begins = entries[0]?.index;
   const covered = snapshot?.index ?? 0;
   if (begins !== undefined && begins > covered + 1)
-    throw missing(`the log has no entries from ${covered + 1} to ${begins - 1}`);
+    throw corrupt(`the log has no entries from ${covered + 1} to ${begins - 1}`);
   if (lastIndex !== null && lastIndex < covered)
-    throw missing(`the log ends at ${lastIndex}, before its snapshot at ${covered}`);
+    throw corrupt(`the log ends at ${lastIndex}, before its snapshot at ${covered}`);
   return { entries, snapshot };
 }

@@ -1,18 +1,18 @@
-// What is one file of the log? A header block that repeats its name, then frames, then zeros.
+// Encodes and decodes the name and the header of a segment, one file of the log: a header block that repeats the name, then frames, then zeros.
 import { crc32 } from "../../lib/crc32.ts";
-import { ascii, startsWith, viewOf } from "../bytes.ts";
-import type { FramePlace } from "./frame.ts";
+import { ascii, startsWith, viewOf } from "../fields.ts";
+import type { FrameSegment } from "./frame.ts";
 
 export const LOG_DIRECTORY = "g0/log";
 
-export interface Segment extends FramePlace {
+export interface Segment extends FrameSegment {
   readonly path: string;
   readonly bytes: number;
 }
 
 const MAGIC = ascii("raftqseg");
 const AT_VERSION = 8; // u32
-const AT_SEGMENT = 12; // u32
+const AT_NUMBER = 12; // u32
 const AT_SALT = 16; // u32
 const AT_BLOCK_BYTES = 20; // u32
 const AT_BYTES = 24; // u32
@@ -26,12 +26,12 @@ const MAX_BLOCK_BYTES = 65_536;
 export const MAX_SEGMENT_NUMBER = 0xffff_ffff;
 const SEGMENT_NAME = /^(\d{10})-([0-9a-f]{8})\.seg$/;
 
-export function segmentPath(segment: number, salt: number): string {
-  return `${LOG_DIRECTORY}/${String(segment).padStart(10, "0")}-${salt.toString(16).padStart(8, "0")}.seg`;
+export function segmentPath(number: number, salt: number): string {
+  return `${LOG_DIRECTORY}/${String(number).padStart(10, "0")}-${salt.toString(16).padStart(8, "0")}.seg`;
 }
 
 interface NamedSegment {
-  readonly segment: number;
+  readonly number: number;
   readonly salt: number;
 }
 
@@ -39,7 +39,7 @@ interface NamedSegment {
 export function parseSegmentName(name: string): NamedSegment | null {
   const match = SEGMENT_NAME.exec(name);
   if (match === null || Number(match[1]) > MAX_SEGMENT_NUMBER) return null;
-  return { segment: Number(match[1]), salt: Number.parseInt(match[2] ?? "", 16) };
+  return { number: Number(match[1]), salt: Number.parseInt(match[2] ?? "", 16) };
 }
 
 export function encodeSegmentHeader(segment: Segment, formatVersion: number): Uint8Array {
@@ -47,7 +47,7 @@ export function encodeSegmentHeader(segment: Segment, formatVersion: number): Ui
   const view = viewOf(header);
   header.set(MAGIC);
   view.setUint32(AT_VERSION, formatVersion);
-  view.setUint32(AT_SEGMENT, segment.segment);
+  view.setUint32(AT_NUMBER, segment.number);
   view.setUint32(AT_SALT, segment.salt);
   view.setUint32(AT_BLOCK_BYTES, segment.blockBytes);
   view.setUint32(AT_BYTES, segment.bytes);
@@ -63,17 +63,17 @@ export function segmentVersion({ salt }: NamedSegment, header: Uint8Array): numb
 }
 
 /**
- * The segment that `header` describes; null when it is damaged or does not belong to this file name. Its version was judged before
- * (newer.ts).
+ * The segment that `header` describes; null when it is damaged or does not belong to this file name. Its version was checked before
+ * (format-version.ts).
  */
 export function decodeSegmentHeader(path: string, named: NamedSegment, header: Uint8Array): Segment | null {
   if (segmentVersion(named, header) === null) return null;
   const view = viewOf(header);
-  if (view.getUint32(AT_SEGMENT) !== named.segment || view.getUint32(AT_SALT) !== named.salt) return null;
+  if (view.getUint32(AT_NUMBER) !== named.number || view.getUint32(AT_SALT) !== named.salt) return null;
   const blockBytes = view.getUint32(AT_BLOCK_BYTES);
   const bytes = view.getUint32(AT_BYTES);
   if (!isBlockSize(blockBytes) || blockBytes >= bytes) return null;
-  return { path, segment: named.segment, salt: named.salt, blockBytes, bytes };
+  return { path, number: named.number, salt: named.salt, blockBytes, bytes };
 }
 
 /** A power of two within reason: no memory is reserved for whatever a damaged header claims. */

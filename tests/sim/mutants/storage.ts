@@ -10,19 +10,19 @@ const REAL_HALVES: Edit = {
   in: "createRealDisk",
   find: "close: (file) => {",
   replace: `writeCached: (file, offset, bytes, done) => {
-      fs.open(full(file.path), O_RDWR, (failed, cached) => {
+      fs.open(fullPath(file.path), O_RDWR, (failed, cached) => {
         if (failed !== null) done(failed);
         else writeAll(cached, offset, bytes, (error) => fs.close(cached, () => done(error)));
       });
     },
-    sync: (file, done) => fs.fdatasync(descriptorsOf(file).cached, (error) => done(error)),
+    sync: (file, done) => fs.fdatasync(descriptorsOf(disk, file).buffered, (error) => done(error)),
     close: (file) => {`,
 };
 
-const REUSE_AFTER_FLOOR = `  logQueue((release) => {
+const RECYCLE_AFTER_META = `  logQueue((release) => {
     const recorded = (): void => {
       release();
-      deleteSegments(open, log.reuse(dropped));
+      deleteSegments(open, recycleSegments(log.preallocator, dropped));
     };`;
 
 export const STORAGE_MUTANTS: readonly Mutant[] = [
@@ -33,13 +33,13 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     edits: [
       REAL_HALVES,
       {
-        in: "createWriter",
-        find: "    yield (done) => disk.write(target.file, offset, bytes, done);",
-        replace: `    yield (done) =>
-      disk.writeCached(target.file, offset, bytes, (error) => {
-        disk.sync(target.file, () => {});
-        done(error);
-      });`,
+        in: "writeFrame",
+        find: "  yield (done) => log.disk.write(file, offset, bytes, done);",
+        replace: `  yield (done) =>
+    log.disk.writeCached(file, offset, bytes, (error) => {
+      log.disk.sync(file, () => {});
+      done(error);
+    });`,
       },
     ],
   },
@@ -50,8 +50,8 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "splitLast",
-        find: "frames: all.slice(0, lastWithContent), copied: last.frame.content, previous: last.frame.previous",
-        replace: "frames: all, copied: null, previous: pointerTo(last)",
+        find: "frames: all.slice(0, lastWithContent), frameToCopy: last.frame.content, previous: last.frame.previous",
+        replace: "frames: all, frameToCopy: null, previous: pointerTo(last)",
       },
     ],
   },
@@ -77,8 +77,8 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "makeDurable",
-        find: "yield (done) => proofs.update({ hardState }, () => done(null));",
-        replace: "proofs.update({ hardState }, () => {});",
+        find: "yield (done) => updateMeta(durableEnd, { hardState }, () => done(null));",
+        replace: "updateMeta(durableEnd, { hardState }, () => {});",
       },
     ],
   },
@@ -94,10 +94,10 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     within: 10,
     edits: [
       REAL_HALVES,
-      { in: "createSnapshotWriter", find: "writeNewFile(disk, partPath(", replace: "writeCachedFile(disk, partPath(" },
+      { in: "writePart", find: "writeNewFile(writer.disk, ", replace: "writeCachedFile(writer.disk, " },
       {
-        in: "removeWhatIsThere",
-        find: "function* removeWhatIsThere",
+        in: "removeIfPresent",
+        find: "function* removeIfPresent",
         replace: `function* writeCachedFile(disk, path, bytes) {
   let made;
   yield (done) =>
@@ -109,7 +109,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   disk.close(made);
 }
 
-function* removeWhatIsThere`,
+function* removeIfPresent`,
       },
     ],
   },
@@ -121,26 +121,26 @@ function* removeWhatIsThere`,
     edits: [
       REAL_HALVES,
       {
-        in: "createWriter",
-        find: "    yield (done) => disk.write(target.file, offset, bytes, done);",
-        replace: `    yield (done) =>
-      disk.writeCached(target.file, offset, bytes, (error) =>
-        error === null
-          ? disk.sync(target.file, (failed) => (failed === null ? done(null) : disk.sync(target.file, done)))
-          : done(error),
-      );`,
+        in: "writeFrame",
+        find: "  yield (done) => log.disk.write(file, offset, bytes, done);",
+        replace: `  yield (done) =>
+    log.disk.writeCached(file, offset, bytes, (error) =>
+      error === null
+        ? log.disk.sync(file, (failed) => (failed === null ? done(null) : log.disk.sync(file, done)))
+        : done(error),
+    );`,
       },
     ],
   },
   {
-    name: "reuse-before-floor",
+    name: "recycle-before-meta",
     what: "the file of a segment is used again before meta says that the log begins behind it",
     within: 60,
     edits: [
       {
         in: "storage/compact",
-        find: REUSE_AFTER_FLOOR,
-        replace: `  deleteSegments(open, log.reuse(dropped));
+        find: RECYCLE_AFTER_META,
+        replace: `  deleteSegments(open, recycleSegments(log.preallocator, dropped));
   logQueue((release) => {
     const recorded = (): void => {
       release();
@@ -149,13 +149,13 @@ function* removeWhatIsThere`,
     ],
   },
   {
-    name: "delete-before-floor",
+    name: "delete-before-meta",
     what: "segments are deleted before meta says that the log begins behind them (braft#254)",
     within: 60,
     edits: [
       {
         in: "storage/compact",
-        find: REUSE_AFTER_FLOOR,
+        find: RECYCLE_AFTER_META,
         replace: `  deleteSegments(open, dropped);
   logQueue((release) => {
     const recorded = (): void => {
@@ -171,11 +171,11 @@ function* removeWhatIsThere`,
     edits: [{ in: "beginMeta", find: 'disk.syncDirectory(".", done)', replace: "done(null)" }],
   },
   {
-    name: "proof-ignored",
+    name: "durable-frame-ignored",
     what: "a log that ends before the frame that meta says was durable is taken for one with a torn tail",
     within: 30,
     plan: { faults: { damage: 300 } },
-    edits: [{ in: "requireProven", find: "provenFrame) return;", replace: "0) return;" }],
+    edits: [{ in: "requireDurableFrame", find: "durableFrame) return;", replace: "0) return;" }],
   },
   {
     name: "meta-one-slot",
@@ -187,7 +187,7 @@ function* removeWhatIsThere`,
     name: "last-frame-dropped",
     what: "recovery drops a whole last frame unless a closing one proves it durable, instead of writing it again",
     within: 10,
-    edits: [{ in: "splitLast", find: "copied: last.frame.content", replace: "copied: null" }],
+    edits: [{ in: "splitLast", find: "frameToCopy: last.frame.content", replace: "frameToCopy: null" }],
   },
   {
     name: "truncation-not-replayed",
@@ -228,7 +228,7 @@ function* removeWhatIsThere`,
     name: "damage-is-torn-tail",
     what: "an unreadable frame is cut off as a torn tail although a whole one follows it",
     within: 10,
-    edits: [{ in: "judgeTail", find: "follower !== null", replace: "follower !== null && follower < 0" }],
+    edits: [{ in: "requireTornTail", find: "wholeFrame !== null", replace: "wholeFrame !== null && wholeFrame < 0" }],
   },
   {
     name: "snapshot-frame-deleted",

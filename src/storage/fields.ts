@@ -1,9 +1,16 @@
-// How are numbers laid out in our files? Big-endian; indexes, terms and frame numbers in 48 bits.
+// Lays out what several of our files share: big-endian numbers (indexes, terms and frame numbers have 48 bits), magics, ids.
 import { assert } from "../lib/assert.ts";
+import { textOf, uint } from "../lib/layout.ts";
 import { MAX_U48 } from "../lib/u48.ts";
+import { isClusterId, isIncarnation, isNodeId } from "../raft/types.ts";
 
 const TWO_32 = 0x1_0000_0000;
-export const U48_BYTES = 6;
+export const MAX_ID_BYTES = 64;
+
+export const u48 = uint(MAX_U48);
+export const nodeId = textOf("node id", MAX_ID_BYTES, isNodeId);
+export const incarnation = textOf("incarnation", MAX_ID_BYTES, isIncarnation);
+export const clusterId = textOf("cluster id", MAX_ID_BYTES, isClusterId);
 
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -1,32 +1,32 @@
-// Are a node's files still where it put them? That they are deleted or replaced while they are open is not noticed by any write: that
-// goes on into a file which has no name any more.
+// Finds files of the node that were deleted or replaced while they are in use. No write would notice that: it goes on into a file without a
+// name.
 import fs from "node:fs";
 import { dirname } from "node:path";
 
-/** A file that is open. */
-export interface Placed {
-  readonly cached: number;
-  /** Its path; null while it gets another one. */
-  readonly at: string | null;
+export interface OpenFile {
+  /** Its descriptor. */
+  readonly buffered: number;
+  /** null while it is renamed. */
+  readonly path: string | null;
 }
 
 /**
- * One that is open and not at its path, or one of `named` that is not there; null: all are in place. Both are asked again at the end:
- * what was closed, renamed or removed by its owner meanwhile is not meant.
+ * The path of an open file that is not there, or of one of the `named` ones; null: none is missing. Both are asked again at the end:
+ * what was closed, renamed or removed by its owner meanwhile does not count.
  */
 export function findMissing(
-  opened: () => readonly Placed[],
+  openFiles: () => readonly OpenFile[],
   named: () => readonly string[],
   done: (path: string | null) => void,
 ): void {
   const wanted = named();
-  const missing: { readonly path: string; readonly isMeant: () => boolean }[] = [];
-  const steps: ((next: () => void) => void)[] = [
-    ...opened().map((file) => (next: () => void) => {
-      const { at } = file;
-      if (at === null) return next();
-      isAt(at, file.cached, (isThere) => {
-        if (!isThere) missing.push({ path: at, isMeant: () => file.at === at && opened().includes(file) });
+  const missing: { readonly path: string; readonly isStillWanted: () => boolean }[] = [];
+  const checks: ((next: () => void) => void)[] = [
+    ...openFiles().map((file) => (next: () => void) => {
+      const { path } = file;
+      if (path === null) return next();
+      isAtPath(path, file.buffered, (isThere) => {
+        if (!isThere) missing.push({ path, isStillWanted: () => file.path === path && openFiles().includes(file) });
         next();
       });
     }),
@@ -34,15 +34,15 @@ export function findMissing(
       listNames(directory, (names) => {
         for (const path of wanted.filter((one) => dirname(one) === directory))
           if (names !== null && !names.has(path.slice(directory.length + 1)))
-            missing.push({ path, isMeant: () => named().includes(path) });
+            missing.push({ path, isStillWanted: () => named().includes(path) });
         next();
       });
     }),
   ];
   const run = (at: number): void => {
-    const step = steps[at];
-    if (step !== undefined) step(() => run(at + 1));
-    else done(missing.find(({ isMeant }) => isMeant())?.path ?? null);
+    const check = checks[at];
+    if (check !== undefined) check(() => run(at + 1));
+    else done(missing.find(({ isStillWanted }) => isStillWanted())?.path ?? null);
   };
   run(0);
 }
@@ -54,7 +54,7 @@ export function isGone(error: Error): boolean {
   return "code" in error && GONE.includes(error.code);
 }
 
-function isAt(path: string, descriptor: number, done: (isThere: boolean) => void): void {
+function isAtPath(path: string, descriptor: number, done: (isThere: boolean) => void): void {
   fs.lstat(path, { bigint: true }, (error, found) => {
     if (error !== null) return done(!isGone(error));
     fs.fstat(descriptor, { bigint: true }, (failed, open) => {

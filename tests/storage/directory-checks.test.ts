@@ -4,7 +4,7 @@ import fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RaftqError } from "../../src/lib/errors.ts";
-import { requireOwn, requirePrivate } from "../../src/storage/private-directory.ts";
+import { requireOwn, requirePrivate } from "../../src/storage/directory-checks.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 
 const OWN = process.geteuid?.();

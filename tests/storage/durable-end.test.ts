@@ -2,20 +2,24 @@
 import { expect, test } from "bun:test";
 import { STORAGE } from "../../src/config.ts";
 import { createFailStop } from "../../src/storage/fail-stop.ts";
-import type { LogWriter } from "../../src/storage/wal/writer.ts";
 import type { Meta, MetaFile } from "../../src/storage/meta.ts";
-import { createProofs, type Proofs } from "../../src/storage/wal/durable-end.ts";
+import {
+  createDurableEnd,
+  type DurableEnd,
+  persistBegan,
+  persistEnded,
+  updateMeta,
+} from "../../src/storage/wal/durable-end.ts";
 import { createSerialQueue } from "../../src/storage/serial-queue.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
-import { hardState, INCARNATION, N1, settings } from "./harness.ts";
-import { seededRandom } from "../../src/lib/random.ts";
+import { hardState, INCARNATION, N1 } from "./harness.ts";
 
 interface Slow {
-  readonly proofs: Proofs;
+  readonly durableEnd: DurableEnd;
   readonly scheduler: Scheduler;
   /** A persist that ends now. */
   readonly persisted: () => void;
-  /** What meta was asked to become: proven frame and term. */
+  /** What meta was asked to become: durable frame and term. */
   readonly begun: string[];
   /** Ends the write of meta that is under way. */
   readonly end: () => void;
@@ -23,15 +27,15 @@ interface Slow {
 
 function slowMeta(): Slow {
   const scheduler = createScheduler();
-  let proven = 1;
+  let newest = 1;
   let current: Meta = {
     nodeId: N1,
     incarnation: INCARNATION,
     clusterId: null,
     hardState: hardState(1),
-    startSegment: 1,
-    floorSegment: 1,
-    provenFrame: 1,
+    segmentAtOpen: 1,
+    oldestSegment: 1,
+    durableFrame: 1,
   };
   const begun: string[] = [];
   let underWay: (() => void) | null = null;
@@ -40,7 +44,7 @@ function slowMeta(): Slow {
     *update(change: Partial<Meta>) {
       if (underWay !== null) throw new Error("two writes of meta at once");
       const next = { ...current, ...change };
-      begun.push(`${next.provenFrame} in term ${next.hardState.currentTerm}`);
+      begun.push(`${next.durableFrame} in term ${next.hardState.currentTerm}`);
       yield (done) => {
         underWay = () => done(null);
       };
@@ -48,31 +52,27 @@ function slowMeta(): Slow {
     },
     close: () => undefined,
   };
-  const log: Pick<LogWriter, "provenFrame" | "appendClosing"> = {
-    provenFrame: () => proven,
-    *appendClosing() {
-      yield (done) => done(null);
-    },
-  };
   const failStop = createFailStop((error) => {
     throw error;
   });
-  const after = (ms: number, run: () => void): (() => void) => scheduler.after(ms, run);
-  const proofs = createProofs({
-    settings: settings({ failures: [], salts: seededRandom(1) }, after, {}),
+  const durableEnd = createDurableEnd({
+    after: (ms, run) => scheduler.after(ms, run),
     failStop,
     logQueue: createSerialQueue(),
-    log,
     meta,
+    durableFrame: () => newest,
+    *appendClosing() {
+      yield (done) => done(null);
+    },
   });
   return {
-    proofs,
+    durableEnd,
     scheduler,
     begun,
     persisted: () => {
-      proven++;
-      proofs.stir();
-      proofs.arm();
+      newest++;
+      persistBegan(durableEnd);
+      persistEnded(durableEnd);
     },
     end: () => {
       const finish = underWay;
@@ -98,13 +98,13 @@ test("what becomes durable while meta is being written is named by one more writ
   expect(slow.begun).toEqual(["2 in term 1"]);
   for (let more = 0; more < 3; more++) {
     slow.persisted();
-    pass(slow, 2 * STORAGE.proofMs);
+    pass(slow, 2 * STORAGE.durableFrameMs);
   }
   expect(slow.begun).toEqual(["2 in term 1"]);
   slow.end();
   expect(slow.begun).toEqual(["2 in term 1", "5 in term 1"]);
   slow.end();
-  pass(slow, 2 * STORAGE.proofMs);
+  pass(slow, 2 * STORAGE.durableFrameMs);
   expect(slow.begun).toEqual(["2 in term 1", "5 in term 1"]);
 });
 
@@ -115,14 +115,14 @@ test("a term waits for one write of meta at most, and names the newest frame its
   pass(slow, STORAGE.quietMs + 1);
   slow.persisted();
   pass(slow, STORAGE.quietMs + 1);
-  slow.proofs.update({ hardState: hardState(2) }, () => durable++);
+  updateMeta(slow.durableEnd, { hardState: hardState(2) }, () => durable++);
   slow.end();
   expect(slow.begun).toEqual(["2 in term 1", "3 in term 2"]);
   expect(durable).toBe(0);
   slow.end();
   expect(durable).toBe(1);
   // Nothing is left to be named.
-  pass(slow, 2 * STORAGE.proofMs);
+  pass(slow, 2 * STORAGE.durableFrameMs);
   expect(slow.begun.length).toBe(2);
 });
 
@@ -136,7 +136,7 @@ test("while persists never pause, meta names the newest frame once a second", ()
     slow.end();
     ended++;
   }
-  const seconds = (200 * STORAGE.quietMs) / 2 / STORAGE.proofMs;
+  const seconds = (200 * STORAGE.quietMs) / 2 / STORAGE.durableFrameMs;
   expect(ended).toBeGreaterThanOrEqual(seconds - 1);
   expect(ended).toBeLessThanOrEqual(seconds);
 });

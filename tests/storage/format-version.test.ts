@@ -9,9 +9,8 @@ import { queueWith } from "../queue/log.ts";
 import { freeze } from "../../src/queue/snapshot.ts";
 import { QUEUE, STORAGE } from "../../src/config.ts";
 import { encodeEntry } from "../../src/raft/entry.ts";
-import { CORRUPTION_MARKER_PATH } from "../../src/storage/rejoin/corruption-marker.ts";
+import { CORRUPTION_MARKER_PATH } from "../../src/storage/rejoin/quarantine.ts";
 import { encodeAtomicFile } from "../../src/storage/rejoin/atomic-file.ts";
-import { MAX_PART_BYTES } from "../../src/storage/types.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
 import {
   BLOCK,
@@ -36,7 +35,7 @@ const AT_STATE_MACHINE = 6;
 
 /** The first part of a real state: [number, [[kind, format, state machine version, …], …]]. */
 function firstPart(): Uint8Array {
-  const part = freeze(queueWith(QUEUE), MAX_PART_BYTES).nextPart()!;
+  const part = freeze(queueWith(QUEUE), STORAGE.maxPartBytes).nextPart()!;
   expect([...part.subarray(3, 7)]).toEqual([0x9b, 1, 4, 1]);
   return part;
 }

@@ -1,18 +1,20 @@
-// Was any of this written by another version of raftq? Checked before the data are judged in any other way, let alone changed: what
-// this version cannot read is not damaged, and the version that wrote it can still use it.
+// Refuses data that another version of raftq wrote, before they are checked for damage or changed: what this version cannot read is not
+// damaged, and the version that wrote it can still use it.
+import { STORAGE } from "../config.ts";
 import { crc32 } from "../lib/crc32.ts";
 import { RaftqError } from "../lib/errors.ts";
+import type { Entry } from "../raft/entry.ts";
 import type { Disk } from "./disk.ts";
-import { decodeManifest, manifestVersion, MAX_MANIFEST_BYTES } from "./snapshot/manifest.ts";
+import { newerThan, refuseOtherFormat } from "./file-errors.ts";
 import { refuseNewerMeta } from "./meta.ts";
-import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion } from "./wal/segment.ts";
-import type { SnapshotFrame } from "./wal/replay.ts";
-import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snapshot/files.ts";
 import type { NewerContent, ReceivedPart } from "./types.ts";
-import { newerThan, refuseOtherFormat } from "./versions.ts";
+import { directoryOf, manifestPath, partPath, snapshotDirectories } from "./snapshot/files.ts";
+import { decodeManifest, manifestVersion } from "./snapshot/manifest.ts";
+import type { SnapshotFrame } from "./wal/replay.ts";
+import { LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES, segmentVersion } from "./wal/segment.ts";
 
 /** Throws NEWER_FORMAT, OLDER_FORMAT: of meta, segments and snapshots, also where others of them are damaged. The files of a rejoin are read before. */
-export function refuseNewer(disk: Disk, newer: NewerContent, formatVersion: number): void {
+export function refuseOtherFormats(disk: Disk, newer: NewerContent, formatVersion: number): void {
   refuseNewerMeta(disk, formatVersion);
   for (const name of disk.list(LOG_DIRECTORY)) {
     const named = parseSegmentName(name);
@@ -22,6 +24,14 @@ export function refuseNewer(disk: Disk, newer: NewerContent, formatVersion: numb
     if (version !== null) refuseOtherFormat(path, version, formatVersion);
   }
   for (const directory of snapshotDirectories(disk)) refuseNewerFiles(disk, directory, newer, formatVersion, false);
+}
+
+/** Throws NEWER_FORMAT. */
+export function refuseNewerEntries(entries: readonly Entry[], newer: NewerContent): void {
+  for (const entry of entries) {
+    const what = newer.entry(entry);
+    if (what !== null) throw new RaftqError("NEWER_FORMAT", `${LOG_DIRECTORY} holds entry ${entry.index} with ${what}`);
+  }
 }
 
 /**
@@ -41,7 +51,7 @@ function refuseNewerFiles(
   counts: boolean,
 ): void {
   const path = manifestPath(directory);
-  const bytes = readUpTo(disk, path, MAX_MANIFEST_BYTES);
+  const bytes = readUpTo(disk, path, STORAGE.maxManifestBytes);
   if (bytes === null) return;
   const version = manifestVersion(bytes);
   if (version !== null) refuseOtherFormat(path, version, formatVersion);

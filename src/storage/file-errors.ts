@@ -1,5 +1,13 @@
-// What becomes of a file that another version of raftq wrote? It is refused by its path, the version found in it and the one known here.
+// Names what is wrong with a file: it is damaged, or another version of raftq wrote it.
 import { RaftqError } from "../lib/errors.ts";
+
+export function corruptAt(path: string, offset: number, what: string): RaftqError {
+  return corrupt(`${path} is damaged at byte ${offset}: ${what}`);
+}
+
+export function corrupt(what: string): RaftqError {
+  return new RaftqError("CORRUPT", what);
+}
 
 export const newerThan = (found: number, known: number): string =>
   `format version ${found}, and this raftq knows format version ${known}`;

@@ -1,27 +1,17 @@
-// How is a data directory opened? It is read and judged first; then it is repaired, before anything is acknowledged from it.
+// Opens a data directory: reads and checks all of it, then repairs it, before anything is acknowledged from it.
 import { STORAGE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
-import {
-  createDamaged,
-  foreign,
-  quarantineData,
-  type RejoinFiles,
-  readRejoinFiles,
-  requireOwner,
-} from "./rejoin/damaged.ts";
-import { beginLog, type LogSettings, type LogWriter } from "./wal/writer.ts";
 import { type Disk, isNoSpace } from "./disk.ts";
-import { createLiveSegments, type LiveSegments } from "./wal/live-segments.ts";
-import { refuseMarked } from "./rejoin/corruption-marker.ts";
+import { corrupt } from "./file-errors.ts";
+import { refuseNewerEntries, refuseNewerState, refuseOtherFormats } from "./format-version.ts";
 import { beginMeta, type FoundMeta, type Meta, META_PATH, type MetaFile, readMeta } from "./meta.ts";
-import { refuseNewer, refuseNewerState } from "./newer.ts";
-import { removeRejoin, type Rejoin } from "./rejoin/state.ts";
-import { recoverLog, type RecoveredLog } from "./wal/recovery.ts";
-import { missing } from "./corrupt.ts";
-import { removeQuarantined, retryWithoutQuarantine } from "./rejoin/quarantine.ts";
-import { replay, type Replayed } from "./wal/replay.ts";
-import { LOG_DIRECTORY } from "./wal/segment.ts";
+import { requireOwner, requireRecordedOwner } from "./owner.ts";
 import { createStorage } from "./persist.ts";
+import { attempt, failWith, removeFile, runSteps, type Steps } from "./steps.ts";
+import type { Opened, OpenStorage, Recovered } from "./types.ts";
+import { createDamaged, quarantineData } from "./rejoin/damaged.ts";
+import { refuseMarked, removeQuarantined, retryWithoutQuarantine } from "./rejoin/quarantine.ts";
+import { readRejoinFiles, type Rejoin, type RejoinFiles, removeRejoin } from "./rejoin/rejoin-files.ts";
 import {
   type CompleteSnapshot,
   indexOf,
@@ -31,14 +21,17 @@ import {
   SNAPSHOT_DIRECTORY,
   snapshotDirectories,
 } from "./snapshot/files.ts";
-import { attempt, failWith, removeFile, runSteps, type Steps } from "./steps.ts";
-import type { Opened, OpenStorage, Recovered } from "./types.ts";
+import { type LiveSegments, recoverLiveSegments } from "./wal/live-segments.ts";
+import { recoverLog, type RecoveredLog } from "./wal/recovery.ts";
+import { replay, type Replayed } from "./wal/replay.ts";
+import { LOG_DIRECTORY } from "./wal/segment.ts";
+import { beginLog, type LogSettings, type LogWriter } from "./wal/writer.ts";
 
 const BOOTSTRAP_TERM = 1;
 const DIRECTORIES = ["g0", LOG_DIRECTORY, SNAPSHOT_DIRECTORY] as const;
 
-/** What reading the directory found, before anything is written. */
-interface Reading {
+/** What the directory holds, before anything is written. */
+interface Contents {
   readonly foundMeta: FoundMeta | null;
   readonly recoveredLog: RecoveredLog;
   readonly liveSegments: LiveSegments;
@@ -48,9 +41,9 @@ interface Reading {
   readonly recovered: Recovered;
 }
 
-/** Recovers the directory: reads at once, then repairs, so that nothing is acknowledged that is only in the page cache. */
+/** Opens a directory: reads it at once, then repairs it, so that nothing is acknowledged that is only in the page cache. */
 export function openStorage(disk: Disk, settings: OpenStorage, done: (opened: Opened) => void): void {
-  lockAnd(disk, settings, done, () => openLocked(disk, settings, null, done));
+  withLock(disk, settings, done, () => openLocked(disk, settings, null, done));
 }
 
 /** A running node found that its data are wrong: they cannot be trusted any more, even if they are readable. */
@@ -60,10 +53,10 @@ export function openDistrusted(
   found: RaftqError,
   done: (opened: Opened) => void,
 ): void {
-  lockAnd(disk, settings, done, () => openLocked(disk, settings, found, done));
+  withLock(disk, settings, done, () => openLocked(disk, settings, found, done));
 }
 
-function lockAnd(disk: Disk, settings: OpenStorage, done: (opened: Opened) => void, open: () => void): void {
+function withLock(disk: Disk, settings: OpenStorage, done: (opened: Opened) => void, open: () => void): void {
   try {
     disk.lock();
   } catch (error) {
@@ -73,11 +66,11 @@ function lockAnd(disk: Disk, settings: OpenStorage, done: (opened: Opened) => vo
   open();
 }
 
-type Judgement =
-  | { readonly type: "whole"; readonly reading: Reading; readonly rejoinFiles: RejoinFiles }
+type Inspection =
+  | { readonly type: "intact"; readonly contents: Contents; readonly rejoinFiles: RejoinFiles }
   | { readonly type: "damaged"; readonly error: RaftqError; readonly rejoinFiles: RejoinFiles }
   /** It was damaged, and a majority has agreed that its data are quarantined. */
-  | { readonly type: "moving"; readonly rejoin: Rejoin };
+  | { readonly type: "quarantining"; readonly rejoin: Rejoin };
 
 /** Begins at the recorded stage of a rejoin, so it also goes on with what a crash cut short. */
 function openLocked(
@@ -90,23 +83,23 @@ function openLocked(
     disk.unlock();
     settings.after(0, () => done({ ok: false, error: asRaftqError(error), damaged: null }));
   };
-  const again = (then: (opened: Opened) => void): void => openLocked(disk, settings, null, then);
+  const reopen = (then: (opened: Opened) => void): void => openLocked(disk, settings, null, then);
   try {
-    const found = judge(disk, settings, distrusted);
+    const found = inspectDirectory(disk, settings, distrusted);
     switch (found.type) {
-      case "moving":
+      case "quarantining":
         return runSteps(quarantineData(disk, found.rejoin), ({ error }) =>
-          error === null ? again(done) : refuse(error),
+          error === null ? reopen(done) : refuse(error),
         );
       case "damaged": {
-        const damaged = createDamaged(disk, settings, found.rejoinFiles, found.error.message, again);
+        const damaged = createDamaged(disk, settings, found.rejoinFiles, found.error.message, reopen);
         settings.after(0, () => done({ ok: false, error: found.error, damaged }));
         return;
       }
-      case "whole":
-        return runSteps(repair(disk, settings, found.reading, found.rejoinFiles), ({ error, result: repaired }) => {
+      case "intact":
+        return runSteps(repair(disk, settings, found.contents, found.rejoinFiles), ({ error, result: repaired }) => {
           if (error !== null) return refuse(error);
-          done({ ok: true, storage: createStorage({ disk, settings, ...found.reading, ...repaired }) });
+          done({ ok: true, storage: createStorage({ disk, settings, ...found.contents, ...repaired }) });
         });
     }
   } catch (error) {
@@ -115,19 +108,19 @@ function openLocked(
 }
 
 /** Writes nothing. Throws whatever is no damage: a foreign directory, a newer format, a disk that cannot be read. */
-function judge(disk: Disk, settings: OpenStorage, distrusted: RaftqError | null): Judgement {
+function inspectDirectory(disk: Disk, settings: OpenStorage, distrusted: RaftqError | null): Inspection {
   const rejoinFiles = readRejoinFiles(disk);
-  refuseNewer(disk, settings.newer, STORAGE.formatVersion);
+  refuseOtherFormats(disk, settings.newerContent, STORAGE.formatVersion);
   const { rejoin } = rejoinFiles;
   if (distrusted !== null) return { type: "damaged", error: distrusted, rejoinFiles };
-  if (rejoin !== null) requireOwner(rejoinFiles, settings.nodeId);
-  if (rejoin?.stage === "agreed") return { type: "moving", rejoin };
+  if (rejoin !== null) requireRecordedOwner(rejoinFiles, settings.nodeId);
+  if (rejoin?.stage === "agreed") return { type: "quarantining", rejoin };
   if (rejoin?.stage === "asking") return { type: "damaged", error: new RaftqError("CORRUPT", rejoin.why), rejoinFiles };
   try {
-    return { type: "whole", reading: readDirectory(disk, settings, rejoinFiles), rejoinFiles };
+    return { type: "intact", contents: readDirectory(disk, settings, rejoinFiles), rejoinFiles };
   } catch (error) {
     if (!(error instanceof RaftqError) || error.code !== "CORRUPT") throw error;
-    requireOwner(rejoinFiles, settings.nodeId);
+    requireRecordedOwner(rejoinFiles, settings.nodeId);
     return { type: "damaged", error, rejoinFiles };
   }
 }
@@ -147,32 +140,24 @@ function asRaftqError(error: unknown): RaftqError {
 }
 
 /** Throws CORRUPT, NEWER_FORMAT, OLDER_FORMAT, FOREIGN_DIRECTORY. Writes nothing. */
-function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, knownMembers, any }: RejoinFiles): Reading {
+function readDirectory(disk: Disk, settings: OpenStorage, rejoinFiles: RejoinFiles): Contents {
+  const { rejoin, knownMembers, wasUsed } = rejoinFiles;
   const foundMeta = readMeta(disk, STORAGE.formatVersion);
   const meta = foundMeta?.meta ?? null;
-  if (meta === null) requireOwner({ rejoin, knownMembers, any }, settings.nodeId);
-  else if (meta.nodeId !== settings.nodeId) throw foreign(meta.nodeId, settings.nodeId);
+  if (meta === null) requireRecordedOwner(rejoinFiles, settings.nodeId);
+  else requireOwner(meta.nodeId, settings.nodeId);
   refuseMarked(disk);
   const log = recoverLog(disk, meta, STORAGE.blockBytes);
-  const liveSegments = createLiveSegments();
-  let newest = "";
-  for (const { segment, frame } of log.frames) {
-    if (segment.path !== newest) liveSegments.begin(segment);
-    newest = segment.path;
-    liveSegments.add(frame.content, frame.end - frame.offset);
-  }
-  const contents = [...log.frames.map(({ frame }) => frame.content), ...(log.copied === null ? [] : [log.copied])];
-  const replayed = replay(contents);
-  for (const entry of replayed.entries) {
-    const what = settings.newer.entry(entry);
-    if (what !== null) throw new RaftqError("NEWER_FORMAT", `${LOG_DIRECTORY} holds entry ${entry.index} with ${what}`);
-  }
-  if (replayed.snapshot !== null) refuseNewerState(disk, replayed.snapshot, settings.newer, STORAGE.formatVersion);
+  const contents = log.frames.map(({ frame }) => frame.content);
+  const replayed = replay(log.frameToCopy === null ? contents : [...contents, log.frameToCopy]);
+  refuseNewerEntries(replayed.entries, settings.newerContent);
+  if (replayed.snapshot !== null)
+    refuseNewerState(disk, replayed.snapshot, settings.newerContent, STORAGE.formatVersion);
   const snapshot = replayed.snapshot === null ? null : recoverSnapshot(disk, replayed.snapshot, STORAGE.formatVersion);
-  if (meta !== null) requireNewerThan(meta, replayed);
-  const strayed =
+  if (meta !== null) requireNewerThanLog(meta, replayed);
+  const orphan =
     meta === null ? snapshotDirectories(disk).find((directory) => disk.list(directory).length > 0) : undefined;
-  if (strayed !== undefined) throw missing(`${META_PATH} is missing, but ${strayed} holds a snapshot`);
+  if (orphan !== undefined) throw corrupt(`${META_PATH} is missing, but ${orphan} holds a snapshot`);
   const otherSnapshots = snapshotDirectories(disk).filter((directory) => directory !== snapshot?.directory);
   const { entries } = replayed;
   const clusterId = meta?.clusterId ?? rejoin?.clusterId ?? null;
@@ -184,18 +169,19 @@ function readDirectory(disk: Disk, settings: OpenStorage, { rejoin, knownMembers
     hardState: meta?.hardState ?? { currentTerm: 0, votedFor: null },
     snapshot: snapshot?.manifest.meta ?? null,
     entries,
-    hadData: clusterId !== null || entries.length > 0 || snapshot !== null || any,
+    hadData: clusterId !== null || entries.length > 0 || snapshot !== null || wasUsed,
     knownMembers,
     summary: meta === null ? "new directory" : `${entries.length} entries${at}${torn}`,
   };
+  const liveSegments = recoverLiveSegments(log.frames);
   return { foundMeta, recoveredLog: log, liveSegments, snapshot, otherSnapshots, recovered };
 }
 
 /** A term is in meta before any frame of it is written; only a founder's first entry comes before every election. */
-function requireNewerThan({ hardState }: Meta, { entries, snapshot }: Replayed): void {
+function requireNewerThanLog({ hardState }: Meta, { entries, snapshot }: Replayed): void {
   const written = Math.max(entries.at(-1)?.term ?? 0, snapshot?.term ?? 0);
   if (written <= Math.max(hardState.currentTerm, BOOTSTRAP_TERM)) return;
-  throw missing(
+  throw corrupt(
     `${META_PATH} is older than the log: it knows term ${hardState.currentTerm}, and the log holds entries of term ${written}`,
   );
 }
@@ -206,30 +192,30 @@ interface Repaired {
 }
 
 /** Directories, a new segment with a copy of the last frame, meta; only then what is no longer needed is deleted. */
-function* repair(disk: Disk, settings: OpenStorage, reading: Reading, rejoinFiles: RejoinFiles): Steps<Repaired> {
-  const { recoveredLog, otherSnapshots, liveSegments, foundMeta, recovered } = reading;
+function* repair(disk: Disk, settings: OpenStorage, contents: Contents, rejoinFiles: RejoinFiles): Steps<Repaired> {
+  const { recoveredLog, otherSnapshots, liveSegments, foundMeta, recovered } = contents;
   yield* retryWithoutQuarantine(disk, () => makeDirectories(disk));
-  const log = yield* beginWithSpace(disk, reading, {
+  const log = yield* beginLogWithSpace(disk, contents, {
     segmentBytes: settings.segmentBytes,
     blockBytes: STORAGE.blockBytes,
     formatVersion: STORAGE.formatVersion,
     drawSalt: settings.drawSalt,
     liveSegments,
     after: settings.after,
-    bytesKept: settings.bytesKept,
+    reservedBytes: settings.reservedBytes,
     onSpaceChanged: settings.onSpaceChanged,
   });
-  const { startSegment } = log;
+  const { segmentAtOpen } = log;
   const content: Meta = {
     ...recovered.identity,
     hardState: recovered.hardState,
-    startSegment,
-    floorSegment: liveSegments.oldest()?.segment ?? startSegment,
-    provenFrame: log.provenFrame(),
+    segmentAtOpen,
+    oldestSegment: liveSegments.segments[0]?.segment.number ?? segmentAtOpen,
+    durableFrame: log.durableFrame,
   };
   const meta = yield* retryWithoutQuarantine(disk, () => beginMeta(disk, content, foundMeta, STORAGE.formatVersion));
   // From now on meta holds the identity. Before anything is acknowledged: a later damage must not find an old agreement.
-  if (rejoinFiles.any) yield* removeRejoin(disk);
+  if (rejoinFiles.wasUsed) yield* removeRejoin(disk);
   // On a full disk some of these went before.
   for (const path of recoveredLog.unused) if (disk.size(path) !== null) yield* removeFile(disk, path);
   for (const directory of otherSnapshots)
@@ -246,18 +232,18 @@ function* makeDirectories(disk: Disk): Steps {
  * On a full disk, what an earlier run left unfinished is deleted first: without a first frame, a manifest, or a frame that makes it
  * count, it means nothing in any state of the disk, even if what was read is only in the page cache.
  */
-function* beginWithSpace(disk: Disk, reading: Reading, settings: LogSettings): Steps<LogWriter> {
-  const { recoveredLog, otherSnapshots, snapshot } = reading;
-  const counted = snapshot?.manifest.meta.index ?? 0;
+function* beginLogWithSpace(disk: Disk, contents: Contents, settings: LogSettings): Steps<LogWriter> {
+  const { recoveredLog, otherSnapshots, snapshot } = contents;
+  const currentIndex = snapshot?.manifest.meta.index ?? 0;
   const { error, result: log } = yield* attempt(beginLog(disk, recoveredLog, settings));
   if (error === null) return log;
   if (!isNoSpace(error)) return yield* failWith(error);
   const unfinished = otherSnapshots.filter(
-    (directory) => isIncomplete(disk, directory) || indexOf(directory) > counted,
+    (directory) => isIncomplete(disk, directory) || indexOf(directory) > currentIndex,
   );
   // Quarantined data are kept for people only while there is space for them.
   yield* attempt(removeQuarantined(disk, 0));
-  for (const path of recoveredLog.neverBegun) yield* removeFile(disk, path);
+  for (const path of recoveredLog.preallocated) yield* removeFile(disk, path);
   for (const directory of unfinished) yield* removeSnapshot(disk, directory);
   return yield* beginLog(disk, recoveredLog, settings);
 }
