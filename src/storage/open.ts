@@ -245,5 +245,7 @@ function* beginLogWithSpace(disk: Disk, contents: Contents, settings: LogSetting
   yield* attempt(removeQuarantined(disk, 0));
   for (const path of recoveredLog.preallocated) yield* removeFile(disk, path);
   for (const directory of unfinished) yield* removeSnapshot(disk, directory);
-  return yield* beginLog(disk, recoveredLog, settings);
+  // Each attempt uses up a number: a file of the first one may come back with a power cut, and of two with one number the wrong one
+  // could be taken for log.
+  return yield* beginLog(disk, { ...recoveredLog, nextSegment: recoveredLog.nextSegment + 1 }, settings);
 }

@@ -451,6 +451,31 @@ describe("a node that is started on a full disk", () => {
     expect(bench.failures).toEqual([]);
   });
 
+  /** A file system that copies on write may have no space for what it has space reserved for. */
+  test("and has no space at any one write or sync of its start: it starts without that or not at all, and never finds its log damaged", async () => {
+    const start = { entries: entries(1, 3) };
+    const later = entries(4, 40, 1, 2 * KiB);
+    let started = 0;
+    for (const operation of ["write", "sync"] as const) {
+      for (let nth = 1; nth <= 14; nth++) {
+        const bench = createSimBench();
+        await persist(bench, await opened(bench), start);
+        bench.kill();
+        bench.disk.fail(operation, nth, "ENOSPC");
+        const second = await opened(bench).catch((error: Error) => error);
+        bench.disk.forgive();
+        if (second instanceof Error) expect(second).toMatchObject({ code: "DISK_FULL" });
+        else started++;
+        const storage = second instanceof Error ? await opened(bench) : second;
+        // Through several segments, so that the chain of them is followed from each to the one before it.
+        for (const entry of later) await persist(bench, storage, { entries: [entry] });
+        bench.powerCut();
+        expect(shown((await opened(bench)).recovered.entries)).toEqual(shown([...start.entries, ...later]));
+      }
+    }
+    expect(started).toBeGreaterThan(10);
+  });
+
   test("keeps what a snapshot needs: many starts take little", async () => {
     const bench = createSimBench();
     const real = { segmentBytes: 1024 * KiB };

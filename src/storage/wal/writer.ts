@@ -3,7 +3,7 @@ import { STORAGE } from "../../config.ts";
 import { assert } from "../../lib/assert.ts";
 import type { Entry } from "../../raft/entry.ts";
 import type { Disk } from "../disk.ts";
-import { freeBytes, type Steps, write } from "../steps.ts";
+import { attempt, failWith, freeBytes, removeFile, type Steps, write } from "../steps.ts";
 import { encodeFrame, FRAME_HEADER_BYTES, frameBytes, type FrameContent, type FramePointer } from "./frame.ts";
 import { addFrame, addSegment, type LiveSegments } from "./live-segments.ts";
 import {
@@ -80,7 +80,13 @@ export function* beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSett
   const current = yield* makeSegment(preallocator, bytes, null);
   const { segment, file } = current;
   const frame = encodeFrame(segment, blockBytes, number, recovered.previous, content);
-  yield* write(disk, file, frame, blockBytes);
+  const written = yield* attempt(write(disk, file, frame, blockBytes));
+  if (written.error !== null) {
+    disk.close(file);
+    // Without its first frame it only takes space, of which there may be none.
+    yield* attempt(removeFile(disk, segment.path));
+    return yield* failWith(written.error);
+  }
   addSegment(liveSegments, segment);
   addFrame(liveSegments, content, frame.length);
   return {
