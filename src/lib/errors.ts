@@ -156,11 +156,15 @@ export function isErrorCode(text: string): text is ErrorCode {
 /** Did this attempt take effect? Speaks of this attempt only, never of an earlier one with the same number. */
 export type Applied = "no" | "yes" | "unknown";
 
-/** An error as a value: what a node answers and what the client library returns. */
-export interface Failure {
+/** Why raft or the queue does not do what was asked. */
+export interface Refusal {
   readonly code: ErrorCode;
-  readonly applied: Applied;
   readonly message: string;
+}
+
+/** An error as a value, for people and clients: what a node answers and what the client library returns. */
+export interface Failure extends Refusal {
+  readonly applied: Applied;
   readonly retryAfterMs?: number;
   /** Where the leader is, `host:port`, if the node knows. */
   readonly leader?: string;

@@ -1,6 +1,6 @@
 // What does one committed entry do to the queue? `apply` alone changes it, from the entry alone, so every node computes the same.
 import { assert } from "../lib/assert.ts";
-import { type Failure, failure, RaftqError } from "../lib/errors.ts";
+import { type Failure, failure, RaftqError, type Refusal } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import { decodeCommand, decodeOpen, decodeTick, decodeTouch, decodeVersion, versionIn } from "./commands.ts";
 import { createJobs, drop, first, push, type WaitingJobs } from "./jobs.ts";
@@ -11,10 +11,9 @@ import {
   acknowledge,
   createSessions,
   findSession,
-  isQueueRefusal,
+  isRefusal,
   isWindowFull,
   record,
-  type QueueRefusal,
   type Session,
   type Sessions,
   standingOf,
@@ -187,14 +186,14 @@ function answered({ index }: EntryFields, reply: Reply): AppliedEntry {
   return { index, reply: encodeReply(reply), duplicate: false };
 }
 
-function refuse(entry: EntryFields, { code, message }: QueueRefusal): AppliedEntry {
+function refuse(entry: EntryFields, { code, message }: Refusal): AppliedEntry {
   return answered(entry, { type: "refused", index: entry.index, code, message });
 }
 
 /** Only what was executed is recorded; a refusal that comes before leaves the number free. */
 function applyCommand(queue: Queue, entry: EntryFields): AppliedEntry {
   const found = sessionOf(queue, entry.session);
-  if (isQueueRefusal(found)) return refuse(entry, found);
+  if (isRefusal(found)) return refuse(entry, found);
   const session = use(queue.sessions, found, queue.time);
   const standing = standingOf(session, entry.number, entry.body);
   acknowledge(queue.sessions, session, entry.acknowledgedThrough);
@@ -295,7 +294,7 @@ export function peek(queue: Queue): Job | null {
 function applyOpen(queue: Queue, entry: EntryFields): AppliedEntry {
   try {
     const result = openSession(queue.sessions, decodeOpen(entry.body), entry.index, queue.time, queue.limits);
-    if (isQueueRefusal(result)) return refuse(entry, result);
+    if (isRefusal(result)) return refuse(entry, result);
     const { id: session, lastNumber, acknowledgedThrough } = result.session;
     const { sessionExpiryMs: expiresMs } = queue.limits;
     const reply = { type: "opened", index: entry.index, session, lastNumber, acknowledgedThrough, expiresMs } as const;
@@ -308,14 +307,14 @@ function applyOpen(queue: Queue, entry: EntryFields): AppliedEntry {
 
 function applyClose(queue: Queue, entry: EntryFields): AppliedEntry {
   const found = sessionOf(queue, entry.session);
-  if (isQueueRefusal(found)) return refuse(entry, found);
+  if (isRefusal(found)) return refuse(entry, found);
   const session = use(queue.sessions, found, queue.time);
   acknowledge(queue.sessions, session, entry.acknowledgedThrough);
   const refusal = closeSession(queue.sessions, session, queue.time, queue.limits);
   return refusal === null ? answered(entry, { type: "closed", index: entry.index }) : refuse(entry, refusal);
 }
 
-const sessionOf = ({ sessions, time, limits }: Queue, id: number): Session | QueueRefusal =>
+const sessionOf = ({ sessions, time, limits }: Queue, id: number): Session | Refusal =>
   findSession(sessions, id, time, limits);
 
 /** Sessions that are gone by now are passed over; a malformed touch touches nobody. */
@@ -323,7 +322,7 @@ function applyTouch(queue: Queue, entry: EntryFields): void {
   try {
     for (const id of decodeTouch(entry.body)) {
       const found = sessionOf(queue, id);
-      if (!isQueueRefusal(found)) use(queue.sessions, found, queue.time);
+      if (!isRefusal(found)) use(queue.sessions, found, queue.time);
     }
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
@@ -339,7 +338,7 @@ export type LookUp =
 
 export function lookUp(queue: Queue, sessionId: number, number: number, command: Uint8Array): LookUp {
   const found = sessionOf(queue, sessionId);
-  if (isQueueRefusal(found)) return { type: "refused", failure: failure(found.code, found.message) };
+  if (isRefusal(found)) return { type: "refused", failure: failure(found.code, found.message) };
   const standing = standingOf(found, number, command);
   switch (standing.type) {
     case "answered":

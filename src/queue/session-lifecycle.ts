@@ -1,20 +1,12 @@
 // How does a session begin, become dormant and end? An OPEN makes it live; a CLOSE, or others that need its place, make it dormant; then, unless
 // its client comes back, its answers and at last its client id are forgotten.
+import type { Refusal } from "../lib/errors.ts";
 import { assert, must } from "../lib/assert.ts";
 import type { Open } from "./commands.ts";
 import { digestOfSession } from "./digest.ts";
 import type { QueueLimits } from "./limits.ts";
 import { DUE, type DueKind, firstDue, schedule, unschedule } from "./schedule.ts";
-import {
-  fencedRefusal,
-  memoryOf,
-  nonceText,
-  type QueueRefusal,
-  type Session,
-  type SessionDue,
-  type Sessions,
-  use,
-} from "./sessions.ts";
+import { fencedRefusal, memoryOf, nonceText, type Session, type SessionDue, type Sessions, use } from "./sessions.ts";
 
 /** Due sessions that stand in the way of a new one are moved while it waits; no more than so many. */
 const MAX_MOVED_FOR_ONE = 4_096;
@@ -35,7 +27,7 @@ export function openSession(
   id: number,
   time: number,
   limits: QueueLimits,
-): OpenResult | QueueRefusal {
+): OpenResult | Refusal {
   moveIfDue(sessions, open.clientId, time, limits);
   const found = sessionOf(sessions, open.clientId);
   if (found === null) return begin(sessions, open, id, time, limits);
@@ -53,13 +45,7 @@ export function openSession(
   return { session: succeed(sessions, found, open, id, time, limits), duplicate: false };
 }
 
-function begin(
-  sessions: Sessions,
-  open: Open,
-  id: number,
-  time: number,
-  limits: QueueLimits,
-): OpenResult | QueueRefusal {
+function begin(sessions: Sessions, open: Open, id: number, time: number, limits: QueueLimits): OpenResult | Refusal {
   const { clientId, nonce, generated, resume } = open;
   if (resume) {
     const message = `client id ${JSON.stringify(clientId)} is not known any more: it was not used for long, or its session was closed`;
@@ -89,7 +75,7 @@ function begin(
   return { session, duplicate: false };
 }
 
-function liveFull({ maxSessions }: QueueLimits): QueueRefusal {
+function liveFull({ maxSessions }: QueueLimits): Refusal {
   return { code: "SESSIONS_FULL", message: `all ${maxSessions} sessions are in use` };
 }
 
@@ -172,12 +158,7 @@ export function recordBytes({ clientId, openings, answers, answerBytes }: Sessio
 // ---- The end
 
 /** Only who has had all answers closes: the refusal names those that are left. */
-export function closeSession(
-  sessions: Sessions,
-  session: Session,
-  time: number,
-  limits: QueueLimits,
-): QueueRefusal | null {
+export function closeSession(sessions: Sessions, session: Session, time: number, limits: QueueLimits): Refusal | null {
   const { acknowledgedThrough, lastNumber, generated } = session;
   if (acknowledgedThrough < lastNumber) {
     const message = `number ${lastNumber} was executed, and answers are acknowledged up to number ${acknowledgedThrough} only`;

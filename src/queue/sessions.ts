@@ -2,7 +2,7 @@
 // How a record comes and goes is in `session-lifecycle.ts`.
 import { must } from "../lib/assert.ts";
 import { crc32 } from "../lib/crc32.ts";
-import type { ErrorCode } from "../lib/errors.ts";
+import type { ErrorCode, Refusal } from "../lib/errors.ts";
 import { isResolve } from "./commands.ts";
 import type { QueueLimits } from "./limits.ts";
 import { createSchedule, type DueItem, type Schedule } from "./schedule.ts";
@@ -86,12 +86,6 @@ export interface Sessions {
   generation: number;
 }
 
-/** Why nothing was executed. */
-export interface QueueRefusal {
-  readonly code: ErrorCode;
-  readonly message: string;
-}
-
 export function createSessions(): Sessions {
   return {
     live: new Map(),
@@ -127,7 +121,7 @@ export function writable(sessions: Sessions, session: Session): Session {
 }
 
 /** The live session `id`, or why there is none. */
-export function findSession(sessions: Sessions, id: number, time: number, limits: QueueLimits): Session | QueueRefusal {
+export function findSession(sessions: Sessions, id: number, time: number, limits: QueueLimits): Session | Refusal {
   const session = sessions.live.get(id);
   // What is due acts as if it had happened.
   if (session !== undefined && session.usedAt + limits.sessionExpiryMs > time) return session;
@@ -139,14 +133,14 @@ export function findSession(sessions: Sessions, id: number, time: number, limits
   };
 }
 
-export function fencedRefusal(clientId: string): QueueRefusal {
+export function fencedRefusal(clientId: string): Refusal {
   return {
     code: "SESSION_FENCED",
     message: `client id ${JSON.stringify(clientId)} was opened again by another process`,
   };
 }
 
-export function isQueueRefusal(found: object): found is QueueRefusal {
+export function isRefusal(found: object): found is Refusal {
   return "code" in found;
 }
 
@@ -165,7 +159,7 @@ export type Standing =
   | { readonly type: "answered"; readonly reply: Uint8Array }
   | { readonly type: "next" }
   | { readonly type: "ahead" }
-  | { readonly type: "refused"; readonly refusal: QueueRefusal };
+  | { readonly type: "refused"; readonly refusal: Refusal };
 
 const NEXT: Standing = { type: "next" };
 const AHEAD: Standing = { type: "ahead" };

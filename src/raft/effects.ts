@@ -7,7 +7,7 @@
 //   3. at most one persist is in flight: `takeEffects` gives none while one is, and gathers what arrives meanwhile. One that
 //      has no space for all of its frames does not wait: step `unwritten`, drop its `sendAfter`, and step `spaceFound` later.
 //   4. `installSnapshot` (replace the applied state by the received snapshot) comes before `committed` (apply in order).
-import type { ErrorCode } from "../lib/errors.ts";
+import type { Refusal } from "../lib/errors.ts";
 import type { Draft, Entry } from "./entry.ts";
 import type { Outgoing as MessageTo, RaftMessage } from "./messages.ts";
 import type { HardState, LogIndex, Member, MemberId, NodeId, SnapshotMeta, Term } from "./types.ts";
@@ -93,24 +93,19 @@ export interface Persist {
   readonly sendAfter: readonly Outgoing[];
 }
 
-export interface RaftRefusal {
-  readonly code: ErrorCode;
-  readonly message: string;
-}
-
 export type ProposeResult =
   | { readonly token: Token; readonly ok: true; readonly index: LogIndex; readonly term: Term }
-  | { readonly token: Token; readonly ok: false; readonly refused: RaftRefusal };
+  | { readonly token: Token; readonly ok: false; readonly refused: Refusal };
 
 /** Answers to `change` and `transfer`: given when the change has committed or the transfer is over. */
 export type ChangeResult =
   | { readonly token: Token; readonly ok: true; readonly index: LogIndex }
-  | { readonly token: Token; readonly ok: false; readonly refused: RaftRefusal };
+  | { readonly token: Token; readonly ok: false; readonly refused: Refusal };
 
 export type ReadResult =
   /** Once `index` is applied, the state shows every operation acknowledged before the read was asked. */
   | { readonly token: Token; readonly ok: true; readonly index: LogIndex }
-  | { readonly token: Token; readonly ok: false; readonly refused: RaftRefusal };
+  | { readonly token: Token; readonly ok: false; readonly refused: Refusal };
 
 export type Role = "follower" | "candidate" | "leader" | "learner";
 
@@ -154,5 +149,5 @@ export interface Effects {
   readonly read: readonly ReadResult[];
   readonly transitions: readonly Transition[];
   /** This node must stop and take the recovery path: the leader reported that its disk is stale. */
-  readonly stop: RaftRefusal | null;
+  readonly stop: Refusal | null;
 }

@@ -1,8 +1,9 @@
 // How are members added, removed and replaced by a new incarnation? Learners first, then one joint change (dissertation chapter 4).
+import type { Refusal } from "../lib/errors.ts";
 import { unreachable } from "../lib/assert.ts";
 import { appendConfiguration, nameOf } from "./append.ts";
 import { isJoint, isVoter, majority, MAX_REMOVED, namesNode } from "./configuration.ts";
-import type { Link, MembershipChange, RaftRefusal, Token } from "./effects.ts";
+import type { Link, MembershipChange, Token } from "./effects.ts";
 import { stepDown } from "./election.ts";
 import { followLeader } from "./follower.ts";
 import type { Probe, ProbeReply } from "./messages.ts";
@@ -50,7 +51,7 @@ export function onChange(state: RaftState, token: Token, change: MembershipChang
   }
 }
 
-function refuse(state: RaftState, token: Token, code: RaftRefusal["code"], message: string): void {
+function refuse(state: RaftState, token: Token, code: Refusal["code"], message: string): void {
   state.pendingEffects.changed.push({ token, ok: false, refused: { code, message } });
 }
 

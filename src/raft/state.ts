@@ -1,17 +1,8 @@
 // What does one Raft node remember? Figure 2's state, the log's durability, and this turn's pending effects.
+import type { Refusal } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import type { MemberSets } from "./configuration.ts";
-import type {
-  ChangeResult,
-  Outgoing,
-  Persist,
-  ProposeResult,
-  ReadResult,
-  RaftRefusal,
-  Role,
-  Token,
-  Transition,
-} from "./effects.ts";
+import type { ChangeResult, Outgoing, Persist, ProposeResult, ReadResult, Role, Token, Transition } from "./effects.ts";
 import type { Effects } from "./effects.ts";
 import type { Entry } from "./entry.ts";
 import type { Log } from "./log.ts";
@@ -198,7 +189,7 @@ export interface PendingEffects {
   changed: ChangeResult[];
   read: ReadResult[];
   transitions: Transition[];
-  stop: RaftRefusal | null;
+  stop: Refusal | null;
 }
 
 /** What the last cheap check saw. */

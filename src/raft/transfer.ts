@@ -1,7 +1,8 @@
 // How does a leader hand over? (Dissertation section 3.10.) It stops taking proposals, brings the target up to date, and sends TimeoutNow.
+import type { Refusal } from "../lib/errors.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { nameOf } from "./append.ts";
-import type { RaftRefusal, Token } from "./effects.ts";
+import type { Token } from "./effects.ts";
 import { OWN_LINK, send } from "./outbox.ts";
 import type { Progress } from "./progress.ts";
 import type { RaftState, Transfer } from "./state.ts";
@@ -9,7 +10,7 @@ import { nodeIdOf, type MemberId, type NodeId } from "./types.ts";
 
 export function onTransfer(state: RaftState, token: Token, to: NodeId | null): void {
   const { pendingEffects } = state;
-  const refuse = (code: RaftRefusal["code"], message: string): void => {
+  const refuse = (code: Refusal["code"], message: string): void => {
     pendingEffects.changed.push({ token, ok: false, refused: { code, message } });
   };
   if (state.leadership === null) {

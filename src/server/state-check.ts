@@ -1,8 +1,8 @@
 // Compares the members' states. Each reports its digests at the checkpoints to the leader. The digest of a majority is right: the
 // leader passes it on, snapshots count only from then on, and a member whose own digest differs must stop.
 import { SERVER } from "../config.ts";
-import { type Failure, failure } from "../lib/errors.ts";
-import type { Outgoing, RaftRefusal } from "../raft/effects.ts";
+import { type Failure, failure, type Refusal } from "../lib/errors.ts";
+import type { Outgoing } from "../raft/effects.ts";
 import { hasQuorum, isVoter } from "../raft/configuration.ts";
 import type { Checkpoint, RaftMessage } from "../raft/messages.ts";
 import type { Raft } from "../raft/raft.ts";
@@ -27,7 +27,7 @@ export interface StateCheck {
   agreed: Checkpoint | null;
   compared: Checkpoint | null;
   /** This node's state is not a majority's: why it must stop. */
-  diverged: RaftRefusal | null;
+  diverged: Refusal | null;
   /** The states up to here were replaced by the leader's snapshot: what they were is of no consequence any more. */
   replacedTo: LogIndex;
   /** States differ and no majority agrees: nothing new may be written. */
@@ -92,7 +92,7 @@ export function withDigests({ agreed, own, leaderKnowsTo }: StateCheck, outgoing
 }
 
 /** Once per turn: why this node must stop, or null. */
-export function judgeStates(check: StateCheck): RaftRefusal | null {
+export function judgeStates(check: StateCheck): Refusal | null {
   const { raft, dispute, hasNews, countedFor } = check;
   if (raft.role !== "leader") check.dispute = null;
   else if (hasNews || dispute !== null || countedFor !== raft.configuration) count(check);

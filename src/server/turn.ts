@@ -1,9 +1,9 @@
 // The turn: take the inbox, step raft, persist, send, apply, reply. Sockets, the disk and timers only fill the inbox.
 import { assert, must } from "../lib/assert.ts";
-import { type Failure, failure, RaftqError } from "../lib/errors.ts";
+import { type Failure, failure, RaftqError, type Refusal } from "../lib/errors.ts";
 import { digestOf } from "../queue/digest.ts";
 import { apply, isCheckpoint } from "../queue/queue.ts";
-import type { Effects, Persist, RaftRefusal } from "../raft/effects.ts";
+import type { Effects, Persist } from "../raft/effects.ts";
 import { type Entry, fieldsOf } from "../raft/entry.ts";
 import { nextTickAt, step, takeEffects } from "../raft/raft.ts";
 import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
@@ -252,7 +252,7 @@ function takeSnapshot({ snapshots, diskSpace, raft, stateMachine: { queue }, sta
 }
 
 /** Data that are wrong are not served any more, and not started from again, also if this process is killed now. */
-function stopFor({ storage, onFatal }: Replica, { code, message }: RaftRefusal): void {
+function stopFor({ storage, onFatal }: Replica, { code, message }: Refusal): void {
   if (isLoss({ code })) storage.markDamaged(message);
   onFatal(new RaftqError(code, message));
 }
@@ -280,4 +280,4 @@ export function haltTurns(inbox: Inbox, timer: TurnTimer): void {
   timer.cancel();
 }
 
-const asFailure = ({ code, message }: RaftRefusal): Failure => failure(code, message);
+const asFailure = ({ code, message }: Refusal): Failure => failure(code, message);

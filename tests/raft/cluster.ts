@@ -1,5 +1,6 @@
 // How are several Rafts run together in one test? Virtual time, ordered links, disks that lose what was not synced, and oracles
 // that look at every message and every commit.
+import type { Refusal } from "../../src/lib/errors.ts";
 import { assert, must } from "../../src/lib/assert.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { encodeConfiguration } from "../../src/raft/configuration.ts";
@@ -12,7 +13,6 @@ import type {
   Persist,
   ProposeResult,
   ReadResult,
-  RaftRefusal,
   Transition,
 } from "../../src/raft/effects.ts";
 import { encodeEntry, fieldsOf, type Entry } from "../../src/raft/entry.ts";
@@ -91,7 +91,7 @@ export interface TestNode {
   readonly stored: Map<LogIndex, SnapshotMeta>;
   readonly transitions: Transition[];
   readonly installs: LogIndex[];
-  stopped: RaftRefusal | null;
+  stopped: Refusal | null;
   wake: (() => void) | null;
   planned: boolean;
   lives: number;
