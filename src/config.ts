@@ -1,4 +1,4 @@
-// Which numbers is raftq built on? Every default, limit and timeout: its unit, its reason, and the relations that must hold.
+// Every default, limit and time-out of raftq, with its unit and reason, and the relations between them that must hold.
 import { assert } from "./lib/assert.ts";
 
 const KiB = 1024;

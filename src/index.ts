@@ -1,4 +1,4 @@
-// What does `import { connect } from "raftq"` give? The client; no server code.
+// The package: what `import { connect } from "raftq"` gives. The client; no server code.
 export {
   connect,
   type ConnectOptions,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bun
-// What does `raftq …` do? citty runs the command that is meant; what goes wrong becomes one clear line and an exit code.
+// Runs `raftq …`: citty runs the command that is meant; what goes wrong becomes one line and an exit code.
 import { type ArgsDef, runCommand } from "citty";
 import {
   beforeDashes,

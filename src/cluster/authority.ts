@@ -1,4 +1,4 @@
-// Who issues the certificates of a local cluster? The cluster itself: an authority in `.raftq/<name>/tls/`, its key beside it,
+// Issues the certificates of a local cluster: an authority of its own in `.raftq/<name>/tls/`, its key beside it,
 // and a certificate for every node and every role.
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";

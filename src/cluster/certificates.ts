@@ -1,4 +1,4 @@
-// How is a certificate made? An authority, and what it issues, by @peculiar/x509; keys and signatures are WebCrypto's.
+// Makes certificates: an authority, and what it issues, by @peculiar/x509; keys and signatures are WebCrypto's.
 //
 // Only what `cluster up --tls` needs: ECDSA on P-256 with SHA-256, one name for the subject, one URI that identifies it.
 import type { X509Certificate } from "@peculiar/x509";

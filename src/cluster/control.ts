@@ -1,4 +1,4 @@
-// How do other terminals reach the supervisor? One JSON line in, one JSON line out, over `.raftq/<name>/control.sock`.
+// The supervisor's control socket, by which other terminals reach it: one JSON line in, one JSON line out, over `.raftq/<name>/control.sock`.
 import { rmSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import * as v from "valibot";

@@ -1,4 +1,4 @@
-// What is wrong with JSON that was read from a file or a socket? Reported in the words of its schema: what the text itself holds must
+// Checks JSON that was read from a file or a socket. What is wrong is reported in the words of its schema: what the text itself holds must
 // not reach a terminal.
 import type { BaseIssue } from "valibot";
 

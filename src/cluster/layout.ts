@@ -1,4 +1,4 @@
-// Where do the files of a local cluster lie? Everything of cluster `default` is under `.raftq/default/`.
+// Where the files of a local cluster lie: everything of cluster `default` is under `.raftq/default/`.
 import { join, relative } from "node:path";
 import { RaftqError } from "../lib/errors.ts";
 

@@ -1,4 +1,4 @@
-// What did a supervisor leave behind that was killed itself? Its nodes stop by themselves, but a paused one cannot: it is ended here.
+// Ends what a killed supervisor left behind: its nodes stop by themselves, but a paused one cannot.
 import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";

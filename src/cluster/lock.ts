@@ -1,5 +1,4 @@
-// How is it kept from two terminals to start the same cluster at once? By the lock of its directory, which the system gives back
-// however its holder ends.
+// Keeps two terminals from starting the same cluster at once: a lock of its directory, which the system releases however its holder ends.
 import { type DirectoryLock, tryLock } from "../storage/lock.ts";
 import type { Layout } from "./layout.ts";
 

@@ -1,4 +1,4 @@
-// How are nodes asked? Over one kept connection each, in the client's own language; changes of membership go to the leader.
+// Queries nodes over one kept connection each; sends changes of membership to the leader.
 import { randomBytes } from "node:crypto";
 import { type ClientSettings, createClient, type Query } from "../client/client.ts";
 import type { ClientPorts } from "../client/types.ts";

@@ -1,4 +1,4 @@
-// How is one node process started, watched and ended? It runs in its own session, writes to its own log file, and its
+// Starts, watches and ends one node process. It runs in its own session, writes to its own log file, and its
 // standard input is a pipe that we hold: when we die, however we die, it reads the end of that pipe and stops gracefully.
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync } from "node:fs";

@@ -1,4 +1,4 @@
-// What will `cluster up` do? Pure: the size and port that were asked for, and what exists, in; the nodes to start, or a refusal, out.
+// Plans `cluster up`. Pure: the size and port that were asked for, and what exists, in; the nodes to start, or a refusal, out.
 import { CLUSTER, DEFAULTS } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import type { ClusterState, NodeRecord } from "./state.ts";

@@ -1,4 +1,4 @@
-// Is a port free, and which one is the next that is? Asked for all nodes before anything starts, so that nothing has to be stopped again.
+// Finds free ports. Checked for all nodes before anything starts, so that nothing has to be stopped again.
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";

@@ -1,4 +1,4 @@
-// How is this same program started again? As one compiled binary, or as bun with the entry file when it runs from source.
+// How this same program is started again: as one compiled binary, or as bun with the entry file when it runs from source.
 import { realpathSync } from "node:fs";
 import { relative } from "node:path";
 

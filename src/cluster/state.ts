@@ -1,4 +1,4 @@
-// What does a local cluster remember between two runs? `cluster.json`: its nodes, its founders, and which processes are its own.
+// What a local cluster keeps between two runs, in `cluster.json`: its nodes, its founders, and which processes are its own.
 import {
   closeSync,
   existsSync,

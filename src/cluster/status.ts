@@ -1,4 +1,4 @@
-// How is a cluster? What the supervisor knows of the processes, joined with what each node reports.
+// The status of a cluster: what the supervisor knows of the processes, joined with what each node reports.
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
 import { type Failure, RaftqError } from "../lib/errors.ts";

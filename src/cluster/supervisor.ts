@@ -1,5 +1,5 @@
-// Who owns the processes of a local cluster? This supervisor: it starts them, ends them, notices when one ends by itself, and
-// writes down which processes are its own. It knows nothing of Raft: who leads is asked of the nodes.
+// The supervisor owns the processes of a local cluster: it starts them, ends them, notices when one ends by itself, and records which
+// processes are its own. It knows nothing of Raft: the nodes are asked who leads.
 import { rmSync } from "node:fs";
 import { CLUSTER } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";

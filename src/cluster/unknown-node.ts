@@ -1,4 +1,4 @@
-// Why is there no node of this name? It never was, or it was removed and only its data are left.
+// Why there is no node of this name: there never was one, or it was removed and only its data are left.
 import { existsSync } from "node:fs";
 import { RaftqError } from "../lib/errors.ts";
 import { type Layout, nodeDirectory } from "./layout.ts";

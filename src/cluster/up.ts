@@ -1,4 +1,4 @@
-// How does a local cluster come up? Once, even if several try: what a dead supervisor left is ended first, then its data is
+// Brings a local cluster up, once, even if several try: what a dead supervisor left is ended first, then its data is
 // resumed, or a new cluster is founded.
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";

@@ -1,4 +1,4 @@
-// How are the bodies of entries encoded, byte for byte? Those of command, open, touch, tick and version entries, both directions.
+// The bodies of entries, byte for byte: of command, open, touch, tick and version entries, encoded and decoded.
 // Accepted bytes are part of the log for ever: what one version of raftq accepts and another refuses would split a cluster.
 import { binary, binaryView, boolean, choice, decode, encode, list, text, tuple, uint, zero } from "../lib/layout.ts";
 import { frontOf, leadingIntegers, Malformed } from "../lib/messagepack.ts";

@@ -1,5 +1,5 @@
-// Are two states equal? One number for the whole replicated state. It follows the content of the state, not its layout in memory or
-// came to be, and is kept up to date by every change, so that asking for it costs next to nothing.
+// One number for the whole replicated state, by which members compare theirs. It follows the content of the state, not its layout in memory
+// or how it came to be, and is kept up to date by every change, so that asking for it costs next to nothing.
 import { finish, mix, mixBytes, mixText } from "../lib/hash.ts";
 import { encode } from "../lib/layout.ts";
 import { limitsLayout } from "./limits.ts";

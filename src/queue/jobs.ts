@@ -1,4 +1,4 @@
-// How are the waiting jobs kept? In a chain of pages that only ever grow at the end: a frozen view of it needs no copy.
+// The ready jobs, in a chain of pages that only ever grow at the end: a frozen view of it needs no copy.
 import { assert, must } from "../lib/assert.ts";
 import { byteRange } from "../lib/byte-range.ts";
 import { digestOfJob } from "./digest.ts";

@@ -1,4 +1,4 @@
-// Which limits does `apply` depend on? Replicated: a version entry brings them, snapshots carry them, no node has limits of its own.
+// The limits that `apply` depends on. They are replicated: a version entry brings them, snapshots carry them, no node has its own.
 import { tuple, uint } from "../lib/layout.ts";
 
 export interface QueueLimits {

@@ -1,4 +1,4 @@
-// What does one committed entry do to the queue? `apply` alone changes it, from the entry alone, so every node computes the same.
+// The replicated state machine. `apply` alone changes it, from one committed entry alone, so every node computes the same.
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure, RaftqError, type Refusal } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";

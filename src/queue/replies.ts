@@ -1,4 +1,4 @@
-// What does the queue answer, byte for byte? Stored with its number and sent again on a retry, so the bytes never change.
+// The queue's replies, byte for byte. Each is stored with its number and sent again on a retry, so its bytes never change.
 import { classOf, type ErrorFields, errorFields, wrongClass } from "../lib/error-fields.ts";
 import { binaryView, list, tuple, uint } from "../lib/layout.ts";
 import { convertedKind, type Kinds, kind, union } from "../lib/union.ts";

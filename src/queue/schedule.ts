@@ -1,4 +1,4 @@
-// What is due next? A binary heap of due times that also gives up any of its items: by due time, then kind, then id.
+// What is due next: a binary heap by due time, then kind, then id, from which any item can be removed.
 import { must } from "../lib/assert.ts";
 
 /** The order among items that are due at the same time. Numbers are part of the rules. */

@@ -1,4 +1,4 @@
-// How does a session begin, become dormant and end? An OPEN makes it live; a CLOSE, or others that need its place, make it dormant; then, unless
+// How a session begins, becomes dormant and ends. An OPEN makes it live; a CLOSE, or others that need its place, make it dormant; then, unless
 // its client comes back, its answers and at last its client id are forgotten.
 import type { Refusal } from "../lib/errors.ts";
 import { assert, must } from "../lib/assert.ts";

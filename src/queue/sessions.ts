@@ -1,4 +1,4 @@
-// Which requests has each client made, and what were the answers? One record per client id: it makes a number execute once, however often it is sent.
+// Each client's requests and their replies: one record per client id, by which a number is executed once, however often it is sent.
 // How a record comes and goes is in `session-lifecycle.ts`.
 import { must } from "../lib/assert.ts";
 import { crc32 } from "../lib/crc32.ts";

@@ -1,4 +1,4 @@
-// How does the whole state become bytes and come back? In parts, drawn while the queue goes on; equal states give equal bytes.
+// The whole state to bytes and back: in parts, which are made while the queue goes on; equal states give equal bytes.
 //
 // A part is [part number, [record…]]. The records of all parts in a row: one header, the live sessions in the order of their last
 // use, the dormant ones in the order in which they became so, each followed by its answers, then the jobs in blocks. Nothing in

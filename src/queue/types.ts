@@ -1,4 +1,4 @@
-// Which words does the queue use? Commands in, replies out; state that every node computes alike from the log.
+// The queue's types: commands in, replies out.
 import type { ErrorCode } from "../lib/errors.ts";
 
 /** How a payload is to be read. Servers never look inside it. */

@@ -1,4 +1,4 @@
-// How do entries enter this node's log and commit? Every change of log and configuration passes here, on leader and follower alike.
+// Appends entries to this node's log and commits them. Every change of log and configuration passes here, on leader and follower alike.
 import { assert, must } from "../lib/assert.ts";
 import { decodeConfiguration, encodeConfiguration, isVoter, memberSets } from "./configuration.ts";
 import { encodeEntry, fieldsOf, type Draft, type Entry } from "./entry.ts";

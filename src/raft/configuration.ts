@@ -1,4 +1,4 @@
-// Which members count? The configuration as bytes (the body of a `config` entry and part of every snapshot), and majorities over it.
+// The configuration: its bytes (the body of a `config` entry and part of every snapshot), and majorities over it.
 import { boolean, decode, encode, list, nullable, text, textOf, tuple } from "../lib/layout.ts";
 import {
   isIncarnation,

@@ -1,4 +1,4 @@
-// Which members have disk space, and what does a leader without any do? It hands over leadership to a member that has some.
+// Which members have disk space; a leader without any hands over to a member that has some.
 import { nameOf, noteTransition } from "./append.ts";
 import { hasQuorum } from "./configuration.ts";
 import type { Progress } from "./progress.ts";

@@ -1,4 +1,4 @@
-// What goes into Raft and what comes out? Values only; this page is the whole contract between the core and the turn.
+// What goes into Raft and what comes out of it, as values: the whole contract between the core and the turn.
 //
 // Obligations of the caller (server/turn.ts), in this order, once per turn:
 //   1. step every waiting input, then one `tick`; then `takeEffects` once.

@@ -1,4 +1,4 @@
-// Who asks for votes, when, and who gets them? Election timer, pre-vote (dissertation section 9.6), votes, and a leader's own doubts.
+// Elections: the election timer, pre-vote (dissertation section 9.6), votes, and a leader's CheckQuorum.
 import { isMember, mayHandOver } from "./admission.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { nameOf, noteTransition, standsForElection } from "./append.ts";

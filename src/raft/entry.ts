@@ -1,4 +1,4 @@
-// What is one log entry, byte for byte? A portable record, identical on every node, encoded once and carried everywhere.
+// One log entry, byte for byte: a portable record, identical on every node, encoded once and carried everywhere.
 import { assert } from "../lib/assert.ts";
 import { crc32Behind } from "../lib/crc32.ts";
 import { byteRange } from "../lib/byte-range.ts";

@@ -1,4 +1,4 @@
-// What does a follower do with AppendEntries and Heartbeat? The receiver's side of Figure 2.
+// The follower's side of AppendEntries and Heartbeat (Figure 2, receiver implementation).
 import { assert } from "../lib/assert.ts";
 import { isMember } from "./admission.ts";
 import { appendEntry, commitTo, nameOf, truncate } from "./append.ts";

@@ -1,4 +1,4 @@
-// Which invariants are checked? Figure 3 and the order of the pointers. The cheap check runs after every step, in production too;
+// The invariants that are checked: Figure 3 and the order of the pointers. The cheap check runs after every step, in production too;
 // the deep ones read whole logs and are for tests and the simulator.
 import { assert, BrokenInvariant } from "../lib/assert.ts";
 import { decodeConfiguration, encodeConfiguration } from "./configuration.ts";

@@ -1,4 +1,4 @@
-// Which entries does this node hold in memory, and how far are they durable? The paper's log[], with a compacted front.
+// The entries that this node holds in memory, and how far they are durable: the paper's log[], with a compacted front.
 import { assert, must } from "../lib/assert.ts";
 import type { Entry } from "./entry.ts";
 import type { LogIndex, Term } from "./types.ts";

@@ -1,4 +1,4 @@
-// How are members added, removed and replaced by a new incarnation? Learners first, then one joint change (dissertation chapter 4).
+// Adds and removes members, and replaces one by a new incarnation: learners first, then one joint change (dissertation chapter 4).
 import type { Refusal } from "../lib/errors.ts";
 import { unreachable } from "../lib/assert.ts";
 import { appendConfiguration, nameOf } from "./append.ts";

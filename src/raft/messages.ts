@@ -1,4 +1,4 @@
-// Which messages do members exchange? The paper's RPCs as a closed union, with the paper's field names.
+// The messages between members: the paper's RPCs as a closed union, with the paper's field names.
 // The sender is known from the connection (its hello), never from the message.
 import type { Entry } from "./entry.ts";
 import type { LogIndex, MemberId, SnapshotMeta, Term } from "./types.ts";

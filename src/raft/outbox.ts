@@ -1,4 +1,4 @@
-// When may a message leave, and what goes to disk next? Nothing that claims a term, a vote or an entry leaves before it is durable.
+// What is sent and what goes to disk next. Nothing that claims a term, a vote or an entry leaves before that is durable.
 import { assert } from "../lib/assert.ts";
 import type { Input, Link, Persist } from "./effects.ts";
 import type { Entry } from "./entry.ts";

@@ -1,4 +1,4 @@
-// What does the leader know about one follower, and how much may be on its way to it? The paper's nextIndex and matchIndex.
+// One follower as the leader sees it: the paper's nextIndex and matchIndex, and how much may be on its way.
 import type { RaftState } from "./state.ts";
 import type { LogIndex, MemberId, SnapshotMeta } from "./types.ts";
 

@@ -1,4 +1,4 @@
-// How does one Raft node behave? Values in (`step`), values out (`takeEffects`); everything else in this folder serves these two.
+// One Raft node: values in (`step`), values out (`takeEffects`). Everything else in this folder serves these two.
 import { assert, must, unreachable } from "../lib/assert.ts";
 import { appendDraft, nameOf, standsForElection, useLatestConfiguration } from "./append.ts";
 import type { Effects, Input, Token } from "./effects.ts";

@@ -1,4 +1,4 @@
-// When is a read as good as a log entry? ReadIndex (dissertation section 6.4): one heartbeat round confirms all reads of a turn.
+// Linearizable reads without a log entry: ReadIndex (dissertation section 6.4). One heartbeat round confirms all reads of a turn.
 import { quorumValue } from "./configuration.ts";
 import type { Token } from "./effects.ts";
 import { sendHeartbeats } from "./replication.ts";

@@ -1,4 +1,4 @@
-// What does a node start from? Its hard state, its newest snapshot and the log that storage has recovered.
+// What a node starts from: its hard state, its newest snapshot and the log that storage has recovered.
 import { assert } from "../lib/assert.ts";
 import { decodeConfiguration, memberSets } from "./configuration.ts";
 import { fieldsOf, timeOf, type Entry } from "./entry.ts";

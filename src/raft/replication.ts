@@ -1,4 +1,4 @@
-// How does the leader bring every follower's log to its own, and when is an entry committed? (Sections 5.3 and 5.4, leader's side.)
+// The leader's side of replication: brings every follower's log to its own, and commits (sections 5.3 and 5.4).
 import { must } from "../lib/assert.ts";
 import { commitTo } from "./append.ts";
 import { quorumValue } from "./configuration.ts";

@@ -1,4 +1,4 @@
-// How does a node become follower, candidate or leader, and what ends with the role? (Figure 2, rules for servers.)
+// Becoming follower, candidate or leader, and what ends with the role (Figure 2, rules for servers).
 import { assert } from "../lib/assert.ts";
 import { appendNoop, nameOf, noteTransition, standsForElection } from "./append.ts";
 import { timeOf } from "./entry.ts";

@@ -1,4 +1,4 @@
-// How does a snapshot replace a piece of the log, here and on a follower that is too far behind? (Section 7, in parts.)
+// Snapshots that replace a piece of the log, here and on a follower that is too far behind (section 7, in parts).
 import { commitTo, useLatestConfiguration } from "./append.ts";
 import type { Effects, Input, Link } from "./effects.ts";
 import { followLeader } from "./follower.ts";

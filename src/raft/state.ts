@@ -1,4 +1,4 @@
-// What does one Raft node remember? Figure 2's state, the log's durability, and this turn's pending effects.
+// The state of one Raft node: Figure 2's, how far the log is durable, and the pending effects of this turn.
 import type { Refusal } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import type { MemberSets } from "./configuration.ts";

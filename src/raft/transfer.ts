@@ -1,4 +1,4 @@
-// How does a leader hand over? (Dissertation section 3.10.) It stops taking proposals, brings the target up to date, and sends TimeoutNow.
+// Leadership transfer (dissertation section 3.10): the leader stops taking proposals, brings the transferee up to date, and sends TimeoutNow.
 import type { Refusal } from "../lib/errors.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { nameOf } from "./append.ts";

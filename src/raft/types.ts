@@ -1,4 +1,4 @@
-// Which words does Raft use? The paper's (Figure 2); a *member* is the paper's server, a node id together with its incarnation.
+// Raft's types, in the paper's words (Figure 2); a *member* is the paper's server, a node id together with its incarnation.
 
 declare const brand: unique symbol;
 export type Brand<T, Name extends string> = T & { readonly [brand]: Name };

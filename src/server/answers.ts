@@ -1,5 +1,4 @@
-// How requests are answered: each once, when its entry has an outcome, a read is confirmed or it is refused. Answers leave at the end of
-// the turn.
+// Answers requests: each once, when its entry has an outcome, its read is confirmed or it is refused. Answers leave at the end of the turn.
 import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";

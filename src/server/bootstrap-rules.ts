@@ -1,4 +1,4 @@
-// May this fresh node bootstrap a cluster, and with which founders? Pure rules; `bootstrap.ts` carries the messages. All founders
+// The rules by which fresh nodes found one cluster; `bootstrap.ts` carries the messages. All founders
 // state the same number and the same set of addresses. Only the one with the lowest id writes the first entry, when all are fresh on
 // connections that are open; the others adopt it if it names their own incarnation. A founder that learns of one that is not fresh
 // does not bootstrap: it adopts that one's entry, joins, or refuses.

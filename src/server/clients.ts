@@ -1,4 +1,4 @@
-// The connections of clients: what arrives on them waits for the turn, and each has its pending requests.
+// The connections of clients, and how many requests may be pending on each and on all of them.
 import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";

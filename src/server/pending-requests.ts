@@ -1,5 +1,5 @@
-// Which request numbers of a session are in the log but not applied yet: a retry of one waits for the same entry, and the next number
-// is known.
+// The numbered requests that are in the log but not applied yet: a retry of one waits for the same entry, and the next number of its
+// session is known.
 import { must } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { SERVER } from "../config.ts";

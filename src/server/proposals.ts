@@ -1,4 +1,4 @@
-// What this leader has proposed: each entry enters the log in the turn in which it is proposed, or is refused, and something waits for it.
+// Proposals of this leader: each entry enters the log in the turn in which it is proposed, or is refused, and a waiter gets its outcome.
 import type { Failure } from "../lib/errors.ts";
 import type { AppliedEntry } from "../queue/types.ts";
 import type { Draft } from "../raft/entry.ts";

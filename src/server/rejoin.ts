@@ -1,4 +1,4 @@
-// How does a node that has lost its data rejoin? Which errors mean data loss, which addresses it asks, and what it logs.
+// Data loss: which errors mean it, which addresses a node asks then to be let in again, and what it logs.
 import { type ErrorCode, RaftqError } from "../lib/errors.ts";
 import type { Member } from "../raft/types.ts";
 import { memberId } from "../raft/types.ts";

@@ -1,4 +1,4 @@
-// Which role may send which message? The least role of each request stands in its layout; a member's messages need a member (`wire/handshake.ts`).
+// Which role may send which message. The least role of each request stands in its layout; a member's messages need a member (`wire/handshake.ts`).
 import { type Failure, failure } from "../lib/errors.ts";
 import type { Identity } from "../wire/network.ts";
 import { FRAMES } from "../wire/layouts.ts";

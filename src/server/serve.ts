@@ -1,4 +1,4 @@
-// How a node becomes a serving member: it writes the first entry of a new cluster, or the id of the one that has let it in, and serves.
+// Becoming a serving member: writes the first entry of a new cluster, or the id of the one that has let this node in, and serves.
 import { SERVER } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import type { RaftqError } from "../lib/errors.ts";

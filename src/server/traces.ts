@@ -1,4 +1,4 @@
-// How long did each step of an entry's path take? A few rings of times, enough for the last few thousand turns.
+// How long each step of an entry's path took: a few rings of times, enough for the last few thousand turns.
 import type { Clock } from "../lib/clock.ts";
 import type { LogIndex, MemberId } from "../raft/types.ts";
 
