@@ -174,8 +174,8 @@ export function peerMessageName(first: Uint8Array): string {
   }
 }
 
-/** As `decodeMessage`, before both sides know each other: nothing but a greeting is decoded at all. */
-export function decodeGreeting(body: Uint8Array): WireMessage {
+/** As `decodeMessage`, before both sides know each other: nothing but a handshake's messages and goodbye is decoded at all. */
+export function decodeHandshake(body: Uint8Array): WireMessage {
   const { first } = frontOf(body);
   if (first === null || first > FRAMES.proof.number)
     throw new Malformed(`the first message is a hello, not one of type ${first ?? "unknown"}`);

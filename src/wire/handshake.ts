@@ -2,8 +2,9 @@
 // (a shared secret), or not at all. Until that is done, nothing but hello, challenge, proof and goodbye is taken.
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
+import { versionOf } from "./codec.ts";
 import type { Identity, Trust } from "./network.ts";
-import type { Challenge, Hello, HelloAnswer, Proof, WireMessage } from "./protocol.ts";
+import type { Challenge, Greeting, Hello, HelloAnswer, Proof, WireMessage } from "./protocol.ts";
 import {
   allows,
   claimFor,
@@ -18,14 +19,27 @@ import {
 /** What the accepting side reports of itself before its hello. */
 export type Introduction = Pick<Challenge, "clusterId" | "node">;
 
+export type HandshakeMessage = Greeting | Challenge | Proof;
+
+const HANDSHAKE_TYPES = {
+  hello: true,
+  helloAnswer: true,
+  challenge: true,
+  proof: true,
+} satisfies Record<HandshakeMessage["type"], true>;
+
+export function isHandshakeMessage(message: WireMessage): message is HandshakeMessage {
+  return Object.hasOwn(HANDSHAKE_TYPES, message.type);
+}
+
 export type HandshakeStep =
   | { readonly type: "answer"; readonly message: Challenge | Proof }
   /** The other side is who it claims to be. */
-  | { readonly type: "greeted"; readonly greeting: Hello | HelloAnswer; readonly who: Identity };
+  | { readonly type: "greeted"; readonly greeting: Greeting; readonly who: Identity };
 
 export interface Handshake {
   /** The owner's hello, with what belongs to it. Throws Refused when this side has no secret for the role it wants. */
-  outgoing(message: Hello | HelloAnswer): Hello | HelloAnswer;
+  outgoing(message: Greeting): Greeting;
   /** Throws Malformed or Refused. */
   receive(message: WireMessage): HandshakeStep;
 }
@@ -37,6 +51,14 @@ export class HandshakeRefused extends Error {
     super(why.message);
     this.failure = why;
   }
+}
+
+/** Throws HandshakeRefused when the first message shows another protocol version than `own`, whatever else it looks like. */
+export function checkVersion(body: Uint8Array, own: number): void {
+  const version = versionOf(body);
+  if (version === null || version === own) return;
+  const both = `it speaks protocol version ${version}, this side ${own}`;
+  throw new HandshakeRefused(failure("VERSION", `the other side is another raftq: ${both}`));
 }
 
 /** Where everybody is trusted, everybody may do everything. */
@@ -151,9 +173,9 @@ function nodeBehind(trust: Trust, { node }: HelloAnswer): Identity {
 
 const unauthorised = (why: string): HandshakeRefused => new HandshakeRefused(failure("UNAUTHORISED", why));
 
-const misplaced = ({ type }: WireMessage): Malformed =>
+const misplaced = (message: WireMessage): Malformed =>
   new Malformed(
-    type === "hello" || type === "helloAnswer" || type === "challenge" || type === "proof"
-      ? `a ${type} is not allowed on this connection`
-      : `the first message is a hello, not a ${type}`,
+    isHandshakeMessage(message)
+      ? `a ${message.type} is not allowed on this connection`
+      : `the first message is a hello, not a ${message.type}`,
   );

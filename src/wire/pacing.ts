@@ -25,6 +25,30 @@ export interface Pacer {
   sentBytes(): number;
 }
 
+interface PacerState {
+  readonly now: () => number;
+  /** Bytes that may be unacknowledged, with the packets around them. */
+  window: number;
+  /** Bytes of bulk since the beginning, without and with the packets around them. */
+  sentBytes: number;
+  acknowledgedBytes: number;
+  cost: number;
+  acknowledgedCost: number;
+  costSincePing: number;
+  nextPing: number;
+  lastHeartbeatAt: number;
+  lastPingAt: number;
+  /** In the order in which they were sent. */
+  readonly unanswered: Ping[];
+  /** The round trip of an idle link; null: not known yet. */
+  baseRttMs: number | null;
+  /** The window has grown since: what was sent before shows nothing about its present size. */
+  grownAt: number;
+  /** Bytes that were acknowledged in the last whole MAX_QUEUE_DELAY_MS, and where the next one begins. */
+  delivered: number;
+  deliveryBegan: { readonly at: number; readonly acknowledgedBytes: number };
+}
+
 interface Ping {
   readonly number: number;
   readonly at: number;
@@ -65,91 +89,110 @@ const HEARTBEAT_SHARE = 0.25;
 const SMOOTHING = 4;
 
 export function createPacer(now: () => number): Pacer {
-  let window = MIN_WINDOW;
-  let sentBytes = 0;
-  let acknowledgedBytes = 0;
-  let cost = 0;
-  let acknowledgedCost = 0;
-  let costSincePing = 0;
-  let nextPing = 1;
-  let lastHeartbeatAt = Number.NEGATIVE_INFINITY;
-  let lastPingAt = Number.NEGATIVE_INFINITY;
-  const unanswered: Ping[] = [];
-  /** The round trip of an idle link; null: not known yet. */
-  let baseRttMs: number | null = null;
-  /** The window has grown since: what was sent before shows nothing about its present size. */
-  let grownAt = Number.NEGATIVE_INFINITY;
-  /** What was acknowledged in the last whole MAX_QUEUE_DELAY_MS, and where the next one begins. */
-  let delivered = 0;
-  let deliveryBegan = { at: now(), acknowledgedBytes: 0 };
-
-  const inFlight = (): number => cost - acknowledgedCost;
-  const bytesPerSecond = (): number => (window * 1_000) / ((baseRttMs ?? 0) + MAX_QUEUE_DELAY_MS);
-  const maxBurst = (): number => Math.min(window / 2, MAX_BURST);
-
-  function measureDelivery(): void {
-    const ms = now() - deliveryBegan.at;
-    if (ms < MAX_QUEUE_DELAY_MS) return;
-    delivered = ((acknowledgedBytes - deliveryBegan.acknowledgedBytes) * MAX_QUEUE_DELAY_MS) / ms;
-    deliveryBegan = { at: now(), acknowledgedBytes };
-  }
-
-  function adjustWindow({ at, inFlight: bytes, moreWaits }: Ping): void {
-    const rtt = now() - at;
-    baseRttMs ??= rtt;
-    if (bytes === 0 || rtt < baseRttMs) baseRttMs += (rtt - baseRttMs) / SMOOTHING;
-    // So little bulk cannot have caused that.
-    else if (bytes <= MIN_WINDOW && rtt - baseRttMs > MAX_QUEUE_DELAY_MS)
-      baseRttMs += Math.max(0, Math.min(rtt, BUSY_MS) - baseRttMs) / SMOOTHING;
-    if (bytes === 0) return;
-    const queueDelay = rtt - baseRttMs;
-    if (queueDelay > MAX_QUEUE_DELAY_MS) {
-      window = Math.max(MIN_WINDOW, (bytes * (baseRttMs + MAX_QUEUE_DELAY_MS)) / rtt);
-    } else if ((moreWaits || window < DELIVERIES_IN_WINDOW * delivered) && at >= grownAt) {
-      const growth = 1 + (baseRttMs + MAX_QUEUE_DELAY_MS) / DOUBLING_MS;
-      window = Math.min(MAX_WINDOW, window * Math.min(growth, MAX_QUEUE_DELAY_MS / Math.max(1, queueDelay)));
-      grownAt = now();
-    }
-  }
-
-  return {
-    available: () => Math.max(0, window - inFlight()),
-    maxBurst,
-    sent: (bulkBytes, moreWaits) => {
-      const added = bulkBytes === 0 ? 0 : bulkBytes + PACKET_BYTES;
-      sentBytes += bulkBytes;
-      cost += added;
-      costSincePing += added;
-      const isDue = unanswered.length === 0 && now() - lastPingAt >= PING_INTERVAL_MS;
-      if (costSincePing < maxBurst() && !isDue) return null;
-      costSincePing = 0;
-      lastPingAt = now();
-      unanswered.push({ number: nextPing, at: lastPingAt, cost, sentBytes, inFlight: inFlight(), moreWaits });
-      return nextPing++;
-    },
-    acknowledged: (number) => {
-      const at = unanswered.findIndex((ping) => ping.number === number);
-      const ping = unanswered[at];
-      if (ping === undefined) return null;
-      unanswered.splice(0, at + 1);
-      const more = ping.sentBytes - acknowledgedBytes;
-      acknowledgedBytes = ping.sentBytes;
-      acknowledgedCost = ping.cost;
-      measureDelivery();
-      adjustWindow(ping);
-      return more;
-    },
-    mayHeartbeat: (bulkWaits) => {
-      const [oldest] = unanswered;
-      if (oldest !== undefined && now() - oldest.at > (baseRttMs ?? 0) + 2 * MAX_QUEUE_DELAY_MS) return false;
-      // Bulk that arrives shows as well as they do who leads.
-      return !bulkWaits || ((now() - lastHeartbeatAt) * bytesPerSecond()) / 1_000 >= HEARTBEAT_BYTES / HEARTBEAT_SHARE;
-    },
-    heartbeatSent: () => {
-      lastHeartbeatAt = now();
-    },
-    bytesPerSecond,
-    acknowledgedBytes: () => acknowledgedBytes,
-    sentBytes: () => sentBytes,
+  const state: PacerState = {
+    now,
+    window: MIN_WINDOW,
+    sentBytes: 0,
+    acknowledgedBytes: 0,
+    cost: 0,
+    acknowledgedCost: 0,
+    costSincePing: 0,
+    nextPing: 1,
+    lastHeartbeatAt: Number.NEGATIVE_INFINITY,
+    lastPingAt: Number.NEGATIVE_INFINITY,
+    unanswered: [],
+    baseRttMs: null,
+    grownAt: Number.NEGATIVE_INFINITY,
+    delivered: 0,
+    deliveryBegan: { at: now(), acknowledgedBytes: 0 },
   };
+  return {
+    available: () => Math.max(0, state.window - inFlight(state)),
+    maxBurst: () => maxBurst(state),
+    sent: (bulkBytes, moreWaits) => sent(state, bulkBytes, moreWaits),
+    acknowledged: (ping) => acknowledged(state, ping),
+    mayHeartbeat: (bulkWaits) => mayHeartbeat(state, bulkWaits),
+    heartbeatSent: () => {
+      state.lastHeartbeatAt = state.now();
+    },
+    bytesPerSecond: () => bytesPerSecond(state),
+    acknowledgedBytes: () => state.acknowledgedBytes,
+    sentBytes: () => state.sentBytes,
+  };
+}
+
+const inFlight = ({ cost, acknowledgedCost }: PacerState): number => cost - acknowledgedCost;
+
+const bytesPerSecond = ({ window, baseRttMs }: PacerState): number =>
+  (window * 1_000) / ((baseRttMs ?? 0) + MAX_QUEUE_DELAY_MS);
+
+const maxBurst = ({ window }: PacerState): number => Math.min(window / 2, MAX_BURST);
+
+function sent(state: PacerState, bulkBytes: number, moreWaits: boolean): number | null {
+  const added = bulkBytes === 0 ? 0 : bulkBytes + PACKET_BYTES;
+  state.sentBytes += bulkBytes;
+  state.cost += added;
+  state.costSincePing += added;
+  const isDue = state.unanswered.length === 0 && state.now() - state.lastPingAt >= PING_INTERVAL_MS;
+  if (state.costSincePing < maxBurst(state) && !isDue) return null;
+  state.costSincePing = 0;
+  state.lastPingAt = state.now();
+  const { cost, sentBytes, lastPingAt: at, nextPing: number } = state;
+  state.unanswered.push({ number, at, cost, sentBytes, inFlight: inFlight(state), moreWaits });
+  return state.nextPing++;
+}
+
+function acknowledged(state: PacerState, number: number): number | null {
+  const { unanswered } = state;
+  const at = unanswered.findIndex((ping) => ping.number === number);
+  const ping = unanswered[at];
+  if (ping === undefined) return null;
+  unanswered.splice(0, at + 1);
+  const more = ping.sentBytes - state.acknowledgedBytes;
+  state.acknowledgedBytes = ping.sentBytes;
+  state.acknowledgedCost = ping.cost;
+  measureDelivery(state);
+  adjustWindow(state, ping);
+  return more;
+}
+
+function measureDelivery(state: PacerState): void {
+  const { now, acknowledgedBytes, deliveryBegan } = state;
+  const ms = now() - deliveryBegan.at;
+  if (ms < MAX_QUEUE_DELAY_MS) return;
+  state.delivered = ((acknowledgedBytes - deliveryBegan.acknowledgedBytes) * MAX_QUEUE_DELAY_MS) / ms;
+  state.deliveryBegan = { at: now(), acknowledgedBytes };
+}
+
+function adjustWindow(state: PacerState, { at, inFlight: bytes, moreWaits }: Ping): void {
+  const rtt = state.now() - at;
+  const baseRttMs = smoothedBaseRtt(state.baseRttMs ?? rtt, rtt, bytes);
+  state.baseRttMs = baseRttMs;
+  if (bytes === 0) return;
+  const queueDelay = rtt - baseRttMs;
+  if (queueDelay > MAX_QUEUE_DELAY_MS) {
+    state.window = Math.max(MIN_WINDOW, (bytes * (baseRttMs + MAX_QUEUE_DELAY_MS)) / rtt);
+  } else if ((moreWaits || state.window < DELIVERIES_IN_WINDOW * state.delivered) && at >= state.grownAt) {
+    const growth = 1 + (baseRttMs + MAX_QUEUE_DELAY_MS) / DOUBLING_MS;
+    const factor = Math.min(growth, MAX_QUEUE_DELAY_MS / Math.max(1, queueDelay));
+    state.window = Math.min(MAX_WINDOW, state.window * factor);
+    state.grownAt = state.now();
+  }
+}
+
+/** The round trip of an idle link, after one of `rtt` ms behind so many bytes of bulk. */
+function smoothedBaseRtt(baseRttMs: number, rtt: number, bytes: number): number {
+  if (bytes === 0 || rtt < baseRttMs) return baseRttMs + (rtt - baseRttMs) / SMOOTHING;
+  // So little bulk cannot have caused that.
+  if (bytes <= MIN_WINDOW && rtt - baseRttMs > MAX_QUEUE_DELAY_MS)
+    return baseRttMs + Math.max(0, Math.min(rtt, BUSY_MS) - baseRttMs) / SMOOTHING;
+  return baseRttMs;
+}
+
+function mayHeartbeat(state: PacerState, bulkWaits: boolean): boolean {
+  const { now, lastHeartbeatAt } = state;
+  const [oldest] = state.unanswered;
+  if (oldest !== undefined && now() - oldest.at > (state.baseRttMs ?? 0) + 2 * MAX_QUEUE_DELAY_MS) return false;
+  // Bulk that arrives shows as well as they do who leads.
+  return !bulkWaits || ((now() - lastHeartbeatAt) * bytesPerSecond(state)) / 1_000 >= HEARTBEAT_BYTES / HEARTBEAT_SHARE;
 }

@@ -56,6 +56,9 @@ export interface HelloAnswer {
   readonly proof?: Uint8Array;
 }
 
+/** The first message of either side that its owner sees. */
+export type Greeting = Hello | HelloAnswer;
+
 /** A numbered request of a session. Only `command` is compared on a retry. */
 export interface Request {
   readonly type: "request";

@@ -38,7 +38,7 @@ export function createTcpNetwork(
   credentials: Credentials | null = null,
   onRefused: OnRefused = () => {},
 ): Network {
-  const shared = { ...limits, closing: createClosing(limits.maxClosingBytes) };
+  const shared = { ...limits, closingSockets: createClosing(limits.maxClosingBytes) };
   return {
     listen: (host, port, accept, ready) => {
       const server = createAnyServer(shared, credentials, accept, onRefused);
@@ -92,7 +92,7 @@ function createClosing(maxBytes: number): Closing {
 }
 
 interface SharedLimits extends TcpLimits {
-  readonly closing: Closing;
+  readonly closingSockets: Closing;
 }
 
 function createAnyServer(
@@ -169,129 +169,163 @@ function dial(
 /** The runtime copies what the system does not take of a write: so much, for one connection, at most. */
 const PIECE_BYTES = 128 * 1024;
 
-function createStream(socket: Socket, { closeTimeoutMs, closing: allClosing }: SharedLimits, trust: Trust): ByteStream {
-  const waiting: Uint8Array[] = [];
-  /** Of the first chunk that waits, so much was handed over. */
-  let handedOver = 0;
-  let pendingBytes = 0;
-  /** Of them the runtime may have copied so many. */
-  let copiedBytes = 0;
-  let blocked = false;
-  let closing = false;
-  let over = false;
+interface StreamState {
+  readonly socket: Socket;
+  readonly stream: ByteStream;
+  readonly limits: SharedLimits;
+  /** Chunks that were not handed to the runtime as a whole, in their order. */
+  readonly waiting: Uint8Array[];
+  /** Bytes of the first of them that were. */
+  handedOver: number;
+  /** Of chunks of which the runtime has not taken everything, with what keeping them costs. */
+  pendingBytes: number;
+  /** Bytes that the runtime may have copied. */
+  copiedBytes: number;
+  /** The socket takes no more until it drains. */
+  blocked: boolean;
+  /** Nothing more is written or read. */
+  closing: boolean;
+  /** `onClose` was called. */
+  over: boolean;
+}
 
+function createStream(socket: Socket, limits: SharedLimits, trust: Trust): ByteStream {
   const stream: ByteStream = {
     trust,
     remote: formatAddress(socket.remoteAddress ?? "?", socket.remotePort ?? 0),
-    write: (bytes) => {
-      if (closing || bytes.length === 0) return;
-      pendingBytes += bytes.length + CHUNK_COST_BYTES;
-      waiting.push(bytes);
-      handOver();
-    },
-    pending: () => pendingBytes + copiedBytes,
-    close: () => {
-      if (closing) return;
-      closing = true;
-      linger(stream.pending());
-      endWhenSent();
-      setImmediate(() => finish("closed by this side"));
-    },
+    write: (bytes) => write(state, bytes),
+    pending: () => state.pendingBytes + state.copiedBytes,
+    close: () => close(state),
     onData: () => {},
     onClose: () => {},
     onDrain: () => {},
   };
-
-  function handOver(): void {
-    while (!blocked && !socket.destroyed) {
-      const [chunk] = waiting;
-      if (chunk === undefined) return;
-      const piece = chunk.subarray(handedOver, handedOver + PIECE_BYTES);
-      handedOver += piece.length;
-      const isLast = handedOver === chunk.length;
-      if (isLast) {
-        waiting.shift();
-        handedOver = 0;
-      }
-      copiedBytes += piece.length;
-      blocked = !socket.write(piece, () => {
-        if (socket.destroyed) return;
-        copiedBytes -= piece.length;
-        if (!isLast) return;
-        pendingBytes -= chunk.length + CHUNK_COST_BYTES;
-        release(chunk);
-        if (pendingBytes > 0) return;
-        if (closing) endWhenSent();
-        else stream.onDrain();
-      });
-    }
-  }
-
-  /**
-   * So many bytes may still be delivered, for a while, beside those of all others. Whoever stops reading with bytes in the kernel's
-   * buffer sends a reset, which can destroy a goodbye under way: read on.
-   */
-  function linger(bytes: number): void {
-    const timer = setTimeout(() => socket.destroy(), closeTimeoutMs);
-    timer.unref();
-    socket.on("close", () => {
-      clearTimeout(timer);
-      allClosing.remove(socket);
-    });
-    if (bytes > 0) allClosing.add(socket, bytes);
-  }
-
-  /** With TLS the end of one direction is the end of both. */
-  const isHalfOpen = (): boolean => socket.writable && trust.type !== "certificate";
-
-  function dropWaiting(): void {
-    for (const chunk of waiting) release(chunk);
-    waiting.length = 0;
-  }
-
-  function endWhenSent(): void {
-    if (pendingBytes === 0 && !socket.destroyed) socket.end();
-  }
-
-  function finish(why: string): void {
-    if (over) return;
-    over = true;
-    stream.onClose(why);
-  }
-
-  socket.on("data", (data: Uint8Array) => {
-    // A plain view: a Buffer's `slice` does not copy, which would surprise everybody behind the port.
-    const view = new Uint8Array(data.buffer, data.byteOffset, data.length);
-    if (!closing) stream.onData(view);
-    // Left to the collector, what a flood of bytes leaves behind would be as much again as all that the process holds.
-    release(view);
-  });
+  const state: StreamState = {
+    socket,
+    stream,
+    limits,
+    waiting: [],
+    handedOver: 0,
+    pendingBytes: 0,
+    copiedBytes: 0,
+    blocked: false,
+    closing: false,
+    over: false,
+  };
+  socket.on("data", (data: Uint8Array) => dataReceived(state, data));
   socket.on("drain", () => {
-    blocked = false;
-    handOver();
+    state.blocked = false;
+    handOver(state);
   });
-  socket.on("end", () => {
-    if (closing || (isHalfOpen() && stream.onEnd?.() === true)) return;
-    closing = true;
-    dropWaiting();
-    // Who ended its side without reading what it asked for may have left the other one open.
-    linger(copiedBytes);
-    socket.end();
-    finish("the other side closed the connection");
-  });
+  socket.on("end", () => endReceived(state));
   socket.on("error", (error) => {
-    closing = true;
+    state.closing = true;
     socket.destroy();
-    finish(error.message || codeOf(error));
+    finish(state, error.message || codeOf(error));
   });
   socket.on("close", () => {
-    closing = true;
-    dropWaiting();
-    pendingBytes = 0;
-    copiedBytes = 0;
-    finish("the connection closed");
+    state.closing = true;
+    dropWaiting(state);
+    state.pendingBytes = 0;
+    state.copiedBytes = 0;
+    finish(state, "the connection closed");
   });
   return stream;
+}
+
+function write(state: StreamState, bytes: Uint8Array): void {
+  if (state.closing || bytes.length === 0) return;
+  state.pendingBytes += bytes.length + CHUNK_COST_BYTES;
+  state.waiting.push(bytes);
+  handOver(state);
+}
+
+function handOver(state: StreamState): void {
+  const { socket, waiting } = state;
+  while (!state.blocked && !socket.destroyed) {
+    const [chunk] = waiting;
+    if (chunk === undefined) return;
+    const piece = chunk.subarray(state.handedOver, state.handedOver + PIECE_BYTES);
+    state.handedOver += piece.length;
+    const isLast = state.handedOver === chunk.length;
+    if (isLast) {
+      waiting.shift();
+      state.handedOver = 0;
+    }
+    state.copiedBytes += piece.length;
+    state.blocked = !socket.write(piece, () => taken(state, piece.length, isLast ? chunk : null));
+  }
+}
+
+/** The system took so many bytes more; `chunk`: they were the last ones of it. */
+function taken(state: StreamState, bytes: number, chunk: Uint8Array | null): void {
+  if (state.socket.destroyed) return;
+  state.copiedBytes -= bytes;
+  if (chunk === null) return;
+  state.pendingBytes -= chunk.length + CHUNK_COST_BYTES;
+  release(chunk);
+  if (state.pendingBytes > 0) return;
+  if (state.closing) endWhenSent(state);
+  else state.stream.onDrain();
+}
+
+function dataReceived({ closing, stream }: StreamState, data: Uint8Array): void {
+  // A plain view: a Buffer's `slice` does not copy, which would surprise everybody behind the port.
+  const view = new Uint8Array(data.buffer, data.byteOffset, data.length);
+  if (!closing) stream.onData(view);
+  // Left to the collector, what a flood of bytes leaves behind would be as much again as all that the process holds.
+  release(view);
+}
+
+function endReceived(state: StreamState): void {
+  const { socket, stream } = state;
+  if (state.closing || (isHalfOpen(state) && stream.onEnd?.() === true)) return;
+  state.closing = true;
+  dropWaiting(state);
+  // Who ended its side without reading what it asked for may have left the other one open.
+  linger(state, state.copiedBytes);
+  socket.end();
+  finish(state, "the other side closed the connection");
+}
+
+/** With TLS the end of one direction is the end of both. */
+const isHalfOpen = ({ socket, stream }: StreamState): boolean => socket.writable && stream.trust.type !== "certificate";
+
+function close(state: StreamState): void {
+  if (state.closing) return;
+  state.closing = true;
+  linger(state, state.stream.pending());
+  endWhenSent(state);
+  setImmediate(() => finish(state, "closed by this side"));
+}
+
+/**
+ * So many bytes may still be delivered, for a while, beside those of all others. Whoever stops reading with bytes in the kernel's
+ * buffer sends a reset, which can destroy a goodbye under way: read on.
+ */
+function linger({ socket, limits: { closeTimeoutMs, closingSockets } }: StreamState, bytes: number): void {
+  const timer = setTimeout(() => socket.destroy(), closeTimeoutMs);
+  timer.unref();
+  socket.on("close", () => {
+    clearTimeout(timer);
+    closingSockets.remove(socket);
+  });
+  if (bytes > 0) closingSockets.add(socket, bytes);
+}
+
+function endWhenSent({ socket, pendingBytes }: StreamState): void {
+  if (pendingBytes === 0 && !socket.destroyed) socket.end();
+}
+
+function dropWaiting({ waiting }: StreamState): void {
+  for (const chunk of waiting) release(chunk);
+  waiting.length = 0;
+}
+
+function finish(state: StreamState, why: string): void {
+  if (state.over) return;
+  state.over = true;
+  state.stream.onClose(why);
 }
 
 function codeOf(error: unknown): string {

@@ -6,7 +6,7 @@ import { constants, X509Certificate } from "node:crypto";
 import type { Server, Socket } from "node:net";
 import { connect, createSecureContext, createServer, type TLSSocket } from "node:tls";
 import { isNodeId } from "../raft/types.ts";
-import { SPEAKS_HTTP } from "./frame.ts";
+import { SPEAKS_HTTP } from "./foreign-protocols.ts";
 import type { Identity, Trust } from "./network.ts";
 import { ROLES } from "./protocol.ts";
 
