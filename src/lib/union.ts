@@ -1,6 +1,7 @@
 // Which of several kinds is an array? Its first value is the number of its kind; each kind has its own fields behind that.
 import { countOf, type Field, type Fields, type NamedShape, row, type Rules, unpackArray } from "./layout.ts";
-import { type Binary, COPIED_BYTES, frontOf, Malformed, pack, type Packable } from "./messagepack.ts";
+import { COPIED_BYTES, frontOf, Malformed } from "./messagepack.ts";
+import { type Binary, pack, type Packable } from "./packing.ts";
 
 /** An array whose first value is the number of its kind. */
 export interface Kind<T> {

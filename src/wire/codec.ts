@@ -1,16 +1,15 @@
 // How does a message become a frame and back? By its layout. Strict: anything that is not exactly a known message is Malformed.
 import { crc32 } from "../lib/crc32.ts";
+import { frontOf, Malformed } from "../lib/messagepack.ts";
 import {
   type Binary,
   copyHead,
   copyPacked,
-  frontOf,
-  Malformed,
   type Packed,
   packedBytes,
   packInPlace,
   type Parts,
-} from "../lib/messagepack.ts";
+} from "../lib/packing.ts";
 import { release } from "../lib/release.ts";
 import { union } from "../lib/union.ts";
 import { LENGTH_BYTES } from "./frame.ts";

@@ -1,14 +1,11 @@
 // What does each frame look like in bytes, who sends it, who may, and what does it wait behind? Each is described here, once (what is
 // inside a member's frame in `peer-layouts.ts`): codec, connection, roles, PROTOCOL.md and the tests' examples follow from it.
 import { SERVER, WIRE } from "../config.ts";
-import { classOf, type ErrorFields, errorFields, wrongClass } from "../lib/error-fields.ts";
-import type { Failure } from "../lib/errors.ts";
 import {
   binary,
   binaryView,
   boolean,
   choice,
-  converted,
   type Field,
   list,
   nullable,
@@ -18,14 +15,14 @@ import {
   tuple,
   uint,
 } from "../lib/layout.ts";
-import type { Parts } from "../lib/messagepack.ts";
+import type { Parts } from "../lib/packing.ts";
 import { convertedKind, type Kind, kind } from "../lib/union.ts";
 import type { Job } from "../queue/types.ts";
-import type { Member } from "../raft/types.ts";
 import {
   address,
   checkpoint,
   clusterId,
+  failure,
   incarnation,
   MAX_LIST,
   member,
@@ -90,7 +87,6 @@ export type Frame =
 /** Of a client's process. */
 const SESSION_NONCE_BYTES = 16;
 const MAX_CLIENT_ID_BYTES = 256;
-const MAX_MESSAGE_BYTES = 4096;
 const MAX_ENCODING = 0xff;
 const NOTHING = new Uint8Array(0);
 
@@ -103,40 +99,6 @@ const bulkBytes: Field<Uint8Array | Parts> = {
 const frameId = uint();
 /** There is one group for now. */
 const group = uint(0);
-
-interface ClassedFailure extends ErrorFields {
-  readonly retryAfterMs?: number;
-  readonly leader?: string;
-}
-
-const failure = converted<Failure, ClassedFailure>(
-  tuple<ClassedFailure>(
-    "a failure",
-    {
-      ...errorFields(MAX_MESSAGE_BYTES),
-      retryAfterMs: optional(u48),
-      leader: optional(address),
-    },
-    {
-      reserved: { details: null },
-      check: wrongClass,
-    },
-  ),
-  (failed) => ({ ...failed, class: classOf(failed.code), message: shortened(failed.message) }),
-  ({ code, applied, message, retryAfterMs, leader }) => ({
-    code,
-    applied,
-    message,
-    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    ...(leader === undefined ? {} : { leader }),
-  }),
-);
-
-/** A message quotes what it complains about; the quote may be long. Four bytes are the most a character needs. */
-function shortened(message: string): string {
-  const most = Math.floor(MAX_MESSAGE_BYTES / 4);
-  return message.length <= most ? message : `${message.slice(0, most - 1).toWellFormed()}…`;
-}
 
 const memberStatus = tuple<MemberStatus>("a member's status", {
   id: nodeId,
@@ -374,30 +336,3 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
     }),
   },
 };
-
-/** What both sides prove under a shared secret: everything that they claimed of themselves (`secret.ts`). */
-export interface Proven {
-  readonly label: string;
-  readonly version: number;
-  readonly features: readonly string[];
-  readonly role: AccessRole;
-  readonly clusterId: Hello["clusterId"];
-  readonly node: Member | null;
-  readonly nonce: Uint8Array;
-  readonly acceptorClusterId: Hello["clusterId"];
-  readonly acceptor: Member;
-  readonly acceptorNonce: Uint8Array;
-}
-
-export const proven = tuple<Proven>("what is proven", {
-  label: name,
-  version: u32,
-  features: list(name, MAX_LIST),
-  role: choice("role", ROLES),
-  clusterId,
-  node: nullable(member),
-  nonce: proof,
-  acceptorClusterId: clusterId,
-  acceptor: member,
-  acceptorNonce: proof,
-});

@@ -2,8 +2,9 @@
 // the hello, under a label for each direction. Who dials proves first: an unauthenticated dialer gets nothing to guess secrets on.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { RaftqError } from "../lib/errors.ts";
-import { encode } from "../lib/layout.ts";
-import { proven } from "./layouts.ts";
+import { choice, encode, list, nullable, tuple } from "../lib/layout.ts";
+import type { Member } from "../raft/types.ts";
+import { clusterId, MAX_LIST, member, name, proof, u32 } from "./fields.ts";
 import { type Challenge, type Hello, type AccessRole, ROLES } from "./protocol.ts";
 
 export interface Secret {
@@ -29,6 +30,33 @@ export const PROOF_NONCE_BYTES = 32;
 const MIN_SECRET_BYTES = 16;
 
 const LABELS = { dialed: "raftq 1 dialed", accepted: "raftq 1 accepted" } as const;
+
+/** What both sides prove under a shared secret: everything that they claimed of themselves (`secret.ts`). */
+interface Proven {
+  readonly label: string;
+  readonly version: number;
+  readonly features: readonly string[];
+  readonly role: AccessRole;
+  readonly clusterId: Hello["clusterId"];
+  readonly node: Member | null;
+  readonly nonce: Uint8Array;
+  readonly acceptorClusterId: Hello["clusterId"];
+  readonly acceptor: Member;
+  readonly acceptorNonce: Uint8Array;
+}
+
+const proven = tuple<Proven>("what is proven", {
+  label: name,
+  version: u32,
+  features: list(name, MAX_LIST),
+  role: choice("role", ROLES),
+  clusterId,
+  node: nullable(member),
+  nonce: proof,
+  acceptorClusterId: clusterId,
+  acceptor: member,
+  acceptorNonce: proof,
+});
 
 /** `side` proves to the other one that it has `key`. */
 export function prove(side: "dialed" | "accepted", key: Uint8Array, { hello, challenge }: Transcript): Uint8Array {

@@ -2,7 +2,7 @@
 // bulk is sent in fragments, and no more of it at once than the link carries in the time that a heartbeat may be delayed.
 import { must } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";
-import type { Parts } from "../lib/messagepack.ts";
+import type { Parts } from "../lib/packing.ts";
 import { release } from "../lib/release.ts";
 import {
   createFrameWriter,

@@ -1,19 +1,15 @@
 // Does what we pack have these bytes, does what others pack come back, and is everything else refused before msgpackr sees it?
 import { describe, expect, test } from "bun:test";
 import { BrokenInvariant } from "../../src/lib/assert.ts";
+import { COPIED_BYTES, frontOf, leadingIntegers, Malformed, unpack } from "../../src/lib/messagepack.ts";
 import {
-  COPIED_BYTES,
-  frontOf,
-  leadingIntegers,
-  Malformed,
   BINARY,
   type Binary,
   pack as packBeside,
   type Packable,
   packableInteger,
   packInPlace,
-  unpack,
-} from "../../src/lib/messagepack.ts";
+} from "../../src/lib/packing.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { bytesOf, valueOf } from "./handmade.ts";
 import { mutate } from "./mutate.ts";
