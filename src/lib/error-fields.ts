@@ -3,7 +3,7 @@
 import { type Applied, type ErrorClass, type ErrorCode, ERRORS, isErrorCode } from "./errors.ts";
 import { choice, type Field, text, textOf } from "./layout.ts";
 
-const MAX_NAME_BYTES = 64;
+const MAX_CODE_BYTES = 64;
 const APPLIED = ["no", "yes", "unknown"] as const satisfies readonly Applied[];
 
 export interface ErrorFields {
@@ -17,8 +17,8 @@ export function errorFields(maxMessageBytes: number): {
   readonly [Name in keyof ErrorFields]: Field<ErrorFields[Name]>;
 } {
   return {
-    code: textOf("error code", MAX_NAME_BYTES, isErrorCode),
-    class: text(MAX_NAME_BYTES),
+    code: textOf("error code", MAX_CODE_BYTES, isErrorCode),
+    class: text(MAX_CODE_BYTES),
     applied: choice("answer to `applied`", APPLIED),
     message: text(maxMessageBytes),
   };

@@ -79,7 +79,7 @@ export function text(maxBytes: number): Field<string> {
   return {
     shape: { kind: "text", maxBytes, what: null },
     maxValues: 1,
-    write: readable,
+    write: wellFormed,
     read: (value) => readText(value, maxBytes),
   };
 }
@@ -102,7 +102,7 @@ export function textOf<T extends string>(what: string, maxBytes: number, is: (te
 }
 
 /** Half a surrogate pair, or a byte order mark in front, could not be read again: U+FFFD stands for it then. */
-function readable(value: string): string {
+function wellFormed(value: string): string {
   return (value.charCodeAt(0) === 0xfeff ? `\ufffd${value.slice(1)}` : value).toWellFormed();
 }
 
@@ -156,12 +156,12 @@ export function binaryView(maxBytes: number, minBytes = 0): Field<Uint8Array> {
   return {
     shape: { kind: "binary", minBytes, maxBytes, what: null },
     maxValues: 1,
-    write: placed,
+    write: placeBinary,
     read: (value) => readBinary(value, maxBytes, minBytes),
   };
 }
 
-export function placed(value: Binary, binaries: Binary[]): Packable {
+export function placeBinary(value: Binary, binaries: Binary[]): Packable {
   binaries.push(value);
   return BINARY;
 }
@@ -184,7 +184,7 @@ export function binaryOf<T>(
   return {
     shape: { kind: "binary", minBytes: 0, maxBytes, what },
     maxValues: 1,
-    write: (value, binaries) => placed(write(value), binaries),
+    write: (value, binaries) => placeBinary(write(value), binaries),
     read: (value) => read(readBinary(value, maxBytes, 0)),
   };
 }

@@ -10,14 +10,14 @@ export class Malformed extends Error {
 }
 
 /** The outermost array of what is packed: how many values it has, and the first two, as far as they are unsigned integers. */
-export interface Front {
+export interface ArrayStart {
   readonly values: number;
   readonly first: number | null;
   readonly second: number | null;
 }
 
 /** Throws Malformed when the bytes do not begin with an array. Nothing behind its second value is looked at. */
-export function frontOf(bytes: Uint8Array): Front {
+export function arrayStart(bytes: Uint8Array): ArrayStart {
   const { values, next } = arrayHead(bytes);
   const first = integerAt(bytes, next);
   const second = first === null ? null : integerAt(bytes, next + integerBytes(bytes[next] ?? 0));
@@ -135,7 +135,7 @@ function scan(bytes: Uint8Array, maxValues: number): void {
     if (tag < 0x80) continue;
     /** Of an array. */
     let length = 0;
-    if (tag < 0x90) throw wrong(OURS, tag, at - 1);
+    if (tag < 0x90) throw wrong(EXPECTED, tag, at - 1);
     if (tag < 0xa0) length = tag & 0x0f;
     else if (tag < 0xc0) at = checkText(bytes, at, tag & 0x1f);
     else
@@ -177,7 +177,7 @@ function scan(bytes: Uint8Array, maxValues: number): void {
           break;
         }
         default:
-          throw wrong(OURS, tag, at - 1);
+          throw wrong(EXPECTED, tag, at - 1);
       }
     // Each value of an array has at least one byte: a claim of more costs nothing.
     if (at + length > end) throw short(at + length - end);
@@ -187,7 +187,7 @@ function scan(bytes: Uint8Array, maxValues: number): void {
   }
 }
 
-const OURS = "expected nil, true or false, a number that is not negative, a text, a binary or an array";
+const EXPECTED = "expected nil, true or false, a number that is not negative, a text, a binary or an array";
 
 function expectEnd(left: number): void {
   if (left > 0) throw new Malformed(`${left} bytes are left over behind the message`);

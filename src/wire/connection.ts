@@ -170,7 +170,7 @@ export function openConnection(open: OpenConnection): Connection {
   stream.onData = (data) => receiveBytes(state, data, onFrame);
   stream.onDrain = () => flush(state);
   stream.onEnd = () => staysOpen(state);
-  stream.onClose = (why) => closed(state, why);
+  stream.onClose = (why) => streamClosed(state, why);
   // Nothing of an unauthenticated side is read.
   if (trust.type === "unauthenticated") close(state, failure("UNAUTHORISED", trust.why));
   return {
@@ -282,7 +282,7 @@ function stopReceiving({ timeouts, deframer, reassembly }: ConnectionState): voi
   reassembly.discard();
 }
 
-function closed(state: ConnectionState, why: string): void {
+function streamClosed(state: ConnectionState, why: string): void {
   stopReceiving(state);
   state.open.onClosed(state.ending === undefined ? failure("CONNECTION_LOST", why) : state.ending);
   state.ending ??= null;

@@ -12,7 +12,7 @@ const PROOF_BYTES = 32;
 /** Members, founders, features, ids: far more than a cluster can have. */
 export const MAX_LIST = 64;
 const MAX_ID_BYTES = 32;
-export const MAX_NAME_BYTES = 64;
+const MAX_NAME_BYTES = 64;
 /** Of a failure. */
 const MAX_MESSAGE_BYTES = 4096;
 const MAX_U32 = 0xffff_ffff;

@@ -97,9 +97,9 @@ function push(state: DeframerState, data: Uint8Array, onFrame: (body: Uint8Array
     if (body.length() < length) return null;
     const joined = body.take();
     endFrame(state);
-    const goesOn = onFrame(joined);
+    const continues = onFrame(joined);
     release(joined);
-    if (!goesOn) return null;
+    if (!continues) return null;
   }
   return null;
 }

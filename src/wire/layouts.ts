@@ -10,7 +10,7 @@ import {
   list,
   nullable,
   optional,
-  placed,
+  placeBinary,
   text,
   tuple,
   uint,
@@ -88,13 +88,13 @@ export type Frame =
 const SESSION_NONCE_BYTES = 16;
 const MAX_CLIENT_ID_BYTES = 256;
 const MAX_ENCODING = 0xff;
-const NOTHING = new Uint8Array(0);
+const NO_PAYLOAD = new Uint8Array(0);
 
 const clientBytes = binary(WIRE.maxClientFrameBytes);
 /** Parts when it is sent, a view when it is received. */
 const bulkBytes: Field<Uint8Array | Parts> = {
   ...binaryView(WIRE.maxPeerFrameBytes),
-  write: placed,
+  write: placeBinary,
 };
 const frameId = uint();
 /** There is one group for now. */
@@ -209,7 +209,7 @@ const peekAnswer = convertedKind<Extract<ServerMessage, { type: "peekAnswer" }>,
     frameId: id,
     job: job?.id ?? null,
     encoding: job?.encoding ?? 0,
-    payload: job?.payload ?? NOTHING,
+    payload: job?.payload ?? NO_PAYLOAD,
     ready,
     appliedIndex,
   }),
@@ -221,26 +221,25 @@ const peekAnswer = convertedKind<Extract<ServerMessage, { type: "peekAnswer" }>,
 );
 
 type Delivery = Pick<FrameLayout<Frame>, "from" | "leastRole" | "priority">;
+type ClientDelivery = Delivery & { readonly leastRole: AccessRole };
 
-type Question = Delivery & { readonly leastRole: AccessRole };
-
-const greets = (from: Delivery["from"]): Delivery => ({ from, leastRole: null, priority: "urgent" });
-const asks = (leastRole: AccessRole, priority: Priority = "bulk"): Question => ({
+const control = (from: Delivery["from"]): Delivery => ({ from, leastRole: null, priority: "urgent" });
+const fromClient = (leastRole: AccessRole, priority: Priority = "bulk"): ClientDelivery => ({
   from: "dialer",
   leastRole,
   priority,
 });
-const answers = (priority: Priority = "bulk"): Delivery => ({ from: "acceptor", leastRole: null, priority });
+const answer = (priority: Priority = "bulk"): Delivery => ({ from: "acceptor", leastRole: null, priority });
 const betweenMembers: Delivery = { from: "both", leastRole: "peer", priority: "bulk" };
 
 type FrameOf<Type extends Frame["type"]> = Extract<Frame, { readonly type: Type }>;
 type LayoutOf<Type extends Frame["type"]> = FrameLayout<FrameOf<Type>> &
-  (Type extends ClientMessage["type"] ? Question : Delivery);
+  (Type extends ClientMessage["type"] ? ClientDelivery : Delivery);
 
 /** Numbers are fixed for ever and never used twice. */
 export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
   hello: {
-    ...greets("dialer"),
+    ...control("dialer"),
     ...kind<Hello>(
       "hello",
       1,
@@ -259,7 +258,7 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
     ),
   },
   helloAnswer: {
-    ...greets("acceptor"),
+    ...control("acceptor"),
     ...kind<HelloAnswer>("helloAnswer", 2, {
       version: u32,
       features: list(name, MAX_LIST),
@@ -273,12 +272,12 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
       proof: optional(proof),
     }),
   },
-  goodbye: { ...greets("both"), ...kind<Goodbye>("goodbye", 3, { failure }) },
-  challenge: { ...greets("acceptor"), ...kind<Challenge>("challenge", 4, { nonce: proof, clusterId, node: member }) },
-  proof: { ...greets("dialer"), ...kind<Proof>("proof", 5, { proof }) },
+  goodbye: { ...control("both"), ...kind<Goodbye>("goodbye", 3, { failure }) },
+  challenge: { ...control("acceptor"), ...kind<Challenge>("challenge", 4, { nonce: proof, clusterId, node: member }) },
+  proof: { ...control("dialer"), ...kind<Proof>("proof", 5, { proof }) },
 
   request: {
-    ...asks("client"),
+    ...fromClient("client"),
     ...kind<FrameOf<"request">>("request", 16, {
       frameId,
       group,
@@ -289,7 +288,7 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
     }),
   },
   open: {
-    ...asks("client"),
+    ...fromClient("client"),
     ...kind<FrameOf<"open">>("open", 17, {
       frameId,
       group,
@@ -300,27 +299,33 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
     }),
   },
   close: {
-    ...asks("client"),
+    ...fromClient("client"),
     ...kind<FrameOf<"close">>("close", 18, { frameId, group, session: u48, acknowledgedThrough: u48 }),
   },
-  status: { ...asks("read-only"), ...kind<FrameOf<"status">>("status", 19, { frameId, linearizable: boolean }) },
-  log: { ...asks("read-only"), ...kind<FrameOf<"log">>("log", 20, { frameId, from: u48, to: u48, local: boolean }) },
-  trace: { ...asks("read-only"), ...kind<FrameOf<"trace">>("trace", 21, { frameId, index: u48 }) },
-  join: { ...asks("admin"), ...kind<FrameOf<"join">>("join", 22, { frameId, member, comesBack: boolean }) },
-  remove: { ...asks("admin"), ...kind<FrameOf<"remove">>("remove", 23, { frameId, ids: list(nodeId, MAX_LIST) }) },
-  transfer: { ...asks("admin"), ...kind<FrameOf<"transfer">>("transfer", 24, { frameId, to: nullable(nodeId) }) },
-  ping: { ...asks("read-only", "urgent"), ...kind<FrameOf<"ping">>("ping", 25, { frameId }) },
-  peek: { ...asks("read-only"), ...kind<FrameOf<"peek">>("peek", 26, { frameId }) },
-  readmit: { ...asks("admin"), ...kind<FrameOf<"readmit">>("readmit", 27, { frameId, id: nodeId }) },
+  status: { ...fromClient("read-only"), ...kind<FrameOf<"status">>("status", 19, { frameId, linearizable: boolean }) },
+  log: {
+    ...fromClient("read-only"),
+    ...kind<FrameOf<"log">>("log", 20, { frameId, from: u48, to: u48, local: boolean }),
+  },
+  trace: { ...fromClient("read-only"), ...kind<FrameOf<"trace">>("trace", 21, { frameId, index: u48 }) },
+  join: { ...fromClient("admin"), ...kind<FrameOf<"join">>("join", 22, { frameId, member, comesBack: boolean }) },
+  remove: {
+    ...fromClient("admin"),
+    ...kind<FrameOf<"remove">>("remove", 23, { frameId, ids: list(nodeId, MAX_LIST) }),
+  },
+  transfer: { ...fromClient("admin"), ...kind<FrameOf<"transfer">>("transfer", 24, { frameId, to: nullable(nodeId) }) },
+  ping: { ...fromClient("read-only", "urgent"), ...kind<FrameOf<"ping">>("ping", 25, { frameId }) },
+  peek: { ...fromClient("read-only"), ...kind<FrameOf<"peek">>("peek", 26, { frameId }) },
+  readmit: { ...fromClient("admin"), ...kind<FrameOf<"readmit">>("readmit", 27, { frameId, id: nodeId }) },
 
-  reply: { ...answers(), ...kind<FrameOf<"reply">>("reply", 48, { frameId, duplicate: boolean, reply: clientBytes }) },
-  failure: { ...answers(), ...kind<FrameOf<"failure">>("failure", 49, { frameId, failure }) },
-  statusAnswer: { ...answers(), ...kind<FrameOf<"statusAnswer">>("statusAnswer", 50, { frameId, status }) },
-  logAnswer: { ...answers(), ...kind<FrameOf<"logAnswer">>("logAnswer", 51, { frameId, page }) },
-  traceAnswer: { ...answers(), ...kind<FrameOf<"traceAnswer">>("traceAnswer", 52, { frameId, trace }) },
-  done: { ...answers(), ...kind<FrameOf<"done">>("done", 53, { frameId, index: u48, clusterId }) },
-  pong: { ...answers("urgent"), ...kind<FrameOf<"pong">>("pong", 54, { frameId }) },
-  peekAnswer: { ...answers(), ...peekAnswer },
+  reply: { ...answer(), ...kind<FrameOf<"reply">>("reply", 48, { frameId, duplicate: boolean, reply: clientBytes }) },
+  failure: { ...answer(), ...kind<FrameOf<"failure">>("failure", 49, { frameId, failure }) },
+  statusAnswer: { ...answer(), ...kind<FrameOf<"statusAnswer">>("statusAnswer", 50, { frameId, status }) },
+  logAnswer: { ...answer(), ...kind<FrameOf<"logAnswer">>("logAnswer", 51, { frameId, page }) },
+  traceAnswer: { ...answer(), ...kind<FrameOf<"traceAnswer">>("traceAnswer", 52, { frameId, trace }) },
+  done: { ...answer(), ...kind<FrameOf<"done">>("done", 53, { frameId, index: u48, clusterId }) },
+  pong: { ...answer("urgent"), ...kind<FrameOf<"pong">>("pong", 54, { frameId }) },
+  peekAnswer: { ...answer(), ...peekAnswer },
 
   peer: {
     ...betweenMembers,

@@ -76,7 +76,7 @@ export function prove(side: "dialed" | "accepted", key: Uint8Array, { hello, cha
 }
 
 /** The key that `proof` was made with, among those that allow the role of the hello; null: none. All are tried, in constant time. */
-export function keyBehind(proof: Uint8Array, secrets: readonly Secret[], transcript: Transcript): Uint8Array | null {
+export function provenKey(proof: Uint8Array, secrets: readonly Secret[], transcript: Transcript): Uint8Array | null {
   let found: Uint8Array | null = null;
   for (const { role, key } of secrets) {
     if (!allows(role, transcript.hello.role)) continue;

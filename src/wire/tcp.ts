@@ -38,10 +38,10 @@ export function createTcpNetwork(
   credentials: Credentials | null = null,
   onRefused: OnRefused = () => {},
 ): Network {
-  const shared = { ...limits, closingSockets: createClosing(limits.maxClosingBytes) };
+  const shared = { ...limits, closingSockets: createClosingSockets(limits.maxClosingBytes) };
   return {
     listen: (host, port, accept, ready) => {
-      const server = createAnyServer(shared, credentials, accept, onRefused);
+      const server = createSocketServer(shared, credentials, accept, onRefused);
       let bound = false;
       server.on("error", (error) => {
         if (!bound) ready(listenError(error, host, port), null);
@@ -61,13 +61,13 @@ export function createTcpNetwork(
 }
 
 /** The sockets that were closed by this side and still have bytes to deliver. */
-interface Closing {
+interface ClosingSockets {
   /** Nothing is written to it any more. */
   add(socket: Socket, bytes: number): void;
   remove(socket: Socket): void;
 }
 
-function createClosing(maxBytes: number): Closing {
+function createClosingSockets(maxBytes: number): ClosingSockets {
   /** In the order in which they were closed. */
   const sockets = new Map<Socket, number>();
   let total = 0;
@@ -92,10 +92,10 @@ function createClosing(maxBytes: number): Closing {
 }
 
 interface SharedLimits extends TcpLimits {
-  readonly closingSockets: Closing;
+  readonly closingSockets: ClosingSockets;
 }
 
-function createAnyServer(
+function createSocketServer(
   limits: SharedLimits,
   credentials: Credentials | null,
   accept: (stream: ByteStream) => void,
@@ -131,7 +131,7 @@ function dial(
   done: (result: DialResult) => void,
 ): void {
   const { host, port } = parseAddress(address);
-  const socket = credentials?.type === "tls" ? dialWithTls(credentials.material()) : dialPlainly();
+  const socket = credentials?.type === "tls" ? dialSecured(credentials.material()) : dialPlain();
   let over = false;
   // The listeners stay: after `done` they are idle, and a late error of a socket given up must not end the process.
   const finish = (result: DialResult): void => {
@@ -150,13 +150,13 @@ function dial(
   );
   socket.on("close", () => finish({ ok: false, refused: false, why: `${address}: the connection closed at once` }));
 
-  function dialPlainly(): Socket {
+  function dialPlain(): Socket {
     const plain = connect({ host, port, noDelay: true });
     plain.on("connect", () => finish({ ok: true, stream: createStream(plain, limits, plainTrust(credentials)) }));
     return plain;
   }
 
-  function dialWithTls(material: TlsMaterial): Socket {
+  function dialSecured(material: TlsMaterial): Socket {
     const secured: Socket = dialTls(host, port, material, (result) => {
       if (result.ok) return finish({ ok: true, stream: createStream(secured, limits, result.trust) });
       const { unauthorised, why } = result;
@@ -176,7 +176,7 @@ interface StreamState {
   /** Chunks that were not handed to the runtime as a whole, in their order. */
   readonly waiting: Uint8Array[];
   /** Bytes of the first of them that were. */
-  handedOver: number;
+  writtenBytes: number;
   /** Of chunks of which the runtime has not taken everything, with what keeping them costs. */
   pendingBytes: number;
   /** Bytes that the runtime may have copied. */
@@ -186,7 +186,7 @@ interface StreamState {
   /** Nothing more is written or read. */
   closing: boolean;
   /** `onClose` was called. */
-  over: boolean;
+  closeReported: boolean;
 }
 
 function createStream(socket: Socket, limits: SharedLimits, trust: Trust): ByteStream {
@@ -205,30 +205,30 @@ function createStream(socket: Socket, limits: SharedLimits, trust: Trust): ByteS
     stream,
     limits,
     waiting: [],
-    handedOver: 0,
+    writtenBytes: 0,
     pendingBytes: 0,
     copiedBytes: 0,
     blocked: false,
     closing: false,
-    over: false,
+    closeReported: false,
   };
   socket.on("data", (data: Uint8Array) => dataReceived(state, data));
   socket.on("drain", () => {
     state.blocked = false;
-    handOver(state);
+    writePieces(state);
   });
   socket.on("end", () => endReceived(state));
   socket.on("error", (error) => {
     state.closing = true;
     socket.destroy();
-    finish(state, error.message || codeOf(error));
+    reportClosed(state, error.message || codeOf(error));
   });
   socket.on("close", () => {
     state.closing = true;
     dropWaiting(state);
     state.pendingBytes = 0;
     state.copiedBytes = 0;
-    finish(state, "the connection closed");
+    reportClosed(state, "the connection closed");
   });
   return stream;
 }
@@ -237,20 +237,20 @@ function write(state: StreamState, bytes: Uint8Array): void {
   if (state.closing || bytes.length === 0) return;
   state.pendingBytes += bytes.length + CHUNK_COST_BYTES;
   state.waiting.push(bytes);
-  handOver(state);
+  writePieces(state);
 }
 
-function handOver(state: StreamState): void {
+function writePieces(state: StreamState): void {
   const { socket, waiting } = state;
   while (!state.blocked && !socket.destroyed) {
     const [chunk] = waiting;
     if (chunk === undefined) return;
-    const piece = chunk.subarray(state.handedOver, state.handedOver + PIECE_BYTES);
-    state.handedOver += piece.length;
-    const isLast = state.handedOver === chunk.length;
+    const piece = chunk.subarray(state.writtenBytes, state.writtenBytes + PIECE_BYTES);
+    state.writtenBytes += piece.length;
+    const isLast = state.writtenBytes === chunk.length;
     if (isLast) {
       waiting.shift();
-      state.handedOver = 0;
+      state.writtenBytes = 0;
     }
     state.copiedBytes += piece.length;
     state.blocked = !socket.write(piece, () => taken(state, piece.length, isLast ? chunk : null));
@@ -285,7 +285,7 @@ function endReceived(state: StreamState): void {
   // Who ended its side without reading what it asked for may have left the other one open.
   linger(state, state.copiedBytes);
   socket.end();
-  finish(state, "the other side closed the connection");
+  reportClosed(state, "the other side closed the connection");
 }
 
 /** With TLS the end of one direction is the end of both. */
@@ -296,7 +296,7 @@ function close(state: StreamState): void {
   state.closing = true;
   linger(state, state.stream.pending());
   endWhenSent(state);
-  setImmediate(() => finish(state, "closed by this side"));
+  setImmediate(() => reportClosed(state, "closed by this side"));
 }
 
 /**
@@ -322,9 +322,9 @@ function dropWaiting({ waiting }: StreamState): void {
   waiting.length = 0;
 }
 
-function finish(state: StreamState, why: string): void {
-  if (state.over) return;
-  state.over = true;
+function reportClosed(state: StreamState, why: string): void {
+  if (state.closeReported) return;
+  state.closeReported = true;
   state.stream.onClose(why);
 }
 
