@@ -1,4 +1,4 @@
-// Which values begin every error in bytes, in a failure as in a refused reply? The class travels along so that a person reading bytes,
+// The fields that every error begins with, in a failure as in a refused reply. The class is among them so that a person who reads bytes,
 // or a client in another language, needs no table of codes.
 import { type Applied, type ErrorClass, type ErrorCode, ERRORS, isErrorCode } from "./errors.ts";
 import { choice, type Field, text, textOf } from "./layout.ts";

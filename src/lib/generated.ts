@@ -1,5 +1,5 @@
-// How are the fields of a layout written and read fast? By code that is generated from the layout when it is first used, as msgpackr
-// does for its records: one loop for all layouts, which looks each field up by name, takes three times as long for a message.
+// Generates the code that writes and reads the fields of a layout, when it is first used, as msgpackr does for its records: one loop
+// for all layouts, which looks each field up by name, takes three times as long for a message.
 import { assert } from "./assert.ts";
 import type { Binary, Packable } from "./packing.ts";
 

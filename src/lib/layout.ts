@@ -1,4 +1,4 @@
-// What does an array of MessagePack values stand for? A layout describes it once: its fields in order, each with its type and range.
+// Layouts describe arrays of MessagePack values, each once: its fields in order, each with its type and range.
 // Writing, strict reading, the protocol's page and the tests' examples are all made from that description.
 import { generate, type GeneratedCode } from "./generated.ts";
 import { COPIED_BYTES, Malformed, unpack } from "./messagepack.ts";

@@ -1,5 +1,5 @@
-// Reads MessagePack bytes strictly: before msgpackr unpacks them, one pass over the bytes refuses what nobody could see in the values
-// afterwards: other types, floats, negative numbers, invalid UTF-8, too many values, trailing bytes.
+// Reads MessagePack bytes strictly: before msgpackr unpacks them, one pass over the bytes refuses what could not be seen in the
+// values afterwards: other types, floats, negative numbers, invalid UTF-8, too many values, trailing bytes.
 //
 // What is unpacked from up to COPIED_BYTES has memory of its own; binaries in anything longer are views of the input.
 import { Unpackr } from "msgpackr/pack";
@@ -72,7 +72,7 @@ function integerBytes(tag: number): 0 | 1 | 2 | 3 | 5 | 9 {
   }
 }
 
-/** Null: none begins there, or it is not whole. */
+/** Null: none begins there, or it is not complete. */
 function integerAt(bytes: Uint8Array, at: number): number | null {
   const tag = bytes[at];
   if (tag === undefined) return null;
@@ -96,7 +96,7 @@ function wrong(expected: string, tag: number, at: number): Malformed {
 
 const copying = new Unpackr({ useRecords: false, int64AsType: "number", copyBuffers: true });
 const viewing = new Unpackr({ useRecords: false, int64AsType: "number" });
-/** Of so much a copy costs less than the DataView that msgpackr makes for every other array, and the views of it that follow. */
+/** A copy of up to so many bytes costs less than the DataView that msgpackr makes for every other array, and the views of it that follow. */
 export const COPIED_BYTES = 64 * 1_024;
 const copy = new Uint8Array(COPIED_BYTES);
 const range = { start: 0, end: 0 };
@@ -119,7 +119,7 @@ const MAX_DEPTH = 8;
 /** Values that are still due of the array at each depth: one scan at a time. */
 const due = new Float64Array(MAX_DEPTH + 1);
 
-/** Refuses whatever is not exactly one value of our types. */
+/** Refuses everything that is not exactly one value of our types. */
 function scan(bytes: Uint8Array, maxValues: number): void {
   const end = bytes.length;
   let at = 0;
@@ -205,7 +205,7 @@ function checkText(bytes: Uint8Array, start: number, length: number): number {
   return end;
 }
 
-/** As table 3-7 of the Unicode standard has it, whatever the engine thinks. */
+/** By table 3-7 of the Unicode standard; engines may be more lenient. */
 function checkUtf8(bytes: Uint8Array, start: number, end: number): void {
   // msgpackr would drop a byte order mark, so the text would come back as another one.
   if (end - start >= 3 && bytes[start] === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf)

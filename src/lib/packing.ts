@@ -47,7 +47,7 @@ const NOTHING = new Uint8Array(0);
 
 packr.useBuffer(Buffer.allocUnsafeSlow(BUFFER_BYTES));
 
-/** msgpackr begins at the start of its buffer each time, behind the headroom, and gives the whole buffer. */
+/** msgpackr begins at the start of its buffer each time, behind the headroom, and returns all of the buffer. */
 const OPTIONS = REUSE_BUFFER_MODE + RESET_BUFFER_MODE + RESERVE_START_SPACE;
 
 /** What was packed last: msgpackr's buffer, and where in it binaries belong. */
@@ -59,7 +59,7 @@ let inside = NO_BINARIES;
 const places: number[] = [];
 const packed: Packed = { headBytes: 0, last: null };
 
-/** Good until the next values are packed. `headroom`: so many bytes, at most 255, are left free in front. */
+/** Good until the next values are packed. `headroom`: bytes that are left free in front, at most 255. */
 export function packInPlace(values: readonly Packable[], binaries: readonly Binary[], headroom: number): Packed {
   if (buffer.length > MAX_BUFFER_BYTES) {
     packr.useBuffer(Buffer.allocUnsafeSlow(BUFFER_BYTES));
@@ -160,7 +160,7 @@ function copyBinaryBytes(binary: Binary, target: Uint8Array, at: number): void {
   }
 }
 
-/** A call into the runtime costs more than so many bytes one by one. */
+/** To copy up to so many bytes one by one costs less than a call into the runtime. */
 const FEW_BYTES = 48;
 
 function copyBytes(source: Uint8Array, from: number, until: number, target: Uint8Array, to: number): void {

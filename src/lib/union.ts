@@ -1,4 +1,4 @@
-// Which of several kinds is an array? Its first value is the number of its kind; each kind has its own fields behind that.
+// Unions of array layouts: the first value is the number of the kind, and each kind has its own fields behind that.
 import { countOf, type Field, type Fields, type NamedShape, row, type Rules, unpackArray } from "./layout.ts";
 import { COPIED_BYTES, arrayStart, Malformed } from "./messagepack.ts";
 import { type Binary, pack, type Packable } from "./packing.ts";

@@ -1,4 +1,4 @@
-// How does a message become a frame and back? By its layout. Strict: anything that is not exactly a known message is Malformed.
+// Encodes messages as frames and decodes them, by their layouts. Strict: anything that is not exactly a known message is Malformed.
 import { crc32 } from "../lib/crc32.ts";
 import { arrayStart, Malformed } from "../lib/messagepack.ts";
 import {
@@ -121,7 +121,7 @@ export function encodePeerMessage(message: PeerMessage): Parts {
   return inParts(packInPlace(peerMessages.write(message, binaries), binaries, 0));
 }
 
-/** At most so much a frame, or a fragment's, adds to a message: length, array, type, sequence, checksum, bytes left, length of the message. */
+/** The most that a frame adds to a message or fragment: length, array, type, sequence, checksum, bytes left, length of the message. */
 export const PEER_FRAME_BYTES = 30;
 
 /** The frame around a message of a member. */
@@ -173,7 +173,7 @@ export function peerMessageName(first: Uint8Array): string {
   }
 }
 
-/** As `decodeMessage`, before both sides know each other: nothing but a handshake's messages and goodbye is decoded at all. */
+/** As `decodeMessage`, until the handshake is complete: only messages of the handshake and goodbye are decoded at all. */
 export function decodeHandshake(body: Uint8Array): WireMessage {
   const { first } = arrayStart(body);
   if (first === null || first > FRAMES.proof.number)

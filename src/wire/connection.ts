@@ -1,6 +1,6 @@
-// How do two processes exchange frames over a byte stream? Hello first, then frames; limits, deadlines, order and a reason for every end.
+// A connection over a byte stream: the hello first, then frames; with limits, time-outs, an order, and a reason for every end.
 //
-// Owners see whole, valid messages only. The first message is the other side's `hello` (accepted streams) or `helloAnswer`
+// Its owner gets complete, valid messages only. The first message is the other side's `hello` (accepted streams) or `helloAnswer`
 // (dialed ones); an accepting owner answers with `send(helloAnswer)` or `close(failure)`. Bytes inside a message are its
 // own. What is sent waits until `flush`, which the owner calls once per turn.
 import type { Clock } from "../lib/clock.ts";
@@ -46,7 +46,7 @@ import {
   type Timeouts,
 } from "./timeouts.ts";
 
-/** A peer frame and its number, and how both sides prove who they are, are the connection's business. */
+/** What the owner sends and receives: numbered frames, and how both sides prove their identity, are inside the connection. */
 export type Message = Exclude<WireMessage, PeerFrame | PeerFragment | Goodbye | Challenge | Proof> | PeerMessage;
 
 /** `config.ts` WIRE fits. */
@@ -67,22 +67,22 @@ export interface OpenConnection {
   readonly limits: ConnectionLimits;
   readonly side: "accepted" | "dialed";
   readonly onMessage: (message: Message) => void;
-  /** Accepting side: what a dialer learns before it has proven that it knows the shared secret; null: not known yet. */
+  /** Accepting side: what it reports of itself before the dialer has proven the shared secret; null: not known yet. */
   readonly introduce?: () => Introduction | null;
   /** Called once, never from inside `send`, `flush` or `close`. Null: this side closed without a failure. */
   readonly onClosed: (why: Failure | null) => void;
   /** The other side, no member, sends no more and may still read: true when this side will close the connection. */
   readonly onEnded?: () => boolean;
-  /** The connection now takes so many bytes of memory: for a frame that is not whole yet, and sent but not taken. Not after it has ended. */
+  /** The memory of this connection has changed: of an incomplete frame, and of what was sent but not taken. Not called after its end. */
   readonly onBuffered?: (bytes: number) => void;
-  /** Bytes came in; it took so long until their messages were decoded and taken. */
+  /** Bytes were received, and their messages decoded and taken within this time. */
   readonly onRead?: (milliseconds: number) => void;
   /** Between members. */
   readonly onProgress?: (progress: Progress) => void;
 }
 
 export type Progress =
-  /** The other side answered a ping: it has received so many more bytes of bulk, perhaps none. */
+  /** The other side answered a ping: it has received `bytes` more of bulk, perhaps none. */
   | { readonly type: "acknowledged"; readonly bytes: number }
   /** Bytes of an incomplete message were received. */
   | { readonly type: "received" };
@@ -91,7 +91,7 @@ export interface Connection {
   readonly remote: string;
   /** The first message of the other side; null before. */
   readonly greeting: Greeting | null;
-  /** Who the other side has proven to be; null before its greeting. */
+  /** The proven identity of the other side; null before its greeting. */
   readonly who: Identity | null;
   /** Encodes now; leaves at `flush`. Nothing happens on a connection that is closing. */
   send(message: Message): void;
@@ -121,7 +121,7 @@ interface ConnectionState {
   readonly timeouts: Timeouts;
   /** The first message of the other side; null before. */
   greeting: Greeting | null;
-  /** Who the other side has proven to be; null before its greeting. */
+  /** The proven identity of the other side; null before its greeting. */
   who: Identity | null;
   ownGreetingSent: boolean;
   /** Both sides are members: their messages are in numbered frames. */

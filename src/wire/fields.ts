@@ -1,4 +1,4 @@
-// Which values do several messages share? Ids, members, addresses, checkpoints.
+// The fields that several messages share: ids, members, addresses, checkpoints, failures.
 import { classOf, type ErrorFields, errorFields, wrongClass } from "../lib/error-fields.ts";
 import type { Failure } from "../lib/errors.ts";
 import { binary, converted, nullable, optional, text, textOf, tuple, uint } from "../lib/layout.ts";
@@ -9,7 +9,7 @@ import { isAddress, MAX_ADDRESS_BYTES } from "./address.ts";
 
 /** Nonces of a hello, and proofs: the length of a SHA-256. */
 const PROOF_BYTES = 32;
-/** Members, founders, features, ids: far more than a cluster can have. */
+/** The longest list of members, founders, features or ids: far more than a cluster can have. */
 export const MAX_LIST = 64;
 const MAX_ID_BYTES = 32;
 const MAX_NAME_BYTES = 64;

@@ -1,7 +1,7 @@
 // Recognises the other protocols that arrive at a port of raftq, HTTP and TLS, by their first bytes, and answers HTTP in HTTP.
 import { type Failure, failure } from "../lib/errors.ts";
 
-/** How TLS records begin: what a TLS port answers to other bytes, and how a TLS dialer begins. */
+/** First bytes of TLS records: what a TLS port answers to other bytes, and how a TLS dialer begins. */
 const TLS_ALERT = 0x15;
 const TLS_HANDSHAKE = 0x16;
 
@@ -26,7 +26,10 @@ export const SPEAKS_HTTP = "the other side speaks HTTP, not raftq";
 export const mayBecomeHttp = (beginning: string): boolean =>
   HTTP_STARTS.some((word) => word.length > beginning.length && word.startsWith(beginning));
 
-/** What speaks there instead. Every frame is shorter than 16 MiB, so the first byte distinguishes other protocols at once. */
+/**
+ * The failure of a stream that begins with something else than a frame. Every frame is shorter than 16 MiB, so the first byte
+ * distinguishes other protocols at once.
+ */
 export function foreignProtocol(beginning: string): Failure {
   if (HTTP_STARTS.includes(beginning)) return failure("BAD_REQUEST", SPEAKS_HTTP);
   const byte = beginning.charCodeAt(0);

@@ -1,4 +1,4 @@
-// Where does a frame begin and end in a stream of bytes? u32 big-endian length, then so many bytes.
+// Finds the frames in a stream of bytes: a length, u32 big-endian, then as many bytes.
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import { release } from "../lib/release.ts";

@@ -1,4 +1,4 @@
-// How are the parts of a frame, or of a message, joined as they arrive? In memory that grows with them, so a claim alone costs nothing.
+// Joins the parts of a frame, or of a message, as they arrive, in memory that grows with them: a claimed length alone costs nothing.
 import { release } from "../lib/release.ts";
 
 const FIRST_BYTES = 16 * 1024;

@@ -1,5 +1,5 @@
-// How do two sides come to know each other? By what the transport has proven (a certificate), by what both prove in the hello
-// (a shared secret), or not at all. Until that is done, nothing but hello, challenge, proof and goodbye is taken.
+// The handshake: both sides are identified by what the transport has proven (a certificate), by what both prove in the hello (a
+// shared secret), or not at all. Until that is done, only hello, challenge, proof and goodbye are accepted.
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import { versionOf } from "./codec.ts";
@@ -53,7 +53,7 @@ export class HandshakeRefused extends Error {
   }
 }
 
-/** Throws HandshakeRefused when the first message shows another protocol version than `own`, whatever else it looks like. */
+/** Throws HandshakeRefused when the first message shows another protocol version than `own`; the rest of it is not looked at. */
 export function checkVersion(body: Uint8Array, own: number): void {
   const version = versionOf(body);
   if (version === null || version === own) return;
@@ -61,7 +61,7 @@ export function checkVersion(body: Uint8Array, own: number): void {
   throw new HandshakeRefused(failure("VERSION", `the other side is another raftq: ${both}`));
 }
 
-/** Where everybody is trusted, everybody may do everything. */
+/** Without credentials every dialer may do everything. */
 const ANY_IDENTITY: Identity = { node: null, role: "peer" };
 
 export function dialerHandshake(trust: Trust): Handshake {
@@ -75,7 +75,7 @@ export function dialerHandshake(trust: Trust): Handshake {
   };
 }
 
-/** `introduce` answers null while this node does not know itself yet. */
+/** `introduce` answers null while this node has not recovered its identity yet. */
 export function acceptorHandshake(trust: Trust, introduce: () => Introduction | null): Handshake {
   if (trust.type === "secret") return challengingAcceptor(trust.secrets, introduce);
   return {

@@ -1,5 +1,5 @@
-// What does each frame look like in bytes, who sends it, who may, and what does it wait behind? Each is described here, once (what is
-// inside a member's frame in `peer-layouts.ts`): codec, connection, roles, PROTOCOL.md and the tests' examples follow from it.
+// The layout of each frame, which side sends it, the least role that may, and its priority: described once, here (what is inside a
+// member's frame in `peer-layouts.ts`). Codec, connection, roles, PROTOCOL.md and the tests' examples follow from it.
 import { SERVER, WIRE } from "../config.ts";
 import {
   binary,

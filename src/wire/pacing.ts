@@ -1,4 +1,4 @@
-// How much bulk may be in flight on a link between members? Delay-based congestion control, as LEDBAT (RFC 6817) and TCP Vegas do it:
+// Limits the bulk in flight on a link between members, by delay-based congestion control as in LEDBAT (RFC 6817) and TCP Vegas:
 // enough to keep the link busy, and so little that a heartbeat behind it is delayed by one or two heartbeat intervals at most, because
 // what is in the system's buffers and on the link cannot be overtaken any more.
 //
@@ -11,9 +11,9 @@ export interface Pacer {
   available(): number;
   /** The most that should be sent in one write, so that a ping follows it soon. */
   maxBurst(): number;
-  /** Something was written, so many bytes of it bulk. The number of the ping that must follow it at once; null: none. */
+  /** Something was written, `bulkBytes` of it bulk. Returns the number of the ping that must follow it at once; null: none. */
   sent(bulkBytes: number, moreWaits: boolean): number | null;
-  /** A ping was answered, and with it those before it: so many more bytes of bulk are acknowledged. Null: no such ping is unanswered. */
+  /** A ping was answered, and those before it. Returns how many more bytes of bulk that acknowledges; null: no such ping is unanswered. */
   acknowledged(ping: number): number | null;
   /** May a heartbeat be sent? Not while the link is behind with its answers, nor so often that waiting bulk gets little of the link. */
   mayHeartbeat(bulkWaits: boolean): boolean;
@@ -44,7 +44,7 @@ interface PacerState {
   baseRttMs: number | null;
   /** The window has grown since: what was sent before shows nothing about its present size. */
   grownAt: number;
-  /** Bytes that were acknowledged in the last whole MAX_QUEUE_DELAY_MS, and where the next one begins. */
+  /** Bytes that were acknowledged in the last full MAX_QUEUE_DELAY_MS, and where the next one begins. */
   delivered: number;
   deliveryBegan: { readonly at: number; readonly acknowledgedBytes: number };
 }
@@ -180,7 +180,7 @@ function adjustWindow(state: PacerState, { at, inFlight: bytes, moreWaits }: Pin
   }
 }
 
-/** The round trip of an idle link, after one of `rtt` ms behind so many bytes of bulk. */
+/** The round trip of an idle link, after a round trip of `rtt` ms behind `bytes` of bulk. */
 function smoothedBaseRtt(baseRttMs: number, rtt: number, bytes: number): number {
   if (bytes === 0 || rtt < baseRttMs) return baseRttMs + (rtt - baseRttMs) / SMOOTHING;
   // So little bulk cannot have caused that.

@@ -1,5 +1,5 @@
-// How do both sides prove that they know the same secret, without sending it? HMAC-SHA-256 over everything that both claim in
-// the hello, under a label for each direction. Who dials proves first: an unauthenticated dialer gets nothing to guess secrets on.
+// Proves that both sides have the same secret, without sending it: HMAC-SHA-256 over everything that both claim in the hello, under a
+// label for each direction. The dialer proves first: an unauthenticated one gets nothing to guess secrets on.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { RaftqError } from "../lib/errors.ts";
 import { choice, encode, list, nullable, tuple } from "../lib/layout.ts";
@@ -16,11 +16,11 @@ export interface Secret {
 export interface SharedSecrets {
   /** Of one role, the first is the one to use; the others are accepted too, so that secrets can be changed one node at a time. */
   readonly secrets: () => readonly Secret[];
-  /** 32 bytes that were never used before and that nobody can foresee. */
+  /** 32 bytes that were never used before and cannot be predicted. */
   readonly drawNonce: () => Uint8Array;
 }
 
-/** What stands in the proofs of one connection. `challenge`: of the accepting side, its word of itself. */
+/** What stands in the proofs of one connection. `challenge`: what the accepting side claims of itself. */
 export interface Transcript {
   readonly hello: Hello & { readonly nonce: Uint8Array };
   readonly challenge: Pick<Challenge, "nonce" | "clusterId" | "node">;

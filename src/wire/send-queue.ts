@@ -1,4 +1,4 @@
-// What is sent first? Heartbeats, votes and acknowledgements, then bulk; each in its order, one chunk per flush. Between members
+// Queues what is sent: heartbeats, votes and acknowledgements first, then bulk; each in its order, one chunk per flush. Between members
 // bulk is sent in fragments, and no more of it at once than the link carries in the time that a heartbeat may be delayed.
 import { must } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -50,7 +50,7 @@ export interface BulkInFlight {
 export interface SendQueue {
   readonly stream: ByteStream;
   readonly clock: Clock;
-  /** Bulk behind so many unsent bytes waits here. */
+  /** Unsent bytes in the stream, behind which bulk waits here. */
   readonly sendAheadBytes: number;
   readonly urgent: FrameQueue;
   readonly bulk: FrameQueue;
@@ -68,7 +68,7 @@ export interface SendQueue {
   batch: FrameWriter | null;
   /** The expected length of the next batch. */
   batchBytes: number;
-  /** Frames of the chunk that is being written, whose memory nobody uses after that. */
+  /** Frames of the chunk that is being written; their memory is released after that. */
   readonly written: Uint8Array[];
 }
 
@@ -183,7 +183,7 @@ export function flushAll(queue: SendQueue): void {
   writeChunks(queue, null);
 }
 
-/** `sendAhead`: bulk is written up to so many unsent bytes; null: all of it, whatever the link carries. */
+/** `sendAhead`: the most unsent bytes in the stream up to which bulk is written; null: all of it is, however slow the link is. */
 function writeChunks(queue: SendQueue, sendAhead: number | null): void {
   closeBatch(queue);
   while (queue.urgent.bytes() + queue.newest.size + bulkBytes(queue) > 0) if (!writeChunk(queue, sendAhead)) return;

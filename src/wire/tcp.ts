@@ -1,6 +1,6 @@
-// How does raftq use the real network? `node:net` behind the Network port, with a send queue of our own.
+// The real network: `node:net` behind the Network port, with a send queue of our own.
 //
-// The runtime's own queueing is not relied on: a chunk is handed over only while the socket takes them (`write` returned true, or
+// The runtime's own queueing is not relied on: a chunk is written only while the socket takes more (`write` returned true, or
 // `drain` came), and is counted as pending until its callback. `end` is called without data, after the last chunk was taken.
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { RaftqError } from "../lib/errors.ts";
@@ -29,10 +29,10 @@ export interface TcpLimits extends TlsLimits {
   readonly maxSockets?: number;
 }
 
-/** Somebody was refused before there was a stream. */
+/** A dialer was refused before there was a stream. */
 type OnRefused = (remote: string, why: string) => void;
 
-/** `credentials` null: everybody who gets here is trusted. */
+/** `credentials` null: every dialer is trusted. */
 export function createTcpNetwork(
   limits: TcpLimits,
   credentials: Credentials | null = null,
@@ -166,14 +166,14 @@ function dial(
   }
 }
 
-/** The runtime copies what the system does not take of a write: so much, for one connection, at most. */
+/** Bytes of one write. The runtime copies what the system does not take of it: no more than this for one connection. */
 const PIECE_BYTES = 128 * 1024;
 
 interface StreamState {
   readonly socket: Socket;
   readonly stream: ByteStream;
   readonly limits: SharedLimits;
-  /** Chunks that were not handed to the runtime as a whole, in their order. */
+  /** Chunks that were not written to the socket completely, in their order. */
   readonly waiting: Uint8Array[];
   /** Bytes of the first of them that were. */
   writtenBytes: number;
@@ -257,7 +257,7 @@ function writePieces(state: StreamState): void {
   }
 }
 
-/** The system took so many bytes more; `chunk`: they were the last ones of it. */
+/** The system took `bytes` more; `chunk`: they were the last ones of it. */
 function taken(state: StreamState, bytes: number, chunk: Uint8Array | null): void {
   if (state.socket.destroyed) return;
   state.copiedBytes -= bytes;
@@ -270,7 +270,7 @@ function taken(state: StreamState, bytes: number, chunk: Uint8Array | null): voi
 }
 
 function dataReceived({ closing, stream }: StreamState, data: Uint8Array): void {
-  // A plain view: a Buffer's `slice` does not copy, which would surprise everybody behind the port.
+  // A plain view: a Buffer's `slice` does not copy, which no code behind the port expects.
   const view = new Uint8Array(data.buffer, data.byteOffset, data.length);
   if (!closing) stream.onData(view);
   // Left to the collector, what a flood of bytes leaves behind would be as much again as all that the process holds.
@@ -282,7 +282,7 @@ function endReceived(state: StreamState): void {
   if (state.closing || (isHalfOpen(state) && stream.onEnd?.() === true)) return;
   state.closing = true;
   dropWaiting(state);
-  // Who ended its side without reading what it asked for may have left the other one open.
+  // A side that ended without reading what it asked for may have left the other direction open.
   linger(state, state.copiedBytes);
   socket.end();
   reportClosed(state, "the other side closed the connection");
@@ -300,8 +300,8 @@ function close(state: StreamState): void {
 }
 
 /**
- * So many bytes may still be delivered, for a while, beside those of all others. Whoever stops reading with bytes in the kernel's
- * buffer sends a reset, which can destroy a goodbye under way: read on.
+ * The socket may deliver `bytes` more for a while, within what all closing sockets may. To stop reading with bytes in the kernel's
+ * buffer would send a reset, which can destroy a goodbye under way: read on.
  */
 function linger({ socket, limits: { closeTimeoutMs, closingSockets } }: StreamState, bytes: number): void {
   const timer = setTimeout(() => socket.destroy(), closeTimeoutMs);

@@ -42,7 +42,7 @@ interface IncompleteFrame {
   /** Frames completed before it. */
   readonly frame: number;
   readonly since: number;
-  /** Its progress was last checked then, and it had so many bytes. */
+  /** When its progress was last checked, and the bytes that it had then. */
   checkedAt: number;
   checkedBytes: number;
 }
@@ -71,7 +71,7 @@ export function startTimeouts(clock: Clock, limits: TimeoutLimits, connection: T
   return timeouts;
 }
 
-/** Runs `check` after `ms`; a stalled process waits for the whole time again, so that it first reads what has arrived. */
+/** Runs `check` after `ms`; a stalled process waits for the full time again, so that it first reads what has arrived. */
 function after(timeouts: Timeouts, ms: number, check: () => void): () => void {
   const { clock } = timeouts;
   const due = clock.now() + ms;
