@@ -4,12 +4,12 @@ import { binary, binaryView, boolean, choice, decode, encode, list, text, tuple,
 import { arrayStart, leadingIntegers, Malformed } from "../lib/messagepack.ts";
 import { type Kinds, kind, union } from "../lib/union.ts";
 import { limitsLayout, type QueueLimits } from "./limits.ts";
-import type { Command, NewJob } from "./types.ts";
+import { type Command, MAX_ENCODING, type NewJob } from "./types.ts";
 
 /** Client ids and queue names, in bytes of UTF-8. */
 export const MAX_NAME_BYTES = 64;
+/** Of the nonce that stands for a client's process. */
 export const SESSION_NONCE_BYTES = 16;
-const MAX_ENCODING = 0xff;
 
 /** What a client sends to open a session; the nonce stands for its process. */
 export interface Open {

@@ -8,7 +8,7 @@ import { isClusterId, isIncarnation, isNodeId, type Member } from "../raft/types
 import { isAddress, MAX_ADDRESS_BYTES } from "./address.ts";
 
 /** Nonces of a hello, and proofs: the length of a SHA-256. */
-const PROOF_BYTES = 32;
+export const PROOF_BYTES = 32;
 /** The longest list of members, founders, features or ids: far more than a cluster can have. */
 export const MAX_LIST = 64;
 const MAX_ID_BYTES = 32;

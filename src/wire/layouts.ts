@@ -17,7 +17,8 @@ import {
 } from "../lib/layout.ts";
 import type { Parts } from "../lib/packing.ts";
 import { convertedKind, type Kind, kind } from "../lib/union.ts";
-import type { Job } from "../queue/types.ts";
+import { SESSION_NONCE_BYTES } from "../queue/commands.ts";
+import { type Job, MAX_ENCODING } from "../queue/types.ts";
 import {
   address,
   checkpoint,
@@ -84,10 +85,8 @@ export type RawFragment = Omit<PeerFragment, "bytes"> & {
 export type Frame =
   Hello | HelloAnswer | Challenge | Proof | Goodbye | ClientMessage | ServerMessage | RawPeerFrame | RawFragment;
 
-/** Of a client's process. */
-const SESSION_NONCE_BYTES = 16;
+/** More than a client id may have: a node can refuse a longer one with the reason. */
 const MAX_CLIENT_ID_BYTES = 256;
-const MAX_ENCODING = 0xff;
 const NO_PAYLOAD = new Uint8Array(0);
 
 const clientBytes = binary(WIRE.maxClientFrameBytes);

@@ -4,7 +4,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { RaftqError } from "../lib/errors.ts";
 import { choice, encode, list, nullable, tuple } from "../lib/layout.ts";
 import type { Member } from "../raft/types.ts";
-import { clusterId, MAX_LIST, member, name, proof, u32 } from "./fields.ts";
+import { clusterId, MAX_LIST, member, name, PROOF_BYTES, proof, u32 } from "./fields.ts";
 import { type Challenge, type Hello, type AccessRole, ROLES } from "./protocol.ts";
 
 export interface Secret {
@@ -26,7 +26,7 @@ export interface Transcript {
   readonly challenge: Pick<Challenge, "nonce" | "clusterId" | "node">;
 }
 
-export const PROOF_NONCE_BYTES = 32;
+export const PROOF_NONCE_BYTES = PROOF_BYTES;
 const MIN_SECRET_BYTES = 16;
 
 const LABELS = { dialed: "raftq 1 dialed", accepted: "raftq 1 accepted" } as const;
