@@ -1,7 +1,6 @@
 // Joins the parts of a frame, or of a message, as they arrive, in memory that grows with them: a claimed length alone costs nothing.
+import { WIRE } from "../config.ts";
 import { release } from "../lib/release.ts";
-
-const FIRST_BYTES = 16 * 1024;
 
 export interface GrowingBuffer {
   /** `total`: the length in the end. The memory doubles up to that: every byte is moved at most twice on average. */
@@ -28,7 +27,7 @@ export function createGrowingBuffer(): GrowingBuffer {
     append: (part, total) => {
       const needed = filled + part.length;
       if (needed > memory.length) {
-        const larger = new Uint8Array(Math.min(total, Math.max(needed, memory.length * 2, FIRST_BYTES)));
+        const larger = new Uint8Array(Math.min(total, Math.max(needed, memory.length * 2, WIRE.firstBufferBytes)));
         larger.set(memory.subarray(0, filled));
         release(memory);
         memory = larger;

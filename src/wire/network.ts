@@ -20,9 +20,6 @@ export type Trust =
 
 export const EVERYBODY: Trust = { type: "everybody" };
 
-/** What keeping a chunk costs besides its bytes: many small ones are no cheaper than a few large ones. */
-export const CHUNK_COST_BYTES = 128;
-
 export interface ByteStream {
   /** For people and limits: `127.0.0.1:51234`. */
   readonly remote: string;

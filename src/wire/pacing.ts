@@ -5,6 +5,22 @@
 // A ping follows bulk, and the other side answers when it has received everything before it. A round trip that takes longer than on
 // an idle link shows how long the queue is; the window (unacknowledged bytes) grows while that is short, and shrinks to what the link
 // carries.
+import { PACING } from "../config.ts";
+
+const {
+  maxQueueDelayMs,
+  minWindowBytes,
+  maxWindowBytes,
+  maxBurstBytes,
+  packetBytes,
+  pingIntervalMs,
+  doublingMs,
+  deliveriesInWindow,
+  busyMs,
+  heartbeatBytes,
+  heartbeatShare,
+  smoothing,
+} = PACING;
 
 export interface Pacer {
   /** Bytes of bulk that may be sent now. */
@@ -44,7 +60,7 @@ interface PacerState {
   baseRttMs: number | null;
   /** The window has grown since: what was sent before shows nothing about its present size. */
   grownAt: number;
-  /** Bytes that were acknowledged in the last full MAX_QUEUE_DELAY_MS, and where the next one begins. */
+  /** Bytes that were acknowledged in the last full maxQueueDelayMs, and where the next one begins. */
   delivered: number;
   deliveryBegan: { readonly at: number; readonly acknowledgedBytes: number };
 }
@@ -60,38 +76,10 @@ interface Ping {
   readonly moreWaits: boolean;
 }
 
-/** How long bulk may delay a heartbeat: half as long again as the time between two of them. */
-const MAX_QUEUE_DELAY_MS = 75;
-/** Two fragments of the least size: a link on which these take longer is one whose heartbeats come less often. */
-const MIN_WINDOW = 512;
-const MAX_WINDOW = 1_024 * 1_024;
-const MAX_BURST = 64 * 1_024;
-/** What a write costs a link beside its bytes: the headers of a packet. */
-const PACKET_BYTES = 66;
-/** Without bulk the link is measured this often. */
-const PING_INTERVAL_MS = 500;
-/**
- * In one round trip the window grows by the share of this time that it takes. Many links take a burst at once before they are slow:
- * a window that grows faster fills a long queue before its first answer is late, on all links of a node together.
- */
-const DOUBLING_MS = 500;
-/**
- * Where nothing waits the window grows only to so many times what the link has just carried in MAX_QUEUE_DELAY_MS: it proves no more.
- * Without this it would stay as small as the messages are, each with a ping of its own, and now and then one would wait for an answer.
- */
-const DELIVERIES_IN_WINDOW = 2;
-/** Behind the least window an answer may take this long because the other side is busy; what is beyond that is a queue. */
-const BUSY_MS = 100;
-/** What a heartbeat costs the link, with the acknowledgement of its reply, and the share of the link that it may have beside bulk. */
-const HEARTBEAT_BYTES = 170;
-const HEARTBEAT_SHARE = 0.25;
-/** A new measurement counts for one in so many in the round trip of an idle link. */
-const SMOOTHING = 4;
-
 export function createPacer(now: () => number): Pacer {
   const state: PacerState = {
     now,
-    window: MIN_WINDOW,
+    window: minWindowBytes,
     sentBytes: 0,
     acknowledgedBytes: 0,
     cost: 0,
@@ -124,16 +112,16 @@ export function createPacer(now: () => number): Pacer {
 const inFlight = ({ cost, acknowledgedCost }: PacerState): number => cost - acknowledgedCost;
 
 const bytesPerSecond = ({ window, baseRttMs }: PacerState): number =>
-  (window * 1_000) / ((baseRttMs ?? 0) + MAX_QUEUE_DELAY_MS);
+  (window * 1_000) / ((baseRttMs ?? 0) + maxQueueDelayMs);
 
-const maxBurst = ({ window }: PacerState): number => Math.min(window / 2, MAX_BURST);
+const maxBurst = ({ window }: PacerState): number => Math.min(window / 2, maxBurstBytes);
 
 function sent(state: PacerState, bulkBytes: number, moreWaits: boolean): number | null {
-  const added = bulkBytes === 0 ? 0 : bulkBytes + PACKET_BYTES;
+  const added = bulkBytes === 0 ? 0 : bulkBytes + packetBytes;
   state.sentBytes += bulkBytes;
   state.cost += added;
   state.costSincePing += added;
-  const isDue = state.unanswered.length === 0 && state.now() - state.lastPingAt >= PING_INTERVAL_MS;
+  const isDue = state.unanswered.length === 0 && state.now() - state.lastPingAt >= pingIntervalMs;
   if (state.costSincePing < maxBurst(state) && !isDue) return null;
   state.costSincePing = 0;
   state.lastPingAt = state.now();
@@ -159,8 +147,8 @@ function acknowledged(state: PacerState, number: number): number | null {
 function measureDelivery(state: PacerState): void {
   const { now, acknowledgedBytes, deliveryBegan } = state;
   const ms = now() - deliveryBegan.at;
-  if (ms < MAX_QUEUE_DELAY_MS) return;
-  state.delivered = ((acknowledgedBytes - deliveryBegan.acknowledgedBytes) * MAX_QUEUE_DELAY_MS) / ms;
+  if (ms < maxQueueDelayMs) return;
+  state.delivered = ((acknowledgedBytes - deliveryBegan.acknowledgedBytes) * maxQueueDelayMs) / ms;
   state.deliveryBegan = { at: now(), acknowledgedBytes };
 }
 
@@ -170,29 +158,29 @@ function adjustWindow(state: PacerState, { at, inFlight: bytes, moreWaits }: Pin
   state.baseRttMs = baseRttMs;
   if (bytes === 0) return;
   const queueDelay = rtt - baseRttMs;
-  if (queueDelay > MAX_QUEUE_DELAY_MS) {
-    state.window = Math.max(MIN_WINDOW, (bytes * (baseRttMs + MAX_QUEUE_DELAY_MS)) / rtt);
-  } else if ((moreWaits || state.window < DELIVERIES_IN_WINDOW * state.delivered) && at >= state.grownAt) {
-    const growth = 1 + (baseRttMs + MAX_QUEUE_DELAY_MS) / DOUBLING_MS;
-    const factor = Math.min(growth, MAX_QUEUE_DELAY_MS / Math.max(1, queueDelay));
-    state.window = Math.min(MAX_WINDOW, state.window * factor);
+  if (queueDelay > maxQueueDelayMs) {
+    state.window = Math.max(minWindowBytes, (bytes * (baseRttMs + maxQueueDelayMs)) / rtt);
+  } else if ((moreWaits || state.window < deliveriesInWindow * state.delivered) && at >= state.grownAt) {
+    const growth = 1 + (baseRttMs + maxQueueDelayMs) / doublingMs;
+    const factor = Math.min(growth, maxQueueDelayMs / Math.max(1, queueDelay));
+    state.window = Math.min(maxWindowBytes, state.window * factor);
     state.grownAt = state.now();
   }
 }
 
 /** The round trip of an idle link, after a round trip of `rtt` ms behind `bytes` of bulk. */
 function smoothedBaseRtt(baseRttMs: number, rtt: number, bytes: number): number {
-  if (bytes === 0 || rtt < baseRttMs) return baseRttMs + (rtt - baseRttMs) / SMOOTHING;
+  if (bytes === 0 || rtt < baseRttMs) return baseRttMs + (rtt - baseRttMs) / smoothing;
   // So little bulk cannot have caused that.
-  if (bytes <= MIN_WINDOW && rtt - baseRttMs > MAX_QUEUE_DELAY_MS)
-    return baseRttMs + Math.max(0, Math.min(rtt, BUSY_MS) - baseRttMs) / SMOOTHING;
+  if (bytes <= minWindowBytes && rtt - baseRttMs > maxQueueDelayMs)
+    return baseRttMs + Math.max(0, Math.min(rtt, busyMs) - baseRttMs) / smoothing;
   return baseRttMs;
 }
 
 function mayHeartbeat(state: PacerState, bulkWaits: boolean): boolean {
   const { now, lastHeartbeatAt } = state;
   const [oldest] = state.unanswered;
-  if (oldest !== undefined && now() - oldest.at > (state.baseRttMs ?? 0) + 2 * MAX_QUEUE_DELAY_MS) return false;
+  if (oldest !== undefined && now() - oldest.at > (state.baseRttMs ?? 0) + 2 * maxQueueDelayMs) return false;
   // Bulk that arrives shows as well as they do who leads.
-  return !bulkWaits || ((now() - lastHeartbeatAt) * bytesPerSecond(state)) / 1_000 >= HEARTBEAT_BYTES / HEARTBEAT_SHARE;
+  return !bulkWaits || ((now() - lastHeartbeatAt) * bytesPerSecond(state)) / 1_000 >= heartbeatBytes / heartbeatShare;
 }

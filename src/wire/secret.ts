@@ -1,6 +1,7 @@
 // Proves that both sides have the same secret, without sending it: HMAC-SHA-256 over everything that both claim in the hello, under a
 // label for each direction. The dialer proves first: an unauthenticated one gets nothing to guess secrets on.
 import { createHmac, timingSafeEqual } from "node:crypto";
+import { WIRE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { choice, encode, list, nullable, tuple } from "../lib/layout.ts";
 import type { Member } from "../raft/types.ts";
@@ -27,7 +28,6 @@ export interface Transcript {
 }
 
 export const PROOF_NONCE_BYTES = PROOF_BYTES;
-const MIN_SECRET_BYTES = 16;
 
 const LABELS = { dialed: "raftq 1 dialed", accepted: "raftq 1 accepted" } as const;
 
@@ -114,10 +114,10 @@ export function parseSecrets(text: string, file: string): readonly Secret[] {
     if (line === "" || line.startsWith("#")) return [];
     const { role, secret } = splitLine(line);
     const key = new TextEncoder().encode(secret);
-    if (key.length >= MIN_SECRET_BYTES) return [{ role, key }];
+    if (key.length >= WIRE.minSecretBytes) return [{ role, key }];
     throw new RaftqError(
       "USAGE",
-      `line ${at + 1} of ${file} has a secret of ${key.length} bytes; it needs ${MIN_SECRET_BYTES} or more. A good one: head -c 32 /dev/urandom | base64.`,
+      `line ${at + 1} of ${file} has a secret of ${key.length} bytes; it needs ${WIRE.minSecretBytes} or more. A good one: head -c 32 /dev/urandom | base64.`,
     );
   });
   if (secrets.length === 0)

@@ -1,5 +1,6 @@
 // Queues what is sent: heartbeats, votes and acknowledgements first, then bulk; each in its order, one chunk per flush. Between members
 // bulk is sent in fragments, and no more of it at once than the link carries in the time that a heartbeat may be delayed.
+import { WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Parts } from "../lib/packing.ts";
@@ -17,7 +18,7 @@ import {
 import type { Message } from "./connection.ts";
 import { FRAMES } from "./layouts.ts";
 import { PEER_MESSAGES, type PeerMessage } from "./peer-layouts.ts";
-import { type ByteStream, CHUNK_COST_BYTES } from "./network.ts";
+import type { ByteStream } from "./network.ts";
 import { createPacer, type Pacer } from "./pacing.ts";
 
 type QueuedMessage =
@@ -67,7 +68,7 @@ export interface SendQueue {
   /** The end of the bulk, while it grows; null: there is none. */
   batch: FrameWriter | null;
   /** The expected length of the next batch. */
-  batchBytes: number;
+  nextBatchBytes: number;
   /** Frames of the chunk that is being written; their memory is released after that. */
   readonly written: Uint8Array[];
 }
@@ -79,11 +80,7 @@ interface Chunk {
   length: number;
 }
 
-/** Answers to clients are many and small: they are encoded one behind the other into batches of about this size. */
-const BATCH_BYTES = 64 * 1_024;
-const FIRST_BATCH_BYTES = 256;
-/** A smaller fragment is not worth its header, unless it is the rest of a message. */
-const MIN_FRAGMENT_BYTES = 128;
+const { batchBytes, firstBatchBytes, minFragmentBytes, chunkCostBytes } = WIRE;
 
 export function createSendQueue(stream: ByteStream, clock: Clock, sendAheadBytes: number): SendQueue {
   return {
@@ -98,7 +95,7 @@ export function createSendQueue(stream: ByteStream, clock: Clock, sendAheadBytes
     newestBulk: null,
     sequence: 0,
     batch: null,
-    batchBytes: FIRST_BATCH_BYTES,
+    nextBatchBytes: firstBatchBytes,
     written: [],
   };
 }
@@ -111,9 +108,9 @@ export function startPacing(queue: SendQueue): void {
 export function addMessage(queue: SendQueue, message: Message): void {
   if (isPeerMessage(message)) return addPeerMessage(queue, message);
   if (FRAMES[message.type].priority === "urgent") return queue.urgent.push(unnumbered(encodeMessage(message)));
-  queue.batch ??= createFrameWriter(queue.batchBytes);
+  queue.batch ??= createFrameWriter(queue.nextBatchBytes);
   queue.batch.add(message);
-  if (queue.batch.length() >= BATCH_BYTES) closeBatch(queue);
+  if (queue.batch.length() >= batchBytes) closeBatch(queue);
 }
 
 function addPeerMessage(queue: SendQueue, message: PeerMessage): void {
@@ -139,7 +136,7 @@ function closeBatch(queue: SendQueue): void {
   const bytes = queue.batch.finish();
   queue.batch = null;
   // As much again will do for the next one, unless it was an exception.
-  queue.batchBytes = Math.max(FIRST_BATCH_BYTES, Math.min(BATCH_BYTES, bytes.length + (bytes.length >> 2)));
+  queue.nextBatchBytes = Math.max(firstBatchBytes, Math.min(batchBytes, bytes.length + (bytes.length >> 2)));
   queue.bulk.push(unnumbered(bytes));
 }
 
@@ -225,7 +222,7 @@ function mayHeartbeat(queue: SendQueue): boolean {
   if (pacer === null) return true;
   const bulkWaits = bulkBytes(queue) > 0;
   // In a packet with bulk a heartbeat costs next to nothing.
-  return (bulkWaits && pacer.available() >= MIN_FRAGMENT_BYTES) || pacer.mayHeartbeat(bulkWaits);
+  return (bulkWaits && pacer.available() >= minFragmentBytes) || pacer.mayHeartbeat(bulkWaits);
 }
 
 /** How many bytes of bulk may be written behind so many urgent ones. */
@@ -255,7 +252,7 @@ function nextBulk(queue: SendQueue, available: number, inChunk: number): Parts |
     if (waiting === undefined || available <= 0) return null;
     const bytes = waiting.bytes.length;
     const fits = pacer === null || waiting.type === null || bytes + PEER_FRAME_BYTES <= available;
-    if (!fits && available < MIN_FRAGMENT_BYTES) return null;
+    if (!fits && available < minFragmentBytes) return null;
     bulk.shift();
     if (waiting.type !== null) {
       const from = (pacer?.sentBytes() ?? 0) + inChunk;
@@ -269,7 +266,7 @@ function nextBulk(queue: SendQueue, available: number, inChunk: number): Parts |
 
 function nextFragment(queue: SendQueue, fragmented: Fragmented, available: number): Parts | null {
   const rest = unsentBytes(fragmented);
-  if (available < MIN_FRAGMENT_BYTES && rest + PEER_FRAME_BYTES > available) return null;
+  if (available < minFragmentBytes && rest + PEER_FRAME_BYTES > available) return null;
   const bytes = nextBytes(fragmented, Math.min(rest, Math.floor(available) - PEER_FRAME_BYTES));
   if (bytes.length === rest) queue.fragmented = null;
   return fragmentFrame(++queue.sequence, rest - bytes.length, bytes);
@@ -307,14 +304,14 @@ function createFrameQueue(): FrameQueue {
   return {
     push: (waiting) => {
       frames.push(waiting);
-      bytes += waiting.bytes.length + CHUNK_COST_BYTES;
+      bytes += waiting.bytes.length + chunkCostBytes;
     },
     first: () => frames[front],
     shift: () => {
       const waiting = frames[front];
       if (waiting === undefined) return undefined;
       front++;
-      bytes -= waiting.bytes.length + CHUNK_COST_BYTES;
+      bytes -= waiting.bytes.length + chunkCostBytes;
       if (front === frames.length) clear();
       else if (front > frames.length / 2 && front > COMPACT_AT) {
         frames = frames.slice(front);

@@ -3,10 +3,11 @@
 // The runtime's own queueing is not relied on: a chunk is written only while the socket takes more (`write` returned true, or
 // `drain` came), and is counted as pending until its callback. `end` is called without data, after the last chunk was taken.
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { WIRE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { release } from "../lib/release.ts";
 import { formatAddress, isAddress, parseAddress } from "./address.ts";
-import { type ByteStream, CHUNK_COST_BYTES, type DialResult, EVERYBODY, type Network, type Trust } from "./network.ts";
+import { type ByteStream, type DialResult, EVERYBODY, type Network, type Trust } from "./network.ts";
 import type { SharedSecrets } from "./secret.ts";
 import { createTlsServer, dialTls, type TlsLimits, type TlsMaterial } from "./tls.ts";
 
@@ -166,9 +167,6 @@ function dial(
   }
 }
 
-/** Bytes of one write. The runtime copies what the system does not take of it: no more than this for one connection. */
-const PIECE_BYTES = 128 * 1024;
-
 interface StreamState {
   readonly socket: Socket;
   readonly stream: ByteStream;
@@ -235,7 +233,7 @@ function createStream(socket: Socket, limits: SharedLimits, trust: Trust): ByteS
 
 function write(state: StreamState, bytes: Uint8Array): void {
   if (state.closing || bytes.length === 0) return;
-  state.pendingBytes += bytes.length + CHUNK_COST_BYTES;
+  state.pendingBytes += bytes.length + WIRE.chunkCostBytes;
   state.waiting.push(bytes);
   writePieces(state);
 }
@@ -245,7 +243,7 @@ function writePieces(state: StreamState): void {
   while (!state.blocked && !socket.destroyed) {
     const [chunk] = waiting;
     if (chunk === undefined) return;
-    const piece = chunk.subarray(state.writtenBytes, state.writtenBytes + PIECE_BYTES);
+    const piece = chunk.subarray(state.writtenBytes, state.writtenBytes + WIRE.socketWriteBytes);
     state.writtenBytes += piece.length;
     const isLast = state.writtenBytes === chunk.length;
     if (isLast) {
@@ -262,7 +260,7 @@ function taken(state: StreamState, bytes: number, chunk: Uint8Array | null): voi
   if (state.socket.destroyed) return;
   state.copiedBytes -= bytes;
   if (chunk === null) return;
-  state.pendingBytes -= chunk.length + CHUNK_COST_BYTES;
+  state.pendingBytes -= chunk.length + WIRE.chunkCostBytes;
   release(chunk);
   if (state.pendingBytes > 0) return;
   if (state.closing) endWhenSent(state);

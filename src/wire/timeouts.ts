@@ -1,4 +1,5 @@
 // Enforces the time-outs of the other side of a connection: its hello, the progress of each frame, and silence, which a ping interrupts.
+import { WIRE } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
 import { formatDuration } from "../lib/durations.ts";
 import { type Failure, failure } from "../lib/errors.ts";
@@ -47,9 +48,6 @@ interface IncompleteFrame {
   checkedBytes: number;
 }
 
-/** A timer that is late by more than this share of its time was held up by this process itself: the silence was ours. */
-const STALL_SHARE = 0.1;
-
 /** Waits for the hello from now on. */
 export function startTimeouts(clock: Clock, limits: TimeoutLimits, connection: TimedConnection): Timeouts {
   const timeouts: Timeouts = {
@@ -77,7 +75,7 @@ function after(timeouts: Timeouts, ms: number, check: () => void): () => void {
   const due = clock.now() + ms;
   let cancel = clock.after(ms, () => {
     if (timeouts.stopped) return;
-    if (clock.now() - due > ms * STALL_SHARE) cancel = after(timeouts, ms, check);
+    if (clock.now() - due > ms * WIRE.stallShare) cancel = after(timeouts, ms, check);
     else check();
   });
   return () => cancel();
