@@ -51,6 +51,52 @@ export const WIRE = {
   peerSilenceMs: 1_000,
   /** Low, because a fresh founder waits this long for members of an older cluster to dial it (SERVER.bootstrapGraceMs). */
   reconnectMaxMs: 250,
+  /** A timer that is late by more than this share of its time was held up by this process itself: the silence was ours. */
+  stallShare: 0.1,
+  /** Answers to clients are many and small: they are encoded one behind the other into batches of about this size. */
+  batchBytes: 64 * KiB,
+  firstBatchBytes: 256,
+  /** A smaller fragment is not worth its header, unless it is the rest of a message. */
+  minFragmentBytes: 128,
+  /** What keeping a chunk costs beside its bytes: many small ones are no cheaper than a few large ones. */
+  chunkCostBytes: 128,
+  /** Bytes of one write to a socket. The runtime copies what the system does not take of it: no more than this for one connection. */
+  socketWriteBytes: 128 * KiB,
+  /** The first memory of an incomplete frame or message; arrays from this length on can be released at once (`lib/release.ts`). */
+  firstBufferBytes: 16 * KiB,
+  /** A shorter secret could be guessed. */
+  minSecretBytes: 16,
+} as const;
+
+/** How much bulk may be in flight on a link between members (`wire/pacing.ts`). */
+export const PACING = {
+  /** How long bulk may delay a heartbeat: half as long again as the time between two of them. */
+  maxQueueDelayMs: 1.5 * DEFAULTS.heartbeatMs,
+  /** Two fragments of the least size: a link on which these take longer is one whose heartbeats come less often. */
+  minWindowBytes: 512,
+  maxWindowBytes: 1 * MiB,
+  maxBurstBytes: 64 * KiB,
+  /** What a write costs a link beside its bytes: the headers of a packet. */
+  packetBytes: 66,
+  /** Without bulk the link is measured this often. */
+  pingIntervalMs: 500,
+  /**
+   * In one round trip the window grows by the share of this time that it takes. Many links take a burst at once before they are slow:
+   * a window that grows faster fills a long queue before its first answer is late, on all links of a node together.
+   */
+  doublingMs: 500,
+  /**
+   * Where nothing waits the window grows only to this many times what the link has just carried in maxQueueDelayMs: it proves no more.
+   * Without this it would stay as small as the messages are, each with a ping of its own, and now and then one would wait for an answer.
+   */
+  deliveriesInWindow: 2,
+  /** Behind the least window an answer may take this long because the other side is busy; what is beyond that is a queue. */
+  busyMs: 100,
+  /** What a heartbeat costs the link, with the acknowledgement of its reply, and the share of the link that it may have beside bulk. */
+  heartbeatBytes: 170,
+  heartbeatShare: 0.25,
+  /** A new measurement counts for one in this many in the round trip of an idle link. */
+  smoothing: 4,
 } as const;
 
 export const RAFT = {

@@ -1,4 +1,4 @@
-// How does raftq stop when something that must be true is not? Asserts stay on in production: a stopped node is safe.
+// Assertions: they stop the process when something that must be true is not, in production too. A stopped node is safe.
 
 export class BrokenInvariant extends Error {
   override name = "BrokenInvariant";

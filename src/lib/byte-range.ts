@@ -1,4 +1,4 @@
-// How is a range of bytes handed to a reader? As a view, or, where that costs less, as a copy.
+// A range of bytes, as a view or, where that costs less, as a copy.
 
 /** Above it a copy costs more than a view; below it a view costs more, because its array needs an ArrayBuffer first. */
 const LARGEST_COPY_BYTES = 1_024;

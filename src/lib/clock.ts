@@ -1,4 +1,4 @@
-// What does raftq need of time? This port; the real one is in `lib/real-clock.ts`, the simulated one lives in the tests.
+// The Clock port. The real one is in `lib/real-clock.ts`, the simulated one is in the tests.
 
 export interface Clock {
   /** Monotonic milliseconds, with fractions; has no relation to the calendar. */

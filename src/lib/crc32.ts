@@ -1,4 +1,4 @@
-// Which checksum guards our bytes? CRC-32 (IEEE), computed natively by Bun, with a seed.
+// The checksum of our bytes: CRC-32 (IEEE), computed natively by Bun, with a seed.
 import { must } from "./assert.ts";
 
 /** CRC-32 of `bytes` continued from `seed` (0 starts afresh): an unsigned 32-bit number. */
@@ -8,7 +8,7 @@ export function crc32(bytes: Uint8Array, seed = 0): number {
 
 /**
  * CRC-32 of what stands behind the first `skipped` bytes. A view of them would cost ten times as much as the checksum: a small
- * array gets an ArrayBuffer of its own only when somebody asks for a view. So the seed is chosen such that the skipped bytes lead
+ * array gets an ArrayBuffer of its own only when a view is made. So the seed is chosen such that the skipped bytes lead
  * from it to where a checksum starts afresh.
  */
 export function crc32Behind(bytes: Uint8Array, skipped: number): number {

@@ -1,4 +1,4 @@
-// How is a duration written and shown? `50ms`, `5s`, `2m`, `1h`, `7d`; inside the program always milliseconds.
+// Parses and formats durations: `50ms`, `5s`, `2m`, `1h`, `7d`; inside the program always milliseconds.
 
 const MS_PER_UNIT = new Map([
   ["ms", 1],

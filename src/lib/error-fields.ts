@@ -1,9 +1,9 @@
-// Which values begin every error in bytes, in a failure as in a refused reply? The class travels along so that a person reading bytes,
+// The fields that every error begins with, in a failure as in a refused reply. The class is among them so that a person who reads bytes,
 // or a client in another language, needs no table of codes.
 import { type Applied, type ErrorClass, type ErrorCode, ERRORS, isErrorCode } from "./errors.ts";
 import { choice, type Field, text, textOf } from "./layout.ts";
 
-const MAX_NAME_BYTES = 64;
+const MAX_CODE_BYTES = 64;
 const APPLIED = ["no", "yes", "unknown"] as const satisfies readonly Applied[];
 
 export interface ErrorFields {
@@ -17,8 +17,8 @@ export function errorFields(maxMessageBytes: number): {
   readonly [Name in keyof ErrorFields]: Field<ErrorFields[Name]>;
 } {
   return {
-    code: textOf("error code", MAX_NAME_BYTES, isErrorCode),
-    class: text(MAX_NAME_BYTES),
+    code: textOf("error code", MAX_CODE_BYTES, isErrorCode),
+    class: text(MAX_CODE_BYTES),
     applied: choice("answer to `applied`", APPLIED),
     message: text(maxMessageBytes),
   };

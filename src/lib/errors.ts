@@ -1,4 +1,4 @@
-// What can go wrong, and what should happen next? Every error code, its class, its exit code and its advice: in this one place.
+// Every error code with its class, its exit code and its advice, and errors as values and exceptions.
 
 /** What a client may do: follow, send again, send the same number again to learn the truth, give up, or stop altogether. */
 export type ErrorClass = "redirect" | "retry" | "unknown" | "final" | "fatal" | "local";
@@ -153,7 +153,7 @@ export function isErrorCode(text: string): text is ErrorCode {
   return Object.hasOwn(ERRORS, text);
 }
 
-/** Did this attempt take effect? Speaks of this attempt only, never of an earlier one with the same number. */
+/** Whether this attempt took effect; never an earlier one with the same number. */
 export type Applied = "no" | "yes" | "unknown";
 
 /** Why raft or the queue does not do what was asked. */

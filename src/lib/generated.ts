@@ -1,7 +1,7 @@
-// How are the fields of a layout written and read fast? By code that is generated from the layout when it is first used, as msgpackr
-// does for its records: one loop for all layouts, which looks each field up by name, takes three times as long for a message.
+// Generates the code that writes and reads the fields of a layout, when it is first used, as msgpackr does for its records: one loop
+// for all layouts, which looks each field up by name, takes three times as long for a message.
 import { assert } from "./assert.ts";
-import type { Binary, Packable } from "./messagepack.ts";
+import type { Binary, Packable } from "./packing.ts";
 
 export interface GeneratedField {
   /** A property's name: letters and digits. */

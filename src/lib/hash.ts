@@ -1,4 +1,4 @@
-// How do numbers and bytes become one number, fast? A 32-bit hash (Murmur3's steps), the same on every machine; not against attackers.
+// A fast 32-bit hash of numbers and bytes (Murmur3's steps), the same on every machine; not against attackers.
 import { crc32 } from "./crc32.ts";
 
 /** Beyond this the native checksum is faster than a loop. */

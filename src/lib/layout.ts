@@ -1,16 +1,8 @@
-// What does an array of MessagePack values stand for? A layout describes it once: its fields in order, each with its type and range.
+// Layouts describe arrays of MessagePack values, each once: its fields in order, each with its type and range.
 // Writing, strict reading, the protocol's page and the tests' examples are all made from that description.
 import { generate, type GeneratedCode } from "./generated.ts";
-import {
-  BINARY,
-  type Binary,
-  COPIED_BYTES,
-  Malformed,
-  pack,
-  type Packable,
-  packableInteger,
-  unpack,
-} from "./messagepack.ts";
+import { COPIED_BYTES, Malformed, unpack } from "./messagepack.ts";
+import { BINARY, type Binary, pack, type Packable, packableInteger } from "./packing.ts";
 
 /** The description of a field as data, for documents and for tests that make values. */
 export type Shape =
@@ -87,7 +79,7 @@ export function text(maxBytes: number): Field<string> {
   return {
     shape: { kind: "text", maxBytes, what: null },
     maxValues: 1,
-    write: readable,
+    write: wellFormed,
     read: (value) => readText(value, maxBytes),
   };
 }
@@ -110,7 +102,7 @@ export function textOf<T extends string>(what: string, maxBytes: number, is: (te
 }
 
 /** Half a surrogate pair, or a byte order mark in front, could not be read again: U+FFFD stands for it then. */
-function readable(value: string): string {
+function wellFormed(value: string): string {
   return (value.charCodeAt(0) === 0xfeff ? `\ufffd${value.slice(1)}` : value).toWellFormed();
 }
 
@@ -164,12 +156,12 @@ export function binaryView(maxBytes: number, minBytes = 0): Field<Uint8Array> {
   return {
     shape: { kind: "binary", minBytes, maxBytes, what: null },
     maxValues: 1,
-    write: placed,
+    write: placeBinary,
     read: (value) => readBinary(value, maxBytes, minBytes),
   };
 }
 
-export function placed(value: Binary, binaries: Binary[]): Packable {
+export function placeBinary(value: Binary, binaries: Binary[]): Packable {
   binaries.push(value);
   return BINARY;
 }
@@ -192,7 +184,7 @@ export function binaryOf<T>(
   return {
     shape: { kind: "binary", minBytes: 0, maxBytes, what },
     maxValues: 1,
-    write: (value, binaries) => placed(write(value), binaries),
+    write: (value, binaries) => placeBinary(write(value), binaries),
     read: (value) => read(readBinary(value, maxBytes, 0)),
   };
 }
@@ -253,78 +245,98 @@ export interface Row<T> {
   read(values: readonly unknown[], areViews: boolean): T;
 }
 
-/** `kind`: the number that stands in front, and the type that it means; null: neither. */
+interface RowState {
+  readonly name: string;
+  readonly fields: readonly (readonly [string, Field<unknown>])[];
+  readonly reserved: readonly (readonly [string, Reserved])[];
+  readonly kind: RowKind | null;
+  /** Made when the row is first used. */
+  generated: GeneratedCode | null;
+}
+
+/** The number that stands in front, and the type that it means. */
+interface RowKind {
+  readonly type: string;
+  readonly number: number;
+}
+
 export function row<T extends object>(
   name: string,
   fields: Fields<T>,
-  rules: Rules<T>,
-  kind: { readonly type: string; readonly number: number } | null = null,
+  { reserved = {}, check }: Rules<T>,
+  kind: RowKind | null = null,
 ): Row<T> {
-  const named = Object.entries<Field<unknown>>(fields);
-  const reserved = Object.entries(rules.reserved ?? {});
-  const before = kind === null ? [] : [kind.number];
-  const { check } = rules;
-  let generated: GeneratedCode | null = null;
-
-  function code(): GeneratedCode {
-    generated ??= generate(
-      named.map(([key, { shape, write, read }]) => ({
-        name: key,
-        mayBeLeftOut: shape.kind === "optional",
-        write,
-        read,
-      })),
-      before,
-      reserved.map(([, value]) => value),
-      kind?.type ?? null,
-    );
-    return generated;
-  }
-
-  /** Which field it was: it is read once more. */
-  function namedProblem(problem: Malformed, values: readonly unknown[], areViews: boolean): Malformed {
-    for (const [at, [key, field]] of named.entries()) {
-      try {
-        field.read(values[before.length + at], areViews);
-      } catch (error) {
-        if (error instanceof Malformed) return new Malformed(`${name}, ${key}: ${error.message}`);
-        throw error;
-      }
-    }
-    return problem;
-  }
-
-  function expectReserved(values: readonly unknown[]): void {
-    for (let at = 0; at < reserved.length; at++) {
-      const [key, expected] = reserved[at] ?? ["", null];
-      if (values[before.length + named.length + at] !== expected)
-        throw new Malformed(`${name}, ${key}: ${unsupported(expected)}`);
-    }
-  }
-
+  const state: RowState = {
+    name,
+    fields: Object.entries<Field<unknown>>(fields),
+    reserved: Object.entries(reserved),
+    kind,
+    generated: null,
+  };
+  const others = state.reserved.length + inFront(state);
   return {
     shapes: [
-      ...named.map(([key, { shape }]) => ({ name: key, shape })),
-      ...reserved.map(([key, value]) => ({ name: key, shape: { kind: "reserved", value } as const })),
+      ...state.fields.map(([key, { shape }]) => ({ name: key, shape })),
+      ...state.reserved.map(([key, value]) => ({ name: key, shape: { kind: "reserved", value } as const })),
     ],
-    count: before.length + named.length + reserved.length,
-    maxValues: before.length + reserved.length + named.reduce((sum, [, field]) => sum + field.maxValues, 0),
-    write: (value, binaries) => (generated ?? code()).write(value, binaries),
+    count: state.fields.length + others,
+    maxValues: state.fields.reduce((sum, [, field]) => sum + field.maxValues, others),
+    write: (value, binaries) => (state.generated ?? generateCode(state)).write(value, binaries),
     read: (values, areViews) => {
-      let found: object;
-      try {
-        found = (generated ?? code()).read(values, areViews);
-      } catch (error) {
-        throw error instanceof Malformed ? namedProblem(error, values, areViews) : error;
-      }
-      if (reserved.length > 0) expectReserved(values);
       // oxlint-disable-next-line typescript/consistent-type-assertions -- each of its fields is read
-      const read = found as T;
+      const read = readRow(state, values, areViews) as T;
       const problem = check === undefined ? null : check(read);
       if (problem !== null) throw new Malformed(problem);
       return read;
     },
   };
+}
+
+/** Values in front of the fields. */
+const inFront = ({ kind }: RowState): number => (kind === null ? 0 : 1);
+
+function generateCode(state: RowState): GeneratedCode {
+  const { fields, reserved, kind } = state;
+  state.generated = generate(
+    fields.map(([name, { shape, write, read }]) => ({ name, mayBeLeftOut: shape.kind === "optional", write, read })),
+    kind === null ? [] : [kind.number],
+    reserved.map(([, value]) => value),
+    kind?.type ?? null,
+  );
+  return state.generated;
+}
+
+function readRow(state: RowState, values: readonly unknown[], areViews: boolean): object {
+  let found: object;
+  try {
+    found = (state.generated ?? generateCode(state)).read(values, areViews);
+  } catch (error) {
+    throw error instanceof Malformed ? namedProblem(state, error, values, areViews) : error;
+  }
+  if (state.reserved.length > 0) expectReserved(state, values);
+  return found;
+}
+
+/** Which field it was: it is read once more. */
+function namedProblem(state: RowState, problem: Malformed, values: readonly unknown[], areViews: boolean): Malformed {
+  for (const [at, [key, field]] of state.fields.entries()) {
+    try {
+      field.read(values[inFront(state) + at], areViews);
+    } catch (error) {
+      if (error instanceof Malformed) return new Malformed(`${state.name}, ${key}: ${error.message}`);
+      throw error;
+    }
+  }
+  return problem;
+}
+
+function expectReserved(state: RowState, values: readonly unknown[]): void {
+  const { name, fields, reserved } = state;
+  const first = inFront(state) + fields.length;
+  for (let at = 0; at < reserved.length; at++) {
+    const [key, expected] = reserved[at] ?? ["", null];
+    if (values[first + at] !== expected) throw new Malformed(`${name}, ${key}: ${unsupported(expected)}`);
+  }
 }
 
 export const countOf = (values: number): string => (values === 1 ? "1 value" : `${values} values`);

@@ -1,216 +1,23 @@
-// How do values become MessagePack bytes and back? msgpackr packs and unpacks. Before it unpacks, one pass over the bytes refuses
-// what nobody could see in the values afterwards: other types, floats, negative numbers, invalid UTF-8, too many values, trailing bytes.
+// Reads MessagePack bytes strictly: before msgpackr unpacks them, one pass over the bytes refuses what could not be seen in the
+// values afterwards: other types, floats, negative numbers, invalid UTF-8, too many values, trailing bytes.
 //
-// Who copies what: msgpackr packs into one buffer that all share, so packed values are copied out before the next ones are packed.
 // What is unpacked from up to COPIED_BYTES has memory of its own; binaries in anything longer are views of the input.
-import { Packr, RESERVE_START_SPACE, RESET_BUFFER_MODE, REUSE_BUFFER_MODE, Unpackr } from "msgpackr/pack";
-import { assert, BrokenInvariant } from "./assert.ts";
-import { release } from "./release.ts";
+import { Unpackr } from "msgpackr/pack";
 
 /** The bytes are not what they should be. */
 export class Malformed extends Error {
   override name = "Malformed";
 }
 
-/** A binary in several parts, which are not joined to be packed. */
-export interface Parts {
-  readonly parts: readonly Uint8Array[];
-  /** Bytes of all of them. */
-  readonly length: number;
-}
-
-/**
- * What msgpackr packs. Numbers are safe integers, not negative; from 2^32 on they are bigints (`packableInteger`), since it would
- * write a float. Binaries are not among them: `BINARY` stands where one belongs, and they are listed beside, in their order.
- */
-export type Packable = null | boolean | number | bigint | string | typeof BINARY | readonly Packable[];
-export type Binary = Uint8Array | Parts;
-
-/** Packed as three bytes that begin with 0xd4, as nothing else that we write does. A negative number would slow msgpackr down. */
-export const BINARY = undefined;
-const BINARY_TAG = 0xd4;
-const BINARY_BYTES = 3;
-
-export function packableInteger(value: number): number | bigint {
-  if (value >>> 0 === value) return value;
-  // Not as an argument: its text would be made for every number that is written.
-  if (!Number.isSafeInteger(value) || value < 0) assert(false, `a number is from 0 to 2^53-1, not ${value}`);
-  return BigInt(value);
-}
-
-/** Values that are packed but not copied out. A binary that ends them is not copied with the rest: its bytes follow as they are. */
-export interface Packed {
-  /** Bytes before the last binary's, the headroom included. */
-  headBytes: number;
-  /** The last binary; null: the values do not end with one. */
-  last: Binary | null;
-}
-
-const packr = new Packr({ useRecords: false });
-const BUFFER_BYTES = 16 * 1_024;
-/** A buffer that has grown beyond this is given up when the next values are packed. */
-const MAX_BUFFER_BYTES = 256 * 1_024;
-const NOTHING = new Uint8Array(0);
-
-packr.useBuffer(Buffer.allocUnsafeSlow(BUFFER_BYTES));
-
-/** msgpackr begins at the start of its buffer each time, behind the headroom, and gives the whole buffer. */
-const OPTIONS = REUSE_BUFFER_MODE + RESET_BUFFER_MODE + RESERVE_START_SPACE;
-
-/** What was packed last: msgpackr's buffer, and where in it binaries belong. */
-let buffer: Buffer = Buffer.alloc(0);
-let start = 0;
-let end = 0;
-const NO_BINARIES: readonly Binary[] = [];
-let inside = NO_BINARIES;
-const places: number[] = [];
-const packed: Packed = { headBytes: 0, last: null };
-
-/** Good until the next values are packed. `headroom`: so many bytes, at most 255, are left free in front. */
-export function packInPlace(values: readonly Packable[], binaries: readonly Binary[], headroom: number): Packed {
-  if (buffer.length > MAX_BUFFER_BYTES) {
-    packr.useBuffer(Buffer.allocUnsafeSlow(BUFFER_BYTES));
-    release(buffer);
-  }
-  buffer = packr.pack(values, OPTIONS + headroom);
-  start = headroom;
-  end = packr.offset;
-  packed.last = null;
-  packed.headBytes = end;
-  if (inside.length > 0) {
-    inside = NO_BINARIES;
-    places.length = 0;
-  }
-  const { length } = binaries;
-  if (length > 0) placeBinaries(binaries, length, values[values.length - 1] === BINARY);
-  return packed;
-}
-
-function placeBinaries(binaries: readonly Binary[], count: number, endsWithOne: boolean): void {
-  const last = binaries[count - 1];
-  if (endsWithOne && last !== undefined) {
-    end -= BINARY_BYTES;
-    packed.last = last;
-    packed.headBytes = end + binaryHeadBytes(last.length);
-    if (count === 1) return;
-    inside = binaries.slice(0, -1);
-  } else inside = binaries;
-  findPlaces();
-  for (const { length } of inside) packed.headBytes += binaryHeadBytes(length) + length - BINARY_BYTES;
-  assert(places.length === inside.length, "each binary has its place");
-}
-
-/** Goes over what msgpackr has packed, value by value. */
-function findPlaces(): void {
-  for (let at = start; at < end;) {
-    const tag = buffer[at] ?? 0;
-    if (tag === BINARY_TAG) places.push(at);
-    at += bytesToNext(tag, at);
-  }
-}
-
-/** Bytes of the value there; of an array, those of its head. */
-function bytesToNext(tag: number, at: number): number {
-  if (tag >= 0xa0 && tag < 0xc0) return 1 + (tag & 0x1f);
-  if (tag < 0xc4) return 1;
-  switch (tag) {
-    case 0xcc:
-      return 2;
-    case 0xcd:
-    case BINARY_TAG:
-    case 0xdc:
-      return 3;
-    case 0xce:
-    case 0xdd:
-      return 5;
-    case 0xd3:
-      return 9;
-    case 0xd9:
-      return 2 + numberAt(buffer, at + 1, 1);
-    case 0xda:
-      return 3 + numberAt(buffer, at + 1, 2);
-    case 0xdb:
-      return 5 + numberAt(buffer, at + 1, 4);
-    default:
-      throw new BrokenInvariant(`msgpackr wrote the type byte ${tag}`);
-  }
-}
-
-/** What stands before the last binary's bytes. The headroom is left as it is. */
-export function copyHead({ last }: Packed, target: Uint8Array, targetStart: number): void {
-  let from = start;
-  let to = targetStart + start;
-  for (let binary = 0; binary < places.length; binary++) {
-    const place = places[binary] ?? 0;
-    copyBytes(buffer, from, place, target, to);
-    to += place - from;
-    from = place + BINARY_BYTES;
-    to = copyBinary(inside[binary] ?? NOTHING, target, to);
-  }
-  copyBytes(buffer, from, end, target, to);
-  if (last !== null) writeBinaryHead(last.length, target, to + end - from);
-}
-
-/** Where it ends. */
-function copyBinary(binary: Binary, target: Uint8Array, at: number): number {
-  const to = writeBinaryHead(binary.length, target, at);
-  copyBinaryBytes(binary, target, to);
-  return to + binary.length;
-}
-
-function copyBinaryBytes(binary: Binary, target: Uint8Array, at: number): void {
-  if (binary instanceof Uint8Array) return copyBytes(binary, 0, binary.length, target, at);
-  let to = at;
-  for (const part of binary.parts) {
-    target.set(part, to);
-    to += part.length;
-  }
-}
-
-/** A call into the runtime costs more than so many bytes one by one. */
-const FEW_BYTES = 48;
-
-function copyBytes(source: Uint8Array, from: number, until: number, target: Uint8Array, to: number): void {
-  if (until - from <= FEW_BYTES) for (let at = from; at < until; at++) target[to + at - from] = source[at] ?? 0;
-  else target.set(from === 0 && until === source.length ? source : source.subarray(from, until), to);
-}
-
-const binaryHeadBytes = (length: number): number => (length < 0x100 ? 2 : length < 0x1_0000 ? 3 : 5);
-
-/** Where it ends. */
-function writeBinaryHead(length: number, target: Uint8Array, at: number): number {
-  const bytes = binaryHeadBytes(length);
-  target[at] = bytes === 2 ? 0xc4 : bytes === 3 ? 0xc5 : 0xc6;
-  for (let byte = 1; byte < bytes; byte++) target[at + byte] = length >>> (8 * (bytes - 1 - byte));
-  return at + bytes;
-}
-
-/** Bytes of all of it. */
-export const packedBytes = ({ headBytes, last }: Packed): number => headBytes + (last === null ? 0 : last.length);
-
-/** Head and last binary, one behind the other. */
-export function copyPacked(found: Packed, target: Uint8Array, at: number): void {
-  copyHead(found, target, at);
-  if (found.last !== null) copyBinaryBytes(found.last, target, at + found.headBytes);
-}
-
-/** In memory of their own, the headroom zero. */
-export function pack(values: readonly Packable[], binaries: readonly Binary[], headroom = 0): Uint8Array {
-  const found = packInPlace(values, binaries, headroom);
-  const bytes = new Uint8Array(packedBytes(found));
-  copyPacked(found, bytes, 0);
-  return bytes;
-}
-
 /** The outermost array of what is packed: how many values it has, and the first two, as far as they are unsigned integers. */
-export interface Front {
+export interface ArrayStart {
   readonly values: number;
   readonly first: number | null;
   readonly second: number | null;
 }
 
 /** Throws Malformed when the bytes do not begin with an array. Nothing behind its second value is looked at. */
-export function frontOf(bytes: Uint8Array): Front {
+export function arrayStart(bytes: Uint8Array): ArrayStart {
   const { values, next } = arrayHead(bytes);
   const first = integerAt(bytes, next);
   const second = first === null ? null : integerAt(bytes, next + integerBytes(bytes[next] ?? 0));
@@ -265,7 +72,7 @@ function integerBytes(tag: number): 0 | 1 | 2 | 3 | 5 | 9 {
   }
 }
 
-/** Null: none begins there, or it is not whole. */
+/** Null: none begins there, or it is not complete. */
 function integerAt(bytes: Uint8Array, at: number): number | null {
   const tag = bytes[at];
   if (tag === undefined) return null;
@@ -275,7 +82,7 @@ function integerAt(bytes: Uint8Array, at: number): number | null {
 }
 
 /** `width` bytes, big-endian. */
-function numberAt(bytes: Uint8Array, at: number, width: number): number {
+export function numberAt(bytes: Uint8Array, at: number, width: number): number {
   let value = 0;
   for (let end = at + width; at < end; at++) value = value * 0x100 + (bytes[at] ?? 0);
   return value;
@@ -289,7 +96,7 @@ function wrong(expected: string, tag: number, at: number): Malformed {
 
 const copying = new Unpackr({ useRecords: false, int64AsType: "number", copyBuffers: true });
 const viewing = new Unpackr({ useRecords: false, int64AsType: "number" });
-/** Of so much a copy costs less than the DataView that msgpackr makes for every other array, and the views of it that follow. */
+/** A copy of up to so many bytes costs less than the DataView that msgpackr makes for every other array, and the views of it that follow. */
 export const COPIED_BYTES = 64 * 1_024;
 const copy = new Uint8Array(COPIED_BYTES);
 const range = { start: 0, end: 0 };
@@ -312,7 +119,7 @@ const MAX_DEPTH = 8;
 /** Values that are still due of the array at each depth: one scan at a time. */
 const due = new Float64Array(MAX_DEPTH + 1);
 
-/** Refuses whatever is not exactly one value of our types. */
+/** Refuses everything that is not exactly one value of our types. */
 function scan(bytes: Uint8Array, maxValues: number): void {
   const end = bytes.length;
   let at = 0;
@@ -328,7 +135,7 @@ function scan(bytes: Uint8Array, maxValues: number): void {
     if (tag < 0x80) continue;
     /** Of an array. */
     let length = 0;
-    if (tag < 0x90) throw wrong(OURS, tag, at - 1);
+    if (tag < 0x90) throw wrong(EXPECTED, tag, at - 1);
     if (tag < 0xa0) length = tag & 0x0f;
     else if (tag < 0xc0) at = checkText(bytes, at, tag & 0x1f);
     else
@@ -370,7 +177,7 @@ function scan(bytes: Uint8Array, maxValues: number): void {
           break;
         }
         default:
-          throw wrong(OURS, tag, at - 1);
+          throw wrong(EXPECTED, tag, at - 1);
       }
     // Each value of an array has at least one byte: a claim of more costs nothing.
     if (at + length > end) throw short(at + length - end);
@@ -380,7 +187,7 @@ function scan(bytes: Uint8Array, maxValues: number): void {
   }
 }
 
-const OURS = "expected nil, true or false, a number that is not negative, a text, a binary or an array";
+const EXPECTED = "expected nil, true or false, a number that is not negative, a text, a binary or an array";
 
 function expectEnd(left: number): void {
   if (left > 0) throw new Malformed(`${left} bytes are left over behind the message`);
@@ -398,7 +205,7 @@ function checkText(bytes: Uint8Array, start: number, length: number): number {
   return end;
 }
 
-/** As table 3-7 of the Unicode standard has it, whatever the engine thinks. */
+/** By table 3-7 of the Unicode standard; engines may be more lenient. */
 function checkUtf8(bytes: Uint8Array, start: number, end: number): void {
   // msgpackr would drop a byte order mark, so the text would come back as another one.
   if (end - start >= 3 && bytes[start] === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf)

@@ -1,4 +1,4 @@
-// Where does chance come from? From here only: a seeded generator (sfc32), handed in, so that one seed is one run.
+// The only source of chance: a seeded generator (sfc32) that is passed in, so that one seed is one run.
 
 export interface Random {
   /** A whole number from 0 to `limit` - 1. `limit` is from 1 to 2^32. */

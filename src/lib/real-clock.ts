@@ -1,4 +1,4 @@
-// Which clock does a real process run on? The system's: monotonic time decides, calendar time is only shown.
+// The system's clock behind the Clock port: monotonic time decides, calendar time is only shown.
 import type { Clock } from "./clock.ts";
 
 /** A timer of the runtime has 31 bits; one that is set for longer, 25 days, would fire at once. */
@@ -15,7 +15,7 @@ export function createRealClock(): Clock {
   };
 }
 
-/** A wait may be what a person typed, or what another process asked for: of any length. */
+/** A wait may be of any length: a person, or another process, may have chosen it. */
 function after(ms: number, callback: () => void): () => void {
   let cancel = (): void => {};
   const wait = (left: number): void => {

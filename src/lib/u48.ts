@@ -1,3 +1,3 @@
-// How large may an index, a term, a time or a request number be? Six bytes in every record of the log, and no larger anywhere else.
+// The largest index, term, time or request number: six bytes in every record of the log, and no more anywhere else.
 
 export const MAX_U48 = 0xffff_ffff_ffff;

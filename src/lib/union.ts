@@ -1,6 +1,7 @@
-// Which of several kinds is an array? Its first value is the number of its kind; each kind has its own fields behind that.
+// Unions of array layouts: the first value is the number of the kind, and each kind has its own fields behind that.
 import { countOf, type Field, type Fields, type NamedShape, row, type Rules, unpackArray } from "./layout.ts";
-import { type Binary, COPIED_BYTES, frontOf, Malformed, pack, type Packable } from "./messagepack.ts";
+import { COPIED_BYTES, arrayStart, Malformed } from "./messagepack.ts";
+import { type Binary, pack, type Packable } from "./packing.ts";
 
 /** An array whose first value is the number of its kind. */
 export interface Kind<T> {
@@ -98,7 +99,7 @@ export function union<T extends { readonly type: string }>(what: string, kinds: 
       return pack(write(value, binaries), binaries);
     },
     decode: (bytes, maxValues = Number.MAX_SAFE_INTEGER) => {
-      const { values, first } = frontOf(bytes);
+      const { values, first } = arrayStart(bytes);
       const found = kindOf(first);
       expectCount(found, values);
       return found.read(unpackArray(bytes, Math.min(maxValues, found.maxValues)), bytes.length > COPIED_BYTES);

@@ -1,15 +1,15 @@
 // The bodies of entries, byte for byte: of command, open, touch, tick and version entries, encoded and decoded.
 // Accepted bytes are part of the log for ever: what one version of raftq accepts and another refuses would split a cluster.
 import { binary, binaryView, boolean, choice, decode, encode, list, text, tuple, uint, zero } from "../lib/layout.ts";
-import { frontOf, leadingIntegers, Malformed } from "../lib/messagepack.ts";
+import { arrayStart, leadingIntegers, Malformed } from "../lib/messagepack.ts";
 import { type Kinds, kind, union } from "../lib/union.ts";
 import { limitsLayout, type QueueLimits } from "./limits.ts";
-import type { Command, NewJob } from "./types.ts";
+import { type Command, MAX_ENCODING, type NewJob } from "./types.ts";
 
 /** Client ids and queue names, in bytes of UTF-8. */
 export const MAX_NAME_BYTES = 64;
+/** Of the nonce that stands for a client's process. */
 export const SESSION_NONCE_BYTES = 16;
-const MAX_ENCODING = 0xff;
 
 /** What a client sends to open a session; the nonce stands for its process. */
 export interface Open {
@@ -67,7 +67,7 @@ export function decodeCommand(bytes: Uint8Array, limits: Pick<QueueLimits, "maxJ
 /** Is this a resolve, in whatever valid form it is written? */
 export function isResolve(command: Uint8Array): boolean {
   try {
-    return frontOf(command).first === COMMANDS.resolve.number && commands.decode(command).type === "resolve";
+    return arrayStart(command).first === COMMANDS.resolve.number && commands.decode(command).type === "resolve";
   } catch (error) {
     if (error instanceof Malformed) return false;
     throw error;
@@ -77,7 +77,7 @@ export function isResolve(command: Uint8Array): boolean {
 /** May it be executed while disks are full? What takes jobs out, or resolves a number: not what adds any, nor what cannot be read. */
 export function needsNoDiskSpace(command: Uint8Array): boolean {
   try {
-    return frontOf(command).first !== COMMANDS.enqueue.number && commands.decode(command).type !== "enqueue";
+    return arrayStart(command).first !== COMMANDS.enqueue.number && commands.decode(command).type !== "enqueue";
   } catch (error) {
     if (error instanceof Malformed) return false;
     throw error;

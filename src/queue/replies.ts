@@ -2,9 +2,8 @@
 import { classOf, type ErrorFields, errorFields, wrongClass } from "../lib/error-fields.ts";
 import { binaryView, list, tuple, uint } from "../lib/layout.ts";
 import { convertedKind, type Kinds, kind, union } from "../lib/union.ts";
-import type { Job, Reply } from "./types.ts";
+import { type Job, MAX_ENCODING, type Reply } from "./types.ts";
 
-const MAX_ENCODING = 0xff;
 /** The reply as a whole is bounded by what holds it. */
 const ANY = Number.MAX_SAFE_INTEGER;
 

@@ -3,6 +3,8 @@ import type { ErrorCode } from "../lib/errors.ts";
 
 /** How a payload is to be read. Servers never look inside it. */
 export const ENCODING = { bytes: 0, json: 1 } as const;
+/** Encodings have one byte. */
+export const MAX_ENCODING = 0xff;
 
 /** What a producer gives. On the wire a job has eight fields; those of the work queue must be empty in this version. */
 export interface NewJob {

@@ -1,4 +1,4 @@
-// How is an address written? `127.0.0.1:3000`, `localhost:3000`, `[::1]:3000`.
+// Parses and checks addresses: `127.0.0.1:3000`, `localhost:3000`, `[::1]:3000`.
 import { isIPv4, isIPv6 } from "node:net";
 import { RaftqError } from "../lib/errors.ts";
 
@@ -16,7 +16,7 @@ const HOST_NAME =
   /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$/;
 const ALL_NUMERIC = /^[0-9.]+$/;
 
-/** The parts of `host:port`; throws RaftqError USAGE. Port 0 is no address: nobody can be reached there. */
+/** The parts of `host:port`; throws RaftqError USAGE. Port 0 is no address: nothing can be reached there. */
 export function parseAddress(text: string): Address {
   const parsed = readAddress(text);
   if (typeof parsed === "string") {

@@ -1,16 +1,15 @@
-// How does a message become a frame and back? By its layout. Strict: anything that is not exactly a known message is Malformed.
+// Encodes messages as frames and decodes them, by their layouts. Strict: anything that is not exactly a known message is Malformed.
 import { crc32 } from "../lib/crc32.ts";
+import { arrayStart, Malformed } from "../lib/messagepack.ts";
 import {
   type Binary,
   copyHead,
   copyPacked,
-  frontOf,
-  Malformed,
   type Packed,
   packedBytes,
   packInPlace,
   type Parts,
-} from "../lib/messagepack.ts";
+} from "../lib/packing.ts";
 import { release } from "../lib/release.ts";
 import { union } from "../lib/union.ts";
 import { LENGTH_BYTES } from "./frame.ts";
@@ -21,13 +20,13 @@ import type { PeerFrame, PeerFragment, WireMessage } from "./protocol.ts";
 const frames = union<Frame>("message", FRAMES);
 const peerMessages = union<PeerMessage>("peer message", PEER_MESSAGES);
 
-/** Messages of one connection that are not split into parts. */
-export type WholeMessage = Exclude<WireMessage, PeerFrame | PeerFragment>;
+/** Messages that are sent in frames without a sequence number. */
+type UnnumberedMessage = Exclude<WireMessage, PeerFrame | PeerFragment>;
 
-/** The whole frame, length included, in memory of its own. */
+/** The frame, length included, in memory of its own. */
 export function encodeMessage(message: WireMessage): Uint8Array {
   if (message.type === "peer") return joined(peerFrame(message.sequence, encodePeerMessage(message.message)));
-  if (message.type !== "fragment") return wholeFrame(packFrame(message));
+  if (message.type !== "fragment") return copyFrame(packFrame(message));
   const { bytes, left, sequence } = message;
   return joined(fragmentFrame(sequence, left, { parts: [bytes], length: bytes.length }));
 }
@@ -37,7 +36,7 @@ function packFrame(frame: Frame): Packed {
   return packInPlace(frames.write(frame, binaries), binaries, LENGTH_BYTES);
 }
 
-function wholeFrame(packed: Packed): Uint8Array {
+function copyFrame(packed: Packed): Uint8Array {
   const bytes = new Uint8Array(packedBytes(packed));
   copyPacked(packed, bytes, 0);
   writeLength(bytes, 0, bytes.length - LENGTH_BYTES);
@@ -48,7 +47,7 @@ function wholeFrame(packed: Packed): Uint8Array {
 export interface FrameWriter {
   /** Bytes written so far. */
   length(): number;
-  add(message: WholeMessage): void;
+  add(message: UnnumberedMessage): void;
   /** All of them. The writer is not used any more. */
   finish(): Uint8Array;
 }
@@ -73,9 +72,9 @@ export function createFrameWriter(expectedBytes: number): FrameWriter {
     },
     finish: () => {
       if (filled > bytes.length * MIN_FILL) return bytes.subarray(0, filled);
-      const whole = bytes.slice(0, filled);
+      const exact = bytes.slice(0, filled);
       release(bytes);
-      return whole;
+      return exact;
     },
   };
 }
@@ -99,10 +98,10 @@ function inParts(packed: Packed): Parts {
 
 /** A frame around parts. */
 function frameInParts(frame: Frame): Parts {
-  const found = inParts(packFrame(frame));
-  const [head] = found.parts;
-  if (head !== undefined) writeLength(head, 0, found.length - LENGTH_BYTES);
-  return found;
+  const parts = inParts(packFrame(frame));
+  const [head] = parts.parts;
+  if (head !== undefined) writeLength(head, 0, parts.length - LENGTH_BYTES);
+  return parts;
 }
 
 /** All parts in one. */
@@ -122,7 +121,7 @@ export function encodePeerMessage(message: PeerMessage): Parts {
   return inParts(packInPlace(peerMessages.write(message, binaries), binaries, 0));
 }
 
-/** At most so much a frame, or a fragment's, adds to a message: length, array, type, sequence, checksum, bytes left, length of the message. */
+/** The most that a frame adds to a message or fragment: length, array, type, sequence, checksum, bytes left, length of the message. */
 export const PEER_FRAME_BYTES = 30;
 
 /** The frame around a message of a member. */
@@ -166,7 +165,7 @@ export function decodePeerMessage(bytes: Uint8Array): PeerMessage {
 /** Which message begins so, for people. */
 export function peerMessageName(first: Uint8Array): string {
   try {
-    const { first: number } = frontOf(first);
+    const { first: number } = arrayStart(first);
     return peerMessages.kinds.find((one) => one.number === number)?.type ?? "a message";
   } catch (error) {
     if (error instanceof Malformed) return "a message";
@@ -174,9 +173,9 @@ export function peerMessageName(first: Uint8Array): string {
   }
 }
 
-/** As `decodeMessage`, before both sides know each other: nothing but a greeting is decoded at all. */
-export function decodeGreeting(body: Uint8Array): WireMessage {
-  const { first } = frontOf(body);
+/** As `decodeMessage`, until the handshake is complete: only messages of the handshake and goodbye are decoded at all. */
+export function decodeHandshake(body: Uint8Array): WireMessage {
+  const { first } = arrayStart(body);
   if (first === null || first > FRAMES.proof.number)
     throw new Malformed(`the first message is a hello, not one of type ${first ?? "unknown"}`);
   return decodeMessage(body);
@@ -185,7 +184,7 @@ export function decodeGreeting(body: Uint8Array): WireMessage {
 /** The protocol version of a hello or its answer: in every version the second value. Null: it is neither. */
 export function versionOf(body: Uint8Array): number | null {
   try {
-    const { first, second } = frontOf(body);
+    const { first, second } = arrayStart(body);
     return first === FRAMES.hello.number || first === FRAMES.helloAnswer.number ? second : null;
   } catch (error) {
     if (error instanceof Malformed) return null;

@@ -1,37 +1,56 @@
-// How do two processes exchange frames over a byte stream? Hello first, then frames; limits, deadlines, order and a reason for every end.
+// A connection over a byte stream: the hello first, then frames; with limits, time-outs, an order, and a reason for every end.
 //
-// Owners see whole, valid messages only. The first message is the other side's `hello` (accepted streams) or `helloAnswer`
+// Its owner gets complete, valid messages only. The first message is the other side's `hello` (accepted streams) or `helloAnswer`
 // (dialed ones); an accepting owner answers with `send(helloAnswer)` or `close(failure)`. Bytes inside a message are its
 // own. What is sent waits until `flush`, which the owner calls once per turn.
 import type { Clock } from "../lib/clock.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import { release } from "../lib/release.ts";
-import { decodeGreeting, decodeMessage, decodePeerMessage, encodeMessage, versionOf } from "./codec.ts";
-import { createDeframer, SPEAKS_HTTP } from "./frame.ts";
-import { acceptorHandshake, dialerHandshake, type Introduction, HandshakeRefused } from "./handshake.ts";
+import { decodeHandshake, decodeMessage, decodePeerMessage, encodeMessage } from "./codec.ts";
+import { HTTP_ANSWER, SPEAKS_HTTP } from "./foreign-protocols.ts";
+import { createDeframer, type Deframer } from "./frame.ts";
+import {
+  acceptorHandshake,
+  checkVersion,
+  dialerHandshake,
+  type Handshake,
+  HandshakeRefused,
+  type Introduction,
+  isHandshakeMessage,
+} from "./handshake.ts";
 import { FRAMES } from "./layouts.ts";
 import { type PeerMessage } from "./peer-layouts.ts";
 import type { ByteStream, Identity } from "./network.ts";
-import { createReassembly } from "./reassembly.ts";
-import type {
-  Challenge,
-  Goodbye,
-  Hello,
-  HelloAnswer,
-  PeerFragment,
-  PeerFrame,
-  Proof,
-  WireMessage,
-} from "./protocol.ts";
-import { type BulkInFlight, createSendQueue } from "./send-queue.ts";
-import { createWatch } from "./watch.ts";
+import { createReassembly, type Reassembly } from "./reassembly.ts";
+import type { Challenge, Goodbye, Greeting, PeerFragment, PeerFrame, Proof, WireMessage } from "./protocol.ts";
+import {
+  addFrame,
+  addMessage,
+  type BulkInFlight,
+  bulkInFlight,
+  createSendQueue,
+  discardQueue,
+  flushAll,
+  flushQueue,
+  pendingBytes,
+  type SendQueue,
+  startPacing,
+} from "./send-queue.ts";
+import {
+  bytesReceived,
+  helloReceived,
+  startTimeouts,
+  stopTimeouts,
+  type TimeoutLimits,
+  type Timeouts,
+} from "./timeouts.ts";
 
-/** A peer frame and its number, and how both sides prove who they are, are the connection's business. */
+/** What the owner sends and receives: numbered frames, and how both sides prove their identity, are inside the connection. */
 export type Message = Exclude<WireMessage, PeerFrame | PeerFragment | Goodbye | Challenge | Proof> | PeerMessage;
 
 /** `config.ts` WIRE fits. */
-export interface ConnectionLimits {
+export interface ConnectionLimits extends TimeoutLimits {
   readonly protocolVersion: number;
   readonly maxHelloBytes: number;
   readonly maxHelloAnswerBytes: number;
@@ -40,11 +59,6 @@ export interface ConnectionLimits {
   readonly maxClientSendBytes: number;
   readonly maxPeerSendBytes: number;
   readonly sendAheadBytes: number;
-  readonly helloTimeoutMs: number;
-  readonly frameTimeoutMs: number;
-  readonly frameProgressBytes: number;
-  readonly pingIntervalMs: number;
-  readonly idleTimeoutMs: number;
 }
 
 export interface OpenConnection {
@@ -53,22 +67,22 @@ export interface OpenConnection {
   readonly limits: ConnectionLimits;
   readonly side: "accepted" | "dialed";
   readonly onMessage: (message: Message) => void;
-  /** Accepting side: what a dialer learns before it has proven that it knows the shared secret; null: not known yet. */
+  /** Accepting side: what it reports of itself before the dialer has proven the shared secret; null: not known yet. */
   readonly introduce?: () => Introduction | null;
   /** Called once, never from inside `send`, `flush` or `close`. Null: this side closed without a failure. */
   readonly onClosed: (why: Failure | null) => void;
   /** The other side, no member, sends no more and may still read: true when this side will close the connection. */
   readonly onEnded?: () => boolean;
-  /** The connection now takes so many bytes of memory: for a frame that is not whole yet, and sent but not taken. Not after it has ended. */
+  /** The memory of this connection has changed: of an incomplete frame, and of what was sent but not taken. Not called after its end. */
   readonly onBuffered?: (bytes: number) => void;
-  /** Bytes came in; it took so long until their messages were decoded and taken. */
+  /** Bytes were received, and their messages decoded and taken within this time. */
   readonly onRead?: (milliseconds: number) => void;
   /** Between members. */
   readonly onProgress?: (progress: Progress) => void;
 }
 
 export type Progress =
-  /** The other side answered a ping: it has received so many more bytes of bulk, perhaps none. */
+  /** The other side answered a ping: it has received `bytes` more of bulk, perhaps none. */
   | { readonly type: "acknowledged"; readonly bytes: number }
   /** Bytes of an incomplete message were received. */
   | { readonly type: "received" };
@@ -76,8 +90,8 @@ export type Progress =
 export interface Connection {
   readonly remote: string;
   /** The first message of the other side; null before. */
-  readonly greeting: Hello | HelloAnswer | null;
-  /** Who the other side has proven to be; null before its greeting. */
+  readonly greeting: Greeting | null;
+  /** The proven identity of the other side; null before its greeting. */
   readonly who: Identity | null;
   /** Encodes now; leaves at `flush`. Nothing happens on a connection that is closing. */
   send(message: Message): void;
@@ -97,272 +111,287 @@ export interface Connection {
   abandon(why: Failure): void;
 }
 
-export function openConnection(open: OpenConnection): Connection {
-  const { stream, limits, side } = open;
-  const otherSide = side === "accepted" ? "dialer" : "acceptor";
-  const firstLimit = side === "accepted" ? limits.maxHelloBytes : limits.maxHelloAnswerBytes;
-  const deframer = createDeframer(firstLimit, "before the hello");
-  const queue = createSendQueue(stream, open.clock, limits);
-  const reassembly = createReassembly(limits.maxPeerFrameBytes);
-  const { trust } = stream;
-  const handshake =
-    side === "dialed" ? dialerHandshake(trust) : acceptorHandshake(trust, open.introduce ?? (() => null));
-  let greeting: Hello | HelloAnswer | null = null;
-  let who: Identity | null = null;
-  /** Both sides of a connection between nodes speak in peer frames. */
-  let peer = false;
-  let ownGreetingSent = false;
-  let received = 0;
+interface ConnectionState {
+  readonly open: OpenConnection;
+  readonly otherSide: "dialer" | "acceptor";
+  readonly deframer: Deframer;
+  readonly reassembly: Reassembly;
+  readonly queue: SendQueue;
+  readonly handshake: Handshake;
+  readonly timeouts: Timeouts;
+  /** The first message of the other side; null before. */
+  greeting: Greeting | null;
+  /** The proven identity of the other side; null before its greeting. */
+  who: Identity | null;
+  ownGreetingSent: boolean;
+  /** Both sides are members: their messages are in numbered frames. */
+  isPeer: boolean;
+  /** Numbered frames received so far. */
+  received: number;
   /** The newest ping of the other member; null: it is answered. */
-  let unansweredPing: number | null = null;
+  unansweredPing: number | null;
   /** Undefined while open; afterwards what `onClosed` will report. */
-  let ending: Failure | null | undefined;
+  ending: Failure | null | undefined;
+  /** Bytes that `onBuffered` was called with last. */
+  reportedBytes: number;
+}
 
-  const spentMs = trust.type === "certificate" ? trust.handshakeMs : 0;
-  const watchLimits = { ...limits, helloTimeoutMs: Math.max(1, limits.helloTimeoutMs - spentMs) };
-  const watch = createWatch(open.clock, watchLimits, {
-    framesRead: () => deframer.frames,
-    bytesBuffered: () => deframer.buffered(),
-    describeFrame: () => {
-      const message = reassembly.describe();
-      const frame = `a frame is not complete, ${deframer.buffered()} of ${deframer.due()} bytes`;
-      return message === null ? frame : `${frame}, a fragment of a message (${message})`;
-    },
-    ping,
-    expired: (why) => close(why),
-  });
-
-  function ping(): void {
-    send({ type: "ping", frameId: KEEP_ALIVE });
-    queue.flush();
-  }
-
-  function end(why: Failure | null): void {
-    ending = why;
-    watch.stop();
-    deframer.discard();
-    reassembly.discard();
-    stream.close();
-  }
-
-  function close(why: Failure | null): void {
-    if (ending !== undefined) return;
-    if (why !== null) queue.add(encodeMessage({ type: "goodbye", failure: why }));
-    queue.flushAll();
-    end(why);
-  }
-
-  /** An HTTP client cannot read a goodbye. */
-  function answerHttp(why: Failure): void {
-    if (ending !== undefined) return;
-    stream.write(new TextEncoder().encode(HTTP_ANSWER));
-    end(why);
-  }
-
-  function send(message: Message): void {
-    if (ending !== undefined) return;
-    if (message.type === "hello" || message.type === "helloAnswer") return sendGreeting(message);
-    queue.addMessage(message);
-    checkPending();
-  }
-
-  function sendGreeting(message: Hello | HelloAnswer): void {
-    if (message.type === "hello") peer = message.role === "peer";
-    try {
-      queue.addMessage(handshake.outgoing(message));
-      ownGreetingSent = true;
-      startPacing();
-    } catch (error) {
-      close(reasonOf(error));
-    }
-  }
-
-  /** Between members, once both hellos are exchanged. */
-  function startPacing(): void {
-    if (peer && ownGreetingSent && greeting !== null) queue.startPacing();
-  }
-
-  /** A socket that does not read must not fill our memory. */
-  function checkPending(): void {
-    const cap = peer ? limits.maxPeerSendBytes : limits.maxClientSendBytes;
-    const waiting = queue.pending();
-    if (waiting <= cap) return;
-    abandon(failure("OVERLOADED", `${waiting} bytes wait for a reader that does not read; at most ${cap} may`));
-  }
-
-  function abandon(why: Failure): void {
-    if (ending !== undefined) return;
-    queue.discard();
-    close(why);
-  }
-
-  let held = 0;
-  function noteHeld(): void {
-    if (open.onBuffered === undefined || ending !== undefined) return;
-    const bytes = deframer.allocated() + reassembly.allocated() + queue.pending();
-    if (bytes === held) return;
-    held = bytes;
-    open.onBuffered(bytes);
-  }
-
-  function flush(): void {
-    if (ending !== undefined) return;
-    // An answer acknowledges everything before it, so a slow reader gets only the newest one.
-    if (unansweredPing !== null && stream.pending() === 0) {
-      queue.addMessage({ type: "pong", frameId: unansweredPing });
-      unansweredPing = null;
-    }
-    queue.flush();
-    noteHeld();
-  }
-
-  function receive(body: Uint8Array): void {
-    if (greeting === null) return receiveGreeting(body);
-    const message = decodeMessage(body);
-    if (message.type === "goodbye") return end(message.failure);
-    if (message.type === "ping" && message.frameId === KEEP_ALIVE) {
-      // Bytes that the other side has yet to read show as well that this side lives: pongs never pile up behind them.
-      if (queue.pending() > 0) return;
-      send({ type: "pong", frameId: KEEP_ALIVE });
-      return queue.flush();
-    }
-    if (message.type === "pong" && message.frameId === KEEP_ALIVE) return;
-    if (message.type === "peer" || message.type === "fragment") return receivePeer(message);
-    if (peer && message.type === "ping") {
-      unansweredPing = message.frameId;
-      return flush();
-    }
-    if (peer && message.type === "pong") return receiveAcknowledgement(message.frameId);
-    // A second hello may never arrive.
-    if (peer || isGreeting(message) || FRAMES[message.type].from !== otherSide)
-      throw new Malformed(`a ${message.type} is not allowed on this connection`);
-    open.onMessage(message);
-  }
-
-  function checkVersion(body: Uint8Array): void {
-    const version = versionOf(body);
-    if (version === null || version === limits.protocolVersion) return;
-    const both = `it speaks protocol version ${version}, this side ${limits.protocolVersion}`;
-    throw new HandshakeRefused(failure("VERSION", `the other side is another raftq: ${both}`));
-  }
-
-  function receiveGreeting(body: Uint8Array): void {
-    checkVersion(body);
-    const message = decodeGreeting(body);
-    if (message.type === "goodbye") return end(message.failure);
-    const step = handshake.receive(message);
-    if (step.type === "greeted") return greet(step.greeting, step.who);
-    queue.add(encodeMessage(step.message));
-    queue.flush();
-  }
-
-  function greet(message: Hello | HelloAnswer, identity: Identity): void {
-    greeting = message;
-    who = identity;
-    if (message.type === "hello") peer = message.role === "peer";
-    deframer.setLimit(peer ? limits.maxPeerFrameBytes : limits.maxClientFrameBytes);
-    startPacing();
-    watch.greeted();
-    open.onMessage(message);
-  }
-
-  function receivePeer(frame: PeerFrame | PeerFragment): void {
-    if (!peer) throw new Malformed("a peer frame is not allowed on a client's connection");
-    received++;
-    if (frame.sequence !== received)
-      throw new Malformed(`peer frame ${frame.sequence} came where ${received} was due: frames are missing`);
-    if (frame.type === "peer") return open.onMessage(frame.message);
-    const whole = reassembly.add(frame);
-    if (whole === null) return;
-    const message = decodePeerMessage(whole);
-    release(whole);
-    open.onMessage(message);
-  }
-
-  /** The answer to a ping: the other side has received what was sent before it, so more may be sent. */
-  function receiveAcknowledgement(ping: number): void {
-    const bytes = queue.pacer()?.acknowledged(ping) ?? null;
-    if (bytes === null) throw new Malformed(`pong ${ping} answers no ping`);
-    open.onProgress?.({ type: "acknowledged", bytes });
-    flush();
-  }
-
-  stream.onData = (data) => {
-    if (ending !== undefined) return;
-    const began = open.onRead === undefined ? 0 : open.clock.now();
-    const failed = deframer.push(data, (body) => {
-      try {
-        receive(body);
-      } catch (error) {
-        close(reasonOf(error));
-      }
-      return ending === undefined;
-    });
-    if (failed?.message === SPEAKS_HTTP && side === "accepted") answerHttp(failed);
-    else if (failed !== null) close(failed);
-    else if (ending === undefined) {
-      watch.bytesReceived();
-      if (peer && deframer.buffered() + reassembly.allocated() > 0) open.onProgress?.({ type: "received" });
-      noteHeld();
-    }
-    open.onRead?.(open.clock.now() - began);
+export function openConnection(open: OpenConnection): Connection {
+  const { stream, clock, limits, side } = open;
+  const { trust } = stream;
+  const deframer = createDeframer(
+    side === "accepted" ? limits.maxHelloBytes : limits.maxHelloAnswerBytes,
+    "before the hello",
+  );
+  const reassembly = createReassembly(limits.maxPeerFrameBytes);
+  const tlsMs = trust.type === "certificate" ? trust.handshakeMs : 0;
+  const state: ConnectionState = {
+    open,
+    otherSide: side === "accepted" ? "dialer" : "acceptor",
+    deframer,
+    reassembly,
+    queue: createSendQueue(stream, clock, limits.sendAheadBytes),
+    handshake: side === "dialed" ? dialerHandshake(trust) : acceptorHandshake(trust, open.introduce ?? (() => null)),
+    timeouts: startTimeouts(
+      clock,
+      { ...limits, helloTimeoutMs: Math.max(1, limits.helloTimeoutMs - tlsMs) },
+      { deframer, reassembly, ping: () => ping(state), expired: (why) => close(state, why) },
+    ),
+    greeting: null,
+    who: null,
+    ownGreetingSent: false,
+    isPeer: false,
+    received: 0,
+    unansweredPing: null,
+    ending: undefined,
+    reportedBytes: 0,
   };
-  stream.onDrain = flush;
-  stream.onEnd = () => ending === undefined && greeting !== null && !peer && open.onEnded?.() === true;
-  stream.onClose = (why) => {
-    watch.stop();
-    deframer.discard();
-    reassembly.discard();
-    open.onClosed(ending === undefined ? failure("CONNECTION_LOST", why) : ending);
-    ending ??= null;
-  };
-
+  const onFrame = (body: Uint8Array): boolean => receiveFrame(state, body);
+  stream.onData = (data) => receiveBytes(state, data, onFrame);
+  stream.onDrain = () => flush(state);
+  stream.onEnd = () => staysOpen(state);
+  stream.onClose = (why) => streamClosed(state, why);
   // Nothing of an unauthenticated side is read.
-  if (trust.type === "unauthenticated") close(failure("UNAUTHORISED", trust.why));
-
+  if (trust.type === "unauthenticated") close(state, failure("UNAUTHORISED", trust.why));
   return {
     remote: stream.remote,
     get greeting() {
-      return greeting;
+      return state.greeting;
     },
     get who() {
-      return who;
+      return state.who;
     },
-    send,
-    flush,
-    ping,
-    pending: () => queue.pending(),
-    bytesPerSecond: () => queue.pacer()?.bytesPerSecond() ?? null,
-    bulkInFlight: () => queue.bulkInFlight(),
-    close,
-    abandon,
+    send: (message) => send(state, message),
+    flush: () => flush(state),
+    ping: () => ping(state),
+    pending: () => pendingBytes(state.queue),
+    bytesPerSecond: () => state.queue.pacer?.bytesPerSecond() ?? null,
+    bulkInFlight: () => bulkInFlight(state.queue),
+    close: (why) => close(state, why),
+    abandon: (why) => abandon(state, why),
   };
+}
+
+function send(state: ConnectionState, message: Message): void {
+  if (!isOpen(state)) return;
+  if (message.type === "hello" || message.type === "helloAnswer") return sendGreeting(state, message);
+  addMessage(state.queue, message);
+  checkPending(state);
+}
+
+function sendGreeting(state: ConnectionState, message: Greeting): void {
+  if (message.type === "hello") state.isPeer = message.role === "peer";
+  try {
+    addMessage(state.queue, state.handshake.outgoing(message));
+    state.ownGreetingSent = true;
+    paceBetweenMembers(state);
+  } catch (error) {
+    close(state, reasonOf(error));
+  }
+}
+
+/** Once both greetings are exchanged. */
+function paceBetweenMembers({ isPeer, ownGreetingSent, greeting, queue }: ConnectionState): void {
+  if (isPeer && ownGreetingSent && greeting !== null) startPacing(queue);
+}
+
+/** A socket that does not read must not fill our memory. */
+function checkPending(state: ConnectionState): void {
+  const { maxPeerSendBytes, maxClientSendBytes } = state.open.limits;
+  const cap = state.isPeer ? maxPeerSendBytes : maxClientSendBytes;
+  const waiting = pendingBytes(state.queue);
+  if (waiting <= cap) return;
+  abandon(state, failure("OVERLOADED", `${waiting} bytes wait for a reader that does not read; at most ${cap} may`));
+}
+
+function ping(state: ConnectionState): void {
+  send(state, { type: "ping", frameId: KEEP_ALIVE });
+  flushQueue(state.queue);
+}
+
+function flush(state: ConnectionState): void {
+  if (!isOpen(state)) return;
+  const { queue, unansweredPing } = state;
+  // An answer acknowledges everything before it, so a slow reader gets only the newest one.
+  if (unansweredPing !== null && state.open.stream.pending() === 0) {
+    addMessage(queue, { type: "pong", frameId: unansweredPing });
+    state.unansweredPing = null;
+  }
+  flushQueue(queue);
+  reportBuffered(state);
+}
+
+function reportBuffered(state: ConnectionState): void {
+  const { open, deframer, reassembly, queue } = state;
+  if (open.onBuffered === undefined || !isOpen(state)) return;
+  const bytes = deframer.allocated() + reassembly.allocated() + pendingBytes(queue);
+  if (bytes === state.reportedBytes) return;
+  state.reportedBytes = bytes;
+  open.onBuffered(bytes);
+}
+
+function close(state: ConnectionState, why: Failure | null): void {
+  if (!isOpen(state)) return;
+  if (why !== null) addFrame(state.queue, encodeMessage({ type: "goodbye", failure: why }));
+  flushAll(state.queue);
+  end(state, why);
+}
+
+function abandon(state: ConnectionState, why: Failure): void {
+  if (!isOpen(state)) return;
+  discardQueue(state.queue);
+  close(state, why);
+}
+
+/** An HTTP client cannot read a goodbye. */
+function answerHttp(state: ConnectionState, why: Failure): void {
+  if (!isOpen(state)) return;
+  state.open.stream.write(new TextEncoder().encode(HTTP_ANSWER));
+  end(state, why);
+}
+
+function end(state: ConnectionState, why: Failure | null): void {
+  state.ending = why;
+  stopReceiving(state);
+  state.open.stream.close();
+}
+
+function stopReceiving({ timeouts, deframer, reassembly }: ConnectionState): void {
+  stopTimeouts(timeouts);
+  deframer.discard();
+  reassembly.discard();
+}
+
+function streamClosed(state: ConnectionState, why: string): void {
+  stopReceiving(state);
+  state.open.onClosed(state.ending === undefined ? failure("CONNECTION_LOST", why) : state.ending);
+  state.ending ??= null;
+}
+
+/** The other side sends no more: does this side go on? */
+function staysOpen({ ending, greeting, isPeer, open }: ConnectionState): boolean {
+  return ending === undefined && greeting !== null && !isPeer && open.onEnded?.() === true;
+}
+
+function receiveBytes(state: ConnectionState, data: Uint8Array, onFrame: (body: Uint8Array) => boolean): void {
+  if (!isOpen(state)) return;
+  const { open, deframer, reassembly } = state;
+  const began = open.onRead === undefined ? 0 : open.clock.now();
+  const failed = deframer.push(data, onFrame);
+  if (failed?.message === SPEAKS_HTTP && open.side === "accepted") answerHttp(state, failed);
+  else if (failed !== null) close(state, failed);
+  else if (isOpen(state)) {
+    bytesReceived(state.timeouts);
+    if (state.isPeer && deframer.buffered() + reassembly.allocated() > 0) open.onProgress?.({ type: "received" });
+    reportBuffered(state);
+  }
+  open.onRead?.(open.clock.now() - began);
+}
+
+/** False once the connection has ended. */
+function receiveFrame(state: ConnectionState, body: Uint8Array): boolean {
+  try {
+    if (state.greeting === null) receiveHandshake(state, body);
+    else receiveMessage(state, decodeMessage(body));
+  } catch (error) {
+    close(state, reasonOf(error));
+  }
+  return isOpen(state);
+}
+
+const isOpen = ({ ending }: ConnectionState): boolean => ending === undefined;
+
+function receiveHandshake(state: ConnectionState, body: Uint8Array): void {
+  checkVersion(body, state.open.limits.protocolVersion);
+  const message = decodeHandshake(body);
+  if (message.type === "goodbye") return end(state, message.failure);
+  const step = state.handshake.receive(message);
+  if (step.type === "greeted") return receiveGreeting(state, step.greeting, step.who);
+  addFrame(state.queue, encodeMessage(step.message));
+  flushQueue(state.queue);
+}
+
+function receiveGreeting(state: ConnectionState, greeting: Greeting, who: Identity): void {
+  const { maxPeerFrameBytes, maxClientFrameBytes } = state.open.limits;
+  state.greeting = greeting;
+  state.who = who;
+  if (greeting.type === "hello") state.isPeer = greeting.role === "peer";
+  state.deframer.setLimit(state.isPeer ? maxPeerFrameBytes : maxClientFrameBytes);
+  paceBetweenMembers(state);
+  helloReceived(state.timeouts);
+  state.open.onMessage(greeting);
+}
+
+function receiveMessage(state: ConnectionState, message: WireMessage): void {
+  if (message.type === "goodbye") return end(state, message.failure);
+  if (message.type === "ping" && message.frameId === KEEP_ALIVE) return answerKeepAlive(state);
+  if (message.type === "pong" && message.frameId === KEEP_ALIVE) return;
+  if (message.type === "peer" || message.type === "fragment") return receivePeer(state, message);
+  if (state.isPeer && message.type === "ping") {
+    state.unansweredPing = message.frameId;
+    return flush(state);
+  }
+  if (state.isPeer && message.type === "pong") return receiveAcknowledgement(state, message.frameId);
+  // A second hello may never arrive.
+  if (state.isPeer || isHandshakeMessage(message) || FRAMES[message.type].from !== state.otherSide)
+    throw new Malformed(`a ${message.type} is not allowed on this connection`);
+  state.open.onMessage(message);
+}
+
+/** Bytes that the other side has yet to read show as well that this side lives: pongs never pile up behind them. */
+function answerKeepAlive(state: ConnectionState): void {
+  if (pendingBytes(state.queue) > 0) return;
+  send(state, { type: "pong", frameId: KEEP_ALIVE });
+  flushQueue(state.queue);
+}
+
+function receivePeer(state: ConnectionState, frame: PeerFrame | PeerFragment): void {
+  if (!state.isPeer) throw new Malformed("a peer frame is not allowed on a client's connection");
+  state.received++;
+  if (frame.sequence !== state.received)
+    throw new Malformed(`peer frame ${frame.sequence} came where ${state.received} was due: frames are missing`);
+  if (frame.type === "peer") return state.open.onMessage(frame.message);
+  const bytes = state.reassembly.add(frame);
+  if (bytes === null) return;
+  const message = decodePeerMessage(bytes);
+  release(bytes);
+  state.open.onMessage(message);
+}
+
+/** The answer to a ping: the other side has received what was sent before it, so more may be sent. */
+function receiveAcknowledgement(state: ConnectionState, frameId: number): void {
+  const bytes = state.queue.pacer?.acknowledged(frameId) ?? null;
+  if (bytes === null) throw new Malformed(`pong ${frameId} answers no ping`);
+  state.open.onProgress?.({ type: "acknowledged", bytes });
+  flush(state);
 }
 
 /** The frameId of keep-alive pings, which the connections answer among themselves. */
 const KEEP_ALIVE = 0;
-
-const HTTP_TEXT = "This port speaks the raftq protocol, not HTTP.\n";
-const HTTP_ANSWER = [
-  "HTTP/1.1 400 Bad Request",
-  "Content-Type: text/plain",
-  `Content-Length: ${HTTP_TEXT.length}`,
-  "Connection: close",
-  "",
-  HTTP_TEXT,
-].join("\r\n");
 
 /** Everything else is a fault of this program and goes on up. */
 function reasonOf(error: unknown): Failure {
   if (error instanceof HandshakeRefused) return error.failure;
   if (error instanceof Malformed) return failure("BAD_REQUEST", error.message);
   throw error;
-}
-
-type Greeting = Hello | HelloAnswer | Challenge | Proof;
-
-const GREETINGS: ReadonlySet<string> = new Set<Greeting["type"]>(["hello", "helloAnswer", "challenge", "proof"]);
-
-function isGreeting(message: WireMessage): message is Greeting {
-  return GREETINGS.has(message.type);
 }

@@ -1,8 +1,9 @@
-// Where does a frame begin and end in a stream of bytes? u32 big-endian length, then so many bytes.
+// Finds the frames in a stream of bytes: a length, u32 big-endian, then as many bytes.
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import { release } from "../lib/release.ts";
-import { createGrowingBuffer } from "./growing-buffer.ts";
+import { foreignProtocol, mayBecomeHttp } from "./foreign-protocols.ts";
+import { createGrowingBuffer, type GrowingBuffer } from "./growing-buffer.ts";
 
 export const LENGTH_BYTES = 4;
 
@@ -18,145 +19,130 @@ export interface Deframer {
   readonly frames: number;
   /** Bytes received of a frame that is not complete. */
   buffered(): number;
-  /** How long that frame will be; 0: not known yet. */
-  due(): number;
-  /** The memory that they take: their own, never a part of `data`. */
+  /** The bytes of that frame, its length included; 0: not known yet. */
+  frameBytes(): number;
+  /** The memory that an incomplete frame takes: its own, never a part of `data`. */
   allocated(): number;
   /** The stream has ended: what was received of an incomplete frame is dropped. */
   discard(): void;
 }
 
-/** `where`: of the first limit, for the one that exceeds it. */
-export function createDeframer(firstLimit: number, firstWhere = "here"): Deframer {
-  let limit = firstLimit;
-  let where = firstWhere;
-  let frames = 0;
-  /** Of the length, while it is not complete. */
-  let headerBytes = 0;
-  let header = 0;
-  /** Of the present frame; null between frames. */
-  let length: number | null = null;
-  const body = createGrowingBuffer();
-  /** What came instead of a frame, while it may still turn out to be HTTP. */
-  let stray = "";
+interface DeframerState {
+  /** The longest frame allowed, in bytes without its length, and where that holds, for the failure of a longer one. */
+  limit: number;
+  where: string;
+  /** Frames completed so far. */
+  frames: number;
+  /** Bytes received of the present frame's length, and their value, while it is not complete. */
+  lengthBytes: number;
+  partialLength: number;
+  /** Of the present frame's body; null: not known yet. */
+  length: number | null;
+  readonly body: GrowingBuffer;
+  /** What was received instead of a frame, while it may still turn out to be HTTP. */
+  foreign: string;
+}
 
-  function readHeader(data: Uint8Array, from: number): { readonly at: number; readonly failed: Failure | null } {
-    let at = from;
-    while (headerBytes < LENGTH_BYTES && at < data.length) {
-      const byte = data[at++] ?? 0;
-      if (stray !== "" || (headerBytes === 0 && byte !== 0)) {
-        stray += String.fromCharCode(byte);
-        // A stream begins with all of a word, or with what no word begins with.
-        if (frames === 0 && mayBecomeHttp(stray)) continue;
-        const failed = notAFrame(stray);
-        stray = "";
-        return { at, failed };
-      }
-      header = header * 256 + byte;
-      headerBytes++;
-    }
-    if (headerBytes < LENGTH_BYTES) return { at, failed: null };
-    if (header > limit)
-      return {
-        at,
-        failed: failure("TOO_LARGE", `a frame of ${header} bytes is longer than the ${limit} allowed ${where}`),
-      };
-    if (header === 0) return { at, failed: failure("BAD_REQUEST", "a frame is empty") };
-    length = header;
-    return { at, failed: null };
-  }
-
-  function beginFrame(): void {
-    headerBytes = 0;
-    header = 0;
-    length = null;
-  }
-
-  function endFrame(): void {
-    beginFrame();
-    frames++;
-  }
-
+/** `where`: of the first limit, for the failure of a frame that exceeds it. */
+export function createDeframer(limit: number, where = "here"): Deframer {
+  const state: DeframerState = {
+    limit,
+    where,
+    frames: 0,
+    lengthBytes: 0,
+    partialLength: 0,
+    length: null,
+    body: createGrowingBuffer(),
+    foreign: "",
+  };
   return {
-    push: (data, onFrame) => {
-      let at = 0;
-      while (at < data.length) {
-        if (length === null) {
-          const read = readHeader(data, at);
-          at = read.at;
-          if (read.failed !== null) return read.failed;
-          if (length === null) return null;
-        }
-        const part = data.subarray(at, Math.min(data.length, at + length - body.length()));
-        at += part.length;
-        if (part.length === length) {
-          endFrame();
-          if (!onFrame(part)) return null;
-          continue;
-        }
-        body.append(part, length);
-        if (body.length() < length) return null;
-        const whole = body.take();
-        endFrame();
-        const goesOn = onFrame(whole);
-        release(whole);
-        if (!goesOn) return null;
-      }
-      return null;
-    },
+    push: (data, onFrame) => push(state, data, onFrame),
     setLimit: (maxFrameBytes) => {
-      limit = maxFrameBytes;
-      where = "here";
+      state.limit = maxFrameBytes;
+      state.where = "here";
     },
     get frames() {
-      return frames;
+      return state.frames;
     },
-    buffered: () => stray.length + headerBytes + body.length(),
-    due: () => (length === null ? 0 : length + LENGTH_BYTES),
-    allocated: body.allocated,
+    buffered: () => state.foreign.length + state.lengthBytes + state.body.length(),
+    frameBytes: () => (state.length === null ? 0 : state.length + LENGTH_BYTES),
+    allocated: state.body.allocated,
     discard: () => {
-      stray = "";
-      body.discard();
-      beginFrame();
+      state.foreign = "";
+      state.body.discard();
+      beginFrame(state);
     },
   };
 }
 
-/** How TLS records begin: what a TLS port answers to other bytes, and how a TLS dialer begins. */
-const TLS_ALERT = 0x15;
-const TLS_HANDSHAKE = 0x16;
+function push(state: DeframerState, data: Uint8Array, onFrame: (body: Uint8Array) => boolean): Failure | null {
+  const { body } = state;
+  let at = 0;
+  while (at < data.length) {
+    if (state.length === null) {
+      const read = readLength(state, data, at);
+      at = read.at;
+      if (read.failed !== null) return read.failed;
+    }
+    const { length } = state;
+    if (length === null) return null;
+    const part = data.subarray(at, Math.min(data.length, at + length - body.length()));
+    at += part.length;
+    if (part.length === length) {
+      endFrame(state);
+      if (!onFrame(part)) return null;
+      continue;
+    }
+    body.append(part, length);
+    if (body.length() < length) return null;
+    const joined = body.take();
+    endFrame(state);
+    const continues = onFrame(joined);
+    release(joined);
+    if (!continues) return null;
+  }
+  return null;
+}
 
-/** How HTTP begins: a server's answer, and the requests that it is asked. */
-export const HTTP_STARTS = [
-  "HTTP/",
-  "GET ",
-  "HEAD ",
-  "POST ",
-  "PUT ",
-  "DELETE ",
-  "CONNECT ",
-  "OPTIONS ",
-  "TRACE ",
-  "PATCH ",
-  "PRI ",
-];
+function readLength(
+  state: DeframerState,
+  data: Uint8Array,
+  from: number,
+): { readonly at: number; readonly failed: Failure | null } {
+  let at = from;
+  while (state.lengthBytes < LENGTH_BYTES && at < data.length) {
+    const byte = data[at++] ?? 0;
+    if (state.foreign !== "" || (state.lengthBytes === 0 && byte !== 0)) {
+      state.foreign += String.fromCharCode(byte);
+      // A stream begins with all of a word, or with what no word begins with.
+      if (state.frames === 0 && mayBecomeHttp(state.foreign)) continue;
+      const failed = foreignProtocol(state.foreign);
+      state.foreign = "";
+      return { at, failed };
+    }
+    state.partialLength = state.partialLength * 256 + byte;
+    state.lengthBytes++;
+  }
+  if (state.lengthBytes < LENGTH_BYTES) return { at, failed: null };
+  const { partialLength: length, limit, where } = state;
+  if (length > limit) {
+    const why = `a frame of ${length} bytes is longer than the ${limit} allowed ${where}`;
+    return { at, failed: failure("TOO_LARGE", why) };
+  }
+  if (length === 0) return { at, failed: failure("BAD_REQUEST", "a frame is empty") };
+  state.length = length;
+  return { at, failed: null };
+}
 
-export const SPEAKS_HTTP = "the other side speaks HTTP, not raftq";
+function beginFrame(state: DeframerState): void {
+  state.lengthBytes = 0;
+  state.partialLength = 0;
+  state.length = null;
+}
 
-const mayBecomeHttp = (beginning: string): boolean =>
-  HTTP_STARTS.some((word) => word.length > beginning.length && word.startsWith(beginning));
-
-/** Every frame is shorter than 16 MiB, so the first byte distinguishes other protocols at once. */
-function notAFrame(beginning: string): Failure {
-  if (HTTP_STARTS.includes(beginning)) return failure("BAD_REQUEST", SPEAKS_HTTP);
-  const byte = beginning.charCodeAt(0);
-  if (byte === TLS_ALERT)
-    return failure("UNAUTHORISED", "the other side speaks TLS: give --tls-cert, --tls-key and --tls-ca");
-  if (byte === TLS_HANDSHAKE)
-    return failure("UNAUTHORISED", "the other side speaks TLS, and this one was started without --tls-cert");
-  const shown = byte.toString(16).padStart(2, "0");
-  const why = "the other side does not speak the raftq protocol";
-  return failure("BAD_REQUEST", `${why}: a frame starts with byte 0x00, not 0x${shown}`);
+function endFrame(state: DeframerState): void {
+  beginFrame(state);
+  state.frames++;
 }
 
 /** The body of exactly one frame, for tests and tools. */

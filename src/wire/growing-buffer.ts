@@ -1,16 +1,15 @@
-// How are the parts of a frame, or of a message, joined as they arrive? In memory that grows with them, so a claim alone costs nothing.
+// Joins the parts of a frame, or of a message, as they arrive, in memory that grows with them: a claimed length alone costs nothing.
+import { WIRE } from "../config.ts";
 import { release } from "../lib/release.ts";
 
-const FIRST_BYTES = 16 * 1024;
-
 export interface GrowingBuffer {
-  /** `whole`: the length in the end. It doubles up to that: every byte is moved at most twice on average. */
-  append(part: Uint8Array, whole: number): void;
+  /** `total`: the length in the end. The memory doubles up to that: every byte is moved at most twice on average. */
+  append(part: Uint8Array, total: number): void;
   length(): number;
   allocated(): number;
   /** A view of what is there. */
   bytes(): Uint8Array;
-  /** All of it, once it is whole; the caller releases it. What is appended next begins a new one. */
+  /** All of it, once it is complete; the caller releases it. What is appended next begins a new one. */
   take(): Uint8Array;
   discard(): void;
 }
@@ -25,10 +24,10 @@ export function createGrowingBuffer(): GrowingBuffer {
   }
 
   return {
-    append: (part, whole) => {
+    append: (part, total) => {
       const needed = filled + part.length;
       if (needed > memory.length) {
-        const larger = new Uint8Array(Math.min(whole, Math.max(needed, memory.length * 2, FIRST_BYTES)));
+        const larger = new Uint8Array(Math.min(total, Math.max(needed, memory.length * 2, WIRE.firstBufferBytes)));
         larger.set(memory.subarray(0, filled));
         release(memory);
         memory = larger;
@@ -40,9 +39,9 @@ export function createGrowingBuffer(): GrowingBuffer {
     allocated: () => memory.length,
     bytes: () => memory.subarray(0, filled),
     take: () => {
-      const whole = memory;
+      const complete = memory;
       begin();
-      return whole;
+      return complete;
     },
     discard: () => {
       release(memory);

@@ -1,14 +1,15 @@
-// How do two sides come to know each other? By what the transport has proven (a certificate), by what both prove in the hello
-// (a shared secret), or not at all. Until that is done, nothing but hello, challenge, proof and goodbye is taken.
+// The handshake: both sides are identified by what the transport has proven (a certificate), by what both prove in the hello (a
+// shared secret), or not at all. Until that is done, only hello, challenge, proof and goodbye are accepted.
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
+import { versionOf } from "./codec.ts";
 import type { Identity, Trust } from "./network.ts";
-import type { Challenge, Hello, HelloAnswer, Proof, WireMessage } from "./protocol.ts";
+import type { Challenge, Greeting, Hello, HelloAnswer, Proof, WireMessage } from "./protocol.ts";
 import {
   allows,
   claimFor,
   isProof,
-  keyBehind,
+  provenKey,
   prove,
   type Secret,
   type SharedSecrets,
@@ -18,15 +19,28 @@ import {
 /** What the accepting side reports of itself before its hello. */
 export type Introduction = Pick<Challenge, "clusterId" | "node">;
 
+export type HandshakeMessage = Greeting | Challenge | Proof;
+
+const HANDSHAKE_TYPES = {
+  hello: true,
+  helloAnswer: true,
+  challenge: true,
+  proof: true,
+} satisfies Record<HandshakeMessage["type"], true>;
+
+export function isHandshakeMessage(message: WireMessage): message is HandshakeMessage {
+  return Object.hasOwn(HANDSHAKE_TYPES, message.type);
+}
+
 export type HandshakeStep =
   | { readonly type: "answer"; readonly message: Challenge | Proof }
   /** The other side is who it claims to be. */
-  | { readonly type: "greeted"; readonly greeting: Hello | HelloAnswer; readonly who: Identity };
+  | { readonly type: "greeted"; readonly greeting: Greeting; readonly who: Identity };
 
 export interface Handshake {
-  /** The owner's hello, with what belongs to it. Throws Refused when this side has no secret for the role it wants. */
-  outgoing(message: Hello | HelloAnswer): Hello | HelloAnswer;
-  /** Throws Malformed or Refused. */
+  /** The owner's hello, with what belongs to it. Throws HandshakeRefused when this side has no secret for the role it wants. */
+  outgoing(message: Greeting): Greeting;
+  /** Throws Malformed or HandshakeRefused. */
   receive(message: WireMessage): HandshakeStep;
 }
 
@@ -39,8 +53,16 @@ export class HandshakeRefused extends Error {
   }
 }
 
-/** Where everybody is trusted, everybody may do everything. */
-const ANYBODY: Identity = { node: null, role: "peer" };
+/** Throws HandshakeRefused when the first message shows another protocol version than `own`; the rest of it is not looked at. */
+export function checkVersion(body: Uint8Array, own: number): void {
+  const version = versionOf(body);
+  if (version === null || version === own) return;
+  const both = `it speaks protocol version ${version}, this side ${own}`;
+  throw new HandshakeRefused(failure("VERSION", `the other side is another raftq: ${both}`));
+}
+
+/** Without credentials every dialer may do everything. */
+const ANY_IDENTITY: Identity = { node: null, role: "peer" };
 
 export function dialerHandshake(trust: Trust): Handshake {
   if (trust.type === "secret") return provingDialer(trust.secrets);
@@ -48,14 +70,14 @@ export function dialerHandshake(trust: Trust): Handshake {
     outgoing: (hello) => hello,
     receive: (message) => {
       if (message.type !== "helloAnswer") throw misplaced(message);
-      return { type: "greeted", greeting: message, who: nodeBehind(trust, message) };
+      return { type: "greeted", greeting: message, who: acceptorIdentity(trust, message) };
     },
   };
 }
 
-/** `introduce` answers null while this node does not know itself yet. */
+/** `introduce` answers null while this node has not recovered its identity yet. */
 export function acceptorHandshake(trust: Trust, introduce: () => Introduction | null): Handshake {
-  if (trust.type === "secret") return askingAcceptor(trust.secrets, introduce);
+  if (trust.type === "secret") return challengingAcceptor(trust.secrets, introduce);
   return {
     outgoing: (answer) => answer,
     receive: (message) => {
@@ -63,7 +85,7 @@ export function acceptorHandshake(trust: Trust, introduce: () => Introduction | 
       if (message.nonce !== undefined) {
         throw unauthorised("this node was started without --secret-file, so it cannot prove that it knows your secret");
       }
-      return { type: "greeted", greeting: message, who: dialerBehind(trust, message) };
+      return { type: "greeted", greeting: message, who: dialerIdentity(trust, message) };
     },
   };
 }
@@ -95,43 +117,45 @@ function provingDialer({ secrets, drawNonce }: SharedSecrets): Handshake {
       const answered = { hello, challenge: { nonce: challenge.nonce, clusterId, node } };
       if (!isProof(proof, "accepted", claim.key, answered))
         throw unauthorised("the other side does not know the shared secret");
-      return { type: "greeted", greeting: message, who: ANYBODY };
+      return { type: "greeted", greeting: message, who: ANY_IDENTITY };
     },
   };
 }
 
-function askingAcceptor({ secrets, drawNonce }: SharedSecrets, introduce: () => Introduction | null): Handshake {
-  let asked: Transcript | null = null;
+function challengingAcceptor({ secrets, drawNonce }: SharedSecrets, introduce: () => Introduction | null): Handshake {
+  let challenged: Transcript | null = null;
   let key: Uint8Array | null = null;
   return {
     outgoing: (message) => {
-      if (message.type !== "helloAnswer" || asked === null || key === null) return message;
+      if (message.type !== "helloAnswer" || challenged === null || key === null) return message;
       const { clusterId, node } = message;
-      const challenge = { nonce: asked.challenge.nonce, clusterId, node };
-      return { ...message, proof: prove("accepted", key, { hello: asked.hello, challenge }) };
+      const challenge = { nonce: challenged.challenge.nonce, clusterId, node };
+      return { ...message, proof: prove("accepted", key, { hello: challenged.hello, challenge }) };
     },
     receive: (message) => {
-      if (message.type === "hello" && asked === null) {
+      if (message.type === "hello" && challenged === null) {
         const { nonce } = message;
         if (nonce === undefined) throw unauthorised("this node asks for a shared secret: give --secret-file");
         const self = introduce();
         if (self === null) throw new HandshakeRefused(failure("STARTING", "this node is still recovering its log"));
         const challenge: Challenge = { type: "challenge", nonce: drawNonce(), ...self };
-        asked = { hello: { ...message, nonce }, challenge };
+        challenged = { hello: { ...message, nonce }, challenge };
         return { type: "answer", message: challenge };
       }
-      if (message.type !== "proof" || asked === null || key !== null) throw misplaced(message);
-      key = keyBehind(message.proof, secrets(), asked);
+      if (message.type !== "proof" || challenged === null || key !== null) throw misplaced(message);
+      key = provenKey(message.proof, secrets(), challenged);
       if (key === null)
-        throw unauthorised(`the shared secret is another one here, or does not allow the role ${asked.hello.role}`);
-      return { type: "greeted", greeting: asked.hello, who: { node: null, role: asked.hello.role } };
+        throw unauthorised(
+          `the shared secret is another one here, or does not allow the role ${challenged.hello.role}`,
+        );
+      return { type: "greeted", greeting: challenged.hello, who: { node: null, role: challenged.hello.role } };
     },
   };
 }
 
 /** What the dialer's certificate lets it be. A peer is the node that its certificate names, no other. */
-function dialerBehind(trust: Trust, hello: Hello): Identity {
-  if (trust.type !== "certificate") return ANYBODY;
+function dialerIdentity(trust: Trust, hello: Hello): Identity {
+  if (trust.type !== "certificate") return ANY_IDENTITY;
   const { identity } = trust;
   if (hello.role === "peer") {
     if (identity.role !== "peer")
@@ -142,8 +166,8 @@ function dialerBehind(trust: Trust, hello: Hello): Identity {
   return allows(identity.role, hello.role) ? { node: identity.node, role: hello.role } : identity;
 }
 
-function nodeBehind(trust: Trust, { node }: HelloAnswer): Identity {
-  if (trust.type !== "certificate") return ANYBODY;
+function acceptorIdentity(trust: Trust, { node }: HelloAnswer): Identity {
+  if (trust.type !== "certificate") return ANY_IDENTITY;
   const { identity } = trust;
   if (identity.role === "peer" && identity.node === node.id) return identity;
   throw unauthorised(`it claims to be ${node.id}, but its certificate is for ${identity.node ?? identity.role}`);
@@ -151,9 +175,9 @@ function nodeBehind(trust: Trust, { node }: HelloAnswer): Identity {
 
 const unauthorised = (why: string): HandshakeRefused => new HandshakeRefused(failure("UNAUTHORISED", why));
 
-const misplaced = ({ type }: WireMessage): Malformed =>
+const misplaced = (message: WireMessage): Malformed =>
   new Malformed(
-    type === "hello" || type === "helloAnswer" || type === "challenge" || type === "proof"
-      ? `a ${type} is not allowed on this connection`
-      : `the first message is a hello, not a ${type}`,
+    isHandshakeMessage(message)
+      ? `a ${message.type} is not allowed on this connection`
+      : `the first message is a hello, not a ${message.type}`,
   );

@@ -1,31 +1,29 @@
-// What does each frame look like in bytes, who sends it, who may, and what does it wait behind? Each is described here, once (what is
-// inside a member's frame in `peer-layouts.ts`): codec, connection, roles, PROTOCOL.md and the tests' examples follow from it.
+// The layout of each frame, which side sends it, the least role that may, and its priority: described once, here (what is inside a
+// member's frame in `peer-layouts.ts`). Codec, connection, roles, PROTOCOL.md and the tests' examples follow from it.
 import { SERVER, WIRE } from "../config.ts";
-import { classOf, type ErrorFields, errorFields, wrongClass } from "../lib/error-fields.ts";
-import type { Failure } from "../lib/errors.ts";
 import {
   binary,
   binaryView,
   boolean,
   choice,
-  converted,
   type Field,
   list,
   nullable,
   optional,
-  placed,
+  placeBinary,
   text,
   tuple,
   uint,
 } from "../lib/layout.ts";
-import type { Parts } from "../lib/messagepack.ts";
+import type { Parts } from "../lib/packing.ts";
 import { convertedKind, type Kind, kind } from "../lib/union.ts";
-import type { Job } from "../queue/types.ts";
-import type { Member } from "../raft/types.ts";
+import { SESSION_NONCE_BYTES } from "../queue/commands.ts";
+import { type Job, MAX_ENCODING } from "../queue/types.ts";
 import {
   address,
   checkpoint,
   clusterId,
+  failure,
   incarnation,
   MAX_LIST,
   member,
@@ -87,56 +85,19 @@ export type RawFragment = Omit<PeerFragment, "bytes"> & {
 export type Frame =
   Hello | HelloAnswer | Challenge | Proof | Goodbye | ClientMessage | ServerMessage | RawPeerFrame | RawFragment;
 
-/** Of a client's process. */
-const SESSION_NONCE_BYTES = 16;
+/** More than a client id may have: a node can refuse a longer one with the reason. */
 const MAX_CLIENT_ID_BYTES = 256;
-const MAX_MESSAGE_BYTES = 4096;
-const MAX_ENCODING = 0xff;
-const NOTHING = new Uint8Array(0);
+const NO_PAYLOAD = new Uint8Array(0);
 
 const clientBytes = binary(WIRE.maxClientFrameBytes);
 /** Parts when it is sent, a view when it is received. */
 const bulkBytes: Field<Uint8Array | Parts> = {
   ...binaryView(WIRE.maxPeerFrameBytes),
-  write: placed,
+  write: placeBinary,
 };
 const frameId = uint();
 /** There is one group for now. */
 const group = uint(0);
-
-interface ClassedFailure extends ErrorFields {
-  readonly retryAfterMs?: number;
-  readonly leader?: string;
-}
-
-const failure = converted<Failure, ClassedFailure>(
-  tuple<ClassedFailure>(
-    "a failure",
-    {
-      ...errorFields(MAX_MESSAGE_BYTES),
-      retryAfterMs: optional(u48),
-      leader: optional(address),
-    },
-    {
-      reserved: { details: null },
-      check: wrongClass,
-    },
-  ),
-  (failed) => ({ ...failed, class: classOf(failed.code), message: shortened(failed.message) }),
-  ({ code, applied, message, retryAfterMs, leader }) => ({
-    code,
-    applied,
-    message,
-    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    ...(leader === undefined ? {} : { leader }),
-  }),
-);
-
-/** A message quotes what it complains about; the quote may be long. Four bytes are the most a character needs. */
-function shortened(message: string): string {
-  const most = Math.floor(MAX_MESSAGE_BYTES / 4);
-  return message.length <= most ? message : `${message.slice(0, most - 1).toWellFormed()}…`;
-}
 
 const memberStatus = tuple<MemberStatus>("a member's status", {
   id: nodeId,
@@ -247,7 +208,7 @@ const peekAnswer = convertedKind<Extract<ServerMessage, { type: "peekAnswer" }>,
     frameId: id,
     job: job?.id ?? null,
     encoding: job?.encoding ?? 0,
-    payload: job?.payload ?? NOTHING,
+    payload: job?.payload ?? NO_PAYLOAD,
     ready,
     appliedIndex,
   }),
@@ -259,26 +220,25 @@ const peekAnswer = convertedKind<Extract<ServerMessage, { type: "peekAnswer" }>,
 );
 
 type Delivery = Pick<FrameLayout<Frame>, "from" | "leastRole" | "priority">;
+type ClientDelivery = Delivery & { readonly leastRole: AccessRole };
 
-type Question = Delivery & { readonly leastRole: AccessRole };
-
-const greets = (from: Delivery["from"]): Delivery => ({ from, leastRole: null, priority: "urgent" });
-const asks = (leastRole: AccessRole, priority: Priority = "bulk"): Question => ({
+const control = (from: Delivery["from"]): Delivery => ({ from, leastRole: null, priority: "urgent" });
+const fromClient = (leastRole: AccessRole, priority: Priority = "bulk"): ClientDelivery => ({
   from: "dialer",
   leastRole,
   priority,
 });
-const answers = (priority: Priority = "bulk"): Delivery => ({ from: "acceptor", leastRole: null, priority });
+const answer = (priority: Priority = "bulk"): Delivery => ({ from: "acceptor", leastRole: null, priority });
 const betweenMembers: Delivery = { from: "both", leastRole: "peer", priority: "bulk" };
 
 type FrameOf<Type extends Frame["type"]> = Extract<Frame, { readonly type: Type }>;
 type LayoutOf<Type extends Frame["type"]> = FrameLayout<FrameOf<Type>> &
-  (Type extends ClientMessage["type"] ? Question : Delivery);
+  (Type extends ClientMessage["type"] ? ClientDelivery : Delivery);
 
 /** Numbers are fixed for ever and never used twice. */
 export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
   hello: {
-    ...greets("dialer"),
+    ...control("dialer"),
     ...kind<Hello>(
       "hello",
       1,
@@ -297,7 +257,7 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
     ),
   },
   helloAnswer: {
-    ...greets("acceptor"),
+    ...control("acceptor"),
     ...kind<HelloAnswer>("helloAnswer", 2, {
       version: u32,
       features: list(name, MAX_LIST),
@@ -311,12 +271,12 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
       proof: optional(proof),
     }),
   },
-  goodbye: { ...greets("both"), ...kind<Goodbye>("goodbye", 3, { failure }) },
-  challenge: { ...greets("acceptor"), ...kind<Challenge>("challenge", 4, { nonce: proof, clusterId, node: member }) },
-  proof: { ...greets("dialer"), ...kind<Proof>("proof", 5, { proof }) },
+  goodbye: { ...control("both"), ...kind<Goodbye>("goodbye", 3, { failure }) },
+  challenge: { ...control("acceptor"), ...kind<Challenge>("challenge", 4, { nonce: proof, clusterId, node: member }) },
+  proof: { ...control("dialer"), ...kind<Proof>("proof", 5, { proof }) },
 
   request: {
-    ...asks("client"),
+    ...fromClient("client"),
     ...kind<FrameOf<"request">>("request", 16, {
       frameId,
       group,
@@ -327,7 +287,7 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
     }),
   },
   open: {
-    ...asks("client"),
+    ...fromClient("client"),
     ...kind<FrameOf<"open">>("open", 17, {
       frameId,
       group,
@@ -338,27 +298,33 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
     }),
   },
   close: {
-    ...asks("client"),
+    ...fromClient("client"),
     ...kind<FrameOf<"close">>("close", 18, { frameId, group, session: u48, acknowledgedThrough: u48 }),
   },
-  status: { ...asks("read-only"), ...kind<FrameOf<"status">>("status", 19, { frameId, linearizable: boolean }) },
-  log: { ...asks("read-only"), ...kind<FrameOf<"log">>("log", 20, { frameId, from: u48, to: u48, local: boolean }) },
-  trace: { ...asks("read-only"), ...kind<FrameOf<"trace">>("trace", 21, { frameId, index: u48 }) },
-  join: { ...asks("admin"), ...kind<FrameOf<"join">>("join", 22, { frameId, member, comesBack: boolean }) },
-  remove: { ...asks("admin"), ...kind<FrameOf<"remove">>("remove", 23, { frameId, ids: list(nodeId, MAX_LIST) }) },
-  transfer: { ...asks("admin"), ...kind<FrameOf<"transfer">>("transfer", 24, { frameId, to: nullable(nodeId) }) },
-  ping: { ...asks("read-only", "urgent"), ...kind<FrameOf<"ping">>("ping", 25, { frameId }) },
-  peek: { ...asks("read-only"), ...kind<FrameOf<"peek">>("peek", 26, { frameId }) },
-  readmit: { ...asks("admin"), ...kind<FrameOf<"readmit">>("readmit", 27, { frameId, id: nodeId }) },
+  status: { ...fromClient("read-only"), ...kind<FrameOf<"status">>("status", 19, { frameId, linearizable: boolean }) },
+  log: {
+    ...fromClient("read-only"),
+    ...kind<FrameOf<"log">>("log", 20, { frameId, from: u48, to: u48, local: boolean }),
+  },
+  trace: { ...fromClient("read-only"), ...kind<FrameOf<"trace">>("trace", 21, { frameId, index: u48 }) },
+  join: { ...fromClient("admin"), ...kind<FrameOf<"join">>("join", 22, { frameId, member, comesBack: boolean }) },
+  remove: {
+    ...fromClient("admin"),
+    ...kind<FrameOf<"remove">>("remove", 23, { frameId, ids: list(nodeId, MAX_LIST) }),
+  },
+  transfer: { ...fromClient("admin"), ...kind<FrameOf<"transfer">>("transfer", 24, { frameId, to: nullable(nodeId) }) },
+  ping: { ...fromClient("read-only", "urgent"), ...kind<FrameOf<"ping">>("ping", 25, { frameId }) },
+  peek: { ...fromClient("read-only"), ...kind<FrameOf<"peek">>("peek", 26, { frameId }) },
+  readmit: { ...fromClient("admin"), ...kind<FrameOf<"readmit">>("readmit", 27, { frameId, id: nodeId }) },
 
-  reply: { ...answers(), ...kind<FrameOf<"reply">>("reply", 48, { frameId, duplicate: boolean, reply: clientBytes }) },
-  failure: { ...answers(), ...kind<FrameOf<"failure">>("failure", 49, { frameId, failure }) },
-  statusAnswer: { ...answers(), ...kind<FrameOf<"statusAnswer">>("statusAnswer", 50, { frameId, status }) },
-  logAnswer: { ...answers(), ...kind<FrameOf<"logAnswer">>("logAnswer", 51, { frameId, page }) },
-  traceAnswer: { ...answers(), ...kind<FrameOf<"traceAnswer">>("traceAnswer", 52, { frameId, trace }) },
-  done: { ...answers(), ...kind<FrameOf<"done">>("done", 53, { frameId, index: u48, clusterId }) },
-  pong: { ...answers("urgent"), ...kind<FrameOf<"pong">>("pong", 54, { frameId }) },
-  peekAnswer: { ...answers(), ...peekAnswer },
+  reply: { ...answer(), ...kind<FrameOf<"reply">>("reply", 48, { frameId, duplicate: boolean, reply: clientBytes }) },
+  failure: { ...answer(), ...kind<FrameOf<"failure">>("failure", 49, { frameId, failure }) },
+  statusAnswer: { ...answer(), ...kind<FrameOf<"statusAnswer">>("statusAnswer", 50, { frameId, status }) },
+  logAnswer: { ...answer(), ...kind<FrameOf<"logAnswer">>("logAnswer", 51, { frameId, page }) },
+  traceAnswer: { ...answer(), ...kind<FrameOf<"traceAnswer">>("traceAnswer", 52, { frameId, trace }) },
+  done: { ...answer(), ...kind<FrameOf<"done">>("done", 53, { frameId, index: u48, clusterId }) },
+  pong: { ...answer("urgent"), ...kind<FrameOf<"pong">>("pong", 54, { frameId }) },
+  peekAnswer: { ...answer(), ...peekAnswer },
 
   peer: {
     ...betweenMembers,
@@ -374,30 +340,3 @@ export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
     }),
   },
 };
-
-/** What both sides prove under a shared secret: everything that they claimed of themselves (`secret.ts`). */
-export interface Proven {
-  readonly label: string;
-  readonly version: number;
-  readonly features: readonly string[];
-  readonly role: AccessRole;
-  readonly clusterId: Hello["clusterId"];
-  readonly node: Member | null;
-  readonly nonce: Uint8Array;
-  readonly acceptorClusterId: Hello["clusterId"];
-  readonly acceptor: Member;
-  readonly acceptorNonce: Uint8Array;
-}
-
-export const proven = tuple<Proven>("what is proven", {
-  label: name,
-  version: u32,
-  features: list(name, MAX_LIST),
-  role: choice("role", ROLES),
-  clusterId,
-  node: nullable(member),
-  nonce: proof,
-  acceptorClusterId: clusterId,
-  acceptor: member,
-  acceptorNonce: proof,
-});

@@ -1,9 +1,9 @@
-// What does raftq need of a network? Ordered byte streams; the real one is `tcp.ts`, the simulated one lives in the tests.
+// The Network port: ordered byte streams. The real one is `tcp.ts`, the simulated one is in the tests.
 import type { NodeId } from "../raft/types.ts";
 import type { AccessRole } from "./protocol.ts";
 import type { SharedSecrets } from "./secret.ts";
 
-/** Who somebody is: a node by its id, others by what they may do. */
+/** The proven identity of a side: a node has its id, all others only a role. */
 export interface Identity {
   readonly node: NodeId | null;
   readonly role: AccessRole;
@@ -20,15 +20,13 @@ export type Trust =
 
 export const EVERYBODY: Trust = { type: "everybody" };
 
-/** What keeping a chunk costs besides its bytes: many small ones are no cheaper than a few large ones. */
-export const CHUNK_COST_BYTES = 128;
-
 export interface ByteStream {
   /** For people and limits: `127.0.0.1:51234`. */
   readonly remote: string;
   readonly trust: Trust;
-  /** Queues all of `bytes`, which are the stream's own from now on: nobody else uses their memory. `pending()`: what is not yet taken by the system, in bytes of memory. */
+  /** Queues all of `bytes`. Their memory belongs to the stream from now on: the caller does not use it any more. */
   write(bytes: Uint8Array): void;
+  /** What the system has not taken yet, in bytes of memory. */
   pending(): number;
   /** Ends the stream now; `onClose` follows. */
   close(): void;

@@ -1,19 +1,35 @@
-// How much bulk may be in flight on a link between members? Delay-based congestion control, as LEDBAT (RFC 6817) and TCP Vegas do it:
+// Limits the bulk in flight on a link between members, by delay-based congestion control as in LEDBAT (RFC 6817) and TCP Vegas:
 // enough to keep the link busy, and so little that a heartbeat behind it is delayed by one or two heartbeat intervals at most, because
 // what is in the system's buffers and on the link cannot be overtaken any more.
 //
 // A ping follows bulk, and the other side answers when it has received everything before it. A round trip that takes longer than on
 // an idle link shows how long the queue is; the window (unacknowledged bytes) grows while that is short, and shrinks to what the link
 // carries.
+import { PACING } from "../config.ts";
+
+const {
+  maxQueueDelayMs,
+  minWindowBytes,
+  maxWindowBytes,
+  maxBurstBytes,
+  packetBytes,
+  pingIntervalMs,
+  doublingMs,
+  deliveriesInWindow,
+  busyMs,
+  heartbeatBytes,
+  heartbeatShare,
+  smoothing,
+} = PACING;
 
 export interface Pacer {
   /** Bytes of bulk that may be sent now. */
   available(): number;
   /** The most that should be sent in one write, so that a ping follows it soon. */
   maxBurst(): number;
-  /** Something was written, so many bytes of it bulk. The number of the ping that must follow it at once; null: none. */
+  /** Something was written, `bulkBytes` of it bulk. Returns the number of the ping that must follow it at once; null: none. */
   sent(bulkBytes: number, moreWaits: boolean): number | null;
-  /** A ping was answered, and with it those before it: so many more bytes of bulk are acknowledged. Null: no such ping is unanswered. */
+  /** A ping was answered, and those before it. Returns how many more bytes of bulk that acknowledges; null: no such ping is unanswered. */
   acknowledged(ping: number): number | null;
   /** May a heartbeat be sent? Not while the link is behind with its answers, nor so often that waiting bulk gets little of the link. */
   mayHeartbeat(bulkWaits: boolean): boolean;
@@ -23,6 +39,30 @@ export interface Pacer {
   /** Bytes of bulk, since the beginning. */
   acknowledgedBytes(): number;
   sentBytes(): number;
+}
+
+interface PacerState {
+  readonly now: () => number;
+  /** Bytes that may be unacknowledged, with the packets around them. */
+  window: number;
+  /** Bytes of bulk since the beginning, without and with the packets around them. */
+  sentBytes: number;
+  acknowledgedBytes: number;
+  cost: number;
+  acknowledgedCost: number;
+  costSincePing: number;
+  nextPing: number;
+  lastHeartbeatAt: number;
+  lastPingAt: number;
+  /** In the order in which they were sent. */
+  readonly unanswered: Ping[];
+  /** The round trip of an idle link; null: not known yet. */
+  baseRttMs: number | null;
+  /** The window has grown since: what was sent before shows nothing about its present size. */
+  grownAt: number;
+  /** Bytes that were acknowledged in the last full maxQueueDelayMs, and where the next one begins. */
+  delivered: number;
+  deliveryBegan: { readonly at: number; readonly acknowledgedBytes: number };
 }
 
 interface Ping {
@@ -36,120 +76,111 @@ interface Ping {
   readonly moreWaits: boolean;
 }
 
-/** How long bulk may delay a heartbeat: half as long again as the time between two of them. */
-const MAX_QUEUE_DELAY_MS = 75;
-/** Two fragments of the least size: a link on which these take longer is one whose heartbeats come less often. */
-const MIN_WINDOW = 512;
-const MAX_WINDOW = 1_024 * 1_024;
-const MAX_BURST = 64 * 1_024;
-/** What a write costs a link beside its bytes: the headers of a packet. */
-const PACKET_BYTES = 66;
-/** Without bulk the link is measured this often. */
-const PING_INTERVAL_MS = 500;
-/**
- * In one round trip the window grows by the share of this time that it takes. Many links take a burst at once before they are slow:
- * a window that grows faster fills a long queue before its first answer is late, on all links of a node together.
- */
-const DOUBLING_MS = 500;
-/**
- * Where nothing waits the window grows only to so many times what the link has just carried in MAX_QUEUE_DELAY_MS: it proves no more.
- * Without this it would stay as small as the messages are, each with a ping of its own, and now and then one would wait for an answer.
- */
-const DELIVERIES_IN_WINDOW = 2;
-/** Behind the least window an answer may take this long because the other side is busy; what is beyond that is a queue. */
-const BUSY_MS = 100;
-/** What a heartbeat costs the link, with the acknowledgement of its reply, and the share of the link that it may have beside bulk. */
-const HEARTBEAT_BYTES = 170;
-const HEARTBEAT_SHARE = 0.25;
-/** A new measurement counts for one in so many in the round trip of an idle link. */
-const SMOOTHING = 4;
-
 export function createPacer(now: () => number): Pacer {
-  let window = MIN_WINDOW;
-  let sentBytes = 0;
-  let acknowledgedBytes = 0;
-  let cost = 0;
-  let acknowledgedCost = 0;
-  let costSincePing = 0;
-  let nextPing = 1;
-  let lastHeartbeatAt = Number.NEGATIVE_INFINITY;
-  let lastPingAt = Number.NEGATIVE_INFINITY;
-  const unanswered: Ping[] = [];
-  /** The round trip of an idle link; null: not known yet. */
-  let baseRttMs: number | null = null;
-  /** The window has grown since: what was sent before shows nothing about its present size. */
-  let grownAt = Number.NEGATIVE_INFINITY;
-  /** What was acknowledged in the last whole MAX_QUEUE_DELAY_MS, and where the next one begins. */
-  let delivered = 0;
-  let deliveryBegan = { at: now(), acknowledgedBytes: 0 };
-
-  const inFlight = (): number => cost - acknowledgedCost;
-  const bytesPerSecond = (): number => (window * 1_000) / ((baseRttMs ?? 0) + MAX_QUEUE_DELAY_MS);
-  const maxBurst = (): number => Math.min(window / 2, MAX_BURST);
-
-  function measureDelivery(): void {
-    const ms = now() - deliveryBegan.at;
-    if (ms < MAX_QUEUE_DELAY_MS) return;
-    delivered = ((acknowledgedBytes - deliveryBegan.acknowledgedBytes) * MAX_QUEUE_DELAY_MS) / ms;
-    deliveryBegan = { at: now(), acknowledgedBytes };
-  }
-
-  function adjustWindow({ at, inFlight: bytes, moreWaits }: Ping): void {
-    const rtt = now() - at;
-    baseRttMs ??= rtt;
-    if (bytes === 0 || rtt < baseRttMs) baseRttMs += (rtt - baseRttMs) / SMOOTHING;
-    // So little bulk cannot have caused that.
-    else if (bytes <= MIN_WINDOW && rtt - baseRttMs > MAX_QUEUE_DELAY_MS)
-      baseRttMs += Math.max(0, Math.min(rtt, BUSY_MS) - baseRttMs) / SMOOTHING;
-    if (bytes === 0) return;
-    const queueDelay = rtt - baseRttMs;
-    if (queueDelay > MAX_QUEUE_DELAY_MS) {
-      window = Math.max(MIN_WINDOW, (bytes * (baseRttMs + MAX_QUEUE_DELAY_MS)) / rtt);
-    } else if ((moreWaits || window < DELIVERIES_IN_WINDOW * delivered) && at >= grownAt) {
-      const growth = 1 + (baseRttMs + MAX_QUEUE_DELAY_MS) / DOUBLING_MS;
-      window = Math.min(MAX_WINDOW, window * Math.min(growth, MAX_QUEUE_DELAY_MS / Math.max(1, queueDelay)));
-      grownAt = now();
-    }
-  }
-
-  return {
-    available: () => Math.max(0, window - inFlight()),
-    maxBurst,
-    sent: (bulkBytes, moreWaits) => {
-      const added = bulkBytes === 0 ? 0 : bulkBytes + PACKET_BYTES;
-      sentBytes += bulkBytes;
-      cost += added;
-      costSincePing += added;
-      const isDue = unanswered.length === 0 && now() - lastPingAt >= PING_INTERVAL_MS;
-      if (costSincePing < maxBurst() && !isDue) return null;
-      costSincePing = 0;
-      lastPingAt = now();
-      unanswered.push({ number: nextPing, at: lastPingAt, cost, sentBytes, inFlight: inFlight(), moreWaits });
-      return nextPing++;
-    },
-    acknowledged: (number) => {
-      const at = unanswered.findIndex((ping) => ping.number === number);
-      const ping = unanswered[at];
-      if (ping === undefined) return null;
-      unanswered.splice(0, at + 1);
-      const more = ping.sentBytes - acknowledgedBytes;
-      acknowledgedBytes = ping.sentBytes;
-      acknowledgedCost = ping.cost;
-      measureDelivery();
-      adjustWindow(ping);
-      return more;
-    },
-    mayHeartbeat: (bulkWaits) => {
-      const [oldest] = unanswered;
-      if (oldest !== undefined && now() - oldest.at > (baseRttMs ?? 0) + 2 * MAX_QUEUE_DELAY_MS) return false;
-      // Bulk that arrives shows as well as they do who leads.
-      return !bulkWaits || ((now() - lastHeartbeatAt) * bytesPerSecond()) / 1_000 >= HEARTBEAT_BYTES / HEARTBEAT_SHARE;
-    },
-    heartbeatSent: () => {
-      lastHeartbeatAt = now();
-    },
-    bytesPerSecond,
-    acknowledgedBytes: () => acknowledgedBytes,
-    sentBytes: () => sentBytes,
+  const state: PacerState = {
+    now,
+    window: minWindowBytes,
+    sentBytes: 0,
+    acknowledgedBytes: 0,
+    cost: 0,
+    acknowledgedCost: 0,
+    costSincePing: 0,
+    nextPing: 1,
+    lastHeartbeatAt: Number.NEGATIVE_INFINITY,
+    lastPingAt: Number.NEGATIVE_INFINITY,
+    unanswered: [],
+    baseRttMs: null,
+    grownAt: Number.NEGATIVE_INFINITY,
+    delivered: 0,
+    deliveryBegan: { at: now(), acknowledgedBytes: 0 },
   };
+  return {
+    available: () => Math.max(0, state.window - inFlight(state)),
+    maxBurst: () => maxBurst(state),
+    sent: (bulkBytes, moreWaits) => sent(state, bulkBytes, moreWaits),
+    acknowledged: (ping) => acknowledged(state, ping),
+    mayHeartbeat: (bulkWaits) => mayHeartbeat(state, bulkWaits),
+    heartbeatSent: () => {
+      state.lastHeartbeatAt = state.now();
+    },
+    bytesPerSecond: () => bytesPerSecond(state),
+    acknowledgedBytes: () => state.acknowledgedBytes,
+    sentBytes: () => state.sentBytes,
+  };
+}
+
+const inFlight = ({ cost, acknowledgedCost }: PacerState): number => cost - acknowledgedCost;
+
+const bytesPerSecond = ({ window, baseRttMs }: PacerState): number =>
+  (window * 1_000) / ((baseRttMs ?? 0) + maxQueueDelayMs);
+
+const maxBurst = ({ window }: PacerState): number => Math.min(window / 2, maxBurstBytes);
+
+function sent(state: PacerState, bulkBytes: number, moreWaits: boolean): number | null {
+  const added = bulkBytes === 0 ? 0 : bulkBytes + packetBytes;
+  state.sentBytes += bulkBytes;
+  state.cost += added;
+  state.costSincePing += added;
+  const isDue = state.unanswered.length === 0 && state.now() - state.lastPingAt >= pingIntervalMs;
+  if (state.costSincePing < maxBurst(state) && !isDue) return null;
+  state.costSincePing = 0;
+  state.lastPingAt = state.now();
+  const { cost, sentBytes, lastPingAt: at, nextPing: number } = state;
+  state.unanswered.push({ number, at, cost, sentBytes, inFlight: inFlight(state), moreWaits });
+  return state.nextPing++;
+}
+
+function acknowledged(state: PacerState, number: number): number | null {
+  const { unanswered } = state;
+  const at = unanswered.findIndex((ping) => ping.number === number);
+  const ping = unanswered[at];
+  if (ping === undefined) return null;
+  unanswered.splice(0, at + 1);
+  const more = ping.sentBytes - state.acknowledgedBytes;
+  state.acknowledgedBytes = ping.sentBytes;
+  state.acknowledgedCost = ping.cost;
+  measureDelivery(state);
+  adjustWindow(state, ping);
+  return more;
+}
+
+function measureDelivery(state: PacerState): void {
+  const { now, acknowledgedBytes, deliveryBegan } = state;
+  const ms = now() - deliveryBegan.at;
+  if (ms < maxQueueDelayMs) return;
+  state.delivered = ((acknowledgedBytes - deliveryBegan.acknowledgedBytes) * maxQueueDelayMs) / ms;
+  state.deliveryBegan = { at: now(), acknowledgedBytes };
+}
+
+function adjustWindow(state: PacerState, { at, inFlight: bytes, moreWaits }: Ping): void {
+  const rtt = state.now() - at;
+  const baseRttMs = smoothedBaseRtt(state.baseRttMs ?? rtt, rtt, bytes);
+  state.baseRttMs = baseRttMs;
+  if (bytes === 0) return;
+  const queueDelay = rtt - baseRttMs;
+  if (queueDelay > maxQueueDelayMs) {
+    state.window = Math.max(minWindowBytes, (bytes * (baseRttMs + maxQueueDelayMs)) / rtt);
+  } else if ((moreWaits || state.window < deliveriesInWindow * state.delivered) && at >= state.grownAt) {
+    const growth = 1 + (baseRttMs + maxQueueDelayMs) / doublingMs;
+    const factor = Math.min(growth, maxQueueDelayMs / Math.max(1, queueDelay));
+    state.window = Math.min(maxWindowBytes, state.window * factor);
+    state.grownAt = state.now();
+  }
+}
+
+/** The round trip of an idle link, after a round trip of `rtt` ms behind `bytes` of bulk. */
+function smoothedBaseRtt(baseRttMs: number, rtt: number, bytes: number): number {
+  if (bytes === 0 || rtt < baseRttMs) return baseRttMs + (rtt - baseRttMs) / smoothing;
+  // So little bulk cannot have caused that.
+  if (bytes <= minWindowBytes && rtt - baseRttMs > maxQueueDelayMs)
+    return baseRttMs + Math.max(0, Math.min(rtt, busyMs) - baseRttMs) / smoothing;
+  return baseRttMs;
+}
+
+function mayHeartbeat(state: PacerState, bulkWaits: boolean): boolean {
+  const { now, lastHeartbeatAt } = state;
+  const [oldest] = state.unanswered;
+  if (oldest !== undefined && now() - oldest.at > (state.baseRttMs ?? 0) + 2 * maxQueueDelayMs) return false;
+  // Bulk that arrives shows as well as they do who leads.
+  return !bulkWaits || ((now() - lastHeartbeatAt) * bytesPerSecond(state)) / 1_000 >= heartbeatBytes / heartbeatShare;
 }

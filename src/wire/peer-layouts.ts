@@ -1,4 +1,4 @@
-// What does each message between members look like in bytes, inside its frame, and what does it wait behind? Each is described here, once.
+// The layout and the priority of each message between members, inside its frame: described once, here.
 import { WIRE } from "../config.ts";
 import { binary, binaryOf, boolean, list, nullable, optional, tuple, uint } from "../lib/layout.ts";
 import { Malformed } from "../lib/messagepack.ts";
@@ -34,7 +34,7 @@ const meta = tuple<SnapshotMeta>(
   },
 );
 
-/** Whole records, as they are in the log: nothing is encoded a second time, and nothing copied. */
+/** Complete records, as they are in the log: nothing is encoded a second time, and nothing copied. */
 const records = binaryOf<readonly Entry[]>(
   "records",
   WIRE.maxPeerFrameBytes,

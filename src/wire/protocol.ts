@@ -1,4 +1,4 @@
-// Which messages are there on the wire? A closed union; `layouts.ts` describes the bytes of each; PROTOCOL.md explains them.
+// Every message on the wire, as a closed union; `layouts.ts` describes the bytes of each; PROTOCOL.md explains them.
 import type { Failure } from "../lib/errors.ts";
 import type { Job } from "../queue/types.ts";
 import type { Checkpoint, RaftMessage } from "../raft/messages.ts";
@@ -27,7 +27,7 @@ export interface Hello {
   readonly nonce?: Uint8Array;
 }
 
-/** The answer to a hello with a nonce: who asks for the dialer's proof. */
+/** The answer to a hello with a nonce: who the accepting node is, and its own nonce for the dialer's proof. */
 export interface Challenge {
   readonly type: "challenge";
   readonly nonce: Uint8Array;
@@ -55,6 +55,9 @@ export interface HelloAnswer {
   /** The accepting side's own proof, after a challenge. */
   readonly proof?: Uint8Array;
 }
+
+/** The first message of either side that its owner sees. */
+export type Greeting = Hello | HelloAnswer;
 
 /** A numbered request of a session. Only `command` is compared on a retry. */
 export interface Request {
@@ -152,7 +155,7 @@ export interface PeerFrame {
 export interface PeerFragment {
   readonly type: "fragment";
   readonly sequence: number;
-  /** So many bytes of the message follow; 0: this is the last fragment. */
+  /** Bytes of the message that follow; 0: this is the last fragment. */
   readonly left: number;
   readonly bytes: Uint8Array;
 }

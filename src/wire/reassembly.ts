@@ -1,4 +1,4 @@
-// How do the fragments of a member's message become the message again? In order, as many bytes as the first one announced, and no more.
+// Joins the fragments of a member's message: in order, as many bytes as the first one announced, and no more.
 import { Malformed } from "../lib/messagepack.ts";
 import { peerMessageName } from "./codec.ts";
 import { createGrowingBuffer } from "./growing-buffer.ts";
@@ -11,7 +11,7 @@ export interface Reassembly {
   allocated(): number;
   /** That message, for people: "AppendEntries, 1024 of 900123 bytes"; null: there is none. */
   describe(): string | null;
-  /** The rest will not come. */
+  /** The connection ends: what was received of an incomplete message is dropped. */
   discard(): void;
 }
 

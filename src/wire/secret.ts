@@ -1,9 +1,11 @@
-// How do both sides prove that they know the same secret, without sending it? HMAC-SHA-256 over everything that both claim in
-// the hello, under a label for each direction. Who dials proves first: an unauthenticated dialer gets nothing to guess secrets on.
+// Proves that both sides have the same secret, without sending it: HMAC-SHA-256 over everything that both claim in the hello, under a
+// label for each direction. The dialer proves first: an unauthenticated one gets nothing to guess secrets on.
 import { createHmac, timingSafeEqual } from "node:crypto";
+import { WIRE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
-import { encode } from "../lib/layout.ts";
-import { proven } from "./layouts.ts";
+import { choice, encode, list, nullable, tuple } from "../lib/layout.ts";
+import type { Member } from "../raft/types.ts";
+import { clusterId, MAX_LIST, member, name, PROOF_BYTES, proof, u32 } from "./fields.ts";
 import { type Challenge, type Hello, type AccessRole, ROLES } from "./protocol.ts";
 
 export interface Secret {
@@ -15,20 +17,46 @@ export interface Secret {
 export interface SharedSecrets {
   /** Of one role, the first is the one to use; the others are accepted too, so that secrets can be changed one node at a time. */
   readonly secrets: () => readonly Secret[];
-  /** 32 bytes that were never used before and that nobody can foresee. */
+  /** 32 bytes that were never used before and cannot be predicted. */
   readonly drawNonce: () => Uint8Array;
 }
 
-/** What stands in the proofs of one connection. `challenge`: of the accepting side, its word of itself. */
+/** What stands in the proofs of one connection. `challenge`: what the accepting side claims of itself. */
 export interface Transcript {
   readonly hello: Hello & { readonly nonce: Uint8Array };
   readonly challenge: Pick<Challenge, "nonce" | "clusterId" | "node">;
 }
 
-export const PROOF_NONCE_BYTES = 32;
-const MIN_SECRET_BYTES = 16;
+export const PROOF_NONCE_BYTES = PROOF_BYTES;
 
 const LABELS = { dialed: "raftq 1 dialed", accepted: "raftq 1 accepted" } as const;
+
+/** What both sides prove under a shared secret: everything that they claimed of themselves (`secret.ts`). */
+interface Proven {
+  readonly label: string;
+  readonly version: number;
+  readonly features: readonly string[];
+  readonly role: AccessRole;
+  readonly clusterId: Hello["clusterId"];
+  readonly node: Member | null;
+  readonly nonce: Uint8Array;
+  readonly acceptorClusterId: Hello["clusterId"];
+  readonly acceptor: Member;
+  readonly acceptorNonce: Uint8Array;
+}
+
+const proven = tuple<Proven>("what is proven", {
+  label: name,
+  version: u32,
+  features: list(name, MAX_LIST),
+  role: choice("role", ROLES),
+  clusterId,
+  node: nullable(member),
+  nonce: proof,
+  acceptorClusterId: clusterId,
+  acceptor: member,
+  acceptorNonce: proof,
+});
 
 /** `side` proves to the other one that it has `key`. */
 export function prove(side: "dialed" | "accepted", key: Uint8Array, { hello, challenge }: Transcript): Uint8Array {
@@ -48,7 +76,7 @@ export function prove(side: "dialed" | "accepted", key: Uint8Array, { hello, cha
 }
 
 /** The key that `proof` was made with, among those that allow the role of the hello; null: none. All are tried, in constant time. */
-export function keyBehind(proof: Uint8Array, secrets: readonly Secret[], transcript: Transcript): Uint8Array | null {
+export function provenKey(proof: Uint8Array, secrets: readonly Secret[], transcript: Transcript): Uint8Array | null {
   let found: Uint8Array | null = null;
   for (const { role, key } of secrets) {
     if (!allows(role, transcript.hello.role)) continue;
@@ -86,10 +114,10 @@ export function parseSecrets(text: string, file: string): readonly Secret[] {
     if (line === "" || line.startsWith("#")) return [];
     const { role, secret } = splitLine(line);
     const key = new TextEncoder().encode(secret);
-    if (key.length >= MIN_SECRET_BYTES) return [{ role, key }];
+    if (key.length >= WIRE.minSecretBytes) return [{ role, key }];
     throw new RaftqError(
       "USAGE",
-      `line ${at + 1} of ${file} has a secret of ${key.length} bytes; it needs ${MIN_SECRET_BYTES} or more. A good one: head -c 32 /dev/urandom | base64.`,
+      `line ${at + 1} of ${file} has a secret of ${key.length} bytes; it needs ${WIRE.minSecretBytes} or more. A good one: head -c 32 /dev/urandom | base64.`,
     );
   });
   if (secrets.length === 0)

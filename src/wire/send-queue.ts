@@ -1,8 +1,9 @@
-// What is sent first? Heartbeats, votes and acknowledgements, then bulk; each in its order, one chunk per flush. Between members
+// Queues what is sent: heartbeats, votes and acknowledgements first, then bulk; each in its order, one chunk per flush. Between members
 // bulk is sent in fragments, and no more of it at once than the link carries in the time that a heartbeat may be delayed.
+import { WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import type { Clock } from "../lib/clock.ts";
-import type { Parts } from "../lib/messagepack.ts";
+import type { Parts } from "../lib/packing.ts";
 import { release } from "../lib/release.ts";
 import {
   createFrameWriter,
@@ -17,11 +18,11 @@ import {
 import type { Message } from "./connection.ts";
 import { FRAMES } from "./layouts.ts";
 import { PEER_MESSAGES, type PeerMessage } from "./peer-layouts.ts";
-import { type ByteStream, CHUNK_COST_BYTES } from "./network.ts";
+import type { ByteStream } from "./network.ts";
 import { createPacer, type Pacer } from "./pacing.ts";
 
 type QueuedMessage =
-  /** Whole frames; their memory is this queue's. */
+  /** Complete frames, without a sequence number; their memory is this queue's. */
   | { readonly type: null; readonly bytes: Parts }
   /**
    * A member's message: it becomes a numbered frame only when it leaves, because the two queues change the order. Its records are the log's
@@ -48,199 +49,237 @@ export interface BulkInFlight {
 }
 
 export interface SendQueue {
-  addMessage(message: Message): void;
-  /** A whole frame; bulk. */
-  add(frame: Uint8Array): void;
-  /** Everything urgent, and bulk as far as the stream keeps up; the rest follows by the stream's `onDrain`. */
-  flush(): void;
-  /** Everything, even if the stream is full: before the end. */
-  flushAll(): void;
-  discard(): void;
-  /** Here and in the stream, in bytes of memory. */
-  pending(): number;
-  /** From now on bulk is sent in fragments, with pings behind it: the other side is a member, and its hello has come. */
-  startPacing(): void;
+  readonly stream: ByteStream;
+  readonly clock: Clock;
+  /** Unsent bytes in the stream, behind which bulk waits here. */
+  readonly sendAheadBytes: number;
+  readonly urgent: FrameQueue;
+  readonly bulk: FrameQueue;
+  /** The newest of each type replaces the one that waits, so a slow link carries fewer of them instead of a queue of them. */
+  readonly newest: Map<PeerMessage["type"], QueuedMessage>;
   /** Null: not a connection between members, or its hellos are not exchanged. */
-  pacer(): Pacer | null;
-  /** Null: everything is acknowledged. */
-  bulkInFlight(): BulkInFlight | null;
+  pacer: Pacer | null;
+  /** The front of the bulk, while it is sent in fragments. */
+  fragmented: Fragmented | null;
+  /** `from`: as the pacer counts bytes. Null: no bulk message was sent yet. */
+  newestBulk: (Omit<BulkInFlight, "acknowledged"> & { readonly from: number }) | null;
+  /** Of the last frame between members that was sent. */
+  sequence: number;
+  /** The end of the bulk, while it grows; null: there is none. */
+  batch: FrameWriter | null;
+  /** The expected length of the next batch. */
+  nextBatchBytes: number;
+  /** Frames of the chunk that is being written; their memory is released after that. */
+  readonly written: Uint8Array[];
 }
 
-/** Answers to clients are many and small: they are encoded one behind the other into chunks of about this size. */
-const CHUNK_BYTES = 64 * 1_024;
-const FIRST_CHUNK_BYTES = 256;
-/** A smaller fragment is not worth its header, unless it is the rest of a message. */
-const MIN_FRAGMENT_BYTES = 128;
+/** What is written to the stream at once. */
+interface Chunk {
+  readonly parts: Uint8Array[];
+  /** Bytes of all of them. */
+  length: number;
+}
 
-export function createSendQueue(
-  stream: ByteStream,
-  clock: Clock,
-  limits: { readonly sendAheadBytes: number },
-): SendQueue {
-  const urgent = createFrameQueue();
-  const bulk = createFrameQueue();
-  /** The newest of each type replaces the one that waits, so a slow link carries fewer of them instead of a queue of them. */
-  const newest = new Map<PeerMessage["type"], QueuedMessage>();
-  let pacer: Pacer | null = null;
-  let fragmented: Fragmented | null = null;
-  /** `from`: as the pacer counts bytes. */
-  let newestBulk: (Omit<BulkInFlight, "acknowledged"> & { readonly from: number }) | null = null;
-  let sequence = 0;
-  /** The end of the bulk, while it grows. */
-  let chunk: FrameWriter | null = null;
-  let chunkBytes = FIRST_CHUNK_BYTES;
+const { batchBytes, firstBatchBytes, minFragmentBytes, chunkCostBytes } = WIRE;
 
-  function closeChunk(): void {
-    if (chunk === null) return;
-    const bytes = chunk.finish();
-    chunk = null;
-    // As much again will do for the next one, unless it was an exception.
-    chunkBytes = Math.max(FIRST_CHUNK_BYTES, Math.min(CHUNK_BYTES, bytes.length + (bytes.length >> 2)));
-    bulk.push(wholeFrames(bytes));
-  }
-
-  function addBulk(waiting: QueuedMessage): void {
-    closeChunk();
-    bulk.push(waiting);
-  }
-
-  const unsentBytes = (): number => (fragmented === null ? 0 : fragmented.message.length - fragmented.sentBytes);
-  const bulkBytes = (): number => bulk.bytes() + unsentBytes() + (chunk?.length() ?? 0);
-  /** Whole frames that are being written: nobody uses their memory after that. */
-  const taken: Uint8Array[] = [];
-
-  function frameOf({ bytes, type }: QueuedMessage): Parts {
-    if (type !== null) return peerFrame(++sequence, bytes);
-    taken.push(...bytes.parts);
-    return bytes;
-  }
-
-  /** The next frame of bulk that has at most `available` bytes: a whole message, or a fragment of one. */
-  function nextBulk(available: number): Parts | null {
-    if (fragmented === null) {
-      const waiting = bulk.first();
-      if (waiting === undefined || available <= 0) return null;
-      const bytes = waiting.bytes.length;
-      const isWhole = pacer === null || waiting.type === null || bytes + PEER_FRAME_BYTES <= available;
-      if (!isWhole && available < MIN_FRAGMENT_BYTES) return null;
-      bulk.shift();
-      if (waiting.type !== null)
-        newestBulk = {
-          type: waiting.type,
-          bytes,
-          sinceMs: clock.now(),
-          from: (pacer?.sentBytes() ?? 0) + bulkInChunk,
-        };
-      if (isWhole) return frameOf(waiting);
-      fragmented = { message: waiting.bytes, sentBytes: 0, part: 0, at: 0 };
-    }
-    const rest = unsentBytes();
-    if (available < MIN_FRAGMENT_BYTES && rest + PEER_FRAME_BYTES > available) return null;
-    const bytes = nextBytes(fragmented, Math.min(rest, Math.floor(available) - PEER_FRAME_BYTES));
-    if (bytes.length === rest) fragmented = null;
-    return fragmentFrame(++sequence, rest - bytes.length, bytes);
-  }
-
-  /** Bytes of bulk in the chunk that is being put together. */
-  let bulkInChunk = 0;
-
-  /** False when there was nothing to write, or nothing that may be written now. `most`: null: everything, whatever the link carries. */
-  function writeChunk(most: number | null): boolean {
-    const parts: Uint8Array[] = [];
-    let size = 0;
-    const add = (frame: Parts): void => {
-      for (const part of frame.parts) parts.push(part);
-      size += frame.length;
-    };
-    for (let waiting = urgent.shift(); waiting !== undefined; waiting = urgent.shift()) add(frameOf(waiting));
-    if (newest.size > 0 && (most === null || mayHeartbeat())) {
-      for (const waiting of newest.values()) add(frameOf(waiting));
-      newest.clear();
-      pacer?.heartbeatSent();
-    }
-    const available = availableBulk(most, size);
-    bulkInChunk = 0;
-    while (bulkInChunk < available) {
-      const frame = nextBulk(available - bulkInChunk);
-      if (frame === null) break;
-      add(frame);
-      bulkInChunk += frame.length;
-    }
-    if (size === 0) return false;
-    const ping = pacer?.sent(bulkInChunk, bulkBytes() > 0) ?? null;
-    if (ping !== null && most !== null) add(wholeFrames(encodeMessage({ type: "ping", frameId: ping })).bytes);
-    bulkInChunk = 0;
-    const [only] = parts;
-    if (parts.length === 1 && only !== undefined) stream.write(only);
-    else {
-      stream.write(joined({ parts, length: size }));
-      for (const part of taken) release(part);
-    }
-    taken.length = 0;
-    return true;
-  }
-
-  function mayHeartbeat(): boolean {
-    if (pacer === null) return true;
-    const bulkWaits = bulkBytes() > 0;
-    // In a packet with bulk a heartbeat costs next to nothing.
-    return (bulkWaits && pacer.available() >= MIN_FRAGMENT_BYTES) || pacer.mayHeartbeat(bulkWaits);
-  }
-
-  /** How much bulk may be written behind so many urgent bytes. */
-  function availableBulk(most: number | null, urgentBytes: number): number {
-    if (most === null) return Number.MAX_SAFE_INTEGER;
-    const unsent = most - stream.pending() - urgentBytes;
-    return pacer === null ? unsent : Math.min(unsent, pacer.available(), pacer.maxBurst());
-  }
-
-  function flushUpTo(most: number | null): void {
-    closeChunk();
-    while (urgent.bytes() + newest.size + bulkBytes() > 0) if (!writeChunk(most)) return;
-  }
-
-  function addPeerMessage(message: PeerMessage): void {
-    const waiting = { bytes: encodePeerMessage(message), type: message.type };
-    const { priority } = PEER_MESSAGES[message.type];
-    if (priority === "bulk") addBulk(waiting);
-    else if (pacer !== null && priority === "newest") newest.set(message.type, waiting);
-    else urgent.push(waiting);
-  }
-
+export function createSendQueue(stream: ByteStream, clock: Clock, sendAheadBytes: number): SendQueue {
   return {
-    addMessage: (message) => {
-      if (isPeerMessage(message)) return addPeerMessage(message);
-      if (FRAMES[message.type].priority === "urgent") return urgent.push(wholeFrames(encodeMessage(message)));
-      chunk ??= createFrameWriter(chunkBytes);
-      chunk.add(message);
-      if (chunk.length() >= CHUNK_BYTES) closeChunk();
-    },
-    add: (frame) => addBulk(wholeFrames(frame)),
-    flush: () => flushUpTo(limits.sendAheadBytes),
-    flushAll: () => flushUpTo(null),
-    discard: () => {
-      urgent.discard();
-      bulk.discard();
-      newest.clear();
-      fragmented = null;
-      chunk = null;
-    },
-    pending: () => {
-      let bytes = stream.pending() + urgent.bytes() + bulkBytes();
-      for (const waiting of newest.values()) bytes += waiting.bytes.length;
-      return bytes;
-    },
-    startPacing: () => {
-      pacer ??= createPacer(clock.now);
-    },
-    pacer: () => pacer,
-    bulkInFlight: () => {
-      if (pacer === null || newestBulk === null) return null;
-      const { from, type, bytes, sinceMs } = newestBulk;
-      const acknowledged = Math.max(0, Math.min(bytes, pacer.acknowledgedBytes() - from));
-      return acknowledged === bytes && fragmented === null ? null : { type, bytes, sinceMs, acknowledged };
-    },
+    stream,
+    clock,
+    sendAheadBytes,
+    urgent: createFrameQueue(),
+    bulk: createFrameQueue(),
+    newest: new Map(),
+    pacer: null,
+    fragmented: null,
+    newestBulk: null,
+    sequence: 0,
+    batch: null,
+    nextBatchBytes: firstBatchBytes,
+    written: [],
   };
+}
+
+/** From now on bulk is sent in fragments, with pings behind it: the other side is a member, and its hello was received. */
+export function startPacing(queue: SendQueue): void {
+  queue.pacer ??= createPacer(queue.clock.now);
+}
+
+export function addMessage(queue: SendQueue, message: Message): void {
+  if (isPeerMessage(message)) return addPeerMessage(queue, message);
+  if (FRAMES[message.type].priority === "urgent") return queue.urgent.push(unnumbered(encodeMessage(message)));
+  queue.batch ??= createFrameWriter(queue.nextBatchBytes);
+  queue.batch.add(message);
+  if (queue.batch.length() >= batchBytes) closeBatch(queue);
+}
+
+function addPeerMessage(queue: SendQueue, message: PeerMessage): void {
+  const waiting = { bytes: encodePeerMessage(message), type: message.type };
+  const { priority } = PEER_MESSAGES[message.type];
+  if (priority === "bulk") addBulk(queue, waiting);
+  else if (queue.pacer !== null && priority === "newest") queue.newest.set(message.type, waiting);
+  else queue.urgent.push(waiting);
+}
+
+/** A complete frame; bulk. */
+export function addFrame(queue: SendQueue, frame: Uint8Array): void {
+  addBulk(queue, unnumbered(frame));
+}
+
+function addBulk(queue: SendQueue, waiting: QueuedMessage): void {
+  closeBatch(queue);
+  queue.bulk.push(waiting);
+}
+
+function closeBatch(queue: SendQueue): void {
+  if (queue.batch === null) return;
+  const bytes = queue.batch.finish();
+  queue.batch = null;
+  // As much again will do for the next one, unless it was an exception.
+  queue.nextBatchBytes = Math.max(firstBatchBytes, Math.min(batchBytes, bytes.length + (bytes.length >> 2)));
+  queue.bulk.push(unnumbered(bytes));
+}
+
+/** What is queued here or in the stream, in bytes of memory. */
+export function pendingBytes(queue: SendQueue): number {
+  let bytes = queue.stream.pending() + queue.urgent.bytes() + bulkBytes(queue);
+  for (const waiting of queue.newest.values()) bytes += waiting.bytes.length;
+  return bytes;
+}
+
+const bulkBytes = (queue: SendQueue): number =>
+  queue.bulk.bytes() + unsentBytes(queue.fragmented) + (queue.batch?.length() ?? 0);
+
+const unsentBytes = (fragmented: Fragmented | null): number =>
+  fragmented === null ? 0 : fragmented.message.length - fragmented.sentBytes;
+
+/** Null: everything is acknowledged, or it is not measured. */
+export function bulkInFlight({ pacer, newestBulk, fragmented }: SendQueue): BulkInFlight | null {
+  if (pacer === null || newestBulk === null) return null;
+  const { from, type, bytes, sinceMs } = newestBulk;
+  const acknowledged = Math.max(0, Math.min(bytes, pacer.acknowledgedBytes() - from));
+  return acknowledged === bytes && fragmented === null ? null : { type, bytes, sinceMs, acknowledged };
+}
+
+/** What waits is not sent. */
+export function discardQueue(queue: SendQueue): void {
+  queue.urgent.discard();
+  queue.bulk.discard();
+  queue.newest.clear();
+  queue.fragmented = null;
+  queue.batch = null;
+}
+
+/** Everything urgent, and bulk as far as the stream keeps up; the rest follows by the stream's `onDrain`. */
+export function flushQueue(queue: SendQueue): void {
+  writeChunks(queue, queue.sendAheadBytes);
+}
+
+/** Everything, even if the stream is full: before the end. */
+export function flushAll(queue: SendQueue): void {
+  writeChunks(queue, null);
+}
+
+/** `sendAhead`: the most unsent bytes in the stream up to which bulk is written; null: all of it is, however slow the link is. */
+function writeChunks(queue: SendQueue, sendAhead: number | null): void {
+  closeBatch(queue);
+  while (queue.urgent.bytes() + queue.newest.size + bulkBytes(queue) > 0) if (!writeChunk(queue, sendAhead)) return;
+}
+
+/** False when there was nothing that may be written now. */
+function writeChunk(queue: SendQueue, sendAhead: number | null): boolean {
+  const { urgent, newest, pacer } = queue;
+  const chunk: Chunk = { parts: [], length: 0 };
+  for (let waiting = urgent.shift(); waiting !== undefined; waiting = urgent.shift())
+    addParts(chunk, frameOf(queue, waiting));
+  if (newest.size > 0 && (sendAhead === null || mayHeartbeat(queue))) {
+    for (const waiting of newest.values()) addParts(chunk, frameOf(queue, waiting));
+    newest.clear();
+    pacer?.heartbeatSent();
+  }
+  const bulk = addBulkFrames(queue, chunk, availableBulk(queue, sendAhead, chunk.length));
+  if (chunk.length === 0) return false;
+  const ping = pacer?.sent(bulk, bulkBytes(queue) > 0) ?? null;
+  if (ping !== null && sendAhead !== null)
+    addParts(chunk, unnumbered(encodeMessage({ type: "ping", frameId: ping })).bytes);
+  writeParts(queue, chunk);
+  return true;
+}
+
+function addParts(chunk: Chunk, frame: Parts): void {
+  for (const part of frame.parts) chunk.parts.push(part);
+  chunk.length += frame.length;
+}
+
+function frameOf(queue: SendQueue, { bytes, type }: QueuedMessage): Parts {
+  if (type !== null) return peerFrame(++queue.sequence, bytes);
+  queue.written.push(...bytes.parts);
+  return bytes;
+}
+
+function mayHeartbeat(queue: SendQueue): boolean {
+  const { pacer } = queue;
+  if (pacer === null) return true;
+  const bulkWaits = bulkBytes(queue) > 0;
+  // In a packet with bulk a heartbeat costs next to nothing.
+  return (bulkWaits && pacer.available() >= minFragmentBytes) || pacer.mayHeartbeat(bulkWaits);
+}
+
+/** How many bytes of bulk may be written behind so many urgent ones. */
+function availableBulk({ stream, pacer }: SendQueue, sendAhead: number | null, urgentBytes: number): number {
+  if (sendAhead === null) return Number.MAX_SAFE_INTEGER;
+  const unsent = sendAhead - stream.pending() - urgentBytes;
+  return pacer === null ? unsent : Math.min(unsent, pacer.available(), pacer.maxBurst());
+}
+
+/** Adds bulk of up to `available` bytes to the chunk. Returns how many it were. */
+function addBulkFrames(queue: SendQueue, chunk: Chunk, available: number): number {
+  let added = 0;
+  while (added < available) {
+    const frame = nextBulk(queue, available - added, added);
+    if (frame === null) break;
+    addParts(chunk, frame);
+    added += frame.length;
+  }
+  return added;
+}
+
+/** The next frame of bulk that has at most `available` bytes: a message, or a fragment of one. `inChunk`: bytes of bulk before it. */
+function nextBulk(queue: SendQueue, available: number, inChunk: number): Parts | null {
+  if (queue.fragmented === null) {
+    const { bulk, pacer } = queue;
+    const waiting = bulk.first();
+    if (waiting === undefined || available <= 0) return null;
+    const bytes = waiting.bytes.length;
+    const fits = pacer === null || waiting.type === null || bytes + PEER_FRAME_BYTES <= available;
+    if (!fits && available < minFragmentBytes) return null;
+    bulk.shift();
+    if (waiting.type !== null) {
+      const from = (pacer?.sentBytes() ?? 0) + inChunk;
+      queue.newestBulk = { type: waiting.type, bytes, sinceMs: queue.clock.now(), from };
+    }
+    if (fits) return frameOf(queue, waiting);
+    queue.fragmented = { message: waiting.bytes, sentBytes: 0, part: 0, at: 0 };
+  }
+  return nextFragment(queue, queue.fragmented, available);
+}
+
+function nextFragment(queue: SendQueue, fragmented: Fragmented, available: number): Parts | null {
+  const rest = unsentBytes(fragmented);
+  if (available < minFragmentBytes && rest + PEER_FRAME_BYTES > available) return null;
+  const bytes = nextBytes(fragmented, Math.min(rest, Math.floor(available) - PEER_FRAME_BYTES));
+  if (bytes.length === rest) queue.fragmented = null;
+  return fragmentFrame(++queue.sequence, rest - bytes.length, bytes);
+}
+
+function writeParts({ stream, written }: SendQueue, chunk: Chunk): void {
+  const [only] = chunk.parts;
+  if (chunk.parts.length === 1 && only !== undefined) stream.write(only);
+  else {
+    stream.write(joined(chunk));
+    for (const part of written) release(part);
+  }
+  written.length = 0;
 }
 
 interface FrameQueue {
@@ -265,14 +304,14 @@ function createFrameQueue(): FrameQueue {
   return {
     push: (waiting) => {
       frames.push(waiting);
-      bytes += waiting.bytes.length + CHUNK_COST_BYTES;
+      bytes += waiting.bytes.length + chunkCostBytes;
     },
     first: () => frames[front],
     shift: () => {
       const waiting = frames[front];
       if (waiting === undefined) return undefined;
       front++;
-      bytes -= waiting.bytes.length + CHUNK_COST_BYTES;
+      bytes -= waiting.bytes.length + chunkCostBytes;
       if (front === frames.length) clear();
       else if (front > frames.length / 2 && front > COMPACT_AT) {
         frames = frames.slice(front);
@@ -291,7 +330,7 @@ function createFrameQueue(): FrameQueue {
 
 const COMPACT_AT = 1_024;
 
-const wholeFrames = (bytes: Uint8Array): QueuedMessage => ({
+const unnumbered = (bytes: Uint8Array): QueuedMessage => ({
   type: null,
   bytes: { parts: [bytes], length: bytes.length },
 });

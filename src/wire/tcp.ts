@@ -1,12 +1,13 @@
-// How does raftq use the real network? `node:net` behind the Network port, with a send queue of our own.
+// The real network: `node:net` behind the Network port, with a send queue of our own.
 //
-// The runtime's own queueing is not relied on: a chunk is handed over only while the socket takes them (`write` returned true, or
+// The runtime's own queueing is not relied on: a chunk is written only while the socket takes more (`write` returned true, or
 // `drain` came), and is counted as pending until its callback. `end` is called without data, after the last chunk was taken.
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { WIRE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { release } from "../lib/release.ts";
 import { formatAddress, isAddress, parseAddress } from "./address.ts";
-import { type ByteStream, CHUNK_COST_BYTES, type DialResult, EVERYBODY, type Network, type Trust } from "./network.ts";
+import { type ByteStream, type DialResult, EVERYBODY, type Network, type Trust } from "./network.ts";
 import type { SharedSecrets } from "./secret.ts";
 import { createTlsServer, dialTls, type TlsLimits, type TlsMaterial } from "./tls.ts";
 
@@ -29,19 +30,19 @@ export interface TcpLimits extends TlsLimits {
   readonly maxSockets?: number;
 }
 
-/** Somebody was refused before there was a stream. */
+/** A dialer was refused before there was a stream. */
 type OnRefused = (remote: string, why: string) => void;
 
-/** `credentials` null: everybody who gets here is trusted. */
+/** `credentials` null: every dialer is trusted. */
 export function createTcpNetwork(
   limits: TcpLimits,
   credentials: Credentials | null = null,
   onRefused: OnRefused = () => {},
 ): Network {
-  const shared = { ...limits, closing: createClosing(limits.maxClosingBytes) };
+  const shared = { ...limits, closingSockets: createClosingSockets(limits.maxClosingBytes) };
   return {
     listen: (host, port, accept, ready) => {
-      const server = createAnyServer(shared, credentials, accept, onRefused);
+      const server = createSocketServer(shared, credentials, accept, onRefused);
       let bound = false;
       server.on("error", (error) => {
         if (!bound) ready(listenError(error, host, port), null);
@@ -61,13 +62,13 @@ export function createTcpNetwork(
 }
 
 /** The sockets that were closed by this side and still have bytes to deliver. */
-interface Closing {
+interface ClosingSockets {
   /** Nothing is written to it any more. */
   add(socket: Socket, bytes: number): void;
   remove(socket: Socket): void;
 }
 
-function createClosing(maxBytes: number): Closing {
+function createClosingSockets(maxBytes: number): ClosingSockets {
   /** In the order in which they were closed. */
   const sockets = new Map<Socket, number>();
   let total = 0;
@@ -92,10 +93,10 @@ function createClosing(maxBytes: number): Closing {
 }
 
 interface SharedLimits extends TcpLimits {
-  readonly closing: Closing;
+  readonly closingSockets: ClosingSockets;
 }
 
-function createAnyServer(
+function createSocketServer(
   limits: SharedLimits,
   credentials: Credentials | null,
   accept: (stream: ByteStream) => void,
@@ -131,7 +132,7 @@ function dial(
   done: (result: DialResult) => void,
 ): void {
   const { host, port } = parseAddress(address);
-  const socket = credentials?.type === "tls" ? dialWithTls(credentials.material()) : dialPlainly();
+  const socket = credentials?.type === "tls" ? dialSecured(credentials.material()) : dialPlain();
   let over = false;
   // The listeners stay: after `done` they are idle, and a late error of a socket given up must not end the process.
   const finish = (result: DialResult): void => {
@@ -150,13 +151,13 @@ function dial(
   );
   socket.on("close", () => finish({ ok: false, refused: false, why: `${address}: the connection closed at once` }));
 
-  function dialPlainly(): Socket {
+  function dialPlain(): Socket {
     const plain = connect({ host, port, noDelay: true });
     plain.on("connect", () => finish({ ok: true, stream: createStream(plain, limits, plainTrust(credentials)) }));
     return plain;
   }
 
-  function dialWithTls(material: TlsMaterial): Socket {
+  function dialSecured(material: TlsMaterial): Socket {
     const secured: Socket = dialTls(host, port, material, (result) => {
       if (result.ok) return finish({ ok: true, stream: createStream(secured, limits, result.trust) });
       const { unauthorised, why } = result;
@@ -166,132 +167,163 @@ function dial(
   }
 }
 
-/** The runtime copies what the system does not take of a write: so much, for one connection, at most. */
-const PIECE_BYTES = 128 * 1024;
+interface StreamState {
+  readonly socket: Socket;
+  readonly stream: ByteStream;
+  readonly limits: SharedLimits;
+  /** Chunks that were not written to the socket completely, in their order. */
+  readonly waiting: Uint8Array[];
+  /** Bytes of the first of them that were. */
+  writtenBytes: number;
+  /** Of chunks of which the runtime has not taken everything, with what keeping them costs. */
+  pendingBytes: number;
+  /** Bytes that the runtime may have copied. */
+  copiedBytes: number;
+  /** The socket takes no more until it drains. */
+  blocked: boolean;
+  /** Nothing more is written or read. */
+  closing: boolean;
+  /** `onClose` was called. */
+  closeReported: boolean;
+}
 
-function createStream(socket: Socket, { closeTimeoutMs, closing: allClosing }: SharedLimits, trust: Trust): ByteStream {
-  const waiting: Uint8Array[] = [];
-  /** Of the first chunk that waits, so much was handed over. */
-  let handedOver = 0;
-  let pendingBytes = 0;
-  /** Of them the runtime may have copied so many. */
-  let copiedBytes = 0;
-  let blocked = false;
-  let closing = false;
-  let over = false;
-
+function createStream(socket: Socket, limits: SharedLimits, trust: Trust): ByteStream {
   const stream: ByteStream = {
     trust,
     remote: formatAddress(socket.remoteAddress ?? "?", socket.remotePort ?? 0),
-    write: (bytes) => {
-      if (closing || bytes.length === 0) return;
-      pendingBytes += bytes.length + CHUNK_COST_BYTES;
-      waiting.push(bytes);
-      handOver();
-    },
-    pending: () => pendingBytes + copiedBytes,
-    close: () => {
-      if (closing) return;
-      closing = true;
-      linger(stream.pending());
-      endWhenSent();
-      setImmediate(() => finish("closed by this side"));
-    },
+    write: (bytes) => write(state, bytes),
+    pending: () => state.pendingBytes + state.copiedBytes,
+    close: () => close(state),
     onData: () => {},
     onClose: () => {},
     onDrain: () => {},
   };
-
-  function handOver(): void {
-    while (!blocked && !socket.destroyed) {
-      const [chunk] = waiting;
-      if (chunk === undefined) return;
-      const piece = chunk.subarray(handedOver, handedOver + PIECE_BYTES);
-      handedOver += piece.length;
-      const isLast = handedOver === chunk.length;
-      if (isLast) {
-        waiting.shift();
-        handedOver = 0;
-      }
-      copiedBytes += piece.length;
-      blocked = !socket.write(piece, () => {
-        if (socket.destroyed) return;
-        copiedBytes -= piece.length;
-        if (!isLast) return;
-        pendingBytes -= chunk.length + CHUNK_COST_BYTES;
-        release(chunk);
-        if (pendingBytes > 0) return;
-        if (closing) endWhenSent();
-        else stream.onDrain();
-      });
-    }
-  }
-
-  /**
-   * So many bytes may still be delivered, for a while, beside those of all others. Whoever stops reading with bytes in the kernel's
-   * buffer sends a reset, which can destroy a goodbye under way: read on.
-   */
-  function linger(bytes: number): void {
-    const timer = setTimeout(() => socket.destroy(), closeTimeoutMs);
-    timer.unref();
-    socket.on("close", () => {
-      clearTimeout(timer);
-      allClosing.remove(socket);
-    });
-    if (bytes > 0) allClosing.add(socket, bytes);
-  }
-
-  /** With TLS the end of one direction is the end of both. */
-  const isHalfOpen = (): boolean => socket.writable && trust.type !== "certificate";
-
-  function dropWaiting(): void {
-    for (const chunk of waiting) release(chunk);
-    waiting.length = 0;
-  }
-
-  function endWhenSent(): void {
-    if (pendingBytes === 0 && !socket.destroyed) socket.end();
-  }
-
-  function finish(why: string): void {
-    if (over) return;
-    over = true;
-    stream.onClose(why);
-  }
-
-  socket.on("data", (data: Uint8Array) => {
-    // A plain view: a Buffer's `slice` does not copy, which would surprise everybody behind the port.
-    const view = new Uint8Array(data.buffer, data.byteOffset, data.length);
-    if (!closing) stream.onData(view);
-    // Left to the collector, what a flood of bytes leaves behind would be as much again as all that the process holds.
-    release(view);
-  });
+  const state: StreamState = {
+    socket,
+    stream,
+    limits,
+    waiting: [],
+    writtenBytes: 0,
+    pendingBytes: 0,
+    copiedBytes: 0,
+    blocked: false,
+    closing: false,
+    closeReported: false,
+  };
+  socket.on("data", (data: Uint8Array) => dataReceived(state, data));
   socket.on("drain", () => {
-    blocked = false;
-    handOver();
+    state.blocked = false;
+    writePieces(state);
   });
-  socket.on("end", () => {
-    if (closing || (isHalfOpen() && stream.onEnd?.() === true)) return;
-    closing = true;
-    dropWaiting();
-    // Who ended its side without reading what it asked for may have left the other one open.
-    linger(copiedBytes);
-    socket.end();
-    finish("the other side closed the connection");
-  });
+  socket.on("end", () => endReceived(state));
   socket.on("error", (error) => {
-    closing = true;
+    state.closing = true;
     socket.destroy();
-    finish(error.message || codeOf(error));
+    reportClosed(state, error.message || codeOf(error));
   });
   socket.on("close", () => {
-    closing = true;
-    dropWaiting();
-    pendingBytes = 0;
-    copiedBytes = 0;
-    finish("the connection closed");
+    state.closing = true;
+    dropWaiting(state);
+    state.pendingBytes = 0;
+    state.copiedBytes = 0;
+    reportClosed(state, "the connection closed");
   });
   return stream;
+}
+
+function write(state: StreamState, bytes: Uint8Array): void {
+  if (state.closing || bytes.length === 0) return;
+  state.pendingBytes += bytes.length + WIRE.chunkCostBytes;
+  state.waiting.push(bytes);
+  writePieces(state);
+}
+
+function writePieces(state: StreamState): void {
+  const { socket, waiting } = state;
+  while (!state.blocked && !socket.destroyed) {
+    const [chunk] = waiting;
+    if (chunk === undefined) return;
+    const piece = chunk.subarray(state.writtenBytes, state.writtenBytes + WIRE.socketWriteBytes);
+    state.writtenBytes += piece.length;
+    const isLast = state.writtenBytes === chunk.length;
+    if (isLast) {
+      waiting.shift();
+      state.writtenBytes = 0;
+    }
+    state.copiedBytes += piece.length;
+    state.blocked = !socket.write(piece, () => taken(state, piece.length, isLast ? chunk : null));
+  }
+}
+
+/** The system took `bytes` more; `chunk`: they were the last ones of it. */
+function taken(state: StreamState, bytes: number, chunk: Uint8Array | null): void {
+  if (state.socket.destroyed) return;
+  state.copiedBytes -= bytes;
+  if (chunk === null) return;
+  state.pendingBytes -= chunk.length + WIRE.chunkCostBytes;
+  release(chunk);
+  if (state.pendingBytes > 0) return;
+  if (state.closing) endWhenSent(state);
+  else state.stream.onDrain();
+}
+
+function dataReceived({ closing, stream }: StreamState, data: Uint8Array): void {
+  // A plain view: a Buffer's `slice` does not copy, which no code behind the port expects.
+  const view = new Uint8Array(data.buffer, data.byteOffset, data.length);
+  if (!closing) stream.onData(view);
+  // Left to the collector, what a flood of bytes leaves behind would be as much again as all that the process holds.
+  release(view);
+}
+
+function endReceived(state: StreamState): void {
+  const { socket, stream } = state;
+  if (state.closing || (isHalfOpen(state) && stream.onEnd?.() === true)) return;
+  state.closing = true;
+  dropWaiting(state);
+  // A side that ended without reading what it asked for may have left the other direction open.
+  linger(state, state.copiedBytes);
+  socket.end();
+  reportClosed(state, "the other side closed the connection");
+}
+
+/** With TLS the end of one direction is the end of both. */
+const isHalfOpen = ({ socket, stream }: StreamState): boolean => socket.writable && stream.trust.type !== "certificate";
+
+function close(state: StreamState): void {
+  if (state.closing) return;
+  state.closing = true;
+  linger(state, state.stream.pending());
+  endWhenSent(state);
+  setImmediate(() => reportClosed(state, "closed by this side"));
+}
+
+/**
+ * The socket may deliver `bytes` more for a while, within what all closing sockets may. To stop reading with bytes in the kernel's
+ * buffer would send a reset, which can destroy a goodbye under way: read on.
+ */
+function linger({ socket, limits: { closeTimeoutMs, closingSockets } }: StreamState, bytes: number): void {
+  const timer = setTimeout(() => socket.destroy(), closeTimeoutMs);
+  timer.unref();
+  socket.on("close", () => {
+    clearTimeout(timer);
+    closingSockets.remove(socket);
+  });
+  if (bytes > 0) closingSockets.add(socket, bytes);
+}
+
+function endWhenSent({ socket, pendingBytes }: StreamState): void {
+  if (pendingBytes === 0 && !socket.destroyed) socket.end();
+}
+
+function dropWaiting({ waiting }: StreamState): void {
+  for (const chunk of waiting) release(chunk);
+  waiting.length = 0;
+}
+
+function reportClosed(state: StreamState, why: string): void {
+  if (state.closeReported) return;
+  state.closeReported = true;
+  state.stream.onClose(why);
 }
 
 function codeOf(error: unknown): string {

@@ -1,4 +1,4 @@
-// Who is at the other end of a TLS connection? Both sides show a certificate of the same authority; its names identify them.
+// TLS: both sides show a certificate of the same authority, whose names identify them.
 //
 // The server takes every certificate through the handshake and judges it here, so that a refused side gets the reason. Sessions
 // are not resumed: a resumed one would bring back the certificate of its beginning, expired or not.
@@ -6,7 +6,7 @@ import { constants, X509Certificate } from "node:crypto";
 import type { Server, Socket } from "node:net";
 import { connect, createSecureContext, createServer, type TLSSocket } from "node:tls";
 import { isNodeId } from "../raft/types.ts";
-import { SPEAKS_HTTP } from "./frame.ts";
+import { SPEAKS_HTTP } from "./foreign-protocols.ts";
 import type { Identity, Trust } from "./network.ts";
 import { ROLES } from "./protocol.ts";
 
@@ -35,7 +35,7 @@ export function materialProblem({ cert, key, ca }: TlsMaterial): string | null {
   }
 }
 
-/** Exactly one name of ours must be there. Names with strange characters come in quotes, and then none is believed. */
+/** Exactly one name of ours must be there. Names with unusual characters come in quotes, and then none is accepted. */
 export function identityIn(names: string | undefined): Identity | null {
   if (names === undefined || names.includes('"')) return null;
   const ours = names.split(", ").flatMap((name) => {

@@ -1,19 +1,15 @@
 // Does what we pack have these bytes, does what others pack come back, and is everything else refused before msgpackr sees it?
 import { describe, expect, test } from "bun:test";
 import { BrokenInvariant } from "../../src/lib/assert.ts";
+import { COPIED_BYTES, arrayStart, leadingIntegers, Malformed, unpack } from "../../src/lib/messagepack.ts";
 import {
-  COPIED_BYTES,
-  frontOf,
-  leadingIntegers,
-  Malformed,
   BINARY,
   type Binary,
   pack as packBeside,
   type Packable,
   packableInteger,
   packInPlace,
-  unpack,
-} from "../../src/lib/messagepack.ts";
+} from "../../src/lib/packing.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { bytesOf, valueOf } from "./handmade.ts";
 import { mutate } from "./mutate.ts";
@@ -336,12 +332,12 @@ describe("strictness", () => {
 
 describe("the front of a message", () => {
   test("tells its length and first numbers, whatever stands behind them, also in longer forms", () => {
-    expect(frontOf(Uint8Array.fromHex("9301ff80"))).toEqual({ values: 3, first: 1, second: null });
-    expect(frontOf(Uint8Array.fromHex("dc0002cd000107"))).toEqual({ values: 2, first: 1, second: 7 });
-    expect(frontOf(Uint8Array.fromHex("dd0000000200"))).toEqual({ values: 2, first: 0, second: null });
-    expect(frontOf(Uint8Array.fromHex("91a161"))).toEqual({ values: 1, first: null, second: null });
+    expect(arrayStart(Uint8Array.fromHex("9301ff80"))).toEqual({ values: 3, first: 1, second: null });
+    expect(arrayStart(Uint8Array.fromHex("dc0002cd000107"))).toEqual({ values: 2, first: 1, second: 7 });
+    expect(arrayStart(Uint8Array.fromHex("dd0000000200"))).toEqual({ values: 2, first: 0, second: null });
+    expect(arrayStart(Uint8Array.fromHex("91a161"))).toEqual({ values: 1, first: null, second: null });
     for (const bytes of ["", "c0", "dc00", "dd000000", "81"]) {
-      expect(() => frontOf(Uint8Array.fromHex(bytes))).toThrow(Malformed);
+      expect(() => arrayStart(Uint8Array.fromHex(bytes))).toThrow(Malformed);
     }
   });
 

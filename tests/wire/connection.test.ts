@@ -11,7 +11,6 @@ import type { Hello, WireMessage } from "../../src/wire/protocol.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import { MAX_ADDRESS_BYTES } from "../../src/wire/address.ts";
 import { MAX_LIST } from "../../src/wire/fields.ts";
-import { CHUNK_COST_BYTES } from "../../src/wire/network.ts";
 import { type Opened, open, type OpenedWith } from "./fake-world.ts";
 import { asPeerFrame, CLUSTER, entry, EXAMPLES, HELLO_ANSWER, member, PEER_EXAMPLES } from "./messages.ts";
 
@@ -359,7 +358,7 @@ test("small answers that nobody reads count with what keeping each of them costs
   for (let frameId = 1; !opened.stream.closed; frameId++) {
     opened.connection.send({ type: "reply", frameId, duplicate: false, reply: new Uint8Array(1) });
     opened.connection.flush();
-    if (frameId > WIRE.maxClientSendBytes / CHUNK_COST_BYTES) break;
+    if (frameId > WIRE.maxClientSendBytes / WIRE.chunkCostBytes) break;
   }
   expect(opened.stream.closed).toBe(true);
   opened.stream.onClose("closed by this side");

@@ -1,11 +1,10 @@
 // How does a layout look on the protocol's page? One row of a table for each message, and one for each array inside them.
 import type { NamedShape, Shape } from "../../src/lib/layout.ts";
+import { MAX_U48 } from "../../src/lib/u48.ts";
 import { COMMANDS } from "../../src/queue/commands.ts";
 import { REPLIES } from "../../src/queue/replies.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
 import { PEER_MESSAGES } from "../../src/wire/peer-layouts.ts";
-
-const MAX_U48 = 0xffff_ffff_ffff;
 
 /** Arrays with names of their own, as they are met. */
 const named = new Map<string, readonly NamedShape[]>();

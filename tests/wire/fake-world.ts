@@ -12,7 +12,7 @@ import {
 } from "../../src/wire/connection.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
 import type { Introduction } from "../../src/wire/handshake.ts";
-import { type ByteStream, CHUNK_COST_BYTES, EVERYBODY, type Trust } from "../../src/wire/network.ts";
+import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
 import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
 
@@ -64,7 +64,7 @@ export function createFakeStream(reading = true, trust: Trust = EVERYBODY): Fake
     write: (bytes) => {
       if (closed) throw new Error("written after close");
       chunks.push(bytes);
-      if (!reading) pending += bytes.length + CHUNK_COST_BYTES;
+      if (!reading) pending += bytes.length + WIRE.chunkCostBytes;
     },
     pending: () => pending,
     close: () => {

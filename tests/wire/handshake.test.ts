@@ -8,7 +8,7 @@ import { encodeMessage } from "../../src/wire/codec.ts";
 import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
 import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { type Challenge, type Hello, type HelloAnswer, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
-import { claimFor, isProof, keyBehind, prove, type Secret, type Transcript } from "../../src/wire/secret.ts";
+import { claimFor, isProof, provenKey, prove, type Secret, type Transcript } from "../../src/wire/secret.ts";
 import { createSimNetwork } from "../sim/network.ts";
 import { createScheduler } from "../sim/scheduler.ts";
 import { open } from "./fake-world.ts";
@@ -192,10 +192,10 @@ test("a proof is for its direction, its nonces, its role, its cluster and both i
   ];
   const secrets = [{ role: "peer", key: key(SECRET) }] as const;
   const proof = prove("dialed", key(SECRET), transcript);
-  expect(keyBehind(proof, secrets, transcript)).toEqual(key(SECRET));
-  for (const other of others) expect(keyBehind(proof, secrets, other)).toBeNull();
+  expect(provenKey(proof, secrets, transcript)).toEqual(key(SECRET));
+  for (const other of others) expect(provenKey(proof, secrets, other)).toBeNull();
   // Reflected: what a node says of itself does not open its own door.
-  expect(keyBehind(prove("accepted", key(SECRET), transcript), secrets, transcript)).toBeNull();
+  expect(provenKey(prove("accepted", key(SECRET), transcript), secrets, transcript)).toBeNull();
   expect(isProof(proof, "accepted", key(SECRET), transcript)).toBe(false);
 });
 

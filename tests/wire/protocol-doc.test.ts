@@ -14,7 +14,6 @@ import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { frameBody } from "../../src/wire/frame.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
 import { PEER_MESSAGES } from "../../src/wire/peer-layouts.ts";
-import { CHUNK_COST_BYTES } from "../../src/wire/network.ts";
 import type { Request, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
 import { prove } from "../../src/wire/secret.ts";
 import { ARRAY_ROWS, COMMAND_ROWS, FRAME_ROWS, PEER_ROWS, REPLY_ROWS } from "./described.ts";
@@ -204,7 +203,7 @@ test("the limits on the page are those of config.ts", () => {
     `(hello, proof) have at most ${maxHelloBytes} bytes, the answers (challenge, helloAnswer) ${maxHelloAnswerBytes}.`,
     `| a frame of ${maxHelloBytes} bytes before the hello`,
     `| a frame of ${maxClientFrameBytes} bytes from clients, ${maxPeerFrameBytes} from members`,
-    `of an answer ${CHUNK_COST_BYTES} bytes more`,
+    `of an answer ${WIRE.chunkCostBytes} bytes more`,
     `Beyond ${mebibytes(SERVER.maxBufferedBytes)} connections are given up`,
     `may have ${mebibytes(WIRE.maxClosingBytes)} of last words`,
     `hello does not come within ${helloTimeoutMs / 1000} s`,
