@@ -361,27 +361,6 @@ export const STDERR = {
   exitWaitMs: 1_000,
 } as const;
 
-/** The connection limits of a node whose process may open `files` files: the defaults, or fewer of each kind. */
-export function connectionLimitsWithin(files: number): {
-  readonly maxConnections: { readonly [K in keyof typeof SERVER.maxConnections]: number };
-  /** Accepted sockets, those that are closing included. */
-  readonly maxSockets: number;
-} {
-  const { maxConnections, maxClosing, otherFiles } = SERVER;
-  const free = Math.max(32, files - otherFiles);
-  const maxPeers = Math.min(maxConnections.maxPeers, Math.floor(free / 8));
-  const maxUnauthenticated = Math.min(maxConnections.maxUnauthenticated, Math.floor(free / 4));
-  const closing = Math.min(maxClosing, Math.floor(free / 8));
-  const maxAdmins = Math.min(maxConnections.maxAdmins, Math.floor(free / 16));
-  const maxClients = Math.min(maxConnections.maxClients, free - maxPeers - maxUnauthenticated - maxAdmins - closing);
-  const maxClientsPerAddress = Math.min(maxConnections.maxClientsPerAddress, maxClients);
-  const maxSockets = maxClients + maxAdmins + maxUnauthenticated + maxPeers + closing;
-  return {
-    maxConnections: { ...maxConnections, maxPeers, maxUnauthenticated, maxAdmins, maxClients, maxClientsPerAddress },
-    maxSockets,
-  };
-}
-
 /** Why the flags of a node cannot work together, or null. `heartbeat` must fit several times into `election`. */
 export function timingProblem(heartbeatMs: number, electionMinMs: number, electionMaxMs: number): string | null {
   if (heartbeatMs < 1) return "--heartbeat must be at least 1ms";

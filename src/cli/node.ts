@@ -3,11 +3,12 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { SUPERVISED } from "../cluster/program.ts";
-import { connectionLimitsWithin, SERVER, WIRE } from "../config.ts";
+import { SERVER, WIRE } from "../config.ts";
 import { BrokenInvariant } from "../lib/assert.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
 import { startNode } from "../server/node.ts";
+import { connectionLimitsWithin } from "../server/connection-limits.ts";
 import { createLogThrottle } from "../server/log-throttle.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import type { LogEvent, RunningNode } from "../server/types.ts";

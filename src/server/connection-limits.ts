@@ -10,6 +10,7 @@
 // would still be too much. Then the one goes that has made no progress for the longest (completed no frame, read nothing), of the address
 // that holds the most: a steady client is never that. Members of the cluster are closed only when no other connection holds anything, so
 // that no flood of others disconnects them.
+import { SERVER } from "../config.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import type { MemberId } from "../raft/types.ts";
 
@@ -21,6 +22,27 @@ export interface MaxConnections {
   readonly maxPeers: number;
   /** A member has one connection to us; more are left over from a moment ago. */
   readonly maxPeersPerMember: number;
+}
+
+/** The connection limits of a node whose process may open `files` files: the defaults, or fewer of each kind. */
+export function connectionLimitsWithin(files: number): {
+  readonly maxConnections: MaxConnections;
+  /** Accepted sockets, those that are closing included. */
+  readonly maxSockets: number;
+} {
+  const { maxConnections, maxClosing, otherFiles } = SERVER;
+  const free = Math.max(32, files - otherFiles);
+  const maxPeers = Math.min(maxConnections.maxPeers, Math.floor(free / 8));
+  const maxUnauthenticated = Math.min(maxConnections.maxUnauthenticated, Math.floor(free / 4));
+  const closing = Math.min(maxClosing, Math.floor(free / 8));
+  const maxAdmins = Math.min(maxConnections.maxAdmins, Math.floor(free / 16));
+  const maxClients = Math.min(maxConnections.maxClients, free - maxPeers - maxUnauthenticated - maxAdmins - closing);
+  const maxClientsPerAddress = Math.min(maxConnections.maxClientsPerAddress, maxClients);
+  const maxSockets = maxClients + maxAdmins + maxUnauthenticated + maxPeers + closing;
+  return {
+    maxConnections: { ...maxConnections, maxPeers, maxUnauthenticated, maxAdmins, maxClients, maxClientsPerAddress },
+    maxSockets,
+  };
 }
 
 /** A connection that is closed in favour of a new one, and why. */

@@ -1,10 +1,11 @@
 // Which connections are admitted, which are refused, and which are evicted?
 import { describe, expect, test } from "bun:test";
-import { connectionLimitsWithin, SERVER } from "../../src/config.ts";
+import { SERVER } from "../../src/config.ts";
 import type { MemberId } from "../../src/raft/types.ts";
 import { createRequestLimiter, type PendingCount } from "../../src/server/clients.ts";
 import {
   addressOf,
+  connectionLimitsWithin,
   countAccepted,
   countAdmin,
   countClient,
