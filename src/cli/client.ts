@@ -13,8 +13,8 @@ import {
   type ClientEvent,
   type ClientSettings,
   createClient,
+  type Numbers,
 } from "../client/client.ts";
-import type { Numbers } from "../client/pipeline.ts";
 import { ROOT } from "../cluster/layout.ts";
 import { shownProgram } from "../cluster/program.ts";
 import { resolveAddresses } from "./addresses.ts";
@@ -139,7 +139,7 @@ function clientSettings(
     timeoutMs: values.timeout,
     follow: values.follow,
     numbered: values.numbered === true,
-    gather: false,
+    batch: false,
     generated: values.id === undefined,
     // A file that is sent again is compared with the answers that its last run left.
     closeOnLeave: values.numbered !== true,

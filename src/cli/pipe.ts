@@ -1,8 +1,7 @@
 // How does raftq work in a pipe? One command a line, one answer a line in the order of the lines, and a window of those that are
 // asked and not written yet: an answer that nobody reads stops the commands behind it.
 // Commands execute in that order too; `peek`, `log` and `status` wait until every earlier line is answered.
-import type { Client } from "../client/client.ts";
-import type { Outcome } from "../client/pipeline.ts";
+import type { Client, Outcome } from "../client/client.ts";
 import { ERRORS, type ErrorCode, EXIT, type ExitCode, type Failure, failure } from "../lib/errors.ts";
 import type { Answers, AnswerSlot } from "./answers.ts";
 import { type BadLine, type LineCommand, type NumberedCommand, parseLine } from "./commands.ts";

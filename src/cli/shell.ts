@@ -1,14 +1,13 @@
 // `raftq client` on a terminal: a prompt that shows client, node, leader and term; history, completion, one command at a time.
 import { clearLine, createInterface, cursorTo, type Interface } from "node:readline";
-import type { Client, ClientEvent } from "../client/client.ts";
-import type { Done, Outcome } from "../client/pipeline.ts";
+import type { Client, ClientEvent, Done, Outcome } from "../client/client.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
 import type { Reply } from "../queue/types.ts";
 import { shownProgram } from "../cluster/program.ts";
 import type { HelloAnswer } from "../wire/protocol.ts";
 import { type LineCommand, type NumberedCommand, parseLine } from "./commands.ts";
 import { escapeText } from "./escape.ts";
-import { fetchEarlier } from "./earlier.ts";
+import { printUnacknowledged } from "./unacknowledged.ts";
 import { formatFailure, formatOutcome, idRange, type OutputStyle, notifyPerson } from "./output.ts";
 import type { AskText } from "./pipe.ts";
 import { requestOf, tooLarge } from "./requests.ts";
@@ -140,7 +139,7 @@ function createShell(client: Client, ask: AskText, { clientId, style, output }: 
     if (left === null) return null;
     const { first: from, last: to } = left;
     print(`${clientId} has not acknowledged ${from === to ? `request ${to}` : `requests ${from} to ${to}`} before:`);
-    const fetched = await fetchEarlier(client, style, printed);
+    const fetched = await printUnacknowledged(client, style, printed);
     if (fetched.type === "all") {
       last = fetched.last;
       return null;
