@@ -49,7 +49,7 @@ export async function runClient(values: ClientValues, command: OneCommand | null
   }
   const files = credentialFiles(values) ?? (local === null ? null : localCredentials(local, "client"));
   const style: OutputStyle = { json: values.json, terminal: process.stdout.isTTY };
-  let listen = (event: ClientEvent): void => notifyRedirect(event, notify);
+  let onEvent = (event: ClientEvent): void => notifyRedirect(event, notify);
   const ports = {
     network: createTcpNetwork(WIRE, files === null ? null : openCredentials(files).credentials),
     clock: createRealClock(),
@@ -59,14 +59,14 @@ export async function runClient(values: ClientValues, command: OneCommand | null
   const output = createOutput(interactive ? shellStdout : stdout, ports.clock);
   const acknowledge = acknowledgeOf(values, command, interactive);
   const client = createClient(ports, { ...clientSettings(values, addresses, clientId), acknowledge }, (event) =>
-    listen(event),
+    onEvent(event),
   );
   const entries = style.terminal && !style.json ? CLIENT.logLines : CLIENT.logEntries;
   const ask = createQuestions(client, ports, style, { entries, timeoutMs: values.timeout });
   const run = (): Promise<ExitCode> => {
     if (command !== null) return runOnce(client, ask, command, style, { output, notify });
     if (!interactive) return pipe(client, ask, { ...values, clientId }, style, { output, notify });
-    return runShell(client, ask, { clientId, style, output, listen: (listener) => (listen = listener) });
+    return runShell(client, ask, { clientId, style, output, subscribe: (listener) => (onEvent = listener) });
   };
   try {
     const exit = await run();

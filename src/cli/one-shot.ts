@@ -41,8 +41,8 @@ export async function runOnce(
       notify("nothing to print again: every answer to this client was acknowledged");
       return EXIT.empty;
     }
-    const fetched = await printUnacknowledged(client, style, print);
-    return fetched.type === "failed" ? fail(null, fetched.failure) : EXIT.ok;
+    const printed = await printUnacknowledged(client, style, print);
+    return printed.type === "failed" ? fail(null, printed.failure) : EXIT.ok;
   }
 
   if (command.type === "retry") return retry();
