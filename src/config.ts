@@ -195,6 +195,8 @@ export const CLIENT = {
   maxLineBytes: WIRE.maxPayloadBytes + 1 * KiB,
   /** How long a pipe that had to stop counts the lines that still come. */
   countRestMs: 500,
+  /** A full pipe that somebody made non-blocking is written to again after this: soon enough that its reader hardly waits. */
+  fullPipeMs: 2,
   /** What `log` shows on a terminal, and to a program, by default. */
   logLines: 20,
   logEntries: 1_000,

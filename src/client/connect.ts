@@ -15,7 +15,7 @@ import { must } from "../lib/assert.ts";
 import { type Applied, type Failure, failure, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
 import { isClientId } from "../queue/commands.ts";
-import { type Command, ENCODING, type Job, type Reply } from "../queue/types.ts";
+import { type Command, ENCODING, type Job, QUEUE_NAME, type Reply } from "../queue/types.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import type { LogPage, NodeStatus } from "../wire/protocol.ts";
 import { PROOF_NONCE_BYTES, parseSecrets } from "../wire/secret.ts";
@@ -196,7 +196,6 @@ function credentialsOf({ tls, secret }: ConnectOptions): Credentials | null {
   };
 }
 
-const QUEUE_NAME = "default";
 const utf8 = new TextEncoder();
 
 function withPromises(client: Client, earlier: readonly Earlier[]): RaftqClient {
