@@ -1,4 +1,4 @@
-// How does `raftq client` run? A shell on a terminal, a pipe otherwise, or the one command that was given as words.
+// Runs `raftq client`: a shell on a terminal, a pipe otherwise, or the one command that was given as words.
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { CLIENT, WIRE } from "../config.ts";

@@ -1,5 +1,5 @@
-// Batching: enqueues that a program makes in one round of the event loop become one command with many jobs, and dequeues of one job each
-// become one dequeue of many: one number, one entry in the log, one answer, of which each request gets its part.
+// Batching: enqueues that a program makes in one round of the event loop become one command with many jobs, and dequeues of one job
+// each become one dequeue of many: one number, one entry in the log, one answer, of which each request gets its part.
 import { assert } from "../lib/assert.ts";
 import type { Command, NewJob } from "../queue/types.ts";
 import type { ClientLimits, Done, Outcome } from "./types.ts";

@@ -1,7 +1,7 @@
-// The client of the queue: one client id, one session. It finds the leader, opens the session, sends its numbered requests in order, and
-// sends them again, in order and with the same numbers, until each has its outcome. A request goes from `submit` into the batch of its
-// round or at once into the pipeline (`push`), from there over the connection (`sendNow`), and its answer through `onMessage` back into
-// the pipeline, which delivers the outcome. Queries and the session's own messages come behind.
+// The client of the queue: one client id, one session. It finds the leader, opens the session, sends its numbered requests in order,
+// and sends them again, in order and with the same numbers, until each has its outcome. A request goes from `submit` into the batch of
+// its round or at once into the pipeline (`push`), from there over the connection (`sendNow`), and its answer through `onMessage` back
+// into the pipeline, which delivers the outcome. Queries and the session's own messages come behind.
 // Callbacks only; time, chance and the network come through ports, so that it runs in the simulator as it is.
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";

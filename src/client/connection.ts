@@ -1,4 +1,5 @@
-// The connection of a client to the leader: found, used to send, watched and left; and how everything that waits fails when there is none.
+// The connection of a client to the leader: found, used to send, watched and left; and how everything that waits fails when there is
+// none.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { NodeConnection } from "../wire/node-connection.ts";
 import { flushBatch } from "./batch.ts";

@@ -1,5 +1,5 @@
-// What a client does after an answer or a failure: it goes on, asks another node, waits and asks the same one again, or takes the failure
-// as the answer.
+// What a client does after an answer or a failure: it goes on, asks another node, waits and asks the same one again, or takes the
+// failure as the answer.
 import { type ErrorCode, ERRORS, type Failure } from "../lib/errors.ts";
 import type { ClientSettings } from "./types.ts";
 

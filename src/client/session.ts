@@ -1,5 +1,5 @@
-// A client's own session: whether it is open, which OPEN, CLOSE or acknowledgement waits for an answer, and how it goes on after others
-// have taken its place. No I/O in here.
+// A client's own session: whether it is open, which OPEN, CLOSE or acknowledgement waits for an answer, and how it goes on after
+// others have taken its place. No I/O in here.
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";

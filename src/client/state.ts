@@ -1,4 +1,4 @@
-// The state of a client, and what follows from it alone.
+// The state of a client, and what can be asked of it: whether it needs a connection, is owed an answer, takes requests.
 import { type ErrorCode, type Failure, failure } from "../lib/errors.ts";
 import type { NodeConnection } from "../wire/node-connection.ts";
 import type { Batcher } from "./batch.ts";

@@ -1,5 +1,5 @@
-// The answers that an earlier process of this client id did not acknowledge, because it ended or could not write them: fetched again by
-// their numbers, in order, and acknowledged one by one as they are taken.
+// The answers that an earlier process of this client id did not acknowledge, because it ended or could not write them: fetched again
+// by their numbers, in order, and acknowledged one by one as they are taken.
 import { ERRORS, type Failure } from "../lib/errors.ts";
 import type { Command } from "../queue/types.ts";
 import type { Client, Outcome } from "./client.ts";
