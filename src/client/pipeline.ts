@@ -1,6 +1,5 @@
-// The numbered requests of one session: numbers are given strictly in order, sent in order, and sent again in order. A number that
-// once was unclear stays unclear until it is answered, and one that was answered stays here until its answer was taken. No I/O in
-// here.
+// The numbered requests of one session: numbered, sent and sent again strictly in order. A number that once was unclear stays unclear
+// until it is answered, and one that was answered stays here until its answer was taken. No I/O in here.
 import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts";
 import { assert, must } from "../lib/assert.ts";
 import { encodeCommand } from "../queue/commands.ts";
