@@ -269,6 +269,8 @@ export const CLIENT = {
   maxLineBytes: WIRE.maxPayloadBytes + 1 * KiB,
   /** How long a pipe that had to stop counts the lines that still come. */
   countRestMs: 500,
+  /** A full pipe that somebody made non-blocking is written to again after this: soon enough that its reader hardly waits. */
+  fullPipeMs: 2,
   /** What `log` shows on a terminal, and to a program, by default. */
   logLines: 20,
   logEntries: 1_000,
@@ -280,15 +282,17 @@ export const CLIENT = {
     /** And the bytes of their commands, unless one alone is larger: what is not read yet must fit the connection. */
     windowBytes: 4 * MiB,
     /** Enqueues of one round that travel in one request: enough that its own cost does not matter. */
-    gatherJobs: 256,
-    gatherBytes: 64 * KiB,
+    maxBatchJobs: 256,
+    maxBatchBytes: 64 * KiB,
     dialTimeoutMs: WIRE.dialTimeoutMs,
     /** While one address is silent, the next one is tried after this. */
     staggerMs: 100,
     /** Redirects that are followed before the search begins anew. */
-    maxHops: 3,
+    maxRedirects: 3,
     retryMinMs: 20,
     retryMaxMs: 500,
+    /** Each pause between two rounds of a search is this many times as long as the one before, up to `retryMaxMs`. */
+    retryFactor: 1.5,
     /**
      * A node that owes an answer and sends nothing for so long is left for another: longer than the others take to elect one when it
      * stands still, so that the client is not sent back. A disk that is slower than this costs a new connection, nothing else.
@@ -389,8 +393,8 @@ assert(
   "a client's window fits its connection, even when it reads slowly",
 );
 assert(
-  CLIENT.limits.gatherJobs <= QUEUE.maxJobsPerCommand && CLIENT.limits.gatherBytes <= QUEUE.maxPayloadBytes,
-  "what a client gathers is never refused for its size",
+  CLIENT.limits.maxBatchJobs <= QUEUE.maxJobsPerCommand && CLIENT.limits.maxBatchBytes <= QUEUE.maxPayloadBytes,
+  "a client's batch is never refused for its size",
 );
 assert(CLIENT.limits.windowBytes <= SERVER.maxPendingBytesPerConnection, "a node takes a client's whole window");
 assert(

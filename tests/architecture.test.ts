@@ -40,7 +40,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
 /** The real sides of the ports: only they may touch the clock, the disk, the network and the process. */
 const REAL_PORTS = ["storage/real-disk.ts", "wire/tcp.ts", "wire/tls.ts", "lib/real-clock.ts"];
 /** Where the real sides are chosen. Everything else gets its ports handed in. */
-const EDGE = /^(?:cli\/[\w-]+|client\/(?:connect|earlier))\.ts$/;
+const EDGE = /^(?:cli\/[\w-]+|client\/(?:connect|unacknowledged))\.ts$/;
 
 const PURE = ["raft", "queue"];
 const SIMULATED = ["raft", "queue", "storage", "wire", "server", "client"];

@@ -1,5 +1,5 @@
-// Which nodes does a client talk to? `--addr`, else RAFTQ_ADDR, else the one cluster running here, else the default port: but never
-// that port because the cluster of this directory is down, for what listens there now belongs to somebody else.
+// The addresses of the nodes that a client talks to: `--addr`, else RAFTQ_ADDR, else the one cluster running here, else the default
+// port; but never that port because the cluster of this directory is down, for what listens there now belongs to somebody else.
 import { clusterLayout, type Layout } from "../cluster/layout.ts";
 import { isSupervised } from "../cluster/leftovers.ts";
 import { nameFlag } from "../cluster/plan.ts";

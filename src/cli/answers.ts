@@ -1,5 +1,5 @@
-// In which order, and how fast, do answers leave a pipe? In the order of their lines; everything that is ready goes out in
-// one write, and no further while the reader is behind. Each is called back whether it was written.
+// The answers of a pipe: they leave in the order of their lines, everything that is ready in one write, and no further while the
+// reader is behind. Each is called back whether it was written.
 
 export interface AnswerSlot {
   text: string | null;

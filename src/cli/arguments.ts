@@ -1,5 +1,5 @@
-// What does citty not check? It parses, dispatches and renders the help; but it lets unknown flags, missing values and stray
-// words pass. This is the check in front of it, over its own definitions, and what makes more than a string of a value.
+// Checks the arguments in front of citty, over its own definitions, and converts their values. citty parses, dispatches and renders
+// the help; but it lets unknown flags, missing values and stray words pass.
 import type { ArgDef, CommandContext, CommandDef, Resolvable } from "citty";
 import { type ExitCode, RaftqError } from "../lib/errors.ts";
 import { didYouMean, nonEmpty, type Convert, truth } from "./conversions.ts";

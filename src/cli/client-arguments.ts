@@ -1,4 +1,4 @@
-// Which flags do the commands of `raftq client` take?
+// The flags of the commands of `raftq client`.
 import { DEFAULTS } from "../config.ts";
 import { formatDuration } from "../lib/durations.ts";
 import type { Arguments, Values } from "./arguments.ts";

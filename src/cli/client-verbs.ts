@@ -1,4 +1,4 @@
-// Which commands does `raftq client` have? These; flags before the verb count as those behind it.
+// The commands of `raftq client`; flags before the verb count as those behind it.
 import { QUEUE } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { type Command, command } from "./arguments.ts";

@@ -1,4 +1,4 @@
-// How does `raftq client` run? A shell on a terminal, a pipe otherwise, or the one command that was given as words.
+// Runs `raftq client`: a shell on a terminal, a pipe otherwise, or the one command that was given as words.
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { CLIENT, WIRE } from "../config.ts";
@@ -13,8 +13,8 @@ import {
   type ClientEvent,
   type ClientSettings,
   createClient,
+  type Numbers,
 } from "../client/client.ts";
-import type { Numbers } from "../client/pipeline.ts";
 import { ROOT } from "../cluster/layout.ts";
 import { shownProgram } from "../cluster/program.ts";
 import { resolveAddresses } from "./addresses.ts";
@@ -49,7 +49,7 @@ export async function runClient(values: ClientValues, command: OneCommand | null
   }
   const files = credentialFiles(values) ?? (local === null ? null : localCredentials(local, "client"));
   const style: OutputStyle = { json: values.json, terminal: process.stdout.isTTY };
-  let listen = (event: ClientEvent): void => notifyRedirect(event, notify);
+  let onEvent = (event: ClientEvent): void => notifyRedirect(event, notify);
   const ports = {
     network: createTcpNetwork(WIRE, files === null ? null : openCredentials(files).credentials),
     clock: createRealClock(),
@@ -59,14 +59,14 @@ export async function runClient(values: ClientValues, command: OneCommand | null
   const output = createOutput(interactive ? shellStdout : stdout, ports.clock);
   const acknowledge = acknowledgeOf(values, command, interactive);
   const client = createClient(ports, { ...clientSettings(values, addresses, clientId), acknowledge }, (event) =>
-    listen(event),
+    onEvent(event),
   );
   const entries = style.terminal && !style.json ? CLIENT.logLines : CLIENT.logEntries;
   const ask = createQuestions(client, ports, style, { entries, timeoutMs: values.timeout });
   const run = (): Promise<ExitCode> => {
     if (command !== null) return runOnce(client, ask, command, style, { output, notify });
     if (!interactive) return pipe(client, ask, { ...values, clientId }, style, { output, notify });
-    return runShell(client, ask, { clientId, style, output, listen: (listener) => (listen = listener) });
+    return runShell(client, ask, { clientId, style, output, subscribe: (listener) => (onEvent = listener) });
   };
   try {
     const exit = await run();
@@ -139,7 +139,7 @@ function clientSettings(
     timeoutMs: values.timeout,
     follow: values.follow,
     numbered: values.numbered === true,
-    gather: false,
+    batch: false,
     generated: values.id === undefined,
     // A file that is sent again is compared with the answers that its last run left.
     closeOnLeave: values.numbered !== true,

@@ -1,4 +1,4 @@
-// Which flags do the commands of `raftq cluster` share, and which cluster do they mean?
+// The flags that the commands of `raftq cluster` share, and which cluster they mean.
 import { type ClusterFacts } from "../cluster/control.ts";
 import { clusterLayout, type Layout, ROOT } from "../cluster/layout.ts";
 import { endLeftovers, type Leftover } from "../cluster/leftovers.ts";

@@ -1,4 +1,4 @@
-// How does a local cluster end? `raftq cluster down` stops all nodes gracefully; with --purge their data goes too.
+// `raftq cluster down`: stops all nodes gracefully; with --purge their data is deleted too.
 import { clusterLayout, ROOT } from "../cluster/layout.ts";
 import { askSupervisor } from "../cluster/control.ts";
 import { lockCluster } from "../cluster/lock.ts";

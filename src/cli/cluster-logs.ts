@@ -1,4 +1,4 @@
-// What did the nodes write? `raftq cluster logs` shows one node's log or all, once or as it comes.
+// `raftq cluster logs`: shows one node's log or all, once or as it comes.
 import { closeSync, existsSync, fstatSync, openSync, readSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeLog } from "../cluster/layout.ts";

@@ -1,4 +1,4 @@
-// Who belongs to the cluster, and who leads it? `raftq cluster add`, `remove` and `transfer` change that.
+// `raftq cluster add`, `remove` and `transfer`: change who belongs to the cluster, and who leads it.
 import { setTimeout as sleep } from "node:timers/promises";
 import { askSupervisor, type NodeFacts } from "../cluster/control.ts";
 import { nodeDirectory } from "../cluster/layout.ts";

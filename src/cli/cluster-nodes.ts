@@ -1,4 +1,4 @@
-// What can happen to a machine? `raftq cluster kill`, `start`, `pause` and `resume` do it to a local process.
+// `raftq cluster kill`, `start`, `pause` and `resume`: do to a local process what can happen to a machine.
 import { setTimeout as sleep } from "node:timers/promises";
 import { askSupervisor, type ControlAnswer, type NodeVerb } from "../cluster/control.ts";
 import { localCredentials } from "./credentials.ts";

@@ -1,4 +1,4 @@
-// Who leads, and how far is the log of each node? `raftq cluster status` shows it, once or again and again.
+// `raftq cluster status`: shows who leads and how far the log of each node is, once or again and again.
 import { setTimeout as sleep } from "node:timers/promises";
 import { askStatus, askStatusAt, type ClusterStatus, type NodeAccess } from "../cluster/status.ts";
 import { CLUSTER } from "../config.ts";

@@ -1,4 +1,4 @@
-// What does `raftq cluster up` do? It starts a local cluster, or resumes it, and stays with it until it is stopped.
+// `raftq cluster up`: starts a local cluster, or resumes it, and stays with it until it is stopped.
 import { spawn } from "node:child_process";
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";

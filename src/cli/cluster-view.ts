@@ -1,4 +1,4 @@
-// How does a cluster look on a terminal? Pure: a status in, lines out.
+// Shows a cluster on a terminal. Pure: a status in, lines out.
 import type { TlsFiles } from "../cluster/layout.ts";
 import type { NodeEnd } from "../cluster/node-process.ts";
 import type { ClusterStatus, NodeLine } from "../cluster/status.ts";

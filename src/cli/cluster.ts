@@ -1,4 +1,4 @@
-// Which commands does `raftq cluster` have? These, each in the file of its kind.
+// The commands of `raftq cluster`, each in the file of its kind.
 import type { Command } from "./arguments.ts";
 import { addCommand, removeCommand, transferCommand } from "./cluster-members.ts";
 import { killCommand, pauseCommand, resumeCommand, startCommand } from "./cluster-nodes.ts";

@@ -1,4 +1,4 @@
-// Which command is one line? `enqueue(x)`, `dequeue`, `log`, `-1` and their company: spaces and letter case forgiven, values kept
+// Parses one line to a command: `enqueue(x)`, `dequeue`, `log`, `-1` and the others. Spaces and letter case are forgiven, values kept
 // as typed.
 import { QUEUE } from "../config.ts";
 import { nearest } from "./suggest.ts";

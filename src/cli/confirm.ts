@@ -1,4 +1,4 @@
-// Does the user really want what cannot be undone? Asked on a terminal only; a script confirms with a flag (--yes).
+// Asks whether the user really wants what cannot be undone: on a terminal only; a script confirms with a flag (--yes).
 // Not by consola's prompt: that one writes to stdout, passes escapes through, takes a single key for an answer, and Ctrl-D leaves it
 // waiting for ever.
 import { createInterface } from "node:readline";

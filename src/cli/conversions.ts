@@ -1,4 +1,4 @@
-// What does the text of a flag or a variable stand for? A number, a duration, a list, a choice; or nothing that is allowed.
+// Converts the text of a flag or a variable: to a number, a duration, a list, a choice; or reports what is allowed.
 import { parseDuration } from "../lib/durations.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { nearest } from "./suggest.ts";

@@ -1,4 +1,4 @@
-// Did somebody type what the course project took, such as `node localhost 3000`? Then the exact line to type instead.
+// Recognises what the course project took, such as `node localhost 3000`, and gives the exact line to type instead.
 import { DEFAULTS } from "../config.ts";
 import { RaftqError } from "../lib/errors.ts";
 import { isAddress } from "../wire/address.ts";

@@ -1,4 +1,4 @@
-// Which credentials were given? Flags in; what this process shows to others, and can read again while it runs, out.
+// The credentials that were given: flags in; what this process shows to others, and can read again while it runs, out.
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { type Layout, tlsFiles } from "../cluster/layout.ts";

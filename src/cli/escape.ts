@@ -1,5 +1,5 @@
-// How does text from elsewhere reach a terminal? Through here only: nothing in it can move the cursor, change the title,
-// reach the clipboard, fake a line or reverse the reading order.
+// Makes text from elsewhere safe for a terminal: nothing in it can move the cursor, change the title, reach the clipboard, fake a line
+// or reverse the reading order. There is no other way to a terminal.
 
 // C0, DEL and C1.
 // oxlint-disable-next-line no-control-regex -- these are what must not pass

@@ -1,4 +1,4 @@
-// What does `--help` show? citty's usage of the command, with the variables behind its flags; and its examples.
+// What `--help` shows: citty's usage of the command, with the variables behind its flags; and its examples.
 import { styleText } from "node:util";
 import { type ArgDef, type CommandDef, renderUsage } from "citty";
 import { type Command, resolve } from "./arguments.ts";

@@ -1,5 +1,5 @@
-// Where do lines end in a stream of bytes? Splits chunks at line feeds; a line that is too long or not UTF-8 is named so,
-// and nothing grows without end and no value is changed in silence.
+// Splits a stream of bytes into lines at line feeds. A line that is too long or not UTF-8 is reported as such: nothing grows without
+// end, and no value is changed in silence.
 
 const LINE_FEED = 0x0a;
 

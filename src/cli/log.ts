@@ -1,4 +1,4 @@
-// How does what a person reads on stderr look? The messages of a command as they are, and a node's log as text
+// Formats what a person reads on stderr: the messages of a command as they are, and a node's log as text
 // (`2026-11-23T05:00:00.000Z INFO  …`) or as one JSON object a line. Parts of both may come from another machine.
 import { type ConsolaReporter, createConsola, LogLevels, type LogObject } from "consola/core";
 import type { LogEvent, LogLevel } from "../server/types.ts";

@@ -1,4 +1,4 @@
-// Over what are the nodes of a cluster asked from the command line? The system's network, clock and chance.
+// The ports over which the command line asks the nodes of a cluster: the system's network, clock and chance.
 import { randomBytes } from "node:crypto";
 import { createNodeAccess } from "../cluster/node-access.ts";
 import type { NodeAccess } from "../cluster/status.ts";

@@ -1,4 +1,4 @@
-// Which node do these flags describe? Flags and `RAFTQ_*` variables in; settings, or a refusal that shows what to type, out.
+// The settings of a node from its flags and `RAFTQ_*` variables, or a refusal that shows what to type.
 import { BlockList, isIP } from "node:net";
 import { CLUSTER, DEFAULTS, QUEUE, RAFT, SERVER, STORAGE, timingProblem } from "../config.ts";
 import { formatDuration, parseDuration } from "../lib/durations.ts";

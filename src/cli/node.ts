@@ -1,5 +1,4 @@
-// How does `raftq node` run? From its flags to its last line: until a signal, its supervisor's end, or an error that it cannot
-// survive.
+// `raftq node`: from its flags to its last line. A node runs until a signal, its supervisor's end, or an error that it cannot survive.
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { SUPERVISED } from "../cluster/program.ts";

@@ -1,7 +1,6 @@
-// What do the lines of a file mean that is sent again with `--numbered`? Their numbers were used by earlier runs under the same
-// client id: nothing in them is executed again. Some are known to be the same, some are too old to be compared, and where one
-// differs it is another file.
-import type { Outcome } from "../client/pipeline.ts";
+// Compares the lines of a file that is sent again with `--numbered` with what earlier runs sent under the same client id: nothing in
+// them is executed again. Some are known to be the same, some are too old to be compared, and where one differs it is another file.
+import type { Outcome } from "../client/client.ts";
 import { ERRORS, type Failure, failure } from "../lib/errors.ts";
 
 export interface NumberedLines {

@@ -1,9 +1,8 @@
 // `raftq client enqueue 42`: one command, one answer, one exit code.
-import type { Client } from "../client/client.ts";
-import type { Outcome } from "../client/pipeline.ts";
+import type { Client, Outcome } from "../client/client.ts";
 import { ERRORS, EXIT, type ExitCode, type Failure } from "../lib/errors.ts";
 import type { NumberedCommand } from "./commands.ts";
-import { fetchEarlier } from "./earlier.ts";
+import { printUnacknowledged } from "./unacknowledged.ts";
 import { namedMessages } from "./log.ts";
 import { formatFailure, formatOutcome, type OutputStyle, notifyPerson } from "./output.ts";
 import type { AskText, Question } from "./pipe.ts";
@@ -42,8 +41,8 @@ export async function runOnce(
       notify("nothing to print again: every answer to this client was acknowledged");
       return EXIT.empty;
     }
-    const fetched = await fetchEarlier(client, style, print);
-    return fetched.type === "failed" ? fail(null, fetched.failure) : EXIT.ok;
+    const printed = await printUnacknowledged(client, style, print);
+    return printed.type === "failed" ? fail(null, printed.failure) : EXIT.ok;
   }
 
   if (command.type === "retry") return retry();

@@ -1,6 +1,6 @@
-// How does an answer look? Plain text for people and shells, one JSON object for programs; values exactly as they were stored.
+// Formats answers: plain text for people and shells, one JSON object for programs; values exactly as they were stored.
 import { ERRORS, type Failure } from "../lib/errors.ts";
-import type { Outcome } from "../client/pipeline.ts";
+import type { Outcome } from "../client/client.ts";
 import { ENCODING, type Job, type NewJob } from "../queue/types.ts";
 import type { NumberedCommand } from "./commands.ts";
 import { escapeText, onOneLine } from "./escape.ts";

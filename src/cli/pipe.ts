@@ -1,8 +1,7 @@
-// How does raftq work in a pipe? One command a line, one answer a line in the order of the lines, and a window of those that are
-// asked and not written yet: an answer that nobody reads stops the commands behind it.
+// Runs raftq in a pipe: one command a line, one answer a line in the order of the lines, and a window of those that are asked and not
+// written yet, so that an answer that nobody reads stops the commands behind it.
 // Commands execute in that order too; `peek`, `log` and `status` wait until every earlier line is answered.
-import type { Client } from "../client/client.ts";
-import type { Outcome } from "../client/pipeline.ts";
+import type { Client, Outcome } from "../client/client.ts";
 import { ERRORS, type ErrorCode, EXIT, type ExitCode, type Failure, failure } from "../lib/errors.ts";
 import type { Answers, AnswerSlot } from "./answers.ts";
 import { type BadLine, type LineCommand, type NumberedCommand, parseLine } from "./commands.ts";
@@ -40,6 +39,231 @@ export interface PipeEnds {
   readonly notify: (text: string) => void;
 }
 
+interface Pipe {
+  readonly client: Client;
+  readonly ask: AskText;
+  readonly ends: PipeEnds;
+  readonly settings: PipeSettings;
+  /** Of the last line that was taken, from 1 on. */
+  lineNumber: number;
+  numbering: Numbering;
+  /** Requests whose answers are neither written nor lost. */
+  inFlight: number;
+  /** Resolves what waits for one of them; null: nothing does. */
+  wake: (() => void) | null;
+  /** The input asked to leave: nothing behind it is read. */
+  hasLeft: boolean;
+  /** The first error that ends the pipe: from then on lines are only counted. */
+  stoppedBy: ErrorCode | null;
+  /** No answer can be written any more: lines are only counted, too. */
+  isOutputOver: boolean;
+  /** The first error of all. */
+  firstError: ErrorCode | null;
+  /** Commands that were only counted. */
+  notSent: number;
+}
+
+/** The numbers that earlier runs have used are known once the session is open. */
+type Numbering =
+  | { readonly type: "none" }
+  | { readonly type: "unopened" }
+  | { readonly type: "open"; readonly lines: NumberedLines }
+  | { readonly type: "failed"; readonly why: Failure };
+
+export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, settings: PipeSettings): Promise<ExitCode> {
+  const pipe: Pipe = {
+    client,
+    ask,
+    ends,
+    settings,
+    lineNumber: 0,
+    numbering: { type: settings.numbered ? "unopened" : "none" },
+    inFlight: 0,
+    wake: null,
+    hasLeft: false,
+    stoppedBy: null,
+    isOutputOver: false,
+    firstError: null,
+    notSent: 0,
+  };
+  for await (const chunk of ends.input) {
+    const batch: Line[] = [];
+    ends.lines.push(chunk, (line) => batch.push(line));
+    await takeLines(pipe, batch);
+    if (pipe.hasLeft) break;
+  }
+  if (!pipe.hasLeft) {
+    const last: Line[] = [];
+    ends.lines.end((line) => last.push(line));
+    await takeLines(pipe, last);
+  }
+  while (pipe.inFlight > 0) await nextAnswer(pipe);
+  await ends.answers.written();
+  const { notSent } = pipe;
+  if (notSent > 0) ends.notify(`${notSent} ${notSent === 1 ? "line" : "lines"} not sent`);
+  if (pipe.numbering.type === "open") reportEnd(pipe, pipe.numbering.lines);
+  const cause = pipe.stoppedBy ?? pipe.firstError;
+  return cause === null ? EXIT.ok : ERRORS[cause].exit;
+}
+
+// ---- Lines
+
+async function takeLines(pipe: Pipe, batch: readonly Line[]): Promise<void> {
+  const { ends, settings } = pipe;
+  if (pipe.numbering.type === "unopened" && batch.length > 0) await openNumbered(pipe);
+  const used = usedLines(pipe);
+  for (const text of batch) {
+    if (pipe.hasLeft) return;
+    if (used !== null && pipe.lineNumber > 0 && pipe.lineNumber === used.lastUsed) await passUsedNumbers(pipe, used);
+    if (isStopped(pipe)) {
+      if (typeof text !== "string" || isCommand(text)) pipe.notSent++;
+      continue;
+    }
+    const turn = takeLine(pipe, text) ?? ends.answers.drained();
+    if (turn !== null) await turn;
+    while (pipe.inFlight >= settings.inFlight && !isStopped(pipe)) await nextAnswer(pipe);
+  }
+}
+
+/** A promise only when the lines behind must wait. */
+function takeLine(pipe: Pipe, text: Line): Promise<void> | null {
+  const line = ++pipe.lineNumber;
+  const command = typeof text === "string" ? parseLine(text) : unreadable(text.unreadable);
+  const { numbering } = pipe;
+  if (numbering.type === "failed" && command.type !== "leave") {
+    if (command.type !== "nothing") failLine(pipe, command, numbering.why);
+    return null;
+  }
+  if (command.type === "nothing") {
+    voidNumber(pipe, line);
+    return null;
+  }
+  if (command.type === "leave") {
+    pipe.hasLeft = true;
+    return null;
+  }
+  const slot = pipe.ends.answers.slot();
+  switch (command.type) {
+    case "enqueue":
+    case "dequeue": {
+      const problem = tooLarge(command);
+      if (problem === null) submit(pipe, command, line, slot);
+      else refuse(pipe, command.type, problem, line, slot);
+      return null;
+    }
+    case "peek":
+    case "log":
+    case "status":
+      voidNumber(pipe, line);
+      return askInOrder(pipe, command, slot);
+    case "too long":
+      refuse(pipe, null, TOO_LARGE, line, slot);
+      return null;
+    case "bad":
+      refuse(pipe, command.verb, failure("BAD_REQUEST", command.message), line, slot);
+      return null;
+    case "retry":
+    case "explain":
+    case "help": {
+      const why = `${command.type} belongs to the shell, not to a pipe`;
+      refuse(pipe, command.type, failure("BAD_REQUEST", why), line, slot);
+      return null;
+    }
+  }
+}
+
+// ---- Commands and their answers
+
+function submit(pipe: Pipe, command: NumberedCommand, line: number, slot: AnswerSlot): void {
+  pipe.inFlight++;
+  pipe.client.submit(
+    requestOf(command),
+    (outcome, taken) => {
+      pipe.ends.answers.answer(slot, outcomeText(pipe, command, outcome, line), (isWritten) => {
+        onWritten(pipe, isWritten);
+        if (isWritten) taken();
+        landed(pipe);
+      });
+    },
+    pipe.settings.numbered ? line : undefined,
+  );
+}
+
+function outcomeText(pipe: Pipe, command: NumberedCommand, outcome: Outcome, line: number): string {
+  const { style } = pipe.settings;
+  const used = usedLines(pipe);
+  used?.answered(line, outcome, true);
+  if (outcome.ok) {
+    if (outcome.reply.type === "void") pipe.firstError ??= "CONFLICT";
+    return formatOutcome(command, outcome, style);
+  }
+  const isForgotten = used !== null && outcome.failure.code === "FORGOTTEN" && outcome.number !== null;
+  if (isForgotten && command.type === "enqueue") return formatSkipped(outcome.number, style);
+  note(pipe, outcome.failure);
+  const shown = isForgotten ? { ...outcome, failure: { ...outcome.failure, message: ANSWER_GONE } } : outcome;
+  return formatOutcome(command, shown, style);
+}
+
+async function askInOrder(pipe: Pipe, question: Question, slot: AnswerSlot): Promise<void> {
+  while (pipe.inFlight > 0) await nextAnswer(pipe);
+  if (isStopped(pipe)) {
+    pipe.notSent++;
+    return;
+  }
+  const answer = await pipe.ask(question);
+  if (!answer.ok) note(pipe, answer.failure);
+  write(pipe, slot, answer.ok ? answer.text : formatFailure(question.type, answer.failure, pipe.settings.style));
+}
+
+function refuse(pipe: Pipe, verb: string | null, why: Failure, line: number, slot: AnswerSlot): void {
+  note(pipe, why);
+  write(pipe, slot, formatFailure(verb, why, pipe.settings.style, { line }));
+  usedLines(pipe)?.refused(line);
+  voidNumber(pipe, line);
+}
+
+/** Without a session no number is given: the first command has the reason for all. */
+function failLine(pipe: Pipe, command: LineCommand | UnreadableLine, why: Failure): void {
+  pipe.firstError ??= why.code;
+  stop(pipe, why.code);
+  const verb = command.type === "bad" || command.type === "too long" ? null : command.type;
+  write(pipe, pipe.ends.answers.slot(), formatFailure(verb, why, pipe.settings.style));
+}
+
+function write(pipe: Pipe, slot: AnswerSlot, text: string): void {
+  pipe.ends.answers.answer(slot, text, (isWritten) => onWritten(pipe, isWritten));
+}
+
+const nextAnswer = (pipe: Pipe): Promise<void> => new Promise((resolve) => (pipe.wake = resolve));
+
+function landed(pipe: Pipe): void {
+  pipe.inFlight--;
+  pipe.wake?.();
+  pipe.wake = null;
+}
+
+// ---- Errors, and what ends the pipe
+
+function note(pipe: Pipe, why: Failure): void {
+  pipe.firstError ??= why.code;
+  if (stopsPipe(why.code)) stop(pipe, why.code);
+}
+
+function stop(pipe: Pipe, code: ErrorCode): void {
+  if (pipe.stoppedBy !== null) return;
+  pipe.stoppedBy = code;
+  pipe.ends.endInput();
+}
+
+/** Not written: no answer can be from now on. */
+function onWritten(pipe: Pipe, isWritten: boolean): void {
+  if (isWritten || pipe.isOutputOver) return;
+  pipe.isOutputOver = true;
+  pipe.ends.endInput();
+}
+
+const isStopped = ({ stoppedBy, isOutputOver }: Pipe): boolean => stoppedBy !== null || isOutputOver;
+
 /** These end the pipe: what comes behind must not overtake what is unknown, and would fare no better. */
 function stopsPipe(code: ErrorCode): boolean {
   switch (ERRORS[code].class) {
@@ -55,215 +279,54 @@ function stopsPipe(code: ErrorCode): boolean {
   }
 }
 
-export async function runPipe(client: Client, ask: AskText, ends: PipeEnds, settings: PipeSettings): Promise<ExitCode> {
-  const { answers } = ends;
-  const { style, numbered } = settings;
-  let lineNumber = 0;
-  let inFlight = 0;
-  let isLeft = false;
-  let isOutputOver = false;
-  let notSent = 0;
-  const errors: { first: ErrorCode | null; stopping: ErrorCode | null } = { first: null, stopping: null };
-  /** With `--numbered`, once the session is open; or why it could not be opened. */
-  let earlier: NumberedLines | null = null;
-  let unopened: Failure | null = null;
-  let wake: (() => void) | null = null;
+// ---- `--numbered`: the number of a line is the number of its request
 
-  const nextAnswer = (): Promise<void> => new Promise((resolve) => (wake = resolve));
-  function landed(): void {
-    inFlight--;
-    wake?.();
-    wake = null;
+async function openNumbered(pipe: Pipe): Promise<void> {
+  const { client, ends } = pipe;
+  const { clientId, resume } = pipe.settings;
+  const refused = await new Promise<Failure | null>((resolve) => client.open(resolve));
+  const why = refused ?? (resume && client.numberAtOpen() === 0 ? notKnown(clientId) : null);
+  if (why !== null) {
+    pipe.numbering = { type: "failed", why };
+    return;
   }
-  function note(why: Failure): void {
-    errors.first ??= why.code;
-    if (stopsPipe(why.code)) stop(why.code);
-  }
-  function stop(code: ErrorCode): void {
-    if (errors.stopping !== null) return;
-    errors.stopping = code;
-    ends.endInput();
-  }
-  const isStopped = (): boolean => errors.stopping !== null || isOutputOver;
+  const lines = createNumberedLines(clientId, client.numberAtOpen());
+  pipe.numbering = { type: "open", lines };
+  ends.notify(lines.beginning());
+}
 
-  /** No answer can be written from now on. */
-  function onWritten(isWritten: boolean): void {
-    if (isWritten || isOutputOver) return;
-    isOutputOver = true;
-    ends.endInput();
-  }
+const usedLines = ({ numbering }: Pipe): NumberedLines | null => (numbering.type === "open" ? numbering.lines : null);
 
-  /** Only then is it known which numbers earlier runs have used. */
-  async function openNumbered(): Promise<void> {
-    unopened = await new Promise<Failure | null>((resolve) => client.open(resolve));
-    if (unopened === null && settings.resume && client.numberAtOpen() === 0) unopened = notKnown(settings.clientId);
-    if (unopened !== null) return;
-    earlier = createNumberedLines(settings.clientId, client.numberAtOpen());
-    ends.notify(earlier.beginning());
-  }
+/** The numbers that were used before are behind us: nothing new is sent for a file that is another one. */
+async function passUsedNumbers(pipe: Pipe, used: NumberedLines): Promise<void> {
+  while (pipe.inFlight > 0) await nextAnswer(pipe);
+  const problem = used.problem();
+  if (problem !== null) stop(pipe, problem.code);
+}
 
-  /** The numbers that were used before are behind us: nothing new is sent for a file that is another one. */
-  async function passUsedNumbers(lines: NumberedLines): Promise<void> {
-    while (inFlight > 0) await nextAnswer();
-    const problem = lines.problem();
-    if (problem !== null) stop(problem.code);
-  }
+/** Every line uses up its number; one that is no request voids it. */
+function voidNumber(pipe: Pipe, line: number): void {
+  if (!pipe.settings.numbered) return;
+  pipe.inFlight++;
+  pipe.client.submit(
+    { type: "resolve" },
+    (outcome, taken) => {
+      taken();
+      usedLines(pipe)?.answered(line, outcome, false);
+      if (!outcome.ok && outcome.failure.code !== "FORGOTTEN") note(pipe, outcome.failure);
+      landed(pipe);
+    },
+    line,
+  );
+}
 
-  function outcomeText(command: NumberedCommand, outcome: Outcome, line: number): string {
-    earlier?.answered(line, outcome, true);
-    if (outcome.ok) {
-      if (outcome.reply.type === "void") errors.first ??= "CONFLICT";
-      return formatOutcome(command, outcome, style);
-    }
-    const isForgotten = earlier !== null && outcome.failure.code === "FORGOTTEN" && outcome.number !== null;
-    if (isForgotten && command.type === "enqueue") return formatSkipped(outcome.number, style);
-    note(outcome.failure);
-    const shown = isForgotten ? { ...outcome, failure: { ...outcome.failure, message: ANSWER_GONE } } : outcome;
-    return formatOutcome(command, shown, style);
-  }
-
-  function submit(command: NumberedCommand, line: number, slot: AnswerSlot): void {
-    inFlight++;
-    client.submit(
-      requestOf(command),
-      (outcome, taken) => {
-        answers.answer(slot, outcomeText(command, outcome, line), (isWritten) => {
-          onWritten(isWritten);
-          if (isWritten) taken();
-          landed();
-        });
-      },
-      numbered ? line : undefined,
-    );
-  }
-
-  /** With `--numbered` every line uses up its number; one that is no request voids it. */
-  function voidNumber(line: number): void {
-    if (!numbered) return;
-    inFlight++;
-    client.submit(
-      { type: "resolve" },
-      (outcome, taken) => {
-        taken();
-        earlier?.answered(line, outcome, false);
-        if (!outcome.ok && outcome.failure.code !== "FORGOTTEN") note(outcome.failure);
-        landed();
-      },
-      line,
-    );
-  }
-
-  function refuse(verb: string | null, why: Failure, line: number, slot: AnswerSlot): void {
-    note(why);
-    answers.answer(slot, formatFailure(verb, why, style, { line }), onWritten);
-    earlier?.refused(line);
-    voidNumber(line);
-  }
-
-  /** Without a session no number is given: the first command has the reason for all. */
-  function failAll(command: LineCommand | UnreadableLine, why: Failure): void {
-    errors.first ??= why.code;
-    stop(why.code);
-    const verb = command.type === "bad" || command.type === "too long" ? null : command.type;
-    answers.answer(answers.slot(), formatFailure(verb, why, style), onWritten);
-  }
-
-  function reportEnd(lines: NumberedLines): void {
-    for (const text of lines.end()) ends.notify(text);
-    const problem = lines.problem();
-    if (problem === null || (errors.stopping !== null && errors.stopping !== problem.code)) return;
-    errors.first ??= problem.code;
-    ends.notify(problem.message);
-  }
-
-  async function askInOrder(question: Question, slot: AnswerSlot): Promise<void> {
-    while (inFlight > 0) await nextAnswer();
-    if (isStopped()) {
-      notSent++;
-      return;
-    }
-    const answer = await ask(question);
-    if (!answer.ok) note(answer.failure);
-    answers.answer(slot, answer.ok ? answer.text : formatFailure(question.type, answer.failure, style), onWritten);
-  }
-
-  /** A promise only when the lines behind must wait. */
-  function take(text: Line): Promise<void> | null {
-    lineNumber++;
-    const line = lineNumber;
-    const command = typeof text === "string" ? parseLine(text) : unreadable(text.unreadable);
-    if (unopened !== null && command.type !== "leave") {
-      if (command.type !== "nothing") failAll(command, unopened);
-      return null;
-    }
-    if (command.type === "nothing") {
-      voidNumber(line);
-      return null;
-    }
-    if (command.type === "leave") {
-      isLeft = true;
-      return null;
-    }
-    const slot = answers.slot();
-    switch (command.type) {
-      case "enqueue":
-      case "dequeue": {
-        const problem = tooLarge(command);
-        if (problem === null) submit(command, line, slot);
-        else refuse(command.type, problem, line, slot);
-        return null;
-      }
-      case "peek":
-      case "log":
-      case "status":
-        voidNumber(line);
-        return askInOrder(command, slot);
-      case "too long":
-        refuse(null, TOO_LARGE, line, slot);
-        return null;
-      case "bad":
-        refuse(command.verb, failure("BAD_REQUEST", command.message), line, slot);
-        return null;
-      case "retry":
-      case "explain":
-      case "help":
-        refuse(command.type, failure("BAD_REQUEST", `${command.type} belongs to the shell, not to a pipe`), line, slot);
-        return null;
-    }
-  }
-
-  async function takeAll(batch: readonly Line[]): Promise<void> {
-    if (numbered && earlier === null && unopened === null && batch.length > 0) await openNumbered();
-    for (const text of batch) {
-      if (isLeft) return;
-      if (earlier !== null && lineNumber > 0 && lineNumber === earlier.lastUsed) await passUsedNumbers(earlier);
-      if (isStopped()) {
-        if (typeof text !== "string" || isCommand(text)) notSent++;
-        continue;
-      }
-      const turn = take(text) ?? answers.drained();
-      if (turn !== null) await turn;
-      while (inFlight >= settings.inFlight && !isStopped()) await nextAnswer();
-    }
-  }
-
-  for await (const chunk of ends.input) {
-    const batch: Line[] = [];
-    ends.lines.push(chunk, (line) => batch.push(line));
-    await takeAll(batch);
-    if (isLeft) break;
-  }
-  if (!isLeft) {
-    const last: Line[] = [];
-    ends.lines.end((line) => last.push(line));
-    await takeAll(last);
-  }
-  while (inFlight > 0) await nextAnswer();
-  await answers.written();
-  if (notSent > 0) ends.notify(`${notSent} ${notSent === 1 ? "line" : "lines"} not sent`);
-  if (earlier !== null) reportEnd(earlier);
-  const cause = errors.stopping ?? errors.first;
-  return cause === null ? EXIT.ok : ERRORS[cause].exit;
+function reportEnd(pipe: Pipe, lines: NumberedLines): void {
+  const { ends, stoppedBy } = pipe;
+  for (const text of lines.end()) ends.notify(text);
+  const problem = lines.problem();
+  if (problem === null || (stoppedBy !== null && stoppedBy !== problem.code)) return;
+  pipe.firstError ??= problem.code;
+  ends.notify(problem.message);
 }
 
 const ANSWER_GONE =

@@ -1,4 +1,4 @@
-// How are `peek`, `log` and `status` asked? The leader's view, or with --node one node's own; a long log comes in pages.
+// Asks `peek`, `log` and `status`: the leader, or with --node one node itself; a long log comes in pages.
 import type { Client, Query, QueryAnswer } from "../client/client.ts";
 import type { ClientPorts } from "../client/types.ts";
 import { CLIENT, WIRE } from "../config.ts";

@@ -1,19 +1,18 @@
-// What does a typed command ask of the queue? A value's JSON text is stored as typed.
+// Turns a typed command into the command for the queue. A value's JSON text is stored as typed.
 import { QUEUE, WIRE } from "../config.ts";
 import { type Failure, failure } from "../lib/errors.ts";
-import { type Command, ENCODING } from "../queue/types.ts";
+import { type Command, ENCODING, QUEUE_NAME } from "../queue/types.ts";
 import type { NumberedCommand } from "./commands.ts";
 
-const DEFAULT_QUEUE = "default";
 const utf8 = new TextEncoder();
 
 export function requestOf(asked: NumberedCommand): Command {
   if (asked.type === "dequeue") {
     const max = asked.max ?? 1;
-    return { type: "dequeue", queues: [DEFAULT_QUEUE], max, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
+    return { type: "dequeue", queues: [QUEUE_NAME], max, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
   }
   const jobs = asked.values.map((json) => ({ encoding: ENCODING.json, payload: utf8.encode(json) }));
-  return { type: "enqueue", queue: DEFAULT_QUEUE, jobs };
+  return { type: "enqueue", queue: QUEUE_NAME, jobs };
 }
 
 /** A node would hang up on a frame that is too large; this refuses it before anything is sent. Null: it fits. */

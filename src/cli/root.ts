@@ -1,4 +1,4 @@
-// Which commands does raftq have? These three. Their lines in the help are here, so that `raftq --help` loads nothing else.
+// The three commands of raftq. Their lines in the help are here, so that `raftq --help` loads nothing else.
 import type { Command } from "./arguments.ts";
 
 const node: Command = {

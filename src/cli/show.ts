@@ -1,4 +1,4 @@
-// How do a log and a node's state look? A table for people, one JSON object for programs.
+// Formats a log and a node's state: a table for people, one JSON object for programs.
 import { CLIENT } from "../config.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import type { Checkpoint } from "../raft/messages.ts";

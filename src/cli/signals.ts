@@ -1,5 +1,5 @@
-// What do Ctrl-C, TERM and HUP mean? The first one: stop gracefully. One that comes at least a second later: now. HUP may
-// mean something else: read the credentials again.
+// Ctrl-C, TERM and HUP: the first one stops gracefully, one that comes at least a second later stops at once. HUP may mean something
+// else: read the credentials again.
 import { CLUSTER } from "../config.ts";
 
 /** npx and terminals deliver the first signal twice, so a second one only counts after `CLUSTER.secondSignalMs`. */

@@ -1,6 +1,7 @@
-// What of our answers has reached stdout? Every write returns how much of it the system took: only what was written is acknowledged
-// to the cluster, so that the rest can be had again.
+// Writes answers to stdout. Every write returns how much of it the system took: only what was written is acknowledged to the cluster,
+// so that the rest can be had again.
 import { write } from "node:fs";
+import { CLIENT } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
 
 export interface Output {
@@ -19,8 +20,6 @@ export interface OutputProblem {
 /** Resolves with how many of the bytes from `at` on were written. */
 export type WriteSome = (bytes: Uint8Array, at: number) => Promise<number>;
 
-/** A pipe that is full, and that somebody made non-blocking, is tried again after this. */
-const FULL_PIPE_MS = 2;
 const utf8 = new TextEncoder();
 
 export function createOutput(writeSome: WriteSome, clock: Pick<Clock, "after">): Output {
@@ -34,7 +33,7 @@ export function createOutput(writeSome: WriteSome, clock: Pick<Clock, "after">):
         at += await writeSome(bytes, at);
       } catch (error) {
         const code = codeOf(error);
-        if (code === "EAGAIN") await new Promise<void>((resolve) => void clock.after(FULL_PIPE_MS, resolve));
+        if (code === "EAGAIN") await new Promise<void>((resolve) => void clock.after(CLIENT.fullPipeMs, resolve));
         else if (code !== "EINTR") {
           problem = { isReaderGone: code === "EPIPE", message: error instanceof Error ? error.message : code };
           return at;

@@ -1,4 +1,4 @@
-// Which known word was probably meant? The nearest one by edit distance, if it is near enough to be worth naming.
+// Finds the known word that was probably meant: the nearest one by edit distance, if it is near enough to be worth naming.
 import { distance } from "fastest-levenshtein";
 
 /** The known word nearest to `word`, or undefined when none is near: at most one slip in three letters, or a shared beginning. */

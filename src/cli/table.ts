@@ -1,5 +1,5 @@
-// How does a table look? All of them alike: a head in capitals, columns as wide as their widest cell, nothing in a cell that acts
-// on a terminal.
+// Formats a table. All look alike: a head in capitals, columns as wide as their widest cell, nothing in a cell that acts on a
+// terminal.
 import { escapeText } from "./escape.ts";
 
 /** Null, which nobody knows, is shown as a dash. */

@@ -1,4 +1,4 @@
-// Which values does `enqueue(1, "a,b", {"c":[2,3]})` name? JSON texts between the commas of the top level, each as it was typed.
+// Splits the values of `enqueue(1, "a,b", {"c":[2,3]})`: JSON texts between the commas of the top level, each as it was typed.
 
 export const INTEGER = /^-?(?:0|[1-9]\d*)$/;
 

@@ -1,450 +1,351 @@
-// How does a program use the queue? One client id, one session: finds the leader, opens the session, sends its numbered
-// requests in order, and sends them again, in order and with the same numbers, until each has its outcome.
+// The client of the queue: one client id, one session. It finds the leader, opens the session, sends its numbered requests in order,
+// and sends them again, in order and with the same numbers, until each has its outcome. A request goes from `submit` into the batch of
+// its round or at once into the pipeline (`push`), from there over the connection (`sendNow`), and its answer through `onMessage` back
+// into the pipeline, which delivers the outcome. Queries and the session's own messages come behind.
 // Callbacks only; time, chance and the network come through ports, so that it runs in the simulator as it is.
 import { assert } from "../lib/assert.ts";
-import { type ErrorCode, type Failure, failure } from "../lib/errors.ts";
+import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import { encodeCommand } from "../queue/commands.ts";
 import type { Command } from "../queue/types.ts";
-import type { HelloAnswer, ServerMessage } from "../wire/protocol.ts";
-import { createAcknowledgements } from "./acknowledgements.ts";
-import { type PendingQuery, createQueries } from "./queries.ts";
-import { createGathering } from "./gathering.ts";
-import { createPipeline, type Done, type Pipeline, type Verdict } from "./pipeline.ts";
 import type { NodeConnection } from "../wire/node-connection.ts";
-import { isNobodyThere, noLeader, unfinishedSearch } from "./no-leader.ts";
-import { createSilenceLimit } from "./silence-limit.ts";
-import { createLeaderSearch, type Finding } from "./leader-search.ts";
+import type { HelloAnswer, ServerMessage } from "../wire/protocol.ts";
+import { addToBatch, createBatcher, flushBatch } from "./batch.ts";
 import {
-  closeMessage,
-  connectionLost,
+  acknowledge,
+  failAll,
+  failNumbered,
+  finishClosing,
+  leaveNode,
+  onRoundOver,
+  pause,
+  retryAfter,
+  sendSoon,
+  watch,
+} from "./connection.ts";
+import { createSilenceLimit, createTimer, takeAll } from "./deadlines.ts";
+import { createLeaderSearch, searchSucceeded } from "./leader-search.ts";
+import {
+  continueNumbers,
+  createPipeline,
+  onRequestRefused,
+  onReply,
+  pushRequest,
+  repeatLast,
+  resendRequests,
+  untaken,
+} from "./pipeline.ts";
+import { addQuery, createQueries, type PendingQuery, removeQuery, resendQuery, takeSent } from "./queries.ts";
+import { retryAction, type Verdict } from "./retry-policy.ts";
+import {
+  acknowledgementAnswered,
+  answersLeft,
+  becomeDormant,
   createSession,
   enter,
   mayResume,
   openAnswer,
-  openMessage,
   openPauseMs,
   refusalIn,
 } from "./session.ts";
-import type { Client, ClientEvent, ClientPorts, ClientSettings, QueryAnswer } from "./types.ts";
-import { createTimer } from "./timer.ts";
-import { createDeadlines } from "./deadlines.ts";
-import { createDeadlineQueue, type PendingAnswer } from "./deadline-queue.ts";
-import { isFinalFor, retryAction } from "./retry-policy.ts";
+import {
+  type ClientState,
+  deadlineFromNow,
+  isClosed,
+  isFinal,
+  isLeaving,
+  linkOf,
+  owesAcknowledgement,
+  refusal,
+} from "./state.ts";
+import type { Client, ClientEvent, ClientPorts, ClientSettings, Done, Query, QueryDone } from "./types.ts";
 
 export type * from "./types.ts";
 
 export function createClient(
   ports: ClientPorts,
   settings: ClientSettings,
-  listen: (event: ClientEvent) => void,
+  onEvent: (event: ClientEvent) => void,
 ): Client {
   const { clock } = ports;
-  const { limits } = settings;
-  assert(!settings.gather || settings.acknowledge.when === "delivered", "gathered requests are acknowledged together");
-  const askOnce = settings.timeoutMs === 0;
-  const isFinal = (code: ErrorCode): boolean => isFinalFor(settings, code);
-  const pipeline: Pipeline = createPipeline({
-    numbered: settings.numbered,
-    acknowledges: settings.acknowledge.when,
-    onLate: (outcome, taken) => listen({ type: "answeredLate", outcome, taken }),
-    onTaken: () => acks.taken(),
-    ...limits,
-    isFinal,
-  });
-  const silenceLimit = createSilenceLimit(clock, limits);
-  const acks = createAcknowledgements(clock, settings, pipeline, { idle, waiting: pump });
-  const gathering = createGathering(limits, (command, done) => push(command, done, null));
-  let link: NodeConnection | null = null;
-  const session = createSession();
-  const openings = createDeadlineQueue<Failure | null, PendingAnswer<Failure | null>>();
-  const queries = createQueries<QueryAnswer | Failure>();
-  const deadlines = createDeadlines(pipeline, openings, queries);
-  let over: Failure | null = null;
-  let closing: (() => void) | null = null;
-  let closed = false;
-  let isSearching = false;
-  let wasReached = false;
-  const startedAt = clock.now();
-  /** Why nothing is sent at present, if so: the outcome of a request that was surely never executed. */
-  let obstacle: Failure | null = null;
-  let lastFrameId = 0;
-  const [deadlineTimer, silenceTimer, pauseTimer] = [createTimer(clock), createTimer(clock), createTimer(clock)];
-  let isPumpPlanned = false;
-  const searchSettings = { ...limits, follow: settings.follow };
-  const search = createLeaderSearch(ports, settings.addresses, searchSettings, { found, roundOver });
-
-  const deadlineOfNow = (): number => clock.now() + (askOnce ? limits.onceMs : settings.timeoutMs);
-  const isWanted = (): boolean =>
-    pipeline.waiting() > 0 ||
-    queries.count > 0 ||
-    openings.count > 0 ||
-    (session.wasOpen && over === null) ||
-    closing !== null;
-
-  // ---- Finding the leader
-
-  function searchLeader(preferred: string | null, avoided: string | null): void {
-    if (isSearching || closed) return;
-    isSearching = true;
-    search.start(preferred, avoided);
-  }
-
-  function found(newLink: NodeConnection, redirectedBy: HelloAnswer | null): void {
-    isSearching = false;
-    link = newLink;
-    wasReached = true;
-    obstacle = null;
-    const { hello } = newLink;
-    newLink.onMessage = (message) => received(newLink, message);
-    newLink.onBytes = () => {
-      if (link === newLink) silenceLimit.quietFromNow();
-    };
-    newLink.onClosed = (why) => {
-      if (link === newLink)
-        dropLink(failure("CONNECTION_LOST", `the connection to ${hello.node.id} was lost: ${why.message}`), null);
-    };
-    if (redirectedBy !== null) {
-      listen({ type: "redirected", from: redirectedBy.node.id, to: hello.node.id, address: hello.node.address });
-    }
-    listen({ type: "connected", node: hello });
-    pump();
-  }
-
-  function roundOver(finding: Finding): void {
-    obstacle = noLeader(finding);
-    if (finding.reached) wasReached = true;
-    const isHopeless = !finding.reached && (finding.fatal !== null || (isLongAgo() && isNobodyThere(finding)));
-    if (askOnce || isHopeless) failEverything(obstacle);
-    if (isWanted()) return;
-    isSearching = false;
-    search.stop();
-  }
-
-  const isLongAgo = (): boolean => !wasReached && clock.now() - startedAt >= limits.unreachableMs;
-
-  /** Leaves the present node: everything unanswered is sent again to the next one. */
-  function dropLink(why: Failure, preferred: string | null): void {
-    const left = link;
-    if (left === null) return;
-    link = null;
-    left.close();
-    pipeline.connectionLost();
-    connectionLost(session);
-    acks.connectionLost();
-    queries.connectionLost();
-    pauseTimer.cancel();
-    obstacle = why.code === "CONNECTION_LOST" ? failure("UNREACHABLE", why.message) : why;
-    listen({ type: "disconnected", why: why.message });
-    if (closing !== null && !acks.isOwed()) return finishClosing();
-    if (isWanted()) searchLeader(preferred, left.hello.node.address);
-  }
-
-  // ---- Sending
-
-  /** Sends what may be sent, once per round of the event loop. */
-  function pump(): void {
-    if (isPumpPlanned || closed) return;
-    isPumpPlanned = true;
-    clock.soon(pumpNow);
-  }
-
-  function pumpNow(): void {
-    isPumpPlanned = false;
-    if (closed) return;
-    gathering.flush();
-    if (link === null) return isWanted() ? searchLeader(null, null) : undefined;
-    if (pauseTimer.isSet) return;
-    if (!owesAnswer()) silenceLimit.quietFromNow();
-    if (closing !== null && pipeline.waiting() === 0) {
-      if (!isLeaving()) return finishClosing();
-      if (session.id === null) sendOpen(link);
-      else leave(link, session.id);
-    }
-    for (const pending of queries.takeUnsent()) {
-      queries.sent(pending, ++lastFrameId);
-      link.send({ ...pending.query, frameId: lastFrameId });
-    }
-    if (pipeline.waiting() > 0 || openings.count > 0) sendNumbered(link);
-    if (session.wasOpen && over === null && closing === null && !session.isAttached) sendOpen(link);
-    link.flush();
-    watch();
-  }
-
-  /** Why nothing new is taken. */
-  const refusal = (): Failure | null =>
-    over ?? (closing !== null || closed ? failure("BAD_REQUEST", "this client was closed") : null);
-
-  function push(command: Command, done: Done, number: number | null): void {
-    const why = refusal();
-    if (why !== null) return done({ ok: false, number, failure: why }, () => {});
-    pipeline.push(encodeCommand(command), deadlineOfNow(), done, number);
-    watch();
-  }
-
-  // ---- Leaving
-
-  const closesSession = (): boolean => settings.closeOnLeave && pipeline.untaken() === null;
-  const isLeaving = (): boolean => session.wasOpen && over === null && (closesSession() || acks.isOwed());
-
-  function leave(to: NodeConnection, from: number): void {
-    if (!closesSession()) return acknowledge(to, from);
-    if (session.closeFrame !== null) return;
-    to.send(closeMessage(session, from, pipeline.acknowledgedThrough(), ++lastFrameId));
-  }
-
-  function closeAnswered(message: ServerMessage): void {
-    session.closeFrame = null;
-    const why = refusalIn(message);
-    // Dormant, so nothing was acknowledged; or closed by an earlier CLOSE whose answer was lost.
-    if (why?.code === "SESSION_EXPIRED" && session.closes === 1 && !settings.generated) sessionLost(why);
-    else if (message.type === "failure" && acks.isOwed()) goOnAfter(message.failure, finishClosing);
-    else finishClosing();
-  }
-
-  /** Asks another node, or this one again in a while, or gives up. */
-  function goOnAfter(why: Failure, giveUp: (why: Failure) => void = endSession): void {
-    switch (retryAction(why)) {
-      case "leave":
-        return dropLink(why, why.leader ?? null);
-      case "pause":
-        return pause(why.retryAfterMs);
-      case "giveUp":
-        return giveUp(why);
-    }
-  }
-
-  function acknowledge(to: NodeConnection, from: number): void {
-    const request = acks.next(from, lastFrameId + 1);
-    if (request === null) return;
-    lastFrameId++;
-    to.send(request);
-  }
-
-  function idle(): void {
-    if (closed || closing !== null || over !== null || link === null || session.id === null || pauseTimer.isSet) return;
-    acknowledge(link, session.id);
-    link.flush();
-    watch();
-  }
-
-  function acknowledged(message: ServerMessage): void {
-    acks.answered(message);
-    if (closing === null) return;
-    if (message.type === "failure" && acks.isOwed()) goOnAfter(message.failure, finishClosing);
-    else pump();
-  }
-
-  function sendNumbered(to: NodeConnection): void {
-    if (over !== null) return;
-    if (session.id === null) return sendOpen(to);
-    for (let request = pipeline.next(session.id, lastFrameId + 1); request !== null;) {
-      lastFrameId++;
-      session.isAttached = true;
-      to.send(request);
-      request = pipeline.next(session.id, lastFrameId + 1);
-    }
-  }
-
-  function sendOpen(to: NodeConnection): void {
-    if (session.openFrame === null) to.send(openMessage(session, settings, ++lastFrameId));
-  }
-
-  function pause(retryAfterMs: number | undefined): void {
-    pauseTimer.set(retryAfterMs ?? ports.random.between(limits.retryMinMs, 2 * limits.retryMinMs), pump);
-  }
-
-  // ---- Answers
-
-  function received(from: NodeConnection, message: ServerMessage): void {
-    if (link !== from) return;
-    silenceLimit.answered();
-    try {
-      take(message);
-    } catch (error) {
-      if (!(error instanceof Malformed)) throw error;
-      dropLink(
-        failure("VERSION", `${from.hello.node.id} answered what this version does not understand: ${error.message}`),
-        null,
-      );
-    }
-  }
-
-  function take(message: ServerMessage): void {
-    const { frameId } = message;
-    if (frameId === session.openFrame) return opened(message);
-    if (frameId === session.closeFrame) return closeAnswered(message);
-    if (frameId === acks.frameId) return acknowledged(message);
-    if (message.type === "reply") return obey(pipeline.replied(frameId, message.reply, message.duplicate));
-    const pending = queries.answered(frameId);
-    if (pending !== undefined) return answered(pending, message);
-    if (message.type === "failure") obey(pipeline.refused(frameId, message.failure));
-  }
-
-  function obey(verdict: Verdict): void {
-    switch (verdict.type) {
-      case "goOn":
-        obstacle = null;
-        search.succeeded();
-        if (pipeline.waiting() > 0 || closing !== null) pump();
-        return;
-      case "pause":
-        return pause(verdict.retryAfterMs);
-      case "leave":
-        return dropLink(verdict.failure, verdict.failure.leader ?? null);
-      case "over":
-        return sessionLost(verdict.failure);
-    }
-  }
-
-  /** It became dormant while it was idle; its numbers and answers are kept for a while. */
-  function sessionLost(why: Failure): void {
-    if (why.code !== "SESSION_EXPIRED") return endSession(why);
-    session.id = null;
-    pipeline.connectionLost();
-    pump();
-  }
-
-  function opened(message: ServerMessage): void {
-    const answer = openAnswer(session, message);
-    if ("failure" in answer) return openRefused(answer.failure);
-    if (enter(session, answer)) {
-      const left = acks.opened(answer.lastNumber, answer.acknowledgedThrough);
-      if (left !== null) return endSession(left);
-    }
-    for (const opening of openings.takeAll()) opening.done(null);
-    obey({ type: "goOn" });
-  }
-
-  /** An OPEN may be repeated at will: its nonce makes it one. */
-  function openRefused(why: Failure): void {
-    if (mayResume(session, why)) return pump();
-    const next = retryAction(why);
-    if (next !== "giveUp" && pipeline.waiting() === 0 && openings.count === 0 && closing === null)
-      return attachLater(why);
-    obstacle = why;
-    if (isFinal(why.code)) return failEverything(why);
-    if (next === "pause") return pause(why.retryAfterMs ?? openPauseMs(session, limits, ports.random));
-    goOnAfter(why, endSession);
-  }
-
-  /** No request waits for it: another node is asked at once, this one not again soon. */
-  function attachLater(why: Failure): void {
-    if (isFinal(why.code)) return;
-    if (retryAction(why) === "leave") return dropLink(why, why.leader ?? null);
-    clock.after(limits.attachRetryMs, () => {
-      session.isAttached = false;
-      pump();
-    });
-  }
-
-  function answered(pending: PendingQuery<QueryAnswer | Failure>, message: ServerMessage): void {
-    if (message.type === "reply" || message.type === "pong")
-      throw new Malformed(`"${pending.query.type}" was answered with "${message.type}"`);
-    if (message.type === "failure" && mayAskAgain(message.failure)) {
-      queries.again(pending);
-      return goOnAfter(message.failure);
-    }
-    queries.remove(pending);
-    search.succeeded();
-    obstacle = null;
-    pending.done(message.type === "failure" ? message.failure : message);
-  }
-
-  const mayAskAgain = (why: Failure): boolean =>
-    !isFinal(why.code) && why.code !== "CHANGE_IN_PROGRESS" && retryAction(why) !== "giveUp";
-  // ---- Outcomes
-
-  function endSession(why: Failure): void {
-    gathering.flush();
-    over = why;
-    listen({ type: "sessionOver", failure: why });
-    deadlines.failNumbered(why);
-    if (closing !== null) finishClosing();
-  }
-
-  function failEverything(why: Failure): void {
-    gathering.flush();
-    deadlines.failAll(why);
-  }
-
-  // ---- Time
-
-  /** One timer for the request that runs out first, one for a node that owes an answer. */
-  function watch(): void {
-    const next = deadlineTimer.isSet || closed ? Infinity : deadlines.nextDeadline();
-    if (next !== Infinity) deadlineTimer.set(Math.max(0, next - clock.now()), deadlinePassed);
-    if (!silenceTimer.isSet && link !== null && owesAnswer())
-      silenceTimer.set(silenceLimit.left(pipeline.bytesInFlight()), silenceOver);
-  }
-
-  const owesAnswer = (): boolean =>
-    session.openFrame !== null || acks.frameId !== null || pipeline.inFlight() > 0 || queries.inFlight > 0;
-
-  function deadlinePassed(): void {
-    const met = obstacle ?? (link === null ? unfinishedSearch(search.soFar()) : null);
-    deadlines.expire(clock.now(), met, failure("TIMEOUT", "no answer in time", { applied: "no" }));
-    watch();
-  }
-
-  function silenceOver(): void {
-    if (link === null || !owesAnswer()) return;
-    if (silenceLimit.left(pipeline.bytesInFlight()) > 0) return watch();
-    silenceLimit.exhausted();
-    const { node } = link.hello;
-    dropLink(failure("CONNECTION_LOST", `${node.id} owes an answer and is silent`), null);
-  }
-
-  function finishClosing(): void {
-    const done = closing;
-    if (closed || done === null) return;
-    closed = true;
-    closing = null;
-    search.stop();
-    for (const timer of [deadlineTimer, silenceTimer, pauseTimer]) timer.cancel();
-    acks.stop();
-    link?.close();
-    link = null;
-    done();
-  }
-
-  return {
-    submit: (command, done, number) => {
-      if (settings.gather && number === undefined && refusal() === null) gathering.submit(command, done);
-      else push(command, done, number ?? null);
-      pump();
-    },
-    again: (done) => {
-      gathering.flush();
-      if (over !== null || !pipeline.again(deadlineOfNow(), done)) return false;
-      if (link !== null) dropLink(failure("CONNECTION_LOST", "asking another node"), null);
-      pump();
-      watch();
-      return true;
-    },
-    ask: (query, done) => {
-      queries.add({ query, deadline: deadlineOfNow(), done, frameId: null });
-      pump();
-      watch();
-    },
-    open: (done) => {
-      if (session.id !== null || over !== null) return done(over);
-      openings.add({ deadline: deadlineOfNow(), done });
-      pump();
-      watch();
-    },
-    numberAtOpen: () => session.numberAtOpen,
-    unacknowledgedAtOpen: () => acks.left(),
-    untaken: () => pipeline.untaken(),
-    node: () => link?.hello ?? null,
-    addresses: () => search.addresses(),
-    close: (done) => {
-      if (closed || closing !== null) return done();
-      failEverything(failure("BAD_REQUEST", "this client was closed"));
-      closing = done;
-      if (!isLeaving() || (link === null && !acks.isOwed())) return finishClosing();
-      clock.after(limits.silenceMs, finishClosing);
-      pump();
+  const { limits, follow } = settings;
+  assert(!settings.batch || settings.acknowledge.when === "delivered", "batched requests are acknowledged together");
+  const client: ClientState = {
+    ports,
+    settings,
+    onEvent,
+    phase: { type: "running" },
+    connection: { type: "none" },
+    search: createLeaderSearch(
+      ports,
+      settings.addresses,
+      { ...limits, follow },
+      {
+        onFound: (link, redirectedBy) => onLeaderFound(client, link, redirectedBy),
+        onRoundOver: (result) => onRoundOver(client, result),
+      },
+    ),
+    startedAt: clock.now(),
+    wasReached: false,
+    blockedBy: null,
+    batcher: createBatcher(limits, (command, done) => push(client, command, done, null)),
+    pipeline: createPipeline(settings, {
+      onLate: (outcome, taken) => onEvent({ type: "answeredLate", outcome, taken }),
+      onTaken: () => onAnswerTaken(client),
+    }),
+    session: createSession(),
+    openings: new Set(),
+    queries: createQueries(),
+    lastFrameId: 0,
+    isSendPlanned: false,
+    silenceLimit: createSilenceLimit(clock, limits),
+    timers: {
+      deadline: createTimer(clock),
+      silence: createTimer(clock),
+      pause: createTimer(clock),
+      idle: createTimer(clock),
     },
   };
+  return {
+    submit: (command, done, number) => submit(client, command, done, number ?? null),
+    again: (done) => again(client, done),
+    ask: (query, done) => ask(client, query, done),
+    open: (done) => open(client, done),
+    numberAtOpen: () => client.session.numberAtOpen,
+    unacknowledgedAtOpen: () => client.session.unacknowledgedAtOpen,
+    untaken: () => untaken(client.pipeline),
+    node: () => linkOf(client)?.hello ?? null,
+    addresses: () => [...client.search.addresses],
+    close: (done) => close(client, done),
+  };
+}
+
+// ---- A request is given
+
+function submit(client: ClientState, command: Command, done: Done, number: number | null): void {
+  if (client.settings.batch && number === null && refusal(client) === null) addToBatch(client.batcher, command, done);
+  else push(client, command, done, number);
+  sendSoon(client);
+}
+
+function push(client: ClientState, command: Command, done: Done, number: number | null): void {
+  const why = refusal(client);
+  if (why !== null) return done({ ok: false, number, failure: why }, () => {});
+  pushRequest(client.pipeline, encodeCommand(command), deadlineFromNow(client), done, number);
+  watch(client);
+}
+
+function again(client: ClientState, done: Done): boolean {
+  flushBatch(client.batcher);
+  if (client.session.state.type === "over" || !repeatLast(client.pipeline, deadlineFromNow(client), done)) return false;
+  leaveNode(client, failure("CONNECTION_LOST", "asking another node"), null);
+  sendSoon(client);
+  watch(client);
+  return true;
+}
+
+// ---- It is sent, when there is a leader: `sendNow`
+
+function onLeaderFound(client: ClientState, link: NodeConnection, redirectedBy: HelloAnswer | null): void {
+  const { hello } = link;
+  client.connection = { type: "connected", link };
+  client.wasReached = true;
+  client.blockedBy = null;
+  link.onMessage = (message) => onMessage(client, link, message);
+  link.onBytes = () => {
+    if (linkOf(client) === link) client.silenceLimit.restart();
+  };
+  link.onClosed = ({ message }) => {
+    const why = `the connection to ${hello.node.id} was lost: ${message}`;
+    if (linkOf(client) === link) leaveNode(client, failure("CONNECTION_LOST", why), null);
+  };
+  if (redirectedBy !== null) {
+    const { id: to, address } = hello.node;
+    client.onEvent({ type: "redirected", from: redirectedBy.node.id, to, address });
+  }
+  client.onEvent({ type: "connected", node: hello });
+  sendSoon(client);
+}
+
+// ---- It is answered; the pipeline delivers its outcome
+
+function onMessage(client: ClientState, link: NodeConnection, message: ServerMessage): void {
+  if (linkOf(client) !== link) return;
+  client.silenceLimit.answered();
+  try {
+    receive(client, message);
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    const why = `${link.hello.node.id} answered what this version does not understand: ${error.message}`;
+    leaveNode(client, failure("VERSION", why), null);
+  }
+}
+
+/** Throws Malformed. */
+function receive(client: ClientState, message: ServerMessage): void {
+  const { session, pipeline } = client;
+  const { frameId } = message;
+  if (frameId === session.openFrame) return onOpenAnswer(client, message);
+  if (frameId === session.closeFrame) return onCloseAnswer(client, message);
+  if (frameId === session.acknowledgement?.frameId) return onAcknowledgementAnswer(client, message);
+  if (message.type === "reply") return follow(client, onReply(pipeline, frameId, message.reply, message.duplicate));
+  const query = takeSent(client.queries, frameId);
+  if (query !== undefined) return onQueryAnswer(client, query, message);
+  if (message.type === "failure") follow(client, onRequestRefused(pipeline, frameId, message.failure));
+}
+
+function follow(client: ClientState, verdict: Verdict): void {
+  switch (verdict.type) {
+    case "goOn":
+      client.blockedBy = null;
+      searchSucceeded(client.search);
+      if (client.pipeline.waiting > 0 || client.phase.type === "closing") sendSoon(client);
+      return;
+    case "pause":
+      return pause(client, verdict.retryAfterMs);
+    case "leave":
+      return leaveNode(client, verdict.failure, verdict.failure.leader ?? null);
+    case "over":
+      return onSessionLost(client, verdict.failure);
+  }
+}
+
+// ---- Queries
+
+function ask(client: ClientState, query: Query, done: QueryDone): void {
+  addQuery(client.queries, { query, deadline: deadlineFromNow(client), done, frameId: null });
+  sendSoon(client);
+  watch(client);
+}
+
+function onQueryAnswer(client: ClientState, pending: PendingQuery, message: ServerMessage): void {
+  if (message.type === "reply" || message.type === "pong")
+    throw new Malformed(`"${pending.query.type}" was answered with "${message.type}"`);
+  if (message.type === "failure" && mayAskAgain(client, message.failure)) {
+    resendQuery(client.queries, pending);
+    return retryAfter(client, message.failure, endSession);
+  }
+  removeQuery(client.queries, pending);
+  searchSucceeded(client.search);
+  client.blockedBy = null;
+  pending.done(message.type === "failure" ? message.failure : message);
+}
+
+function mayAskAgain(client: ClientState, why: Failure): boolean {
+  return !isFinal(client, why.code) && why.code !== "CHANGE_IN_PROGRESS" && retryAction(why) !== "giveUp";
+}
+
+// ---- The session: opened, renewed, over
+
+function open(client: ClientState, done: (failure: Failure | null) => void): void {
+  const { state } = client.session;
+  if (state.type === "open") return done(null);
+  if (state.type === "over") return done(state.failure);
+  client.openings.add({ deadline: deadlineFromNow(client), done });
+  sendSoon(client);
+  watch(client);
+}
+
+function onOpenAnswer(client: ClientState, message: ServerMessage): void {
+  const { session, settings, pipeline } = client;
+  const answer = openAnswer(session, message);
+  if ("failure" in answer) return onOpenRefused(client, answer.failure);
+  if (enter(session, answer)) {
+    continueNumbers(pipeline, answer.lastNumber, answer.acknowledgedThrough);
+    const left = session.unacknowledgedAtOpen;
+    if (left !== null && settings.acknowledge.earlier === "refused")
+      return endSession(client, answersLeft(settings.clientId, left));
+  }
+  for (const opening of takeAll(client.openings)) opening.done(null);
+  follow(client, { type: "goOn" });
+}
+
+/** An OPEN may be repeated at will: its nonce makes it one. */
+function onOpenRefused(client: ClientState, why: Failure): void {
+  const { session, settings, pipeline, openings, ports } = client;
+  if (mayResume(session, why)) return sendSoon(client);
+  const action = retryAction(why);
+  const isAwaited = pipeline.waiting > 0 || openings.size > 0 || client.phase.type === "closing";
+  if (action !== "giveUp" && !isAwaited) return attachLater(client, why);
+  client.blockedBy = why;
+  if (isFinal(client, why.code)) return failAll(client, why);
+  if (action === "pause") return pause(client, why.retryAfterMs ?? openPauseMs(session, settings.limits, ports.random));
+  retryAfter(client, why, endSession);
+}
+
+/** No request waits for it: another node is asked at once, this one not again soon. */
+function attachLater(client: ClientState, why: Failure): void {
+  if (isFinal(client, why.code)) return;
+  if (retryAction(why) === "leave") return leaveNode(client, why, why.leader ?? null);
+  client.ports.clock.after(client.settings.limits.attachRetryMs, () => {
+    client.session.isAttached = false;
+    sendSoon(client);
+  });
+}
+
+/** It is over, or became dormant while it was idle: its numbers and answers are kept for a while. */
+function onSessionLost(client: ClientState, why: Failure): void {
+  if (why.code !== "SESSION_EXPIRED") return endSession(client, why);
+  becomeDormant(client.session);
+  resendRequests(client.pipeline);
+  sendSoon(client);
+}
+
+function endSession(client: ClientState, why: Failure): void {
+  flushBatch(client.batcher);
+  client.session.state = { type: "over", failure: why };
+  client.onEvent({ type: "sessionOver", failure: why });
+  failNumbered(client, why);
+  finishClosing(client);
+}
+
+// ---- Taken answers are acknowledged, with the next request or by one of their own
+
+function onAnswerTaken(client: ClientState): void {
+  const { settings, timers, pipeline } = client;
+  if (settings.acknowledge.whenIdle) timers.idle.set(settings.limits.idleMs, () => onIdle(client));
+  if (pipeline.waiting > 0) sendSoon(client);
+}
+
+/** A while after an answer was taken. */
+function onIdle(client: ClientState): void {
+  const { session, pipeline, timers, settings } = client;
+  if (pipeline.acknowledgedThrough <= session.confirmedThrough) return;
+  if (pipeline.waiting > 0) return timers.idle.set(settings.limits.idleMs, () => onIdle(client));
+  const link = linkOf(client);
+  if (client.phase.type !== "running" || link === null || session.state.type !== "open" || timers.pause.isSet) return;
+  acknowledge(client, link, session.state.id);
+  link.flush();
+  watch(client);
+}
+
+function onAcknowledgementAnswer(client: ClientState, message: ServerMessage): void {
+  acknowledgementAnswered(client.session, message);
+  if (client.phase.type !== "closing") return;
+  if (message.type === "failure" && owesAcknowledgement(client)) retryAfter(client, message.failure, finishClosing);
+  else sendSoon(client);
+}
+
+// ---- Leaving
+
+function close(client: ClientState, done: () => void): void {
+  if (client.phase.type !== "running") return done();
+  failAll(client, failure("BAD_REQUEST", "this client was closed"));
+  // Closed by one of those that failed: only that one's `done` is called.
+  if (isClosed(client)) return;
+  client.phase = { type: "closing", done };
+  if (!isLeaving(client) || (linkOf(client) === null && !owesAcknowledgement(client))) return finishClosing(client);
+  client.ports.clock.after(client.settings.limits.silenceMs, () => finishClosing(client));
+  sendSoon(client);
+}
+
+function onCloseAnswer(client: ClientState, message: ServerMessage): void {
+  const { session, settings } = client;
+  session.closeFrame = null;
+  const why = refusalIn(message);
+  // Dormant, so nothing was acknowledged; or closed by an earlier CLOSE whose answer was lost.
+  if (why?.code === "SESSION_EXPIRED" && session.closes === 1 && !settings.generated) onSessionLost(client, why);
+  else if (message.type === "failure" && owesAcknowledgement(client))
+    retryAfter(client, message.failure, finishClosing);
+  else finishClosing(client);
 }

@@ -1,15 +1,21 @@
-// How does a program use the queue with promises? `connect`, then one method for each command.
+// The client with promises, for programs: `connect`, then one method for each command.
 import { randomBytes } from "node:crypto";
 import { jsonTextOf } from "./json-text.ts";
-import { type Client, type ClientSettings, createClient, type Query, type QueryAnswer } from "./client.ts";
-import { type EarlierAnswer, earlierAnswers } from "./earlier.ts";
-import type { Outcome } from "./pipeline.ts";
+import {
+  type Client,
+  type ClientSettings,
+  createClient,
+  type Outcome,
+  type Query,
+  type QueryAnswer,
+} from "./client.ts";
+import { type UnacknowledgedAnswer, unacknowledgedAnswers } from "./unacknowledged.ts";
 import { CLIENT, DEFAULTS, QUEUE, WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import { type Applied, type Failure, failure, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
 import { isClientId } from "../queue/commands.ts";
-import { type Command, ENCODING, type Job, type Reply } from "../queue/types.ts";
+import { type Command, ENCODING, type Job, QUEUE_NAME, type Reply } from "../queue/types.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import type { LogPage, NodeStatus } from "../wire/protocol.ts";
 import { PROOF_NONCE_BYTES, parseSecrets } from "../wire/secret.ts";
@@ -115,7 +121,7 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
     timeoutMs: options.timeoutMs ?? DEFAULTS.clientTimeoutMs,
     follow: true,
     numbered: false,
-    gather: true,
+    batch: true,
     acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
     generated: false,
     closeOnLeave: true,
@@ -136,8 +142,8 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
 
 /** All or none are acknowledged: who is refused has had none of them. */
 async function fetchEarlier(client: Client, earlier: Earlier[]): Promise<Failure | null> {
-  const fetched: EarlierAnswer[] = [];
-  const answers = earlierAnswers(client);
+  const fetched: UnacknowledgedAnswer[] = [];
+  const answers = unacknowledgedAnswers(client);
   for (let next = await answers.next(); ; next = await answers.next()) {
     if (next.done !== true) fetched.push(next.value);
     else if (next.value !== null) return next.value;
@@ -190,7 +196,6 @@ function credentialsOf({ tls, secret }: ConnectOptions): Credentials | null {
   };
 }
 
-const QUEUE_NAME = "default";
 const utf8 = new TextEncoder();
 
 function withPromises(client: Client, earlier: readonly Earlier[]): RaftqClient {

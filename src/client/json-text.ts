@@ -1,4 +1,5 @@
-// Which JSON text stands for a value? That of JSON.stringify, unless that text would stand for another value: then it is refused, with the place in it.
+// The JSON text of a value: that of JSON.stringify, unless that text would stand for another value. Then the value is refused, with
+// the place in it.
 import { RaftqError } from "../lib/errors.ts";
 
 /** What JSON.stringify makes `{}` of, or the like: their content is in no property. By the names that the language gives their kinds. */

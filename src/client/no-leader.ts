@@ -1,76 +1,73 @@
-// What does a client report when no leader was found? That no node listens, or which members are missing and what each of them needs.
+// What a client reports when no leader was found: that no node listens, or which members are missing and what each of them needs.
 import { type Failure, failure } from "../lib/errors.ts";
 import type { MemberStatus, NodeStatus } from "../wire/protocol.ts";
-import type { Finding, Met } from "./leader-search.ts";
+import type { ProbeResult, RoundResult } from "./leader-search.ts";
 
-export function noLeader({ met, reached, fatal }: Finding): Failure {
+type Probes = RoundResult["probes"];
+
+export function noLeader({ probes, reached, fatal }: RoundResult): Failure {
   if (!reached) {
     if (fatal !== null) return fatal;
-    const tried = [...met].map(([address, { type, ...one }]) => `${address} (${"why" in one ? one.why : type})`);
+    const tried = [...probes].map(([address, { type, ...one }]) => `${address} (${"why" in one ? one.why : type})`);
     return failure("UNREACHABLE", `cannot reach ${tried.join(", ")}`, { applied: "no" });
   }
-  const view = widestView(met);
-  return failure("NO_LEADER", `No Leader: ${view === null ? nobodyServes(met) : missingMembers(view, met)}`);
-}
-
-/** What a first round has met that is not over yet. */
-export function unfinishedSearch(finding: Finding | null): Failure | null {
-  return finding === null ? null : noLeader(finding);
+  const view = widestView(probes);
+  return failure("NO_LEADER", `No Leader: ${view === null ? nobodyServes(probes) : missingMembers(view, probes)}`);
 }
 
 /** Is it certain that nobody is there? A node that accepts connections or is silent may still answer. */
-export function isNobodyThere({ met, reached }: Finding): boolean {
-  return !reached && [...met.values()].every(({ type }) => type === "down" || type === "failed");
+export function isNobodyThere({ probes, reached }: RoundResult): boolean {
+  return !reached && [...probes.values()].every(({ type }) => type === "down" || type === "failed");
 }
 
 const votersIn = ({ members }: NodeStatus): readonly MemberStatus[] => members.filter(({ role }) => role === "voter");
 const reachableIn = (status: NodeStatus): number => votersIn(status).filter(({ reachable }) => reachable).length;
 
 /** The status of the serving node that reaches the most voters; of several, of the one with the longest log. */
-function widestView(met: Finding["met"]): NodeStatus | null {
-  const views = [...met.values()].flatMap((one) => (one.type === "serving" ? [one.status] : []));
+function widestView(probes: Probes): NodeStatus | null {
+  const views = [...probes.values()].flatMap((one) => (one.type === "serving" ? [one.status] : []));
   const [widest] = views.sort((a, b) => reachableIn(b) - reachableIn(a) || b.commitIndex - a.commitIndex);
   return widest ?? null;
 }
 
 /** No node that sent a hello is a serving member. */
-function nobodyServes(met: Finding["met"]): string {
-  for (const one of met.values()) if (one.type === "recovering") return one.why;
-  for (const [address, one] of met) if (one.type === "starting") return `${address} is starting (${one.why}): wait`;
-  const greeted = [...met.values()].flatMap((one) => (one.type === "greeted" ? [one.hello.node.id] : []));
+function nobodyServes(probes: Probes): string {
+  for (const one of probes.values()) if (one.type === "recovering") return one.why;
+  for (const [address, one] of probes) if (one.type === "starting") return `${address} is starting (${one.why}): wait`;
+  const greeted = [...probes.values()].flatMap((one) => (one.type === "greeted" ? [one.hello.node.id] : []));
   if (greeted.length > 0) return `${greeted.join(", ")} answered, but know no leader that can be reached`;
-  return [...met].map(([address, { type, ...one }]) => `${address}: ${"why" in one ? one.why : type}`).join("; ");
+  return [...probes].map(([address, { type, ...one }]) => `${address}: ${"why" in one ? one.why : type}`).join("; ");
 }
 
 /** `1 of 2 members reachable, 2 needed. Start n3001, or …` */
-function missingMembers(view: NodeStatus, met: Finding["met"]): string {
+function missingMembers(view: NodeStatus, probes: Probes): string {
   const voters = votersIn(view);
   const reachable = reachableIn(view);
   const needed = Math.floor(voters.length / 2) + 1;
   const count = `${reachable} of ${voters.length} members reachable, ${needed} needed.`;
-  if (reachable >= needed) return `${count} ${whyNotServed(view, met)}`;
+  if (reachable >= needed) return `${count} ${whyNotServed(view, probes)}`;
   const missing = voters.filter((voter) => !voter.reachable);
-  const advice = NEEDS.map(({ applies, text }) => {
-    const members = missing.filter(({ address }) => applies(met.get(address)));
+  const advice = ADVICE.map(({ applies, text }) => {
+    const members = missing.filter(({ address }) => applies(probes.get(address)));
     return members.length === 0 ? "" : ` ${text(members, needed - reachable, view)}`;
   });
   const others = missing.flatMap(({ id, address }) => {
-    const one = met.get(address);
+    const one = probes.get(address);
     return one?.type === "failed" ? [` ${id} (${address}): ${one.why}.`] : [];
   });
   return `${count}${advice.join("")}${others.join("")}`;
 }
 
 /** A majority answers: it elects a leader, or has one that only this client cannot reach. */
-function whyNotServed({ leader, leaderAddress }: NodeStatus, met: Finding["met"]): string {
-  const one = leaderAddress === null ? undefined : met.get(leaderAddress);
+function whyNotServed({ leader, leaderAddress }: NodeStatus, probes: Probes): string {
+  const one = leaderAddress === null ? undefined : probes.get(leaderAddress);
   if (one?.type === "down" || one?.type === "silent" || one?.type === "failed")
     return `${leader} (${leaderAddress}) leads, but cannot be reached from here: ${one.why}.`;
   return "An election is under way: wait a moment, then try again.";
 }
 
-interface Need {
-  readonly applies: (met: Met | undefined) => boolean;
+interface Advice {
+  readonly applies: (probe: ProbeResult | undefined) => boolean;
   /** `lacking`: so many more are needed. */
   readonly text: (members: readonly MemberStatus[], lacking: number, view: NodeStatus) => string;
 }
@@ -80,28 +77,28 @@ const all = (members: readonly MemberStatus[]): string => members.map(named).joi
 const verb = (members: readonly MemberStatus[], one: string, many: string): string =>
   members.length === 1 ? one : many;
 
-/** What a member that is missing needs, by what this client met at its address. */
-const NEEDS: readonly Need[] = [
+/** What a member that is missing needs, by what this client found at its address. */
+const ADVICE: readonly Advice[] = [
   {
-    applies: (met) => met?.type === "recovering",
+    applies: (probe) => probe?.type === "recovering",
     text: (members) => `${all(members)} lost the data and cannot come back without a majority.`,
   },
   {
-    applies: (met) => met?.type === "silent",
+    applies: (probe) => probe?.type === "silent",
     text: (members) =>
       `${all(members)} ${verb(members, "does not answer: it is", "do not answer: they are")} paused or cut off.`,
   },
   {
-    applies: (met) => met?.type === "starting",
+    applies: (probe) => probe?.type === "starting",
     text: (members) => `${all(members)} ${verb(members, "is", "are")} starting: wait.`,
   },
   {
-    applies: (met) => met?.type === "serving" || met?.type === "greeted",
+    applies: (probe) => probe?.type === "serving" || probe?.type === "greeted",
     text: (members, _, { node }) =>
       `${all(members)} ${verb(members, "answers", "answer")} here, but not ${node.id}: they are cut off from each other, or about to connect.`,
   },
   {
-    applies: (met) => met === undefined || met.type === "down",
+    applies: (probe) => probe === undefined || probe.type === "down",
     text: (members, lacking) => {
       if (members.length <= lacking) return `Start ${all(members)}.`;
       return `Start ${lacking === 1 ? "" : `${lacking} of `}${members.map(named).join(", or ")}.`;

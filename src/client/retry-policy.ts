@@ -1,6 +1,17 @@
-// What does a client do after a failure? It asks another node, waits and asks the same one again, or takes the failure as the answer.
+// What a client does after an answer or a failure: it goes on, asks another node, waits and asks the same one again, or takes the
+// failure as the answer.
 import { type ErrorCode, ERRORS, type Failure } from "../lib/errors.ts";
 import type { ClientSettings } from "./types.ts";
+
+/** What an answer means for the connection and the session. */
+export type Verdict =
+  | { readonly type: "goOn" }
+  /** Send again to this node, after so many milliseconds; undefined: a drawn pause. */
+  | { readonly type: "pause"; readonly retryAfterMs: number | undefined }
+  /** Send again to another node. */
+  | { readonly type: "leave"; readonly failure: Failure }
+  /** The session is over, or dormant. */
+  | { readonly type: "over"; readonly failure: Failure };
 
 export function retryAction(why: Failure): "leave" | "pause" | "giveUp" {
   switch (ERRORS[why.code].class) {
@@ -9,7 +20,7 @@ export function retryAction(why: Failure): "leave" | "pause" | "giveUp" {
       return "leave";
     case "retry":
     case "unknown":
-      return knowsNoLeader(why.code) ? "leave" : "pause";
+      return isWithoutLeader(why.code) ? "leave" : "pause";
     case "final":
     case "local":
       return "giveUp";
@@ -25,7 +36,7 @@ export function isFinalFor(
   return isRedirect ? !follow : timeoutMs === 0;
 }
 
-const knowsNoLeader = (code: ErrorCode): boolean =>
+const isWithoutLeader = (code: ErrorCode): boolean =>
   code === "NO_LEADER" || code === "STARTING" || code === "RECOVERING" || code === "LEADER_CHANGED";
 
 export const isSessionOver = (code: ErrorCode): boolean => code === "SESSION_EXPIRED" || code === "SESSION_FENCED";

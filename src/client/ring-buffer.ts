@@ -1,28 +1,28 @@
-// How are items with consecutive numbers kept that leave in nearly the order they came? In a ring buffer.
+// A ring buffer: keeps items with rising numbers that leave in nearly the order they came.
 import { assert } from "../lib/assert.ts";
 
 export interface RingBuffer<T> {
-  /** The number of the first thing that is here; `end()` when nothing is. */
+  /** The number of the first item; `end()` when there is none. */
   first(): number;
   /** One more than the highest number ever put. */
   end(): number;
-  /** How many are here. */
+  /** How many items there are. */
   size(): number;
   /** Numbers only rise; those left out stay empty. */
-  put(number: number, thing: T): void;
+  put(number: number, item: T): void;
   /** Null: taken, or never put. */
   at(number: number): T | null;
   take(number: number): T | null;
-  /** Everything that is here, in order. */
+  /** In order. */
   all(): readonly T[];
   takeAll(): readonly T[];
 }
 
-const SMALLEST = 16;
+const INITIAL_CELLS = 16;
 
 export function createRingBuffer<T>(): RingBuffer<T> {
   /** As many as a power of two, so that the last bits of a number are its cell. */
-  let cells: (T | null)[] = Array.from({ length: SMALLEST }, () => null);
+  let cells: (T | null)[] = Array.from({ length: INITIAL_CELLS }, () => null);
   let first = 0;
   let end = 0;
   let size = 0;
@@ -30,9 +30,9 @@ export function createRingBuffer<T>(): RingBuffer<T> {
   const at = (number: number): T | null =>
     number < first || number >= end ? null : (cells[number & (cells.length - 1)] ?? null);
 
-  function append(thing: T | null): void {
+  function append(item: T | null): void {
     if (end - first === cells.length) double();
-    cells[end & (cells.length - 1)] = thing;
+    cells[end & (cells.length - 1)] = item;
     end++;
   }
 
@@ -42,30 +42,30 @@ export function createRingBuffer<T>(): RingBuffer<T> {
     cells = larger;
   }
 
-  function put(number: number, thing: T): void {
-    assert(number >= end, "the numbers of a row only rise");
+  function put(number: number, item: T): void {
+    assert(number >= end, "the numbers of a ring buffer only rise");
     if (size === 0) first = end = number;
     while (end < number) append(null);
-    append(thing);
+    append(item);
     size++;
   }
 
   function take(number: number): T | null {
-    const thing = at(number);
-    if (thing === null) return null;
+    const item = at(number);
+    if (item === null) return null;
     cells[number & (cells.length - 1)] = null;
     size--;
     while (first < end && cells[first & (cells.length - 1)] === null) first++;
-    return thing;
+    return item;
   }
 
   function all(): readonly T[] {
-    const things: T[] = [];
+    const items: T[] = [];
     for (let number = first; number < end; number++) {
-      const thing = at(number);
-      if (thing !== null) things.push(thing);
+      const item = at(number);
+      if (item !== null) items.push(item);
     }
-    return things;
+    return items;
   }
 
   return {
@@ -77,9 +77,9 @@ export function createRingBuffer<T>(): RingBuffer<T> {
     take,
     all,
     takeAll: () => {
-      const things = all();
+      const items = all();
       for (let number = first; number < end; number++) take(number);
-      return things;
+      return items;
     },
   };
 }

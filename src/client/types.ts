@@ -1,11 +1,10 @@
-// What does a client need, what does it offer, and which events does it report?
+// The client interface: what a client needs, offers and reports.
 import type { Clock } from "../lib/clock.ts";
 import type { Failure } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
-import type { Command } from "../queue/types.ts";
+import type { Command, Reply } from "../queue/types.ts";
 import type { Network } from "../wire/network.ts";
 import type { AccessRole, ClientMessage, HelloAnswer, ServerMessage } from "../wire/protocol.ts";
-import type { Done, Numbers, Outcome } from "./pipeline.ts";
 
 export interface ClientPorts {
   readonly network: Network;
@@ -24,10 +23,13 @@ export interface ClientSettings {
   readonly timeoutMs: number;
   /** false: talk to the first node that answers, whatever its role, and take its answer as final. */
   readonly follow: boolean;
-  /** The caller numbers its requests itself (`submit` with a number), from 1 on, in every run alike. */
+  /**
+   * The caller numbers its requests itself (`submit` with a number), from 1 on, in every run alike: what was given up stays to be done,
+   * by this run or the next.
+   */
   readonly numbered: boolean;
   /** Enqueues, or dequeues, of one round of the event loop may share a number: each still gets its own answer. */
-  readonly gather: boolean;
+  readonly batch: boolean;
   readonly acknowledge: Acknowledge;
   /** No other process will ever use this id. */
   readonly generated: boolean;
@@ -36,12 +38,15 @@ export interface ClientSettings {
   readonly limits: ClientLimits;
 }
 
-/** When does the cluster learn that its user has an answer, so that it need not be kept? */
+/** When a client acknowledges an answer to the cluster, which need not keep it any more. */
 export interface Acknowledge {
-  /** When its `done` was called, or when the `taken` that its `done` got was. */
+  /**
+   * When its `done` was called, or when the `taken` that its `done` got was. Then an answer that comes after the outcome has an owner
+   * too: the event `answeredLate`.
+   */
   readonly when: "delivered" | "taken";
   /**
-   * Answers that an earlier process of this id has not acknowledged are fetched before anything else is asked (`earlier.ts`), or this
+   * Answers that an earlier process of this id has not acknowledged are fetched before anything else is asked (`unacknowledged.ts`), or this
    * one refuses to work until they are.
    */
   readonly earlier: "fetched" | "refused";
@@ -53,13 +58,14 @@ export interface Acknowledge {
 export interface ClientLimits {
   readonly window: number;
   readonly windowBytes: number;
-  readonly gatherJobs: number;
-  readonly gatherBytes: number;
+  readonly maxBatchJobs: number;
+  readonly maxBatchBytes: number;
   readonly dialTimeoutMs: number;
   readonly staggerMs: number;
-  readonly maxHops: number;
+  readonly maxRedirects: number;
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
+  readonly retryFactor: number;
   readonly silenceMs: number;
   readonly slowBytesPerMs: number;
   readonly maxSilenceFactor: number;
@@ -68,6 +74,20 @@ export interface ClientLimits {
   readonly idleMs: number;
   readonly openRetryMaxMs: number;
   readonly attachRetryMs: number;
+}
+
+/** The outcome of one request. `number` is null when it never got one: no session was open. */
+export type Outcome =
+  | { readonly ok: true; readonly number: number; readonly reply: Reply; readonly duplicate: boolean }
+  | { readonly ok: false; readonly number: number | null; readonly failure: Failure };
+
+/** `taken` is called when the user has the outcome; before that, the answer is not acknowledged (see `Acknowledge.when`). */
+export type Done = (outcome: Outcome, taken: () => void) => void;
+
+/** Numbers from the first to the last one. */
+export interface Numbers {
+  readonly first: number;
+  readonly last: number;
 }
 
 export type ClientEvent =

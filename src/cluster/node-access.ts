@@ -129,7 +129,7 @@ function askLeader(ports: ClientPorts, addresses: readonly string[], query: Quer
     timeoutMs: CLUSTER.membershipTimeoutMs,
     follow: true,
     numbered: false,
-    gather: false,
+    batch: false,
     acknowledge: { when: "delivered", earlier: "refused", whenIdle: false },
     generated: true,
     closeOnLeave: true,

@@ -19,12 +19,18 @@ import {
   standingOf,
   use,
 } from "./sessions.ts";
-import { type AppliedEntry, type Command, type EntryFields, type Job, JOB_BYTES, type Reply } from "./types.ts";
+import {
+  type AppliedEntry,
+  type Command,
+  type EntryFields,
+  type Job,
+  JOB_BYTES,
+  QUEUE_NAME,
+  type Reply,
+} from "./types.ts";
 
 /** The rules of this file. A node that does not know the rules of an entry must not apply it. */
 export const STATE_MACHINE_VERSION = 1;
-/** The only queue of this version. */
-const QUEUE_NAME = "default";
 /** How many of the things that are due happen at an entry that is made for them, and at any other. */
 const MAX_DUE_PER_TICK = 4_096;
 const MAX_DUE_PER_ENTRY = 64;

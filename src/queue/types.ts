@@ -1,6 +1,9 @@
 // The queue's types: commands in, replies out.
 import type { ErrorCode } from "../lib/errors.ts";
 
+/** The one queue of this version. */
+export const QUEUE_NAME = "default";
+
 /** How a payload is to be read. Servers never look inside it. */
 export const ENCODING = { bytes: 0, json: 1 } as const;
 /** Encodings have one byte. */

@@ -6,11 +6,11 @@ import {
   type ClientEvent,
   type ClientSettings,
   createClient,
+  type Outcome,
   type QueryAnswer,
 } from "../../src/client/client.ts";
-import { type EarlierAnswer, earlierAnswers } from "../../src/client/earlier.ts";
+import { type UnacknowledgedAnswer, unacknowledgedAnswers } from "../../src/client/unacknowledged.ts";
 import { queryNode } from "../../src/cli/questions.ts";
-import type { Outcome } from "../../src/client/pipeline.ts";
 import { CLIENT, WIRE } from "../../src/config.ts";
 import { type Failure, failure } from "../../src/lib/errors.ts";
 import { seededRandom } from "../../src/lib/random.ts";
@@ -43,7 +43,7 @@ function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = [
     timeoutMs: 2_000,
     follow: true,
     numbered: false,
-    gather: false,
+    batch: false,
     acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
     generated: false,
     closeOnLeave: false,
@@ -75,10 +75,10 @@ const enqueueUpTo = (client: Client, count: number): Promise<Outcome[]> =>
 const queued = (): number[] => cluster.queue.map(({ payload }) => Number(new TextDecoder().decode(payload)));
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, at) => at + 1);
 const leave = (client: Client): Promise<void> => new Promise((resolve) => client.close(resolve));
-async function openAndFetch(client: Client): Promise<EarlierAnswer[]> {
+async function openAndFetch(client: Client): Promise<UnacknowledgedAnswer[]> {
   expect(await new Promise((resolve) => client.open(resolve))).toBeNull();
-  const fetched: EarlierAnswer[] = [];
-  for await (const answer of earlierAnswers(client)) {
+  const fetched: UnacknowledgedAnswer[] = [];
+  for await (const answer of unacknowledgedAnswers(client)) {
     fetched.push(answer);
     answer.taken();
   }
@@ -395,7 +395,7 @@ describe("requests that travel together", () => {
     outcome.ok && outcome.reply.type === "enqueued" && outcome.reply.count === 1 ? outcome.reply.firstId : null;
 
   test("are enqueues of one round: one number, and each its own job, in order", async () => {
-    const client = start({ gather: true });
+    const client = start({ batch: true });
     const outcomes = await enqueueUpTo(client, 100);
     expect(outcomes.map(idOf)).toEqual(upTo(100));
     expect(new Set(outcomes.map(({ number }) => number))).toEqual(new Set([1]));
@@ -404,7 +404,7 @@ describe("requests that travel together", () => {
   });
 
   test("do not overtake a dequeue, nor the other way round", async () => {
-    const client = start({ gather: true });
+    const client = start({ batch: true });
     const one = { max: 1, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
     const dequeue = (): Promise<Outcome> => submit(client, { type: "dequeue", queues: ["default"], ...one });
     const taken = (outcome: Outcome): unknown =>
@@ -428,14 +428,14 @@ describe("requests that travel together", () => {
       setTimeout(() => cluster.disconnect(1), 5);
       return "executeAndLose";
     };
-    const outcomes = await enqueueUpTo(start({ gather: true }), 20);
+    const outcomes = await enqueueUpTo(start({ batch: true }), 20);
     expect(outcomes.map(idOf)).toEqual(upTo(20));
     expect(outcomes.every((outcome) => outcome.ok && outcome.duplicate)).toBe(true);
     expect(queued()).toEqual(upTo(20));
   });
 
   test("who got no job of a shared answer is told when the client is closed from inside it", async () => {
-    const client = start({ gather: true });
+    const client = start({ batch: true });
     await enqueue(client, 1);
     const one = { max: 1, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
     const command: Command = { type: "dequeue", queues: ["default"], ...one };
@@ -452,7 +452,7 @@ describe("requests that travel together", () => {
 
   test("all hear of a refusal, and of the end of the session before they were sent", async () => {
     cluster.fate = (message) => (message.type === "request" ? failure("QUEUE_FULL", "scripted") : "pass");
-    const client = start({ gather: true });
+    const client = start({ batch: true });
     const refused = await enqueueUpTo(client, 3);
     expect(refused.map(failureOf)).toMatchObject(refused.map(() => ({ code: "QUEUE_FULL", applied: "no" })));
     const unsent = enqueueUpTo(client, 2);

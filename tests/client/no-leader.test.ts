@@ -1,13 +1,13 @@
 // Does a person who finds no leader learn what to do?
 import { expect, test } from "bun:test";
 import { isNobodyThere, noLeader } from "../../src/client/no-leader.ts";
-import type { Finding, Met } from "../../src/client/leader-search.ts";
+import type { ProbeResult, RoundResult } from "../../src/client/leader-search.ts";
 import type { HelloAnswer, NodeStatus } from "../../src/wire/protocol.ts";
 
 const addressOf = (at: number): string => `127.0.0.1:${3000 + at}`;
 
 /** As member `self` (from 1) of `size` sees it. */
-function seenBy(self: number, size: number, reachable: readonly number[], leader: number | null = null): Met {
+function seenBy(self: number, size: number, reachable: readonly number[], leader: number | null = null): ProbeResult {
   const members = Array.from({ length: size }, (_, at) => ({
     id: `n${at + 1}`,
     address: addressOf(at + 1),
@@ -19,19 +19,19 @@ function seenBy(self: number, size: number, reachable: readonly number[], leader
   return { type: "serving", status: status as unknown as NodeStatus };
 }
 
-const DOWN: Met = { type: "down", why: "nobody listens there" };
-const SILENT: Met = { type: "silent", why: "no answer" };
-const STARTING: Met = { type: "starting", why: "not a member yet" };
-const LOST: Met = { type: "recovering", why: "n1 has lost its data (meta)" };
-const GREETED: Met = { type: "greeted", hello: { node: { id: "n1" } } as unknown as HelloAnswer };
+const DOWN: ProbeResult = { type: "down", why: "nobody listens there" };
+const SILENT: ProbeResult = { type: "silent", why: "no answer" };
+const STARTING: ProbeResult = { type: "starting", why: "not a member yet" };
+const LOST: ProbeResult = { type: "recovering", why: "n1 has lost its data (meta)" };
+const GREETED: ProbeResult = { type: "greeted", hello: { node: { id: "n1" } } as unknown as HelloAnswer };
 
-/** What was met at n1, n2, … */
-function finding(...met: readonly Met[]): Finding {
-  const reached = met.some(({ type }) => type !== "down" && type !== "silent" && type !== "failed");
-  return { met: new Map(met.map((one, at) => [addressOf(at + 1), one])), reached, fatal: null };
+/** What was found at n1, n2, … */
+function found(...probes: readonly ProbeResult[]): RoundResult {
+  const reached = probes.some(({ type }) => type !== "down" && type !== "silent" && type !== "failed");
+  return { probes: new Map(probes.map((one, at) => [addressOf(at + 1), one])), reached, fatal: null };
 }
 
-const told = (...met: readonly Met[]): string => noLeader(finding(...met)).message;
+const told = (...probes: readonly ProbeResult[]): string => noLeader(found(...probes)).message;
 
 test("each missing member is named with what it needs", () => {
   const alone = seenBy(3, 3, []);
@@ -87,7 +87,7 @@ test("where nobody serves, what they say is told", () => {
 });
 
 test("silence leaves hope, a refusal does not", () => {
-  expect(isNobodyThere(finding(DOWN, DOWN))).toBe(true);
-  expect(isNobodyThere(finding(DOWN, SILENT))).toBe(false);
+  expect(isNobodyThere(found(DOWN, DOWN))).toBe(true);
+  expect(isNobodyThere(found(DOWN, SILENT))).toBe(false);
   expect(told(DOWN, SILENT)).toBe("cannot reach 127.0.0.1:3001 (nobody listens there), 127.0.0.1:3002 (no answer)");
 });

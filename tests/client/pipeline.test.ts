@@ -1,7 +1,24 @@
-// One session's line of numbered requests, without a network.
+// One session's pipeline of numbered requests, without a network.
 import { beforeEach, describe, expect, test } from "bun:test";
 import { heapStats } from "bun:jsc";
-import { createPipeline, type Pipeline, type PipelineSettings, type Outcome } from "../../src/client/pipeline.ts";
+import type { ClientSettings, Outcome } from "../../src/client/client.ts";
+import {
+  continueNumbers,
+  createPipeline,
+  expireRequests,
+  failRequests,
+  nextDeadline,
+  nextRequest,
+  onRequestRefused,
+  onReply,
+  type Pipeline,
+  type PipelineEvents,
+  pushRequest,
+  repeatLast,
+  resendRequests,
+  untaken,
+} from "../../src/client/pipeline.ts";
+import { CLIENT } from "../../src/config.ts";
 import { type ErrorCode, failure } from "../../src/lib/errors.ts";
 import { decodeCommand } from "../../src/queue/commands.ts";
 import { encodeReply } from "../../src/queue/replies.ts";
@@ -12,16 +29,27 @@ let pipeline: Pipeline;
 let outcomes: Map<string, Outcome>;
 let frame = 0;
 
-function start(settings: Partial<PipelineSettings> = {}, lastNumber = 0): void {
-  const defaults = {
-    numbered: false,
-    acknowledges: "delivered",
-    onLate: () => {},
-    onTaken: () => {},
-    isFinal: () => false,
+interface Start {
+  readonly numbered?: boolean;
+  readonly acknowledges?: ClientSettings["acknowledge"]["when"];
+  readonly onLate?: PipelineEvents["onLate"];
+  readonly window?: number;
+  readonly windowBytes?: number;
+}
+
+function start(
+  { numbered = false, acknowledges = "delivered", onLate = () => {}, window = 64, windowBytes = 1_000 }: Start = {},
+  lastNumber = 0,
+): void {
+  const settings = {
+    numbered,
+    acknowledge: { when: acknowledges, earlier: "fetched", whenIdle: false },
+    timeoutMs: 1_000,
+    follow: true,
+    limits: { ...CLIENT.limits, window, windowBytes },
   } as const;
-  pipeline = createPipeline({ ...defaults, window: 64, windowBytes: 1_000, ...settings });
-  pipeline.opened(lastNumber, lastNumber);
+  pipeline = createPipeline(settings, { onLate, onTaken: () => {} });
+  continueNumbers(pipeline, lastNumber, lastNumber);
   outcomes = new Map();
   frame = 0;
 }
@@ -29,11 +57,15 @@ beforeEach(() => start());
 
 /** `command` is any byte; its name is how the test finds its outcome. */
 function push(name: string, deadline = 1_000, number: number | null = null): void {
-  pipeline.push(new TextEncoder().encode(name), deadline, (outcome) => outcomes.set(name, outcome), number);
+  pushRequest(pipeline, new TextEncoder().encode(name), deadline, (outcome) => outcomes.set(name, outcome), number);
 }
 function sendAll(): Request[] {
   const sent: Request[] = [];
-  for (let next = pipeline.next(SESSION, frame + 1); next !== null; next = pipeline.next(SESSION, frame + 1)) {
+  for (
+    let next = nextRequest(pipeline, SESSION, frame + 1);
+    next !== null;
+    next = nextRequest(pipeline, SESSION, frame + 1)
+  ) {
     frame++;
     sent.push(next);
   }
@@ -49,10 +81,10 @@ const isResolve = ({ command }: Request): boolean => {
 };
 const enqueued = (index: number): Uint8Array => encodeReply({ type: "enqueued", index, firstId: index, count: 1 });
 const answer = (request: Request | undefined): void => {
-  expect(pipeline.replied(request!.frameId, enqueued(request!.number), false)).toEqual({ type: "goOn" });
+  expect(onReply(pipeline, request!.frameId, enqueued(request!.number), false)).toEqual({ type: "goOn" });
 };
 const refuse = (request: Request | undefined, code: ErrorCode) =>
-  pipeline.refused(request!.frameId, failure(code, "scripted"));
+  onRequestRefused(pipeline, request!.frameId, failure(code, "scripted"));
 function failureOf(name: string) {
   const outcome = outcomes.get(name);
   return outcome === undefined || outcome.ok ? null : { code: outcome.failure.code, applied: outcome.failure.applied };
@@ -107,7 +139,7 @@ describe("numbers", () => {
     expect(sendAll()).toEqual([]);
     answer(second[0]);
     expect(numbers(sendAll())).toEqual([4]);
-    pipeline.connectionLost();
+    resendRequests(pipeline);
     const again = sendAll();
     expect(numbers(again)).toEqual([4]);
     answer(again[0]);
@@ -131,7 +163,7 @@ describe("sending again", () => {
     for (const name of ["a", "b", "c"]) push(name);
     const first = sendAll();
     answer(first[0]);
-    pipeline.connectionLost();
+    resendRequests(pipeline);
     const again = sendAll();
     expect(numbers(again)).toEqual([2, 3]);
     expect(again.map(({ command }) => command)).toEqual(first.slice(1).map(({ command }) => command));
@@ -156,9 +188,9 @@ describe("sending again", () => {
     expect(refuse(first, "OVERLOADED").type).toBe("pause");
     const [second] = sendAll();
     answer(second);
-    expect(pipeline.replied(second!.frameId, enqueued(1), true)).toEqual({ type: "goOn" });
+    expect(onReply(pipeline, second!.frameId, enqueued(1), true)).toEqual({ type: "goOn" });
     expect(outcomes.get("a")).toMatchObject({ ok: true, number: 1, duplicate: false });
-    expect(pipeline.waiting()).toBe(0);
+    expect(pipeline.waiting).toBe(0);
   });
 
   test.each(["NOT_LEADER", "NO_LEADER", "STARTING", "LEADER_CHANGED", "VERSION"] as const)(
@@ -173,7 +205,7 @@ describe("sending again", () => {
 describe("the final word", () => {
   test("on a number that was never sent is what the client met, and the number is free again", () => {
     push("a", 10);
-    pipeline.expire(10, failure("NO_LEADER", "scripted"));
+    expireRequests(pipeline, 10, failure("NO_LEADER", "scripted"));
     expect(outcomes.get("a")).toMatchObject({ ok: false, number: 1 });
     expect(failureOf("a")).toEqual({ code: "NO_LEADER", applied: "no" });
     push("b");
@@ -186,7 +218,7 @@ describe("the final word", () => {
     start({ window: 2 });
     for (const name of ["a", "b", "c"]) push(name, name === "c" ? 10 : 1_000);
     const [a, b] = sendAll();
-    pipeline.expire(10, failure("LEADER_CHANGED", "scripted"));
+    expireRequests(pipeline, 10, failure("LEADER_CHANGED", "scripted"));
     expect(failureOf("c")).toEqual({ code: "NO_LEADER", applied: "no" });
     answer(a);
     answer(b);
@@ -194,14 +226,14 @@ describe("the final word", () => {
     const later = sendAll();
     expect(numbers(later)).toEqual([3, 4]);
     for (const request of later) answer(request);
-    expect(pipeline.acknowledgedThrough()).toBe(4);
+    expect(pipeline.acknowledgedThrough).toBe(4);
   });
 
   test("on a number that once was unclear is TIMEOUT, never NO_LEADER", () => {
     push("a", 10);
     sendAll();
-    pipeline.connectionLost();
-    pipeline.expire(10, failure("NO_LEADER", "scripted"));
+    resendRequests(pipeline);
+    expireRequests(pipeline, 10, failure("NO_LEADER", "scripted"));
     expect(failureOf("a")).toEqual({ code: "TIMEOUT", applied: "unknown" });
   });
 
@@ -209,14 +241,14 @@ describe("the final word", () => {
     push("a", 10);
     expect(refuse(sendAll()[0], "LEADER_CHANGED").type).toBe("leave");
     expect(refuse(sendAll()[0], "OVERLOADED").type).toBe("pause");
-    pipeline.expire(10, null);
+    expireRequests(pipeline, 10, null);
     expect(failureOf("a")).toEqual({ code: "TIMEOUT", applied: "unknown" });
   });
 
   test("on a number that every node surely refused is not unknown", () => {
     push("a", 10);
     refuse(sendAll()[0], "DISK_FULL");
-    pipeline.expire(10, null);
+    expireRequests(pipeline, 10, null);
     expect(failureOf("a")).toEqual({ code: "DISK_FULL", applied: "no" });
   });
 
@@ -226,7 +258,7 @@ describe("the final word", () => {
     const [a] = sendAll();
     push("c");
     expect(refuse(a, "SESSION_FENCED").type).toBe("over");
-    pipeline.failAll(failure("SESSION_FENCED", "scripted"));
+    failRequests(pipeline, failure("SESSION_FENCED", "scripted"));
     expect(failureOf("a")).toEqual({ code: "SESSION_FENCED", applied: "no" });
     expect(failureOf("b")).toEqual({ code: "SESSION_FENCED", applied: "unknown" });
     expect(failureOf("c")).toEqual({ code: "SESSION_FENCED", applied: "no" });
@@ -235,7 +267,7 @@ describe("the final word", () => {
   test("may be a refusal that the log holds", () => {
     push("a");
     const reply = encodeReply({ type: "refused", index: 9, code: "TOO_LARGE", message: "scripted" });
-    pipeline.replied(sendAll()[0]!.frameId, reply, false);
+    onReply(pipeline, sendAll()[0]!.frameId, reply, false);
     expect(failureOf("a")).toEqual({ code: "TOO_LARGE", applied: "no" });
     push("b");
     expect(numbers(sendAll())).toEqual([2]);
@@ -245,16 +277,16 @@ describe("the final word", () => {
     push("a", 10);
     push("b", 20);
     push("c", 30);
-    pipeline.expire(20, failure("UNREACHABLE", "scripted"));
+    expireRequests(pipeline, 20, failure("UNREACHABLE", "scripted"));
     expect([...outcomes.keys()]).toEqual(["a", "b"]);
-    expect(pipeline.nextDeadline()).toBe(30);
+    expect(nextDeadline(pipeline)).toBe(30);
   });
 
   test("of a request that a callback pushes meanwhile is not given early", () => {
-    pipeline.push(new Uint8Array([1]), 10, () => push("later"), null);
-    pipeline.failAll(failure("UNREACHABLE", "scripted"));
+    pushRequest(pipeline, new Uint8Array([1]), 10, () => push("later"), null);
+    failRequests(pipeline, failure("UNREACHABLE", "scripted"));
     expect(outcomes.has("later")).toBe(false);
-    expect(pipeline.waiting()).toBe(1);
+    expect(pipeline.waiting).toBe(1);
   });
 });
 
@@ -262,14 +294,14 @@ describe("a number that was given up", () => {
   test("is resolved before the next one is sent", () => {
     push("a", 10);
     sendAll();
-    pipeline.connectionLost();
-    pipeline.expire(10, null);
+    resendRequests(pipeline);
+    expireRequests(pipeline, 10, null);
     expect(sendAll()).toEqual([]);
     push("b");
     const sent = sendAll();
     expect(numbers(sent)).toEqual([1, 2]);
     expect(sent.map(isResolve)).toEqual([true, false]);
-    pipeline.replied(sent[0]!.frameId, encodeReply({ type: "void", index: 3 }), false);
+    onReply(pipeline, sent[0]!.frameId, encodeReply({ type: "void", index: 3 }), false);
     answer(sent[1]);
     expect(outcomes.get("b")).toMatchObject({ ok: true, number: 2 });
   });
@@ -289,7 +321,7 @@ describe("a number that was given up", () => {
     const [a] = sendAll();
     refuse(a, "CONFLICT");
     expect(failureOf("a")).toEqual({ code: "CONFLICT", applied: "no" });
-    pipeline.connectionLost();
+    resendRequests(pipeline);
     expect(numbers(sendAll())).toEqual([2]);
   });
 
@@ -298,13 +330,14 @@ describe("a number that was given up", () => {
       start({ numbered, acknowledges: "taken" });
       push("a", 10, numbered ? 1 : null);
       const [sent] = sendAll();
-      pipeline.expire(10, null);
-      pipeline.replied(
+      expireRequests(pipeline, 10, null);
+      onReply(
+        pipeline,
         sent!.frameId,
         encodeReply({ type: "refused", index: 9, code: "QUEUE_FULL", message: "scripted" }),
         false,
       );
-      expect(pipeline.acknowledgedThrough()).toBe(numbered ? 0 : 1);
+      expect(pipeline.acknowledgedThrough).toBe(numbered ? 0 : 1);
     }
   });
 
@@ -320,9 +353,9 @@ describe("a number that was given up", () => {
   test("is tried again when its resolve meets the command that is still under way", () => {
     push("a", 10);
     sendAll();
-    pipeline.expire(10, null);
+    expireRequests(pipeline, 10, null);
     push("b");
-    pipeline.connectionLost();
+    resendRequests(pipeline);
     const [resolve] = sendAll();
     expect(refuse(resolve, "CONFLICT").type).toBe("pause");
     expect(sendAll().map(isResolve)).toEqual([true, false]);
@@ -333,8 +366,8 @@ describe("a number that was given up", () => {
     push("a", 10, 1);
     push("b", 1_000, 2);
     const first = sendAll();
-    pipeline.connectionLost();
-    pipeline.expire(10, null);
+    resendRequests(pipeline);
+    expireRequests(pipeline, 10, null);
     const again = sendAll();
     expect(numbers(again)).toEqual([1, 2]);
     expect(again[0]!.command).toEqual(first[0]!.command);
@@ -342,7 +375,7 @@ describe("a number that was given up", () => {
 });
 
 describe("again", () => {
-  const again = (): boolean => pipeline.again(1_000, (outcome) => outcomes.set("again", outcome));
+  const again = (): boolean => repeatLast(pipeline, 1_000, (outcome) => outcomes.set("again", outcome));
 
   test("sends the last answered number and its command once more, not acknowledging it", () => {
     push("a");
@@ -351,7 +384,7 @@ describe("again", () => {
     expect(again()).toBe(true);
     const [second] = sendAll();
     expect(second).toEqual({ ...first!, frameId: second!.frameId });
-    pipeline.replied(second!.frameId, enqueued(1), true);
+    onReply(pipeline, second!.frameId, enqueued(1), true);
     expect(outcomes.get("again")).toMatchObject({ ok: true, number: 1, duplicate: true });
     push("b");
     expect(numbers(sendAll())).toEqual([2]);
@@ -360,8 +393,8 @@ describe("again", () => {
   test("sends an unclear number with its own command, to learn the truth", () => {
     push("a", 10);
     const [first] = sendAll();
-    pipeline.connectionLost();
-    pipeline.expire(10, null);
+    resendRequests(pipeline);
+    expireRequests(pipeline, 10, null);
     expect(again()).toBe(true);
     const [second] = sendAll();
     expect(second!.command).toEqual(first!.command);
@@ -377,7 +410,7 @@ describe("again", () => {
 
 test("ten thousand requests pass through in order, each answered once", () => {
   let told = 0;
-  for (let at = 0; at < 10_000; at++) pipeline.push(new Uint8Array([at & 0xff]), 1_000, () => told++, null);
+  for (let at = 0; at < 10_000; at++) pushRequest(pipeline, new Uint8Array([at & 0xff]), 1_000, () => told++, null);
   for (let expected = 1; expected <= 10_000;) {
     for (const request of sendAll()) {
       expect(request.number).toBe(expected++);
@@ -385,7 +418,7 @@ test("ten thousand requests pass through in order, each answered once", () => {
     }
   }
   expect(told).toBe(10_000);
-  expect(pipeline.waiting()).toBe(0);
+  expect(pipeline.waiting).toBe(0);
 });
 
 test("an answered command is not kept, but for the last one", () => {
@@ -396,7 +429,7 @@ test("an answered command is not kept, but for the last one", () => {
   const size = 1_000_000;
   const before = heldBytes();
   for (let count = 0; count < 40; count++) {
-    pipeline.push(new Uint8Array(size), 1_000, () => {}, null);
+    pushRequest(pipeline, new Uint8Array(size), 1_000, () => {}, null);
     answer(sendAll()[0]);
   }
   expect(heldBytes() - before).toBeLessThan(10 * size);
@@ -411,7 +444,8 @@ describe("answers that must be taken", () => {
     start({ acknowledges: "taken", onLate: (outcome, taken) => late.push({ outcome, taken }), window: 3 });
   });
   const pushTaken = (name: string, deadline = 1_000): void =>
-    pipeline.push(
+    pushRequest(
+      pipeline,
       new TextEncoder().encode(name),
       deadline,
       (outcome, taken) => {
@@ -425,11 +459,11 @@ describe("answers that must be taken", () => {
   test("are acknowledged up to the first one that was not taken, whatever was answered", () => {
     for (const name of ["a", "b"]) pushTaken(name);
     for (const request of sendAll()) answer(request);
-    expect([pipeline.acknowledgedThrough(), pipeline.untaken()]).toEqual([0, { first: 1, last: 2 }]);
+    expect([pipeline.acknowledgedThrough, untaken(pipeline)]).toEqual([0, { first: 1, last: 2 }]);
     takeIt("b");
-    expect([pipeline.acknowledgedThrough(), pipeline.untaken()]).toEqual([0, { first: 1, last: 1 }]);
+    expect([pipeline.acknowledgedThrough, untaken(pipeline)]).toEqual([0, { first: 1, last: 1 }]);
     takeIt("a");
-    expect([pipeline.acknowledgedThrough(), pipeline.untaken()]).toEqual([2, null]);
+    expect([pipeline.acknowledgedThrough, untaken(pipeline)]).toEqual([2, null]);
     pushTaken("c");
     expect(sendAll()[0]!.acknowledgedThrough).toBe(2);
   });
@@ -446,15 +480,15 @@ describe("answers that must be taken", () => {
     for (const name of ["a", "b"]) pushTaken(name);
     const [a] = sendAll();
     answer(a);
-    pipeline.connectionLost();
+    resendRequests(pipeline);
     expect(numbers(sendAll())).toEqual([2]);
   });
 
   test("that come after the final word are handed on, and cannot be taken by the one who got that", () => {
     pushTaken("a", 10);
     sendAll();
-    pipeline.connectionLost();
-    pipeline.expire(10, null);
+    resendRequests(pipeline);
+    expireRequests(pipeline, 10, null);
     expect(failureOf("a")).toEqual({ code: "TIMEOUT", applied: "unknown" });
     pushTaken("b");
     const [resolve, b] = sendAll();
@@ -463,28 +497,28 @@ describe("answers that must be taken", () => {
     answer(b);
     takeIt("a");
     takeIt("b");
-    expect([pipeline.acknowledgedThrough(), pipeline.untaken()]).toEqual([0, { first: 1, last: 1 }]);
+    expect([pipeline.acknowledgedThrough, untaken(pipeline)]).toEqual([0, { first: 1, last: 1 }]);
     expect(late.map(({ outcome }) => outcome)).toMatchObject([{ ok: true, number: 1, reply: { type: "enqueued" } }]);
     late[0]!.taken();
-    expect([pipeline.acknowledgedThrough(), pipeline.untaken()]).toEqual([2, null]);
+    expect([pipeline.acknowledgedThrough, untaken(pipeline)]).toEqual([2, null]);
   });
 
   test("need nobody where a resolve found that the number was never executed", () => {
     pushTaken("a", 10);
     sendAll();
-    pipeline.connectionLost();
-    pipeline.expire(10, null);
+    resendRequests(pipeline);
+    expireRequests(pipeline, 10, null);
     pushTaken("b");
     const [resolve] = sendAll();
-    pipeline.replied(resolve!.frameId, encodeReply({ type: "void", index: 1 }), false);
-    expect([pipeline.acknowledgedThrough(), late.length]).toEqual([1, 0]);
+    onReply(pipeline, resolve!.frameId, encodeReply({ type: "void", index: 1 }), false);
+    expect([pipeline.acknowledgedThrough, late.length]).toEqual([1, 0]);
   });
 
   test("are not awaited for a number that was surely not executed", () => {
     pushTaken("a", 10);
     const [a] = sendAll();
     refuse(a, "NO_LEADER");
-    pipeline.expire(10, null);
-    expect(pipeline.untaken()).toBeNull();
+    expireRequests(pipeline, 10, null);
+    expect(untaken(pipeline)).toBeNull();
   });
 });

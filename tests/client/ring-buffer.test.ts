@@ -1,9 +1,9 @@
-// Things with consecutive numbers, against a plain map of them.
+// Items with rising numbers, against a plain map of them.
 import { expect, test } from "bun:test";
 import { createRingBuffer } from "../../src/client/ring-buffer.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 
-test("a row gives back what was put under a number, once, in whatever order things go", () => {
+test("a ring buffer gives back what was put under a number, once, in whatever order items leave", () => {
   const random = seededRandom(7);
   const ring = createRingBuffer<string>();
   const model = new Map<number, string>();
@@ -11,8 +11,8 @@ test("a row gives back what was put under a number, once, in whatever order thin
   for (let step = 0; step < 3_000; step++) {
     if (random.chance(step % 1_000 < 500 ? 60 : 40)) {
       next += random.between(1, 3);
-      ring.put(next, `thing ${next}`);
-      model.set(next, `thing ${next}`);
+      ring.put(next, `item ${next}`);
+      model.set(next, `item ${next}`);
       next++;
     } else {
       const number = random.between(Math.max(0, ring.first() - 2), ring.end() + 2);
@@ -27,7 +27,7 @@ test("a row gives back what was put under a number, once, in whatever order thin
   expect([ring.size(), ring.first()]).toEqual([0, ring.end()]);
 });
 
-test("a row that ran empty goes on anywhere further on, without cells for what lies between", () => {
+test("one that ran empty goes on anywhere further on, without cells for what lies between", () => {
   const ring = createRingBuffer<string>();
   ring.put(3, "three");
   ring.take(3);

@@ -32,7 +32,7 @@ function slowed(seed: number, kbit: number, more: Partial<NodeSettings> = {}) {
       timeoutMs: 10 * 60_000,
       follow: true,
       numbered: false,
-      gather: false,
+      batch: false,
       closeOnLeave: true,
       acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
       generated: false,

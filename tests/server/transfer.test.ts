@@ -24,7 +24,7 @@ function busy(seed: number) {
       timeoutMs: 10_000,
       follow: true,
       numbered: false,
-      gather: false,
+      batch: false,
       acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
       generated: false,
       closeOnLeave: true,

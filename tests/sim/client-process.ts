@@ -100,7 +100,7 @@ export function createIdentity(
     generated,
     operations,
     isReal,
-    file: hasFile ? { client: id, gathers: false, operations } : null,
+    file: hasFile ? { client: id, batches: false, operations } : null,
     answersLeft: false,
     openings: [],
     acknowledgedUpTo: 0,

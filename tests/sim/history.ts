@@ -16,7 +16,7 @@ export type Fate = "pending" | "answered" | "refused" | "never" | "unclear";
 export interface NumberSpace {
   readonly client: string;
   /** Several operations may share a number: each has its part of the answer. */
-  readonly gathers: boolean;
+  readonly batches: boolean;
   /** In the order in which they were asked for. */
   readonly operations: Operation[];
 }

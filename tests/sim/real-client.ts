@@ -4,9 +4,8 @@
 import { CLIENT } from "../../src/config.ts";
 import { type ErrorCode, ERRORS, type Failure } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
-import { type ClientEvent, type ClientSettings, createClient } from "../../src/client/client.ts";
-import { type EarlierAnswer, fetchAnswer } from "../../src/client/earlier.ts";
-import type { Outcome } from "../../src/client/pipeline.ts";
+import { type ClientEvent, type ClientSettings, createClient, type Outcome } from "../../src/client/client.ts";
+import { fetchAnswer, type UnacknowledgedAnswer } from "../../src/client/unacknowledged.ts";
 import { decodeCommand, encodeCommand, SESSION_NONCE_BYTES } from "../../src/queue/commands.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
@@ -33,7 +32,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
   const { id } = identity;
   const settings = drawSettings(identity, habits, limits, ports.addresses(), random);
   const { numbered, acknowledge, nonce } = settings;
-  const space: NumberSpace = identity.file ?? { client: id, gathers: settings.gather, operations: [] };
+  const space: NumberSpace = identity.file ?? { client: id, batches: settings.batch, operations: [] };
   const machine = ports.real.newMachine();
   /** Until its final word. */
   const awaited = new Set<Operation>();
@@ -140,7 +139,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     const left = numbered ? null : client.unacknowledgedAtOpen();
     if (left === null) return settled();
     const takesEach = random.chance(50);
-    const fetched: EarlierAnswer[] = [];
+    const fetched: UnacknowledgedAnswer[] = [];
     const fetch = (number: number): void => {
       if (number > left.last) {
         for (const answer of fetched) takeEarlier(answer);
@@ -169,7 +168,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
       if (operation.space !== space && operation.fate === "pending") operation.fate = "unclear";
   }
 
-  function toldEarlier({ number, outcome }: EarlierAnswer): void {
+  function toldEarlier({ number, outcome }: UnacknowledgedAnswer): void {
     if (outcome.ok) {
       if (outcome.reply.type !== "void") coverage.hit("a real client fetched an earlier answer");
       return toldNumber(number, outcome.reply);
@@ -197,7 +196,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     ports.onAnswer(reply);
   }
 
-  function takeEarlier({ outcome, taken }: EarlierAnswer): void {
+  function takeEarlier({ outcome, taken }: UnacknowledgedAnswer): void {
     if (outcome.ok) witness.taken(outcome.reply.index);
     taken();
   }
@@ -352,7 +351,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     },
     repeatOld: () => {
       const operation = lastTold;
-      if (!isOpen() || numbered || settings.gather || awaited.size > 0 || operation === null) return;
+      if (!isOpen() || numbered || settings.batch || awaited.size > 0 || operation === null) return;
       machine.enter(() => {
         if (!client.again(finalWordOn(operation))) return;
         awaited.add(operation);
@@ -388,8 +387,8 @@ function drawSettings(
   random: Random,
 ): ClientSettings {
   const numbered = file !== null;
-  const gather = !numbered && random.chance(40);
-  const when = numbered || (!gather && random.chance(60)) ? "taken" : "delivered";
+  const batch = !numbered && random.chance(40);
+  const when = numbered || (!batch && random.chance(60)) ? "taken" : "delivered";
   const pick = <T>(...choices: readonly [T, ...T[]]): T => choices[random.below(choices.length)] ?? choices[0];
   const known = addresses.filter(() => random.chance(50));
   return {
@@ -400,7 +399,7 @@ function drawSettings(
     timeoutMs: pick(0, 50, 200, 200, 1_000, 1_000, 5_000, 5_000),
     follow: true,
     numbered,
-    gather,
+    batch,
     acknowledge: {
       when,
       earlier: numbered || answersLeft || random.chance(70) ? "fetched" : "refused",
@@ -412,15 +411,15 @@ function drawSettings(
       ...CLIENT.limits,
       // A client never fills its session's window.
       window: Math.min(habits.window, maxReplies - 1),
-      gatherJobs: pick(2, 8, CLIENT.limits.gatherJobs),
-      gatherBytes: pick(200, CLIENT.limits.gatherBytes),
+      maxBatchJobs: pick(2, 8, CLIENT.limits.maxBatchJobs),
+      maxBatchBytes: pick(200, CLIENT.limits.maxBatchBytes),
       // Early enough that a client id is not forgotten.
       attachRetryMs: Math.min(CLIENT.limits.attachRetryMs, sessionExpiryMs / 8),
     },
   };
 }
 
-function describe({ numbered, gather, acknowledge, timeoutMs }: ClientSettings): string {
-  const how = numbered ? "a file" : gather ? "requests that travel together" : "requests one by one";
+function describe({ numbered, batch, acknowledge, timeoutMs }: ClientSettings): string {
+  const how = numbered ? "a file" : batch ? "requests that travel together" : "requests one by one";
   return `${how}, answers acknowledged when ${acknowledge.when}, earlier ones ${acknowledge.earlier}, timeout ${timeoutMs}ms`;
 }

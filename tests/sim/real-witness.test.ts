@@ -18,7 +18,7 @@ let witness: RealWitness;
 let space: NumberSpace;
 let failures: string[];
 
-function begin(gathers: boolean): void {
+function begin(batches: boolean): void {
   committedLog = createCommittedLog();
   history = createHistory();
   failures = [];
@@ -28,7 +28,7 @@ function begin(gathers: boolean): void {
     coverage: { hit: () => {} },
     fail: (what) => void failures.push(what),
   });
-  space = { client: "c1", gathers, operations: [] };
+  space = { client: "c1", batches, operations: [] };
   witness.process(NONCE, space);
   commit("version", 0, encodeVersion({ version: STATE_MACHINE_VERSION, limits: QUEUE }));
   commit("open", 0, encodeOpen({ clientId: "c1", nonce: NONCE, generated: false, resume: false }));

@@ -138,7 +138,7 @@ export function createRealWitness({ committedLog, history, coverage, fail }: Rea
   function answersDiffer(entry: Executed, owners: readonly Operation[]): string | null {
     if (owners.some(({ number }) => number !== entry.number)) return "it was told as the answer to another number";
     const [first] = owners;
-    if (!entry.space.gathers && (owners.length !== 1 || !equalBytes(first?.command ?? entry.body, entry.body)))
+    if (!entry.space.batches && (owners.length !== 1 || !equalBytes(first?.command ?? entry.body, entry.body)))
       return "it was told as the answer to another request";
     const parts = partsOf(entry.reply, owners);
     if (parts === null) return "its answer does not fit the requests that got it";
@@ -172,7 +172,7 @@ export function createRealWitness({ committedLog, history, coverage, fail }: Rea
     const named = dequeues.filter(({ number }) => number === entry.number);
     if (named.length > 0) return named;
     // Any of them will do for what several shared.
-    const fitting = dequeues.filter(({ command }) => entry.space.gathers || equalBytes(command, entry.body));
+    const fitting = dequeues.filter(({ command }) => entry.space.batches || equalBytes(command, entry.body));
     return fitting.slice(0, 1);
   }
 
@@ -237,11 +237,11 @@ function isSame(reply: Reply, part: Reply | null | undefined): boolean {
 }
 
 /** A client's requests are executed in the order in which they were made. Dequeues that share a number may have to ask again. */
-function outOfOrder({ client, gathers, operations }: NumberSpace): string | null {
+function outOfOrder({ client, batches, operations }: NumberSpace): string | null {
   let before: Operation | null = null;
   for (const operation of operations) {
     const { reply, call } = operation;
-    if (reply === null || reply.type === "void" || (gathers && call.type === "dequeue")) continue;
+    if (reply === null || reply.type === "void" || (batches && call.type === "dequeue")) continue;
     const previous = before?.reply ?? null;
     const isLater =
       previous === null ||

@@ -2,8 +2,7 @@
 // with which command, and sends each again, with the same number, until it has a definite answer. One JSON line each way.
 import { randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
-import { type Client, type ClientSettings, createClient } from "../../src/client/client.ts";
-import type { Outcome } from "../../src/client/pipeline.ts";
+import { type Client, type ClientSettings, createClient, type Outcome } from "../../src/client/client.ts";
 import { CLIENT, WIRE } from "../../src/config.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
 import { seededRandom } from "../../src/lib/random.ts";
@@ -70,7 +69,7 @@ function open(clientId: string): Client {
     timeoutMs: TIMEOUT_MS,
     follow: true,
     numbered: true,
-    gather: false,
+    batch: false,
     acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
     generated: false,
     closeOnLeave: false,

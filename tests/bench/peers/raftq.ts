@@ -4,10 +4,10 @@ import {
   type Client,
   type ClientSettings,
   createClient,
+  type Outcome,
   type Query,
   type QueryAnswer,
 } from "../../../src/client/client.ts";
-import type { Outcome } from "../../../src/client/pipeline.ts";
 import { CLIENT, DEFAULTS, WIRE } from "../../../src/config.ts";
 import type { Failure } from "../../../src/lib/errors.ts";
 import { seededRandom } from "../../../src/lib/random.ts";
@@ -52,7 +52,7 @@ function openRaftq(addresses: readonly string[]): RaftqClient {
     timeoutMs: DEFAULTS.clientTimeoutMs,
     follow: true,
     numbered: false,
-    gather: true,
+    batch: true,
     acknowledge: { when: "delivered", earlier: "fetched", whenIdle: false },
     generated: false,
     closeOnLeave: true,

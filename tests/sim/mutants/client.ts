@@ -6,7 +6,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: "unclear-told-as-refused",
     what: "client: a lost connection leaves nothing unclear, so a time-out says that the request was surely not executed",
     within: 60,
-    edits: [{ in: "pipeline/connectionLost", find: "slot.unclear = true;", replace: "" }],
+    edits: [{ in: "pipeline/resendRequests", find: "slot.unclear = true;", replace: "" }],
   },
   {
     name: "given-up-runs-later",
@@ -20,9 +20,9 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     within: 30,
     edits: [
       {
-        in: "createPipeline",
-        find: "nextNumber = lastNumber + 1;\n      acknowledgedThrough = acknowledged;",
-        replace: "nextNumber = 1;\n      acknowledgedThrough = Math.min(0, lastNumber, acknowledged);",
+        in: "pipeline/continueNumbers",
+        find: "pipeline.nextNumber = lastNumber + 1;\n  pipeline.acknowledgedThrough = acknowledged;",
+        replace: "pipeline.nextNumber = 1;\n  pipeline.acknowledgedThrough = Math.min(0, lastNumber, acknowledged);",
       },
     ],
   },
@@ -30,7 +30,9 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: "acknowledges-what-is-under-way",
     what: "client: every number below the one that is sent is acknowledged, answered or not",
     within: 30,
-    edits: [{ in: "createPipeline", find: "Math.min(acknowledgedThrough, number - 1)", replace: "number - 1" }],
+    edits: [
+      { in: "pipeline/nextRequest", find: "Math.min(pipeline.acknowledgedThrough, number - 1)", replace: "number - 1" },
+    ],
   },
   {
     name: "late-answer-dropped",
@@ -39,8 +41,8 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "pipeline/answeredLate",
-        find: "if (!slot.taken) settings.onLate(outcome, takerOf(slot));",
-        replace: "take(slot);",
+        find: "if (!slot.taken) pipeline.on.onLate(outcome, takerOf(pipeline, slot));",
+        replace: "take(pipeline, slot);",
       },
     ],
   },
@@ -48,13 +50,13 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: "fetched-is-taken",
     what: "client: an earlier process's answer is acknowledged as soon as it was fetched, before its user has it",
     within: 70,
-    edits: [{ in: "pipeline/append", find: " && (number === null || settings.numbered)", replace: "" }],
+    edits: [{ in: "pipeline/pushRequest", find: " && (number === null || settings.numbered)", replace: "" }],
   },
   {
     name: "taken-opens-no-window",
     what: "client: requests that wait behind answers which are not taken yet are not sent when those are",
     within: 120,
-    edits: [{ in: "createAcknowledgements", find: "if (pipeline.waiting() > 0) on.waiting();", replace: "" }],
+    edits: [{ in: "client/onAnswerTaken", find: "if (pipeline.waiting > 0) sendSoon(client);", replace: "" }],
   },
   {
     name: "shared-dequeue-finds-nothing",
@@ -76,8 +78,8 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     profile: "silentClients",
     edits: [
       {
-        in: "createClient",
-        find: "if (session.wasOpen && over === null && closing === null && !session.isAttached) sendOpen(link);",
+        in: "client/sendNow",
+        find: 'if (isLive(session) && client.phase.type === "running" && !session.isAttached) sendOpen(client, link);',
         replace: "",
       },
     ],

@@ -1,11 +1,10 @@
-// Which answers did an earlier process of this client id leave behind? Those that it did not acknowledge, because it ended or could not
-// write them: fetched again by their numbers, in order, and acknowledged one by one as they are taken.
+// The answers that an earlier process of this client id did not acknowledge, because it ended or could not write them: fetched again
+// by their numbers, in order, and acknowledged one by one as they are taken.
 import { ERRORS, type Failure } from "../lib/errors.ts";
 import type { Command } from "../queue/types.ts";
-import type { Client } from "./client.ts";
-import type { Outcome } from "./pipeline.ts";
+import type { Client, Outcome } from "./client.ts";
 
-export interface EarlierAnswer {
+export interface UnacknowledgedAnswer {
   readonly number: number;
   readonly outcome: Outcome;
   /** To be called once its user has it. */
@@ -13,11 +12,11 @@ export interface EarlierAnswer {
 }
 
 /** The client is open, and has no other requests. Ends early with a failure when a number cannot be asked for. */
-export async function* earlierAnswers(client: Client): AsyncGenerator<EarlierAnswer, Failure | null> {
+export async function* unacknowledgedAnswers(client: Client): AsyncGenerator<UnacknowledgedAnswer, Failure | null> {
   const left = client.unacknowledgedAtOpen();
   if (left === null) return null;
   for (let number = left.first; number <= left.last; number++) {
-    const answer = await new Promise<EarlierAnswer | Failure>((resolve) => fetchAnswer(client, number, resolve));
+    const answer = await new Promise<UnacknowledgedAnswer | Failure>((resolve) => fetchAnswer(client, number, resolve));
     if (!("outcome" in answer)) return answer;
     yield answer;
   }
@@ -25,7 +24,11 @@ export async function* earlierAnswers(client: Client): AsyncGenerator<EarlierAns
 }
 
 /** `done` gets a failure when the number cannot be asked for. */
-export function fetchAnswer(client: Client, number: number, done: (answer: EarlierAnswer | Failure) => void): void {
+export function fetchAnswer(
+  client: Client,
+  number: number,
+  done: (answer: UnacknowledgedAnswer | Failure) => void,
+): void {
   client.submit(
     { type: "resolve" },
     (outcome, taken) => done(outcome.ok || isAnswer(outcome.failure) ? { number, outcome, taken } : outcome.failure),
@@ -33,7 +36,7 @@ export function fetchAnswer(client: Client, number: number, done: (answer: Earli
   );
 }
 
-export function askAgain(client: Client, command: Command, number: number): Promise<EarlierAnswer> {
+export function askAgain(client: Client, command: Command, number: number): Promise<UnacknowledgedAnswer> {
   return new Promise((resolve) =>
     client.submit(command, (outcome, taken) => resolve({ number, outcome, taken }), number),
   );

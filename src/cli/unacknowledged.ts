@@ -1,13 +1,12 @@
-// How are the answers printed that an earlier process of this client id left behind? Each is acknowledged when it was written.
-import type { Client } from "../client/client.ts";
-import { askAgain, earlierAnswers } from "../client/earlier.ts";
-import type { Outcome } from "../client/pipeline.ts";
+// Prints the answers that an earlier process of this client id did not acknowledge; each is acknowledged when it was written.
+import type { Client, Outcome } from "../client/client.ts";
+import { askAgain, unacknowledgedAnswers } from "../client/unacknowledged.ts";
 import type { Failure } from "../lib/errors.ts";
 import type { NumberedCommand } from "./commands.ts";
 import { formatFailure, formatOutcome, formatVoid, type OutputStyle } from "./output.ts";
 import { requestOf } from "./requests.ts";
 
-export type Fetched =
+export type PrintResult =
   /** `last`: what the last one answered, as far as that shows; null: that does not show, or there was none. */
   | { readonly type: "all"; readonly last: NumberedCommand | null }
   /** The text could not be written. */
@@ -15,12 +14,12 @@ export type Fetched =
   | { readonly type: "failed"; readonly failure: Failure };
 
 /** `write` resolves with whether the text was written. The client is open, and has no other requests. */
-export async function fetchEarlier(
+export async function printUnacknowledged(
   client: Client,
   style: OutputStyle,
   write: (text: string) => Promise<boolean>,
-): Promise<Fetched> {
-  const answers = earlierAnswers(client);
+): Promise<PrintResult> {
+  const answers = unacknowledgedAnswers(client);
   let last: NumberedCommand | null = null;
   for (let next = await answers.next(); ; next = await answers.next()) {
     if (next.done === true)

@@ -1,14 +1,14 @@
 // Which commands become one, and how one answer is shared.
 import { describe, expect, test } from "bun:test";
-import { createGathering } from "../../src/client/gathering.ts";
-import type { Done, Outcome } from "../../src/client/pipeline.ts";
+import { addToBatch, createBatcher, flushBatch } from "../../src/client/batch.ts";
+import type { Done, Outcome } from "../../src/client/client.ts";
 import { failure } from "../../src/lib/errors.ts";
 import type { Command } from "../../src/queue/types.ts";
 
 const pushed: { readonly command: Command; readonly done: (outcome: Outcome) => void }[] = [];
 const start = () => {
   pushed.length = 0;
-  return createGathering({ gatherJobs: 4, gatherBytes: 10 }, (command, done) => pushed.push({ command, done }));
+  return createBatcher({ maxBatchJobs: 4, maxBatchBytes: 10 }, (command, done) => pushed.push({ command, done }));
 };
 const jobs = (...sizes: number[]) => sizes.map((size) => ({ encoding: 0, payload: new Uint8Array(size) }));
 const enqueue = (queue: string, ...sizes: number[]): Command => ({ type: "enqueue", queue, jobs: jobs(...sizes) });
@@ -16,26 +16,26 @@ const shape = (): unknown[] =>
   pushed.map(({ command }) => (command.type === "enqueue" ? [command.queue, command.jobs.length] : command.type));
 const ignore: Done = () => {};
 
-test("what is gathered stays within its limits, in one queue, and in the order it was given", () => {
-  const gathering = start();
-  for (const size of [1, 1, 1, 1, 1]) gathering.submit(enqueue("a", size), ignore);
-  gathering.submit(enqueue("b", 4, 4), ignore);
-  gathering.submit(enqueue("b", 4), ignore);
-  gathering.submit({ type: "resolve" }, ignore);
-  gathering.submit(enqueue("b", 99, 99, 99, 99, 99), ignore);
-  gathering.submit(enqueue("b", 1), ignore);
-  gathering.submit(enqueue("b"), ignore);
-  gathering.flush();
-  gathering.flush();
+test("what is batched stays within its limits, in one queue, and in the order it was given", () => {
+  const batcher = start();
+  for (const size of [1, 1, 1, 1, 1]) addToBatch(batcher, enqueue("a", size), ignore);
+  addToBatch(batcher, enqueue("b", 4, 4), ignore);
+  addToBatch(batcher, enqueue("b", 4), ignore);
+  addToBatch(batcher, { type: "resolve" }, ignore);
+  addToBatch(batcher, enqueue("b", 99, 99, 99, 99, 99), ignore);
+  addToBatch(batcher, enqueue("b", 1), ignore);
+  addToBatch(batcher, enqueue("b"), ignore);
+  flushBatch(batcher);
+  flushBatch(batcher);
   expect(shape()).toEqual([["a", 4], ["a", 1], ["b", 2], ["b", 1], "resolve", ["b", 5], ["b", 1], ["b", 0]]);
 });
 
 test("each gets its part of the answer, or the whole failure", () => {
-  const gathering = start();
+  const batcher = start();
   const told: Outcome[] = [];
   const answer = (outcome: Outcome): void => {
-    for (const count of [1, 2, 1]) gathering.submit(enqueue("a", ...Array(count).fill(1)), (one) => told.push(one));
-    gathering.flush();
+    for (const count of [1, 2, 1]) addToBatch(batcher, enqueue("a", ...Array(count).fill(1)), (one) => told.push(one));
+    flushBatch(batcher);
     pushed.pop()!.done(outcome);
   };
   answer({ ok: true, number: 5, reply: { type: "enqueued", index: 9, firstId: 40, count: 4 }, duplicate: true });
@@ -64,27 +64,27 @@ describe("dequeues of one job", () => {
     pushed.map(({ command }) => (command.type === "dequeue" ? command.max : command.type));
 
   test("of one round are one request, in their place among the others", () => {
-    const gathering = start();
-    for (let count = 0; count < 6; count++) gathering.submit(DEQUEUE, ignore);
-    gathering.submit({ ...DEQUEUE, maxBytes: 5 }, ignore);
-    gathering.submit(enqueue("a", 1), ignore);
-    gathering.submit(DEQUEUE, ignore);
-    gathering.submit({ ...DEQUEUE, max: 3 }, ignore);
-    gathering.submit({ ...DEQUEUE, queues: ["b"] }, ignore);
-    gathering.flush();
+    const batcher = start();
+    for (let count = 0; count < 6; count++) addToBatch(batcher, DEQUEUE, ignore);
+    addToBatch(batcher, { ...DEQUEUE, maxBytes: 5 }, ignore);
+    addToBatch(batcher, enqueue("a", 1), ignore);
+    addToBatch(batcher, DEQUEUE, ignore);
+    addToBatch(batcher, { ...DEQUEUE, max: 3 }, ignore);
+    addToBatch(batcher, { ...DEQUEUE, queues: ["b"] }, ignore);
+    flushBatch(batcher);
     expect(maxima()).toEqual([4, 2, 1, "enqueue", 1, 3, 1]);
   });
 
   test("each gets its own job, in the order in which they asked; who gets none asks again until nothing comes", () => {
-    const gathering = start();
+    const batcher = start();
     const got: string[] = [];
     for (const who of ["one", "two", "three", "four"]) {
-      gathering.submit(DEQUEUE, (outcome) => {
+      addToBatch(batcher, DEQUEUE, (outcome) => {
         if (!outcome.ok || outcome.reply.type !== "dequeued") throw new Error("no answer");
         got.push(`${who} ${outcome.reply.jobs.map(({ id }) => id).join(" ")}`);
       });
     }
-    gathering.flush();
+    flushBatch(batcher);
     pushed.shift()!.done(dequeued(11, 12));
     expect([got, maxima()]).toEqual([["one 11", "two 12"], [2]]);
     pushed.shift()!.done(dequeued(13));
@@ -94,10 +94,10 @@ describe("dequeues of one job", () => {
   });
 
   test("a failure is everybody's, and nobody asks again", () => {
-    const gathering = start();
+    const batcher = start();
     const told: Outcome[] = [];
-    for (let count = 0; count < 3; count++) gathering.submit(DEQUEUE, (outcome) => told.push(outcome));
-    gathering.flush();
+    for (let count = 0; count < 3; count++) addToBatch(batcher, DEQUEUE, (outcome) => told.push(outcome));
+    flushBatch(batcher);
     const refused = { ok: false, number: 6, failure: failure("TIMEOUT", "scripted") } as const;
     pushed.shift()!.done(refused);
     expect([told, pushed]).toEqual([[refused, refused, refused], []]);
