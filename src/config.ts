@@ -228,6 +228,25 @@ export const SERVER = {
   retryAfterMs: 10,
   disputeRetryMs: 100,
   diskFullRetryMs: 200,
+  /** A leader touches the sessions of its clients so often before they expire: a change of leader restarts the interval. */
+  touchesPerExpiry: 8,
+  /** And when they are many, before they may become dormant: of the sessions there may be this share, which the log warns of; below the lower one it may warn again. */
+  touchesPerDormancy: 3,
+  crowded: 0.8,
+  notCrowded: 0.7,
+  /**
+   * Below the hard watermark of free space enqueues are refused: what a snapshot of the present state would take, and so many segments,
+   * one to go on in while it is written, one for what is pending meanwhile. The soft one lies so many segments above it: the log is
+   * shortened early, so that nobody is refused if that is enough.
+   */
+  hardWatermarkSegments: 2,
+  softWatermarkSegments: 2,
+  /** By what factor the log may outgrow its limit while a member still receives the last snapshot. */
+  maxOutgrownFactor: 4,
+  /** The counters of where the time goes cover the last one to two of these. */
+  stageWindowMs: 10_000,
+  /** Times of an entry's path are kept of so many turns, of each of its steps. */
+  tracedTurns: 4_096,
   /** Checkpoints whose digests are remembered, of every member. */
   rememberedCheckpoints: 1_024,
   /** A node that loses its data twice within this time has a disk, or a cluster, that needs a person. */

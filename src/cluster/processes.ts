@@ -1,4 +1,4 @@
-// Identifies processes: is one still the one that was started? Linux reuses process ids; a pid together with its start time is never reused,
+// Finds out whether a process is still the one that was started. Linux reuses process ids; a pid together with its start time is never reused,
 // so nothing is signalled, waited for or called running unless both agree.
 import { readFileSync, readlinkSync } from "node:fs";
 

@@ -8,11 +8,6 @@ import type { Storage } from "../storage/types.ts";
 import { addInput, type Inbox } from "./inbox.ts";
 import type { LogEvent, StateMachine } from "./types.ts";
 
-/** The soft watermark lies so much above the hard one: the log is shortened early, so that nobody is refused if that is enough. */
-const SOFT_WATERMARK_SEGMENTS = 2;
-/** The hard watermark is the reserve: what a snapshot of the present state would take, and so many segments: one to go on in while it is written, one for what is pending meanwhile. */
-const HARD_WATERMARK_SEGMENTS = 2;
-
 export interface DiskSpacePorts {
   readonly disk: Pick<Disk, "freeBytes">;
   readonly clock: Clock;
@@ -81,12 +76,12 @@ function judgeDiskSpace(space: DiskSpace): void {
   const { freeBytes, storage, segmentBytes, isBelowHardWatermark: wasBelow } = space;
   const { writtenBytes } = space.snapshots;
   space.snapshotBytes = snapshotBytes(space.stateMachine.queue);
-  const segments = wasBelow ? HARD_WATERMARK_SEGMENTS + 1 : HARD_WATERMARK_SEGMENTS;
+  const segments = wasBelow ? SERVER.hardWatermarkSegments + 1 : SERVER.hardWatermarkSegments;
   const neededBytes = Math.max(0, space.snapshotBytes - writtenBytes) + segments * segmentBytes;
   // A quota is used up although the file system has space: only the failed attempt shows it.
   // A snapshot that does not count yet has used its part of the reserve, and what it will free is still taken.
   const low = freeBytes < neededBytes || storage.lacksSpace() || (wasBelow && writtenBytes > 0);
-  space.isBelowSoftWatermark = low || freeBytes < neededBytes + SOFT_WATERMARK_SEGMENTS * segmentBytes;
+  space.isBelowSoftWatermark = low || freeBytes < neededBytes + SERVER.softWatermarkSegments * segmentBytes;
   if (space.isBelowSoftWatermark) storage.reclaimSpace();
   if (low === wasBelow) return;
   space.isBelowHardWatermark = low;

@@ -9,14 +9,6 @@ import { type EntryOutcome, hasAppliedNoop, isReadyLeader, propose } from "./pro
 import type { Replica } from "./replica.ts";
 import { isSnapshotDue } from "./snapshots.ts";
 
-/** A change of leader restarts the interval, so several must fit into one expiry. */
-const TOUCHES_PER_EXPIRY = 8;
-/** A session that is touched so often is used again before it may become dormant. */
-const TOUCHES_PER_DORMANCY = 3;
-/** Of the sessions there may be: from here on touches are frequent, and the log warns; below the lower share it may warn again. */
-const CROWDED = 0.8;
-const NOT_CROWDED = 0.7;
-
 /** Waits for an entry that the leader proposed on its own. */
 export type LeaderEntry = { readonly type: "leaderEntry" } & (
   | { readonly kind: "version" | "checkpoint" | "due times" }
@@ -108,8 +100,8 @@ function touchSessions(replica: Replica): void {
   const { leaderEntries, clock, clients } = replica;
   const { queue } = replica.stateMachine;
   const { sessionExpiryMs, dormantAfterMs, maxSessions } = queue.limits;
-  const isCrowded = (queue.sessionCount + leaderEntries.opensProposed) / maxSessions >= CROWDED;
-  const interval = isCrowded ? dormantAfterMs / TOUCHES_PER_DORMANCY : sessionExpiryMs / TOUCHES_PER_EXPIRY;
+  const isCrowded = (queue.sessionCount + leaderEntries.opensProposed) / maxSessions >= SERVER.crowded;
+  const interval = isCrowded ? dormantAfterMs / SERVER.touchesPerDormancy : sessionExpiryMs / SERVER.touchesPerExpiry;
   const { touchedAt: before } = leaderEntries;
   const now = clock.now();
   if (now < before + interval) return;
@@ -152,11 +144,11 @@ function warnOfCrowd({ leaderEntries, stateMachine, log }: Replica): void {
   const { sessionCount, dormantCount, limits } = stateMachine.queue;
   const ids = sessionCount + dormantCount;
   const share = Math.max(sessionCount / limits.maxSessions, ids / limits.maxClientIds);
-  if (share < NOT_CROWDED) leaderEntries.hasWarned = false;
-  if (share < CROWDED || leaderEntries.hasWarned) return;
+  if (share < SERVER.notCrowded) leaderEntries.hasWarned = false;
+  if (share < SERVER.crowded || leaderEntries.hasWarned) return;
   leaderEntries.hasWarned = true;
   const text =
-    ids / limits.maxClientIds >= CROWDED
+    ids / limits.maxClientIds >= SERVER.crowded
       ? `${ids} of ${limits.maxClientIds} client ids are in use: when all are, new ones are refused until old ones are forgotten. Use an --id again instead of a new one each time`
       : `${sessionCount} of ${limits.maxSessions} sessions are live: when all are, those that nobody has used for the longest become dormant`;
   log({ level: "warn", event: "sessions", text });

@@ -1,5 +1,5 @@
 // Decides when a snapshot is taken and when it counts, and moves its parts between the queue, the disk and the other members.
-import { STORAGE } from "../config.ts";
+import { SERVER, STORAGE } from "../config.ts";
 import { failure, RaftqError } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import { assert, must } from "../lib/assert.ts";
@@ -16,9 +16,6 @@ import { type DiskSpace, fitsSnapshot, snapshotHadNoSpace } from "./disk-space.t
 import { addInput, type Inbox } from "./inbox.ts";
 import { addTime, type Stages } from "./stages.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";
-
-/** By what factor the log may outgrow its limit while a member still receives the last snapshot. */
-const MAX_OUTGROWN_FACTOR = 4;
 
 /** What storage keeps without reading it. */
 export const NEWER_CONTENT: NewerContent = { entry: (entry) => newerEntry(fieldsOf(entry)), state: newerState };
@@ -74,7 +71,7 @@ function hasOutgrown({ settings, storage }: Snapshots, raft: Raft): boolean {
   const limit = Math.max(settings.compactMinBytes, settings.compactFactor * storage.snapshotBytes());
   const bytes = storage.logBytes();
   // A newer snapshot makes a transfer that is under way start again: wait for it, but not for ever.
-  return bytes > limit && (bytes > MAX_OUTGROWN_FACTOR * limit || sendingTo(raft).length === 0);
+  return bytes > limit && (bytes > SERVER.maxOutgrownFactor * limit || sendingTo(raft).length === 0);
 }
 
 /** Less waits now than in the last snapshot. */

@@ -1,10 +1,8 @@
 // Counts where a node's time goes: one counter for each stage of its work and of its waiting, always on.
+import { SERVER } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { LogIndex } from "../raft/types.ts";
 import type { StageTimes } from "../wire/protocol.ts";
-
-/** The counters cover the last one to two of these. */
-const WINDOW_MS = 10_000;
 
 /** In the order of a request's way: the node's own work, the turn that holds most of it, then what it waits for. */
 export const STAGES = [
@@ -98,7 +96,7 @@ export function lap(stages: Stages, stage: StageName): void {
 export function endTurn(stages: Stages): void {
   const now = stages.lapBegan;
   addTime(stages, "turn", now - stages.turnBegan);
-  if (now - stages.since < WINDOW_MS) return;
+  if (now - stages.since < SERVER.stageWindowMs) return;
   stages.earlier = stages.counters;
   stages.earlierSince = stages.since;
   stages.counters = newCounters();

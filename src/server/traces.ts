@@ -1,8 +1,7 @@
 // How long each step of an entry's path took: a few rings of times, enough for the last few thousand turns.
+import { SERVER } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { LogIndex, MemberId } from "../raft/types.ts";
-
-const RING = 4_096;
 
 interface Milestone {
   readonly index: LogIndex;
@@ -35,7 +34,7 @@ export function createTraces(clock: Clock): Traces {
     const last = ring.at(-1);
     if (last !== undefined && last.index >= index) return;
     ring.push({ index, at: clock.now() });
-    if (ring.length > 2 * RING) ring.splice(0, RING);
+    if (ring.length > 2 * SERVER.tracedTurns) ring.splice(0, SERVER.tracedTurns);
   };
   const firstAtOrAbove = (ring: readonly Milestone[], index: LogIndex): Milestone | undefined => {
     let low = 0;
@@ -69,7 +68,7 @@ export function createTraces(clock: Clock): Traces {
       const oldest = taken[0];
       const end = firstAtOrAbove(committed, index);
       if (start === undefined || oldest === undefined || end === undefined) return null;
-      if (taken.length > RING && index <= oldest.index) return null;
+      if (taken.length > SERVER.tracedTurns && index <= oldest.index) return null;
       const since = (found: Milestone): number => Math.max(0, Math.round((found.at - start.at) * 1_000));
       const times: { member: MemberId; microseconds: number }[] = [];
       for (const [member, ring] of durable) {
