@@ -1,7 +1,6 @@
 // The connections of clients, and how many requests may be pending on each and on all of them.
 import { SERVER } from "../config.ts";
 import { assert } from "../lib/assert.ts";
-import type { Clock } from "../lib/clock.ts";
 import { type Failure } from "../lib/errors.ts";
 import type { ClientMessage } from "../wire/protocol.ts";
 import type { Connection } from "../wire/connection.ts";
@@ -26,15 +25,14 @@ export interface ClientRequest {
 }
 
 export interface Clients {
-  readonly clock: Clock;
   readonly connections: Map<Connection, ClientConnection>;
   readonly limiter: RequestLimiter;
   /** Those with an answer of this turn. */
   readonly unflushed: Set<Connection>;
 }
 
-export function createClients(clock: Clock): Clients {
-  return { clock, connections: new Map(), limiter: createRequestLimiter(SERVER), unflushed: new Set() };
+export function createClients(): Clients {
+  return { connections: new Map(), limiter: createRequestLimiter(SERVER), unflushed: new Set() };
 }
 
 /** A connection with a client's hello. */
@@ -45,15 +43,9 @@ export function addClient({ connections }: Clients, connection: Connection): Cli
   return client;
 }
 
-/** Counts the request as pending; `overloaded`: which limit it breaks, if any. */
-export function countRequest(
-  { clock, limiter }: Clients,
-  client: ClientConnection,
-  message: ClientMessage,
-): { readonly request: ClientRequest; readonly overloaded: string | null } {
-  const bytes = message.type === "request" ? message.command.length : 0;
-  const overloaded = limiter.enter(client.pending, bytes);
-  return { request: { client, arrivedAt: clock.now(), message, bytes }, overloaded };
+/** Counts one more pending request; returns which limit it breaks, if any: then it is to be refused. */
+export function countRequest({ limiter }: Clients, { client, bytes }: ClientRequest): string | null {
+  return limiter.enter(client.pending, bytes);
 }
 
 /** It is answered, or its client is gone. */

@@ -128,7 +128,7 @@ export function createReplica(ports: Ports, settings: NodeSettings, options: Rep
     nextToApply: 0,
     released: [],
     confirmedReads: [],
-    clients: createClients(clock),
+    clients: createClients(),
     requests: createRequests(),
     leaderEntries: createLeaderEntries(clock.now()),
     logRefusal: createLogThrottle(clock, log),

@@ -61,10 +61,12 @@ export function createRequests(): Requests {
 
 /** A connection with a client's hello. The result takes its messages; the answers go through `connection.send`, flushed once per turn. */
 export function acceptClient(replica: Replica, connection: Connection): (message: ClientMessage) => void {
-  const { clients, requests, inbox } = replica;
+  const { clients, requests, inbox, clock } = replica;
   const client = addClient(clients, connection);
   return (message) => {
-    const { request, overloaded } = countRequest(clients, client, message);
+    const bytes = message.type === "request" ? message.command.length : 0;
+    const request = { client, arrivedAt: clock.now(), message, bytes };
+    const overloaded = countRequest(clients, request);
     wake(inbox);
     if (overloaded === null) return void requests.arrived.push(request);
     refuse(replica, request, failure("OVERLOADED", overloaded, { retryAfterMs: SERVER.retryAfterMs }));
