@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { CLIENT, WIRE } from "../config.ts";
 import { EXIT, type ExitCode, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
-import { isClientId } from "../queue/commands.ts";
+import { isClientId, SESSION_NONCE_BYTES } from "../queue/commands.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import { createTcpNetwork } from "../wire/tcp.ts";
 import {
@@ -135,7 +135,7 @@ function clientSettings(
   return {
     addresses,
     clientId,
-    nonce: randomBytes(16),
+    nonce: randomBytes(SESSION_NONCE_BYTES),
     timeoutMs: values.timeout,
     follow: values.follow,
     numbered: values.numbered === true,

@@ -14,7 +14,7 @@ import { CLIENT, DEFAULTS, QUEUE, WIRE } from "../config.ts";
 import { must } from "../lib/assert.ts";
 import { type Applied, type Failure, failure, RaftqError } from "../lib/errors.ts";
 import { seededRandom } from "../lib/random.ts";
-import { isClientId } from "../queue/commands.ts";
+import { isClientId, SESSION_NONCE_BYTES } from "../queue/commands.ts";
 import { type Command, ENCODING, type Job, QUEUE_NAME, type Reply } from "../queue/types.ts";
 import { createRealClock } from "../lib/real-clock.ts";
 import type { LogPage, NodeStatus } from "../wire/protocol.ts";
@@ -117,7 +117,7 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
   const settings: ClientSettings = {
     addresses: options.addresses,
     clientId: options.id,
-    nonce: randomBytes(16),
+    nonce: randomBytes(SESSION_NONCE_BYTES),
     timeoutMs: options.timeoutMs ?? DEFAULTS.clientTimeoutMs,
     follow: true,
     numbered: false,

@@ -6,6 +6,8 @@ import type { Command, Reply } from "../queue/types.ts";
 import type { Network } from "../wire/network.ts";
 import type { AccessRole, ClientMessage, HelloAnswer, ServerMessage } from "../wire/protocol.ts";
 
+export { SESSION_NONCE_BYTES } from "../queue/commands.ts";
+
 export interface ClientPorts {
   readonly network: Network;
   readonly clock: Clock;
@@ -17,7 +19,7 @@ export interface ClientPorts {
 export interface ClientSettings {
   readonly addresses: readonly string[];
   readonly clientId: string;
-  /** 16 bytes, drawn once per process: the same nonce again is the same session. */
+  /** SESSION_NONCE_BYTES, drawn once per process: the same nonce again is the same session. */
   readonly nonce: Uint8Array;
   /** How long a request may wait for its outcome; 0: ask once. */
   readonly timeoutMs: number;

@@ -1,7 +1,7 @@
 // Queries nodes over one kept connection each; sends changes of membership to the leader.
 import { randomBytes } from "node:crypto";
 import { type ClientSettings, createClient, type Query } from "../client/client.ts";
-import type { ClientPorts } from "../client/types.ts";
+import { type ClientPorts, SESSION_NONCE_BYTES } from "../client/types.ts";
 import { CLIENT, CLUSTER, WIRE } from "../config.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { isNodeId } from "../raft/types.ts";
@@ -125,7 +125,7 @@ function askLeader(ports: ClientPorts, addresses: readonly string[], query: Quer
   const settings: ClientSettings = {
     addresses,
     clientId: "cluster",
-    nonce: randomBytes(16),
+    nonce: randomBytes(SESSION_NONCE_BYTES),
     timeoutMs: CLUSTER.membershipTimeoutMs,
     follow: true,
     numbered: false,
