@@ -41,14 +41,14 @@ async function run(argv: readonly string[]): Promise<void> {
     return showHelp((await findCommand(root, flagAt < 0 ? words : words.slice(0, flagAt))).named);
   }
   refuseCourseForm(argv);
-  const { command, path, rest, parentArgs } = await findCommand(root, argv);
+  const { command, rest, parentArgs } = await findCommand(root, argv);
   if (command.run === undefined) {
     process.exitCode = command === root ? EXIT.ok : EXIT.usage;
     return showHelp(command);
   }
   return withHelpHint(command, async () => {
-    const words = checked((await resolve(command.args)) ?? {}, rest, parentArgs);
-    await runCommand<ArgsDef>(root, { rawArgs: [...path, ...words] });
+    const rawArgs = [...checked((await resolve(command.args)) ?? {}, rest, parentArgs)];
+    await runCommand<ArgsDef>(command, { rawArgs });
   });
 }
 

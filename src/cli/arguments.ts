@@ -192,8 +192,6 @@ interface FoundCommand {
   /** What the words name; and what runs then: that, or its default. */
   readonly named: Command;
   readonly command: Command;
-  /** The names by which citty finds it, too. */
-  readonly path: readonly string[];
   readonly rest: readonly string[];
   /** The flags that may stand before its name: its own, and those of the commands beside it. */
   readonly parentArgs: Arguments | undefined;
@@ -203,12 +201,7 @@ interface FoundCommand {
  * Which command is meant? citty knows only when it has parsed already, and then its parse fails before a check can report more.
  * Throws RaftqError USAGE for a word that is no command.
  */
-export async function findCommand(
-  parent: Command,
-  argv: readonly string[],
-  path: readonly string[] = [],
-  root = parent,
-): Promise<FoundCommand> {
+export async function findCommand(parent: Command, argv: readonly string[], root = parent): Promise<FoundCommand> {
   const subCommands = new Map(Object.entries((await resolve(parent.subCommands)) ?? {}));
   const parentArgs = await resolve(parent.args);
   const { flags, words } =
@@ -216,14 +209,14 @@ export async function findCommand(
   const [word, ...others] = words;
   if (word === undefined) {
     const command = subCommands.get(parent.default ?? "") ?? parent;
-    return { named: parent, command, path, rest: flags, parentArgs };
+    return { named: parent, command, rest: flags, parentArgs };
   }
   const [, called = word, value = ""] = parentArgs === undefined ? [] : splitCall(word);
   const command = subCommands.get(called.toLowerCase());
   if (command !== undefined) {
     const rest = parentArgs === undefined ? others : [...flags, "--", ...(value === "" ? [] : [value]), ...others];
-    const found = { named: command, command, path: [...path, called.toLowerCase()], rest, parentArgs };
-    return command.subCommands === undefined ? found : findCommand(command, rest, found.path, root);
+    if (command.subCommands !== undefined) return findCommand(command, rest, root);
+    return { named: command, command, rest, parentArgs };
   }
   const names = [...subCommands.keys()];
   const way = parent.meta.name;
