@@ -12,7 +12,7 @@ export type ProbeResult =
   /** Its hello came, and nothing more yet. */
   | { readonly type: "greeted"; readonly hello: HelloAnswer }
   /** It has lost its data, and asks the others to be let in again. */
-  | { readonly type: "recovering"; readonly why: string }
+  | { readonly type: "rejoining"; readonly why: string }
   | { readonly type: NoAnswer; readonly why: string };
 
 /** What one round over all known addresses found: no leader that is reachable. */
@@ -229,7 +229,7 @@ function askStatus(round: Round, address: string, link: NodeConnection): void {
 }
 
 function resultOf({ code, message }: Failure): ProbeResult {
-  if (code === "RECOVERING") return { type: "recovering", why: message };
+  if (code === "REJOINING") return { type: "rejoining", why: message };
   return { type: code === "STARTING" ? "starting" : "failed", why: message };
 }
 

@@ -32,7 +32,7 @@ function widestView(probes: Probes): NodeStatus | null {
 
 /** No node that sent a hello is a serving member. */
 function nobodyServes(probes: Probes): string {
-  for (const one of probes.values()) if (one.type === "recovering") return one.why;
+  for (const one of probes.values()) if (one.type === "rejoining") return one.why;
   for (const [address, one] of probes) if (one.type === "starting") return `${address} is starting (${one.why}): wait`;
   const greeted = [...probes.values()].flatMap((one) => (one.type === "greeted" ? [one.hello.node.id] : []));
   if (greeted.length > 0) return `${greeted.join(", ")} answered, but know no leader that can be reached`;
@@ -80,7 +80,7 @@ const verb = (members: readonly MemberStatus[], one: string, many: string): stri
 /** What a member that is missing needs, by what this client found at its address. */
 const ADVICE: readonly Advice[] = [
   {
-    applies: (probe) => probe?.type === "recovering",
+    applies: (probe) => probe?.type === "rejoining",
     text: (members) => `${all(members)} lost the data and cannot come back without a majority.`,
   },
   {

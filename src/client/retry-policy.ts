@@ -37,6 +37,6 @@ export function isFinalFor(
 }
 
 const isWithoutLeader = (code: ErrorCode): boolean =>
-  code === "NO_LEADER" || code === "STARTING" || code === "RECOVERING" || code === "LEADER_CHANGED";
+  code === "NO_LEADER" || code === "STARTING" || code === "REJOINING" || code === "LEADER_CHANGED";
 
 export const isSessionOver = (code: ErrorCode): boolean => code === "SESSION_EXPIRED" || code === "SESSION_FENCED";

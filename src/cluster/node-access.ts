@@ -56,7 +56,7 @@ function answerIn(message: ServerMessage): Answer {
   if (message.type === "statusAnswer") return message.status;
   if (message.type !== "failure") return null;
   const { code, message: why } = message.failure;
-  if (code === "RECOVERING") return { recovering: why };
+  if (code === "REJOINING") return { rejoining: why };
   return code === "STARTING" ? { starting: why } : null;
 }
 

@@ -27,7 +27,7 @@ export type Answer = NodeStatus | NotServing | null;
 /** Why a node does not serve although its process is there. */
 export type NotServing =
   /** It has lost its data and waits to be let in again. */
-  | { readonly recovering: string }
+  | { readonly rejoining: string }
   /** It is no member of a cluster yet. */
   | { readonly starting: string }
   /** It accepts connections, and does not answer in time. */
@@ -38,7 +38,7 @@ export interface NodeLine {
   readonly id: string;
   readonly address: string;
   readonly pid: number | null;
-  readonly state: NodeState | "recovering" | "paused" | "unreachable" | "down";
+  readonly state: NodeState | "rejoining" | "paused" | "unreachable" | "down";
   readonly term: number | null;
   readonly commitIndex: number | null;
   readonly appliedIndex: number | null;
@@ -46,7 +46,7 @@ export interface NodeLine {
   readonly snapshotIndex: number | null;
   /** By its own word: too little is free on its disk. */
   readonly diskLow: boolean | null;
-  /** Of a node that is recovering: what from, and what it waits for. */
+  /** Of a node that rejoins: what from, and what it waits for. */
   readonly why?: string;
 }
 
@@ -161,7 +161,7 @@ export function majorityWithout(node: string, { nodes, members }: ClusterStatus)
 
 /** It votes for nobody until somebody does something, or until there is a majority without it. */
 function isOut({ state }: NodeLine): boolean {
-  return state === "down" || state === "paused" || state === "unreachable" || state === "recovering";
+  return state === "down" || state === "paused" || state === "unreachable" || state === "rejoining";
 }
 
 function newest(answers: readonly Answer[]): NodeStatus | null {
@@ -191,7 +191,7 @@ function nodeLine(node: Asked, leading: NodeStatus | null): NodeLine {
     lastIndex: answer?.lastIndex ?? null,
     snapshotIndex: answer?.snapshotIndex ?? null,
     diskLow: answer?.members.find((member) => member.id === answer.node.id)?.diskLow ?? null,
-    ...(node.answer !== null && "recovering" in node.answer ? { why: node.answer.recovering } : {}),
+    ...(node.answer !== null && "rejoining" in node.answer ? { why: node.answer.rejoining } : {}),
   };
 }
 
@@ -199,7 +199,7 @@ function stateOf({ process, answer }: Asked, leading: NodeStatus | null): NodeLi
   if (process !== "running") return process;
   if (answer === null || "starting" in answer) return "starting";
   if ("silent" in answer) return "unreachable";
-  if ("recovering" in answer) return "recovering";
+  if ("rejoining" in answer) return "rejoining";
   // A leader of an older term does not know yet that it leads no more.
   return answer.state === "leader" && answer !== leading ? "follower" : answer.state;
 }

@@ -32,7 +32,7 @@ export const ERRORS = {
   NO_LEADER: rule("retry", EXIT.unreachable, "Wait for an election, or start enough nodes for a majority."),
   OVERLOADED: rule("retry", EXIT.refused, "Send the same number again after retryAfterMs."),
   STARTING: rule("retry", EXIT.unreachable, "The node is still recovering its log: ask again, or ask another node."),
-  RECOVERING: rule(
+  REJOINING: rule(
     "retry",
     EXIT.unreachable,
     "It comes back by itself once a majority has let it in again: ask another node meanwhile.",

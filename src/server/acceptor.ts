@@ -235,7 +235,7 @@ function receiveFromClient(run: Run, connection: Connection, from: Client, messa
 
 function whyNotServing({ phase, join, settings }: Run): Failure {
   if (phase.type !== "rejoining") return failure("STARTING", "this node is not a member of a cluster yet");
-  return failure("RECOVERING", `${settings.id} has lost its data (${phase.why}); ${join?.state ?? "starting"}`);
+  return failure("REJOINING", `${settings.id} has lost its data (${phase.why}); ${join?.state ?? "starting"}`);
 }
 
 function closed(run: Run, { connection, from }: Accepted, why: Failure | null): void {

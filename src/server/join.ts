@@ -110,7 +110,7 @@ function refused(join: JoinAttempt, address: string, why: Failure, isRedirected:
   const error = finalError(join, address, why);
   if (error !== null) return join.done({ ok: false, error });
   // Not its message: that may quote ours, and we would quote it in turn.
-  const answered = why.code === "RECOVERING" ? "it has lost its data too" : `${why.code}: ${why.message}`;
+  const answered = why.code === "REJOINING" ? "it has lost its data too" : `${why.code}: ${why.message}`;
   logWaiting(join, address, `waiting to be let in: ${address} answers ${answered}`);
   callLater(join);
 }

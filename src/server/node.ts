@@ -171,7 +171,7 @@ function rejoin(run: Run, why: RaftqError, damaged: Damaged): void {
     run.self = self;
     logDamaged(ports.log, why, self, addresses);
     listen(run, () => {
-      run.onStarted({ id: self.id, address: self.address, clusterId: damaged.clusterId, role: "recovering" });
+      run.onStarted({ id: self.id, address: self.address, clusterId: damaged.clusterId, role: "rejoining" });
       requestJoin(run, self, addresses, damaged.clusterId);
     });
   });

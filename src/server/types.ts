@@ -81,7 +81,7 @@ export interface Started {
   readonly address: string;
   readonly clusterId: ClusterId | null;
   /** What it is about to do, or its role in a cluster it belongs to. */
-  readonly role: "bootstrapping" | "joining" | "recovering" | Raft["role"];
+  readonly role: "bootstrapping" | "joining" | "rejoining" | Raft["role"];
 }
 
 /** Called once: null after `stop`, or the named reason why the node could not start or had to stop. */

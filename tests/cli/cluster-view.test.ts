@@ -101,12 +101,12 @@ test("a node that has lost its data is recovering, and says why, without anythin
   const why = "n3 has lost its data (g0/log/\u001b[2J is damaged); waiting to be let in";
   const access: NodeAccess = {
     ...accessTo([answer("n1", "leader", 2)]),
-    status: (address) => Promise.resolve(address === addressOf("n3") ? { recovering: why } : answer("n1", "leader", 2)),
+    status: (address) => Promise.resolve(address === addressOf("n3") ? { rejoining: why } : answer("n1", "leader", 2)),
   };
   const status = await askStatus("default", [facts("n1", "running"), facts("n3", "running")], access);
-  expect(status.nodes.map(({ state }) => state)).toEqual(["leader", "recovering"]);
+  expect(status.nodes.map(({ state }) => state)).toEqual(["leader", "rejoining"]);
   expect(status.nodes[1]).toMatchObject({ term: null, why });
-  expect(statusTable(status)).toContain("recovering");
+  expect(statusTable(status)).toContain("rejoining");
   expect(recoveryNotices(status)).toEqual([
     "n3 has lost its data (g0/log/\\u001b[2J is damaged); waiting to be let in",
   ]);

@@ -194,7 +194,7 @@ describe("finding the leader", () => {
     cluster.kill(2);
     cluster.nodes[2]!.condition = "frozen";
     cluster.nodes[3]!.condition = failure("STARTING", "this node is not a member of a cluster yet");
-    cluster.nodes[4]!.condition = failure("RECOVERING", "n5 has lost its data (meta)");
+    cluster.nodes[4]!.condition = failure("REJOINING", "n5 has lost its data (meta)");
     const failed = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
     expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
     const [, two, three, four, five] = cluster.addresses();

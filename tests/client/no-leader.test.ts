@@ -22,7 +22,7 @@ function seenBy(self: number, size: number, reachable: readonly number[], leader
 const DOWN: ProbeResult = { type: "down", why: "nobody listens there" };
 const SILENT: ProbeResult = { type: "silent", why: "no answer" };
 const STARTING: ProbeResult = { type: "starting", why: "not a member yet" };
-const LOST: ProbeResult = { type: "recovering", why: "n1 has lost its data (meta)" };
+const LOST: ProbeResult = { type: "rejoining", why: "n1 has lost its data (meta)" };
 const GREETED: ProbeResult = { type: "greeted", hello: { node: { id: "n1" } } as unknown as HelloAnswer };
 
 /** What was found at n1, n2, … */

@@ -34,12 +34,12 @@ test("one that is down, one that stands still, one that starts and one that has 
     cluster.kill(1);
     for (const node of [2, 5]) cluster.nodes[node - 1]!.condition = "frozen";
     cluster.nodes[2]!.condition = failure("STARTING", "no member yet");
-    cluster.nodes[3]!.condition = failure("RECOVERING", "meta is damaged");
+    cluster.nodes[3]!.condition = failure("REJOINING", "meta is damaged");
     expect(await Promise.all(cluster.addresses().map((address) => access.status(address)))).toEqual([
       null,
       { silent: true },
       { starting: "no member yet" },
-      { recovering: "meta is damaged" },
+      { rejoining: "meta is damaged" },
       { silent: true },
     ]);
   } finally {

@@ -121,7 +121,7 @@ inWorld(
     const [one] = damaged as [NodeProcess];
     await waitFor("the reason", 20_000, () => (one.log().includes("waiting to be let in") ? true : undefined));
     const status = await world.raftq(["cluster", "status", "--addr", addresses]);
-    expect(status.stdout).toContain("recovering");
+    expect(status.stdout).toContain("rejoining");
     expect(status.stderr).toContain(`${one.id} has lost its data (both slots of meta are damaged`);
     const asked = await world.raftq(["client", "status", "--addr", one.address, "--timeout", "1s"]);
     expect(asked.code).toBe(EXIT.unreachable);

@@ -24,7 +24,7 @@ const TYPES = [...Object.keys(FRAMES).filter((type) => type !== "peer"), ...Obje
 /** A trusted member, and a member of another cluster that knows the address of a lone node. */
 const MAY_END: ReadonlySet<Standing> = new Set(["member", "foreigner", "another"]);
 /** Who has no cluster yet, or none any more, depends on what it is told. */
-const UNSETTLED: ReadonlySet<SceneName> = new Set(["founder", "joiner", "recovering", "let in"]);
+const UNSETTLED: ReadonlySet<SceneName> = new Set(["founder", "joiner", "rejoining", "let in"]);
 /** In virtual time. */
 const DIAL_AGAIN_MS = 8_000;
 const MOST_CAUGHT = 1_000;

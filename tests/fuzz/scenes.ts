@@ -44,14 +44,14 @@ export const SCENES = [
   "secret",
   "certificate",
   "starting",
-  "recovering",
+  "rejoining",
   "let in",
   "full",
 ] as const;
 export type SceneName = (typeof SCENES)[number];
 
 /** Those of a node whose neighbour at the hostile port is dialed. */
-export const DIALING: ReadonlySet<SceneName> = new Set(["founder", "joiner", "hostile member", "secret", "recovering"]);
+export const DIALING: ReadonlySet<SceneName> = new Set(["founder", "joiner", "hostile member", "secret", "rejoining"]);
 
 /** The member that the clusters of "hostile member" and "secret" have let in; nobody but a stranger ever speaks for it. */
 export const HOSTILE: Member = {
@@ -155,7 +155,7 @@ export function buildScene(name: SceneName, choices: Random): Scene {
       testCluster.pass(1);
       return scene([one], true, goOn);
     }
-    case "recovering": {
+    case "rejoining": {
       const nodes = three();
       // A last frame with nothing behind it would be taken for a torn one, and cut: that is no damage.
       testCluster.pass(200);

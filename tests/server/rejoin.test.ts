@@ -127,7 +127,7 @@ describe("on the way back", () => {
       expect(eventsOf(ring, port)).not.toContain("quarantined");
       const answer = ring.askStatus(port);
       if (answer.type !== "failure") throw new Error(answer.type);
-      expect(answer.failure.code).toBe("RECOVERING");
+      expect(answer.failure.code).toBe("REJOINING");
       expect(answer.failure.message).toContain("is damaged at byte");
       expect(answer.failure.message).toContain("waiting to be let in");
       // Both quote what the other says: that must not grow from answer to answer.
