@@ -6,7 +6,7 @@ import type { RaftState } from "./state.ts";
 import { nodeIdOf, type MemberId, type NodeId } from "./types.ts";
 
 /**
- * No election raises a term by more than one, and nobody was away for 2^32 elections: a higher term is an error or an attack, and
+ * No election raises a term by more than one, and no node misses 2^32 elections: a higher term is an error or an attack, and
  * would bring the node near the end of all terms.
  */
 export const MAX_TERM_STEP = 2 ** 32;
