@@ -1,5 +1,5 @@
 // Decides which messages a node accepts from whom: all from a member, none from a removed node, and from any other node what the paper needs
-// (dissertation sections 4.1 and 4.2: a leader's entries, and votes where no leader lives). A message that no correct node sends is refused.
+// (dissertation sections 4.1 and 4.2: a leader's entries, and votes where there is no live leader). A message that no correct node sends is refused.
 import { namesMember, namesNode } from "./configuration.ts";
 import type { RaftMessage } from "./messages.ts";
 import type { RaftState } from "./state.ts";

@@ -12,7 +12,7 @@ import type { RaftState } from "./state.ts";
 import type { MemberId } from "./types.ts";
 
 /**
- * Bytes of an incomplete message show that the leader lives, for at most so many election timeouts after its last whole message, if
+ * Bytes of an incomplete message show that the leader is alive, for at most so many election timeouts after its last whole message, if
  * only a heartbeat: what is in flight arrives also when its leadership is over.
  */
 const MAX_ELECTION_TIMEOUTS_BY_BYTES = 4;
@@ -34,7 +34,7 @@ export function armFirstElection(state: RaftState): void {
   else armElection(state);
 }
 
-/** A message came from this term's leader. One whose entries are refused also shows that it lives. */
+/** A message came from this term's leader. One whose entries are refused also shows that it is alive. */
 export function onLeaderContact(state: RaftState): void {
   state.leaderContacted = true;
   armElection(state);
@@ -184,7 +184,7 @@ function onPreVote(state: RaftState, from: MemberId, link: Link, request: Reques
 }
 
 function onVote(state: RaftState, from: MemberId, link: Link, request: RequestVote): void {
-  // While a leader lives not even the term of a vote request counts (section 4.2.3), unless the leader itself asked for it.
+  // While there is a live leader, not even the term of a vote request counts (section 4.2.3), unless the leader itself asked for it.
   const isHandover = request.transfer && isMember(state, from);
   if (request.term > state.currentTerm && (isHandover || !leaderLives(state))) {
     becomeFollower(state, request.term, null, `${nameOf(from)} asks for votes in term ${request.term}`);
