@@ -47,7 +47,7 @@ export const WIRE = {
   maxClosingBytes: 32 * MiB,
   dialTimeoutMs: 1_000,
   reconnectMinMs: 20,
-  /** A member that owes an answer and from which nothing comes for so long is dialed again. */
+  /** A member that owes an answer and sends nothing for so long is dialed again. */
   peerSilenceMs: 1_000,
   /** Low, because a fresh founder waits this long for members of an older cluster to dial it (SERVER.bootstrapGraceMs). */
   reconnectMaxMs: 250,
@@ -189,7 +189,7 @@ export const SERVER = {
   maxUnreadPeekBytes: WIRE.maxClientSendBytes / 2,
   /** Sessions of one connection that are kept alive while it is idle. */
   maxSessionsPerConnection: 1_024,
-  /** An election takes about this long: a request that waits for it is spared a retry and its back-off. */
+  /** An election takes about this long: a request that waits for it needs no retry and no back-off. */
   noLeaderWaitMs: 100,
   /** A follower takes 20 turns a second at least: 10,000 idle clients reach the new leader before their sessions may become dormant. */
   maxRedirectsPerTurn: 32,
@@ -215,11 +215,11 @@ export const SERVER = {
    * enough that no client waits for an election that cannot come.
    */
   reachableMs: 1_000,
-  /** A member that was silent for so long is pinged: then two answers fit into `reachableMs`. Between a leader and its followers heartbeats spare it. */
+  /** A member that was silent for so long is pinged: then two answers fit into `reachableMs`. Between a leader and its followers heartbeats make it unnecessary. */
   memberPingMs: 400,
   /** How often a node compares its own address and membership with what the cluster knows. */
   membershipCheckMs: 1_000,
-  /** How often a node looks whether somebody has deleted its files: what it acknowledges after that is lost. */
+  /** How often a node checks whether its files were deleted: what it acknowledges after that is lost. */
   fileCheckMs: 1_000,
   /** How often the file system is asked for its free space, beside the moments when this node itself takes or frees much. */
   diskCheckMs: 1_000,
@@ -237,7 +237,7 @@ export const SERVER = {
   /**
    * Below the hard watermark of free space enqueues are refused: what a snapshot of the present state would take, and so many segments,
    * one to go on in while it is written, one for what is pending meanwhile. The soft one lies so many segments above it: the log is
-   * shortened early, so that nobody is refused if that is enough.
+   * shortened early, so that no request is refused if that is enough.
    */
   hardWatermarkSegments: 2,
   softWatermarkSegments: 2,
@@ -251,7 +251,7 @@ export const SERVER = {
   rememberedCheckpoints: 1_024,
   /** A node that loses its data twice within this time has a disk, or a cluster, that needs a person. */
   minDataLossIntervalMs: 60_000,
-  /** How often a stopping node looks whether everybody is answered. */
+  /** How often a stopping node checks whether every request is answered. */
   drainCheckMs: 5,
   /** A graceful stop hands over leadership and answers what is in flight within this. */
   stopTimeoutMs: 5_000,
@@ -288,7 +288,7 @@ export const CLIENT = {
   maxLineBytes: WIRE.maxPayloadBytes + 1 * KiB,
   /** How long a pipe that had to stop counts the lines that still come. */
   countRestMs: 500,
-  /** A full pipe that somebody made non-blocking is written to again after this: soon enough that its reader hardly waits. */
+  /** A full non-blocking pipe is written to again after this: soon enough that its reader hardly waits. */
   fullPipeMs: 2,
   /** What `log` shows on a terminal, and to a program, by default. */
   logLines: 20,
@@ -323,11 +323,11 @@ export const CLIENT = {
      */
     slowBytesPerMs: 1_000,
     maxSilenceFactor: 16,
-    /** Nobody was ever reached: the addresses are probably wrong. A node that has just been started listens within this. */
+    /** No node was ever reached: the addresses are probably wrong. A node that has just been started listens within this. */
     unreachableMs: 1_000,
     /** A client that waits for its next command acknowledges what it has after this: seldom enough to cost nothing. */
     idleMs: 100,
-    /** Who finds all sessions in use asks again after a pause that doubles up to this: a refused OPEN costs an entry in the log. */
+    /** A client that finds all sessions in use asks again after a pause that doubles up to this: a refused OPEN costs an entry in the log. */
     openRetryMaxMs: 2_000,
     /** A client that asks nothing, and whose session needs a place, tries again after this: early enough that its id is not forgotten. */
     attachRetryMs: 30_000,
@@ -345,9 +345,9 @@ export const CLUSTER = {
   stopTimeoutMs: SERVER.stopTimeoutMs + 2_000,
   /** npx and terminals deliver the first signal twice; one that comes this much later means "now". */
   secondSignalMs: 1_000,
-  /** How often a foreground supervisor looks whether the job that started it still lives. */
+  /** How often a foreground supervisor checks whether the job that started it still runs. */
   ancestorPollMs: 500,
-  /** How often a supervisor looks whether somebody has deleted its cluster's directory. */
+  /** How often a supervisor checks whether its cluster's directory was deleted. */
   directoryCheckMs: 1_000,
   /** One request to the supervisor, beyond the time that stopping a node may take. */
   controlTimeoutMs: 5_000,
@@ -372,7 +372,7 @@ export const CLUSTER = {
   certificateSlackMs: 5 * 60_000,
   /** A node's log file is rotated (once) at start when it is larger. */
   maxLogFileBytes: 8 * MiB,
-  /** How much of a dead node's log is shown. */
+  /** How much of an ended node's log is shown. */
   lastLogLines: 5,
   lastLogBytes: 4 * KiB,
 } as const;

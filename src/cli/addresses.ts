@@ -1,5 +1,5 @@
 // The addresses of the nodes that a client talks to: `--addr`, else RAFTQ_ADDR, else the one cluster running here, else the default
-// port; but never that port because the cluster of this directory is down, for what listens there now belongs to somebody else.
+// port. The default port is not used when the cluster of this directory is down: what listens there now is another program.
 import { clusterLayout, type Layout } from "../cluster/layout.ts";
 import { isSupervised } from "../cluster/leftovers.ts";
 import { nameFlag } from "../cluster/plan.ts";
@@ -18,7 +18,7 @@ export interface Addresses {
 
 /**
  * `addr` comes from --addr or RAFTQ_ADDR, `name` from --name; `root` is where local clusters lie. `notify`: where the addresses come
- * from, when nobody gave them. Throws USAGE where several clusters run, CLUSTER_DOWN where none of those that are here does.
+ * from, when they were not given. Throws USAGE where several clusters run, CLUSTER_DOWN where none of those that are here does.
  */
 export function resolveAddresses(
   given: { readonly addr?: readonly string[] | undefined; readonly name?: string | undefined },
@@ -55,7 +55,7 @@ function requireCluster(name: string, root: string, here: readonly Layout[]): La
   throw new RaftqError("CLUSTER_DOWN", `there is no cluster "${name}" in this directory${others}`);
 }
 
-/** None: its supervisor is gone. A state that cannot be read is refused: nobody knows what runs there. */
+/** None: its supervisor has ended. A state that cannot be read is refused: what runs there is not known. */
 function whereItRuns(local: Layout): readonly (Addresses & { readonly local: Layout })[] {
   const state = readClusterState(local);
   if (state === null || !isSupervised(state)) return [];

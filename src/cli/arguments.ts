@@ -8,7 +8,7 @@ import { nearest } from "./suggest.ts";
 
 /** What citty knows of a flag or a positional; the variable that is read when it is not given; and a conversion. */
 type Argument = ArgDef & {
-  // Choices are a conversion, too: citty's check of an enum suggests nothing, and knows nothing of variables.
+  // Choices are a conversion, too: citty's check of an enum suggests nothing, and does not support variables.
   readonly type: "boolean" | "string" | "positional";
   readonly environment?: string;
   /** A flag that cannot be given together with this one, and whose variable does not count then. */
@@ -132,7 +132,7 @@ interface Split {
   readonly words: readonly string[];
 }
 
-/** `flags` as citty reads them without doubt: `--name`, `--no-name` or `--name=value`. Behind `--` all are words. */
+/** `flags` in the form that citty reads unambiguously: `--name`, `--no-name` or `--name=value`. Behind `--` all are words. */
 function split(definition: Arguments, argv: readonly string[], others: Arguments = {}): Split {
   const known = flagsOf(definition);
   const given = new Map<string, string>();
@@ -230,7 +230,7 @@ export async function findCommand(parent: Command, argv: readonly string[], root
   throw usage(`unknown command "${word}".${suggestion}`);
 }
 
-/** All that somebody may have meant who left out, or mistook, the words before `name`. */
+/** All commands that may be meant when the words before `name` are missing or wrong. */
 async function commandsCalled(parent: Command, name: string): Promise<readonly string[]> {
   const below = Object.entries((await resolve(parent.subCommands)) ?? {});
   const found = await Promise.all(

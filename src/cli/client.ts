@@ -79,7 +79,7 @@ export async function runClient(values: ClientValues, command: OneCommand | null
   }
 }
 
-/** What was asked for and is not on stdout can be had again, and is no success. A reader who wanted no more is no failure. */
+/** What was asked for and is not on stdout can be fetched again, and is no success. A reader that has closed its end is no failure. */
 function notifyUnwritten(
   exit: ExitCode,
   left: Numbers | null,

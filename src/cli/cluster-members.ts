@@ -133,7 +133,7 @@ function report(json: boolean, data: object, text: string): ExitCode {
 
 async function addLocal(cluster: Running, access: NodeAccess, json: boolean): Promise<ExitCode> {
   const { layout, facts } = cluster;
-  // Without a leader nobody could let it in: reported now rather than after it has waited.
+  // Without a leader it cannot be let in: reported now rather than after it has waited.
   leaderOf(await askStatus(facts.name, facts.nodes, access));
   const { node } = await askSupervisor(layout.controlSocket, { command: "add" }, CLUSTER.controlTimeoutMs);
   if (node === null) throw new RaftqError("VERSION", "the supervisor did not name the node that it added.");

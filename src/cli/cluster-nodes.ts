@@ -56,7 +56,7 @@ export interface NodeChange {
   readonly led: boolean;
   /** Who is left of a cluster of which a node was killed or paused; null: no node named its members. */
   readonly majority: Majority | null;
-  /** How long nobody could be served, and who leads now: when the leader was killed or paused. */
+  /** How long no node served, and which one leads now: when the leader was killed or paused. */
   readonly unservedMs: number | null;
   readonly leader: string | null;
 }
@@ -121,7 +121,7 @@ async function waitForServer(
       else await sleep(CLUSTER.probeMs);
     }
   };
-  // The first probe that returns has found somebody; a node that owes an answer does not prolong the wait.
+  // The first probe that returns has found a leader; a node that owes an answer does not prolong the wait.
   if (others.length > 0) await Promise.race(others.map(({ id, address }) => probe(id, address)));
   return outage;
 }

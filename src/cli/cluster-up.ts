@@ -153,7 +153,7 @@ async function watchUntilStopped(
   }
 }
 
-/** A background process of its own session does what `up` does in the foreground; its words go to supervisor.log. */
+/** A background process of its own session does what `up` does in the foreground; its output goes to supervisor.log. */
 async function upDetached(layout: Layout, values: UpValues): Promise<ExitCode> {
   const running = await findRunning(layout);
   if (running !== null) return reportRunning(layout, alreadyRunning(upRequest(values), running).facts, values);

@@ -67,7 +67,7 @@ export function nextSteps(
   return `Try, in another terminal:\n${table(steps)}\n${exportLine(addresses, tls)}\n`;
 }
 
-/** Why a node is down that nobody stopped. */
+/** Why a node is down that was not stopped by a command. */
 export function deathNotice(id: string, end: NodeEnd): readonly string[] {
   const how = end.signal === null ? `exit code ${end.code ?? "unknown"}` : `signal ${end.signal}`;
   const log = end.lastLines.length === 0 ? "It wrote nothing to its log." : "Its last lines:";

@@ -1,4 +1,4 @@
-// Parses one line to a command: `enqueue(x)`, `dequeue`, `log`, `-1` and the others. Spaces and letter case are forgiven, values kept
+// Parses one line to a command: `enqueue(x)`, `dequeue`, `log`, `-1` and the others. Spaces and letter case are ignored, values kept
 // as typed.
 import { QUEUE } from "../config.ts";
 import { nearest } from "./suggest.ts";

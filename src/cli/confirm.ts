@@ -1,11 +1,11 @@
 // Asks whether the user really wants what cannot be undone: on a terminal only; a script confirms with a flag (--yes).
 // Not by consola's prompt: that one writes to stdout, passes escapes through, takes a single key for an answer, and Ctrl-D leaves it
-// waiting for ever.
+// waiting forever.
 import { createInterface } from "node:readline";
 import { escapeText } from "./escape.ts";
 import { stderr } from "./stderr.ts";
 
-/** Is there somebody to ask, who sees the question? */
+/** Is there a person to ask, who sees the question? */
 export const canAsk = (): boolean => process.stdin.isTTY && process.stderr.isTTY;
 
 /** True for `y` and `yes`; anything else, Ctrl-C and the end of the input mean no. */

@@ -1,5 +1,5 @@
-// Keeps one table current at the bottom of a terminal: it is drawn over its former self, and notes go above it. Without a terminal
-// nothing is drawn, and notes are plain lines on stderr.
+// Keeps one table current at the bottom of a terminal: it is drawn over its earlier version, and messages go above it. Without a terminal
+// nothing is drawn, and messages are plain lines on stderr.
 import { messages } from "./log.ts";
 
 export interface LiveTable {

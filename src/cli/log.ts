@@ -12,7 +12,7 @@ export interface Messages {
   error(...lines: readonly string[]): void;
 }
 
-/** A terminal, unless its user wants no colours. */
+/** A terminal, unless its user has turned colours off. */
 export const isColoured = (stream: { readonly isTTY?: boolean }): boolean =>
   stream.isTTY === true && (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb";
 

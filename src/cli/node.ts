@@ -118,7 +118,7 @@ function renew(opened: OpenedCredentials, log: Log): void {
   }
 }
 
-/** A fault that nobody foresaw: the state in memory cannot be trusted any more, what is on the disk can. */
+/** An unexpected fault: the state in memory cannot be trusted any more, what is on the disk can. */
 function stopOnFault(log: Log): void {
   const fault = (error: unknown): void => {
     const what = error instanceof Error ? (error.stack ?? `${error.name}: ${error.message}`) : String(error);

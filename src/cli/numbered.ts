@@ -6,7 +6,7 @@ import { ERRORS, type Failure, failure } from "../lib/errors.ts";
 export interface NumberedLines {
   /** Lines up to this one have numbers that were used before. */
   readonly lastUsed: number;
-  /** `isCommand`: else the line asked for nothing, and its number stands for nothing. */
+  /** `isCommand`: else the line holds no command, and its number stands for nothing. */
   answered(line: number, outcome: Outcome, isCommand: boolean): void;
   /** The line asks for what cannot be done. */
   refused(line: number): void;

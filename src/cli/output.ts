@@ -14,7 +14,7 @@ export interface OutputStyle {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** A job's value as one line of JSON text, as it was typed; null: it is bytes, or no JSON although its producer marked it so. */
+/** A job's value as one line of JSON text, as it was typed; null: it is bytes, or no JSON although its producer declared it as JSON. */
 function jsonOf({ encoding, payload }: NewJob): string | null {
   if (encoding !== ENCODING.json) return null;
   try {
@@ -109,7 +109,7 @@ function formatEnqueued(answer: Answer, firstId: number, count: number, style: O
 export const idRange = (firstId: number, count: number): string =>
   count === 1 ? String(firstId) : `${firstId}-${firstId + count - 1}`;
 
-/** `--numbered`: an earlier run had this number's answer, and nobody knows any more which command it stood for. */
+/** `--numbered`: an earlier run had this number's answer, and it is no longer known which command it stood for. */
 export function formatSkipped(number: number, style: OutputStyle): string {
   if (!style.json) return `skipped number=${number}`;
   return `{"command":"enqueue","status":"skipped","requestNumber":${number},"code":"FORGOTTEN"}`;

@@ -1,5 +1,5 @@
 // Runs raftq in a pipe: one command a line, one answer a line in the order of the lines, and a window of those that are asked and not
-// written yet, so that an answer that nobody reads stops the commands behind it.
+// written yet, so that an answer that is not read stops the commands behind it.
 // Commands execute in that order too; `peek`, `log` and `status` wait until every earlier line is answered.
 import type { Client, Outcome } from "../client/client.ts";
 import { ERRORS, type ErrorCode, EXIT, type ExitCode, type Failure, failure } from "../lib/errors.ts";
@@ -264,7 +264,7 @@ function onWritten(pipe: Pipe, isWritten: boolean): void {
 
 const isStopped = ({ stoppedBy, isOutputOver }: Pipe): boolean => stoppedBy !== null || isOutputOver;
 
-/** These end the pipe: what comes behind must not overtake what is unknown, and would fare no better. */
+/** These end the pipe: what comes behind must not overtake what is unknown, and would fail in the same way. */
 function stopsPipe(code: ErrorCode): boolean {
   switch (ERRORS[code].class) {
     case "redirect":
@@ -332,7 +332,7 @@ function reportEnd(pipe: Pipe, lines: NumberedLines): void {
 const ANSWER_GONE =
   "an earlier run had the answer to this number, and it is no longer kept: if a job was taken, only that run's output has it";
 
-/** It never used a number, or so long ago that nobody knows: what its file asked for would be done once more. */
+/** It never used a number, or so long ago that it was forgotten: the commands of its file would be executed again. */
 const notKnown = (clientId: string): Failure =>
   failure(
     "SESSION_EXPIRED",

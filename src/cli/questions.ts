@@ -109,7 +109,7 @@ async function collectLog(ask: Ask, range: LogRange, local: boolean, entries: nu
   return { ok: true, value: { ...log, more: log.more || surplus > 0, entries: log.entries.slice(surplus) } };
 }
 
-/** Any node knows its fellow members, leader or not: the first answer gives the address of `node`. */
+/** Every node knows the other members, leader or not: the first answer gives the address of `node`. */
 async function addressOf(
   node: string,
   addresses: readonly string[],

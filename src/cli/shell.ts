@@ -95,7 +95,7 @@ function sessionOver(clientId: string, { code, message }: Failure): string {
   return `${clientId} was opened elsewhere; this shell is closed. Use another --id, or take this one back: ${again}`;
 }
 
-/** Who comes back after an unknown outcome reads from it what became of the request: a later number was never executed, nor will be. */
+/** After an unknown outcome this shows what became of the request: a later number was never executed, and will not be. */
 function nothingToRetry(clientId: string, lastNumber: number): string {
   const used =
     lastNumber === 0 ? "has used no number" : `used number ${lastNumber} last, and its answer was shown before`;
@@ -344,7 +344,7 @@ function print(shell: Shell, text: string): void {
   void printed(shell, text);
 }
 
-/** A shell whose output is lost ends: nobody sees what it does. */
+/** A shell whose output is lost ends: its user does not see what it does. */
 async function printed(shell: Shell, text: string): Promise<boolean> {
   const isPrompting = shell.activity === "prompting";
   if (isPrompting) {

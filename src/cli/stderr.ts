@@ -1,5 +1,5 @@
-// Writes our lines to stderr: in order, and without waiting for their reader. One that stands still, or has gone, stops no work, and
-// what nobody reads takes no more memory than a limit.
+// Writes our lines to stderr: in order, and without waiting for their reader. One that has stopped reading, or has ended, stops no work, and
+// what is not read takes no more memory than a limit.
 import { STDERR } from "../config.ts";
 
 export interface Sink {

@@ -1,5 +1,5 @@
 // Writes answers to stdout. Every write returns how much of it the system took: only what was written is acknowledged to the cluster,
-// so that the rest can be had again.
+// so that the rest can be fetched again.
 import { write } from "node:fs";
 import { CLIENT } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";

@@ -2,7 +2,7 @@
 // terminal.
 import { escapeText } from "./escape.ts";
 
-/** Null, which nobody knows, is shown as a dash. */
+/** Null, an unknown value, is shown as a dash. */
 export type Cell = string | number | null;
 
 const BETWEEN_COLUMNS = "  ";

@@ -25,9 +25,9 @@ import { materialProblem, type TlsMaterial } from "../wire/tls.ts";
 export interface ConnectOptions {
   /** Some nodes of the cluster, `host:port`; the others are learned. */
   readonly addresses: readonly string[];
-  /** Who is asking. One process at a time may use an id; its request numbers go on from process to process. */
+  /** The client's id. One process at a time may use it; its request numbers go on from process to process. */
   readonly id: string;
-  /** How long a request waits for its final word. */
+  /** How long a request waits for its outcome. */
   readonly timeoutMs?: number;
   /** PEM texts: this client's certificate, its key, and the authority of the cluster. */
   readonly tls?: TlsMaterial;
@@ -43,7 +43,7 @@ export interface Enqueued {
 }
 
 interface Content {
-  /** The value, if it is JSON and its producer marked it so. Integers beyond 2^53 lose digits here: see `text`. */
+  /** The value, if it is JSON and its producer declared it as JSON. Integers beyond 2^53 lose digits here: see `text`. */
   readonly value: unknown;
   /** The JSON text as it was enqueued; null if the payload is not JSON. */
   readonly text: string | null;
@@ -62,13 +62,13 @@ export interface Peeked extends Content {
 export type Earlier =
   | { readonly type: "enqueued"; readonly requestNumber: number; readonly enqueued: readonly Enqueued[] }
   | { readonly type: "dequeued"; readonly requestNumber: number; readonly jobs: readonly Dequeued[] }
-  /** Nothing came of it: it was not executed, or refused, or its answer was not fetched for too long and is no longer kept. */
+  /** It has no answer: it was not executed, or refused, or its answer was not fetched for too long and is no longer kept. */
   | { readonly type: "nothing"; readonly requestNumber: number; readonly why: RequestFailed | null };
 
 export interface RaftqClient {
   /**
-   * Answers that nobody has had, in order: what an earlier process of this id may not have had, and, behind that, what came after this
-   * one got an unknown outcome. A job in it was taken out, and nobody else gets it.
+   * Answers that were not delivered, in order: those that an earlier process of this id may not have received, and, behind them, those
+   * that came after an unknown outcome of this process. A job in them was taken out, and no other client gets it.
    */
   readonly earlier: readonly Earlier[];
   /**
@@ -92,7 +92,7 @@ export interface RaftqClient {
   close(): Promise<void>;
 }
 
-/** The final word on a request that failed. */
+/** The outcome of a request that failed. */
 export class RequestFailed extends RaftqError {
   override name = "RequestFailed";
   /** `unknown`: it may have been executed. */
@@ -140,7 +140,7 @@ export async function connect(options: ConnectOptions): Promise<RaftqClient> {
   throw new RequestFailed(refused);
 }
 
-/** All or none are acknowledged: who is refused has had none of them. */
+/** All or none are acknowledged: a refused caller has received none of them. */
 async function fetchEarlier(client: Client, earlier: Earlier[]): Promise<Failure | null> {
   const fetched: UnacknowledgedAnswer[] = [];
   const answers = unacknowledgedAnswers(client);
@@ -256,7 +256,7 @@ function expectCount(jobs: number): void {
   throw new RaftqError("USAGE", `one request has 1 to ${most} jobs, not ${jobs}`);
 }
 
-/** A node would hang up on a frame that is too large. */
+/** A node would close the connection at a frame that is too large. */
 function requireFitting(bytes: number): void {
   const most = WIRE.maxPayloadBytes;
   if (bytes <= most) return;
@@ -270,7 +270,7 @@ function requireJson(text: string): void {
   } catch (error) {
     throw new RaftqError("USAGE", "enqueueText takes a JSON text, and this is none", error);
   }
-  // UTF-8 has no place for it: another character would be stored.
+  // UTF-8 cannot encode it: another character would be stored.
   if (!text.isWellFormed())
     throw new RaftqError("USAGE", "this JSON text holds half of a surrogate pair: write it as \\ud83d");
 }

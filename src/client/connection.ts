@@ -39,7 +39,7 @@ export function onRoundOver(client: ClientState, result: RoundResult): void {
   stopSearch(client.search);
 }
 
-/** Nobody was ever reached, for so long that the addresses are probably wrong. */
+/** No node was ever reached, for so long that the addresses are probably wrong. */
 function isUnreachable({ ports, settings, wasReached, startedAt }: ClientState): boolean {
   return !wasReached && ports.clock.now() - startedAt >= settings.limits.unreachableMs;
 }

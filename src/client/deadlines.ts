@@ -65,7 +65,7 @@ export function firstDeadline(pending: Pending<{ readonly deadline: number }>): 
 
 /**
  * How long a node that owes an answer may be silent: longer while many bytes are on their way to it, and twice as long after each
- * silence, since what is too slow for one connection must not be sent over the next ones for ever.
+ * silence, since what is too slow for one connection must not be sent over the next ones without end.
  */
 export interface SilenceLimit {
   /** Something came from the node, or no answer was owed until now. */

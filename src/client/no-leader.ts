@@ -15,7 +15,7 @@ export function noLeader({ probes, reached, fatal }: RoundResult): Failure {
   return failure("NO_LEADER", `No Leader: ${view === null ? nobodyServes(probes) : missingMembers(view, probes)}`);
 }
 
-/** Is it certain that nobody is there? A node that accepts connections or is silent may still answer. */
+/** Is it certain that no node is there? A node that accepts connections or is silent may still answer. */
 export function isNobodyThere({ probes, reached }: RoundResult): boolean {
   return !reached && [...probes.values()].every(({ type }) => type === "down" || type === "failed");
 }

@@ -12,7 +12,7 @@ import type { ClientSettings, Done, Numbers, Outcome } from "./types.ts";
 export type PipelineSettings = Pick<ClientSettings, "numbered" | "acknowledge" | "timeoutMs" | "follow" | "limits">;
 
 export interface PipelineEvents {
-  /** An answer came after the outcome of its request: its number was unclear, and is resolved. */
+  /** An answer came after the outcome of its request: its number was unclear, and is now resolved. */
   readonly onLate: Done;
   /** An answer was taken: a request that waits may fit the window now. */
   readonly onTaken: () => void;
@@ -363,7 +363,7 @@ function numberItWouldGet(pipeline: Pipeline, slot: Slot): number | null {
 /** `applied` of the outcome covers all attempts: one unclear attempt makes it unknown, unless the number itself was answered. */
 function failureOf(slot: Slot, why: Failure, isOwn: boolean): Failure {
   if (!slot.unclear && slot.open === 0) {
-    // What is unknown of others, whose leader is gone, is certain of a request that no leader has.
+    // The outcome of others is unknown, since their leader is lost; of a request that no leader has received it is certain.
     return why.applied === "no" ? why : failure("NO_LEADER", why.message);
   }
   const request = `request ${slot.number ?? "?"}`;
@@ -374,7 +374,7 @@ function failureOf(slot: Slot, why: Failure, isOwn: boolean): Failure {
   return failure("TIMEOUT", `no answer to ${request} in time`);
 }
 
-// ---- What is left
+// ---- The rest
 
 /** The first deadline of a request that waits; Infinity: none does. */
 export function nextDeadline(pipeline: Pipeline): number {

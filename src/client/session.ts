@@ -1,5 +1,5 @@
-// A client's own session: whether it is open, which OPEN, CLOSE or acknowledgement waits for an answer, and how it goes on after
-// others have taken its place. No I/O in here.
+// A client's own session: whether it is open, which OPEN, CLOSE or acknowledgement waits for an answer, and how it is resumed
+// after it became dormant. No I/O in here.
 import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
@@ -12,15 +12,15 @@ import type { ClientSettings, Numbers } from "./types.ts";
 
 export interface ClientSession {
   state: SessionState;
-  /** From the first answer to OPEN on, every other one goes on with that session or is refused: nothing may begin anew under its numbers. */
+  /** From the first answer to OPEN on, every other one goes on with that session or is refused: no new session may begin under its numbers. */
   resumes: boolean;
   /** The client id's last number when this process opened it first; 0 before that. */
   numberAtOpen: number;
-  /** The numbers whose answers nobody had acknowledged then; null: none, or it was not open yet. */
+  /** The numbers whose answers were not acknowledged then; null: none, or it was not open yet. */
   unacknowledgedAtOpen: Numbers | null;
   /** The frame of the OPEN that has no answer yet. */
   openFrame: number | null;
-  /** OPENs refused in a row because there is no place. */
+  /** OPENs refused in a row because all sessions are in use. */
   refusedOpens: number;
   /** The present node was asked something in this session, so it keeps the session alive while this client is silent. */
   isAttached: boolean;
@@ -123,14 +123,14 @@ export function enter(session: ClientSession, { session: id, lastNumber, acknowl
   return true;
 }
 
-/** The session that this very OPEN began before may be dormant by now: once more, to go on with it. False: it is over. */
+/** The session that this very OPEN began before may be dormant by now: sends it again, to resume it. False: it is over. */
 export function mayResume(session: ClientSession, why: Failure): boolean {
   if (why.code !== "SESSION_EXPIRED" || session.resumes) return false;
   session.resumes = true;
   return true;
 }
 
-/** Milliseconds until the next OPEN after one that found no place: longer each time, since each of them is an entry in the log. */
+/** Milliseconds until the next OPEN after one that found all sessions in use: longer each time, since each of them is an entry in the log. */
 export function openPauseMs(
   session: ClientSession,
   { retryMinMs, openRetryMaxMs }: ClientSettings["limits"],
@@ -139,7 +139,7 @@ export function openPauseMs(
   return random.between(1, Math.min(openRetryMaxMs, retryMinMs * 2 ** ++session.refusedOpens));
 }
 
-/** It gave up its place while it was idle. */
+/** It became dormant while it was idle. */
 export function becomeDormant(session: ClientSession): void {
   if (session.state.type === "open") session.state = { type: "dormant" };
 }

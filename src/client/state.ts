@@ -57,7 +57,7 @@ export type ClientPhase =
   | { readonly type: "closed" };
 
 export type ClientConnection =
-  /** Nobody waits for anything. */
+  /** No request waits for anything. */
   | { readonly type: "none" }
   | { readonly type: "searching" }
   | { readonly type: "connected"; readonly link: NodeConnection };
@@ -99,7 +99,7 @@ export const asksOnce = ({ timeoutMs }: ClientSettings): boolean => timeoutMs ==
 
 export const isFinal = ({ settings }: ClientState, code: ErrorCode): boolean => isFinalFor(settings, code);
 
-/** Is there something that the cluster should learn before this client leaves? */
+/** Is there something to report to the cluster before this client leaves? */
 export function owesAcknowledgement({ settings, pipeline, session }: ClientState): boolean {
   if (pipeline.acknowledgedThrough <= session.confirmedThrough) return false;
   // A run that went well leaves its last answers, so that a file that is sent again can be compared with them.

@@ -23,10 +23,10 @@ export interface ClientSettings {
   readonly nonce: Uint8Array;
   /** How long a request may wait for its outcome; 0: ask once. */
   readonly timeoutMs: number;
-  /** false: talk to the first node that answers, whatever its role, and take its answer as final. */
+  /** false: use the first node that answers, whatever its role, and take its answer as final. */
   readonly follow: boolean;
   /**
-   * The caller numbers its requests itself (`submit` with a number), from 1 on, in every run alike: what was given up stays to be done,
+   * The caller numbers its requests itself (`submit` with a number), from 1 on, in every run alike: what was given up is still to be done,
    * by this run or the next.
    */
   readonly numbered: boolean;
@@ -35,7 +35,7 @@ export interface ClientSettings {
   readonly acknowledge: Acknowledge;
   /** No other process will ever use this id. */
   readonly generated: boolean;
-  /** Leaving closes the session when all answers were taken: others may need its place. */
+  /** Leaving closes the session when all answers were taken: other clients may need the slot. */
   readonly closeOnLeave: boolean;
   readonly limits: ClientLimits;
 }
@@ -123,14 +123,14 @@ export interface Client {
   open(done: (failure: Failure | null) => void): void;
   /** The last number of the client id when this session was opened; 0 before that. */
   numberAtOpen(): number;
-  /** The numbers whose answers nobody had acknowledged when this session was opened; null: none, or it is not open. */
+  /** The numbers whose answers were not acknowledged when this session was opened; null: none, or it is not open. */
   unacknowledgedAtOpen(): Numbers | null;
   /** Numbers of this process that may have been executed and whose answers were not taken; null: none. */
   untaken(): Numbers | null;
-  /** The node this client talks to at present. */
+  /** The node that this client uses at present. */
   node(): HelloAnswer | null;
   /** All addresses given or learned. */
   addresses(): readonly string[];
-  /** Leaves; what has no final word yet gets it now, and what was taken is acknowledged. */
+  /** Leaves; what has no outcome yet gets it now, and what was taken is acknowledged. */
   close(done: () => void): void;
 }

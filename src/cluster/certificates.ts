@@ -53,7 +53,7 @@ export async function issue(
 ): Promise<Certified> {
   const x509 = await library();
   const issuer = new x509.X509Certificate(authority.cert);
-  // As it stands in the authority's certificate, whoever made that: how a key's id follows from the key is free.
+  // Taken from the authority's certificate, which may have been made elsewhere: there is more than one way to derive a key's id from the key.
   const issuerKeyId = issuer.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId;
   const keys = await newKeys();
   const certificate = await x509.X509CertificateGenerator.create({
@@ -89,7 +89,7 @@ async function certified(certificate: X509Certificate, keys: CryptoKeyPair): Pro
 
 const commonName = (name: string) => [{ CN: [{ utf8String: name }] }];
 
-/** RFC 5280 knows no fractions of a second. */
+/** RFC 5280 has no fractions of a second. */
 function dates({ from, to }: Validity): { readonly notBefore: Date; readonly notAfter: Date } {
   const whole = (unixMs: number): Date => new Date(unixMs - (unixMs % 1_000));
   return { notBefore: whole(from), notAfter: whole(to) };

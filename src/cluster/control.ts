@@ -71,7 +71,7 @@ export interface ControlListener {
   abandon(): void;
 }
 
-/** Throws when the path cannot be bound. The caller holds the cluster's lock, so a socket that is there is a dead supervisor's. */
+/** Throws when the path cannot be bound. The caller holds the cluster's lock, so an existing socket was left by a supervisor that has ended. */
 export function listenControl(
   path: string,
   handle: (request: ControlRequest) => Promise<ControlAnswer>,
@@ -148,7 +148,7 @@ function readLine(socket: Socket, take: (line: string) => void): void {
   });
 }
 
-/** The answer is in the other side's buffer when the system took it; waiting for that side to close could take for ever. */
+/** The answer is in the other side's buffer when the system took it; waiting for that side to close could take forever. */
 const finish = (socket: Socket, answer: Answer): void => {
   socket.end(`${JSON.stringify(answer)}\n`, () => socket.destroy());
 };

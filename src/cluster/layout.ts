@@ -1,4 +1,4 @@
-// Where the files of a local cluster lie: everything of cluster `default` is under `.raftq/default/`.
+// The paths of a local cluster's files: everything of cluster `default` is under `.raftq/default/`.
 import { join, relative } from "node:path";
 import { RaftqError } from "../lib/errors.ts";
 
@@ -27,7 +27,7 @@ export interface TlsFiles {
   readonly ca: string;
 }
 
-/** Where the files of one certificate lie: of the node `n1`, or of `admin`, `client`, `read-only`. */
+/** The paths of the files of one certificate: of the node `n1`, or of `admin`, `client`, `read-only`. */
 export function tlsFiles(layout: Layout, owner: string): TlsFiles {
   const file = (base: string): string => join(layout.tlsDirectory, base);
   return { cert: file(`${owner}.crt`), key: file(`${owner}.key`), ca: file("ca.crt") };

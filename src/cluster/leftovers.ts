@@ -12,14 +12,14 @@ export interface Leftover {
   readonly was: "paused" | "running";
 }
 
-/** True while the supervisor named in the state lives. */
+/** True while the supervisor named in the state runs. */
 export function isSupervised(state: ClusterState): boolean {
   const supervisor = supervisorOf(state);
   return supervisor !== null && processState(supervisor) !== "gone";
 }
 
 /**
- * For a cluster whose supervisor is dead: ends its paused nodes, waits for the running ones (killing those that do not stop
+ * For a cluster whose supervisor has ended: ends its paused nodes, waits for the running ones (killing those that do not stop
  * in time), removes the stale socket, and writes down that nothing runs. Answers the nodes that had to be ended.
  */
 export async function endLeftovers(layout: Layout, state: ClusterState): Promise<readonly Leftover[]> {

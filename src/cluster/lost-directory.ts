@@ -1,5 +1,5 @@
 // Checks that the cluster's directory is still the one that its supervisor began with. A person may delete it under a running cluster, or put
-// another one in its place; that leaves nodes that nobody reaches, and the other one must not be written over.
+// another one in its place; that leaves nodes that cannot be reached, and the other one must not be overwritten.
 import { closeSync, existsSync, fstatSync, openSync, statSync } from "node:fs";
 import { RaftqError } from "../lib/errors.ts";
 import type { Layout } from "./layout.ts";

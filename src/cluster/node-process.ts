@@ -1,5 +1,6 @@
 // Starts, watches and ends one node process. It runs in its own session, writes to its own log file, and its
-// standard input is a pipe that we hold: when we die, however we die, it reads the end of that pipe and stops gracefully.
+// standard input is a pipe that the supervisor holds: when the supervisor ends, however it ends, the node reads the end of that pipe and
+// stops gracefully.
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
@@ -115,7 +116,7 @@ function openLog(file: string): number {
   return openSync(file, "a", 0o600);
 }
 
-/** A process that ended within this very moment has no start time any more; its pid alone then names nobody. */
+/** A process that ended within this very moment has no start time any more; its pid alone then identifies no process. */
 function identityOf(child: ChildProcess): ProcessIdentity {
   const pid = child.pid ?? 0;
   return (pid > 0 ? identify(pid) : null) ?? { pid, startTime: "" };

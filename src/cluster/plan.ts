@@ -65,7 +65,7 @@ export function planAdd(state: ClusterState): NodeRecord {
 
 /**
  * How many of `size` nodes may come back at another address at once. The others are found at their addresses in the log, and as a majority they
- * log the change; if a majority moved, nobody would find enough members to elect a leader. A single node elects itself.
+ * log the change; if a majority moved, no node would find enough members to elect a leader. A single node elects itself.
  */
 export function movable(size: number): number {
   return size === 1 ? 1 : survivedFailures(size);

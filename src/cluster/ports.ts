@@ -6,7 +6,7 @@ import { RaftqError } from "../lib/errors.ts";
 import { atPort, MAX_PORT, portOf } from "./plan.ts";
 import type { NodeRecord } from "./state.ts";
 
-/** A node that got another port, because somebody else listens on its own. */
+/** A node that got another port, because another program listens on its own. */
 export interface MovedNode {
   readonly id: string;
   readonly from: string;
@@ -67,7 +67,7 @@ function portsInUse(problems: readonly string[], freeBasePort: number | null): R
 }
 
 /**
- * A process that is gone may still hold its port for a moment: the system closes it when the last of its threads has ended,
+ * A process that has ended may still hold its port for a moment: the system closes it when the last of its threads has ended,
  * and one may be in a write to the disk.
  */
 async function lastingProblem(port: number): Promise<string | null> {

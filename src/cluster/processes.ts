@@ -30,7 +30,7 @@ export function processState(process: ProcessIdentity): ProcessState {
   return facts.state === "T" || facts.state === "t" ? "paused" : "running";
 }
 
-/** Sends `signal` to exactly this process; false when it is gone. */
+/** Sends `signal` to exactly this process; false when it has ended. */
 export function signalProcess(target: ProcessIdentity, signal: NodeJS.Signals): boolean {
   if (processState(target) === "gone") return false;
   try {

@@ -117,7 +117,7 @@ export function supervisorOf(state: ClusterState): ProcessIdentity | null {
   return identityOf(state);
 }
 
-/** The process behind a record of cluster.json, dead or alive. */
+/** The process behind a record of cluster.json, running or ended. */
 export function identityOf(record: {
   readonly pid: number | null;
   readonly startTime: string | null;
@@ -126,7 +126,7 @@ export function identityOf(record: {
 }
 
 /**
- * Creates `.raftq/<name>` with its marker. A directory of another origin is refused, so that a purge can never delete it. Answers the
+ * Creates `.raftq/<name>` with the file that identifies it. A directory of another origin is refused, so that a purge can never delete it. Answers the
  * first directory that had to be made, this one or one above it; null: it was there.
  */
 export function createClusterDirectory(layout: Layout): string | null {
@@ -155,7 +155,7 @@ export function removeCreated(layout: Layout, made: string): void {
   const top = resolve(made);
   for (let at = resolve(layout.directory); at !== top && at !== dirname(at);) {
     at = dirname(at);
-    // Somebody else may use it meanwhile.
+    // Another process may use it meanwhile.
     if (readdirSync(at).length > 0) return;
     rmdirSync(at);
   }

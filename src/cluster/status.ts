@@ -16,12 +16,12 @@ export interface NodeAccess {
   readmit(addresses: readonly string[], id: string): Promise<Failure | null>;
   /** To `to`, or to whom the leader chooses. Null: done. */
   transfer(addresses: readonly string[], to: string | null): Promise<Failure | null>;
-  /** Why somebody at these addresses and we will never understand each other, if one will not. */
+  /** Why a node at these addresses and this program are incompatible; null: none of them is. */
   refusal(): Failure | null;
   close(): void;
 }
 
-/** Null: nobody answers there. */
+/** Null: no node answers there. */
 export type Answer = NodeStatus | NotServing | null;
 
 /** Why a node does not serve although its process is there. */
@@ -44,7 +44,7 @@ export interface NodeLine {
   readonly appliedIndex: number | null;
   readonly lastIndex: number | null;
   readonly snapshotIndex: number | null;
-  /** By its own word: too little is free on its disk. */
+  /** As the node reports: too little is free on its disk. */
   readonly diskLow: boolean | null;
   /** Of a node that rejoins: what from, and what it waits for. */
   readonly why?: string;
@@ -57,7 +57,7 @@ export interface ClusterStatus {
   readonly leader: string | null;
   readonly term: number;
   readonly nodes: readonly NodeLine[];
-  /** By the word of the leader, or of who knows the newest term; empty when nobody serves. */
+  /** As the leader reports, or the node with the newest term; empty when no node serves. */
   readonly members: readonly MemberLine[];
 }
 
@@ -74,7 +74,7 @@ export async function askStatus(name: string, nodes: readonly NodeFacts[], acces
   );
 }
 
-/** The cluster that these addresses lead to, members included that nobody named. Throws when no node answers. */
+/** The cluster that these addresses lead to, members included that were not given. Throws when no node answers. */
 export async function askStatusAt(addresses: readonly string[], access: NodeAccess): Promise<ClusterStatus> {
   const asked = new Map<string, Answer>();
   const ask = async (wanted: readonly string[]): Promise<void> => {
@@ -159,7 +159,7 @@ export function majorityWithout(node: string, { nodes, members }: ClusterStatus)
   return { voters: voters.length, left: left.length, needed: Math.floor(voters.length / 2) + 1 };
 }
 
-/** It votes for nobody until somebody does something, or until there is a majority without it. */
+/** It does not vote until a person acts, or until there is a majority without it. */
 function isOut({ state }: NodeLine): boolean {
   return state === "down" || state === "paused" || state === "unreachable" || state === "rejoining";
 }

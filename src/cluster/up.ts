@@ -1,4 +1,4 @@
-// Brings a local cluster up, once, even if several try: what a dead supervisor left is ended first, then its data is
+// Brings a local cluster up, once, even if several try: what an ended supervisor left is ended first, then its data is
 // resumed, or a new cluster is founded.
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLUSTER } from "../config.ts";
@@ -127,7 +127,7 @@ async function onFreePorts(plan: UpPlan, { basePort }: UpRequest): Promise<UpPla
   return plan;
 }
 
-/** The facts of the supervisor that owns this cluster now; null when none lives. */
+/** The facts of the supervisor that owns this cluster now; null when none runs. */
 export async function findRunning(layout: Layout): Promise<ClusterFacts | null> {
   const state = readClusterState(layout);
   if (state === null || !isSupervised(state)) return null;

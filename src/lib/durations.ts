@@ -18,7 +18,7 @@ export function parseDuration(text: string): number | undefined {
   return Number.isSafeInteger(ms) ? ms : undefined;
 }
 
-/** The shortest honest text: `412ms`, `1.3s`, `5m`, `7d`. */
+/** The shortest accurate text: `412ms`, `1.3s`, `5m`, `7d`. */
 export function formatDuration(ms: number): string {
   if (Math.round(ms) < 1_000) return `${Math.round(ms)}ms`;
   // The unit is chosen by the rounded value: 59,999 ms are 1m, not 60s.

@@ -3,7 +3,7 @@
 
 /** Smaller ones may be a part of something shared, and do not matter. */
 const LEAST_BYTES = 16 * 1024;
-/** A writer leaves a little room behind what it wrote, or in front of it. */
+/** A writer leaves a little unused memory behind what it wrote, or in front of it. */
 const LEAST_SHARE = 7 / 8;
 
 /** `bytes` are not used any more: all views of the same memory are empty from now on. A small part of a buffer is left alone. */

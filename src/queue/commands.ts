@@ -1,5 +1,5 @@
 // The bodies of entries, byte for byte: of command, open, touch, tick and version entries, encoded and decoded.
-// Accepted bytes are part of the log for ever: what one version of raftq accepts and another refuses would split a cluster.
+// Accepted bytes are part of the log permanently: what one version of raftq accepts and another refuses would split a cluster.
 import { binary, binaryView, boolean, choice, decode, encode, list, text, tuple, uint, zero } from "../lib/layout.ts";
 import { arrayStart, leadingIntegers, Malformed } from "../lib/messagepack.ts";
 import { type Kinds, kind, union } from "../lib/union.ts";
@@ -15,7 +15,7 @@ export const SESSION_NONCE_BYTES = 16;
 export interface Open {
   readonly clientId: string;
   readonly nonce: Uint8Array;
-  /** Nobody but this process knows the id. */
+  /** Only this process knows the id. */
   readonly generated: boolean;
   /** Its session is not open any more: go on with it, or refuse; begin nothing. */
   readonly resume: boolean;
@@ -85,7 +85,7 @@ export function needsNoDiskSpace(command: Uint8Array): boolean {
 }
 
 // Control characters, line and paragraph separators, and marks that reverse or hide text. Written out, not taken from the
-// engine's Unicode tables: nodes with another engine must judge alike.
+// engine's Unicode tables: nodes with another engine must decide in the same way.
 // oxlint-disable-next-line no-control-regex -- these are what a client id must not hold
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
 

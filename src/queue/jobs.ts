@@ -23,7 +23,7 @@ interface Page {
 export interface WaitingJobs {
   head: Page;
   tail: Page;
-  /** Jobs of the head page that are gone. */
+  /** Jobs of the head page that were taken. */
   taken: number;
   count: number;
   /** Payload bytes of the jobs that wait. */
@@ -91,7 +91,7 @@ function pageThatFits(jobs: WaitingJobs, length: number): Page {
   return page;
 }
 
-/** The first job, without taking it; null when none waits. Its payload stays true. */
+/** The first job, without taking it; null when none waits. Its payload stays valid. */
 export function first(jobs: WaitingJobs): Job | null {
   if (jobs.count === 0) return null;
   if (jobs.taken === jobs.head.count) {
@@ -113,7 +113,7 @@ export function drop(jobs: WaitingJobs, job: Job): void {
   jobs.taken++;
   jobs.count--;
   jobs.bytes -= payload.length;
-  // From the bytes as they are now: a job that did not stay what it was leaves a trace in the sum.
+  // From the bytes as they are now: a job that has changed in memory changes the sum.
   jobs.digest = (jobs.digest - digestOfJob(id, encoding, payload, 0, payload.length)) | 0;
 }
 

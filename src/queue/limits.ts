@@ -8,7 +8,7 @@ export interface QueueLimits {
   readonly maxClientIds: number;
   /** A client id that was not used for so long is forgotten. */
   readonly sessionExpiryMs: number;
-  /** The same for a dormant one that was generated: nobody but its process knows it. */
+  /** The same for a dormant one that was generated: only its process knows it. */
   readonly generatedExpiryMs: number;
   /** When live sessions are full, one that was not used for so long may become dormant. */
   readonly dormantAfterMs: number;

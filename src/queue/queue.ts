@@ -323,7 +323,7 @@ function applyClose(queue: Queue, entry: EntryFields): AppliedEntry {
 const sessionOf = ({ sessions, time, limits }: Queue, id: number): Session | Refusal =>
   findSession(sessions, id, time, limits);
 
-/** Sessions that are gone by now are passed over; a malformed touch touches nobody. */
+/** Sessions that have ended by now are skipped; a malformed touch touches none. */
 function applyTouch(queue: Queue, entry: EntryFields): void {
   try {
     for (const id of decodeTouch(entry.body)) {
@@ -335,7 +335,7 @@ function applyTouch(queue: Queue, entry: EntryFields): void {
   }
 }
 
-/** How the state judges a request before it enters the log. */
+/** What the state decides about a request before it enters the log. */
 export type LookUp =
   | { readonly type: "answered"; readonly reply: Uint8Array }
   /** To be executed, in its order: the last executed number is `lastNumber`. */

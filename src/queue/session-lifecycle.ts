@@ -1,4 +1,4 @@
-// How a session begins, becomes dormant and ends. An OPEN makes it live; a CLOSE, or others that need its place, make it dormant; then, unless
+// How a session begins, becomes dormant and ends. An OPEN makes it live; a CLOSE, or others that need its slot, make it dormant; then, unless
 // its client comes back, its answers and at last its client id are forgotten.
 import type { Refusal } from "../lib/errors.ts";
 import { assert, must } from "../lib/assert.ts";
@@ -8,7 +8,7 @@ import type { QueueLimits } from "./limits.ts";
 import { DUE, type DueKind, firstDue, schedule, unschedule } from "./schedule.ts";
 import { fencedRefusal, memoryOf, nonceText, type Session, type SessionDue, type Sessions, use } from "./sessions.ts";
 
-/** Due sessions that stand in the way of a new one are moved while it waits; no more than so many. */
+/** Due sessions that keep a new one out are moved while it waits; no more than so many. */
 const MAX_MOVED_FOR_ONE = 4_096;
 /** Of those that were not used for the longest, so many are considered. */
 const MAX_LOOKED_AT = 64;
@@ -157,7 +157,7 @@ export function recordBytes({ clientId, openings, answers, answerBytes }: Sessio
 
 // ---- The end
 
-/** Only who has had all answers closes: the refusal names those that are left. */
+/** A client may close only when it has all answers: the refusal names those that are left. */
 export function closeSession(sessions: Sessions, session: Session, time: number, limits: QueueLimits): Refusal | null {
   const { acknowledgedThrough, lastNumber, generated } = session;
   if (acknowledgedThrough < lastNumber) {
@@ -183,7 +183,7 @@ function freePlace(sessions: Sessions, time: number, limits: QueueLimits): boole
 }
 
 /**
- * When all live sessions' places are taken, the one that was not used for the longest gives up its own. What dead clients leave behind
+ * When all live sessions' places are taken, the one that was not used for the longest becomes dormant. What ended clients leave behind
  * has its limit: their answers are kept, so where those do not fit any more, one with fewer answers is looked for.
  */
 function freeLivePlace(sessions: Sessions, time: number, limits: QueueLimits): boolean {
@@ -231,8 +231,8 @@ export function firstSessionDue(sessions: Sessions): number | null {
 }
 
 /**
- * A place that a live session's use has put off is made right first: which one is moved next must not depend on when it was entered,
- * since a restored state enters all of them anew.
+ * A due time that a live session's use has put off is corrected first: which one is moved next must not depend on when it was entered,
+ * since a restored state enters all of them again.
  */
 function moveFirstDue(sessions: Sessions, time: number, limits: QueueLimits): boolean {
   for (;;) {

@@ -27,7 +27,7 @@ export interface Opening {
 export const nonceText = (nonce: Uint8Array): string => String.fromCharCode(...nonce);
 export const nonceBytes = (nonce: string): Uint8Array => Uint8Array.from(nonce, (byte) => byte.charCodeAt(0));
 
-/** When the next thing happens to a session without anybody's doing. */
+/** When the next thing happens to a session by itself. */
 export interface SessionDue extends DueItem {
   readonly clientId: string;
 }

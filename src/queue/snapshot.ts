@@ -25,7 +25,7 @@ import { type Answer, createSessions, nonceBytes, nonceText, type Session, type 
 
 const FORMAT = 4;
 const MAX_U32 = 0xffff_ffff;
-/** Nobody counts so far; from here the counter goes on for centuries before it is no safe integer any more. */
+/** No queue counts so far; from here the counter continues for centuries before it is no safe integer any more. */
 const MAX_JOB_ID = 2 ** 52;
 /** What holds a snapshot bounds it. */
 const ANY = Number.MAX_SAFE_INTEGER;
@@ -257,7 +257,7 @@ export function restore(parts: Iterable<Uint8Array>): Queue {
   return finished(restoring);
 }
 
-/** The header's word, and what was read since. */
+/** What the header states, and what was read since. */
 interface Restoring {
   readonly limits: QueueLimits;
   readonly version: number;

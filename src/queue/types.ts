@@ -22,7 +22,7 @@ export interface Job extends NewJob {
 
 export type Command =
   | { readonly type: "enqueue"; readonly queue: string; readonly jobs: readonly NewJob[] }
-  /** Without a lease (leaseMs 0): what is given out is gone. At most `max` jobs and `maxBytes` of payload (but at least one job). */
+  /** Without a lease (leaseMs 0): what is given out is removed. At most `max` jobs and `maxBytes` of payload (but at least one job). */
   | {
       readonly type: "dequeue";
       readonly queues: readonly string[];
@@ -73,7 +73,7 @@ export interface EntryFields {
 /** What applying one entry gives the waiting client, if it waits on this node. */
 export interface AppliedEntry {
   readonly index: number;
-  /** The encoded reply; null for entries nobody waits for (noop, config, tick, touch). */
+  /** The encoded reply; null for entries that no request waits for (noop, config, tick, touch). */
   readonly reply: Uint8Array | null;
   /** The number had been executed before: `reply` is the stored answer. */
   readonly duplicate: boolean;

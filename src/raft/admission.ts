@@ -1,12 +1,12 @@
 // Decides which messages a node accepts from whom: all from a member, none from a removed node, and from any other node what the paper needs
-// (dissertation sections 4.1 and 4.2: a leader's entries, and votes where no leader lives). A message that no correct node sends is refused.
+// (dissertation sections 4.1 and 4.2: a leader's entries, and votes where there is no live leader). A message that no correct node sends is refused.
 import { namesMember, namesNode } from "./configuration.ts";
 import type { RaftMessage } from "./messages.ts";
 import type { RaftState } from "./state.ts";
 import { nodeIdOf, type MemberId, type NodeId } from "./types.ts";
 
 /**
- * No election raises a term by more than one, and nobody was away for 2^32 elections: a higher term is an error or an attack, and
+ * No election raises a term by more than one, and no node misses 2^32 elections: a higher term is an error or an attack, and
  * would bring the node near the end of all terms.
  */
 export const MAX_TERM_STEP = 2 ** 32;

@@ -3,7 +3,7 @@
 // Obligations of the caller (server/turn.ts), in this order, once per turn:
 //   1. step every waiting input, then one `tick`; then `takeEffects` once.
 //   2. `send` may leave at once. `persist` goes to storage; everything in `persist.sendAfter` leaves only when storage
-//      reports that persist durable, and is dropped when its link is gone by then. Then step `persisted` with its seq.
+//      reports that persist durable, and is dropped when its link is closed by then. Then step `persisted` with its seq.
 //   3. at most one persist is in flight: `takeEffects` gives none while one is, and gathers what arrives meanwhile. One that
 //      has no space for all of its frames does not wait: step `unwritten`, drop its `sendAfter`, and step `spaceFound` later.
 //   4. `installSnapshot` (replace the applied state by the received snapshot) comes before `committed` (apply in order).
@@ -88,7 +88,7 @@ export interface Persist {
   readonly hardState: HardState | null;
   /** In order and without gaps; the first index may be at or below the last one written: that is a truncation. */
   readonly entries: readonly Entry[];
-  /** Makes a stored snapshot count. `reset`: everything in the log is dead. Entries below `keepFrom` may be deleted afterwards. */
+  /** Makes a stored snapshot count. `reset`: nothing in the log counts any more. Entries below `keepFrom` may be deleted afterwards. */
   readonly snapshot: { readonly meta: SnapshotMeta; readonly reset: boolean; readonly keepFrom: LogIndex } | null;
   readonly sendAfter: readonly Outgoing[];
 }

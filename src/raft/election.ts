@@ -12,19 +12,19 @@ import type { RaftState } from "./state.ts";
 import type { MemberId } from "./types.ts";
 
 /**
- * Bytes of an incomplete message show that the leader lives, for at most so many election timeouts after its last whole message, if
+ * Bytes of an incomplete message show that the leader is alive, for at most so many election timeouts after its last whole message, if
  * only a heartbeat: what is in flight arrives also when its leadership is over.
  */
 const MAX_ELECTION_TIMEOUTS_BY_BYTES = 4;
 
-/** The leader is known to be gone: wait just long enough that two who noticed do not ask at the same moment. */
+/** The leader is known to have ended: wait just long enough that two nodes that detected it do not ask at the same moment. */
 function armHasty(state: RaftState): void {
   state.electionWait = state.settings.random.between(0, state.settings.heartbeatMs);
 }
 
 /**
  * At a start. Where no leader can live there is no silence to wait for: a sole voter is its own majority, and in a cluster that was
- * just founded nobody has ever led, so the first of its voters asks at once, for all.
+ * just founded no node has ever led, so the first of its voters asks at once, for all.
  */
 export function armFirstElection(state: RaftState): void {
   const [first, ...others] = state.members.voters;
@@ -34,7 +34,7 @@ export function armFirstElection(state: RaftState): void {
   else armElection(state);
 }
 
-/** A message came from this term's leader. One whose entries are refused also shows that it lives. */
+/** A message came from this term's leader. One whose entries are refused also shows that it is alive. */
 export function onLeaderContact(state: RaftState): void {
   state.leaderContacted = true;
   armElection(state);
@@ -52,7 +52,7 @@ function promotable(state: RaftState): boolean {
   return logStandsStillFor(state) < state.settings.electionMaxMs;
 }
 
-/** Its term and its own vote are still being written, so it has asked nobody yet: another term would only make it wait longer. */
+/** Its term and its own vote are still being written, so it has asked no other node yet: another term would only make it wait longer. */
 function isVotingForItself(state: RaftState): boolean {
   return state.campaign !== null && !state.campaign.preVote && hardStatePending(state);
 }
@@ -173,7 +173,8 @@ export function onRequestVote(state: RaftState, from: MemberId, link: Link, requ
 function onPreVote(state: RaftState, from: MemberId, link: Link, request: RequestVote): void {
   const granted = request.term > state.currentTerm && !leaderLives(state) && isUpToDate(state, request);
   if (granted && state.fastElectionUntil > state.now) {
-    // Somebody was quicker after the leader's end: let it win instead of splitting the vote. Once only, or a deaf node could hold us off.
+    // Another node was faster after the leader's end: let it win instead of splitting the vote. Once only: a node that receives no replies
+    // could otherwise delay this one without end.
     state.fastElectionUntil = state.now;
     // Two that ask each other at the same moment: the smaller id goes first.
     if (from < state.self) state.campaign = null;
@@ -183,7 +184,7 @@ function onPreVote(state: RaftState, from: MemberId, link: Link, request: Reques
 }
 
 function onVote(state: RaftState, from: MemberId, link: Link, request: RequestVote): void {
-  // While a leader lives not even the term of a vote request counts (section 4.2.3), unless the leader itself asked for it.
+  // While there is a live leader, not even the term of a vote request counts (section 4.2.3), unless the leader itself asked for it.
   const isHandover = request.transfer && isMember(state, from);
   if (request.term > state.currentTerm && (isHandover || !leaderLives(state))) {
     becomeFollower(state, request.term, null, `${nameOf(from)} asks for votes in term ${request.term}`);
@@ -211,7 +212,7 @@ function isUpToDate(state: RaftState, request: RequestVote): boolean {
 
 export function onRequestVoteReply(state: RaftState, from: MemberId, reply: RequestVoteReply): void {
   if (reply.term > state.currentTerm) {
-    // Also a refused pre-vote teaches the term: else the longest log could sit on the lowest term for ever.
+    // A refused pre-vote also carries the term: without it the node with the longest log could stay at the lowest term forever.
     becomeFollower(state, reply.term, null, `${nameOf(from)} is in term ${reply.term}`);
     return;
   }
@@ -229,7 +230,7 @@ export function onTimeoutNow(state: RaftState, from: MemberId, message: TimeoutN
   elect(state, true, `${nameOf(from)} hands over`);
 }
 
-/** Nobody listens where the leader was: forget it and ask at once, a little apart from the others who see the same. */
+/** No process listens where the leader was: forget it and ask at once, a little apart from the others who see the same. */
 export function onLeaderGone(state: RaftState, leader: MemberId): void {
   if (state.leader !== leader || state.role === "leader") return;
   becomeFollower(state, state.currentTerm, null, `leader ${nameOf(leader)} is gone: its address refuses connections`);
@@ -242,7 +243,7 @@ export function checkQuorum(state: RaftState, sinceLastTick: number): void {
   const { leadership, progress, settings, now } = state;
   if (leadership === null) return;
   const limit = settings.electionMaxMs;
-  // Alone there is nobody who could have taken over meanwhile.
+  // A node alone has no other that could have taken over meanwhile.
   if (sinceLastTick > limit && !hasQuorum(state.members, (id) => id === state.self)) {
     stepDown(state, `it stood still for ${formatDuration(sinceLastTick)}, and the others have a leader by now`);
     return;

@@ -93,7 +93,7 @@ function refuse(state: RaftState, from: MemberId, link: Link, message: AppendEnt
   });
 }
 
-/** Never more than the leader of this term has verified here: behind that, our own entries may be of a dead branch. */
+/** Never more than the leader of this term has verified here: behind that, our own entries may belong to an abandoned branch. */
 function commitVerified(state: RaftState, leaderCommit: LogIndex): void {
   const index = Math.min(leaderCommit, state.verifiedIndex);
   if (index > state.commitIndex) commitTo(state, index);

@@ -102,7 +102,7 @@ function join(state: RaftState, leadership: Leadership, token: Token, joining: J
   }
 }
 
-/** Somebody comes under a known id with another disk: is the earlier one dead (wiped disk) or alive (copied id)? */
+/** A node joins under a known id with another disk: is the earlier incarnation lost (wiped disk) or running (copied id)? */
 function askEarlier(state: RaftState, leadership: Leadership, token: Token, member: Member, earlier: MemberId): void {
   leadership.probeToken++;
   const { probeToken } = leadership;
@@ -200,7 +200,7 @@ function remove(state: RaftState, leadership: Leadership, token: Token, ids: rea
     refuse(state, token, "NO_QUORUM_LEFT", `${left}, ${majority(voters.length)} needed`);
     return;
   }
-  // A new leader counts everybody as in contact at first; a lost disk among those left would block the change for ever.
+  // A new leader counts every member as in contact at first; a lost disk among those left would block the change forever.
   const contacted = voters.filter((voter) => hasAnswered(state, leadership, memberId(voter))).length;
   if (contacted < majority(voters.length)) {
     refuse(
@@ -254,7 +254,7 @@ export function driveMembership(state: RaftState): void {
   if (busyWith(state, leadership) === null) promoteLearners(state);
 }
 
-/** Who was removed is followed until it knows that this has committed, or is silent: then it has no reason to campaign. */
+/** A removed member stays in `progress` until it knows that its removal has committed, so that it does not campaign, or until it is silent. */
 function releaseRemoved(state: RaftState): void {
   const { progress, members, configurationIndex } = state;
   for (const [id, removed] of progress) {
@@ -292,8 +292,8 @@ function promoteLearners(state: RaftState): void {
 }
 
 /**
- * A voter that knows of a removal, and not that the node was let in again, does not listen to it. Should the two be left alone with
- * each other later, nobody could be elected: so such a node becomes a voter when all voters have the entry that made it a learner,
+ * A voter that knows of a removal, and not that the node was let in again, refuses it. If only these two were left later,
+ * no leader could be elected: so such a node becomes a voter when all voters have the entry that made it a learner,
  * and would have it after a crash.
  */
 function everyVoterKnows(

@@ -50,7 +50,7 @@ export function takePersist(state: RaftState): Persist | null {
   const snapshot = nextSnapshot(state);
   const { log } = state;
   const isReset = snapshot !== null && snapshot.reset;
-  // A reset kills everything earlier in the log: entries behind it go with the next write, so their order is never in doubt.
+  // A reset ends everything earlier in the log: entries behind it go with the next write, so their order is unambiguous.
   if (isReset) log.submittedIndex = Math.max(log.submittedIndex, snapshot.meta.index);
   const withEntries = state.noSpace === null && !isReset;
   const hasEntries = withEntries && log.submittedIndex < log.lastIndex;

@@ -172,7 +172,7 @@ function resetLink(state: RaftState, member: MemberId): void {
   if (progress !== undefined) loseLink(progress);
 }
 
-/** A member that acknowledges bytes lives, and what is in flight to it makes progress, however large it is. */
+/** A member that acknowledges bytes is alive, and what is in flight to it makes progress, however large it is. */
 function onLinkProgress(state: RaftState, member: MemberId, bytesPerSecond: number): void {
   if (state.linksDown.has(member)) return;
   state.linkRates.set(member, bytesPerSecond);

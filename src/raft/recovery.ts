@@ -10,7 +10,7 @@ export function recoverState(settings: RaftSettings): RaftState {
   const { hardState, snapshot, entries } = settings.recovered;
   const log = recoverLog(snapshot, entries);
   const last = entryAt(log, log.lastIndex);
-  // A founder's first entry carries term 1 before anybody was elected.
+  // A founder's first entry carries term 1 before any leader was elected.
   const currentTerm = Math.max(hardState.currentTerm, last?.term ?? snapshot?.term ?? 0);
   return {
     settings,

@@ -154,7 +154,7 @@ export function onHeartbeatReply(state: RaftState, progress: Progress, reply: He
     return;
   }
   progress.readContext = Math.max(progress.readContext, reply.readContext);
-  // It lives but what was sent has not moved on for long: it was lost somewhere, so probe again for the point of agreement.
+  // It is alive, but what was sent has made no progress for long: it was lost, so probe again for the point of agreement.
   const out = progress.probing || progress.inflightLast.length > 0 || progress.snapshot?.sent === true;
   if (!out || state.now - progress.sentAt < 2 * state.settings.electionMaxMs) return;
   progress.sentAt = state.now;

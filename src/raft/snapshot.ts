@@ -109,7 +109,7 @@ function install(state: RaftState, meta: SnapshotMeta): void {
   const { pendingEffects, inflight } = state;
   const committedBefore = state.commitIndex;
   const durableBefore = Math.min(state.log.durableIndex, committedBefore);
-  // The committed prefix stays true under the snapshot; everything else that a write under way may vouch for is dead.
+  // The committed prefix stays valid under the snapshot; nothing else that a write under way contains counts any more.
   if (inflight !== null) inflight.upTo = Math.min(inflight.upTo, committedBefore);
   Object.assign(state.log, emptyLog(meta.index, meta.term), { durableIndex: durableBefore });
   state.commitIndex = meta.index;

@@ -71,7 +71,7 @@ export interface RaftState {
   /** The tick sets `electionDeadline` this far ahead: `now` is old while the inbox is drained. */
   electionWait: number | null;
   electionDeadline: number;
-  /** Until then elections are fast, a failed pre-vote is tried again soon: the leader is known to be gone. */
+  /** Until then elections are fast, a failed pre-vote is tried again soon: the leader is known to have ended. */
   fastElectionUntil: number;
   campaign: Campaign | null;
 
@@ -126,7 +126,7 @@ export interface Leadership {
   readContext: number;
   readsAsked: Token[];
   readonly readRounds: { readonly context: number; readonly index: LogIndex; readonly tokens: readonly Token[] }[];
-  /** Who waits for the present change of configuration. */
+  /** What waits for the present change of configuration. */
   changeToken: Token | null;
   join: PendingJoin | null;
   probeToken: number;
@@ -146,7 +146,7 @@ export interface PendingJoin {
 }
 
 export interface Transfer {
-  /** null: nobody asked; the leader itself wants to hand over. */
+  /** null: no request; the leader itself decided to hand over. */
   readonly token: Token | null;
   readonly to: MemberId;
   readonly term: Term;

@@ -32,7 +32,7 @@ export function onTransfer(state: RaftState, token: Token, to: NodeId | null): v
   }
 }
 
-/** `token` null: the leader's own decision, nobody waits for the answer. */
+/** `token` null: the leader's own decision, no request waits for the answer. */
 export function beginTransfer(state: RaftState, token: Token | null, to: MemberId): void {
   const deadline = state.now + state.settings.electionMaxMs;
   state.transfer = { token, to, term: state.currentTerm, deadline, sent: false };

@@ -64,7 +64,7 @@ function syncNames(directory: string, existing: string): void {
 /**
  * Throws NOT_PRIVATE: another user who owns the directory, or may look into it, could change or read the jobs in it. It must exist. One
  * that holds nothing of ours yet (a fresh mount, made with the usual 0755) is closed to others; one that does hold our data and stood
- * open is refused, because nobody knows what happened to it meanwhile.
+ * open is refused, because it is not known what happened to it meanwhile.
  */
 export function requirePrivate(directory: string, ownUser: number | undefined, holdsOurs: boolean): void {
   requireOwn(directory, ownUser);
@@ -81,7 +81,7 @@ export function requirePrivate(directory: string, ownUser: number | undefined, h
 export function requireOwn(directory: string, ownUser: number | undefined): void {
   // Without a slash at its end, which would look behind the link.
   const found = fs.lstatSync(resolve(directory));
-  // A link would let somebody else choose where the data goes.
+  // A link would let another user choose where the data goes.
   if (found.isSymbolicLink())
     throw new RaftqError("NOT_PRIVATE", `${directory} is a symbolic link; give the directory itself.`);
   if (!found.isDirectory()) throw new RaftqError("UNWRITABLE", `${directory} is not a directory`);
@@ -117,7 +117,7 @@ const REMOTE_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
   [0xbacbacbc, "VMware shared folder"],
 ]);
 
-/** Throws NETWORK_DISK for a directory on one of them, unless that was allowed: a lock may not reach everybody who could use it. */
+/** Throws NETWORK_DISK for a directory on one of them, unless that was allowed: a lock may not reach every machine that could use it. */
 export function requireLocal(directory: string, allowed: boolean): void {
   const name = allowed ? null : remoteFileSystem(fs.statfsSync(directory).type);
   if (name === null) return;

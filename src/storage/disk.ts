@@ -42,7 +42,7 @@ export interface Disk {
   /** What this process may still write to the file system of the data directory. Infinity when it cannot be known. */
   freeBytes(done: (bytes: number) => void): void;
   /**
-   * Somebody else has deleted or replaced a file: one that is open, or one of `files`. Gives its path as people find it; null: all are
+   * Another process has deleted or replaced a file: one that is open, or one of `files`. Gives its path as people find it; null: all are
    * where they were put. `files` is asked again at the end, because some may have been removed meanwhile.
    */
   findMissing(files: () => readonly string[], done: (path: string | null) => void): void;

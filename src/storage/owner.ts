@@ -8,7 +8,7 @@ import { readRejoinFiles, type RejoinFiles } from "./rejoin/rejoin-files.ts";
 import { LOG_DIRECTORY } from "./wal/segment.ts";
 
 export interface Owner {
-  /** null: nobody's, or it cannot be read. */
+  /** null: it belongs to no node, or cannot be read. */
   readonly nodeId: NodeId | null;
   /** Nothing of a node is here. */
   readonly isNew: boolean;

@@ -105,7 +105,7 @@ export function createStorage(directory: Directory): Storage {
 function openDirectory(directory: Directory): OpenDirectory {
   const { settings, recovered, snapshot, log, meta, disk } = directory;
   const { after } = settings;
-  // A path that is gone may be found by whatever is made or opened next, before the next check of the files.
+  // A missing path may be detected by the next operation that makes or opens a file, before the next check of the files.
   const failStop = createFailStop((error) =>
     settings.onFailure(isGone(error) ? directoryDeleted(error.message) : error),
   );

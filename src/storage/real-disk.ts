@@ -12,14 +12,14 @@ import { findMissing } from "./missing-files.ts";
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_DSYNC, O_DIRECT } = fs.constants;
 const CREATE_FLAGS = O_CREAT | O_EXCL | O_RDWR | O_DSYNC;
-/** In a directory that is ours alone nobody else can place a link; a restored backup might hold one. */
+/** No other user can place a link in a directory that is private to this one; a restored backup might hold one. */
 const OPEN_FLAGS = O_RDWR | O_NOFOLLOW | O_DSYNC;
 /**
  * Past the page cache: what it would keep is never read while the node runs, and the copy into it costs up to a third of a write's
  * CPU and time (src/README.md, Decisions).
  */
 const DIRECT_FLAGS = O_RDWR | O_NOFOLLOW | O_DSYNC | O_DIRECT;
-/** Such a write begins and ends at multiples of this, in the file and in memory: enough for every disk that people have. */
+/** Such a write begins and ends at multiples of this, in the file and in memory: enough for every common disk. */
 const DIRECT_BYTES = 4_096;
 const ZEROS = new Uint8Array(STORAGE.zeroFillBytes);
 

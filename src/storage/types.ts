@@ -82,7 +82,7 @@ export interface Storage {
    */
   storePart(part: ReceivedPart, done: (nextPart: number, nextOffset: number) => void): void;
 
-  /** Manifest bytes and number of parts of a complete snapshot (saved or received); null when it is gone. */
+  /** Manifest bytes and number of parts of a complete snapshot (saved or received); null when it was removed. */
   manifest(index: LogIndex): { readonly meta: SnapshotMeta; readonly bytes: Uint8Array; readonly parts: number } | null;
   /** One part, its checksum verified. Throws RaftqError CORRUPT. */
   readPart(index: LogIndex, part: number): Uint8Array;
@@ -150,7 +150,7 @@ export interface OpenStorage {
   readonly newIncarnation: Incarnation;
   /** Draws a segment's random salt: 32 bits. */
   readonly drawSalt: () => number;
-  /** Called once, at the first failed write or sync, or with DISK_FAILED when files are gone: nothing more is acknowledged and the node must stop. */
+  /** Called once, at the first failed write or sync, or with DISK_FAILED when files are missing: nothing more is acknowledged and the node must stop. */
   readonly onFailure: (error: Error) => void;
   /** Runs `callback` once after `ms`; returns a cancel. For the closing frame after 50 ms of quiet. */
   readonly after: (ms: number, callback: () => void) => () => void;

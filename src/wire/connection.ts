@@ -358,7 +358,7 @@ function receiveMessage(state: ConnectionState, message: WireMessage): void {
   state.open.onMessage(message);
 }
 
-/** Bytes that the other side has yet to read show as well that this side lives: pongs never pile up behind them. */
+/** Bytes that the other side has yet to read also show that this side is alive: pongs never pile up behind them. */
 function answerKeepAlive(state: ConnectionState): void {
   if (pendingBytes(state.queue) > 0) return;
   send(state, { type: "pong", frameId: KEEP_ALIVE });

@@ -114,7 +114,7 @@ function readLength(
     const byte = data[at++] ?? 0;
     if (state.foreign !== "" || (state.lengthBytes === 0 && byte !== 0)) {
       state.foreign += String.fromCharCode(byte);
-      // A stream begins with all of a word, or with what no word begins with.
+      // A stream begins with a whole method name, or with what no method name begins with.
       if (state.frames === 0 && mayBecomeHttp(state.foreign)) continue;
       const failed = foreignProtocol(state.foreign);
       state.foreign = "";

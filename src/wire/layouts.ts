@@ -235,7 +235,7 @@ type FrameOf<Type extends Frame["type"]> = Extract<Frame, { readonly type: Type 
 type LayoutOf<Type extends Frame["type"]> = FrameLayout<FrameOf<Type>> &
   (Type extends ClientMessage["type"] ? ClientDelivery : Delivery);
 
-/** Numbers are fixed for ever and never used twice. */
+/** Numbers are permanent and never used twice. */
 export const FRAMES: { readonly [Type in Frame["type"]]: LayoutOf<Type> } = {
   hello: {
     ...control("dialer"),

@@ -78,7 +78,7 @@ const statementFields = {
 
 type PeerOf<Type extends PeerMessage["type"]> = Extract<PeerMessage, { readonly type: Type }>;
 
-/** Messages inside a peer frame: numbers of their own, fixed for ever and never used twice. */
+/** Messages inside a peer frame: numbers of their own, permanent and never used twice. */
 export const PEER_MESSAGES: { readonly [Type in PeerMessage["type"]]: PeerLayout<PeerOf<Type>> } = {
   RequestVote: {
     priority: "urgent",

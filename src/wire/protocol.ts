@@ -19,11 +19,11 @@ export interface Hello {
   /** What builds without it may ignore, by name: optional abilities, and `dialsNode`. */
   readonly features: readonly string[];
   readonly role: AccessRole;
-  /** The cluster the dialer believes it talks to; null: any (clients), or none yet (fresh nodes). */
+  /** The cluster the dialer expects at this address; null: any (clients), or none yet (fresh nodes). */
   readonly clusterId: ClusterId | null;
   /** Peers only. */
   readonly node: Member | null;
-  /** 32 fresh bytes: the dialer wants both sides to prove that they know the shared secret (`secret.ts`). */
+  /** 32 fresh bytes: the dialer asks both sides to prove that they know the shared secret (`secret.ts`). */
   readonly nonce?: Uint8Array;
 }
 
@@ -234,7 +234,7 @@ export interface LogLine {
   readonly kind: string;
   /** Unix milliseconds: the leader's wall clock when it stamped the entry. */
   readonly wall: number;
-  /** "" when no client is behind it, or its session is gone and the log no longer shows whose it was. */
+  /** "" when no client is behind it, or its session has ended and the log no longer shows whose it was. */
   readonly client: string;
   readonly requestNumber: number;
   /** The entry's body as logged. */

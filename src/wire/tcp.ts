@@ -26,7 +26,7 @@ export interface TcpLimits extends TlsLimits {
   readonly closeTimeoutMs: number;
   /** What all closed streams together may still have to deliver; beyond it the one that was closed first is cut off. */
   readonly maxClosingBytes: number;
-  /** Accepted sockets, those that are closing included. Beyond it a new one is closed without a word: the last resort. */
+  /** Accepted sockets, those that are closing included. Beyond it a new one is closed without a goodbye: the last resort. */
   readonly maxSockets?: number;
 }
 

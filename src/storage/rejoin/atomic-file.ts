@@ -48,7 +48,7 @@ export function readAtomicFile(disk: Disk, { path, magic }: AtomicFile, formatVe
   return { state: "good", fields: bytes.subarray(AT_FIELDS) };
 }
 
-/** In place of the earlier one, durable: until the end that one stands. */
+/** Replaces the earlier one, durably; until the end the earlier one is valid. */
 export function* writeAtomicFile(
   disk: Disk,
   { path, magic }: AtomicFile,
@@ -62,7 +62,7 @@ export function* writeAtomicFile(
   yield (done) => disk.syncDirectory(".", done);
 }
 
-/** Gone for good at the end. */
+/** Durably removed at the end. */
 export function* removeAtomicFile(disk: Disk, { path }: AtomicFile): Steps {
   if (disk.size(path) !== null) yield (done) => disk.remove(path, done);
   yield (done) => disk.syncDirectory(".", done);

@@ -1,4 +1,4 @@
-// Leads a directory whose data cannot be trusted to a fresh one. Nothing is written over the data: the node's next incarnation is recorded in
+// Turns a directory whose data cannot be trusted into a fresh one. The data are never overwritten: the node's next incarnation is recorded in
 // a file beside them; once a majority has let that one in, they are quarantined and an empty log begins in their place.
 import { STORAGE } from "../../config.ts";
 import { RaftqError } from "../../lib/errors.ts";
@@ -10,7 +10,7 @@ import type { Damaged, Opened, OpenStorage } from "../types.ts";
 import { quarantineNumbers, removeQuarantined, quarantine, retryWithoutQuarantine } from "./quarantine.ts";
 import { type Rejoin, type RejoinFiles, writeRejoin } from "./rejoin-files.ts";
 
-/** `reopen`: reads the directory anew. It stays locked meanwhile. */
+/** `reopen`: reads the directory again. It stays locked meanwhile. */
 export function createDamaged(
   disk: Disk,
   settings: OpenStorage,

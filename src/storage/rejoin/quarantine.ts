@@ -1,4 +1,4 @@
-// Marks data that are wrong although every checksum is right, and moves data that cannot be trusted into `damaged-<number>`, beside their
+// Writes the corruption marker for data that are wrong although every checksum is right, and moves data that cannot be trusted into `damaged-<number>`, beside their
 // successors. The newest of these is kept, for people.
 import { type Disk, isNoSpace } from "../disk.ts";
 import { corrupt } from "../file-errors.ts";
@@ -26,7 +26,7 @@ export function* markDamaged(disk: Disk, why: string): Steps {
   yield (done) => disk.syncDirectory("g0", done);
 }
 
-/** Throws CORRUPT when the directory was marked. */
+/** Throws CORRUPT when the directory has a corruption marker. */
 export function refuseMarked(disk: Disk): void {
   const bytes = disk.read(CORRUPTION_MARKER_PATH);
   if (bytes === null) return;

@@ -62,7 +62,7 @@ export function recoverSnapshot(disk: Disk, frame: SnapshotFrame, formatVersion:
   const manifest = decodeManifest(manifestBytes, formatVersion);
   if (manifest === null) throw corruptAt(path, 0, "the manifest is unreadable");
   const snapshot = { directory, manifest, manifestBytes, crc };
-  // All of it, now: a node must know that its state is whole before it votes, not when somebody needs the part.
+  // All of it, now: a node must know that its state is whole before it votes, not when the part is needed.
   manifest.parts.forEach((_, part) => readPart(disk, snapshot, part));
   return snapshot;
 }

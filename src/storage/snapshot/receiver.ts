@@ -75,7 +75,7 @@ function isComplete({ complete, current }: SnapshotStore, { meta, manifest }: Re
   return stored === current || stored.crc === manifestCrc(manifest);
 }
 
-/** Drops what an earlier sender left, and begins anew if the manifest is what it should be. False: there is no space for it. */
+/** Drops what an earlier sender left, and begins again if the manifest is what it should be. False: there is no space for it. */
 function* begin(store: SnapshotStore, part: ReceivedPart): Steps<boolean> {
   const { writer, settings } = store;
   const directory = directoryOf(part.meta);

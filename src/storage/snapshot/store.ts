@@ -30,7 +30,7 @@ export interface SnapshotSettings {
   readonly soon: (callback: () => void) => void;
   /** A snapshot was deleted. */
   readonly onFreed: () => void;
-  /** What the log waits for: a snapshot from another node must leave so much, or the frame that makes it count has no place. */
+  /** What the log waits for: a snapshot from another node must leave so much, or the frame that makes it count does not fit. */
   readonly neededByLog: () => number;
 }
 

@@ -18,7 +18,7 @@ export type FrameContent =
   /** The first frame of a segment, when it holds nothing but which frame came before. */
   | { readonly kind: "opening" }
   | { readonly kind: "batch"; readonly entries: readonly Entry[] }
-  /** Makes a snapshot count. `reset`: everything earlier in the log is dead. */
+  /** Makes a snapshot count. `reset`: nothing earlier in the log counts any more. */
   | {
       readonly kind: "snapshot";
       readonly index: LogIndex;

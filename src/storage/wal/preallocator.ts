@@ -194,7 +194,7 @@ export function* makeSegment(preallocator: Preallocator, bytes: number, old: Seg
   return yield* failWith(begun.error);
 }
 
-/** Its space is asked for first: to write until nothing fits any more would take the last space from everybody on this file system. */
+/** Its space is asked for first: to write until nothing fits any more would take the last space from every program on this file system. */
 function* createSegment(disk: Disk, { reservedBytes }: SegmentSettings, { path, bytes }: Segment): Steps<DiskFile> {
   const free = yield* freeBytes(disk);
   const needed = bytes + reservedBytes(free);

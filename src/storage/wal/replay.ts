@@ -10,7 +10,7 @@ export interface Replayed {
   readonly snapshot: SnapshotFrame | null;
 }
 
-/** Throws CORRUPT when the frames leave a gap. Frames before the last reset are dead: some of them may have been deleted already. */
+/** Throws CORRUPT when the frames leave a gap. Frames before the last reset do not count: some of them may have been deleted already. */
 export function replay(contents: readonly FrameContent[]): Replayed {
   let entries: Entry[] = [];
   let snapshot: SnapshotFrame | null = null;
