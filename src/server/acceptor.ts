@@ -54,7 +54,7 @@ type Caller =
   /** It has not sent its hello, or was refused. */
   { readonly type: "unknown" } | Peer | Client;
 
-/** A member, or a founder, as far as its hello is to be believed. */
+/** A member, or a founder, as its hello claims. */
 interface Peer {
   readonly type: "peer";
   readonly node: Member;
@@ -270,9 +270,10 @@ function evict(eviction: Eviction<Connection> | null): void {
 }
 
 /**
- * A node that was removed is refused always by voters: one that was let in again becomes a voter when all voters know of it. A learner
- * may know of the removal only, and need that very node as its leader: it refuses it while another leader lives. An earlier incarnation of a member, only while a leader lives: that is when its votes are
- * ignored anyway, and a node that was let in by a leader unknown to this node must reach it when that leader dies.
+ * Why this node is not accepted as a member; null: it is. Voters always refuse a node that was removed: one that was let in again becomes
+ * a voter when all voters have the entry of it. A learner may have the entry of the removal only, and need that very node as its leader: it
+ * refuses it only while there is another leader. An earlier incarnation of a member is refused only while there is a leader: its votes
+ * are ignored then anyway, and a node that was let in by a leader unknown to this node must reach it when that leader fails.
  */
 function outsiderProblem(raft: Raft | undefined, from: Member): Failure | null {
   if (raft === undefined) return null;

@@ -120,7 +120,7 @@ function answerPeek(replica: Replica, request: ClientRequest, message: QueryMess
   answer(replica, request, { type: "peekAnswer", frameId: message.frameId, peeked });
 }
 
-/** Making a page for a closed connection, or many pages at once, would delay everybody else: the others wait for the next turn. */
+/** Making a page for a closed connection, or many pages at once, would delay all other clients: it waits for the next turn. */
 function isTooMuchNow(
   { clients, requests }: Replica,
   request: ClientRequest,

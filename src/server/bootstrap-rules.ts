@@ -30,7 +30,7 @@ export interface FounderState {
 export type BootstrapStep =
   /** Not every founder has answered on a connection that is still open, or another one writes the configuration. */
   | { readonly type: "wait"; readonly missing: readonly string[] }
-  /** This node has the lowest id and everybody is fresh: it writes the index-1 configuration. */
+  /** This node has the lowest id and all founders are fresh: it writes the index-1 configuration. */
   | { readonly type: "bootstrap"; readonly members: readonly Member[] }
   | { readonly type: "adopt"; readonly record: Uint8Array }
   /** A cluster exists already; no founder that answered so far has a first entry that names this node. */

@@ -91,7 +91,7 @@ export function startBootstrap(
     bootstrap,
     bootstrap.others.map(({ address }) => address),
   );
-  // With --expect 1 nobody else answers.
+  // With --expect 1 there is no other founder to answer.
   after(bootstrap, SERVER.bootstrapGraceMs, () => consider(bootstrap));
   return bootstrap;
 }
@@ -111,7 +111,7 @@ export function stopBootstrap(bootstrap: Bootstrap): void {
   for (const other of bootstrap.others) other.hangUp();
 }
 
-/** Another founder's statement: if it differs from ours, nobody bootstraps. */
+/** Another founder's statement: if it differs from ours, this node refuses to bootstrap. */
 export function statementReceived(bootstrap: Bootstrap, from: Member, theirs: BootstrapStatement): void {
   if (!theirs.fresh || bootstrap.isJoining) return;
   const why = disagreement(bootstrap.statement, theirs, from.address);

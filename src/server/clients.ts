@@ -8,7 +8,7 @@ import type { Connection } from "../wire/connection.ts";
 /** One connection of a client, with its pending requests. */
 export interface ClientConnection {
   readonly connection: Connection;
-  /** Sessions that used this connection: while it lives they are not idle. */
+  /** Sessions that used this connection: while it is open they are not idle. */
   readonly sessions: Set<number>;
   readonly pending: PendingCount;
   /** It sends no more (half-close): after its last answer the connection is closed. */

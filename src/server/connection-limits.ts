@@ -214,7 +214,7 @@ export interface BufferBudget<C> {
 export interface Owner {
   /** `host:port` */
   readonly remote: string;
-  /** Of the present configuration, as far as its hello was to be believed. */
+  /** Of the present configuration, as its hello claims. */
   readonly isMember: boolean;
 }
 

@@ -69,8 +69,8 @@ export function addMessage(inbox: Inbox, raft: Raft, from: MemberId, link: Link,
 }
 
 /**
- * The last ones to acknowledge what has committed already change nothing that is urgent: a busy leader is spared a turn for each of
- * them, and an idle one receives them at its next heartbeat.
+ * Late acknowledgements of what has committed already change nothing urgent: they take no turn of their own, and an idle leader
+ * processes them at its next heartbeat.
  */
 function canWait(raft: Raft, from: MemberId, message: RaftMessage): boolean {
   if (message.type !== "AppendEntriesReply" || !message.success || message.term !== raft.currentTerm) return false;

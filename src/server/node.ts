@@ -93,7 +93,7 @@ function createRun(ports: Ports, settings: NodeSettings, onStarted: Run["onStart
   };
 }
 
-/** `distrusted`: why the run before no longer trusted the data here; null: nothing speaks against them. */
+/** `distrusted`: why the run before no longer trusted the data here; null: it did trust them. */
 function openDirectory(run: Run, distrusted: RaftqError | null): void {
   const { disk } = run.ports;
   const onOpened = (opened: Opened): void => {

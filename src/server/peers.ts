@@ -55,7 +55,7 @@ export function stopPeers(peers: Peers): void {
   peers.links.clear();
 }
 
-/** Dials those who are new in the configuration, and drops the links to those who are gone. */
+/** Dials the members that are new in the configuration, and drops the links to those that left it. */
 function linkMembers(peers: Peers): void {
   const { raft, links, self } = peers;
   if (raft.configuration === peers.linkedConfiguration) return;
@@ -74,7 +74,7 @@ function linkMembers(peers: Peers): void {
 
 /**
  * Members that have nothing to send to each other, as followers of one leader have, ping each other: so what status reports of them
- * stays true, and a dead link is replaced before it is needed. A leader's heartbeats spare it that.
+ * stays true, and a dead link is replaced before it is needed. A leader's heartbeats make that unnecessary.
  */
 function scheduleSilenceCheck(peers: Peers): void {
   const { clock, links } = peers;

@@ -70,7 +70,7 @@ export function isSnapshotDue(snapshots: Snapshots, space: DiskSpace, raft: Raft
 function hasOutgrown({ settings, storage }: Snapshots, raft: Raft): boolean {
   const limit = Math.max(settings.compactMinBytes, settings.compactFactor * storage.snapshotBytes());
   const bytes = storage.logBytes();
-  // A newer snapshot makes a transfer that is under way start again: wait for it, but not for ever.
+  // A newer snapshot makes a transfer that is under way start again: wait for it, within limits.
   return bytes > limit && (bytes > SERVER.maxOutgrownFactor * limit || sendingTo(raft).length === 0);
 }
 
