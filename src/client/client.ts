@@ -36,7 +36,7 @@ import {
   untaken,
 } from "./pipeline.ts";
 import { addQuery, createQueries, type PendingQuery, removeQuery, resendQuery, takeSent } from "./queries.ts";
-import { retryAction, type Verdict } from "./retry-policy.ts";
+import { GO_ON, retryAction, type Verdict } from "./retry-policy.ts";
 import {
   acknowledgementAnswered,
   answersLeft,
@@ -257,7 +257,7 @@ function onOpenAnswer(client: ClientState, message: ServerMessage): void {
       return endSession(client, answersLeft(settings.clientId, left));
   }
   for (const opening of takeAll(client.openings)) opening.done(null);
-  follow(client, { type: "goOn" });
+  follow(client, GO_ON);
 }
 
 /** An OPEN may be repeated at will: its nonce makes it one. */

@@ -2,10 +2,10 @@
 // until it is answered, and one that was answered stays here until its answer was taken. No I/O in here.
 import { type ErrorCode, ERRORS, type Failure, failure } from "../lib/errors.ts";
 import { assert, must } from "../lib/assert.ts";
-import { encodeCommand } from "../queue/commands.ts";
+import { RESOLVE } from "../queue/commands.ts";
 import { decodeReply } from "../queue/replies.ts";
 import type { Request } from "../wire/protocol.ts";
-import { isFinalFor, isSessionOver, retryAction, type Verdict } from "./retry-policy.ts";
+import { GO_ON, isFinalFor, isSessionOver, retryAction, type Verdict } from "./retry-policy.ts";
 import { createRingBuffer, type RingBuffer } from "./ring-buffer.ts";
 import type { ClientSettings, Done, Numbers, Outcome } from "./types.ts";
 
@@ -57,9 +57,7 @@ interface Slot {
   lastFailure: Failure | null;
 }
 
-export const RESOLVE = encodeCommand({ type: "resolve" });
 const NOT_SENT = failure("TIMEOUT", "its time was over before it could be sent", { applied: "no" });
-const GO_ON: Verdict = { type: "goOn" };
 
 export function createPipeline(settings: PipelineSettings, on: PipelineEvents): Pipeline {
   return {
@@ -93,11 +91,10 @@ export function pushRequest(
   done: Done,
   number: number | null,
 ): void {
-  const { settings, slots } = pipeline;
-  const position = slots.end();
-  slots.put(position, {
+  const { settings } = pipeline;
+  pipeline.slots.put(pipeline.slots.end(), {
     command,
-    position,
+    position: pipeline.slots.end(),
     number,
     deadline,
     done,
@@ -232,8 +229,7 @@ function attemptRefused(pipeline: Pipeline, slot: Slot, frameId: number, why: Fa
   if (slot.answered || slot.lastFrame !== frameId) return GO_ON;
   if (isSessionOver(why.code)) return { type: "over", failure: why };
   slot.lastFailure = why;
-  const isResolving = slot.done === null;
-  if (!isResolving && isFinalFor(pipeline.settings, why.code)) {
+  if (slot.done !== null && isFinalFor(pipeline.settings, why.code)) {
     giveUp(pipeline, slot, why);
     return GO_ON;
   }
@@ -324,8 +320,12 @@ function answeredLate(pipeline: Pipeline, slot: Slot, outcome: Outcome): void {
 
 /** Delivers an outcome for every request whose time is over. `cause`: why no node took requests meanwhile, if so. */
 export function expireRequests(pipeline: Pipeline, now: number, cause: Failure | null): void {
+  let before: Failure | null = null;
   for (const slot of pipeline.slots.all()) {
-    if (slot.done !== null && slot.deadline <= now) giveUp(pipeline, slot, cause ?? slot.lastFailure ?? NOT_SENT);
+    // A number that came too early waits for one before it: the reason is what that one met.
+    const reason: Failure | null = (slot.lastFailure?.code === "OUT_OF_ORDER" ? before : null) ?? slot.lastFailure;
+    before = reason ?? before;
+    if (slot.done !== null && slot.deadline <= now) giveUp(pipeline, slot, cause ?? reason ?? NOT_SENT);
   }
 }
 

@@ -13,6 +13,8 @@ export type Verdict =
   /** The session is over, or dormant. */
   | { readonly type: "over"; readonly failure: Failure };
 
+export const GO_ON: Verdict = { type: "goOn" };
+
 export function retryAction(why: Failure): "leave" | "pause" | "giveUp" {
   switch (ERRORS[why.code].class) {
     case "redirect":

@@ -4,10 +4,10 @@ import { assert } from "../lib/assert.ts";
 import { type Failure, failure } from "../lib/errors.ts";
 import { Malformed } from "../lib/messagepack.ts";
 import type { Random } from "../lib/random.ts";
+import { RESOLVE } from "../queue/commands.ts";
 import { decodeReply } from "../queue/replies.ts";
 import type { Reply } from "../queue/types.ts";
 import type { ClientMessage, Request, ServerMessage } from "../wire/protocol.ts";
-import { RESOLVE } from "./pipeline.ts";
 import type { ClientSettings, Numbers } from "./types.ts";
 
 export interface ClientSession {

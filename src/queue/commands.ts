@@ -64,6 +64,8 @@ export function decodeCommand(bytes: Uint8Array, limits: Pick<QueueLimits, "maxJ
   return command;
 }
 
+export const RESOLVE = encodeCommand({ type: "resolve" });
+
 /** Is this a resolve, in whatever valid form it is written? */
 export function isResolve(command: Uint8Array): boolean {
   try {

@@ -50,7 +50,7 @@ const AT_TIME = 22; // u48
 const AT_WALL = 28; // u48
 const AT_SESSION = 34; // u48
 const AT_NUMBER = 40; // u48
-const AT_ANSWERED = 46; // u48
+const AT_ACKNOWLEDGED = 46; // u48
 export const RECORD_HEADER_BYTES = 52;
 
 const TWO_32 = 0x1_0000_0000;
@@ -98,7 +98,7 @@ export function encodeEntry(stamp: Stamp, draft: Draft): Entry {
   writeU48(record, AT_WALL, stamp.wall);
   writeU48(record, AT_SESSION, draft.session);
   writeU48(record, AT_NUMBER, draft.number);
-  writeU48(record, AT_ANSWERED, draft.acknowledgedThrough);
+  writeU48(record, AT_ACKNOWLEDGED, draft.acknowledgedThrough);
   record.set(draft.body, RECORD_HEADER_BYTES);
   writeU32(record, AT_CRC, crc32Behind(record, AT_INDEX));
   return { index: stamp.index, term: stamp.term, kind: draft.kind, record };
@@ -145,7 +145,7 @@ export function fieldsOf(entry: Entry): RecordFields {
     wall: readU48(record, AT_WALL),
     session: readU48(record, AT_SESSION),
     number: readU48(record, AT_NUMBER),
-    acknowledgedThrough: readU48(record, AT_ANSWERED),
+    acknowledgedThrough: readU48(record, AT_ACKNOWLEDGED),
     body: byteRange(record, RECORD_HEADER_BYTES),
   };
 }

@@ -8,7 +8,7 @@ import { nodeIdOf } from "../raft/types.ts";
 import type { ClientMessage, ServerMessage } from "../wire/protocol.ts";
 import { type ClientRequest, keepSessionAlive, releaseRequest } from "./clients.ts";
 import { leaderEntryEnded } from "./leader-entries.ts";
-import { removePending } from "./pending-requests.ts";
+import { removeProposed } from "./proposed-requests.ts";
 import type { EntryOutcome, Waiter } from "./proposals.ts";
 import type { Replica } from "./replica.ts";
 import { leaderAddressOf } from "./members.ts";
@@ -19,7 +19,7 @@ export function completeWaiter(replica: Replica, waiter: Waiter, outcome: EntryO
   const { requests, leaderEntries } = replica;
   switch (waiter.type) {
     case "numbered":
-      removePending(requests.pending, waiter, outcome.type === "applied");
+      removeProposed(requests.proposed, waiter, outcome.type === "applied");
       answerOutcome(replica, waiter.request, outcome);
       for (const retry of waiter.retries ?? []) answerOutcome(replica, retry, outcome);
       return;

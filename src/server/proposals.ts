@@ -5,12 +5,12 @@ import type { Draft } from "../raft/entry.ts";
 import { step } from "../raft/raft.ts";
 import type { LogIndex } from "../raft/types.ts";
 import type { LeaderEntry } from "./leader-entries.ts";
-import type { PendingRequest } from "./pending-requests.ts";
+import type { ProposedRequest } from "./proposed-requests.ts";
 import type { Replica } from "./replica.ts";
 import type { OpenRequest, UnnumberedRequest } from "./requests.ts";
 
 /** What waits for a proposed entry. */
-export type Waiter = PendingRequest | UnnumberedRequest | OpenRequest | LeaderEntry;
+export type Waiter = ProposedRequest | UnnumberedRequest | OpenRequest | LeaderEntry;
 
 /** How a proposed entry ended for its waiter. */
 export type EntryOutcome =

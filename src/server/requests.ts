@@ -13,7 +13,7 @@ import { answer, answerQuery, completeWaiter, notLeading, type QueryMessage, ref
 import { addClient, type ClientRequest, countRequest, keepSessionAlive, redirectIdleClients } from "./clients.ts";
 import { isFailure, requestChange, requestRead, requestTransfer, wake } from "./inbox.ts";
 import { isVersionWanted, openProposed, proposeLeaderEntries } from "./leader-entries.ts";
-import { admit, type PendingRequests } from "./pending-requests.ts";
+import { admit, type ProposedRequests } from "./proposed-requests.ts";
 import { isReadyLeader, propose, type Waiter } from "./proposals.ts";
 import type { Replica } from "./replica.ts";
 import { isWrite } from "./roles.ts";
@@ -44,7 +44,7 @@ export interface Requests {
   pagesMade: number;
   /** As of this turn: raft learns of disk space by messages only. */
   hasSpace: boolean;
-  readonly pending: PendingRequests;
+  readonly proposed: ProposedRequests;
 }
 
 export function createRequests(): Requests {
@@ -55,7 +55,7 @@ export function createRequests(): Requests {
     deferredQueries: [],
     pagesMade: 0,
     hasSpace: true,
-    pending: new Map(),
+    proposed: new Map(),
   };
 }
 
@@ -207,7 +207,7 @@ function runCommandOfUnknownSession(replica: Replica, request: ClientRequest, me
 /** A malformed command enters the log too: its refusal becomes the number's answer, and the numbers behind it can go on. */
 function runNext(replica: Replica, request: ClientRequest, message: Request, lastNumber: number): void {
   const { requests } = replica;
-  const admission = admit(requests.pending, request, message, lastNumber);
+  const admission = admit(requests.proposed, request, message, lastNumber);
   switch (admission.type) {
     case "refused":
       return refuse(replica, request, admission.failure);
@@ -215,8 +215,8 @@ function runNext(replica: Replica, request: ClientRequest, message: Request, las
       return;
     case "propose":
       if (requests.hasSpace || needsNoDiskSpace(message.command))
-        return proposeCommand(replica, message, admission.pending);
-      return completeWaiter(replica, admission.pending, {
+        return proposeCommand(replica, message, admission.proposed);
+      return completeWaiter(replica, admission.proposed, {
         type: "failed",
         failure: diskFull(
           replica,

@@ -306,6 +306,15 @@ describe("a number that was given up", () => {
     expect(outcomes.get("b")).toMatchObject({ ok: true, number: 2 });
   });
 
+  test("on a number that had to wait for a refused one names the reason of that one", () => {
+    for (const name of ["a", "b", "c"]) push(name, 10);
+    const [a, b, c] = sendAll();
+    refuse(a, "DISK_FULL");
+    for (const later of [b, c]) refuse(later, "OUT_OF_ORDER");
+    expireRequests(pipeline, 10, null);
+    expect(["a", "b", "c"].map((name) => failureOf(name)?.code)).toEqual(["DISK_FULL", "DISK_FULL", "DISK_FULL"]);
+  });
+
   test("because the node refused it for good is resolved while later ones are under way", () => {
     for (const name of ["a", "b"]) push(name);
     const [a, b] = sendAll();

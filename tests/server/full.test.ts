@@ -1,7 +1,7 @@
 // What do nodes do when their disks are full? Real nodes on small simulated disks: one, the leader's, a majority's.
 import { describe, expect, test } from "bun:test";
 import { QUEUE } from "../../src/config.ts";
-import { encodeCommand } from "../../src/queue/commands.ts";
+import { encodeCommand, RESOLVE } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
@@ -19,7 +19,6 @@ const PORTS = [3000, 3001, 3002];
 const enqueue = (bytes = 10): Uint8Array =>
   encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 0, payload: new Uint8Array(bytes) }] });
 const DEQUEUE = encodeCommand({ type: "dequeue", queues: ["default"], max: 1, maxBytes: 1, leaseMs: 0, waitMs: 0 });
-const RESOLVE = encodeCommand({ type: "resolve" });
 const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
 
 type Answer = Extract<Message, { type: "reply" | "failure" | "done" }>;

@@ -2,7 +2,7 @@
 // are many, forget what is due, and start every cluster with limits that all of it keeps.
 import { expect, test } from "bun:test";
 import { QUEUE } from "../../src/config.ts";
-import { decodeTouch, encodeCommand } from "../../src/queue/commands.ts";
+import { decodeTouch, RESOLVE } from "../../src/queue/commands.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
@@ -12,7 +12,6 @@ import { OPEN } from "../wire/messages.ts";
 import { createTestCluster, type TestClient, type TestNode, type TestCluster } from "./test-cluster.ts";
 
 const CLIENT = { role: "client", node: null, clusterId: null } as const;
-const RESOLVE = encodeCommand({ type: "resolve" });
 const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
 const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
 const eventsOf = ({ logged }: TestNode, event: string): readonly string[] =>

@@ -43,7 +43,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
 `,
         replace: "",
       },
-      { in: "pending-requests/admit", find: "number !== expected", replace: "number > expected" },
+      { in: "proposed-requests/admit", find: "number !== expected", replace: "number > expected" },
     ],
   },
   {
