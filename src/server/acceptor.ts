@@ -255,7 +255,7 @@ function closed(run: Run, { connection, from }: Accepted, why: Failure | null): 
     connections.logRefusal(`${hostOf(connection.remote)}: ${why.message}`);
 }
 
-/** The connection takes so many bytes of memory now. All together may take only so many: those that make no progress are closed. */
+/** Counts the memory that the connection takes now. Above the limit for all connections, those that make no progress are closed. */
 function limitBuffers(run: Run, { connection, from }: Accepted, bytes: number): void {
   const { budget } = run.connections;
   const owner = { remote: connection.remote, isMember: from.type === "peer" && isMember(run, from.id) };

@@ -12,7 +12,7 @@ export type ChangeFinished = Finished<LogIndex | Failure>;
 /** Null: the applied state shows everything that was acknowledged before the read was asked. */
 export type ReadFinished = Finished<Failure | null>;
 
-/** For those who get an index or a failure. */
+/** Tells the two results of a change apart: an index, or a failure. */
 export function isFailure(result: LogIndex | Failure): result is Failure {
   return typeof result !== "number";
 }

@@ -9,6 +9,7 @@ import type { ByteStream } from "../wire/network.ts";
 import { accept, createConnections } from "./acceptor.ts";
 import { bootstrapTogether } from "./bootstrap-phase.ts";
 import { bootstrapEntry } from "./bootstrap-rules.ts";
+import { firstStep } from "./first-step.ts";
 import { measureDiskSpace, reservedBytes } from "./disk-space.ts";
 import { logDamaged, noKnownMember, rejoinAddresses } from "./rejoin.ts";
 import { closeStorage, endRun, finish, hasEnded, type Rejoining, replicaOf, type Run, stopRun } from "./run.ts";
@@ -194,38 +195,36 @@ function listen(run: Run, then: () => void): void {
   });
 }
 
-/** What a node does with a directory that it can read, by what is in it and by --join and --expect. */
+/** What a node does with a directory that it can read. */
 function begin(run: Run, storage: Storage, self: Member): void {
-  const { join, expect } = run.settings;
-  const { identity, entries, hadData, knownMembers } = storage.recovered;
-  const others = rejoinAddresses(run.settings, knownMembers?.addresses ?? []);
+  const { recovered } = storage;
   const started = (role: Started["role"]): void =>
     run.onStarted({ id: self.id, address: self.address, clusterId: run.clusterId, role });
   const onServing = ({ raft }: Replica): void => started(raft.role);
-  const [first] = entries;
-  if (identity.clusterId !== null) {
-    run.clusterId = identity.clusterId;
-    const { raft } = serve(run, storage, self, entries);
-    started(raft.role);
-    if (raft.configuration.voters.length === 0 && others.length > 0) requestJoin(run, self, others, identity.clusterId);
-  } else if (first !== undefined && first.index === 1 && first.kind === "config") {
-    // Killed between the first entry and the cluster id: the id follows from the entry.
-    establish(run, storage, self, first, onServing);
-  } else if (hadData && others.length > 0) {
-    run.phase = { type: "joining" };
-    started("joining");
-    requestJoin(run, self, others, knownMembers?.clusterId ?? null);
-  } else if (join.length > 0 && expect === null) {
-    run.phase = { type: "joining" };
-    started("joining");
-    requestJoin(run, self, join, null);
-  } else if (hadData) {
-    endRun(run, new RaftqError("CORRUPT", "this directory held data of a cluster but names none any more"));
-  } else if (join.length > 0 || (expect ?? 1) > 1) {
-    started("bootstrapping");
-    bootstrapTogether(run, storage, self);
-  } else {
-    run.phase = { type: "entering", isFresh: false, firstEntry: null };
-    writeFirstEntry(run, storage, self, bootstrapEntry([self]), onServing);
+  const step = firstStep(run.settings, recovered);
+  switch (step.type) {
+    case "resume": {
+      run.clusterId = step.clusterId;
+      const replica = serve(run, storage, self, recovered.entries);
+      onServing(replica);
+      // Killed after it was let in, and before the leader's entries came.
+      const isEmpty = replica.raft.configuration.voters.length === 0;
+      if (isEmpty && step.others.length > 0) requestJoin(run, self, step.others, step.clusterId);
+      return;
+    }
+    case "establish":
+      return establish(run, storage, self, step.entry, onServing);
+    case "join":
+      run.phase = { type: "joining" };
+      started("joining");
+      return requestJoin(run, self, step.addresses, step.known);
+    case "bootstrap":
+      started("bootstrapping");
+      return bootstrapTogether(run, storage, self);
+    case "foundAlone":
+      run.phase = { type: "entering", isFresh: false, firstEntry: null };
+      return writeFirstEntry(run, storage, self, bootstrapEntry([self]), onServing);
+    case "unusable":
+      return endRun(run, new RaftqError("CORRUPT", "this directory held data of a cluster but names none any more"));
   }
 }

@@ -230,8 +230,11 @@ export function checkSilence(link: PeerLink, pingAfterMs: number, stoodStill: bo
   connection.ping();
 }
 
-function giveUp({ ports, member, isUp, owedSinceMs }: PeerLink, connection: Connection): void {
+function giveUp(link: PeerLink, connection: Connection): void {
+  const { ports, member, isUp, owedSinceMs } = link;
   const now = ports.clock.now();
+  // Until its end is reported, in a later event, further messages find nothing owed.
+  link.owedSinceMs = null;
   const silence = formatDuration(now - (owedSinceMs ?? now));
   const bulk = connection.bulkInFlight();
   const inFlight =

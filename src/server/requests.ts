@@ -107,15 +107,20 @@ function route(replica: Replica, request: ClientRequest): void {
   const { message } = request;
   const query = localQuery(message);
   if (query !== null) return answerQuery(replica, request, query);
-  if (leadsNow(replica)) handleAsLeader(replica, request, message);
-  else if (raft.role === "leader") requests.deferred.push(request);
-  else if (raft.leader === null ? isLate(replica, request) : raft.transfer === null)
-    refuse(replica, request, notLeading(replica));
-  else {
-    // After a handover its caller receives "done" first: refused before that, it would ask the next leader again.
-    requests.deferred.push(request);
-    wakeForDeferred(replica);
-  }
+  if (leadsNow(replica)) return handleAsLeader(replica, request, message);
+  // It becomes ready, or its handover ends: a turn follows then.
+  if (raft.role === "leader") return void requests.deferred.push(request);
+  if (!mayWait(replica, request)) return refuse(replica, request, notLeading(replica));
+  requests.deferred.push(request);
+  wakeForDeferred(replica);
+}
+
+/**
+ * For an election under way, within limits; and, after a handover, until its caller has received "done": refused before that, it would
+ * ask the next leader again.
+ */
+function mayWait({ raft, clock }: Replica, { arrivedAt }: ClientRequest): boolean {
+  return raft.leader === null ? clock.now() < arrivedAt + SERVER.noLeaderWaitMs : raft.transfer !== null;
 }
 
 /** What a node answers whether it leads or not. */
@@ -123,10 +128,6 @@ function localQuery(message: ClientMessage): QueryMessage | null {
   if (message.type === "ping") return message;
   if (message.type === "status") return message.linearizable ? null : message;
   return message.type === "log" && message.local ? message : null;
-}
-
-function isLate({ clock }: Replica, { arrivedAt }: ClientRequest): boolean {
-  return clock.now() >= arrivedAt + SERVER.noLeaderWaitMs;
 }
 
 /** One timer for all: they are looked at again in every turn anyway. */
@@ -173,7 +174,7 @@ function runCommand(replica: Replica, request: ClientRequest, message: Request):
   const { session, number, command, acknowledgedThrough, frameId } = message;
   if (session > queue.appliedIndex) return runCommandOfUnknownSession(replica, request, message);
   const found = lookUp(queue, session, number, command);
-  // Numbers that are no sessions could be any number of them.
+  // Not for a refused one: its number need not be a session at all, and the set would grow with every such number.
   if (found.type !== "refused") keepSessionAlive(request.client, session);
   switch (found.type) {
     case "answered":

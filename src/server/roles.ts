@@ -37,7 +37,22 @@ function nodeProblem(message: ClientMessage, node: string): Failure | null {
   return failure("UNAUTHORISED", `the certificate names ${node}, the request ${message.member.id}`);
 }
 
-/** Would enter the log, or may be answered by what once entered it. */
+/** What enters the log, or may be answered by what once entered it. */
+const WRITES: Readonly<Record<ClientMessage["type"], boolean>> = {
+  request: true,
+  open: true,
+  close: true,
+  join: false,
+  remove: false,
+  readmit: false,
+  transfer: false,
+  status: false,
+  peek: false,
+  log: false,
+  trace: false,
+  ping: false,
+};
+
 export function isWrite({ type }: ClientMessage): boolean {
-  return type === "request" || type === "open" || type === "close";
+  return WRITES[type];
 }

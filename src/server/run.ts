@@ -15,7 +15,7 @@ import { type Replica, stopReplica } from "./replica.ts";
 import type { NodeSettings, Ports, Started } from "./types.ts";
 
 export type Phase =
-  /** The data directory is opened, and recovered. */
+  /** The data directory is opened and recovered, and the port is bound. */
   | { readonly type: "opening" }
   /** The data are lost: the other members must let this node in again, under a new incarnation, before anything on disk is changed. */
   | Rejoining
@@ -96,7 +96,7 @@ export function endRun(run: Run, error: RaftqError | null): void {
   const { phase } = run;
   if (phase.type === "ended") return;
   run.phase = { type: "ended", error, replica: replicaOf(run) };
-  shutDown(run, phase);
+  shutDown(run, phase, error);
   if (run.storage !== null) closeStorage(run, run.storage, error);
   else if (phase.type === "rejoining" && !phase.isWriting) {
     phase.damaged.unlock();
@@ -105,13 +105,17 @@ export function endRun(run: Run, error: RaftqError | null): void {
 }
 
 /** Nothing is sent or received any more. */
-function shutDown(run: Run, phase: Phase): void {
+function shutDown(run: Run, phase: Phase, error: RaftqError | null): void {
   if (phase.type === "bootstrapping") stopBootstrap(phase.bootstrap);
   if (run.join !== null) stopJoin(run.join);
   run.listener?.close();
   if (phase.type === "serving") stopReplica(phase.replica);
   const why = failure("CONNECTION_LOST", "this node is stopping");
-  for (const connection of run.connections.open.keys()) connection.close(why);
+  for (const connection of run.connections.open.keys()) {
+    // What was answered from data that cannot be trusted is not sent any more.
+    if (isLoss(error)) connection.abandon(why);
+    else connection.close(why);
+  }
 }
 
 export function closeStorage(run: Run, storage: Storage, error: RaftqError | null): void {

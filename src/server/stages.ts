@@ -73,7 +73,7 @@ export function createStages(clock: Clock): Stages {
   };
 }
 
-/** `stage` took so many milliseconds, once more. */
+/** Adds one more duration of `stage`, in milliseconds. */
 export function addTime(stages: Stages, stage: StageName, ms: number): void {
   const counter = stages.counters[stage];
   counter.count++;

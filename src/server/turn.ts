@@ -62,6 +62,7 @@ function turn(replica: Replica): void {
   persist(replica, effects.persist);
   lap(stages, "persist");
   send(replica, effects);
+  flushPeers(replica.peers);
   lap(stages, "send");
   if (effects.installSnapshot !== null) install(replica, effects.installSnapshot);
   for (const entry of effects.committed) replica.committed.push(entry);
@@ -75,8 +76,6 @@ function turn(replica: Replica): void {
   if (inbox.isHalted) return;
   takeSnapshot(replica);
   lap(stages, "apply");
-  flushPeers(replica.peers);
-  lap(stages, "send");
   flushAnswers(replica.clients);
   if (wantsTurn(replica)) wake(inbox);
   lap(stages, "reply");

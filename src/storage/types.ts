@@ -60,7 +60,7 @@ export interface Storage {
   setCluster(clusterId: ClusterId, done: () => void): void;
 
   /**
-   * Hard state first, then a snapshot frame, then one batch frame with all entries, each one durable write. One call at a
+   * Hard state first, then a snapshot frame, then the entries in as few batch frames as fit a segment, each one durable write. One call at a
    * time. On a full disk it does not wait: `unwritten` names what had no space. The hard state needs none.
    */
   persist(batch: Persist, done: (unwritten: Unwritten | null) => void): void;
@@ -150,7 +150,7 @@ export interface OpenStorage {
   readonly newIncarnation: Incarnation;
   /** Draws a segment's random salt: 32 bits. */
   readonly drawSalt: () => number;
-  /** Called once, at the first failed write or sync, or with DISK_FAILED when files are missing: nothing more is acknowledged and the node must stop. */
+  /** Called once, at the first failed operation, or with DISK_FAILED when files are missing: nothing more is acknowledged and the node must stop. */
   readonly onFailure: (error: Error) => void;
   /** Runs `callback` once after `ms`; returns a cancel. For the closing frame after 50 ms of quiet. */
   readonly after: (ms: number, callback: () => void) => () => void;

@@ -8,8 +8,6 @@ import type { ClusterId, Incarnation, LogIndex, Member, NodeId, Term } from "../
 export const ROLES = ["read-only", "client", "admin", "peer"] as const;
 export type AccessRole = (typeof ROLES)[number];
 
-/** First frame of both sides. */
-
 /** A feature of a peer's hello: the dialer takes the node at this address for `id`, as in its configuration. */
 export const dialsNode = (id: NodeId): string => `to ${id}`;
 

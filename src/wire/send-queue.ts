@@ -232,7 +232,7 @@ function availableBulk({ stream, pacer }: SendQueue, sendAhead: number | null, u
   return pacer === null ? unsent : Math.min(unsent, pacer.available(), pacer.maxBurst());
 }
 
-/** Adds bulk of up to `available` bytes to the chunk. Returns how many it were. */
+/** Adds bulk of up to `available` bytes to the chunk. Returns how many bytes that were. */
 function addBulkFrames(queue: SendQueue, chunk: Chunk, available: number): number {
   let added = 0;
   while (added < available) {

@@ -38,7 +38,7 @@ export function createDurableEnd(ports: DurableEndPorts): DurableEnd {
   };
 }
 
-/** There is no quiet. */
+/** A persist begins: the time of quiet starts again after it. */
 export function persistBegan(end: DurableEnd): void {
   end.cancelQuietTimer();
 }

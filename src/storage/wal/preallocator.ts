@@ -204,8 +204,16 @@ function* createSegment(disk: Disk, { reservedBytes }: SegmentSettings, { path, 
 
 /** Its earlier frames name where they belong, and their checksums begin with another salt: none of them can be read here. */
 function* renameSegment(disk: Disk, old: Segment, { path }: Segment): Steps<DiskFile> {
-  yield (done) => disk.rename(old.path, path, done);
-  return yield* openFile(disk, path);
+  const renamed = yield* attempt(renameAndOpen(disk, old.path, path));
+  if (renamed.error === null) return renamed.result;
+  // Under either name: it is not kept for later any more.
+  for (const left of [old.path, path]) yield* attempt(removeFile(disk, left));
+  return yield* failWith(renamed.error);
+}
+
+function* renameAndOpen(disk: Disk, from: string, to: string): Steps<DiskFile> {
+  yield (done) => disk.rename(from, to, done);
+  return yield* openFile(disk, to);
 }
 
 function* beginSegment(disk: Disk, { formatVersion }: SegmentSettings, file: DiskFile, segment: Segment): Steps {
