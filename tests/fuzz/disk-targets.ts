@@ -34,7 +34,7 @@ import {
   snapshotMeta,
   SMALL_SEGMENT,
   VOTE,
-} from "../storage/harness.ts";
+} from "../kit/test-storage.ts";
 import { expectSameValues, type Nested } from "./compare.ts";
 import { joined, mutate, mutateBytes } from "./mutate.ts";
 import { choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";

@@ -8,7 +8,7 @@ import type { SnapshotMeta } from "../../src/raft/types.ts";
 import { bootstrapEntry } from "../../src/server/bootstrap-rules.ts";
 import { encodeManifest } from "../../src/storage/snapshot/manifest.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
-import { queueWith } from "../queue/log.ts";
+import { queueWith } from "../kit/queue-log.ts";
 import { mutate } from "./mutate.ts";
 import { partsOf } from "./queue-targets.ts";
 import { HOSTILE, type Scene } from "./scenes.ts";

@@ -24,7 +24,7 @@ import type { Session } from "../../src/queue/sessions.ts";
 import { freeze, restore } from "../../src/queue/snapshot.ts";
 import { ANSWER_BYTES, type Command, type EntryFields, JOB_BYTES, type Reply } from "../../src/queue/types.ts";
 import { KIND_NAMES } from "../../src/raft/entry.ts";
-import { queueWith } from "../queue/log.ts";
+import { queueWith } from "../kit/queue-log.ts";
 import { expectSameValues } from "./compare.ts";
 import { choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
 

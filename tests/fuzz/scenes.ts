@@ -5,9 +5,9 @@ import { WIRE } from "../../src/config.ts";
 import { type Connection, openConnection } from "../../src/wire/connection.ts";
 import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { type HelloAnswer, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
-import { anyDamage } from "../server/positions.ts";
-import { createTestCluster, type TestNode } from "../server/test-cluster.ts";
-import { HELLO_ANSWER } from "../wire/messages.ts";
+import { anyDamage } from "../kit/disk-damage.ts";
+import { createTestCluster, type TestNode } from "../kit/test-cluster.ts";
+import { HELLO_ANSWER } from "../kit/messages.ts";
 
 export const HOSTILE_PORT = 3009;
 export const PORTS = [3000, 3001, 3002];

@@ -11,8 +11,8 @@ import {
   packInPlace,
 } from "../../src/lib/packing.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
-import { bytesOf, valueOf } from "./handmade.ts";
-import { mutate } from "./mutate.ts";
+import { bytesOf, valueOf } from "../kit/handmade-messagepack.ts";
+import { mutate } from "../kit/mutate-bytes.ts";
 
 type Plain = Packable | Binary | readonly Plain[];
 

@@ -20,8 +20,8 @@ import {
 } from "../../src/queue/commands.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import type { Command } from "../../src/queue/types.ts";
-import { dequeue, enqueue, hex, LIMITS, nonce, resolve, text } from "./log.ts";
-import { mutate } from "../lib/mutate.ts";
+import { dequeue, enqueue, hex, LIMITS, nonce, resolve, text } from "../kit/queue-log.ts";
+import { mutate } from "../kit/mutate-bytes.ts";
 
 const goldens: readonly [string, Command, string][] = [
   ["an enqueue of one job", enqueue("42"), "9301a764656661756c74919801c4023432c0000000c0c0"],

@@ -4,8 +4,8 @@ import { Malformed } from "../../src/lib/messagepack.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
-import { hex, text } from "./log.ts";
-import { mutate } from "../lib/mutate.ts";
+import { hex, text } from "../kit/queue-log.ts";
+import { mutate } from "../kit/mutate-bytes.ts";
 
 const goldens: readonly [string, Reply, string][] = [
   ["enqueued", { type: "enqueued", index: 12, firstId: 7, count: 2 }, "94010c0702"],

@@ -27,41 +27,12 @@ import {
   type Raft,
   type RaftSettings,
 } from "../../src/raft/raft.ts";
-import {
-  isIncarnation,
-  isMemberId,
-  isNodeId,
-  memberId,
-  type HardState,
-  type LogIndex,
-  type Member,
-  type MemberId,
-  type NodeId,
-  type SnapshotMeta,
-} from "../../src/raft/types.ts";
-import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
+import type { HardState, LogIndex, MemberId, SnapshotMeta } from "../../src/raft/types.ts";
+import { idOf, member, nodeId, TIMES } from "../kit/raft-samples.ts";
+import { createScheduler, pass, passUntil, type Scheduler } from "../kit/scheduler.ts";
 
-export const TIMES = { heartbeatMs: 50, electionMinMs: 300, electionMaxMs: 600 };
 const PARTS = 3;
 const SNAPSHOT_PLACES = 2;
-
-export function nodeId(text: string): NodeId {
-  if (!isNodeId(text)) throw new Error(text);
-  return text;
-}
-
-/** Member `n1`, first incarnation unless another digit is given. */
-export function member(id: string, incarnation = "1"): Member {
-  const text = incarnation.padEnd(16, "0");
-  if (!isIncarnation(text)) throw new Error(text);
-  return { id: nodeId(id), incarnation: text, address: `127.0.0.1:3${id.slice(1).padStart(3, "0")}` };
-}
-
-export function idOf(id: string, incarnation = "1"): MemberId {
-  const text = id.includes("@") ? id : memberId(member(id, incarnation));
-  if (!isMemberId(text)) throw new Error(text);
-  return text;
-}
 
 export interface Disk {
   hardState: HardState;
@@ -492,18 +463,12 @@ export function createCluster(names: readonly string[], settings: Settings = {})
   // --- What tests do
 
   function run(ms: number): void {
-    let over = false;
-    scheduler.after(ms, () => (over = true));
-    while (!over) scheduler.step();
+    pass(scheduler, ms);
     check();
   }
 
   function runUntil(what: string, holds: () => boolean, withinMs = 5_000): void {
-    const end = scheduler.now() + withinMs;
-    while (!holds()) {
-      assert(scheduler.now() < end, `within ${withinMs}ms: ${what}`);
-      assert(scheduler.step(), `something is planned while waiting for: ${what}`);
-    }
+    assert(passUntil(scheduler, holds, withinMs), `within ${withinMs}ms: ${what}`);
     check();
   }
 

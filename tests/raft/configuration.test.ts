@@ -1,7 +1,7 @@
 // Configurations: their bytes mean one thing only, and majorities over them always meet.
 import { describe, expect, test } from "bun:test";
 import { Malformed } from "../../src/lib/messagepack.ts";
-import { bytesOf } from "../lib/handmade.ts";
+import { bytesOf } from "../kit/handmade-messagepack.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import {
   decodeConfiguration,
@@ -11,7 +11,7 @@ import {
   quorumValue,
 } from "../../src/raft/configuration.ts";
 import type { Configuration, MemberId } from "../../src/raft/types.ts";
-import { idOf, member, nodeId } from "./cluster.ts";
+import { idOf, member, nodeId } from "../kit/raft-samples.ts";
 
 const names = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, at) => `n${from + at}`);
 const voters = (...ids: string[]) => ids.map((id) => member(id));

@@ -3,7 +3,8 @@ import { describe, expect, test } from "bun:test";
 import type { AppendEntries, InstallSnapshot, InstallSnapshotReply } from "../../src/raft/messages.ts";
 import { metaAt } from "../../src/raft/raft.ts";
 import type { SnapshotMeta } from "../../src/raft/types.ts";
-import { createCluster, idOf, type Cluster } from "./cluster.ts";
+import { createCluster, type Cluster } from "./cluster.ts";
+import { leading, replies, settle, single } from "../kit/single-raft.ts";
 import {
   acknowledge,
   appendEntries,
@@ -11,13 +12,10 @@ import {
   configuration,
   draft,
   entry,
-  leading,
+  idOf,
   logOf,
-  replies,
   requestVote,
-  settle,
-  single,
-} from "./single.ts";
+} from "../kit/raft-samples.ts";
 
 const meta = (index: number, term: number, more: Partial<SnapshotMeta> = {}): SnapshotMeta => ({
   index,

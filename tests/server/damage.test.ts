@@ -2,8 +2,8 @@
 // the node comes back as a new incarnation by itself, and nothing damaged is ever served or passed on.
 import { describe, expect, test } from "bun:test";
 import type { MemberId } from "../../src/raft/types.ts";
-import { createRing, type Ring } from "./ring.ts";
-import { fileHits, type Hit, logHits, metaHits, snapshotHits, tailHits } from "./positions.ts";
+import { createCheckedCluster, type CheckedCluster } from "./checked-cluster.ts";
+import { fileHits, type Hit, logHits, metaHits, snapshotHits, tailHits } from "../kit/disk-damage.ts";
 
 /** Seconds on a quiet machine. */
 const SLOW_MS = 120_000;
@@ -21,17 +21,17 @@ interface Stricken {
 }
 
 /** Kills the nodes at `ports` while jobs come in, damages each, starts them again as always and waits for everything to be well. */
-function strikeAndReturn(ring: Ring, ports: readonly number[], hits: readonly Hit[]): void {
-  ring.enqueue(8);
-  ring.quiet();
-  const stricken: Stricken[] = ports.map((port, at) => ({ port, hit: hits[at]!, before: ring.memberAt(port) }));
-  for (const { port } of stricken) ring.end(port, "kill");
-  for (const { port, hit } of stricken) hit.strike(ring.testCluster.diskOf(port));
-  ring.enqueue(2);
-  for (const { port } of stricken) ring.start(port);
-  ring.untilWhole();
+function strikeAndReturn(cluster: CheckedCluster, ports: readonly number[], hits: readonly Hit[]): void {
+  cluster.enqueue(8);
+  cluster.quiet();
+  const stricken: Stricken[] = ports.map((port, at) => ({ port, hit: hits[at]!, before: cluster.memberAt(port) }));
+  for (const { port } of stricken) cluster.end(port, "kill");
+  for (const { port, hit } of stricken) hit.strike(cluster.testCluster.diskOf(port));
+  cluster.enqueue(2);
+  for (const { port } of stricken) cluster.start(port);
+  cluster.untilWhole();
   for (const { port, hit, before } of stricken) {
-    const { logged } = ring.at(port);
+    const { logged } = cluster.at(port);
     const told = logged.findIndex(({ event }) => event === "damaged");
     const letIn = logged.findIndex(({ event }) => event === "quarantined");
     const tookPart = logged.findIndex(({ event }) => event === "role" || event === "snapshot-installed");
@@ -45,19 +45,20 @@ function strikeAndReturn(ring: Ring, ports: readonly number[], hits: readonly Hi
       hit: hit.name,
       text: expect.stringMatching(/damaged|missing|no entries|unreadable/),
     });
-    expect(ring.memberAt(port)).not.toBe(before);
-    expect(ring.quarantined(port).length).toBe(1);
+    expect(cluster.memberAt(port)).not.toBe(before);
+    expect(cluster.quarantined(port).length).toBe(1);
   }
-  ring.expectEqualStates();
+  cluster.expectEqualStates();
 }
 
 describe("one of three", () => {
   test(
     "every class of position: found, brought back, nothing lost",
     () => {
-      const ring = createRing(3, 11);
-      for (const [at, hit] of everyNth(ALL_HITS, 3, 0).entries()) strikeAndReturn(ring, [ring.ports[at % 3]!], [hit]);
-      ring.expectAllThere();
+      const cluster = createCheckedCluster(3, 11);
+      for (const [at, hit] of everyNth(ALL_HITS, 3, 0).entries())
+        strikeAndReturn(cluster, [cluster.ports[at % 3]!], [hit]);
+      cluster.expectAllThere();
     },
     SLOW_MS,
   );
@@ -67,13 +68,13 @@ describe("two of five", () => {
   test(
     "every class of position, at different places on the two: found, brought back, nothing lost",
     () => {
-      const ring = createRing(5, 12);
+      const cluster = createCheckedCluster(5, 12);
       const hits = [...everyNth(ALL_HITS, 3, 1), ...everyNth(ALL_HITS, 3, 2)];
       for (let at = 0; at + 1 < hits.length; at += 2) {
-        const ports = [ring.ports[at % 5]!, ring.ports[(at + 2) % 5]!];
-        strikeAndReturn(ring, ports, [hits[at]!, hits[at + 1]!]);
+        const ports = [cluster.ports[at % 5]!, cluster.ports[(at + 2) % 5]!];
+        strikeAndReturn(cluster, ports, [hits[at]!, hits[at + 1]!]);
       }
-      ring.expectAllThere();
+      cluster.expectAllThere();
     },
     SLOW_MS,
   );

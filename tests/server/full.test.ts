@@ -5,8 +5,8 @@ import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
-import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, type TestClient, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
 
 const KiB = 1024;
 /** Of the cluster's nodes. */

@@ -5,9 +5,9 @@ import { failure } from "../../src/lib/errors.ts";
 import { type Message, openConnection } from "../../src/wire/connection.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
 import type { ByteStream } from "../../src/wire/network.ts";
-import { HELLO_ANSWER, member } from "../wire/messages.ts";
-import { createRing } from "./ring.ts";
-import { createTestCluster, type TestCluster } from "./test-cluster.ts";
+import { HELLO_ANSWER, member } from "../kit/messages.ts";
+import { createCheckedCluster } from "./checked-cluster.ts";
+import { createTestCluster, type TestCluster } from "../kit/test-cluster.ts";
 
 type Asked = Extract<Message, { type: "join" }>;
 
@@ -54,24 +54,24 @@ test("two nodes that each name the other as the leader are asked once a round, b
 });
 
 test("a node that has lost its data is not let in by another cluster than its own, whatever is said there", () => {
-  const ring = createRing(3, 61);
-  const [port = 0, ...others] = ring.ports;
-  const own = ring.at(port).node.clusterId();
-  for (const one of ring.ports) ring.end(one, "kill");
+  const cluster = createCheckedCluster(3, 61);
+  const [port = 0, ...others] = cluster.ports;
+  const own = cluster.at(port).node.clusterId();
+  for (const one of cluster.ports) cluster.end(one, "kill");
   // At the place of its neighbours somebody lets it into another cluster at once.
   let asked = 0;
   for (const other of others)
-    answering(ring.testCluster, other, ({ frameId }) => {
+    answering(cluster.testCluster, other, ({ frameId }) => {
       asked++;
       return { type: "done", frameId, index: 1, clusterId: "00112233445566ff" as ClusterId };
     });
-  const { testCluster } = ring;
+  const { testCluster } = cluster;
   const files = (): readonly string[] => testCluster.diskOf(port).files();
   testCluster.diskOf(port).delete(files().find((file) => file.endsWith("/manifest"))!);
   const before = files();
-  const back = ring.start(port, true);
-  ring.until("both are asked, and again", () => asked > 4);
-  expect([back.stopped(), back.node.status(), ring.quarantined(port)]).toEqual([undefined, null, []]);
+  const back = cluster.start(port, true);
+  cluster.until("both are asked, and again", () => asked > 4);
+  expect([back.stopped(), back.node.status(), cluster.quarantined(port)]).toEqual([undefined, null, []]);
   expect(back.logged.map(({ text }) => text).join("\n")).toContain(`this is cluster 00112233445566ff, not ${own}`);
   expect(files().filter((file) => file !== "rejoin")).toEqual([...before]);
 });

@@ -4,8 +4,8 @@ import { expect, test } from "bun:test";
 import { QUEUE, SERVER, WIRE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { createTestCluster, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
 
 const PORTS = [3000, 3001, 3002];
 const LATE = "n3002";

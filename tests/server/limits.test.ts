@@ -9,8 +9,8 @@ import { encodeMessage } from "../../src/wire/codec.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import type { ByteStream, Trust } from "../../src/wire/network.ts";
 import type { Hello, AccessRole } from "../../src/wire/protocol.ts";
-import { createTestCluster, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
 
 const FEW = { ...SERVER.maxConnections, maxUnauthenticated: 4, maxClients: 6, maxClientsPerAddress: 3, maxAdmins: 3 };
 type TestCluster = ReturnType<typeof createTestCluster>;

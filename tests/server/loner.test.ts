@@ -6,8 +6,8 @@ import type { Raft } from "../../src/raft/raft.ts";
 import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/types.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import { dialsNode } from "../../src/wire/protocol.ts";
-import { createTestCluster, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
 
 const FOREIGN = "00112233445566ff" as ClusterId;
 const STRANGER: Member = {

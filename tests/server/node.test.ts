@@ -6,8 +6,8 @@ import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
-import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, type TestClient, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
 
 const NONCE = new Uint8Array(16).fill(7);
 const enqueue = (text: string): Uint8Array =>

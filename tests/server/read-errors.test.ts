@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
-import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, type TestClient, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
 
 const PORTS = [3000, 3001, 3002];
 const JOB_BYTES = 200_000;

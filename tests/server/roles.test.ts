@@ -6,10 +6,10 @@ import { encodeCommand } from "../../src/queue/commands.ts";
 import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { type ClientMessage, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { sharedSecret } from "../sim/network.ts";
-import { OPEN, member } from "../wire/messages.ts";
+import { sharedSecret } from "../kit/simulated-network.ts";
+import { OPEN, member } from "../kit/messages.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { createTestCluster, type TestClient, type TestNode, type TestCluster } from "./test-cluster.ts";
+import { createTestCluster, type TestClient, type TestNode, type TestCluster } from "../kit/test-cluster.ts";
 
 const ENQUEUE = encodeCommand({
   type: "enqueue",

@@ -7,9 +7,9 @@ import type { QueueLimits } from "../../src/queue/limits.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
-import { nonce } from "../queue/log.ts";
-import { OPEN } from "../wire/messages.ts";
-import { createTestCluster, type TestClient, type TestNode, type TestCluster } from "./test-cluster.ts";
+import { nonce } from "../kit/queue-log.ts";
+import { OPEN } from "../kit/messages.ts";
+import { createTestCluster, type TestClient, type TestNode, type TestCluster } from "../kit/test-cluster.ts";
 
 const CLIENT = { role: "client", node: null, clusterId: null } as const;
 const RESOLVE = encodeCommand({ type: "resolve" });

@@ -3,8 +3,8 @@ import { expect, test } from "bun:test";
 import { RAFT, STORAGE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
-import { createTestCluster } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
 
 /** A segment of real nodes is larger, and so are the other limits that are counted in its bytes, in the same proportion. */
 const SEGMENT = STORAGE.segmentBytes / 16;

@@ -4,7 +4,7 @@ import { createClient } from "../../src/client/client.ts";
 import { CLIENT, QUEUE } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { createTestCluster, type TestNode } from "./test-cluster.ts";
+import { createTestCluster, type TestNode } from "../kit/test-cluster.ts";
 
 const PORTS = [3000, 3001, 3002];
 /** Bytes per millisecond. */

@@ -17,17 +17,18 @@ import { checkpointReached, createStateCheck, digestsReceived, judgeStates } fro
 import { createStages } from "../../src/server/stages.ts";
 import type { Storage } from "../../src/storage/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
-import { createFakeClock } from "../wire/fake-world.ts";
-import { idOf } from "../raft/cluster.ts";
-import { heartbeat, single } from "../raft/single.ts";
-import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestClock } from "../kit/simulated-clock.ts";
+
+import { single } from "../kit/single-raft.ts";
+import { createTestCluster, type TestClient, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
+import { heartbeat, idOf } from "../kit/raft-samples.ts";
 
 const EVERY = 8;
 const SETTINGS = { queueLimits: { ...QUEUE, checkpointEntries: EVERY }, compactMinBytes: 1_000 };
 const NONCE = new Uint8Array(16).fill(7);
 
-const clock = createFakeClock();
+const clock = createTestClock();
 const ports = {
   clock,
   settings: { compactMinBytes: 1, compactFactor: 1, segmentBytes: 1 },

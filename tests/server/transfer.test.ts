@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { createClient } from "../../src/client/client.ts";
 import { CLIENT } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { createTestCluster, type TestNode } from "./test-cluster.ts";
+import { createTestCluster, type TestNode } from "../kit/test-cluster.ts";
 
 const PORTS = [3000, 3001, 3002];
 const WRITE_EVERY_MS = 2;

@@ -15,7 +15,7 @@ import {
   SMALL_SEGMENT,
   snapshotMeta,
   VOTE,
-} from "../storage/harness.ts";
+} from "../kit/test-storage.ts";
 import { META_SLOT_BYTES } from "../../src/storage/meta.ts";
 import type { ClusterId, Incarnation } from "../../src/raft/types.ts";
 import { damageSomewhere, strikeAndJudge } from "./damage.ts";

@@ -9,7 +9,7 @@ import { META_PATH, META_SLOT_BYTES, readMeta } from "../../src/storage/meta.ts"
 import { recoverLog, type RecoveredLog } from "../../src/storage/wal/recovery.ts";
 import { LOG_DIRECTORY, parseSegmentName } from "../../src/storage/wal/segment.ts";
 import type { Storage } from "../../src/storage/types.ts";
-import type { SimDisk } from "./disk.ts";
+import type { SimDisk } from "../kit/simulated-disk.ts";
 import { openCopy } from "./durable.ts";
 
 /**

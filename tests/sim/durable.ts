@@ -10,8 +10,8 @@ import type { Recovered, Storage } from "../../src/storage/types.ts";
 import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";
 import { must } from "../../src/lib/assert.ts";
 import { equalBytes } from "./history.ts";
-import { createSimDisk, type SimDisk } from "./disk.ts";
-import { createScheduler, type Scheduler } from "./scheduler.ts";
+import { createSimDisk, type SimDisk } from "../kit/simulated-disk.ts";
+import { createScheduler, runAll, type Scheduler } from "../kit/scheduler.ts";
 
 const CALM = { operationMaxMs: 0, slowSyncPercent: 0, slowSyncMaxMs: 0 };
 const SPARE_INCARNATION = "0".repeat(16);
@@ -58,7 +58,7 @@ function openWith(scheduler: Scheduler, port: Disk, nodeId: NodeId, segmentBytes
       result = opened.ok ? opened.storage : `${opened.error.code}: ${opened.error.message}`;
     },
   );
-  while (scheduler.step());
+  runAll(scheduler);
   return result;
 }
 

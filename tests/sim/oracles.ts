@@ -15,7 +15,7 @@ export interface Observed {
   readonly name: string;
   readonly inspect: () => { readonly raft: Raft; readonly queue: Queue } | null;
   /** The index after which its state was spoiled by the world; null: it must be right, or is right again. */
-  spoiledAt: LogIndex | null;
+  corruptedAt: LogIndex | null;
   readonly comparedAt: () => LogIndex;
 }
 
@@ -86,7 +86,7 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
     if (raft.role === "leader" && (seen.role !== "leader" || seen.term !== raft.currentTerm))
       becameLeader(life.name, raft);
     if (raft.commitIndex > seen.commitIndex) committed(life.name, seen, raft);
-    if (life.spoiledAt !== null) foundOut(life, life.spoiledAt);
+    if (life.corruptedAt !== null) foundOut(life, life.corruptedAt);
     else if (queue.appliedIndex > seen.appliedIndex && queue.appliedIndex % DIGEST_EVERY === 0)
       applied(life.name, queue);
     const configured = seen.configuration?.configuration !== raft.configuration;
@@ -95,11 +95,11 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
       quorums.configured(raft, sameLeadership ? seen.configuration : null);
     }
     const snapshotIndex = raft.snapshot?.index ?? 0;
-    if (life.spoiledAt === null) quorums.applied(raft, queue);
+    if (life.corruptedAt === null) quorums.applied(raft, queue);
     if (known === undefined || snapshotIndex > seen.snapshotIndex) {
       deep(life.name, raft);
       quorums.snapshotCounts(raft, () => {
-        for (const other of lives.keys()) if (other.spoiledAt !== null) lookAgain(other);
+        for (const other of lives.keys()) if (other.corruptedAt !== null) lookAgain(other);
       });
     }
     seen.term = raft.currentTerm;
@@ -215,12 +215,12 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
   }
 
   /** A wrong state may be anything but approved. */
-  function foundOut(life: Observed, spoiledAt: LogIndex): void {
+  function foundOut(life: Observed, corruptedAt: LogIndex): void {
     const found = life.comparedAt();
-    if (found <= spoiledAt) return;
+    if (found <= corruptedAt) return;
     lookAgain(life);
-    if (life.spoiledAt !== null)
-      fail(`${life.name} was found to be right at index ${found}, but is wrong since ${spoiledAt}`);
+    if (life.corruptedAt !== null)
+      fail(`${life.name} was found to be right at index ${found}, but is wrong since ${corruptedAt}`);
   }
 
   /** What was wrong may be gone, as an answer that was acknowledged since. */
@@ -229,7 +229,7 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
     if (inside === null) return;
     const { raft, queue } = inside;
     if (checksumOf(queue) !== checksumOf(replayed(queue.appliedIndex))) return;
-    life.spoiledAt = null;
+    life.corruptedAt = null;
     quorums.applied(raft, queue);
   }
 

@@ -25,7 +25,7 @@ import {
   sourceOf,
   SMALL_SEGMENT,
   VOTE,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 
 /** A copy of a disk that can be damaged again and again. */
 type Image = ReadonlyMap<string, Uint8Array>;

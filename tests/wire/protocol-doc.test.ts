@@ -17,7 +17,7 @@ import { PEER_MESSAGES } from "../../src/wire/peer-layouts.ts";
 import type { Request, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
 import { prove } from "../../src/wire/secret.ts";
 import { ARRAY_ROWS, COMMAND_ROWS, FRAME_ROWS, PEER_ROWS, REPLY_ROWS } from "./described.ts";
-import { OPEN, asPeerFrame, member } from "./messages.ts";
+import { OPEN, asPeerFrame, member } from "../kit/messages.ts";
 
 const page = readFileSync(join(import.meta.dir, "../../src/wire/PROTOCOL.md"), "utf8");
 const words = page.replace(/\s+/g, " ");

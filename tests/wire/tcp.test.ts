@@ -7,11 +7,11 @@ import { seededRandom } from "../../src/lib/random.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
 import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
-import { sealFrame } from "./frames.ts";
+import { sealFrame } from "../kit/frames.ts";
 import type { ByteStream, DialResult, Listener } from "../../src/wire/network.ts";
 import type { Hello } from "../../src/wire/protocol.ts";
 import { createTcpNetwork } from "../../src/wire/tcp.ts";
-import { HELLO_ANSWER } from "./messages.ts";
+import { HELLO_ANSWER } from "../kit/messages.ts";
 
 const network = createTcpNetwork(WIRE);
 const toClose: (() => void)[] = [];

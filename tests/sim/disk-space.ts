@@ -16,7 +16,7 @@ const SLACK_MS = 200;
 /** What says how long news may take. */
 type Weather = Pick<Plan, "settings" | "network" | "disk" | "roundMs" | "clockRates" | "faults">;
 
-export interface Rooms {
+export interface DiskSpaceOracle {
   /** After every callback into that node's process. `hangs`: its disk does not answer. */
   observe(name: string, disk: { readonly freeBytes: number; readonly hangs: boolean }, raft: Watched): void;
   /** It was started, paused or otherwise held up: what it knows of its disk, and of others', may be old. */
@@ -33,7 +33,7 @@ interface Leading {
   lastIndex: LogIndex;
 }
 
-export function createRooms(plan: Weather, now: () => number, fail: (what: string) => void): Rooms {
+export function createDiskSpaceOracle(plan: Weather, now: () => number, fail: (what: string) => void): DiskSpaceOracle {
   const { segmentBytes } = plan.settings;
   const knownAfterMs = isPrompt(plan) ? timeToKnow(plan) : Infinity;
   const lowSince = new Map<string, number>();

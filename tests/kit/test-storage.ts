@@ -1,4 +1,4 @@
-// How is a storage driven in tests? By the same cases on a real directory and on the simulated disk.
+// A storage on a real directory or on the simulated disk, driven by the same calls: so that one test runs on both.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -12,8 +12,8 @@ import { createRealDisk } from "../../src/storage/real-disk.ts";
 import type { Disk } from "../../src/storage/disk.ts";
 import { openStorage } from "../../src/storage/open.ts";
 import type { Opened, OpenStorage, SnapshotSource, Storage, Unwritten } from "../../src/storage/types.ts";
-import { createSimDisk, type SimDisk } from "../sim/disk.ts";
-import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
+import { createSimDisk, type SimDisk } from "./simulated-disk.ts";
+import { createScheduler, pass, passUntil, type Scheduler } from "./scheduler.ts";
 
 export const KiB = 1024;
 export const BLOCK = 4 * KiB;
@@ -195,8 +195,7 @@ export function createSimBench(seed = 1): SimBench {
       start((value) => {
         answer = { value };
       });
-      const end = scheduler.now() + PATIENCE_MS;
-      while (answer === null && scheduler.now() < end && scheduler.step());
+      passUntil(scheduler, () => answer !== null, PATIENCE_MS);
       const given = answer as { value: T } | null;
       return given === null ? Promise.reject(new Error("it never calls back")) : Promise.resolve(given.value);
     },
@@ -209,13 +208,7 @@ export function createSimBench(seed = 1): SimBench {
       life++;
       disk.powerCut();
     },
-    pass: (ms) => {
-      let over = false;
-      scheduler.after(ms, () => {
-        over = true;
-      });
-      while (!over) scheduler.step();
-    },
+    pass: (ms) => pass(scheduler, ms),
     read: (file) => disk.cached(file),
   };
   return bench;

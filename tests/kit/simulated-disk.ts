@@ -1,5 +1,7 @@
-// What does a disk do to a node? It answers late, forgets what was not synced, fails and hangs when told to. It outlives its node:
-// `kill` and `powerCut` end one life of the process, `restart` gives the disk as the next life finds it.
+/**
+ * The Disk port, simulated. It answers late, forgets what was not synced, fails and hangs when asked to. It outlives its node: `kill`
+ * and `powerCut` end one life of the process, `restart` gives the disk as the next one finds it.
+ */
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";

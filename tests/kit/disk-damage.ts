@@ -1,9 +1,12 @@
-// Where can a disk be hit? Every class of position in log, meta and snapshot, as FORMAT.md describes them, found on a real image.
+/**
+ * Where a node's disk can be damaged: every class of position in log, meta and snapshot, as FORMAT.md describes them, found on the image
+ * of a real node. For tests that damage each of them; the simulator draws its own (`sim/damage.ts`).
+ */
 import { decodeFrame, type Frame } from "../../src/storage/wal/frame.ts";
 import { STORAGE } from "../../src/config.ts";
 import { readMeta } from "../../src/storage/meta.ts";
 import { decodeSegmentHeader, LOG_DIRECTORY, parseSegmentName } from "../../src/storage/wal/segment.ts";
-import type { SimDisk } from "../sim/disk.ts";
+import type { SimDisk } from "./simulated-disk.ts";
 
 export interface Hit {
   /** "log frame/crc, last", "meta/sequence". */

@@ -1,4 +1,7 @@
-// A few real nodes on simulated ports, and a client that says exactly what it is told: for tests of what a node answers.
+/**
+ * Real nodes on simulated disks, clocks and a simulated network, and clients that send exactly what the test says: for tests of what a
+ * node does and answers.
+ */
 import { QUEUE, RAFT, SERVER, WIRE } from "../../src/config.ts";
 import { must } from "../../src/lib/assert.ts";
 import { seededRandom } from "../../src/lib/random.ts";
@@ -11,10 +14,11 @@ import { type Connection, type Message, openConnection } from "../../src/wire/co
 import type { Hello } from "../../src/wire/protocol.ts";
 import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import type { Failure } from "../../src/lib/errors.ts";
-import { createSimDisk, type SimDisk } from "../sim/disk.ts";
-import { createLife, enterDisk, enterNetwork, type Life } from "../sim/life.ts";
-import { createSimNetwork } from "../sim/network.ts";
-import { createScheduler } from "../sim/scheduler.ts";
+import { createSimDisk, type SimDisk } from "./simulated-disk.ts";
+import { createSimProcess, enterClock, enterDisk, enterNetwork, type SimProcess } from "./simulated-process.ts";
+import { createSimNetwork } from "./simulated-network.ts";
+import { createScheduler, passUntil } from "./scheduler.ts";
+import { createTestClock } from "./simulated-clock.ts";
 
 type End = Parameters<OnStopped>[0];
 
@@ -64,28 +68,13 @@ export function createTestCluster(
     trust,
   });
   const disks = new Map<string, SimDisk>();
-  const lives = new Map<string, Life>();
-  const clock = {
-    now: () => scheduler.now(),
-    wall: () => 1_700_000_000_000 + Math.floor(scheduler.now()),
-    after: (ms: number, callback: () => void) => scheduler.after(ms, callback),
-    soon: (callback: () => void) => {
-      scheduler.after(0, callback);
-    },
-  };
+  const processes = new Map<string, SimProcess>();
+  const clock = createTestClock(scheduler);
 
   /** Runs until `done`, or fails after `limitMs` of virtual time. */
   function until(done: () => boolean, limitMs = 10_000): void {
-    const end = scheduler.now() + limitMs;
-    while (!done()) {
-      if (scheduler.now() > end || !scheduler.step())
-        throw new Error(`this did not happen within ${limitMs}ms of virtual time`);
-    }
-  }
-  function pass(ms: number): void {
-    const end = scheduler.now() + ms;
-    scheduler.after(ms, () => {});
-    while (scheduler.now() < end && scheduler.step());
+    if (!passUntil(scheduler, done, limitMs))
+      throw new Error(`this did not happen within ${limitMs}ms of virtual time`);
   }
 
   function start(
@@ -101,21 +90,17 @@ export function createTestCluster(
     disks.set(name, disk);
     const logged: LogEvent[] = [];
     const ends: End[] = [];
-    const life = createLife({
+    const process = createSimProcess({
       afterEach: () => {},
       threw: (error) => {
         throw error;
       },
     });
-    lives.set(name, life);
+    processes.set(name, process);
     const ports = {
-      disk: enterDisk(disk.restart(), life),
-      network: enterNetwork(network.hostOf(name), life, () => {}),
-      clock: {
-        ...clock,
-        after: (ms: number, callback: () => void) => clock.after(ms, () => life.enter(callback)),
-        soon: (callback: () => void) => clock.soon(() => life.enter(callback)),
-      },
+      disk: enterDisk(disk.restart(), process),
+      network: enterNetwork(network.hostOf(name), process, () => {}),
+      clock: enterClock(clock, process),
       random: random.fork(),
       log: (line: LogEvent) => void logged.push(line),
       residentBytes: () => 1,
@@ -155,7 +140,7 @@ export function createTestCluster(
   /** The node's process ends without a word; with `wipe`, its disk is lost too. */
   function end(port: number, how: "kill" | "powerCut" | "wipe"): void {
     const name = `n${port}`;
-    lives.get(name)?.end();
+    processes.get(name)?.end();
     if (how === "powerCut") network.powerCut(name);
     else network.kill(name);
     if (how === "powerCut") disks.get(name)?.powerCut();
@@ -215,11 +200,11 @@ export function createTestCluster(
   const leave = (port: number, freeBytes: number): void => disks.get(`n${port}`)?.leave(freeBytes);
   /** The node's process stands still (SIGSTOP) until the returned function is called. */
   function pause(port: number): () => void {
-    const life = must(lives.get(`n${port}`), `a life of n${port}`);
-    life.pause();
+    const process = must(processes.get(`n${port}`), `a process of n${port}`);
+    process.pause();
     network.pause(`n${port}`);
     return () => {
-      life.resume();
+      process.resume();
       network.resume(`n${port}`);
     };
   }
@@ -239,7 +224,7 @@ export function createTestCluster(
     leave,
     visit,
     until,
-    pass,
+    pass: clock.pass,
     step: () => scheduler.step(),
     network,
     clock,

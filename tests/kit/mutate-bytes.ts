@@ -1,4 +1,4 @@
-// How are good bytes damaged? By a seeded generator, so that a failing case can be run again.
+// Changes bytes at random, from a seed, so that a failing case can be run again.
 import type { Random } from "../../src/lib/random.ts";
 
 /** One to three damages: a changed, lost, added or doubled stretch, a cut end. */

@@ -1,4 +1,7 @@
-// A cluster that is worked with, broken and made whole again: its jobs, its members, and whether everything is as it should be.
+/**
+ * A test cluster that a test damages and that must become whole again: it knows the jobs that were acknowledged and the members, and
+ * checks that all are there, under the incarnations they run as, with equal states.
+ */
 import { expect } from "bun:test";
 import { QUEUE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
@@ -9,8 +12,8 @@ import type { MemberId, NodeId } from "../../src/raft/types.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import { checksumOf } from "../sim/oracles.ts";
 import type { Message } from "../../src/wire/connection.ts";
-import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, type TestClient, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
 
 /** Short election timeouts, so that a silent incarnation may soon be replaced; small files, so that there are many. */
 const SETTINGS: Partial<NodeSettings> = {
@@ -29,7 +32,7 @@ const LOOK_MS = 20;
 /** The log is closed behind its last frame by then. */
 const QUIET_MS = 80;
 
-export interface Ring {
+export interface CheckedCluster {
   readonly testCluster: ReturnType<typeof createTestCluster>;
   readonly ports: readonly number[];
   at(port: number): TestNode;
@@ -63,7 +66,7 @@ export interface Ring {
   quarantined(port: number): readonly string[];
 }
 
-export function createRing(size: number, seed: number, more: Partial<NodeSettings> = {}): Ring {
+export function createCheckedCluster(size: number, seed: number, more: Partial<NodeSettings> = {}): CheckedCluster {
   const testCluster = createTestCluster(seed);
   const ports = Array.from({ length: size }, (_, at) => FIRST_PORT + at);
   const nodes = new Map<number, TestNode>();
@@ -150,7 +153,7 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
     });
   }
 
-  const ring: Ring = {
+  const cluster: CheckedCluster = {
     testCluster,
     ports,
     at,
@@ -257,9 +260,9 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
   };
   for (const port of ports) start(port);
   until("a first leader", () => leaderPort() !== undefined);
-  ring.untilWhole();
+  cluster.untilWhole();
   // So much that every disk has a snapshot and more than one segment.
-  ring.enqueue(60);
+  cluster.enqueue(60);
   testCluster.pass(1_500);
-  return ring;
+  return cluster;
 }

@@ -1,4 +1,4 @@
-// How do these tests write a log? Entries as a leader would stamp them, applied one by one, the replies decoded.
+// A queue and the log that it is made from: entries as a leader would stamp them, applied one by one, the replies decoded.
 import { QUEUE } from "../../src/config.ts";
 import { encodeCommand, encodeOpen, encodeTick, encodeTouch, type Open } from "../../src/queue/commands.ts";
 import { createJobs } from "../../src/queue/jobs.ts";
