@@ -2,18 +2,16 @@
  * Real nodes on simulated disks, clocks and a simulated network, and clients that send exactly what the test says: for tests of what a
  * node does and answers.
  */
-import { QUEUE, RAFT, SERVER, WIRE } from "../../src/config.ts";
+import { QUEUE, SERVER } from "../../src/config.ts";
 import { must } from "../../src/lib/assert.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
-import type { NodeId } from "../../src/raft/types.ts";
 import { startNode } from "../../src/server/node.ts";
 import type { MaxConnections } from "../../src/server/connection-limits.ts";
 import type { LogEvent, NodeSettings, OnStopped, RunningNode } from "../../src/server/types.ts";
-import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
-import type { Hello } from "../../src/wire/protocol.ts";
 import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
-import type { Failure } from "../../src/lib/errors.ts";
+import { addressOf, nodeSettings } from "./node-settings.ts";
+import { connect, type Connecting, type TestClient } from "./test-client.ts";
 import { createSimDisk, type SimDisk } from "./simulated-disk.ts";
 import { createSimProcess, enterClock, enterDisk, enterNetwork, type SimProcess } from "./simulated-process.ts";
 import { createSimNetwork } from "./simulated-network.ts";
@@ -31,15 +29,7 @@ export interface TestNode {
   readonly stopped: () => End | undefined;
 }
 
-export interface TestClient {
-  send(message: Message): void;
-  /** Ends the connection without a word, as a killed process does. */
-  close(): void;
-  readonly received: Message[];
-  readonly closed: (Failure | null)[];
-}
-
-const ADMIN = { role: "admin", node: null, clusterId: null } as const;
+const ADMIN = { role: "admin" } as const;
 
 /** Where these nodes differ from real ones. */
 interface Lacking {
@@ -105,29 +95,14 @@ export function createTestCluster(
       log: (line: LogEvent) => void logged.push(line),
       residentBytes: () => 1,
     };
-    const settings = {
-      id: name as NodeId,
-      host: "127.0.0.1",
-      port,
-      advertise: `127.0.0.1:${port}`,
-      join: join.map((other) => `127.0.0.1:${other}`),
+    const settings = nodeSettings(port, {
+      join: join.map(addressOf),
       expect,
-      heartbeatMs: 50,
-      electionMinMs: 300,
-      electionMaxMs: 600,
-      segmentBytes: 64 * 1024,
-      compactMinBytes: 1024 * 1024,
-      compactFactor: 1,
-      keepLogBytes: 64 * 1024,
-      maxAppendBytes: RAFT.maxAppendBytes,
-      maxInflightMessages: RAFT.maxInflightMessages,
-      maxUncommittedBytes: RAFT.maxUncommittedBytes,
-      queueLimits,
       maxConnections,
       maxBufferedBytes,
-      maxAppliedPerTurn: SERVER.maxAppliedPerTurn,
+      queueLimits,
       ...more,
-    };
+    });
     const node = startNode(
       ports,
       settings,
@@ -148,43 +123,22 @@ export function createTestCluster(
     if (how === "wipe") disks.delete(name);
   }
 
-  function visit(
-    port: number,
-    as: Pick<Hello, "role" | "node" | "clusterId"> & Partial<Pick<Hello, "features">> = ADMIN,
-  ): TestClient {
-    const received: Message[] = [];
-    const closed: (Failure | null)[] = [];
-    let connection: Connection | null = null;
-    network.hostOf("client").dial(`127.0.0.1:${port}`, 1_000, (result) => {
-      if (!result.ok) throw new Error(result.why);
-      connection = openConnection({
-        stream: result.stream,
-        clock,
-        limits: WIRE,
-        side: "dialed",
-        // What is kept of a message must be copied: its bytes are a view.
-        onMessage: (message) => received.push(structuredClone(message)),
-        onClosed: (why) => closed.push(why),
-      });
-      connection.send({
-        type: "hello",
-        version: WIRE.protocolVersion,
-        features: [],
-        ...as,
-      });
-      connection.flush();
+  /** From a host of that name; see `connect` in test-client.ts. */
+  const connectFrom = (host: string, port: number, hello: Connecting["hello"], helloTimeoutMs?: number): TestClient =>
+    connect({
+      network: network.hostOf(host),
+      clock,
+      address: addressOf(port),
+      hello,
+      until,
+      ...(helloTimeoutMs === undefined ? {} : { helloTimeoutMs }),
     });
-    until(() => received.length > 0 || closed.length > 0);
-    return {
-      received,
-      closed,
-      send: (message) => {
-        const open = must<Connection>(connection, "the client's connection");
-        open.send(message);
-        open.flush();
-      },
-      close: () => must<Connection>(connection, "the client's connection").close(null),
-    };
+
+  /** Connects to a node, as an administrator unless told otherwise, and waits for its answer. */
+  function visit(port: number, as: Connecting["hello"] = ADMIN): TestClient {
+    const testClient = connectFrom("client", port, as);
+    until(() => testClient.received.length > 0 || testClient.closed.length > 0);
+    return testClient;
   }
 
   /** The `nth` write of that node's disk from now on fails. */
@@ -223,6 +177,7 @@ export function createTestCluster(
     failCreate,
     leave,
     visit,
+    connect: connectFrom,
     until,
     pass: clock.pass,
     step: () => scheduler.step(),
@@ -231,3 +186,7 @@ export function createTestCluster(
     events: () => scheduler.executed,
   };
 }
+
+export const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
+export const leaderOf = (nodes: readonly TestNode[]): TestNode | undefined => nodes.find(isLeader);
+export const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));

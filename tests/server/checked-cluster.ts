@@ -3,8 +3,6 @@
  * checks that all are there, under the incarnations they run as, with equal states.
  */
 import { expect } from "bun:test";
-import { QUEUE } from "../../src/config.ts";
-import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import { isVoter } from "../../src/raft/configuration.ts";
@@ -12,19 +10,13 @@ import type { MemberId, NodeId } from "../../src/raft/types.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import { checksumOf } from "../sim/oracles.ts";
 import type { Message } from "../../src/wire/connection.ts";
-import { createTestCluster, type TestClient, type TestNode } from "../kit/test-cluster.ts";
+import { createTestCluster, type TestCluster, type TestNode } from "../kit/test-cluster.ts";
 import { OPEN } from "../kit/messages.ts";
+import { dequeueCommand, enqueueCommand, type Question, request, type TestClient } from "../kit/test-client.ts";
+import { QUICK_AND_SMALL } from "../kit/node-settings.ts";
+import { must } from "../../src/lib/assert.ts";
 
-/** Short election timeouts, so that a silent incarnation may soon be replaced; small files, so that there are many. */
-const SETTINGS: Partial<NodeSettings> = {
-  electionMinMs: 100,
-  electionMaxMs: 150,
-  segmentBytes: 32 * 1024,
-  compactMinBytes: 96 * 1024,
-  keepLogBytes: 8 * 1024,
-  // A snapshot stands for a checkpoint: without many of these there would be none in so short a log.
-  queueLimits: { ...QUEUE, checkpointEntries: 8, checkpointBytes: 4 * 1024 },
-};
+const SETTINGS: Partial<NodeSettings> = { ...QUICK_AND_SMALL, compactMinBytes: 96 * 1024, keepLogBytes: 8 * 1024 };
 
 const FIRST_PORT = 3000;
 const PATIENCE_MS = 30_000;
@@ -33,7 +25,7 @@ const LOOK_MS = 20;
 const QUIET_MS = 80;
 
 export interface CheckedCluster {
-  readonly testCluster: ReturnType<typeof createTestCluster>;
+  readonly testCluster: TestCluster;
   readonly ports: readonly number[];
   at(port: number): TestNode;
   /** With the command it was first started with, or with one that names nobody. */
@@ -110,23 +102,15 @@ export function createCheckedCluster(size: number, seed: number, more: Partial<N
     const clientId = `c${nextClient++}`;
     const nonce = new Uint8Array(16).fill(nextClient);
     const replies: Reply[] = [];
-    let frameId = 0;
     let testClient: TestClient | null = null;
-    const ask = (message: object): Reply => {
+    const ask = (question: Question): Reply => {
       for (let tries = 0; tries < 200; tries++) {
         if (testClient === null || testClient.closed.length > 0) {
           until("a leader", () => leaderPort() !== undefined);
           testClient = testCluster.visit(leaderPort() ?? 0);
         }
-        const id = ++frameId;
-        const asked = testClient;
-        asked.send({ ...message, frameId: id } as never);
-        const answer = () => asked.received.find((one) => "frameId" in one && one.frameId === id);
-        const deadline = testCluster.clock.now() + 1_000;
-        while (answer() === undefined && asked.closed.length === 0 && testCluster.clock.now() < deadline)
-          testCluster.pass(1);
-        const given = answer();
-        if (given?.type === "reply") return decodeReply(given.reply);
+        const answer = testClient.ask(question, 1_000);
+        if (answer?.type === "reply") return decodeReply(answer.reply);
         testClient = null;
         testCluster.pass(LOOK_MS);
       }
@@ -134,22 +118,17 @@ export function createCheckedCluster(size: number, seed: number, more: Partial<N
     };
     const opened = ask({ ...OPEN, clientId, nonce });
     if (opened.type !== "opened") throw new Error(opened.type);
-    for (const [at, command] of commands.entries())
-      replies.push(
-        ask({ type: "request", group: 0, session: opened.session, number: at + 1, acknowledgedThrough: at, command }),
-      );
+    for (const [at, command] of commands.entries()) replies.push(ask(request(opened.session, at + 1, command)));
     return replies;
   }
 
   /** One request of an operator to the leader; waits until it is done. */
-  function administer(message: { type: "remove"; ids: NodeId[] } | { type: "transfer"; to: NodeId }): void {
+  function administer(question: { type: "remove"; ids: NodeId[] } | { type: "transfer"; to: NodeId }): void {
     until("an operator is served", () => {
       const leader = leaderPort();
       if (leader === undefined) return false;
       const testClient = testCluster.visit(leader);
-      testClient.send({ ...message, frameId: 1 });
-      until("an answer", () => testClient.received.length > 1 || testClient.closed.length > 0);
-      return testClient.received[1]?.type === "done";
+      return testClient.ask(question)?.type === "done";
     });
   }
 
@@ -184,13 +163,7 @@ export function createCheckedCluster(size: number, seed: number, more: Partial<N
     },
     enqueue: (count) => {
       const texts = Array.from({ length: count }, () => `job ${nextJob++} ${"x".repeat(300)}`);
-      const commands = texts.map((text) =>
-        encodeCommand({
-          type: "enqueue",
-          queue: "default",
-          jobs: [{ encoding: 1, payload: new TextEncoder().encode(text) }],
-        }),
-      );
+      const commands = texts.map((text) => enqueueCommand(text));
       for (const reply of session(commands)) expect(reply.type).toBe("enqueued");
       acknowledged.push(...texts);
     },
@@ -226,21 +199,9 @@ export function createCheckedCluster(size: number, seed: number, more: Partial<N
       const digests = [...members].map((port) => checksumOf(at(port).node.inspect()!.queue));
       expect(new Set(digests).size).toBe(1);
     },
-    askStatus: (port) => {
-      const testClient = testCluster.visit(port);
-      testClient.send({ type: "status", frameId: 1, linearizable: false });
-      until("an answer", () => testClient.received.length > 1);
-      return testClient.received[1]!;
-    },
+    askStatus: (port) => must(testCluster.visit(port).ask({ type: "status", linearizable: false }), "an answer"),
     expectAllThere: () => {
-      const command = encodeCommand({
-        type: "dequeue",
-        queues: ["default"],
-        max: 100,
-        maxBytes: 500_000,
-        leaseMs: 0,
-        waitMs: 0,
-      });
+      const command = dequeueCommand(100, 500_000);
       const out: string[] = [];
       const rounds = Math.ceil(acknowledged.length / 100) + 1;
       for (const reply of session(Array.from({ length: rounds }, () => command))) {

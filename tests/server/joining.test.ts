@@ -1,33 +1,23 @@
 // Whom does a node ask to be let in, how often, and whose word counts? Two that send it to each other must not keep it busy.
 import { expect, test } from "bun:test";
-import { SERVER, WIRE } from "../../src/config.ts";
+import { SERVER } from "../../src/config.ts";
 import { failure } from "../../src/lib/errors.ts";
-import { type Message, openConnection } from "../../src/wire/connection.ts";
+import { type Message } from "../../src/wire/connection.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
-import type { ByteStream } from "../../src/wire/network.ts";
 import { HELLO_ANSWER, member } from "../kit/messages.ts";
 import { createCheckedCluster } from "./checked-cluster.ts";
 import { createTestCluster, type TestCluster } from "../kit/test-cluster.ts";
+import { listenInPlaceOfNode } from "../kit/test-client.ts";
 
 type Asked = Extract<Message, { type: "join" }>;
 
 /** Somebody at that port who lets everybody in as a client, and answers whoever asks to join. */
 function answering(testCluster: TestCluster, port: number, answer: (asked: Asked) => Message): void {
-  const accept = (stream: ByteStream): void => {
-    const connection = openConnection({
-      stream,
-      clock: testCluster.clock,
-      limits: WIRE,
-      side: "accepted",
-      onMessage: (message) => {
-        if (message.type === "hello") connection.send({ ...HELLO_ANSWER, node: member(2) });
-        if (message.type === "join") connection.send(answer(message));
-        connection.flush();
-      },
-      onClosed: () => {},
-    });
-  };
-  testCluster.network.hostOf(`client${port}`).listen("127.0.0.1", port, accept, () => {});
+  const { clock } = testCluster;
+  listenInPlaceOfNode({ network: testCluster.network.hostOf(`client${port}`), clock }, port, (message) => {
+    if (message.type === "hello") return { ...HELLO_ANSWER, node: member(2) };
+    return message.type === "join" ? answer(message) : null;
+  });
 }
 
 test("two nodes that each name the other as the leader are asked once a round, both of them", () => {
