@@ -14,13 +14,15 @@ import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
 import { leaderOf, portOf, type TestNode } from "../kit/test-cluster.ts";
 import { OPEN, asPeerFrame, EXAMPLES, PEER_EXAMPLES, randomMessage } from "../kit/messages.ts";
-import { mutateBytes } from "./mutate.ts";
+
 import { founderWord, wholeSnapshot } from "./plausible.ts";
 import { buildScene, HOSTILE, HOSTILE_PORT, PORTS, type Scene, SCENES } from "./scenes.ts";
 import { DIALED_STANDINGS, DIALING_STANDINGS, type Side, Stranger } from "./stranger.ts";
-import { choicesOf, expectThat, Finding, type FuzzTarget, pick, randomBytes } from "./target.ts";
+import { choicesOf, expectThat, Finding, type FuzzTarget, randomBytes } from "./target.ts";
 import { mutateBody } from "./wire-targets.ts";
 import { dequeueCommand, enqueueCommand, type Question, request } from "../kit/test-client.ts";
+import { mutateBytes } from "../kit/mutate-bytes.ts";
+import { pick } from "../kit/pick.ts";
 
 /** In virtual time: an election, a retry and a few round trips. */
 const PATIENCE_MS = 20_000;

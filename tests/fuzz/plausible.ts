@@ -12,7 +12,7 @@ import { queueWith } from "../kit/queue-log.ts";
 import { mutate } from "./mutate.ts";
 import { partsOf } from "./queue-targets.ts";
 import { HOSTILE, type Scene } from "./scenes.ts";
-import { pick } from "./target.ts";
+import { pick } from "../kit/pick.ts";
 
 /** What another founder of the same group may say; the record of its cluster may be right, or anything under a right checksum. */
 export function founderWord(choices: Random, scene: Scene): PeerMessage {

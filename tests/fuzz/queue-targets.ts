@@ -26,7 +26,8 @@ import { ANSWER_BYTES, type Command, type EntryFields, JOB_BYTES, type Reply } f
 import { KIND_NAMES } from "../../src/raft/entry.ts";
 import { queueWith } from "../kit/queue-log.ts";
 import { expectSameValues } from "./compare.ts";
-import { choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
+import { choicesOf, expectThat, type FuzzTarget, gist, randomBytes, sameBytes } from "./target.ts";
+import { pick } from "../kit/pick.ts";
 
 export const MAX_U48 = 0xffff_ffff_ffff;
 export const LIMITS: QueueLimits = {

@@ -6,9 +6,11 @@ import { apply, newerEntry, type Queue } from "../../src/queue/queue.ts";
 import { restore } from "../../src/queue/snapshot.ts";
 import { queueWith } from "../kit/queue-log.ts";
 import { bytesOf, valueOf } from "../kit/handmade-messagepack.ts";
-import { joined, mutate } from "./mutate.ts";
+import { mutate } from "./mutate.ts";
 import { drawEntry, expectSound, LIMITS, MAX_U48, partsOf, thawed } from "./queue-targets.ts";
-import { about, type FuzzTarget, gist, pick } from "./target.ts";
+import { about, type FuzzTarget, gist } from "./target.ts";
+import { joined } from "../kit/mutate-bytes.ts";
+import { pick } from "../kit/pick.ts";
 
 /** Parts that say of themselves where they end: two bytes of length each. */
 const LENGTH_BYTES = 2;

@@ -10,8 +10,10 @@ import { FRAMES } from "../../src/wire/layouts.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
 import { PEER_EXAMPLES, randomMessage } from "../kit/messages.ts";
 import { expectSameValues, type Nested } from "./compare.ts";
-import { joined, mutate, mutateBytes } from "./mutate.ts";
-import { about, choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
+import { mutate } from "./mutate.ts";
+import { about, choicesOf, expectThat, type FuzzTarget, gist, randomBytes, sameBytes } from "./target.ts";
+import { joined, mutateBytes } from "../kit/mutate-bytes.ts";
+import { pick } from "../kit/pick.ts";
 
 const LENGTHS = [0, 1, 2, 63, 64, 65, 255, 256, 65_535, 65_536, 2 ** 24 - 1, 2 ** 24, 2 ** 31, 2 ** 32 - 1];
 

@@ -2,11 +2,9 @@
  * Where a node's disk can be damaged: every class of position in log, meta and snapshot, as FORMAT.md describes them, found on the image
  * of a real node. For tests that damage each of them; the simulator draws its own (`sim/damage.ts`).
  */
-import { decodeFrame, type Frame } from "../../src/storage/wal/frame.ts";
-import { STORAGE } from "../../src/config.ts";
-import { readMeta } from "../../src/storage/meta.ts";
-import { decodeSegmentHeader, LOG_DIRECTORY, parseSegmentName } from "../../src/storage/wal/segment.ts";
+import { type Frame } from "../../src/storage/wal/frame.ts";
 import type { SimDisk } from "./simulated-disk.ts";
+import { imageOf, logSegments } from "./log-frames.ts";
 
 export interface Hit {
   /** "log frame/crc, last", "meta/sequence". */
@@ -35,29 +33,13 @@ interface PlacedFrame {
  * next one begins with the same words, and the closing frame at the very end.
  */
 function framesOn(disk: SimDisk): readonly PlacedFrame[] {
-  const frames: PlacedFrame[] = [];
-  for (const path of segmentsOn(disk)) {
-    const bytes = disk.cached(path) ?? new Uint8Array(0);
-    const header = decodeSegmentHeader(path, parseSegmentName(path.slice(LOG_DIRECTORY.length + 1))!, bytes);
-    if (header === null) continue;
-    for (let at = header.blockBytes; at < bytes.length;) {
-      const decoded = decodeFrame(bytes, header, at);
-      if (!decoded.ok) break;
-      if (decoded.frame.content.kind !== "continues") frames.push({ path, frame: decoded.frame });
-      at = decoded.frame.end;
-    }
-  }
+  const frames: PlacedFrame[] = logSegments(imageOf(disk)).flatMap((segment) =>
+    segment.frames
+      .filter(({ content }) => content.kind !== "continues")
+      .map((frame) => ({ path: segment.path, frame })),
+  );
   while (frames.at(-1)?.frame.content.kind === "closing") frames.pop();
   return frames;
-}
-
-/** Those that are log: older ones may still lie about. */
-function segmentsOn(disk: SimDisk): readonly string[] {
-  const floor = readMeta(disk.restart(), STORAGE.formatVersion)?.meta.oldestSegment ?? 0;
-  return disk.files().filter((path) => {
-    const named = path.startsWith(`${LOG_DIRECTORY}/`) ? parseSegmentName(path.slice(LOG_DIRECTORY.length + 1)) : null;
-    return named !== null && named.number >= floor;
-  });
 }
 
 /** One bit in the middle of the log. */

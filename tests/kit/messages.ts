@@ -13,7 +13,7 @@ import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/type
 import { decodeMessage, decodePeerMessage } from "../../src/wire/codec.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
 import { PEER_MESSAGES, type PeerMessage } from "../../src/wire/peer-layouts.ts";
-import type { HelloAnswer, PeerFrame, WireMessage } from "../../src/wire/protocol.ts";
+import type { Hello, HelloAnswer, PeerFrame, WireMessage } from "../../src/wire/protocol.ts";
 import { bytesOf } from "./handmade-messagepack.ts";
 
 export const MAX_U48 = 0xffff_ffff_ffff;
@@ -36,6 +36,16 @@ export function entry(index: number, term: number, body = new Uint8Array(3).fill
 export const OPEN = { type: "open", group: 0, generated: false, resume: false } as const;
 
 export const asPeerFrame = (message: PeerMessage, sequence = 1): PeerFrame => ({ type: "peer", sequence, message });
+
+/** What a client says first. */
+export const HELLO: Hello = {
+  type: "hello",
+  version: WIRE.protocolVersion,
+  features: [],
+  role: "client",
+  clusterId: null,
+  node: null,
+};
 
 /** What a node of this build answers to a hello. */
 export const HELLO_ANSWER: HelloAnswer = {

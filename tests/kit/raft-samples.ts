@@ -18,6 +18,16 @@ import {
 
 export const TIMES = { heartbeatMs: 50, electionMinMs: 300, electionMaxMs: 600 };
 
+/** Of one Raft, without what it has recovered. */
+export const RAFT_SETTINGS = {
+  ...TIMES,
+  maxAppendBytes: 4_096,
+  maxInflightMessages: 16,
+  maxInflightBytes: 64 * 1_024,
+  maxUncommittedBytes: 1_024 * 1_024,
+  keepLogBytes: 0,
+};
+
 export function nodeId(text: string): NodeId {
   if (!isNodeId(text)) throw new Error(text);
   return text;

@@ -137,7 +137,10 @@ function followMove(made: DirectoryChange, from: string, to: string): DirectoryC
   return path === made.path ? made : { ...made, path };
 }
 
-export function createSimDisk(scheduler: Scheduler, random: Random, weather: DiskWeather): SimDisk {
+/** Everything takes up to a millisecond. */
+export const STEADY_DISK: DiskWeather = { operationMaxMs: 1, slowSyncPercent: 0, slowSyncMaxMs: 0 };
+
+export function createSimDisk(scheduler: Scheduler, random: Random, weather: DiskWeather = STEADY_DISK): SimDisk {
   const latency = random.fork();
   const fate = random.fork();
   let names = new Map<string, Entry>();

@@ -127,6 +127,9 @@ export function sharedSecret(random: Random): Trust {
   return { type: "secret", secrets: { secrets: () => secrets, drawNonce: draw } };
 }
 
+/** Everything takes up to a millisecond, and nothing is lost. */
+export const STEADY_NETWORK: SimNetworkSettings = { delayMinMs: 0, delayMaxMs: 1, dialLossPercent: 0 };
+
 export function createSimNetwork(scheduler: Scheduler, random: Random, settings: SimNetworkSettings): SimNetwork {
   const { delayMinMs, windowBytes = DEFAULT_WINDOW_BYTES } = settings;
   let { delayMaxMs, dialLossPercent, lossPercent = 0 } = settings;

@@ -6,7 +6,7 @@ import { type Entry } from "../../src/raft/entry.ts";
 import type { RaftMessage } from "../../src/raft/messages.ts";
 import { createRaft, step, takeEffects, type Raft, type RaftSettings } from "../../src/raft/raft.ts";
 import type { HardState, LogIndex, SnapshotMeta } from "../../src/raft/types.ts";
-import { idOf, logOf, TIMES } from "./raft-samples.ts";
+import { idOf, logOf, RAFT_SETTINGS } from "./raft-samples.ts";
 
 export interface Single {
   readonly raft: Raft;
@@ -35,12 +35,7 @@ export function single(settings: SingleSettings = {}): Single {
   const raft = createRaft({
     self: idOf("n1"),
     random: seededRandom(7),
-    ...TIMES,
-    maxAppendBytes: 4_096,
-    maxInflightMessages: 16,
-    maxInflightBytes: 65_536,
-    maxUncommittedBytes: 1_048_576,
-    keepLogBytes: 0,
+    ...RAFT_SETTINGS,
     now: 0,
     wall: 1_000,
     ...more,

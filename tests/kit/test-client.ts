@@ -11,7 +11,7 @@ import type { Reply } from "../../src/queue/types.ts";
 import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
 import type { ByteStream, Network } from "../../src/wire/network.ts";
 import type { ClientMessage, Hello, ServerMessage } from "../../src/wire/protocol.ts";
-import { OPEN } from "./messages.ts";
+import { HELLO, OPEN } from "./messages.ts";
 import type { TestClock } from "./simulated-clock.ts";
 
 type WithoutFrame<M> = M extends unknown ? Omit<M, "frameId"> : never;
@@ -49,14 +49,6 @@ export interface Connecting {
   readonly until: (done: () => boolean) => void;
 }
 
-export const HELLO: Hello = {
-  type: "hello",
-  version: WIRE.protocolVersion,
-  features: [],
-  role: "client",
-  clusterId: null,
-  node: null,
-};
 export const NONCE = new Uint8Array(16).fill(7);
 
 /** The connection stands when this returns; the hello may not be answered yet. */

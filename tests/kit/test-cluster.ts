@@ -12,9 +12,9 @@ import type { LogEvent, NodeSettings, OnStopped, RunningNode } from "../../src/s
 import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { addressOf, nodeSettings } from "./node-settings.ts";
 import { connect, type Connecting, type TestClient } from "./test-client.ts";
-import { createSimDisk, type SimDisk } from "./simulated-disk.ts";
+import { createSimDisk, type SimDisk, STEADY_DISK } from "./simulated-disk.ts";
 import { createSimProcess, enterClock, enterDisk, enterNetwork, type SimProcess } from "./simulated-process.ts";
-import { createSimNetwork } from "./simulated-network.ts";
+import { createSimNetwork, STEADY_NETWORK } from "./simulated-network.ts";
 import { createScheduler, passUntil } from "./scheduler.ts";
 import { createTestClock } from "./simulated-clock.ts";
 
@@ -52,9 +52,7 @@ export function createTestCluster(
   const scheduler = createScheduler();
   const random = seededRandom(seed);
   const network = createSimNetwork(scheduler, random.fork(), {
-    delayMinMs: 0,
-    delayMaxMs: 1,
-    dialLossPercent: 0,
+    ...STEADY_NETWORK,
     trust,
   });
   const disks = new Map<string, SimDisk>();
@@ -74,9 +72,7 @@ export function createTestCluster(
     more: Partial<NodeSettings> = {},
   ): TestNode {
     const name = `n${port}`;
-    const disk =
-      disks.get(name) ??
-      createSimDisk(scheduler, random.fork(), { operationMaxMs: diskMs, slowSyncPercent: 0, slowSyncMaxMs: 1 });
+    const disk = disks.get(name) ?? createSimDisk(scheduler, random.fork(), { ...STEADY_DISK, operationMaxMs: diskMs });
     disks.set(name, disk);
     const logged: LogEvent[] = [];
     const ends: End[] = [];

@@ -14,6 +14,7 @@ import { openStorage } from "../../src/storage/open.ts";
 import type { Opened, OpenStorage, SnapshotSource, Storage, Unwritten } from "../../src/storage/types.ts";
 import { createSimDisk, type SimDisk } from "./simulated-disk.ts";
 import { createScheduler, pass, passUntil, type Scheduler } from "./scheduler.ts";
+import { type DiskImage } from "./log-frames.ts";
 
 export const KiB = 1024;
 export const BLOCK = 4 * KiB;
@@ -168,11 +169,7 @@ export interface SimBench extends Bench {
 /** Timers of a killed life never fire. */
 export function createSimBench(seed = 1): SimBench {
   const scheduler = createScheduler();
-  const disk = createSimDisk(scheduler, seededRandom(seed), {
-    operationMaxMs: 1,
-    slowSyncPercent: 0,
-    slowSyncMaxMs: 0,
-  });
+  const disk = createSimDisk(scheduler, seededRandom(seed));
   let life = 0;
   const after = (ms: number, callback: () => void): (() => void) => {
     const mine = life;
@@ -211,6 +208,22 @@ export function createSimBench(seed = 1): SimBench {
     pass: (ms) => pass(scheduler, ms),
     read: (file) => disk.cached(file),
   };
+  return bench;
+}
+
+/** A bench whose disk holds these files, after a kill. */
+export async function createSimBenchWith(image: DiskImage): Promise<SimBench> {
+  const bench = createSimBench();
+  const disk = bench.disk.restart();
+  for (const directory of ["g0", "g0/log", "g0/snapshot"])
+    await bench.call((done) => disk.makeDirectory(directory, done));
+  for (const [file, bytes] of image) {
+    const parent = file.slice(0, file.lastIndexOf("/"));
+    if (parent.startsWith("g0/snapshot/")) await bench.call((done) => disk.makeDirectory(parent, done));
+    await bench.call<void>((done) => disk.create(file, bytes.length, () => done()));
+    bench.disk.overwrite(file, 0, bytes);
+  }
+  bench.kill();
   return bench;
 }
 

@@ -18,17 +18,9 @@ import type {
 import { encodeEntry, fieldsOf, type Entry } from "../../src/raft/entry.ts";
 import { checkCluster, checkDeep } from "../../src/raft/invariants.ts";
 import type { RaftMessage } from "../../src/raft/messages.ts";
-import {
-  createRaft,
-  metaAt,
-  nextTickAt,
-  step,
-  takeEffects,
-  type Raft,
-  type RaftSettings,
-} from "../../src/raft/raft.ts";
+import { createRaft, metaAt, nextTickAt, step, takeEffects, type Raft } from "../../src/raft/raft.ts";
 import type { HardState, LogIndex, MemberId, SnapshotMeta } from "../../src/raft/types.ts";
-import { idOf, member, nodeId, TIMES } from "../kit/raft-samples.ts";
+import { idOf, member, nodeId, RAFT_SETTINGS, TIMES } from "../kit/raft-samples.ts";
 import { createScheduler, pass, passUntil, type Scheduler } from "../kit/scheduler.ts";
 
 const PARTS = 3;
@@ -74,20 +66,16 @@ export interface Sent {
   readonly message: RaftMessage;
 }
 
-export interface Settings extends Partial<
-  Pick<RaftSettings, "maxAppendBytes" | "maxInflightMessages" | "maxInflightBytes">
-> {
+export interface Settings extends Partial<typeof RAFT_SETTINGS> {
   readonly seed?: number;
-  readonly maxUncommittedBytes?: number;
-  readonly keepLogBytes?: number;
 }
 
 export type Cluster = ReturnType<typeof createCluster>;
 
 /** `names` found the cluster: all start with the same entry 1. */
-export function createCluster(names: readonly string[], settings: Settings = {}) {
+export function createCluster(names: readonly string[], { seed = 1, ...limits }: Settings = {}) {
   const scheduler: Scheduler = createScheduler();
-  const random = seededRandom(settings.seed ?? 1);
+  const random = seededRandom(seed);
   const nodes = new Map<MemberId, TestNode>();
   const downPairs = new Set<string>();
   const blackholes = new Set<string>();
@@ -148,12 +136,8 @@ export function createCluster(names: readonly string[], settings: Settings = {})
     node.raft = createRaft({
       self: node.id,
       random: random.fork(),
-      ...TIMES,
-      maxAppendBytes: settings.maxAppendBytes ?? 4_096,
-      maxInflightMessages: settings.maxInflightMessages ?? 16,
-      maxInflightBytes: settings.maxInflightBytes ?? 64 * 1_024,
-      maxUncommittedBytes: settings.maxUncommittedBytes ?? 1_024 * 1_024,
-      keepLogBytes: settings.keepLogBytes ?? 0,
+      ...RAFT_SETTINGS,
+      ...limits,
       recovered: { hardState, snapshot, entries: [...entries] },
       now: scheduler.now(),
       wall: 1_000 + scheduler.now(),

@@ -7,7 +7,8 @@ import type { NodeId } from "../../src/raft/types.ts";
 import type { Trust } from "../../src/wire/network.ts";
 import type { Hello, AccessRole } from "../../src/wire/protocol.ts";
 import { createTestCluster, isLeader, portOf, type TestCluster, type TestNode } from "../kit/test-cluster.ts";
-import { enqueueCommand, HELLO, request, type TestClient } from "../kit/test-client.ts";
+import { enqueueCommand, request, type TestClient } from "../kit/test-client.ts";
+import { HELLO } from "../kit/messages.ts";
 
 const FEW = { ...SERVER.maxConnections, maxUnauthenticated: 4, maxClients: 6, maxClientsPerAddress: 3, maxAdmins: 3 };
 function alone(): { readonly testCluster: TestCluster; readonly one: TestNode } {

@@ -31,7 +31,7 @@ interface Bench {
 
 function createBench(): Bench {
   const scheduler = createScheduler();
-  const disk = createSimDisk(scheduler, seededRandom(1), { operationMaxMs: 1, slowSyncPercent: 0, slowSyncMaxMs: 0 });
+  const disk = createSimDisk(scheduler, seededRandom(1));
   const broken: string[] = [];
   const bench: Bench = {
     scheduler,

@@ -12,16 +12,9 @@ import type { NodeId } from "../../src/raft/types.ts";
 import { MAX_ADDRESS_BYTES } from "../../src/wire/address.ts";
 import { MAX_LIST } from "../../src/wire/fields.ts";
 import { type Opened, open, type OpenedWith } from "./test-connection.ts";
-import { asPeerFrame, CLUSTER, entry, EXAMPLES, HELLO_ANSWER, member, PEER_EXAMPLES } from "../kit/messages.ts";
+import { asPeerFrame, CLUSTER, entry, EXAMPLES, HELLO, HELLO_ANSWER, member, PEER_EXAMPLES } from "../kit/messages.ts";
 
-const clientHello: Hello = {
-  type: "hello",
-  version: WIRE.protocolVersion,
-  features: [],
-  role: "client",
-  clusterId: null,
-  node: null,
-};
+const clientHello = HELLO;
 const peerHello: Hello = { ...clientHello, role: "peer", node: member(2) };
 const REQUEST = { type: "request", frameId: 1, group: 0, session: 1, number: 1, acknowledgedThrough: 0 } as const;
 const heartbeat: PeerMessage = { type: "Heartbeat", term: 3, leaderCommit: 1, time: 5, readContext: 1 };

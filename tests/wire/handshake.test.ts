@@ -9,7 +9,7 @@ import { type Connection, type Message, openConnection } from "../../src/wire/co
 import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { type Challenge, type Hello, type HelloAnswer, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
 import { claimFor, isProof, provenKey, prove, type Secret, type Transcript } from "../../src/wire/secret.ts";
-import { createSimNetwork } from "../kit/simulated-network.ts";
+import { createSimNetwork, STEADY_NETWORK } from "../kit/simulated-network.ts";
 import { createScheduler } from "../kit/scheduler.ts";
 import { createTestClock } from "../kit/simulated-clock.ts";
 import { open } from "./test-connection.ts";
@@ -63,7 +63,7 @@ function meet(role: AccessRole, dialerTrust: Trust, acceptorTrust: Trust, said: 
   const scheduler = createScheduler();
   const clock = createTestClock(scheduler);
   const trust = (self: string): Trust => (self === "dialer" ? dialerTrust : acceptorTrust);
-  const settings = { delayMinMs: 0, delayMaxMs: 1, dialLossPercent: 0, trust };
+  const settings = { ...STEADY_NETWORK, trust };
   const network = createSimNetwork(scheduler, seededRandom(1), settings);
   const bytes: number[] = [];
   const sideOf = (stream: ByteStream, side: "dialed" | "accepted"): Side => {
