@@ -154,7 +154,7 @@ export function buildScene(name: SceneName, choices: Random): Scene {
       // A last frame with nothing behind it would be taken for a torn one, and cut: that is no damage.
       testCluster.pass(200);
       for (const port of [3001, 3002]) testCluster.end(port, "kill");
-      anyDamage.strike(testCluster.diskOf(3001));
+      anyDamage.apply(testCluster.diskOf(3001));
       const back = testCluster.start(3001, [...PORTS, HOSTILE_PORT]);
       testCluster.pass(20);
       return scene([nodes[0]!, back], false);

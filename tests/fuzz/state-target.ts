@@ -7,7 +7,7 @@ import { restore } from "../../src/queue/snapshot.ts";
 import { queueWith } from "../kit/queue-log.ts";
 import { bytesOf, valueOf } from "../kit/handmade-messagepack.ts";
 import { mutate } from "./mutate.ts";
-import { drawEntry, expectSound, LIMITS, MAX_U48, partsOf, thawed } from "./queue-targets.ts";
+import { drawEntry, expectSound, LIMITS, MAX_U48, smallPartsOf, thawed } from "./queue-targets.ts";
 import { about, type FuzzTarget, gist } from "./target.ts";
 import { joined } from "../kit/mutate-bytes.ts";
 import { pick } from "../kit/pick.ts";
@@ -27,7 +27,7 @@ export const state: FuzzTarget = {
       if (newerEntry(entry) === null) apply(queue, entry);
       if (queue.appliedIndex < index) break;
     }
-    return packed(partsOf(queue));
+    return packed(smallPartsOf(queue));
   },
   mutate: (input, random) => {
     const parts = unpacked(input);

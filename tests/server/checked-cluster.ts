@@ -8,13 +8,14 @@ import type { Reply } from "../../src/queue/types.ts";
 import { isVoter } from "../../src/raft/configuration.ts";
 import type { MemberId, NodeId } from "../../src/raft/types.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { checksumOf } from "../sim/oracles.ts";
+
 import type { Message } from "../../src/wire/connection.ts";
 import { createTestCluster, type TestCluster, type TestNode } from "../kit/test-cluster.ts";
 import { OPEN } from "../kit/messages.ts";
 import { dequeueCommand, enqueueCommand, type Question, request, type TestClient } from "../kit/test-client.ts";
 import { QUICK_AND_SMALL } from "../kit/node-settings.ts";
 import { must } from "../../src/lib/assert.ts";
+import { checksumOf } from "../kit/queue-log.ts";
 
 const SETTINGS: Partial<NodeSettings> = { ...QUICK_AND_SMALL, compactMinBytes: 96 * 1024, keepLogBytes: 8 * 1024 };
 

@@ -97,7 +97,7 @@ describe("reachable", () => {
     const [lost, other] = firstTwo(followers(cluster));
     cluster.end(lost, "kill");
     cluster.end(leader, "kill");
-    anyDamage.strike(cluster.testCluster.diskOf(lost));
+    anyDamage.apply(cluster.testCluster.diskOf(lost));
     cluster.start(lost);
     for (let ms = 0; ms < 10_000; ms += 250) {
       cluster.testCluster.pass(250);

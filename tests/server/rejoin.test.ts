@@ -38,7 +38,7 @@ function expectStillThere(disk: Backup, before: Backup): void {
   expect(shown(before).filter((file) => !there.has(file))).toEqual([]);
 }
 
-const damage = (disk: SimDisk): void => anyDamage.strike(disk);
+const damage = (disk: SimDisk): void => anyDamage.apply(disk);
 
 const [A, B, C] = [3000, 3001, 3002] as const;
 const eventsOf = (cluster: CheckedCluster, port: number): string[] => cluster.at(port).logged.map(({ event }) => event);

@@ -1,5 +1,5 @@
-// Does a leader refuse what makes the state larger while fewer than a majority have room? The disks are asked. A node finds out by
-// itself, now and then, and a leader hears of it with the next reply: so much time they get, in worlds where the network gives it to them.
+// Checks that a leader refuses what makes the state larger while fewer than a majority have disk space. The disks are asked. A node finds
+// out by itself, now and then, and a leader learns it from the next reply: they get that much time, in worlds whose network gives it to them.
 import { SERVER } from "../../src/config.ts";
 import { decodeCommand } from "../../src/queue/commands.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";

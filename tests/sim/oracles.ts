@@ -2,13 +2,14 @@
 import { crc32 } from "../../src/lib/crc32.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import { apply, createQueue, type Queue } from "../../src/queue/queue.ts";
-import { freeze, restore } from "../../src/queue/snapshot.ts";
+import { restore } from "../../src/queue/snapshot.ts";
 import { checkCluster, checkDeep } from "../../src/raft/invariants.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import type { Configuration, LogIndex, MemberId, Term } from "../../src/raft/types.ts";
 import type { CommittedLog } from "./committed-log.ts";
 import { createQuorums, type OnDisk } from "./quorums.ts";
+import { checksumOf, partsOf } from "../kit/queue-log.ts";
 
 /** One life of one node, as the oracles see it. */
 export interface Observed {
@@ -46,7 +47,6 @@ export interface Oracles {
 const DIGEST_EVERY = 4;
 /** Here the states themselves, byte by byte. */
 const RECOMPUTE_EVERY = 32;
-const PART_BYTES = 64 * 1024;
 
 export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: (what: string) => void): Oracles {
   const lives = new Map<Observed, Seen>();
@@ -278,16 +278,4 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
       return highestTerm;
     },
   };
-}
-
-/** One number for the whole replicated state: jobs, sessions, replies, time. */
-export function checksumOf(queue: Queue): number {
-  let checksum = 0;
-  for (const part of partsOf(queue)) checksum = crc32(part, checksum);
-  return checksum;
-}
-
-function* partsOf(queue: Queue): Generator<Uint8Array> {
-  const source = freeze(queue, PART_BYTES);
-  for (let part = source.nextPart(); part !== null; part = source.nextPart()) yield part;
 }

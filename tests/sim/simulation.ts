@@ -1,4 +1,4 @@
-// What does one seed's run consist of? The world, its clients and all who watch them, wired together; and the clock that drives them.
+// One seed's run: the world, its clients and all checkers, wired together; and the clock that drives them.
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { LogIndex, MemberId, NodeId } from "../../src/raft/types.ts";
 import type { Recovered } from "../../src/storage/types.ts";

@@ -1,5 +1,5 @@
-// Does a leader that no majority answers step down in time? What comes in from whom is seen on the way into the process, and judged by
-// that machine's own clock.
+// Checks that a leader which no majority answers steps down in time. What comes in from whom is seen on the way into the process, and judged
+// by that machine's own clock.
 import type { Raft } from "../../src/raft/raft.ts";
 import { type MemberId, nodeIdOf } from "../../src/raft/types.ts";
 import { holdsQuorum } from "./members.ts";
