@@ -146,6 +146,14 @@ test("a member's fifth connection takes the place of its oldest", () => {
   expect(ends.filter((end) => end === undefined).length).toBeLessThanOrEqual(SERVER.maxConnections.maxPeersPerMember);
 });
 
+/** One byte a second, for as long as the connection stands. */
+function writeSlowly(testCluster: TestCluster, caller: TestClient, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length && caller.closed.length === 0; at++) {
+    caller.stream.write(bytes.slice(at, at + 1));
+    testCluster.pass(1_000);
+  }
+}
+
 test("one byte a second: the connection ends when more of the frame is due, whatever comes meanwhile", () => {
   const { testCluster } = alone();
   const caller = call(testCluster, "a");
@@ -153,10 +161,7 @@ test("one byte a second: the connection ends when more of the frame is due, what
   const began = testCluster.clock.now();
   const long = new Uint8Array(1_000);
   long.set([0, 0, 3, 200]);
-  for (let at = 0; at < 60 && caller.closed[0] === undefined; at++) {
-    caller.stream.write(long.slice(at, at + 1));
-    testCluster.pass(1_000);
-  }
+  writeSlowly(testCluster, caller, long.slice(0, 60));
   expect(caller.closed[0]).toMatchObject({
     code: "TIMEOUT",
     message: expect.stringContaining("bytes of it came within 10s"),
@@ -170,10 +175,7 @@ test("one byte a second before the hello: the connection ends when the hello is 
   const caller = call(testCluster, "a", null);
   const frame = encodeMessage(HELLO);
   const began = testCluster.clock.now();
-  for (let at = 0; at < frame.length - 1 && caller.closed[0] === undefined; at++) {
-    caller.stream.write(frame.slice(at, at + 1));
-    testCluster.pass(1_000);
-  }
+  writeSlowly(testCluster, caller, frame.slice(0, -1));
   expect(caller.closed[0]).toMatchObject({
     code: "TIMEOUT",
     message: expect.stringContaining("no hello came within 5s"),
