@@ -9,7 +9,7 @@ import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
 import type { ClientMessage, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
 import { type Cluster, clusterStatus, type NodeProcess, parameter, waitFor, inWorld } from "./harness.ts";
-import { OPEN } from "../wire/messages.ts";
+import { OPEN } from "../kit/messages.ts";
 
 const OTHERS = parameter("RAFTQ_E2E_OTHERS", 2_000);
 const ANSWER_MS = 10_000;

@@ -1,5 +1,5 @@
 // Does an independent MessagePack reader find the same values? What raftq accepts, a reader by hand must read alike.
-import { bytesOf, valueOf } from "../lib/handmade.ts";
+import { bytesOf, valueOf } from "../kit/handmade-messagepack.ts";
 import { expectThat, sameBytes } from "./target.ts";
 
 /** Where a binary holds MessagePack of its own: one position in each array on the way to it. It may be in a longer form, too. */

@@ -8,8 +8,10 @@ import { askSupervisor, type ControlListener, type ControlRequest, listenControl
 import { CLUSTER } from "../../src/config.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
-import { joined, mutateBytes } from "./mutate.ts";
-import { expectThat, type FuzzTarget, gist, pick, randomBytes } from "./target.ts";
+
+import { expectThat, type FuzzTarget, gist, randomBytes } from "./target.ts";
+import { joined, mutateBytes } from "../kit/mutate-bytes.ts";
+import { pick } from "../kit/pick.ts";
 
 const COMMANDS = ["describe", "add", "down", "kill", "start", "pause", "resume", "retire"];
 const WORDS = [

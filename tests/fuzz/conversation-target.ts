@@ -5,20 +5,24 @@ import { RaftqError } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
+import type { Reply } from "../../src/queue/types.ts";
 import { encodeEntry, KIND_NAMES } from "../../src/raft/entry.ts";
 import type { Incarnation, Member, NodeId } from "../../src/raft/types.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { frameBody } from "../../src/wire/frame.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
-import type { TestNode } from "../server/test-cluster.ts";
-import { OPEN, asPeerFrame, EXAMPLES, PEER_EXAMPLES, randomMessage } from "../wire/messages.ts";
-import { mutateBytes } from "./mutate.ts";
+import { leaderOf, portOf, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN, asPeerFrame, EXAMPLES, PEER_EXAMPLES, randomMessage } from "../kit/messages.ts";
+
 import { founderWord, wholeSnapshot } from "./plausible.ts";
-import { buildScene, HOSTILE, HOSTILE_PORT, leaderOf, PORTS, type Scene, SCENES } from "./scenes.ts";
+import { buildScene, HOSTILE, HOSTILE_PORT, PORTS, type Scene, SCENES } from "./scenes.ts";
 import { DIALED_STANDINGS, DIALING_STANDINGS, type Side, Stranger } from "./stranger.ts";
-import { choicesOf, expectThat, Finding, type FuzzTarget, pick, randomBytes } from "./target.ts";
+import { choicesOf, expectThat, Finding, type FuzzTarget, randomBytes } from "./target.ts";
 import { mutateBody } from "./wire-targets.ts";
+import { dequeueCommand, enqueueCommand, type Question, request } from "../kit/test-client.ts";
+import { mutateBytes } from "../kit/mutate-bytes.ts";
+import { pick } from "../kit/pick.ts";
 
 /** In virtual time: an election, a retry and a few round trips. */
 const PATIENCE_MS = 20_000;
@@ -204,41 +208,22 @@ function expectServes(scene: Scene): void {
   const { testCluster } = scene;
   const began = testCluster.clock.now();
   const payload = Uint8Array.of(1, 2, 3);
-  const steps = [
-    encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 0, payload }] }),
-    encodeCommand({ type: "dequeue", queues: ["default"], max: 1000, maxBytes: 2 ** 20, leaseMs: 0, waitMs: 0 }),
-  ];
+  const steps = [enqueueCommand(payload), dequeueCommand(1_000, 2 ** 20)];
   for (let attempt = 1; testCluster.clock.now() - began < PATIENCE_MS; attempt++) {
     const leader = leaderOf(scene.nodes.filter(({ stopped }) => stopped() === undefined));
     if (leader === undefined) {
       testCluster.pass(50);
       continue;
     }
-    const testClient = testCluster.visit(Number(leader.node.id.slice(1)));
-    const answer = (frameId: number) => {
-      const mine = () => testClient.received.find((message) => "frameId" in message && message.frameId === frameId);
-      for (let waited = 0; mine() === undefined && waited < 1_500 && testClient.closed.length === 0; waited += 5)
-        testCluster.pass(5);
-      const message = mine();
-      return message?.type === "reply" ? decodeReply(message.reply) : null;
+    const testClient = testCluster.visit(portOf(leader));
+    const ask = (question: Question): Reply | null => {
+      const answer = testClient.ask(question, 1_500);
+      return answer?.type === "reply" ? decodeReply(answer.reply) : null;
     };
-    testClient.send({ ...OPEN, frameId: 1, clientId: "honest", nonce: new Uint8Array(16).fill(attempt) });
-    const opened = answer(1);
+    const opened = ask({ ...OPEN, clientId: "honest", nonce: new Uint8Array(16).fill(attempt) });
     if (opened?.type !== "opened") continue;
     const { session, lastNumber } = opened;
-    const replies = steps.map((command, at) => {
-      const number = lastNumber + 1 + at;
-      testClient.send({
-        type: "request",
-        frameId: 2 + at,
-        group: 0,
-        session,
-        number,
-        acknowledgedThrough: lastNumber,
-        command,
-      });
-      return answer(2 + at);
-    });
+    const replies = steps.map((command, at) => ask(request(session, lastNumber + 1 + at, command, lastNumber)));
     // Only what the election or the transfer of a moment ago leaves open is asked again.
     for (const reply of replies)
       expectThat(reply?.type !== "refused", `a client was refused: ${JSON.stringify(reply)}`);

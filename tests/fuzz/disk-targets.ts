@@ -9,17 +9,13 @@ import { decodeEntry, encodeEntry, fieldsOf } from "../../src/raft/entry.ts";
 import { decodeFrame, encodeFrame, type FrameContent } from "../../src/storage/wal/frame.ts";
 import { decodeManifest, encodeManifest } from "../../src/storage/snapshot/manifest.ts";
 import { encodeMetaSlot, META_PATH, META_SLOT_BYTES, readMeta } from "../../src/storage/meta.ts";
-import {
-  decodeSegmentHeader,
-  encodeSegmentHeader,
-  LOG_DIRECTORY,
-  parseSegmentName,
-} from "../../src/storage/wal/segment.ts";
+import { decodeSegmentHeader, encodeSegmentHeader, LOG_DIRECTORY } from "../../src/storage/wal/segment.ts";
 import type { Storage } from "../../src/storage/types.ts";
 import {
   BLOCK,
   close,
   createSimBench,
+  createSimBenchWith,
   entries,
   entry,
   hardState,
@@ -31,13 +27,16 @@ import {
   saveAndCount,
   shown,
   type SimBench,
-  snapshotMeta,
   SMALL_SEGMENT,
+  snapshotMeta,
   VOTE,
-} from "../storage/harness.ts";
+} from "../kit/test-storage.ts";
 import { expectSameValues, type Nested } from "./compare.ts";
-import { joined, mutate, mutateBytes } from "./mutate.ts";
-import { choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
+import { mutate } from "./mutate.ts";
+import { choicesOf, expectThat, type FuzzTarget, gist, randomBytes, sameBytes } from "./target.ts";
+import { imageOf, logSegments } from "../kit/log-frames.ts";
+import { joined, mutateBytes } from "../kit/mutate-bytes.ts";
+import { pick } from "../kit/pick.ts";
 
 const { formatVersion } = STORAGE;
 const PLACE = { number: 7, salt: 0x9af3c2d1, blockBytes: BLOCK };
@@ -287,7 +286,7 @@ interface PlacedFrame {
 const SNAPSHOT_AT = 20;
 const LOG_STARTS_AT = 10;
 
-async function imageOf(batches: number, bytes: number, snapshot: boolean, stop: "kill" | "close"): Promise<Image> {
+async function makeImage(batches: number, bytes: number, snapshot: boolean, stop: "kill" | "close"): Promise<Image> {
   const bench = createSimBench();
   const storage = await opened(bench);
   await persist(bench, storage, { hardState: hardState(2, VOTE) });
@@ -298,8 +297,8 @@ async function imageOf(batches: number, bytes: number, snapshot: boolean, stop: 
   }
   if (stop === "close") await close(bench, storage);
   else bench.kill();
-  const files = new Map(bench.disk.files().map((file) => [file, bench.disk.cached(file)!.slice()]));
-  const held = heldBy(await opened(await benchOf(files)));
+  const files = imageOf(bench.disk);
+  const held = heldBy(await opened(await createSimBenchWith(files)));
   expectThat(held.snapshot === (snapshot ? SNAPSHOT_AT : null), "an image without damage opens with its snapshot");
   return { files, held, frames: await framesOf(files) };
 }
@@ -311,55 +310,33 @@ const heldBy = ({ recovered }: Storage): Held => ({
 
 /** In their order, over all segments. Whoever destroys all of them from one on leaves a log that simply ended earlier. */
 async function framesOf(files: ReadonlyMap<string, Uint8Array>): Promise<readonly PlacedFrame[]> {
-  const frames: Omit<PlacedFrame, "before">[] = [];
-  const read = (path: string): Uint8Array | null => files.get(path) ?? null;
-  const floor = readMeta({ read }, STORAGE.formatVersion)?.meta.oldestSegment ?? 0;
-  for (const path of [...files.keys()].filter((file) => file.startsWith(LOG_DIRECTORY)).toSorted()) {
-    const place = { ...parseSegmentName(path.slice(LOG_DIRECTORY.length + 1))!, blockBytes: BLOCK };
-    if (place.number < floor) continue;
-    const bytes = files.get(path)!;
-    for (let offset = BLOCK; ;) {
-      const decoded = decodeFrame(bytes, place, offset);
-      if (!decoded.ok) break;
-      const leadsOn = decoded.frame.content.kind === "continues";
-      frames.push({ path, offset, length: view(bytes).getUint32(offset + 8), leadsOn });
-      offset = decoded.frame.end;
-    }
-  }
+  const frames = logSegments(files).flatMap(({ path, frames: found }) =>
+    found.map(({ offset, content }) => ({
+      path,
+      offset,
+      length: view(files.get(path)!).getUint32(offset + 8),
+      leadsOn: content.kind === "continues",
+    })),
+  );
   const cut = new Map([...files].map(([path, bytes]) => [path, bytes.slice()]));
   const placed: PlacedFrame[] = [];
   for (const frame of frames.toReversed()) {
     cut.get(frame.path)!.fill(0, frame.offset);
-    const result = await (await benchOf(cut)).open();
+    const result = await (await createSimBenchWith(cut)).open();
     placed.unshift({ ...frame, before: result instanceof RaftqError ? null : heldBy(result) });
   }
   return placed;
 }
 
-async function benchOf(files: ReadonlyMap<string, Uint8Array>): Promise<SimBench> {
-  const bench = createSimBench();
-  const disk = bench.disk.restart();
-  for (const directory of ["g0", "g0/log", "g0/snapshot"])
-    await bench.call((done) => disk.makeDirectory(directory, done));
-  for (const [file, bytes] of files) {
-    const parent = file.slice(0, file.lastIndexOf("/"));
-    if (parent.startsWith("g0/snapshot/")) await bench.call((done) => disk.makeDirectory(parent, done));
-    await bench.call<void>((done) => disk.create(file, bytes.length, () => done()));
-    bench.disk.overwrite(file, 0, bytes);
-  }
-  bench.kill();
-  return bench;
-}
-
 let images: Promise<readonly Image[]> | null = null;
 const allImages = (): Promise<readonly Image[]> =>
   (images ??= Promise.all([
-    imageOf(3, 40, false, "kill"),
-    imageOf(3, 1_500, false, "kill"),
-    imageOf(4, 40, false, "close"),
-    imageOf(12, 1_500, false, "kill"),
-    imageOf(12, 900, true, "kill"),
-    imageOf(12, 900, true, "close"),
+    makeImage(3, 40, false, "kill"),
+    makeImage(3, 1_500, false, "kill"),
+    makeImage(4, 40, false, "close"),
+    makeImage(12, 1_500, false, "kill"),
+    makeImage(12, 900, true, "kill"),
+    makeImage(12, 900, true, "close"),
   ]));
 
 const REFUSALS: ReadonlySet<string> = new Set(["CORRUPT", "NEWER_FORMAT", "OLDER_FORMAT", "FOREIGN_DIRECTORY"]);
@@ -379,7 +356,7 @@ async function runDirectory(input: Uint8Array): Promise<string> {
   const sealed = choices.chance(30);
   const done: string[] = [];
   for (let left = choices.between(1, 3); left > 0; left--) done.push(damage(files, choices, sealed));
-  const bench = await benchOf(files);
+  const bench = await createSimBenchWith(files);
   const result = await bench.open();
   if (result instanceof RaftqError) {
     expectThat(REFUSALS.has(result.code), `refused with ${result.code}: ${result.message}`);

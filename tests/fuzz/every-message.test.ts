@@ -5,7 +5,7 @@ import { seededRandom } from "../../src/lib/random.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
 import { PEER_MESSAGES } from "../../src/wire/peer-layouts.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
-import { asPeerFrame, EXAMPLES, PEER_EXAMPLES } from "../wire/messages.ts";
+import { asPeerFrame, EXAMPLES, PEER_EXAMPLES } from "../kit/messages.ts";
 import { judged, lieInWait, visit } from "./conversation-target.ts";
 import { buildScene, DIALING, type Scene, SCENES, type SceneName } from "./scenes.ts";
 import { DIALED_STANDINGS, DIALING_STANDINGS, type Side, type Standing, type Stranger } from "./stranger.ts";

@@ -8,11 +8,12 @@ import type { SnapshotMeta } from "../../src/raft/types.ts";
 import { bootstrapEntry } from "../../src/server/bootstrap-rules.ts";
 import { encodeManifest } from "../../src/storage/snapshot/manifest.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
-import { queueWith } from "../queue/log.ts";
+import { queueWith } from "../kit/queue-log.ts";
 import { mutate } from "./mutate.ts";
-import { partsOf } from "./queue-targets.ts";
+
 import { HOSTILE, type Scene } from "./scenes.ts";
-import { pick } from "./target.ts";
+import { pick } from "../kit/pick.ts";
+import { smallPartsOf } from "./queue-targets.ts";
 
 /** What another founder of the same group may say; the record of its cluster may be right, or anything under a right checksum. */
 export function founderWord(choices: Random, scene: Scene): PeerMessage {
@@ -44,7 +45,7 @@ export function wholeSnapshot(choices: Random, scene: Scene, term: number, lastI
   } as const;
   const applied = choices.chance(90) ? index : index + 1;
   for (let at = 1; at <= applied; at++) apply(queue, { index: at, ...blank, body: new Uint8Array(0) });
-  const [state = new Uint8Array(0)] = partsOf(queue);
+  const [state = new Uint8Array(0)] = smallPartsOf(queue);
   const bytes = choices.chance(50) ? mutate(state, choices) : state;
   const learners = [...scene.met.values()].map((member) => ({ ...member, replaces: null }));
   const configuration = { voters: [HOSTILE], outgoing: [], learners, removed: [] };

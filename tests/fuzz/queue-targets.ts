@@ -21,12 +21,13 @@ import type { QueueLimits } from "../../src/queue/limits.ts";
 import { apply, lookUp, type Queue } from "../../src/queue/queue.ts";
 import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
 import type { Session } from "../../src/queue/sessions.ts";
-import { freeze, restore } from "../../src/queue/snapshot.ts";
+import { restore } from "../../src/queue/snapshot.ts";
 import { ANSWER_BYTES, type Command, type EntryFields, JOB_BYTES, type Reply } from "../../src/queue/types.ts";
 import { KIND_NAMES } from "../../src/raft/entry.ts";
-import { queueWith } from "../queue/log.ts";
+import { partsOf, queueWith } from "../kit/queue-log.ts";
 import { expectSameValues } from "./compare.ts";
-import { choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
+import { choicesOf, expectThat, type FuzzTarget, gist, randomBytes, sameBytes } from "./target.ts";
+import { pick } from "../kit/pick.ts";
 
 export const MAX_U48 = 0xffff_ffff_ffff;
 export const LIMITS: QueueLimits = {
@@ -333,18 +334,14 @@ function expectRoom({ jobs, limits }: Queue): void {
 
 const PART_BYTES = 200;
 
-export function partsOf(queue: Queue): Uint8Array[] {
-  const frozen = freeze(queue, PART_BYTES);
-  const parts: Uint8Array[] = [];
-  for (let part = frozen.nextPart(); part !== null; part = frozen.nextPart()) parts.push(part);
-  return parts;
-}
+/** So small that a short queue has several. */
+export const smallPartsOf = (queue: Queue): Uint8Array[] => partsOf(queue, PART_BYTES);
 
 /** Through bytes and back: the same state has the same bytes. */
 export function thawed(queue: Queue): Queue {
-  const parts = partsOf(queue);
+  const parts = smallPartsOf(queue);
   const back = restore(parts);
-  const again = partsOf(back);
+  const again = smallPartsOf(back);
   expectThat(
     parts.length === again.length && parts.every((part, at) => sameBytes(part, again[at]!)),
     "a restored state has other bytes",

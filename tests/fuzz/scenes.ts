@@ -1,18 +1,15 @@
 // In which moments of their lives do strangers meet nodes? Before a cluster, in one, on the way back, with and without a secret.
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/types.ts";
-import { WIRE } from "../../src/config.ts";
-import { type Connection, openConnection } from "../../src/wire/connection.ts";
-import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
+import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { type HelloAnswer, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
-import { anyDamage } from "../server/positions.ts";
-import { createTestCluster, type TestNode } from "../server/test-cluster.ts";
-import { HELLO_ANSWER } from "../wire/messages.ts";
+import { anyDamage } from "../kit/disk-damage.ts";
+import { createTestCluster, leaderOf, portOf, type TestCluster, type TestNode } from "../kit/test-cluster.ts";
+import { HELLO_ANSWER } from "../kit/messages.ts";
+import { listenInPlaceOfNode } from "../kit/test-client.ts";
 
 export const HOSTILE_PORT = 3009;
 export const PORTS = [3000, 3001, 3002];
-
-type TestCluster = ReturnType<typeof createTestCluster>;
 
 export interface Scene {
   readonly name: SceneName;
@@ -67,9 +64,6 @@ const WELCOME: HelloAnswer = {
   clusterId: "00112233445566ff" as ClusterId,
   node: HOSTILE,
 };
-
-export const leaderOf = (nodes: readonly TestNode[]): TestNode | undefined =>
-  nodes.find(({ node }) => node.status()?.state === "leader");
 
 /** What belongs to a role where a secret is shared. */
 export function keyOf(role: AccessRole): Uint8Array {
@@ -160,7 +154,7 @@ export function buildScene(name: SceneName, choices: Random): Scene {
       // A last frame with nothing behind it would be taken for a torn one, and cut: that is no damage.
       testCluster.pass(200);
       for (const port of [3001, 3002]) testCluster.end(port, "kill");
-      anyDamage.strike(testCluster.diskOf(3001));
+      anyDamage.apply(testCluster.diskOf(3001));
       const back = testCluster.start(3001, [...PORTS, HOSTILE_PORT]);
       testCluster.pass(20);
       return scene([nodes[0]!, back], false);
@@ -184,27 +178,16 @@ export function buildScene(name: SceneName, choices: Random): Scene {
 function letInHostile({ testCluster, nodes }: Scene): void {
   const leader = leaderOf(nodes);
   if (leader === undefined) return;
-  const testClient = testCluster.visit(Number(leader.node.id.slice(1)));
+  const testClient = testCluster.visit(portOf(leader));
   testClient.send({ type: "join", frameId: 1, member: HOSTILE, comesBack: false });
   testCluster.pass(200);
 }
 
 /** Somebody says that it is a cluster and takes whoever asks: from then on its members are trusted there. */
-function letInByStranger(testCluster: TestCluster): void {
-  const accept = (stream: ByteStream): void => {
-    const connection: Connection = openConnection({
-      stream,
-      clock: testCluster.clock,
-      limits: WIRE,
-      side: "accepted",
-      onMessage: (message) => {
-        if (message.type === "hello") connection.send(WELCOME);
-        if (message.type === "join")
-          connection.send({ type: "done", frameId: message.frameId, index: 1, clusterId: WELCOME.clusterId });
-        connection.flush();
-      },
-      onClosed: () => {},
-    });
-  };
-  testCluster.network.hostOf("liar").listen("127.0.0.1", LETTING_IN_PORT, accept, () => {});
+function letInByStranger({ network, clock }: TestCluster): void {
+  listenInPlaceOfNode({ network: network.hostOf("liar"), clock }, LETTING_IN_PORT, (message) => {
+    if (message.type === "hello") return WELCOME;
+    if (message.type !== "join") return null;
+    return { type: "done", frameId: message.frameId, index: 1, clusterId: WELCOME.clusterId };
+  });
 }

@@ -4,11 +4,13 @@ import { Malformed } from "../../src/lib/messagepack.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { apply, newerEntry, type Queue } from "../../src/queue/queue.ts";
 import { restore } from "../../src/queue/snapshot.ts";
-import { queueWith } from "../queue/log.ts";
-import { bytesOf, valueOf } from "../lib/handmade.ts";
-import { joined, mutate } from "./mutate.ts";
-import { drawEntry, expectSound, LIMITS, MAX_U48, partsOf, thawed } from "./queue-targets.ts";
-import { about, type FuzzTarget, gist, pick } from "./target.ts";
+import { queueWith } from "../kit/queue-log.ts";
+import { bytesOf, valueOf } from "../kit/handmade-messagepack.ts";
+import { mutate } from "./mutate.ts";
+import { drawEntry, expectSound, LIMITS, MAX_U48, smallPartsOf, thawed } from "./queue-targets.ts";
+import { about, type FuzzTarget, gist } from "./target.ts";
+import { joined } from "../kit/mutate-bytes.ts";
+import { pick } from "../kit/pick.ts";
 
 /** Parts that say of themselves where they end: two bytes of length each. */
 const LENGTH_BYTES = 2;
@@ -25,7 +27,7 @@ export const state: FuzzTarget = {
       if (newerEntry(entry) === null) apply(queue, entry);
       if (queue.appliedIndex < index) break;
     }
-    return packed(partsOf(queue));
+    return packed(smallPartsOf(queue));
   },
   mutate: (input, random) => {
     const parts = unpacked(input);

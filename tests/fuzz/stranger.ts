@@ -6,11 +6,11 @@ import { decodeReply } from "../../src/queue/replies.ts";
 import type { ClusterId, Member } from "../../src/raft/types.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { createDeframer, LENGTH_BYTES } from "../../src/wire/frame.ts";
-import { sealFrame } from "../wire/frames.ts";
+import { sealFrame } from "../kit/frames.ts";
 import type { ByteStream } from "../../src/wire/network.ts";
 import type { Challenge, Hello, HelloAnswer, AccessRole, WireMessage } from "../../src/wire/protocol.ts";
 import { prove } from "../../src/wire/secret.ts";
-import { HELLO_ANSWER } from "../wire/messages.ts";
+import { HELLO_ANSWER } from "../kit/messages.ts";
 import { HOSTILE, keyOf, type Scene, type SceneName } from "./scenes.ts";
 import { expectThat, Finding } from "./target.ts";
 

@@ -63,7 +63,3 @@ export function choicesOf(input: Uint8Array): Random & { readonly left: () => nu
 export function randomBytes(random: Random, length: number): Uint8Array {
   return Uint8Array.from({ length }, () => random.below(256));
 }
-
-export function pick<T>(random: Random, values: readonly T[]): T {
-  return values[random.below(values.length)] as T;
-}

@@ -2,16 +2,18 @@
 import { Malformed } from "../../src/lib/messagepack.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
-import { valueOf } from "../lib/handmade.ts";
-import { encodePeerFrame, peerMessageBytes } from "../wire/frames.ts";
+import { valueOf } from "../kit/handmade-messagepack.ts";
+import { encodePeerFrame, peerMessageBytes } from "../kit/frames.ts";
 import { HTTP_STARTS } from "../../src/wire/foreign-protocols.ts";
 import { createDeframer, frameBody } from "../../src/wire/frame.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
-import { PEER_EXAMPLES, randomMessage } from "../wire/messages.ts";
+import { PEER_EXAMPLES, randomMessage } from "../kit/messages.ts";
 import { expectSameValues, type Nested } from "./compare.ts";
-import { joined, mutate, mutateBytes } from "./mutate.ts";
-import { about, choicesOf, expectThat, type FuzzTarget, gist, pick, randomBytes, sameBytes } from "./target.ts";
+import { mutate } from "./mutate.ts";
+import { about, choicesOf, expectThat, type FuzzTarget, gist, randomBytes, sameBytes } from "./target.ts";
+import { joined, mutateBytes } from "../kit/mutate-bytes.ts";
+import { pick } from "../kit/pick.ts";
 
 const LENGTHS = [0, 1, 2, 63, 64, 65, 255, 256, 65_535, 65_536, 2 ** 24 - 1, 2 ** 24, 2 ** 31, 2 ** 32 - 1];
 

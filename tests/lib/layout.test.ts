@@ -19,7 +19,7 @@ import {
 } from "../../src/lib/layout.ts";
 import { COPIED_BYTES, Malformed } from "../../src/lib/messagepack.ts";
 import { kind, union } from "../../src/lib/union.ts";
-import { bytesOf, valueOf } from "./handmade.ts";
+import { bytesOf, valueOf } from "../kit/handmade-messagepack.ts";
 
 interface Sample {
   readonly number: number;

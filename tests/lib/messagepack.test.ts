@@ -11,8 +11,8 @@ import {
   packInPlace,
 } from "../../src/lib/packing.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
-import { bytesOf, valueOf } from "./handmade.ts";
-import { mutate } from "./mutate.ts";
+import { bytesOf, valueOf } from "../kit/handmade-messagepack.ts";
+import { mutateSome } from "../kit/mutate-bytes.ts";
 
 type Plain = Packable | Binary | readonly Plain[];
 
@@ -164,7 +164,7 @@ describe("texts, binaries and arrays", () => {
       const text = new TextEncoder().encode(
         ["ünï", "日本語", "😀", "\u0000\u07ff\uffff", "\u{10ffff}"][random.below(5)]!,
       );
-      const bytes = random.chance(80) ? mutate(text, random) : text;
+      const bytes = random.chance(80) ? mutateSome(text, random) : text;
       if (bytes.length > 31) continue;
       let expected: string | null = null;
       try {
@@ -298,7 +298,7 @@ describe("strictness", () => {
     let taken = 0;
     for (let seed = 1; seed <= 20_000; seed++) {
       const random = seededRandom(seed);
-      const bytes = mutate(bytesOf(randomValue(random, 3)), random);
+      const bytes = mutateSome(bytesOf(randomValue(random, 3)), random);
       let found: unknown;
       try {
         found = unpack(bytes, 200);

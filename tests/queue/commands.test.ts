@@ -20,8 +20,8 @@ import {
 } from "../../src/queue/commands.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import type { Command } from "../../src/queue/types.ts";
-import { dequeue, enqueue, hex, LIMITS, nonce, resolve, text } from "./log.ts";
-import { mutate } from "../lib/mutate.ts";
+import { dequeue, enqueue, hex, LIMITS, nonce, resolve, text } from "../kit/queue-log.ts";
+import { mutateSome } from "../kit/mutate-bytes.ts";
 
 const goldens: readonly [string, Command, string][] = [
   ["an enqueue of one job", enqueue("42"), "9301a764656661756c74919801c4023432c0000000c0c0"],
@@ -112,7 +112,7 @@ describe("commands", () => {
     );
     let refused = 0;
     for (let round = 0; round < 20_000; round++) {
-      const bytes = mutate(seeds[random.below(seeds.length)]!, random);
+      const bytes = mutateSome(seeds[random.below(seeds.length)]!, random);
       try {
         const command = decodeCommand(bytes, LIMITS);
         expect(decodeCommand(encodeCommand(command), LIMITS)).toEqual(command);

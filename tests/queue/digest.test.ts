@@ -8,7 +8,7 @@ import { drop, first, push } from "../../src/queue/jobs.ts";
 import { apply, isCheckpoint, type Queue } from "../../src/queue/queue.ts";
 import { restore } from "../../src/queue/snapshot.ts";
 import type { Session } from "../../src/queue/sessions.ts";
-import { dequeue, enqueue, LIMITS, Log, partsOf, queueWith, resolve, text } from "./log.ts";
+import { dequeue, enqueue, LIMITS, Log, partsOf, queueWith, resolve, text } from "../kit/queue-log.ts";
 
 /** Three jobs wait, two sessions are open, one of them has two openings and two answers that are kept. */
 function rich(): Log {

@@ -13,7 +13,7 @@ import {
   pushBlock,
   type WaitingJobs,
 } from "../../src/queue/jobs.ts";
-import { text } from "./log.ts";
+import { text } from "../kit/queue-log.ts";
 
 const MAX_PAYLOAD = 1 << 20;
 

@@ -6,7 +6,7 @@ import { apply } from "../../src/queue/queue.ts";
 import { restore } from "../../src/queue/snapshot.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import type { Command } from "../../src/queue/types.ts";
-import { type Answered, dequeue, enqueue, hex, LIMITS, Log, partsOf, resolve, stateOf } from "./log.ts";
+import { type Answered, dequeue, enqueue, hex, LIMITS, Log, partsOf, resolve, stateOf } from "../kit/queue-log.ts";
 
 const MODEL_LIMITS: QueueLimits = {
   ...LIMITS,

@@ -5,7 +5,7 @@ import { RaftqError } from "../../src/lib/errors.ts";
 import { encodeTick, encodeTouch, encodeVersion } from "../../src/queue/commands.ts";
 import { apply, createQueue } from "../../src/queue/queue.ts";
 import type { Command, EntryFields } from "../../src/queue/types.ts";
-import { dequeue, enqueue, LIMITS, Log, refusal, stateOf, values } from "./log.ts";
+import { dequeue, enqueue, LIMITS, Log, refusal, stateOf, values } from "../kit/queue-log.ts";
 
 describe("jobs", () => {
   test("come out in the order of log index and position in the entry, with ids that count up", () => {

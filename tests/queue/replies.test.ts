@@ -4,8 +4,8 @@ import { Malformed } from "../../src/lib/messagepack.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { decodeReply, encodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
-import { hex, text } from "./log.ts";
-import { mutate } from "../lib/mutate.ts";
+import { hex, text } from "../kit/queue-log.ts";
+import { mutateSome } from "../kit/mutate-bytes.ts";
 
 const goldens: readonly [string, Reply, string][] = [
   ["enqueued", { type: "enqueued", index: 12, firstId: 7, count: 2 }, "94010c0702"],
@@ -58,7 +58,7 @@ describe("replies", () => {
     const random = seededRandom(13);
     let refused = 0;
     for (let round = 0; round < 20_000; round++) {
-      const bytes = mutate(Uint8Array.fromHex(goldens[random.below(goldens.length)]![2]), random);
+      const bytes = mutateSome(Uint8Array.fromHex(goldens[random.below(goldens.length)]![2]), random);
       try {
         const reply = decodeReply(bytes);
         expect(decodeReply(encodeReply(reply))).toEqual(reply);

@@ -6,7 +6,7 @@ import { apply, clientOf, lookUp } from "../../src/queue/queue.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
 import { restore, snapshotBytes } from "../../src/queue/snapshot.ts";
-import { dequeue, enqueue, LIMITS, Log, partsOf, refusal, resolve, stateOf, values } from "./log.ts";
+import { dequeue, enqueue, LIMITS, Log, partsOf, refusal, resolve, stateOf, values } from "../kit/queue-log.ts";
 
 const day = 24 * 3_600_000;
 

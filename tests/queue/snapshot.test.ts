@@ -1,7 +1,7 @@
 // Is a restored queue the same queue? Same bytes, same future; frozen while it goes on; damaged bytes refused.
 import { describe, expect, test } from "bun:test";
 import { Malformed } from "../../src/lib/messagepack.ts";
-import { bytesOf, valueOf } from "../lib/handmade.ts";
+import { bytesOf, valueOf } from "../kit/handmade-messagepack.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { apply, type Queue } from "../../src/queue/queue.ts";
 import { decodeVersion, encodeVersion } from "../../src/queue/commands.ts";
@@ -23,8 +23,8 @@ import {
   resolve,
   stateOf,
   values,
-} from "./log.ts";
-import { mutate } from "../lib/mutate.ts";
+} from "../kit/queue-log.ts";
+import { mutateSome } from "../kit/mutate-bytes.ts";
 
 const SMALL = {
   ...LIMITS,
@@ -316,7 +316,7 @@ describe("damaged snapshots", () => {
     for (let round = 0; round < 6_000; round++) {
       const at = random.below(parts.length);
       try {
-        const restored = restore(parts.with(at, mutate(parts[at]!, random)));
+        const restored = restore(parts.with(at, mutateSome(parts[at]!, random)));
         expect(stateOf(restore(partsOf(restored)))).toBe(stateOf(restored));
       } catch (error) {
         if (!(error instanceof Malformed)) throw error;

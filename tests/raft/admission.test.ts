@@ -5,7 +5,8 @@ import { MAX_REMOVED } from "../../src/raft/configuration.ts";
 import type { RaftMessage } from "../../src/raft/messages.ts";
 import type { Configuration, SnapshotMeta } from "../../src/raft/types.ts";
 import { MAX_U48 } from "../../src/lib/u48.ts";
-import { createCluster, idOf, member, nodeId } from "./cluster.ts";
+import { createCluster } from "./cluster.ts";
+import { leading, replies, single } from "../kit/single-raft.ts";
 import {
   acknowledge,
   appendEntries,
@@ -13,13 +14,13 @@ import {
   configuration,
   entry,
   heartbeat,
-  leading,
+  idOf,
   logOf,
+  member,
+  nodeId,
   refuse,
-  replies,
   requestVote,
-  single,
-} from "./single.ts";
+} from "../kit/raft-samples.ts";
 
 const join = (name: string, incarnation: string, byAdministrator = true) =>
   ({ type: "join", member: member(name, incarnation), comesBack: false, byAdministrator }) as const;

@@ -18,50 +18,13 @@ import type {
 import { encodeEntry, fieldsOf, type Entry } from "../../src/raft/entry.ts";
 import { checkCluster, checkDeep } from "../../src/raft/invariants.ts";
 import type { RaftMessage } from "../../src/raft/messages.ts";
-import {
-  createRaft,
-  metaAt,
-  nextTickAt,
-  step,
-  takeEffects,
-  type Raft,
-  type RaftSettings,
-} from "../../src/raft/raft.ts";
-import {
-  isIncarnation,
-  isMemberId,
-  isNodeId,
-  memberId,
-  type HardState,
-  type LogIndex,
-  type Member,
-  type MemberId,
-  type NodeId,
-  type SnapshotMeta,
-} from "../../src/raft/types.ts";
-import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
+import { createRaft, metaAt, nextTickAt, step, takeEffects, type Raft } from "../../src/raft/raft.ts";
+import type { HardState, LogIndex, MemberId, SnapshotMeta } from "../../src/raft/types.ts";
+import { idOf, member, nodeId, RAFT_SETTINGS, TIMES } from "../kit/raft-samples.ts";
+import { createScheduler, pass, passUntil, type Scheduler } from "../kit/scheduler.ts";
 
-export const TIMES = { heartbeatMs: 50, electionMinMs: 300, electionMaxMs: 600 };
 const PARTS = 3;
 const SNAPSHOT_PLACES = 2;
-
-export function nodeId(text: string): NodeId {
-  if (!isNodeId(text)) throw new Error(text);
-  return text;
-}
-
-/** Member `n1`, first incarnation unless another digit is given. */
-export function member(id: string, incarnation = "1"): Member {
-  const text = incarnation.padEnd(16, "0");
-  if (!isIncarnation(text)) throw new Error(text);
-  return { id: nodeId(id), incarnation: text, address: `127.0.0.1:3${id.slice(1).padStart(3, "0")}` };
-}
-
-export function idOf(id: string, incarnation = "1"): MemberId {
-  const text = id.includes("@") ? id : memberId(member(id, incarnation));
-  if (!isMemberId(text)) throw new Error(text);
-  return text;
-}
 
 export interface Disk {
   hardState: HardState;
@@ -103,20 +66,16 @@ export interface Sent {
   readonly message: RaftMessage;
 }
 
-export interface Settings extends Partial<
-  Pick<RaftSettings, "maxAppendBytes" | "maxInflightMessages" | "maxInflightBytes">
-> {
+export interface Settings extends Partial<typeof RAFT_SETTINGS> {
   readonly seed?: number;
-  readonly maxUncommittedBytes?: number;
-  readonly keepLogBytes?: number;
 }
 
 export type Cluster = ReturnType<typeof createCluster>;
 
 /** `names` found the cluster: all start with the same entry 1. */
-export function createCluster(names: readonly string[], settings: Settings = {}) {
+export function createCluster(names: readonly string[], { seed = 1, ...limits }: Settings = {}) {
   const scheduler: Scheduler = createScheduler();
-  const random = seededRandom(settings.seed ?? 1);
+  const random = seededRandom(seed);
   const nodes = new Map<MemberId, TestNode>();
   const downPairs = new Set<string>();
   const blackholes = new Set<string>();
@@ -177,12 +136,8 @@ export function createCluster(names: readonly string[], settings: Settings = {})
     node.raft = createRaft({
       self: node.id,
       random: random.fork(),
-      ...TIMES,
-      maxAppendBytes: settings.maxAppendBytes ?? 4_096,
-      maxInflightMessages: settings.maxInflightMessages ?? 16,
-      maxInflightBytes: settings.maxInflightBytes ?? 64 * 1_024,
-      maxUncommittedBytes: settings.maxUncommittedBytes ?? 1_024 * 1_024,
-      keepLogBytes: settings.keepLogBytes ?? 0,
+      ...RAFT_SETTINGS,
+      ...limits,
       recovered: { hardState, snapshot, entries: [...entries] },
       now: scheduler.now(),
       wall: 1_000 + scheduler.now(),
@@ -492,18 +447,12 @@ export function createCluster(names: readonly string[], settings: Settings = {})
   // --- What tests do
 
   function run(ms: number): void {
-    let over = false;
-    scheduler.after(ms, () => (over = true));
-    while (!over) scheduler.step();
+    pass(scheduler, ms);
     check();
   }
 
   function runUntil(what: string, holds: () => boolean, withinMs = 5_000): void {
-    const end = scheduler.now() + withinMs;
-    while (!holds()) {
-      assert(scheduler.now() < end, `within ${withinMs}ms: ${what}`);
-      assert(scheduler.step(), `something is planned while waiting for: ${what}`);
-    }
+    assert(passUntil(scheduler, holds, withinMs), `within ${withinMs}ms: ${what}`);
     check();
   }
 

@@ -2,18 +2,8 @@
 import { expect, test } from "bun:test";
 import { timeOf } from "../../src/raft/entry.ts";
 import { createCluster } from "./cluster.ts";
-import {
-  acknowledge,
-  configEntry,
-  configuration,
-  draft,
-  entry,
-  heartbeat,
-  leading,
-  logOf,
-  settle,
-  single,
-} from "./single.ts";
+import { leading, settle, single } from "../kit/single-raft.ts";
+import { acknowledge, configEntry, configuration, draft, entry, heartbeat, logOf } from "../kit/raft-samples.ts";
 
 test("an entry of an earlier term commits only together with one of the leader's own term (Figure 8)", () => {
   const node = leading({ entries: logOf(2, 4), hardState: { currentTerm: 5, votedFor: null } });

@@ -1,17 +1,18 @@
 // Configurations: their bytes mean one thing only, and majorities over them always meet.
 import { describe, expect, test } from "bun:test";
 import { Malformed } from "../../src/lib/messagepack.ts";
-import { bytesOf } from "../lib/handmade.ts";
-import { seededRandom } from "../../src/lib/random.ts";
+import { bytesOf } from "../kit/handmade-messagepack.ts";
+import { type Random, seededRandom } from "../../src/lib/random.ts";
 import {
   decodeConfiguration,
   encodeConfiguration,
   hasQuorum,
   memberSets,
+  type MemberSets,
   quorumValue,
 } from "../../src/raft/configuration.ts";
 import type { Configuration, MemberId } from "../../src/raft/types.ts";
-import { idOf, member, nodeId } from "./cluster.ts";
+import { idOf, member, nodeId } from "../kit/raft-samples.ts";
 
 const names = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, at) => `n${from + at}`);
 const voters = (...ids: string[]) => ids.map((id) => member(id));
@@ -78,17 +79,17 @@ describe("encoding", () => {
   });
 });
 
+/** In every second round a joint configuration. */
+function drawMembers(random: Random, round: number): MemberSets {
+  const outgoing = round % 2 === 0 ? [] : voters(...names(random.between(1, 3), random.between(3, 6)));
+  return memberSets({ voters: voters(...names(1, random.between(1, 7))), outgoing, learners: [], removed: [] });
+}
+
 describe("majorities", () => {
   test("two majorities of one configuration always share a voter, also while it is joint", () => {
     const random = seededRandom(3);
     for (let round = 0; round < 500; round++) {
-      const outgoing = round % 2 === 0 ? [] : voters(...names(random.between(1, 3), random.between(3, 6)));
-      const sets = memberSets({
-        voters: voters(...names(1, random.between(1, 7))),
-        outgoing,
-        learners: [],
-        removed: [],
-      });
+      const sets = drawMembers(random, round);
       const draw = () => new Set(sets.all.filter(() => random.chance(60)));
       const [a, b] = [draw(), draw()];
       const bothWin = hasQuorum(sets, (id) => a.has(id)) && hasQuorum(sets, (id) => b.has(id));
@@ -99,13 +100,7 @@ describe("majorities", () => {
   test("the value that a majority has reached is the highest for which hasQuorum says yes", () => {
     const random = seededRandom(4);
     for (let round = 0; round < 500; round++) {
-      const outgoing = round % 2 === 0 ? [] : voters(...names(random.between(1, 3), random.between(3, 6)));
-      const sets = memberSets({
-        voters: voters(...names(1, random.between(1, 7))),
-        outgoing,
-        learners: [],
-        removed: [],
-      });
+      const sets = drawMembers(random, round);
       const values = new Map(sets.all.map((id) => [id, random.below(10)]));
       const valueOf = (id: MemberId) => values.get(id) ?? 0;
       const reached = quorumValue(sets, valueOf);

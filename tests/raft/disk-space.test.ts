@@ -3,8 +3,9 @@ import { expect, test } from "bun:test";
 import type { Effects } from "../../src/raft/effects.ts";
 import { hasDiskSpace, votersWithDiskSpace } from "../../src/raft/disk-space.ts";
 import type { Configuration } from "../../src/raft/types.ts";
-import { idOf, member } from "./cluster.ts";
-import { acknowledge, configEntry, draft, heartbeat, leading, replies, settle, single, type Single } from "./single.ts";
+
+import { leading, replies, settle, single, type Single } from "../kit/single-raft.ts";
+import { acknowledge, configEntry, draft, heartbeat, idOf, member } from "../kit/raft-samples.ts";
 
 const low = (node: Single, name: string, isLow = true): unknown =>
   node.hear(name, { type: "HeartbeatReply", term: node.raft.currentTerm, readContext: 0, diskLow: isLow });

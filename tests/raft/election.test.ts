@@ -2,21 +2,19 @@
 import { describe, expect, test } from "bun:test";
 import type { RequestVoteReply } from "../../src/raft/messages.ts";
 import { NO_CONFIGURATION } from "../../src/raft/types.ts";
-import { createCluster, idOf, TIMES } from "./cluster.ts";
+import { createCluster } from "./cluster.ts";
+import { leading, replies, settle, single, type SingleSettings } from "../kit/single-raft.ts";
 import {
+  TIMES,
   appendEntries,
   configEntry,
   configuration,
   entry,
   heartbeat,
-  leading,
+  idOf,
   logOf,
-  replies,
   requestVote,
-  settle,
-  single,
-  type SingleSettings,
-} from "./single.ts";
+} from "../kit/raft-samples.ts";
 
 const vote = (message: unknown) => message as RequestVoteReply;
 

@@ -5,8 +5,9 @@ import { crc32 } from "../../src/lib/crc32.ts";
 import { checkCluster, checkDeep, checkStep } from "../../src/raft/invariants.ts";
 import { nextTickAt, step } from "../../src/raft/raft.ts";
 import type { RaftState } from "../../src/raft/state.ts";
-import { createCluster, idOf } from "./cluster.ts";
-import { acknowledge, appendEntries, entry, leading, logOf, single } from "./single.ts";
+import { createCluster } from "./cluster.ts";
+import { leading, single } from "../kit/single-raft.ts";
+import { acknowledge, appendEntries, entry, idOf, logOf } from "../kit/raft-samples.ts";
 
 const broken = (node: { raft: RaftState }, breakIt: (state: RaftState) => void): void => {
   breakIt(node.raft);

@@ -2,8 +2,19 @@
 import { describe, expect, test } from "bun:test";
 import type { Input } from "../../src/raft/effects.ts";
 import { nodeIdOf } from "../../src/raft/types.ts";
-import { createCluster, idOf, member, nodeId, TIMES, type Cluster } from "./cluster.ts";
-import { acknowledge, appendEntries, configEntry, configuration, entry, leading, settle, single } from "./single.ts";
+import { createCluster, type Cluster } from "./cluster.ts";
+import { leading, settle, single } from "../kit/single-raft.ts";
+import {
+  TIMES,
+  acknowledge,
+  appendEntries,
+  configEntry,
+  configuration,
+  entry,
+  idOf,
+  member,
+  nodeId,
+} from "../kit/raft-samples.ts";
 
 const join = (name: string, incarnation = "1") =>
   ({ type: "join", member: member(name, incarnation), comesBack: false, byAdministrator: true }) as const;

@@ -2,19 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import { metaAt } from "../../src/raft/raft.ts";
 import type { SnapshotMeta } from "../../src/raft/types.ts";
-import { idOf } from "./cluster.ts";
-import {
-  appendEntries,
-  configuration,
-  draft,
-  entry,
-  leading,
-  logOf,
-  replies,
-  requestVote,
-  single,
-  type Single,
-} from "./single.ts";
+
+import { leading, replies, single, type Single } from "../kit/single-raft.ts";
+import { appendEntries, configuration, draft, entry, idOf, logOf, requestVote } from "../kit/raft-samples.ts";
 
 /** A follower that has heard entries 2 to 5, all committed, and has space for those below `from` only. */
 function full(from: number): Single {

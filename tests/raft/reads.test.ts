@@ -1,7 +1,8 @@
 // Linearizable reads: a leader answers only when a majority confirmed, after the read was asked, that it still leads.
 import { expect, test } from "bun:test";
 import type { Heartbeat, RaftMessage } from "../../src/raft/messages.ts";
-import { createCluster, idOf } from "./cluster.ts";
+import { createCluster } from "./cluster.ts";
+import { leading, replies, settle, single } from "../kit/single-raft.ts";
 import {
   acknowledge,
   appendEntries,
@@ -9,12 +10,9 @@ import {
   configuration,
   draft,
   heartbeat,
-  leading,
+  idOf,
   logOf,
-  replies,
-  settle,
-  single,
-} from "./single.ts";
+} from "../kit/raft-samples.ts";
 
 const confirm = (readContext: number, term = 2) =>
   ({ type: "HeartbeatReply", term, readContext, diskLow: false }) as const;

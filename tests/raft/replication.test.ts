@@ -1,21 +1,9 @@
 // Replication: every follower's log becomes the leader's, acknowledgements are true, and nothing gets stuck.
 import { describe, expect, test } from "bun:test";
 import type { AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply } from "../../src/raft/messages.ts";
-import { createCluster, idOf, type Cluster } from "./cluster.ts";
-import {
-  acknowledge,
-  appendEntries,
-  draft,
-  entry,
-  heartbeat,
-  leading,
-  logOf,
-  refuse,
-  replies,
-  settle,
-  single,
-  type Single,
-} from "./single.ts";
+import { createCluster, type Cluster } from "./cluster.ts";
+import { leading, replies, settle, single, type Single } from "../kit/single-raft.ts";
+import { acknowledge, appendEntries, draft, entry, heartbeat, idOf, logOf, refuse } from "../kit/raft-samples.ts";
 
 const reply = (message: unknown) => message as AppendEntriesReply;
 const followersOf = (c: Cluster) => [...c.nodes.values()].filter((node) => node.id !== c.leader()?.id);

@@ -3,7 +3,8 @@ import { describe, expect, test } from "bun:test";
 import type { AppendEntries, InstallSnapshot, InstallSnapshotReply } from "../../src/raft/messages.ts";
 import { metaAt } from "../../src/raft/raft.ts";
 import type { SnapshotMeta } from "../../src/raft/types.ts";
-import { createCluster, idOf, type Cluster } from "./cluster.ts";
+import { createCluster, type Cluster } from "./cluster.ts";
+import { leading, replies, settle, single } from "../kit/single-raft.ts";
 import {
   acknowledge,
   appendEntries,
@@ -11,13 +12,11 @@ import {
   configuration,
   draft,
   entry,
-  leading,
+  idOf,
   logOf,
-  replies,
+  refuse,
   requestVote,
-  settle,
-  single,
-} from "./single.ts";
+} from "../kit/raft-samples.ts";
 
 const meta = (index: number, term: number, more: Partial<SnapshotMeta> = {}): SnapshotMeta => ({
   index,
@@ -40,8 +39,8 @@ const part = (term: number, what: SnapshotMeta, number = 0, parts = 2): InstallS
 const stored = (what: SnapshotMeta, nextPart = 2, parts = 2, from = "n2") =>
   ({ type: "partStored", from: idOf(from), link: 7, meta: what, nextPart, nextOffset: 0, parts }) as const;
 
-/** A cluster whose leader has compacted far beyond what a crashed follower has. */
-function withLaggard(c: Cluster): { leader: string; laggard: string } {
+/** A follower crashes, and its leader takes 50 entries and a snapshot. */
+function leaveBehind(c: Cluster): { leader: string; laggard: string } {
   const leader = c.elect().id;
   const laggard = [...c.nodes.keys()].find((id) => id !== leader)!;
   c.run(200);
@@ -50,8 +49,14 @@ function withLaggard(c: Cluster): { leader: string; laggard: string } {
   c.run(300);
   c.snapshot(leader);
   c.run(100);
-  expect(c.raftOf(leader).firstIndex).toBeGreaterThan(40);
   return { leader, laggard };
+}
+
+/** A cluster whose leader has compacted far beyond what a crashed follower has. */
+function withLaggard(c: Cluster): { leader: string; laggard: string } {
+  const left = leaveBehind(c);
+  expect(c.raftOf(left.leader).firstIndex).toBeGreaterThan(40);
+  return left;
 }
 
 describe("a follower far behind", () => {
@@ -118,14 +123,7 @@ describe("a follower far behind", () => {
 
   test("that lags only by kept entries gets them from the log, not a snapshot", () => {
     const c = createCluster(["n1", "n2", "n3"], { keepLogBytes: 100_000 });
-    const leader = c.elect().id;
-    const laggard = [...c.nodes.keys()].find((id) => id !== leader)!;
-    c.run(200);
-    c.crash(laggard);
-    for (let at = 0; at < 50; at++) c.propose(leader, `${at}`);
-    c.run(300);
-    c.snapshot(leader);
-    c.run(100);
+    const { laggard } = leaveBehind(c);
     c.start(laggard);
     c.converge();
     expect(c.at(laggard).installs).toEqual([]);
@@ -291,7 +289,7 @@ describe("our own snapshots", () => {
 
   test("a leader sends entries only where it knows the term in front of them", () => {
     const node = leading({ snapshot: meta(5, 2), entries: [entry(4, 1), entry(5, 2), entry(6, 2)] });
-    const sent = node.hear("n2", { ...refusal(6, 3, 1), term: node.raft.currentTerm });
+    const sent = node.hear("n2", refuse(node.raft.currentTerm, 6, 3, 1));
     expect(sent.sendParts).toMatchObject([{ to: idOf("n2"), part: 0, meta: { index: 5 } }]);
     expect(replies(sent.send, "AppendEntries")).toEqual([]);
     const done = node.hear("n2", {
@@ -306,19 +304,6 @@ describe("our own snapshots", () => {
   });
 });
 
-function refusal(rejectedIndex: number, hintIndex: number, hintTerm: number) {
-  return {
-    type: "AppendEntriesReply",
-    term: 0,
-    success: false,
-    matchIndex: 0,
-    rejectedIndex,
-    hintIndex,
-    hintTerm,
-    diskLow: false,
-  } as const;
-}
-
 test("over a slow link a part goes out in chunks of what that carries in a second, and on from where it was when the link is new", () => {
   const node = leading({ snapshot: meta(5, 2), entries: [] });
   const term = node.raft.currentTerm;
@@ -329,7 +314,7 @@ test("over a slow link a part goes out in chunks of what that carries in a secon
   }: {
     readonly sendParts: readonly { part: number; offset: number; maxBytes: number }[];
   }) => sendParts.map(({ part: number, offset, maxBytes }) => [number, offset, maxBytes]);
-  expect(wanted(node.hear("n2", { ...refusal(5, 1, 1), term }))).toEqual([[0, 0, 20_000]]);
+  expect(wanted(node.hear("n2", refuse(term, 5, 1, 1)))).toEqual([[0, 0, 20_000]]);
   const answer = { type: "InstallSnapshotReply", term, index: 5, matchIndex: 0 } as const;
   expect(wanted(node.hear("n2", { ...answer, nextPart: 0, nextOffset: 20_000 }))).toEqual([[0, 20_000, 20_000]]);
   node.turn({ type: "linkDown", member: idOf("n2") });
@@ -343,7 +328,7 @@ test("a snapshot is sent one part at a time, and again after a long silence", ()
   const node = leading({ snapshot: meta(5, 2), entries: [] });
   const term = node.raft.currentTerm;
   node.hear("n3", acknowledge(term, 6));
-  const first = node.hear("n2", { ...refusal(5, 1, 1), term });
+  const first = node.hear("n2", refuse(term, 5, 1, 1));
   expect(first.sendParts.map((one) => one.part)).toEqual([0]);
   expect(node.turn({ type: "propose", token: 1, draft: draft() }).sendParts).toEqual([]);
   settle(node);

@@ -2,7 +2,8 @@
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import { nodeIdOf } from "../../src/raft/types.ts";
-import { createCluster, idOf, member, type Cluster, type TestNode } from "./cluster.ts";
+import { createCluster, type Cluster, type TestNode } from "./cluster.ts";
+import { idOf, member } from "../kit/raft-samples.ts";
 
 const NAMES = ["n1", "n2", "n3", "n4", "n5"];
 const STEPS = 60;

@@ -1,8 +1,9 @@
 // Leadership transfer: quick when it works, over soon when it does not.
 import { expect, test } from "bun:test";
 import { nodeIdOf } from "../../src/raft/types.ts";
-import { createCluster, idOf, nodeId } from "./cluster.ts";
-import { acknowledge, draft, heartbeat, leading, replies, settle, single } from "./single.ts";
+import { createCluster } from "./cluster.ts";
+import { leading, replies, settle, single } from "../kit/single-raft.ts";
+import { acknowledge, draft, heartbeat, idOf, nodeId } from "../kit/raft-samples.ts";
 
 test("leadership goes to the named voter within a few round trips, and nothing is lost", () => {
   const c = createCluster(["n1", "n2", "n3"]);

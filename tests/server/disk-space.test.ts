@@ -11,24 +11,18 @@ import {
   stopMeasuring,
 } from "../../src/server/disk-space.ts";
 import { createInbox } from "../../src/server/inbox.ts";
-import { createScheduler } from "../sim/scheduler.ts";
+import { createTestClock } from "../kit/simulated-clock.ts";
 
 const SEGMENT = 1_000_000;
 
 function createBench(free: number) {
-  const scheduler = createScheduler();
   const queue = createQueue();
   const state = { free, lacksSpace: false, writtenBytes: 0, asked: 0 };
   const events: (boolean | string)[] = [];
-  const clock = {
-    now: () => scheduler.now(),
-    wall: () => 0,
-    after: (ms: number, callback: () => void) => scheduler.after(ms, callback),
-    soon: (callback: () => void) => void scheduler.after(0, callback),
-  };
+  const clock = createTestClock();
   const freeBytes = (done: (bytes: number) => void): void => {
     state.asked++;
-    scheduler.after(1, () => done(state.free));
+    clock.after(1, () => done(state.free));
   };
   const inbox = createInbox(clock, () => {
     for (const input of inbox.inputs.splice(0)) if (input.type === "diskLow") events.push(input.low);
@@ -45,15 +39,8 @@ function createBench(free: number) {
     segmentBytes: SEGMENT,
   });
   measureDiskSpace(diskSpace);
-  const pass = (ms: number): void => {
-    let over = false;
-    scheduler.after(ms, () => {
-      over = true;
-    });
-    while (!over) scheduler.step();
-  };
-  pass(2);
-  return { diskSpace, state, events, pass, reserve: snapshotBytes(queue) + 2 * SEGMENT };
+  clock.pass(2);
+  return { diskSpace, state, events, pass: clock.pass, reserve: snapshotBytes(queue) + 2 * SEGMENT };
 }
 
 test("low begins below the reserve and ends a segment above it; each is logged once, with figures", () => {

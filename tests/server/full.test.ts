@@ -1,27 +1,30 @@
 // What do nodes do when their disks are full? Real nodes on small simulated disks: one, the leader's, a majority's.
 import { describe, expect, test } from "bun:test";
 import { QUEUE } from "../../src/config.ts";
-import { encodeCommand, RESOLVE } from "../../src/queue/commands.ts";
-import { decodeReply } from "../../src/queue/replies.ts";
+import { RESOLVE } from "../../src/queue/commands.ts";
 import type { Reply } from "../../src/queue/types.ts";
-import type { Message } from "../../src/wire/connection.ts";
-import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import type { ServerMessage } from "../../src/wire/protocol.ts";
+import { createTestCluster, portOf, type TestCluster, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
+import {
+  dequeueCommand,
+  enqueueCommand,
+  NONCE,
+  type Question,
+  replyOf,
+  request,
+  type TestClient,
+} from "../kit/test-client.ts";
 
 const KiB = 1024;
 /** Of the cluster's nodes. */
 const SEGMENT = 64 * KiB;
 /** More than two segments and a small snapshot. */
 const PLENTY = 10 * SEGMENT;
-const NONCE = new Uint8Array(16).fill(7);
 const PORTS = [3000, 3001, 3002];
 
-const enqueue = (bytes = 10): Uint8Array =>
-  encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 0, payload: new Uint8Array(bytes) }] });
-const DEQUEUE = encodeCommand({ type: "dequeue", queues: ["default"], max: 1, maxBytes: 1, leaseMs: 0, waitMs: 0 });
-const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
-
-type Answer = Extract<Message, { type: "reply" | "failure" | "done" }>;
+const enqueue = (bytes = 10): Uint8Array => enqueueCommand(new Uint8Array(bytes));
+const DEQUEUE = dequeueCommand();
 
 /** Three founders, who leads them, and a client that finds the leader by itself. */
 function three() {
@@ -36,46 +39,29 @@ function three() {
   };
   leader();
   const testClients = new Map<TestNode, TestClient>();
-  let frameId = 1;
   let session = 0;
   let number = 0;
 
   /** Sent to whoever leads until that gives an answer of its own. */
-  function ask(message: (frameId: number) => Message): Answer {
+  function ask(question: Question): ServerMessage {
     for (let attempt = 0; attempt < 20; attempt++) {
       const at = leader();
       const known = testClients.get(at);
       // A node that does not lead sends its idle clients away.
       const testClient = known === undefined || known.closed.length > 0 ? testCluster.visit(portOf(at)) : known;
       testClients.set(at, testClient);
-      const frame = ++frameId;
-      testClient.send(message(frame));
-      let answer: Answer | undefined;
-      const heard = (received: Message): received is Answer => "frameId" in received && received.frameId === frame;
-      testCluster.until(() => (answer = testClient.received.find(heard)) !== undefined || testClient.closed.length > 0);
+      const answer = testClient.ask(question);
       if (answer === undefined) continue;
       if (answer.type !== "failure" || answer.failure.code === "DISK_FULL") return answer;
       testCluster.pass(50);
     }
     throw new Error("nobody gave an answer");
   }
-  const open = (clientId: string): Answer => ask((frame) => ({ ...OPEN, frameId: frame, clientId, nonce: NONCE }));
-  const replyOf = (answer: Answer): Reply => {
-    if (answer.type !== "reply") throw new Error(`expected a reply, got ${JSON.stringify(answer)}`);
-    return decodeReply(answer.reply);
-  };
+  const open = (clientId: string): ServerMessage => ask({ ...OPEN, clientId, nonce: NONCE });
   /** The next number of the session; it is used up only by a reply. */
   function send(command: Uint8Array): Reply["type"] | "DISK_FULL" {
     const next = number + 1;
-    const answer = ask((frame) => ({
-      type: "request",
-      frameId: frame,
-      group: 0,
-      session,
-      number: next,
-      acknowledgedThrough: number,
-      command,
-    }));
+    const answer = ask(request(session, next, command));
     if (answer.type === "failure") {
       expect(answer.failure).toMatchObject({ code: "DISK_FULL", applied: "no", retryAfterMs: 200 });
       return "DISK_FULL";
@@ -100,7 +86,7 @@ function three() {
 }
 
 /** A segment that was made ahead: nothing but a header is in it. */
-const isSpare = (testCluster: ReturnType<typeof createTestCluster>, port: number, file: string): boolean =>
+const isSpare = (testCluster: TestCluster, port: number, file: string): boolean =>
   file.startsWith("g0/log/") &&
   testCluster
     .diskOf(port)
@@ -267,18 +253,13 @@ describe("a majority of full disks", () => {
     expect(refused.type === "failure" && refused.failure.message).toBe(
       "only 1 of 3 voters have disk space: no new client is let in until space is freed there; clients with a session, by their id, can dequeue",
     );
-    const again = ask((frameId) => ({
-      ...OPEN,
-      frameId,
-      clientId: "c1",
-      nonce: new Uint8Array(16).fill(8),
-    }));
+    const again = ask({ ...OPEN, clientId: "c1", nonce: new Uint8Array(16).fill(8) });
     expect(again.type).toBe("reply");
-    const reply = again.type === "reply" ? decodeReply(again.reply) : null;
-    if (reply?.type !== "opened") throw new Error("c1 was not let in");
+    const reply = replyOf(again);
+    if (reply.type !== "opened") throw new Error("c1 was not let in");
     const { session, lastNumber: acknowledgedThrough } = reply;
-    const closed = ask((frameId) => ({ type: "close", frameId, group: 0, session, acknowledgedThrough }));
-    expect(closed.type === "reply" && decodeReply(closed.reply).type).toBe("closed");
+    const closed = ask({ type: "close", group: 0, session, acknowledgedThrough });
+    expect(replyOf(closed).type).toBe("closed");
     expectWhole();
   });
 

@@ -1,33 +1,23 @@
 // Whom does a node ask to be let in, how often, and whose word counts? Two that send it to each other must not keep it busy.
 import { expect, test } from "bun:test";
-import { SERVER, WIRE } from "../../src/config.ts";
+import { SERVER } from "../../src/config.ts";
 import { failure } from "../../src/lib/errors.ts";
-import { type Message, openConnection } from "../../src/wire/connection.ts";
+import { type Message } from "../../src/wire/connection.ts";
 import type { ClusterId } from "../../src/raft/types.ts";
-import type { ByteStream } from "../../src/wire/network.ts";
-import { HELLO_ANSWER, member } from "../wire/messages.ts";
-import { createRing } from "./ring.ts";
-import { createTestCluster, type TestCluster } from "./test-cluster.ts";
+import { HELLO_ANSWER, member } from "../kit/messages.ts";
+import { createCheckedCluster } from "./checked-cluster.ts";
+import { createTestCluster, type TestCluster } from "../kit/test-cluster.ts";
+import { listenInPlaceOfNode } from "../kit/test-client.ts";
 
 type Asked = Extract<Message, { type: "join" }>;
 
 /** Somebody at that port who lets everybody in as a client, and answers whoever asks to join. */
 function answering(testCluster: TestCluster, port: number, answer: (asked: Asked) => Message): void {
-  const accept = (stream: ByteStream): void => {
-    const connection = openConnection({
-      stream,
-      clock: testCluster.clock,
-      limits: WIRE,
-      side: "accepted",
-      onMessage: (message) => {
-        if (message.type === "hello") connection.send({ ...HELLO_ANSWER, node: member(2) });
-        if (message.type === "join") connection.send(answer(message));
-        connection.flush();
-      },
-      onClosed: () => {},
-    });
-  };
-  testCluster.network.hostOf(`client${port}`).listen("127.0.0.1", port, accept, () => {});
+  const { clock } = testCluster;
+  listenInPlaceOfNode({ network: testCluster.network.hostOf(`client${port}`), clock }, port, (message) => {
+    if (message.type === "hello") return { ...HELLO_ANSWER, node: member(2) };
+    return message.type === "join" ? answer(message) : null;
+  });
 }
 
 test("two nodes that each name the other as the leader are asked once a round, both of them", () => {
@@ -54,24 +44,24 @@ test("two nodes that each name the other as the leader are asked once a round, b
 });
 
 test("a node that has lost its data is not let in by another cluster than its own, whatever is said there", () => {
-  const ring = createRing(3, 61);
-  const [port = 0, ...others] = ring.ports;
-  const own = ring.at(port).node.clusterId();
-  for (const one of ring.ports) ring.end(one, "kill");
+  const cluster = createCheckedCluster(3, 61);
+  const [port = 0, ...others] = cluster.ports;
+  const own = cluster.at(port).node.clusterId();
+  for (const one of cluster.ports) cluster.end(one, "kill");
   // At the place of its neighbours somebody lets it into another cluster at once.
   let asked = 0;
   for (const other of others)
-    answering(ring.testCluster, other, ({ frameId }) => {
+    answering(cluster.testCluster, other, ({ frameId }) => {
       asked++;
       return { type: "done", frameId, index: 1, clusterId: "00112233445566ff" as ClusterId };
     });
-  const { testCluster } = ring;
+  const { testCluster } = cluster;
   const files = (): readonly string[] => testCluster.diskOf(port).files();
   testCluster.diskOf(port).delete(files().find((file) => file.endsWith("/manifest"))!);
   const before = files();
-  const back = ring.start(port, true);
-  ring.until("both are asked, and again", () => asked > 4);
-  expect([back.stopped(), back.node.status(), ring.quarantined(port)]).toEqual([undefined, null, []]);
+  const back = cluster.start(port, true);
+  cluster.until("both are asked, and again", () => asked > 4);
+  expect([back.stopped(), back.node.status(), cluster.quarantined(port)]).toEqual([undefined, null, []]);
   expect(back.logged.map(({ text }) => text).join("\n")).toContain(`this is cluster 00112233445566ff, not ${own}`);
   expect(files().filter((file) => file !== "rejoin")).toEqual([...before]);
 });

@@ -1,25 +1,16 @@
 // What becomes of a founder that missed the founding, when the others need its vote? Its first entry is gone from their logs by then.
 // And of a founding when a machine loses power in the middle of it?
 import { expect, test } from "bun:test";
-import { QUEUE, SERVER, WIRE } from "../../src/config.ts";
-import { encodeCommand } from "../../src/queue/commands.ts";
+import { SERVER, WIRE } from "../../src/config.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { createTestCluster, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, isLeader, portOf, type TestNode } from "../kit/test-cluster.ts";
+import { enqueueCommand, request } from "../kit/test-client.ts";
+import { QUICK_AND_SMALL } from "../kit/node-settings.ts";
 
 const PORTS = [3000, 3001, 3002];
 const LATE = "n3002";
-/** Small files and many snapshots. */
-const SETTINGS: Partial<NodeSettings> = {
-  electionMinMs: 100,
-  electionMaxMs: 150,
-  segmentBytes: 32 * 1024,
-  compactMinBytes: 4 * 1024,
-  keepLogBytes: 512,
-  queueLimits: { ...QUEUE, checkpointEntries: 8, checkpointBytes: 4 * 1024 },
-};
-
-const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
+/** Many snapshots. */
+const SETTINGS: Partial<NodeSettings> = { ...QUICK_AND_SMALL, compactMinBytes: 4 * 1024, keepLogBytes: 512 };
 
 test("a founder that heard nothing of its founding takes part when another has lost its disk (seed 8003156)", () => {
   const testCluster = createTestCluster(1);
@@ -31,23 +22,11 @@ test("a founder that heard nothing of its founding takes part when another has l
   testCluster.until(() => isLeader(first) || isLeader(second));
   expect(late.node.status()).toBeNull();
   const leader = isLeader(first) ? first : second;
-  const testClient = testCluster.visit(Number(leader.node.id.slice(1)));
-  testClient.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16).fill(7) });
-  const jobs = [{ encoding: 0, payload: new Uint8Array(1_000) }];
-  const command = encodeCommand({ type: "enqueue", queue: "default", jobs });
-  testCluster.until(() => testClient.received.length > 1);
-  const session = leader.node.inspect()?.raft.commitIndex ?? 0;
-  for (let number = 1; number <= 30; number++) {
-    testClient.send({
-      type: "request",
-      frameId: 1 + number,
-      group: 0,
-      session,
-      number,
-      acknowledgedThrough: 0,
-      command,
-    });
-  }
+  const testClient = testCluster.visit(portOf(leader));
+  const session = testClient.openSession("c1");
+  const command = enqueueCommand(new Uint8Array(1_000));
+  for (let number = 1; number <= 30; number++)
+    testClient.send({ ...request(session, number, command, 0), frameId: 1 + number });
   const isShort = ({ node }: TestNode): boolean => (node.inspect()?.raft.firstIndex ?? 0) > 1;
   testCluster.until(() => isShort(first) && isShort(second));
   testCluster.end(3000, "wipe");

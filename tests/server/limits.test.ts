@@ -1,22 +1,16 @@
 // What does a node say at each of its limits? Real nodes on simulated ports, with few connections.
 import { expect, test } from "bun:test";
 import { QUEUE, SERVER, WIRE } from "../../src/config.ts";
-import type { Failure } from "../../src/lib/errors.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
-import { decodeReply } from "../../src/queue/replies.ts";
-import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
 import { encodeMessage } from "../../src/wire/codec.ts";
 import type { NodeId } from "../../src/raft/types.ts";
-import type { ByteStream, Trust } from "../../src/wire/network.ts";
+import type { Trust } from "../../src/wire/network.ts";
 import type { Hello, AccessRole } from "../../src/wire/protocol.ts";
-import { createTestCluster, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, isLeader, portOf, type TestCluster, type TestNode } from "../kit/test-cluster.ts";
+import { enqueueCommand, request, type TestClient } from "../kit/test-client.ts";
+import { HELLO } from "../kit/messages.ts";
 
 const FEW = { ...SERVER.maxConnections, maxUnauthenticated: 4, maxClients: 6, maxClientsPerAddress: 3, maxAdmins: 3 };
-type TestCluster = ReturnType<typeof createTestCluster>;
-
-const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
-
 function alone(): { readonly testCluster: TestCluster; readonly one: TestNode } {
   const testCluster = createTestCluster(1, 1, { maxConnections: FEW });
   const one = testCluster.start(3000);
@@ -24,67 +18,29 @@ function alone(): { readonly testCluster: TestCluster; readonly one: TestNode } 
   return { testCluster, one };
 }
 
-const HELLO: Hello = {
-  type: "hello",
-  version: WIRE.protocolVersion,
-  features: [],
-  role: "client",
-  clusterId: null,
-  node: null,
-};
-
-interface Caller {
-  readonly received: Message[];
-  /** Undefined while it is open. */
-  readonly end: () => Failure | null | undefined;
-  readonly connection: Connection;
-  readonly stream: ByteStream;
-}
-
 /** Somebody at the address `host` connects; without `hello` it stays silent. */
-function call(testCluster: TestCluster, host: string, hello: Hello | null = HELLO, port = 3000): Caller {
-  const received: Message[] = [];
-  let end: Failure | null | undefined;
-  let caller: Caller | null = null;
-  testCluster.network.hostOf(host).dial(`127.0.0.1:${port}`, 1_000, (result) => {
-    if (!result.ok) throw new Error(result.why);
-    const { stream } = result;
-    const connection = openConnection({
-      stream,
-      clock: testCluster.clock,
-      limits: { ...WIRE, helloTimeoutMs: 1_000_000 },
-      side: "dialed",
-      onMessage: (message) => received.push(structuredClone(message)),
-      onClosed: (why) => {
-        end = why;
-      },
-    });
-    caller = { received, end: () => end, connection, stream };
-    if (hello === null) return;
-    connection.send(hello);
-    connection.flush();
-  });
+function call(testCluster: TestCluster, host: string, hello: Hello | null = HELLO, port = 3000): TestClient {
+  const caller = testCluster.connect(host, port, hello, 1_000_000);
   testCluster.pass(10);
-  if (caller === null) throw new Error("the call was not taken");
   return caller;
 }
 
-const isIn = ({ received, end }: Caller): boolean => received[0]?.type === "helloAnswer" && end() === undefined;
+const isIn = ({ received, closed }: TestClient): boolean => received[0]?.type === "helloAnswer" && closed.length === 0;
 
 test("clients beyond the limit of their address, and beyond that of all, get the reason before the end; below it new ones get in", () => {
   const { testCluster } = alone();
   const first = [1, 2, 3].map(() => call(testCluster, "a"));
   expect(first.every(isIn)).toBe(true);
-  expect(call(testCluster, "a").end()).toMatchObject({
+  expect(call(testCluster, "a").closed[0]).toMatchObject({
     code: "OVERLOADED",
     message: expect.stringContaining("of the address a"),
   });
   expect([1, 2, 3].map(() => call(testCluster, "b")).every(isIn)).toBe(true);
-  expect(call(testCluster, "c").end()).toMatchObject({
+  expect(call(testCluster, "c").closed[0]).toMatchObject({
     code: "OVERLOADED",
     message: expect.stringContaining("its 6 clients"),
   });
-  first[0]?.connection.close(null);
+  first[0]?.close();
   testCluster.pass(10);
   expect(isIn(call(testCluster, "c"))).toBe(true);
 });
@@ -92,11 +48,10 @@ test("clients beyond the limit of their address, and beyond that of all, get the
 test("an operator gets in and is served while clients reach their limit; of too many operators the oldest go", () => {
   const { testCluster } = alone();
   for (const host of ["a", "b", "c"]) for (let at = 0; at < 3; at++) call(testCluster, host);
-  expect(call(testCluster, "d").end()?.code).toBe("OVERLOADED");
+  expect(call(testCluster, "d").closed[0]?.code).toBe("OVERLOADED");
   const operator = call(testCluster, "a", { ...HELLO, role: "admin" });
   expect(isIn(operator)).toBe(true);
-  operator.connection.send({ type: "transfer", frameId: 1, to: null });
-  operator.connection.flush();
+  operator.send({ type: "transfer", frameId: 1, to: null });
   testCluster.until(() => operator.received.length > 1);
   const others = Array.from({ length: 2 * FEW.maxAdmins }, () => call(testCluster, "e", { ...HELLO, role: "admin" }));
   expect(others.every(({ received }) => received[0]?.type === "helloAnswer")).toBe(true);
@@ -124,14 +79,14 @@ test("where roles must be proven, the certificate decides who has an operator's 
   testCluster.until(() => isLeader(one));
   const claim: Hello = { ...HELLO, role: "admin" };
   for (const host of ["a", "b"]) for (let at = 0; at < 3; at++) expect(isIn(call(testCluster, host, claim))).toBe(true);
-  expect(call(testCluster, "c", claim).end()?.code).toBe("OVERLOADED");
+  expect(call(testCluster, "c", claim).closed[0]?.code).toBe("OVERLOADED");
   expect(isIn(call(testCluster, "operator", claim))).toBe(true);
 });
 
 test("silent connections go, the longest silent first, so that clients and members get in", () => {
   const { testCluster } = alone();
   const silent = Array.from({ length: 10 }, () => call(testCluster, "a", null));
-  expect(silent.map((caller) => caller.end()?.code)).toEqual([
+  expect(silent.map((caller) => caller.closed[0]?.code)).toEqual([
     ...Array<"OVERLOADED">(6).fill("OVERLOADED"),
     ...Array<undefined>(4),
   ]);
@@ -159,7 +114,7 @@ test("a flood of clients and of silence keeps no member from connecting: one tha
   };
   for (let round = 0; round < 10; round++) floodAll();
   const victim = nodes.find((node) => !isLeader(node)) as TestNode;
-  const port = Number(victim.node.id.slice(1));
+  const port = portOf(victim);
   testCluster.end(port, "kill");
   const back = testCluster.start(port, ports, 3);
   const began = testCluster.clock.now();
@@ -185,11 +140,19 @@ test("a member's fifth connection takes the place of its oldest", () => {
   const hello: Hello = { ...HELLO, role: "peer", clusterId: nodes[0]?.node.clusterId() ?? null, node };
   const peers = Array.from({ length: 8 }, () => call(testCluster, "x", hello));
   // The member itself has one more, and dials again when it has lost it.
-  const ends = peers.map((peer) => peer.end()?.code);
+  const ends = peers.map((peer) => peer.closed[0]?.code);
   expect(ends.slice(0, 4)).toEqual(Array<"OVERLOADED">(4).fill("OVERLOADED"));
-  expect(peers.at(-1)?.end()).toBeUndefined();
+  expect(peers.at(-1)?.closed[0]).toBeUndefined();
   expect(ends.filter((end) => end === undefined).length).toBeLessThanOrEqual(SERVER.maxConnections.maxPeersPerMember);
 });
+
+/** One byte a second, for as long as the connection stands. */
+function writeSlowly(testCluster: TestCluster, caller: TestClient, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length && caller.closed.length === 0; at++) {
+    caller.stream.write(bytes.slice(at, at + 1));
+    testCluster.pass(1_000);
+  }
+}
 
 test("one byte a second: the connection ends when more of the frame is due, whatever comes meanwhile", () => {
   const { testCluster } = alone();
@@ -198,11 +161,8 @@ test("one byte a second: the connection ends when more of the frame is due, what
   const began = testCluster.clock.now();
   const long = new Uint8Array(1_000);
   long.set([0, 0, 3, 200]);
-  for (let at = 0; at < 60 && caller.end() === undefined; at++) {
-    caller.stream.write(long.slice(at, at + 1));
-    testCluster.pass(1_000);
-  }
-  expect(caller.end()).toMatchObject({
+  writeSlowly(testCluster, caller, long.slice(0, 60));
+  expect(caller.closed[0]).toMatchObject({
     code: "TIMEOUT",
     message: expect.stringContaining("bytes of it came within 10s"),
   });
@@ -215,11 +175,11 @@ test("one byte a second before the hello: the connection ends when the hello is 
   const caller = call(testCluster, "a", null);
   const frame = encodeMessage(HELLO);
   const began = testCluster.clock.now();
-  for (let at = 0; at < frame.length - 1 && caller.end() === undefined; at++) {
-    caller.stream.write(frame.slice(at, at + 1));
-    testCluster.pass(1_000);
-  }
-  expect(caller.end()).toMatchObject({ code: "TIMEOUT", message: expect.stringContaining("no hello came within 5s") });
+  writeSlowly(testCluster, caller, frame.slice(0, -1));
+  expect(caller.closed[0]).toMatchObject({
+    code: "TIMEOUT",
+    message: expect.stringContaining("no hello came within 5s"),
+  });
   expect(testCluster.clock.now() - began).toBeLessThan(WIRE.helloTimeoutMs + 2_000);
 });
 
@@ -234,27 +194,17 @@ test("frames that are never whole cost no more than the limit for all: the slow 
     stream.write(half.slice());
     testCluster.pass(20);
   }
-  const ends = slow.map((caller) => caller.end()?.code);
+  const ends = slow.map((caller) => caller.closed[0]?.code);
   expect(ends.slice(0, 4)).toContain("OVERLOADED");
   expect(ends.slice(6)).toEqual([undefined, undefined]);
   const steady = call(testCluster, "a");
-  const jobs = [{ encoding: 0, payload: new Uint8Array(300_000) }];
-  const command = encodeCommand({ type: "enqueue", queue: "default", jobs });
+  const command = enqueueCommand(new Uint8Array(300_000));
   for (let frameId = 1; frameId <= 20; frameId++) {
-    steady.connection.send({
-      type: "request",
-      frameId,
-      group: 0,
-      session: 1,
-      number: frameId,
-      acknowledgedThrough: 0,
-      command,
-    });
-    steady.connection.flush();
+    steady.send({ ...request(1, frameId, command, 0), frameId });
     testCluster.pass(5);
   }
   testCluster.pass(100);
-  expect(steady.end()).toBeUndefined();
+  expect(steady.closed[0]).toBeUndefined();
   // Each was answered: there is no such session.
   expect(steady.received.filter(({ type }) => type === "failure").length).toBe(20);
 });
@@ -287,18 +237,19 @@ test("a member with an unfinished frame stays while a flood of clients with unfi
   testCluster.pass(100);
   // What each sent is held at least, and all of it together is held at most.
   const left = Math.floor((2_000_000 - 600_000) / 200_000);
-  expect(clients.filter(({ end }) => end()?.code === "OVERLOADED").length).toBeGreaterThanOrEqual(20 - left);
-  expect(member.end()).toBeUndefined();
+  expect(clients.filter(({ closed }) => closed[0]?.code === "OVERLOADED").length).toBeGreaterThanOrEqual(20 - left);
+  expect(member.closed[0]).toBeUndefined();
 });
 
 test("many log pages asked at once are made a few in a turn, and all are answered", () => {
   const { testCluster } = alone();
   const caller = call(testCluster, "a");
   const before = testCluster.events();
-  for (let frameId = 1; frameId <= 200; frameId++)
-    caller.connection.send({ type: "log", frameId, from: 1, to: 0, local: true });
-  caller.connection.send({ type: "ping", frameId: 1_000 });
-  caller.connection.flush();
+  const pages = Array.from(
+    { length: 200 },
+    (_, at) => ({ type: "log", frameId: at + 1, from: 1, to: 0, local: true }) as const,
+  );
+  caller.send(...pages, { type: "ping", frameId: 1_000 });
   testCluster.until(() => caller.received.length === 202);
   const order = caller.received.slice(1).map((message) => ("frameId" in message ? message.frameId : 0));
   // The ping does not wait for the pages.
@@ -310,35 +261,16 @@ test("many who peek at a large job at once are served a few in a turn, a slow re
   const { testCluster } = alone();
   const [caller, other] = [call(testCluster, "a"), call(testCluster, "b")];
   const large = new Uint8Array(WIRE.maxPayloadBytes).fill(0x31);
-  const command = encodeCommand({ type: "enqueue", queue: "default", jobs: [{ encoding: 0, payload: large }] });
-  const nonce = new Uint8Array(16).fill(7);
-  caller.connection.send({ ...OPEN, frameId: 1, clientId: "c1", nonce });
-  caller.connection.flush();
-  testCluster.until(() => caller.received.length === 2);
-  const opened = caller.received[1];
-  const reply = opened?.type === "reply" ? decodeReply(opened.reply) : null;
-  const session = reply?.type === "opened" ? reply.session : 0;
-  caller.connection.send({
-    type: "request",
-    frameId: 2,
-    group: 0,
-    session,
-    number: 1,
-    acknowledgedThrough: 0,
-    command,
-  });
-  caller.connection.flush();
-  testCluster.until(() => caller.received.length === 3);
+  const session = caller.openSession("c1");
+  expect(caller.ask(request(session, 1, enqueueCommand(large)))?.type).toBe("reply");
   const before = testCluster.events();
-  for (let frameId = 10; frameId < 110; frameId++) caller.connection.send({ type: "peek", frameId });
-  caller.connection.flush();
-  other.connection.send({ type: "ping", frameId: 1 });
-  other.connection.flush();
+  caller.send(...Array.from({ length: 100 }, (_, at) => ({ type: "peek", frameId: 10 + at }) as const));
+  other.send({ type: "ping", frameId: 1 });
   testCluster.until(() => other.received.length === 2);
   // The ping did not wait for them.
   expect(caller.received.length).toBeLessThan(3 + 2 * SERVER.maxLogPagesPerTurn);
   testCluster.until(() => caller.received.length === 103);
-  expect(caller.end()).toBeUndefined();
+  expect(caller.closed[0]).toBeUndefined();
   expect(testCluster.events() - before).toBeGreaterThan(100 / SERVER.maxLogPagesPerTurn);
   const answers = caller.received.slice(3);
   const shown = answers.filter((message) => message.type === "peekAnswer");
@@ -385,27 +317,14 @@ test("a client that names sessions which are none keeps none of them alive", () 
   const caller = call(testCluster, "a");
   const command = encodeCommand({ type: "resolve" });
   const before = one.node.status()?.lastIndex;
-  const ask = (session: number): void =>
-    caller.connection.send({
-      type: "request",
-      frameId: session,
-      group: 0,
-      session,
-      number: 1,
-      acknowledgedThrough: 0,
-      command,
-    });
-  for (let session = 1_000; session < 3_000; session++) ask(session);
-  caller.connection.flush();
+  const resolve = (session: number) => ({ ...request(session, 1, command), frameId: session });
+  caller.send(...Array.from({ length: 2_000 }, (_, at) => resolve(1_000 + at)));
   testCluster.until(() => caller.received.length === 2_001);
   // Connected sessions are touched every second by an entry for all of them: here there is none to be touched.
   testCluster.pass(5_000);
   expect(one.node.status()?.lastIndex).toBe(before ?? -1);
-  caller.connection.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16) });
-  caller.connection.flush();
-  testCluster.until(() => caller.received.length === 2_002);
-  ask((before ?? 0) + 1);
-  caller.connection.flush();
+  caller.openSession("c1");
+  caller.send(resolve((before ?? 0) + 1));
   testCluster.pass(20_000);
   expect(one.node.status()?.sessions).toBe(1);
 });

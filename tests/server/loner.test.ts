@@ -6,8 +6,7 @@ import type { Raft } from "../../src/raft/raft.ts";
 import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/types.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
 import { dialsNode } from "../../src/wire/protocol.ts";
-import { createTestCluster, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, isLeader } from "../kit/test-cluster.ts";
 
 const FOREIGN = "00112233445566ff" as ClusterId;
 const STRANGER: Member = {
@@ -16,8 +15,6 @@ const STRANGER: Member = {
   address: "127.0.0.1:9",
 };
 const PORT = 3000;
-
-const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
 
 function loner(...command: [join?: readonly number[], expected?: number | null, more?: Partial<NodeSettings>]) {
   const testCluster = createTestCluster(8);
@@ -31,11 +28,7 @@ function loner(...command: [join?: readonly number[], expected?: number | null, 
     return testClient.closed[0]?.code;
   };
   /** A client opens a session. */
-  const use = (): void => {
-    const testClient = testCluster.visit(PORT);
-    testClient.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: new Uint8Array(16) });
-    testCluster.until(() => testClient.received.length > 1);
-  };
+  const use = (): void => void testCluster.visit(PORT).openSession("c1");
   return { testCluster, alone, hello, use };
 }
 

@@ -2,35 +2,18 @@
 import { describe, expect, test } from "bun:test";
 import { QUEUE, WIRE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
-import { decodeReply } from "../../src/queue/replies.ts";
-import type { Reply } from "../../src/queue/types.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
-import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, isLeader, leaderOf, portOf, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
+import { dequeueCommand, enqueueCommand, NONCE, replyOf, request as requestOf } from "../kit/test-client.ts";
 
-const NONCE = new Uint8Array(16).fill(7);
-const enqueue = (text: string): Uint8Array =>
-  encodeCommand({
-    type: "enqueue",
-    queue: "default",
-    jobs: [{ encoding: 1, payload: new TextEncoder().encode(text) }],
-  });
-const DEQUEUE = encodeCommand({ type: "dequeue", queues: ["default"], max: 1, maxBytes: 1_000, leaseMs: 0, waitMs: 0 });
+const DEQUEUE = dequeueCommand();
 
-const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
-const leaderOf = (nodes: readonly TestNode[]): TestNode | undefined => nodes.find(isLeader);
-const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
-
-function answerTo(testClient: TestClient, frameId: number): Message | undefined {
-  return testClient.received.find((message) => "frameId" in message && message.frameId === frameId);
-}
-function replyOf(message: Message | undefined): Reply {
-  if (message?.type !== "reply") throw new Error(`expected a reply, got ${JSON.stringify(message)}`);
-  return decodeReply(message.reply);
-}
-const request = (frameId: number, session: number, number: number, command: Uint8Array, acknowledgedThrough = 0) =>
-  ({ type: "request", frameId, group: 0, session, number, acknowledgedThrough, command }) as const;
+const request = (frameId: number, session: number, number: number, command: Uint8Array, acknowledgedThrough = 0) => ({
+  ...requestOf(session, number, command, acknowledgedThrough),
+  frameId,
+});
 
 /** A cluster with one node that leads, a client there, and its session. */
 function alone() {
@@ -38,11 +21,7 @@ function alone() {
   const one = testCluster.start(3000);
   testCluster.until(() => isLeader(one));
   const testClient = testCluster.visit(3000);
-  testClient.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: NONCE });
-  testCluster.until(() => answerTo(testClient, 1) !== undefined);
-  const opened = replyOf(answerTo(testClient, 1));
-  if (opened.type !== "opened") throw new Error(opened.type);
-  return { testCluster, one, testClient, session: opened.session };
+  return { testCluster, one, testClient, session: testClient.openSession("c1") };
 }
 
 /** Three founders, and who leads them. */
@@ -58,66 +37,66 @@ function three() {
 describe("one node", () => {
   test("answers in order, and a retry with the same bytes", () => {
     const { testCluster, testClient, session } = alone();
-    testClient.send(request(2, session, 1, enqueue("42")));
+    testClient.send(request(2, session, 1, enqueueCommand("42")));
     testClient.send(request(3, session, 2, DEQUEUE));
     testClient.send(request(4, session, 3, DEQUEUE));
-    testCluster.until(() => answerTo(testClient, 4) !== undefined);
-    expect(replyOf(answerTo(testClient, 2))).toMatchObject({ type: "enqueued", firstId: 1 });
-    expect(replyOf(answerTo(testClient, 3))).toMatchObject({ type: "dequeued", jobs: [{ id: 1 }] });
-    expect(replyOf(answerTo(testClient, 4))).toMatchObject({ type: "dequeued", jobs: [] });
+    testCluster.until(() => testClient.answerTo(4) !== undefined);
+    expect(replyOf(testClient.answerTo(2))).toMatchObject({ type: "enqueued", firstId: 1 });
+    expect(replyOf(testClient.answerTo(3))).toMatchObject({ type: "dequeued", jobs: [{ id: 1 }] });
+    expect(replyOf(testClient.answerTo(4))).toMatchObject({ type: "dequeued", jobs: [] });
     testClient.send(request(5, session, 2, DEQUEUE));
-    testCluster.until(() => answerTo(testClient, 5) !== undefined);
-    const [first, again] = [answerTo(testClient, 3), answerTo(testClient, 5)];
+    testCluster.until(() => testClient.answerTo(5) !== undefined);
+    const [first, again] = [testClient.answerTo(3), testClient.answerTo(5)];
     expect(again).toMatchObject({ type: "reply", duplicate: true });
     expect(again?.type === "reply" && first?.type === "reply" && Buffer.compare(again.reply, first.reply)).toBe(0);
   });
 
   test("a resolve of a number that was answered acknowledges, and gives the number's answer once more", () => {
     const { testCluster, testClient, session } = alone();
-    testClient.send(request(2, session, 1, enqueue("42")));
+    testClient.send(request(2, session, 1, enqueueCommand("42")));
     testClient.send(request(3, session, 2, DEQUEUE));
-    testCluster.until(() => answerTo(testClient, 3) !== undefined);
+    testCluster.until(() => testClient.answerTo(3) !== undefined);
     const resolve = encodeCommand({ type: "resolve" });
     testClient.send(request(4, session, 2, resolve, 2));
-    testCluster.until(() => answerTo(testClient, 4) !== undefined);
-    expect(replyOf(answerTo(testClient, 4))).toMatchObject({ type: "dequeued", jobs: [{ id: 1 }] });
+    testCluster.until(() => testClient.answerTo(4) !== undefined);
+    expect(replyOf(testClient.answerTo(4))).toMatchObject({ type: "dequeued", jobs: [{ id: 1 }] });
     testClient.send(request(5, session, 2, resolve));
     testClient.send({ ...OPEN, frameId: 6, clientId: "c1", nonce: NONCE.map((byte) => byte + 1) });
-    testCluster.until(() => answerTo(testClient, 6) !== undefined);
-    expect(answerTo(testClient, 5)).toMatchObject({ type: "failure", failure: { code: "FORGOTTEN" } });
-    expect(replyOf(answerTo(testClient, 6))).toMatchObject({ type: "opened", lastNumber: 2, acknowledgedThrough: 2 });
+    testCluster.until(() => testClient.answerTo(6) !== undefined);
+    expect(testClient.answerTo(5)).toMatchObject({ type: "failure", failure: { code: "FORGOTTEN" } });
+    expect(replyOf(testClient.answerTo(6))).toMatchObject({ type: "opened", lastNumber: 2, acknowledgedThrough: 2 });
   });
 
   test("a number that comes twice while it is under way is one entry, and both get its answer", () => {
     const { testCluster, one, testClient, session } = alone();
     const before = one.node.status()?.lastIndex ?? 0;
     const other = testCluster.visit(3000);
-    testClient.send(request(2, session, 1, enqueue("7")));
-    other.send(request(2, session, 1, enqueue("7")));
-    testCluster.until(() => answerTo(testClient, 2) !== undefined && answerTo(other, 2) !== undefined);
-    expect(replyOf(answerTo(testClient, 2))).toEqual(replyOf(answerTo(other, 2)));
+    testClient.send(request(2, session, 1, enqueueCommand("7")));
+    other.send(request(2, session, 1, enqueueCommand("7")));
+    testCluster.until(() => testClient.answerTo(2) !== undefined && other.answerTo(2) !== undefined);
+    expect(replyOf(testClient.answerTo(2))).toEqual(replyOf(other.answerTo(2)));
     expect(one.node.status()?.ready).toBe(1);
     expect((one.node.status()?.lastIndex ?? 0) - before).toBeLessThanOrEqual(2);
   });
 
   test("a number with another command is a conflict, under way as well as executed", () => {
     const { testCluster, testClient, session } = alone();
-    testClient.send(request(2, session, 1, enqueue("7")));
-    testClient.send(request(3, session, 1, enqueue("8")));
-    testCluster.until(() => answerTo(testClient, 3) !== undefined);
-    expect(answerTo(testClient, 3)).toMatchObject({ type: "failure", failure: { code: "CONFLICT", applied: "no" } });
-    testCluster.until(() => answerTo(testClient, 2) !== undefined);
-    testClient.send(request(4, session, 1, enqueue("8")));
-    testCluster.until(() => answerTo(testClient, 4) !== undefined);
-    expect(answerTo(testClient, 4)).toMatchObject({ type: "failure", failure: { code: "CONFLICT" } });
+    testClient.send(request(2, session, 1, enqueueCommand("7")));
+    testClient.send(request(3, session, 1, enqueueCommand("8")));
+    testCluster.until(() => testClient.answerTo(3) !== undefined);
+    expect(testClient.answerTo(3)).toMatchObject({ type: "failure", failure: { code: "CONFLICT", applied: "no" } });
+    testCluster.until(() => testClient.answerTo(2) !== undefined);
+    testClient.send(request(4, session, 1, enqueueCommand("8")));
+    testCluster.until(() => testClient.answerTo(4) !== undefined);
+    expect(testClient.answerTo(4)).toMatchObject({ type: "failure", failure: { code: "CONFLICT" } });
   });
 
   test("a gap is told and leaves no trace in the log", () => {
     const { testCluster, one, testClient, session } = alone();
     const before = one.node.status()?.lastIndex;
-    testClient.send(request(2, session, 2, enqueue("2")));
-    testCluster.until(() => answerTo(testClient, 2) !== undefined);
-    expect(answerTo(testClient, 2)).toMatchObject({
+    testClient.send(request(2, session, 2, enqueueCommand("2")));
+    testCluster.until(() => testClient.answerTo(2) !== undefined);
+    expect(testClient.answerTo(2)).toMatchObject({
       type: "failure",
       failure: { code: "OUT_OF_ORDER", applied: "no" },
     });
@@ -127,19 +106,19 @@ describe("one node", () => {
   test("a malformed command is its number's answer, and the numbers behind it go on", () => {
     const { testCluster, testClient, session } = alone();
     testClient.send(request(2, session, 1, new Uint8Array([0x93, 0xff])));
-    testClient.send(request(3, session, 2, enqueue("2")));
-    testCluster.until(() => answerTo(testClient, 3) !== undefined);
-    expect(replyOf(answerTo(testClient, 2))).toMatchObject({ type: "refused", code: "BAD_REQUEST" });
-    expect(replyOf(answerTo(testClient, 3))).toMatchObject({ type: "enqueued" });
+    testClient.send(request(3, session, 2, enqueueCommand("2")));
+    testCluster.until(() => testClient.answerTo(3) !== undefined);
+    expect(replyOf(testClient.answerTo(2))).toMatchObject({ type: "refused", code: "BAD_REQUEST" });
+    expect(replyOf(testClient.answerTo(3))).toMatchObject({ type: "enqueued" });
   });
 
   test("a read sees everything that was sent before it on the connection and answered", () => {
     const { testCluster, testClient, session } = alone();
-    testClient.send(request(2, session, 1, enqueue("2")));
-    testCluster.until(() => answerTo(testClient, 2) !== undefined);
+    testClient.send(request(2, session, 1, enqueueCommand("2")));
+    testCluster.until(() => testClient.answerTo(2) !== undefined);
     testClient.send({ type: "log", frameId: 3, from: 1, to: 0, local: false });
-    testCluster.until(() => answerTo(testClient, 3) !== undefined);
-    const page = answerTo(testClient, 3);
+    testCluster.until(() => testClient.answerTo(3) !== undefined);
+    const page = testClient.answerTo(3);
     expect(page).toMatchObject({ type: "logAnswer", page: { more: false } });
     expect(page?.type === "logAnswer" && page.page.entries.at(-1)).toMatchObject({
       client: "c1",
@@ -158,9 +137,9 @@ describe("one node", () => {
     const most = { max: QUEUE.maxJobsPerCommand, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
     testClient.send(request(2, session, 1, encodeCommand({ type: "enqueue", queue: "default", jobs })));
     testClient.send(request(3, session, 2, encodeCommand({ type: "dequeue", queues: ["default"], ...most })));
-    testCluster.until(() => answerTo(testClient, 3) !== undefined);
-    expect(replyOf(answerTo(testClient, 2))).toMatchObject({ type: "enqueued", firstId: 1, count: jobs.length });
-    const reply = replyOf(answerTo(testClient, 3));
+    testCluster.until(() => testClient.answerTo(3) !== undefined);
+    expect(replyOf(testClient.answerTo(2))).toMatchObject({ type: "enqueued", firstId: 1, count: jobs.length });
+    const reply = replyOf(testClient.answerTo(3));
     const out = reply.type === "dequeued" ? reply.jobs : [];
     expect(out.map(({ id }) => id)).toEqual(jobs.map((_, at) => at + 1));
     expect(out.every(({ payload }, at) => Buffer.compare(payload, jobs[at]!.payload) === 0)).toBe(true);
@@ -168,44 +147,44 @@ describe("one node", () => {
     const tooMany = encodeCommand({ type: "enqueue", queue: "default", jobs: [...jobs.slice(1), jobs[1]!, jobs[1]!] });
     testClient.send(request(4, session, 3, tooMany));
     testClient.send({ type: "peek", frameId: 5 });
-    testCluster.until(() => answerTo(testClient, 4) !== undefined && answerTo(testClient, 5) !== undefined);
-    expect(replyOf(answerTo(testClient, 4))).toMatchObject({ type: "refused", code: "BAD_REQUEST" });
-    expect(answerTo(testClient, 5)).toMatchObject({ peeked: { job: null, ready: 0 } });
+    testCluster.until(() => testClient.answerTo(4) !== undefined && testClient.answerTo(5) !== undefined);
+    expect(replyOf(testClient.answerTo(4))).toMatchObject({ type: "refused", code: "BAD_REQUEST" });
+    expect(testClient.answerTo(5)).toMatchObject({ peeked: { job: null, ready: 0 } });
   });
 
   test("peek shows the oldest job and leaves it there, and no entry in the log", () => {
     const { testCluster, one, testClient, session } = alone();
     testClient.send({ type: "peek", frameId: 2 });
-    testClient.send(request(3, session, 1, enqueue("42")));
-    testClient.send(request(4, session, 2, enqueue("43")));
-    testCluster.until(() => answerTo(testClient, 4) !== undefined && answerTo(testClient, 2) !== undefined);
-    expect(answerTo(testClient, 2)).toMatchObject({ type: "peekAnswer", peeked: { appliedIndex: session } });
+    testClient.send(request(3, session, 1, enqueueCommand("42")));
+    testClient.send(request(4, session, 2, enqueueCommand("43")));
+    testCluster.until(() => testClient.answerTo(4) !== undefined && testClient.answerTo(2) !== undefined);
+    expect(testClient.answerTo(2)).toMatchObject({ type: "peekAnswer", peeked: { appliedIndex: session } });
     const { lastIndex } = one.node.status() ?? {};
     for (const frameId of [5, 6]) {
       testClient.send({ type: "peek", frameId });
-      testCluster.until(() => answerTo(testClient, frameId) !== undefined);
+      testCluster.until(() => testClient.answerTo(frameId) !== undefined);
       const payload = new TextEncoder().encode("42");
       const peeked = { job: { id: 1, encoding: 1, payload }, ready: 2, appliedIndex: session + 2 };
-      expect(answerTo(testClient, frameId)).toEqual({ type: "peekAnswer", frameId, peeked });
+      expect(testClient.answerTo(frameId)).toEqual({ type: "peekAnswer", frameId, peeked });
     }
     expect(one.node.status()?.lastIndex).toBe(lastIndex!);
     testClient.send(request(7, session, 3, DEQUEUE));
     testClient.send(request(8, session, 4, DEQUEUE));
-    testCluster.until(() => answerTo(testClient, 8) !== undefined);
+    testCluster.until(() => testClient.answerTo(8) !== undefined);
     testClient.send({ type: "peek", frameId: 9 });
-    testCluster.until(() => answerTo(testClient, 9) !== undefined);
-    expect(answerTo(testClient, 9)).toMatchObject({ peeked: { job: null, ready: 0, appliedIndex: session + 4 } });
+    testCluster.until(() => testClient.answerTo(9) !== undefined);
+    expect(testClient.answerTo(9)).toMatchObject({ peeked: { job: null, ready: 0, appliedIndex: session + 4 } });
   });
 
   test("the log names the client of an entry also when its session is closed", () => {
     const { testCluster, testClient, session } = alone();
-    testClient.send(request(2, session, 1, enqueue("2")));
-    testCluster.until(() => answerTo(testClient, 2) !== undefined);
+    testClient.send(request(2, session, 1, enqueueCommand("2")));
+    testCluster.until(() => testClient.answerTo(2) !== undefined);
     testClient.send({ type: "close", frameId: 3, group: 0, session, acknowledgedThrough: 0 });
-    testCluster.until(() => answerTo(testClient, 3) !== undefined);
+    testCluster.until(() => testClient.answerTo(3) !== undefined);
     testClient.send({ type: "log", frameId: 4, from: 1, to: 0, local: false });
-    testCluster.until(() => answerTo(testClient, 4) !== undefined);
-    const page = answerTo(testClient, 4);
+    testCluster.until(() => testClient.answerTo(4) !== undefined);
+    const page = testClient.answerTo(4);
     const entries = page?.type === "logAnswer" ? page.page.entries : [];
     expect(entries.slice(-2).map(({ kind, client }) => [kind, client])).toEqual([
       ["command", "c1"],
@@ -230,8 +209,8 @@ describe("one node", () => {
 
   test("what was acknowledged is there after a power cut", () => {
     const { testCluster, testClient, session } = alone();
-    testClient.send(request(2, session, 1, enqueue("42")));
-    testCluster.until(() => answerTo(testClient, 2) !== undefined);
+    testClient.send(request(2, session, 1, enqueueCommand("42")));
+    testCluster.until(() => testClient.answerTo(2) !== undefined);
     testCluster.end(3000, "powerCut");
     const again = testCluster.start(3000);
     testCluster.until(() => isLeader(again) && again.node.status()?.ready === 1);
@@ -246,8 +225,8 @@ describe("three nodes", () => {
     const [follower] = others as [TestNode];
     const testClient = testCluster.visit(portOf(follower));
     testClient.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: NONCE });
-    testCluster.until(() => answerTo(testClient, 1) !== undefined);
-    const answer = answerTo(testClient, 1);
+    testCluster.until(() => testClient.answerTo(1) !== undefined);
+    const answer = testClient.answerTo(1);
     expect(answer).toMatchObject({
       type: "failure",
       failure: { code: "NOT_LEADER", leader: `127.0.0.1:${portOf(leader)}` },
@@ -263,26 +242,26 @@ describe("three nodes", () => {
     const { readContext } = raft().leadership!;
     const { lastIndex } = raft();
     for (let frameId = 1; frameId <= 200; frameId++) testClient.send({ type: "peek", frameId });
-    testCluster.until(() => answerTo(testClient, 200) !== undefined);
+    testCluster.until(() => testClient.answerTo(200) !== undefined);
     expect(testClient.received.filter(({ type }) => type === "peekAnswer")).toHaveLength(200);
     expect(raft().leadership!.readContext - readContext).toBeLessThan(10);
     expect(raft().lastIndex).toBe(lastIndex);
     const elsewhere = testCluster.visit(portOf(others[0]!));
     elsewhere.send({ type: "peek", frameId: 1 });
-    testCluster.until(() => answerTo(elsewhere, 1) !== undefined);
-    expect(answerTo(elsewhere, 1)).toMatchObject({ failure: { code: "NOT_LEADER" } });
+    testCluster.until(() => elsewhere.answerTo(1) !== undefined);
+    expect(elsewhere.answerTo(1)).toMatchObject({ failure: { code: "NOT_LEADER" } });
   });
 
   test("a leader without its majority confirms no peek, and says so", () => {
     const { testCluster, leader } = three();
     const testClient = testCluster.visit(portOf(leader));
     testClient.send({ type: "peek", frameId: 1 });
-    testCluster.until(() => answerTo(testClient, 1) !== undefined);
+    testCluster.until(() => testClient.answerTo(1) !== undefined);
     const inside = new Set([leader.node.id as string, "client"]);
     testCluster.network.cut((from, to) => inside.has(from) !== inside.has(to), false);
     testClient.send({ type: "peek", frameId: 2 });
-    testCluster.until(() => answerTo(testClient, 2) !== undefined);
-    expect(answerTo(testClient, 2)).toMatchObject({ type: "failure", failure: { applied: "no" } });
+    testCluster.until(() => testClient.answerTo(2) !== undefined);
+    expect(testClient.answerTo(2)).toMatchObject({ type: "failure", failure: { applied: "no" } });
   });
 
   test("only a leader that a majority confirms says that a session is over which it does not know (seed 6004973)", () => {
@@ -292,8 +271,8 @@ describe("three nodes", () => {
     const applied = leader.node.inspect()?.queue.appliedIndex ?? 0;
     const unknown = (frameId: number): Message | undefined => {
       testClient.send(request(frameId, applied + 1_000, 1, DEQUEUE));
-      testCluster.until(() => answerTo(testClient, frameId) !== undefined);
-      return answerTo(testClient, frameId);
+      testCluster.until(() => testClient.answerTo(frameId) !== undefined);
+      return testClient.answerTo(frameId);
     };
     const before = leader.node.status()?.lastIndex;
     expect(unknown(1)).toMatchObject({ type: "failure", failure: { code: "SESSION_EXPIRED", applied: "no" } });
@@ -337,14 +316,14 @@ describe("three nodes", () => {
     const inside = new Set([leader.node.id as string, "client"]);
     testCluster.network.cut((from, to) => inside.has(from) !== inside.has(to), false);
     testClient.send({ ...OPEN, frameId: 1, clientId: "c1", nonce: NONCE });
-    testCluster.until(() => answerTo(testClient, 1) !== undefined);
-    expect(answerTo(testClient, 1)).toMatchObject({
+    testCluster.until(() => testClient.answerTo(1) !== undefined);
+    expect(testClient.answerTo(1)).toMatchObject({
       type: "failure",
       failure: { code: "LEADER_CHANGED", applied: "unknown" },
     });
     testClient.send({ ...OPEN, frameId: 2, clientId: "c1", nonce: NONCE });
-    testCluster.until(() => answerTo(testClient, 2) !== undefined);
-    expect(answerTo(testClient, 2)).toMatchObject({ type: "failure", failure: { code: "NO_LEADER", applied: "no" } });
+    testCluster.until(() => testClient.answerTo(2) !== undefined);
+    expect(testClient.answerTo(2)).toMatchObject({ type: "failure", failure: { code: "NO_LEADER", applied: "no" } });
   });
 
   test("requests that wait for an election do not keep the node busy", () => {
@@ -363,7 +342,7 @@ describe("three nodes", () => {
     }
     testCluster.pass(1_000);
     for (let frameId = 1; frameId <= 200; frameId++) {
-      expect(answerTo(testClient, frameId)).toMatchObject({ type: "failure", failure: { code: "NO_LEADER" } });
+      expect(testClient.answerTo(frameId)).toMatchObject({ type: "failure", failure: { code: "NO_LEADER" } });
     }
     expect((testCluster.events() - before) / 200).toBeLessThan(20);
   });
@@ -511,8 +490,8 @@ describe("three nodes", () => {
     testCluster.network.cut((from, to) => inside.has(from) !== inside.has(to), false);
     const member = { id: "n3009", incarnation: "00000000000000aa", address: "127.0.0.1:3009" } as never;
     testClient.send({ type: "join", frameId: 9, member, comesBack: true });
-    testCluster.until(() => answerTo(testClient, 9) !== undefined);
-    expect(answerTo(testClient, 9)).toMatchObject({ type: "failure", failure: { code: "NO_LEADER" } });
+    testCluster.until(() => testClient.answerTo(9) !== undefined);
+    expect(testClient.answerTo(9)).toMatchObject({ type: "failure", failure: { code: "NO_LEADER" } });
   });
 
   test("a removal that is asked for again is done; who never was a member is unknown", () => {
@@ -522,8 +501,8 @@ describe("three nodes", () => {
     const testClient = testCluster.visit(portOf(leader));
     const remove = (frameId: number, ...ids: string[]): Message | undefined => {
       testClient.send({ type: "remove", frameId, ids: ids as NodeId[] });
-      testCluster.until(() => answerTo(testClient, frameId) !== undefined);
-      return answerTo(testClient, frameId);
+      testCluster.until(() => testClient.answerTo(frameId) !== undefined);
+      return testClient.answerTo(frameId);
     };
     expect(remove(1, gone.node.id)).toMatchObject({ type: "done" });
     testCluster.pass(500);
@@ -541,8 +520,8 @@ describe("three nodes", () => {
     const member = { id: taken.node.id, incarnation: "00000000000000aa", address: "127.0.0.1:3009" } as never;
     const leader = testCluster.visit(Number((taken.node.status()?.leader ?? "n0").slice(1)));
     leader.send({ type: "join", frameId: 9, member, comesBack: false });
-    testCluster.until(() => answerTo(leader, 9) !== undefined);
-    expect(answerTo(leader, 9)).toMatchObject({
+    testCluster.until(() => leader.answerTo(9) !== undefined);
+    expect(leader.answerTo(9)).toMatchObject({
       type: "failure",
       failure: { code: "CONFLICT" },
     });

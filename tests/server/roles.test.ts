@@ -6,10 +6,11 @@ import { encodeCommand } from "../../src/queue/commands.ts";
 import { EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { type ClientMessage, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { sharedSecret } from "../sim/network.ts";
-import { OPEN, member } from "../wire/messages.ts";
+import { sharedSecret } from "../kit/simulated-network.ts";
+import { OPEN, member } from "../kit/messages.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { createTestCluster, type TestClient, type TestNode, type TestCluster } from "./test-cluster.ts";
+import { createTestCluster, isLeader, portOf, type TestCluster, type TestNode } from "../kit/test-cluster.ts";
+import type { TestClient } from "../kit/test-client.ts";
 
 const ENQUEUE = encodeCommand({
   type: "enqueue",
@@ -53,8 +54,6 @@ const MAY: Readonly<Record<AccessRole, readonly ClientMessage["type"][]>> = {
   // With the certificate of a node: members speak in frames of their own.
   peer: ["ping", "join"],
 };
-
-const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
 
 function certified(role: AccessRole, node: string | null = null): (self: string, other: string) => Trust {
   const identity = { role, node: node as NodeId | null };
@@ -153,9 +152,9 @@ test("a member that was removed is refused while a leader lives, and both logs s
   testCluster.until(() => nodes.some(isLeader));
   const leader = nodes.find(isLeader) as TestNode;
   const gone = nodes.find((node) => node !== leader) as TestNode;
-  const port = Number(gone.node.id.slice(1));
+  const port = portOf(gone);
   testCluster.end(port, "kill");
-  const testClient = testCluster.visit(Number(leader.node.id.slice(1)));
+  const testClient = testCluster.visit(portOf(leader));
   testClient.send({ type: "remove", frameId: 1, ids: [gone.node.id] });
   testCluster.until(() => answerOf(testClient) !== "nothing");
   expect(answerOf(testClient)).toBe("done");
@@ -188,8 +187,6 @@ function withoutOne(more: Partial<NodeSettings> = {}): {
   testCluster.end(portOf(gone), "kill");
   return { testCluster, gone, others: nodes.filter((node) => node !== gone) };
 }
-
-const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
 
 /** A connection as a member of the cluster that `of` belongs to. */
 function asMember(testCluster: TestCluster, of: TestNode, id: string): TestClient {

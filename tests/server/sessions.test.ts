@@ -4,16 +4,14 @@ import { expect, test } from "bun:test";
 import { QUEUE } from "../../src/config.ts";
 import { decodeTouch, RESOLVE } from "../../src/queue/commands.ts";
 import type { QueueLimits } from "../../src/queue/limits.ts";
-import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
-import { nonce } from "../queue/log.ts";
-import { OPEN } from "../wire/messages.ts";
-import { createTestCluster, type TestClient, type TestNode, type TestCluster } from "./test-cluster.ts";
+import { nonce } from "../kit/queue-log.ts";
+import { OPEN } from "../kit/messages.ts";
+import { createTestCluster, isLeader, portOf, type TestCluster, type TestNode } from "../kit/test-cluster.ts";
+import { NONCE, type Question, replyOf, request, type TestClient } from "../kit/test-client.ts";
 
 const CLIENT = { role: "client", node: null, clusterId: null } as const;
-const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
-const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
 const eventsOf = ({ logged }: TestNode, event: string): readonly string[] =>
   logged.filter((line) => line.event === event).map(({ text }) => text);
 const kindsOf = ({ node }: TestNode): readonly string[] =>
@@ -26,52 +24,22 @@ function alone(limits: Partial<QueueLimits>): { readonly testCluster: TestCluste
   return { testCluster, node };
 }
 
-let frameId = 0;
-/** The reply, or the code of the failure, to `message` with the next frame id. */
-function ask(
-  testCluster: TestCluster,
-  testClient: TestClient,
-  message: (frame: number) => Parameters<TestClient["send"]>[0],
-): Reply | string {
-  const frame = ++frameId;
-  testClient.send(message(frame));
-  const answer = () => testClient.received.find((received) => "frameId" in received && received.frameId === frame);
-  testCluster.until(() => answer() !== undefined);
-  const given = answer();
-  if (given?.type === "failure") return given.failure.code;
-  if (given?.type !== "reply") throw new Error(`answered by ${given?.type}`);
-  const reply = decodeReply(given.reply);
+/** The reply, or the code of the failure. */
+function ask(testClient: TestClient, question: Question): Reply | string {
+  const answer = testClient.ask(question);
+  if (answer?.type === "failure") return answer.failure.code;
+  const reply = replyOf(answer);
   return reply.type === "refused" ? reply.code : reply;
 }
 
-function open(
-  testCluster: TestCluster,
-  testClient: TestClient,
-  clientId: string,
-  more: { generated?: boolean; resume?: boolean } = {},
-) {
-  return ask(testCluster, testClient, (frame) => ({ ...OPEN, ...more, frameId: frame, clientId, nonce: nonce(7) }));
-}
-function opened(
-  testCluster: TestCluster,
-  testClient: TestClient,
-  clientId: string,
-  more: { generated?: boolean } = {},
-): number {
-  const reply = open(testCluster, testClient, clientId, more);
-  if (typeof reply === "string" || reply.type !== "opened")
-    throw new Error(`${clientId} was not let in: ${JSON.stringify(reply)}`);
-  return reply.session;
-}
-const settle = (testCluster: TestCluster, testClient: TestClient, session: number, number = 1): Reply | string =>
-  ask(testCluster, testClient, (frame) => {
-    const request = { type: "request", frameId: frame, group: 0, session, number } as const;
-    return { ...request, acknowledgedThrough: number - 1, command: RESOLVE };
-  });
+const settle = (testClient: TestClient, session: number, number = 1): Reply | string =>
+  ask(testClient, request(session, number, RESOLVE));
+const close = (testClient: TestClient, session: number): Reply | string =>
+  ask(testClient, { type: "close", group: 0, session, acknowledgedThrough: 0 });
 /** A client that opens a session and is killed. */
 function passing(testCluster: TestCluster, clientId: string): Reply | string {
   const testClient = testCluster.visit(3000, CLIENT);
-  const reply = open(testCluster, testClient, clientId);
+  const reply = ask(testClient, { ...OPEN, clientId, nonce: NONCE });
   testClient.close();
   return reply;
 }
@@ -79,18 +47,18 @@ function passing(testCluster: TestCluster, clientId: string): Reply | string {
 test("a client that is connected and silent keeps its session and its answers, while others work past the expiry", () => {
   const { testCluster, node } = alone({ sessionExpiryMs: 8_000 });
   const [silent, busy] = [testCluster.visit(3000, CLIENT), testCluster.visit(3000, CLIENT)];
-  const session = opened(testCluster, silent, "silent");
-  const first = settle(testCluster, silent, session);
+  const session = silent.openSession("silent");
+  const first = settle(silent, session);
   const gone = testCluster.visit(3000, CLIENT);
-  const lost = opened(testCluster, gone, "gone");
+  const lost = gone.openSession("gone");
   gone.close();
-  const other = opened(testCluster, busy, "busy");
+  const other = busy.openSession("busy");
   for (let number = 1; number <= 20; number++) {
     testCluster.pass(1_000);
-    settle(testCluster, busy, other, number);
+    settle(busy, other, number);
   }
-  expect(settle(testCluster, silent, session)).toEqual(first);
-  expect(settle(testCluster, busy, lost)).toBe("SESSION_EXPIRED");
+  expect(settle(silent, session)).toEqual(first);
+  expect(settle(busy, lost)).toBe("SESSION_EXPIRED");
   expect(node.node.status()?.sessions).toBe(2);
   // One entry for all of them, an eighth of the expiry apart.
   expect(kindsOf(node).filter((kind) => kind === "touch").length).toBeLessThan(25);
@@ -99,7 +67,7 @@ test("a client that is connected and silent keeps its session and its answers, w
 test("thousands of client ids that never come back keep nobody out, and no connected client loses its session", () => {
   const { testCluster, node } = alone({ maxSessions: 20, maxClientIds: 2_000, dormantAfterMs: 600 });
   const silent = testCluster.visit(3000, CLIENT);
-  const session = opened(testCluster, silent, "silent");
+  const session = silent.openSession("silent");
   let refused = 0;
   for (let client = 0; client < 400; client++) {
     // As a client does: it waits a little, and asks again.
@@ -111,7 +79,7 @@ test("thousands of client ids that never come back keep nobody out, and no conne
   const { sessions, dormantSessions } = node.node.status() ?? {};
   expect([sessions, (sessions ?? 0) + (dormantSessions ?? 0)]).toEqual([20, 401]);
   expect(refused).toBeLessThan(400);
-  expect(settle(testCluster, silent, session)).toMatchObject({ type: "void" });
+  expect(settle(silent, session)).toMatchObject({ type: "void" });
   expect(eventsOf(node, "sessions")).toEqual([
     "16 of 20 sessions are live: when all are, those that nobody has used for the longest become dormant",
   ]);
@@ -120,40 +88,31 @@ test("thousands of client ids that never come back keep nobody out, and no conne
 test("clients that all come in one moment do not push out one that is connected", () => {
   const { testCluster } = alone({ maxSessions: 10, dormantAfterMs: 500 });
   const silent = testCluster.visit(3000, CLIENT);
-  const session = opened(testCluster, silent, "silent");
+  const session = silent.openSession("silent");
   // Nobody touched it since: there was no crowd.
   testCluster.pass(5_000);
   const crowd = testCluster.visit(3000, CLIENT);
   for (let client = 0; client < 12; client++)
     crowd.send({ ...OPEN, frameId: 1_000_000 + client, clientId: `c${client}`, nonce: nonce(1) });
   testCluster.until(() => crowd.received.length === 13);
-  expect(settle(testCluster, silent, session)).toMatchObject({ type: "void" });
+  expect(settle(silent, session)).toMatchObject({ type: "void" });
 });
 
 test("from 80 % of the client ids on a leader warns once, and again only after there were fewer", () => {
   const { testCluster, node } = alone({ maxSessions: 100, maxClientIds: 10, generatedExpiryMs: 1_000 });
   const testClient = testCluster.visit(3000, CLIENT);
-  const ids = Array.from({ length: 8 }, (_, at) => opened(testCluster, testClient, `g${at}`, { generated: true }));
+  const ids = Array.from({ length: 8 }, (_, at) => testClient.openSession(`g${at}`, { generated: true }));
   testCluster.pass(100);
   const WARNING =
     "8 of 10 client ids are in use: when all are, new ones are refused until old ones are forgotten. Use an --id again instead of a new one each time";
   expect(eventsOf(node, "sessions")).toEqual([WARNING]);
-  const close = (session: number): void => {
-    ask(testCluster, testClient, (frame) => ({
-      type: "close",
-      frameId: frame,
-      group: 0,
-      session,
-      acknowledgedThrough: 0,
-    }));
-  };
-  ids.slice(0, 1).forEach(close);
-  opened(testCluster, testClient, "again", { generated: true });
+  for (const id of ids.slice(0, 1)) close(testClient, id);
+  testClient.openSession("again", { generated: true });
   testCluster.pass(100);
   expect(eventsOf(node, "sessions")).toEqual([WARNING]);
-  ids.slice(1, 3).forEach(close);
+  for (const id of ids.slice(1, 3)) close(testClient, id);
   testCluster.pass(100);
-  for (const id of ["x", "y"]) opened(testCluster, testClient, id);
+  for (const id of ["x", "y"]) testClient.openSession(id);
   testCluster.pass(100);
   expect(eventsOf(node, "sessions")).toEqual([WARNING, WARNING]);
 });
@@ -168,7 +127,7 @@ test("what is due happens although nobody asks anything, by a tick for each mome
   for (let client = 0; client < 50; client++) {
     testCluster.pass(60);
     const testClient = testCluster.visit(3000, CLIENT);
-    opened(testCluster, testClient, `g${client}`, { generated: true });
+    testClient.openSession(`g${client}`, { generated: true });
     testClient.close();
   }
   expect(node.node.status()?.dormantSessions).toBe(45);
@@ -195,7 +154,7 @@ test("a client that asks nothing is sent to the leader by a node that leads no m
     testCluster.visit(portOf(node)),
   ) as [TestClient, TestClient, TestClient];
   testCluster.until(() => kindsOf(leader).includes("version"));
-  opened(testCluster, idle, "c1");
+  idle.openSession("c1");
   testCluster.pass(2_000);
   expect([idle.closed, stranger.closed, follower.closed]).toEqual([[], [], []]);
   stranger.send({ type: "transfer", frameId: 1, to: null });
@@ -209,12 +168,12 @@ test("a client that asks nothing is sent to the leader by a node that leads no m
 
 test("a cluster has the limits that it started with, whatever its nodes are started with later", () => {
   const { testCluster, node } = alone({ maxSessions: 1 });
-  opened(testCluster, testCluster.visit(3000, CLIENT), "c1");
+  testCluster.visit(3000, CLIENT).openSession("c1");
   testCluster.end(3000, "kill");
   const again = testCluster.start(3000, [], null, { queueLimits: QUEUE });
   testCluster.until(() => isLeader(again) && again.node.inspect()?.queue.sessionCount === 1);
   expect(again.node.inspect()?.queue.limits).toEqual({ ...QUEUE, maxSessions: 1 });
-  expect(open(testCluster, testCluster.visit(3000, CLIENT), "c2")).toBe("SESSIONS_FULL");
+  expect(ask(testCluster.visit(3000, CLIENT), { ...OPEN, clientId: "c2", nonce: NONCE })).toBe("SESSIONS_FULL");
   expect(kindsOf(again).filter((kind) => kind === "version")).toEqual(["version"]);
   expect(node.stopped()).toBeUndefined();
 });
@@ -237,7 +196,7 @@ test("a founder that is stopped before the cluster has its limits leaves them to
     const others = nodes.filter((node) => node !== leader);
     testCluster.until(() => others.some((node) => isLeader(node) && (node.node.inspect()?.queue.version ?? 0) > 0));
     const next = others.find(isLeader) as TestNode;
-    expect(typeof opened(testCluster, testCluster.visit(portOf(next), CLIENT), "c1")).toBe("number");
+    expect(typeof testCluster.visit(portOf(next), CLIENT).openSession("c1")).toBe("number");
   }
 });
 
@@ -245,16 +204,10 @@ test("touches name the sessions that are live, not those that were", () => {
   const { testCluster, node } = alone({ sessionExpiryMs: 8_000 });
   const testClient = testCluster.visit(3000, CLIENT);
   for (let client = 0; client < 200; client++) {
-    const session = opened(testCluster, testClient, `g${client}`, { generated: true });
-    ask(testCluster, testClient, (frame) => ({
-      type: "close",
-      frameId: frame,
-      group: 0,
-      session,
-      acknowledgedThrough: 0,
-    }));
+    const session = testClient.openSession(`g${client}`, { generated: true });
+    close(testClient, session);
   }
-  const kept = opened(testCluster, testClient, "kept");
+  const kept = testClient.openSession("kept");
   testCluster.pass(2_000);
   const touches = node.node.inspect()?.raft.log.entries.filter(({ kind }) => kind === "touch") ?? [];
   expect(decodeTouch(fieldsOf(touches.at(-1)!).body)).toEqual([kept]);

@@ -1,10 +1,8 @@
 // Does the disk stay bounded when nodes live too short for the entries to bring a checkpoint? With the limits that nodes really have.
 import { expect, test } from "bun:test";
 import { RAFT, STORAGE } from "../../src/config.ts";
-import { encodeCommand } from "../../src/queue/commands.ts";
-import { decodeReply } from "../../src/queue/replies.ts";
-import { createTestCluster } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestCluster, type TestCluster } from "../kit/test-cluster.ts";
+import { enqueueCommand, request } from "../kit/test-client.ts";
 
 /** A segment of real nodes is larger, and so are the other limits that are counted in its bytes, in the same proportion. */
 const SEGMENT = STORAGE.segmentBytes / 16;
@@ -15,34 +13,13 @@ const RULES = {
 };
 /** Those kept for followers, one written and one ahead, and what gathers before a snapshot is due and taken. */
 const MOST_SEGMENTS = STORAGE.maxKeptSegments + 6;
-const ENQUEUE = encodeCommand({
-  type: "enqueue",
-  queue: "default",
-  jobs: [{ encoding: 0, payload: new Uint8Array(9) }],
-});
-
-type TestCluster = ReturnType<typeof createTestCluster>;
+const ENQUEUE = enqueueCommand(new Uint8Array(9));
 
 /** A new client enqueues one job. */
 function work(testCluster: TestCluster, port: number, life: number): void {
   const testClient = testCluster.visit(port);
-  const nonce = new Uint8Array(16).fill(life);
-  testClient.send({ ...OPEN, frameId: 1, clientId: `c${life}`, nonce });
-  const replies = (): readonly Uint8Array[] =>
-    testClient.received.flatMap((message) => (message.type === "reply" ? [message.reply] : []));
-  testCluster.until(() => replies().length === 1);
-  const opened = decodeReply(replies()[0] as Uint8Array);
-  const session = opened.type === "opened" ? opened.session : 0;
-  testClient.send({
-    type: "request",
-    frameId: 2,
-    group: 0,
-    session,
-    number: 1,
-    acknowledgedThrough: 0,
-    command: ENQUEUE,
-  });
-  testCluster.until(() => replies().length === 2);
+  const session = testClient.openSession(`c${life}`, { nonce: new Uint8Array(16).fill(life) });
+  expect(testClient.ask(request(session, 1, ENQUEUE))?.type).toBe("reply");
 }
 
 function logBytes(testCluster: TestCluster, port: number): number {

@@ -4,13 +4,12 @@ import { createClient } from "../../src/client/client.ts";
 import { CLIENT, QUEUE } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { createTestCluster, type TestNode } from "./test-cluster.ts";
+import { createTestCluster, isLeader, portOf, type TestNode } from "../kit/test-cluster.ts";
 
 const PORTS = [3000, 3001, 3002];
 /** Bytes per millisecond. */
 const KBIT = 1 / 8;
 
-const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
 const raftOf = ({ node }: TestNode) => node.inspect()?.raft;
 const termOf = (nodes: readonly TestNode[]): number => Math.max(...nodes.map((node) => raftOf(node)?.currentTerm ?? 0));
 
@@ -75,7 +74,7 @@ test("a snapshot of 110 kB arrives over links of 32 kbit/s, in chunks, and nobod
     queueLimits: { ...QUEUE, checkpointEntries: 4 },
   });
   const behind = nodes.find((node) => node !== leader)!;
-  const port = Number(behind.node.id.slice(1));
+  const port = portOf(behind);
   testCluster.end(port, "kill");
   for (let at = 0; at < 12; at++) enqueue(10_000);
   testCluster.until(() => answers.length === 12 && (raftOf(leader)?.snapshot?.index ?? 0) > 8, 60_000);

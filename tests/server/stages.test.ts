@@ -14,8 +14,8 @@ import {
   stageTimes,
 } from "../../src/server/stages.ts";
 import type { StageTime } from "../../src/wire/protocol.ts";
-import { createFakeClock } from "../wire/fake-world.ts";
-import { EXAMPLES } from "../wire/messages.ts";
+import { createTestClock } from "../kit/simulated-clock.ts";
+import { EXAMPLES } from "../kit/messages.ts";
 
 const stage = (stages: Stages, name: string): Omit<StageTime, "name"> | undefined => {
   const found = stageTimes(stages).stages.find((time) => time.name === name);
@@ -25,7 +25,7 @@ const stage = (stages: Stages, name: string): Omit<StageTime, "name"> | undefine
 };
 
 test("a turn's time belongs to the stages whose laps it consists of", () => {
-  const clock = createFakeClock();
+  const clock = createTestClock();
   const stages = createStages(clock);
   for (const ms of [1, 4]) {
     beginTurn(stages);
@@ -42,7 +42,7 @@ test("a turn's time belongs to the stages whose laps it consists of", () => {
 });
 
 test("a majority is waited for from the turn in which entries enter the log to the one in which they are known to be committed", () => {
-  const clock = createFakeClock();
+  const clock = createTestClock();
   const stages = createStages(clock);
   const turn = (run: () => void): void => {
     beginTurn(stages);
@@ -66,7 +66,7 @@ test("a majority is waited for from the turn in which entries enter the log to t
 });
 
 test("what lies more than two windows back is forgotten", () => {
-  const clock = createFakeClock();
+  const clock = createTestClock();
   const stages = createStages(clock);
   const turn = (): void => {
     beginTurn(stages);
@@ -87,7 +87,7 @@ test("what lies more than two windows back is forgotten", () => {
 });
 
 test("a person sees shares of the time, the longest turn, and the waits for one write and one majority", () => {
-  const clock = createFakeClock();
+  const clock = createTestClock();
   const stages = createStages(clock);
   beginTurn(stages);
   clock.stall(300);

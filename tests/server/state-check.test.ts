@@ -1,10 +1,8 @@
 // What happens when a node's state is wrong? It is found at the next checkpoint; a majority of equals goes on, everybody else does not.
 import { describe, expect, test } from "bun:test";
 import { QUEUE, STORAGE } from "../../src/config.ts";
-import { encodeCommand } from "../../src/queue/commands.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import { drop, first } from "../../src/queue/jobs.ts";
-import { decodeReply } from "../../src/queue/replies.ts";
 import { createQueue, type Queue } from "../../src/queue/queue.ts";
 import { freeze } from "../../src/queue/snapshot.ts";
 import type { Checkpoint, RaftMessage } from "../../src/raft/messages.ts";
@@ -17,17 +15,18 @@ import { checkpointReached, createStateCheck, digestsReceived, judgeStates } fro
 import { createStages } from "../../src/server/stages.ts";
 import type { Storage } from "../../src/storage/types.ts";
 import type { Message } from "../../src/wire/connection.ts";
-import { createFakeClock } from "../wire/fake-world.ts";
-import { idOf } from "../raft/cluster.ts";
-import { heartbeat, single } from "../raft/single.ts";
-import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
+import { createTestClock } from "../kit/simulated-clock.ts";
+
+import { single } from "../kit/single-raft.ts";
+import { createTestCluster, isLeader, portOf, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
+import { heartbeat, idOf } from "../kit/raft-samples.ts";
+import { enqueueCommand, NONCE, type Question, replyOf, request, type TestClient } from "../kit/test-client.ts";
 
 const EVERY = 8;
 const SETTINGS = { queueLimits: { ...QUEUE, checkpointEntries: EVERY }, compactMinBytes: 1_000 };
-const NONCE = new Uint8Array(16).fill(7);
 
-const clock = createFakeClock();
+const clock = createTestClock();
 const ports = {
   clock,
   settings: { compactMinBytes: 1, compactFactor: 1, segmentBytes: 1 },
@@ -45,8 +44,6 @@ const SPACE = createDiskSpace({
   segmentBytes: 1,
 });
 
-const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
-const portOf = ({ node }: TestNode): number => Number(node.id.slice(1));
 /** It serves; one that has found its data to be wrong does not, until the others have let it in again. */
 const runs = ({ node }: TestNode): boolean => node.status() !== null;
 /** What it said when it found out. */
@@ -71,40 +68,20 @@ function founded(count: number) {
   let at: TestNode | undefined;
   let session = 0;
   let number = 0;
-  let frame = 0;
-
-  const answerTo = (frameId: number): Message | undefined =>
-    testClient?.received.find((message) => "frameId" in message && message.frameId === frameId);
 
   /** One try on the present leader, like a client that comes anew. */
-  function ask(message: (frameId: number) => Message): Message | undefined {
+  function ask(question: Question): Message | undefined {
     const present = leader();
     if (present === undefined) return undefined;
     if (present !== at || testClient === null || testClient.closed.length > 0)
       testClient = testCluster.visit(portOf(present));
     at = present;
-    const frameId = ++frame;
-    testClient.send(message(frameId));
-    testCluster.until(() => answerTo(frameId) !== undefined || (testClient?.closed.length ?? 1) > 0);
-    return answerTo(frameId);
+    return testClient.ask(question);
   }
 
   function tryEnqueue(): Message | undefined {
-    const command = encodeCommand({
-      type: "enqueue",
-      queue: "default",
-      jobs: [{ encoding: 1, payload: new TextEncoder().encode(`${number + 1}`) }],
-    });
     const next = number + 1;
-    const answer = ask((frameId) => ({
-      type: "request",
-      frameId,
-      group: 0,
-      session,
-      number: next,
-      acknowledgedThrough: number,
-      command,
-    }));
+    const answer = ask(request(session, next, enqueueCommand(`${next}`)));
     if (answer?.type === "reply") number = next;
     return answer;
   }
@@ -118,12 +95,12 @@ function founded(count: number) {
   }
 
   while (session === 0) {
-    const opened = ask((frameId) => ({ ...OPEN, frameId, clientId: "c1", nonce: NONCE }));
-    const reply = opened?.type === "reply" ? decodeReply(opened.reply) : null;
+    const opened = ask({ ...OPEN, clientId: "c1", nonce: NONCE });
+    const reply = opened?.type === "reply" ? replyOf(opened) : null;
     if (reply?.type === "opened") session = reply.session;
     else testCluster.pass(20);
   }
-  const peek = (): Message | undefined => ask((frameId) => ({ type: "peek", frameId }));
+  const peek = (): Message | undefined => ask({ type: "peek" });
   return { testCluster, nodes, up, leader, peek, tryEnqueue, enqueue, acknowledged: () => number };
 }
 

@@ -1,6 +1,6 @@
 // What if a port of another program is taken for a node's, or a node's for another program's? Both sides are told what speaks there.
 import { expect, test } from "bun:test";
-import { createTestCluster, type TestNode, type TestCluster } from "./test-cluster.ts";
+import { createTestCluster, type TestNode, type TestCluster } from "../kit/test-cluster.ts";
 
 const said = ({ logged }: TestNode, event: string): readonly string[] =>
   logged.filter((line) => line.event === event).map(({ text }) => text);

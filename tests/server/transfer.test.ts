@@ -3,12 +3,10 @@ import { expect, test } from "bun:test";
 import { createClient } from "../../src/client/client.ts";
 import { CLIENT } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { createTestCluster, type TestNode } from "./test-cluster.ts";
+import { createTestCluster, isLeader, type TestNode } from "../kit/test-cluster.ts";
 
 const PORTS = [3000, 3001, 3002];
 const WRITE_EVERY_MS = 2;
-
-const isLeader = ({ node }: TestNode): boolean => node.status()?.state === "leader";
 
 /** Three founders, and a client that has a request on its way at any time. */
 function busy(seed: number) {

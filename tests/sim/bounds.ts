@@ -6,7 +6,7 @@ import { memoryOf, type Session, type Sessions } from "../../src/queue/sessions.
 import { JOB_BYTES } from "../../src/queue/types.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import type { SharedSettings } from "./plan.ts";
-import type { SimDisk } from "./disk.ts";
+import type { SimDisk } from "../kit/simulated-disk.ts";
 
 /** What a machine has been through. */
 export interface Wear {

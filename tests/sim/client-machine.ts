@@ -2,10 +2,10 @@
 import type { Clock } from "../../src/lib/clock.ts";
 import type { Random } from "../../src/lib/random.ts";
 import type { Network } from "../../src/wire/network.ts";
-import { createLife, enterNetwork } from "./life.ts";
-import type { SimNetwork } from "./network.ts";
-import type { Scheduler } from "./scheduler.ts";
-import { createSimClock, createSimTime } from "./sim-clock.ts";
+import { createSimProcess, enterClock, enterNetwork } from "../kit/simulated-process.ts";
+import type { SimNetwork } from "../kit/simulated-network.ts";
+import type { Scheduler } from "../kit/scheduler.ts";
+import { createSimClock, createSimTime } from "../kit/simulated-clock.ts";
 
 export interface ClientMachine {
   readonly network: Network;
@@ -34,30 +34,30 @@ export interface ClientMachinePorts {
 
 export function createClientMachine(ports: ClientMachinePorts): ClientMachine {
   const { name, scheduler, network, random, roundMs } = ports;
-  const life = createLife({
+  const process = createSimProcess({
     afterEach: () => {},
     threw: (error) => ports.fail(`${name} threw: ${error instanceof Error ? error.stack : String(error)}`),
   });
   const time = createSimTime(scheduler, random.fork(), ports.clockRate);
   return {
-    network: enterNetwork(network.hostOf(name), life, ports.received),
-    clock: createSimClock(scheduler, time, random.fork(), roundMs, life.enter),
-    enter: life.enter,
+    network: enterNetwork(network.hostOf(name), process, ports.received),
+    clock: enterClock(createSimClock(scheduler, time, random.fork(), roundMs), process),
+    enter: process.enter,
     suspend: (ms) => {
-      if (!life.alive() || life.paused()) return;
-      life.pause();
+      if (!process.alive() || process.paused()) return;
+      process.pause();
       network.pause(name);
       for (const node of ports.nodes()) network.reset(name, node);
       scheduler.after(ms, () => {
-        if (!life.alive()) return;
-        life.resume();
+        if (!process.alive()) return;
+        process.resume();
         network.resume(name);
       });
     },
-    isSuspended: life.paused,
+    isSuspended: process.paused,
     end: () => {
-      if (!life.alive()) return;
-      life.end();
+      if (!process.alive()) return;
+      process.end();
       network.kill(name);
     },
   };

@@ -15,10 +15,10 @@ import {
   SMALL_SEGMENT,
   snapshotMeta,
   VOTE,
-} from "../storage/harness.ts";
+} from "../kit/test-storage.ts";
 import { META_SLOT_BYTES } from "../../src/storage/meta.ts";
 import type { ClusterId, Incarnation } from "../../src/raft/types.ts";
-import { damageSomewhere, strikeAndJudge } from "./damage.ts";
+import { damageSomewhere, applyAndJudge } from "./damage.ts";
 
 /** A directory with a snapshot, several segments and a term, closed as it should be. */
 async function filled(seed: number): Promise<SimBench> {
@@ -98,7 +98,7 @@ test("the second slot of meta is not spared because the first one is damaged alr
 });
 
 describe("a learner that has a cluster, a term and a vote, and holds no entry yet", () => {
-  const patientOf = ({ disk }: SimBench) => ({ id: N1, disk, segmentBytes: SMALL_SEGMENT });
+  const nodeDiskOf = ({ disk }: SimBench) => ({ id: N1, disk, segmentBytes: SMALL_SEGMENT });
 
   async function learner(entryCount = 0): Promise<SimBench> {
     const bench = createSimBench();
@@ -113,7 +113,7 @@ describe("a learner that has a cluster, a term and a vote, and holds no entry ye
 
   test("may start as somebody new when its meta is deleted: under another incarnation, in no cluster, without term and vote", async () => {
     const bench = await learner();
-    expect(strikeAndJudge(patientOf(bench), "meta", (disk) => disk.delete("meta"))).toBe("fresh");
+    expect(applyAndJudge(nodeDiskOf(bench), "meta", (disk) => disk.delete("meta"))).toBe("fresh");
     const another = "fedcba9876543210" as Incarnation;
     const { recovered } = await opened(bench, { newIncarnation: another });
     expect(recovered.identity).toEqual({ nodeId: N1, incarnation: another, clusterId: null });
@@ -125,14 +125,14 @@ describe("a learner that has a cluster, a term and a vote, and holds no entry ye
     await close(early, await opened(early));
     const older = early.disk.cached("meta")!;
     const bench = await learner();
-    expect(strikeAndJudge(patientOf(bench), "meta", (disk) => disk.overwrite("meta", 0, older))).toBe("unnoticed");
+    expect(applyAndJudge(nodeDiskOf(bench), "meta", (disk) => disk.overwrite("meta", 0, older))).toBe("unnoticed");
   });
 
   test("is refused when both slots of its meta are damaged; and so is one with an entry whose meta is deleted", async () => {
     const both = (disk: SimBench["disk"]): void =>
       [20, META_SLOT_BYTES + 20].forEach((at) => disk.flipBit("meta", at, 1));
-    expect(strikeAndJudge(patientOf(await learner()), "meta", both)).toBe("refused");
-    expect(strikeAndJudge(patientOf(await learner(1)), "meta", (disk) => disk.delete("meta"))).toBe("refused");
+    expect(applyAndJudge(nodeDiskOf(await learner()), "meta", both)).toBe("refused");
+    expect(applyAndJudge(nodeDiskOf(await learner(1)), "meta", (disk) => disk.delete("meta"))).toBe("refused");
   });
 });
 

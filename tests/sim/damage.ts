@@ -1,4 +1,4 @@
-// What may rot on the disk of a node that is down, and would its next start notice? Bits flip, a block turns to zeros, or all that was
+// Damages the disk of a node that is down, and judges whether its next start notices. Bits flip, a block turns to zeros, or all that was
 // written last, a file ends too early or is gone. The only damage left out is the one that nothing can notice: in last frames that
 // neither meta nor a later frame proves.
 import { STORAGE } from "../../src/config.ts";
@@ -9,8 +9,9 @@ import { META_PATH, META_SLOT_BYTES, readMeta } from "../../src/storage/meta.ts"
 import { recoverLog, type RecoveredLog } from "../../src/storage/wal/recovery.ts";
 import { LOG_DIRECTORY, parseSegmentName } from "../../src/storage/wal/segment.ts";
 import type { Storage } from "../../src/storage/types.ts";
-import type { SimDisk } from "./disk.ts";
+import type { SimDisk } from "../kit/simulated-disk.ts";
 import { openCopy } from "./durable.ts";
+import { zeroToEnd } from "../kit/disk-damage.ts";
 
 /**
  * harmless: the node starts with all it knew. refused: it names the damage instead. fresh: it held neither entry nor snapshot, so it
@@ -24,7 +25,7 @@ export interface Damage {
   readonly verdict: Verdict;
 }
 
-export interface Patient {
+export interface NodeDisk {
   readonly id: NodeId;
   readonly disk: SimDisk;
   readonly segmentBytes: number;
@@ -37,39 +38,39 @@ const TAIL_PERCENT = 30;
 const UNPROVEN_PERCENT = 15;
 
 /** Damages one spot. null: nothing was done, there is no spot that a start could judge. */
-export function damageSomewhere(patient: Patient, random: Random): Damage | null {
-  const { disk } = patient;
+export function damageSomewhere(node: NodeDisk, random: Random): Damage | null {
+  const { disk } = node;
   const paths = disk.files();
-  if (knownBy(patient, disk.cached).startsWith(REFUSED) || paths.length === 0) return null;
+  if (knownBy(node, disk.cached).startsWith(REFUSED) || paths.length === 0) return null;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const drawn = random.below(100);
-    const blow =
+    const found =
       drawn < TAIL_PERCENT
-        ? drawTail(disk, random)
+        ? drawTailDamage(disk, random)
         : drawn < TAIL_PERCENT + UNPROVEN_PERCENT
-          ? drawBehindDurableFrame(disk, random)
-          : drawSpot(disk, paths, random);
-    if (blow === null) continue;
-    return { what: `${blow.path}: ${blow.what}`, verdict: strikeAndJudge(patient, blow.path, blow.strike) };
+          ? drawDamageBehindDurableFrame(disk, random)
+          : drawDamageAnywhere(disk, paths, random);
+    if (found === null) continue;
+    return { what: `${found.path}: ${found.what}`, verdict: applyAndJudge(node, found.path, found.apply) };
   }
   return null;
 }
 
-/** `strike` damages this one file of a directory that would open. What does the next start make of it? */
-export function strikeAndJudge(patient: Patient, path: string, strike: (disk: SimDisk) => void): Verdict {
-  const { disk } = patient;
-  const before = knownBy(patient, disk.cached);
-  const allowed = path === META_PATH ? [before, ...knownByOneSlot(patient)] : [before];
-  strike(disk);
-  return verdictOn(knownBy(patient, disk.cached), allowed, patient);
+/** `apply` damages this one file of a directory that would open. What does the next start make of it? */
+export function applyAndJudge(node: NodeDisk, path: string, apply: (disk: SimDisk) => void): Verdict {
+  const { disk } = node;
+  const before = knownBy(node, disk.cached);
+  const allowed = path === META_PATH ? [before, ...knownByOneSlot(node)] : [before];
+  apply(disk);
+  return verdictOn(knownBy(node, disk.cached), allowed, node);
 }
 
-function verdictOn(after: string, allowed: readonly string[], patient: Patient): Verdict {
+function verdictOn(after: string, allowed: readonly string[], node: NodeDisk): Verdict {
   if (after.startsWith(REFUSED)) return "refused";
   if (allowed.includes(after)) return "harmless";
   // A founder has its first entry before it serves; and a vote is that of an incarnation, which never comes back.
   const isBare = allowed.some((known) => known.includes(EMPTY_LOG));
-  return isBare && after === knownBy(patient, () => null) ? "fresh" : "unnoticed";
+  return isBare && after === knownBy(node, () => null) ? "fresh" : "unnoticed";
 }
 
 /** Log, snapshot and meta in equal shares, whatever the number of their files. */
@@ -82,43 +83,42 @@ function drawFile(paths: readonly string[], random: Random): string {
   return group[random.below(group.length)]!;
 }
 
-interface Blow {
+interface DrawnDamage {
   readonly path: string;
   readonly what: string;
-  readonly strike: (disk: SimDisk) => void;
+  readonly apply: (disk: SimDisk) => void;
 }
 
 /** null: nobody could notice it. */
-function drawSpot(disk: SimDisk, paths: readonly string[], random: Random): Blow | null {
+function drawDamageAnywhere(disk: SimDisk, paths: readonly string[], random: Random): DrawnDamage | null {
   const path = drawFile(paths, random);
-  const { at, what, strike } = drawHit(path, disk.cached(path)?.length ?? 0, random);
-  return at !== null && isBehindDurableFrame(disk, path, at) ? null : { path, what, strike };
+  const { at, what, apply } = drawFileDamage(path, disk.cached(path)?.length ?? 0, random);
+  return at !== null && isBehindDurableFrame(disk, path, at) ? null : { path, what, apply };
 }
 
 /**
  * The end of the log turns to zeros, from a frame on that meta names as durable, with all that is behind it: as if the last writes had never
  * been done. null: there is no such frame.
  */
-function drawTail(disk: SimDisk, random: Random): Blow | null {
+function drawTailDamage(disk: SimDisk, random: Random): DrawnDamage | null {
   const { log, durableFrame } = logOn(disk);
   const durable = contentFrames(log).filter(({ number }) => number <= durableFrame);
   const path = durable.at(-1)?.path;
   const from = durable.filter((frame) => frame.path === path);
   if (path === undefined) return null;
   const { offset } = from[random.below(from.length)]!;
-  const length = (disk.cached(path)?.length ?? 0) - offset;
-  const strike = (struck: SimDisk): void => struck.overwrite(path, offset, new Uint8Array(length));
-  return { path, what: `zeros from ${offset} to the end`, strike };
+  const apply = (damaged: SimDisk): void => zeroToEnd(damaged, path, offset);
+  return { path, what: `zeros from ${offset} to the end`, apply };
 }
 
 /** A frame behind the one that meta names as durable, which a later frame proves all the same. null: there is none. */
-function drawBehindDurableFrame(disk: SimDisk, random: Random): Blow | null {
+function drawDamageBehindDurableFrame(disk: SimDisk, random: Random): DrawnDamage | null {
   const { log, durableFrame } = logOn(disk);
   const frames = contentFrames(log).filter(({ number }) => number > durableFrame);
   const frame = frames[random.below(Math.max(1, frames.length))];
   if (frame === undefined) return null;
   const { path, offset } = frame;
-  return { path, ...drawBlockHit(path, offset, BLOCK_BYTES, random.chance(20), random) };
+  return { path, ...drawBlockDamage(path, offset, BLOCK_BYTES, random.chance(20), random) };
 }
 
 interface ContentFrame {
@@ -134,30 +134,36 @@ function contentFrames({ frames }: RecoveredLog): readonly ContentFrame[] {
   );
 }
 
-interface Hit {
+interface DamagedFile {
   readonly what: string;
   /** The block that is hit; null: the file as a whole. */
   readonly at: number | null;
-  readonly strike: (disk: SimDisk) => void;
+  readonly apply: (disk: SimDisk) => void;
 }
 
-function drawHit(path: string, size: number, random: Random): Hit {
+function drawFileDamage(path: string, size: number, random: Random): DamagedFile {
   const kind = size === 0 ? 9 : random.below(10);
-  if (kind === 9) return { what: "deleted", at: null, strike: (disk) => disk.delete(path) };
+  if (kind === 9) return { what: "deleted", at: null, apply: (disk) => disk.delete(path) };
   if (kind === 8) {
     const left = random.below(size);
-    return { what: `cut to ${left} bytes`, at: null, strike: (disk) => disk.truncate(path, left) };
+    return { what: `cut to ${left} bytes`, at: null, apply: (disk) => disk.truncate(path, left) };
   }
   // Half of the blows fall into the first blocks, where something is for sure.
   const blocks = Math.ceil(size / BLOCK_BYTES);
   const at = BLOCK_BYTES * random.below(random.chance(50) ? Math.min(4, blocks) : blocks);
-  return { at, ...drawBlockHit(path, at, Math.min(BLOCK_BYTES, size - at), kind === 7, random) };
+  return { at, ...drawBlockDamage(path, at, Math.min(BLOCK_BYTES, size - at), kind === 7, random) };
 }
 
 /** One block turns to zeros, or some of its bits flip. */
-function drawBlockHit(path: string, at: number, length: number, toZeros: boolean, random: Random): Omit<Hit, "at"> {
+function drawBlockDamage(
+  path: string,
+  at: number,
+  length: number,
+  toZeros: boolean,
+  random: Random,
+): Omit<DamagedFile, "at"> {
   if (toZeros) {
-    return { what: `zeros at ${at}`, strike: (disk) => disk.overwrite(path, at, new Uint8Array(length)) };
+    return { what: `zeros at ${at}`, apply: (disk) => disk.overwrite(path, at, new Uint8Array(length)) };
   }
   // Headers are at the beginning of a block, and most frames are short.
   const reach = random.chance(60) ? Math.min(64, length) : length;
@@ -167,7 +173,7 @@ function drawBlockHit(path: string, at: number, length: number, toZeros: boolean
   }));
   return {
     what: `bits flipped in bytes ${flips.map(({ byte }) => byte).join(" ")}`,
-    strike: (disk) => {
+    apply: (disk) => {
       for (const { byte, bit } of flips) disk.flipBit(path, byte, bit);
     },
   };
@@ -198,7 +204,7 @@ const REFUSED = "refused: ";
 const EMPTY_LOG = '"snapshot":null,"log":[]';
 
 /** All that a start would find, in one text. */
-function knownBy({ id, disk, segmentBytes }: Patient, bytesOf: (path: string) => Uint8Array | null): string {
+function knownBy({ id, disk, segmentBytes }: NodeDisk, bytesOf: (path: string) => Uint8Array | null): string {
   const opened = openCopy(id, segmentBytes, disk, bytesOf);
   if (typeof opened === "string") return `${REFUSED}${opened}`;
   const { identity, hardState, snapshot, entries } = opened.recovered;
@@ -218,10 +224,10 @@ function partsOf({ recovered, manifest, readPart }: Storage): readonly number[] 
 }
 
 /** A kill between the two slots leaves them different: then the newer one was never acted on, and either will do. */
-function knownByOneSlot(patient: Patient): readonly string[] {
+function knownByOneSlot(node: NodeDisk): readonly string[] {
   return [0, 1].map((slot) =>
-    knownBy(patient, (path) => {
-      const bytes = patient.disk.cached(path);
+    knownBy(node, (path) => {
+      const bytes = node.disk.cached(path);
       if (path !== META_PATH || bytes === null) return bytes;
       const other = bytes.slice();
       other.fill(0, slot * META_SLOT_BYTES, (slot + 1) * META_SLOT_BYTES);

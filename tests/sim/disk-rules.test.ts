@@ -13,10 +13,10 @@ import {
 import { runSteps } from "../../src/storage/steps.ts";
 import { STORAGE } from "../../src/config.ts";
 import { LOG_DIRECTORY } from "../../src/storage/wal/segment.ts";
-import { hardState, INCARNATION, N1 } from "../storage/harness.ts";
-import { createSimDisk, type SimDisk, type SimPort } from "./disk.ts";
+import { hardState, INCARNATION, N1 } from "../kit/test-storage.ts";
+import { createSimDisk, type SimDisk, type SimPort } from "../kit/simulated-disk.ts";
 import { withRules } from "./disk-rules.ts";
-import { createScheduler, type Scheduler } from "./scheduler.ts";
+import { createScheduler, pass, type Scheduler } from "../kit/scheduler.ts";
 
 interface Bench {
   readonly scheduler: Scheduler;
@@ -31,7 +31,7 @@ interface Bench {
 
 function createBench(): Bench {
   const scheduler = createScheduler();
-  const disk = createSimDisk(scheduler, seededRandom(1), { operationMaxMs: 1, slowSyncPercent: 0, slowSyncMaxMs: 0 });
+  const disk = createSimDisk(scheduler, seededRandom(1));
   const broken: string[] = [];
   const bench: Bench = {
     scheduler,
@@ -47,11 +47,7 @@ function createBench(): Bench {
         isPaused: () => bench.isPaused,
         fail: (what) => broken.push(what),
       }),
-    run: (ms) => {
-      const end = scheduler.now() + ms;
-      scheduler.after(ms, ignore);
-      while (scheduler.now() < end) scheduler.step();
-    },
+    run: (ms) => pass(scheduler, ms),
   };
   return bench;
 }

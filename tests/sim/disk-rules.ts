@@ -8,7 +8,7 @@ import { recoverLog } from "../../src/storage/wal/recovery.ts";
 import { replay } from "../../src/storage/wal/replay.ts";
 import { LOG_DIRECTORY } from "../../src/storage/wal/segment.ts";
 import { SNAPSHOT_DIRECTORY } from "../../src/storage/snapshot/files.ts";
-import type { SimDisk, SimPort } from "./disk.ts";
+import type { SimDisk, SimPort } from "../kit/simulated-disk.ts";
 
 export interface RulePorts {
   readonly disk: Pick<SimDisk, "durable" | "unsettled" | "cached" | "files">;

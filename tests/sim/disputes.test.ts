@@ -1,8 +1,9 @@
 // Does the judge of leaders that say "writes stop" judge? What clients ask for must not enter their logs, what leaders need may.
 import { expect, test } from "bun:test";
 import { encodeEntry, type Entry, type EntryKind } from "../../src/raft/entry.ts";
-import { draft } from "../raft/single.ts";
+
 import { createDisputes } from "./disputes.ts";
+import { draft } from "../kit/raft-samples.ts";
 
 const STOP = "writes stop: the members' states differ at index 8 and no majority agrees";
 const GO_ON = "writes go on: a majority agrees about the state again";

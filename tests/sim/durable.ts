@@ -10,10 +10,10 @@ import type { Recovered, Storage } from "../../src/storage/types.ts";
 import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";
 import { must } from "../../src/lib/assert.ts";
 import { equalBytes } from "./history.ts";
-import { createSimDisk, type SimDisk } from "./disk.ts";
-import { createScheduler, type Scheduler } from "./scheduler.ts";
+import { createSimDisk, type SimDisk, STEADY_DISK } from "../kit/simulated-disk.ts";
+import { createScheduler, runAll, type Scheduler } from "../kit/scheduler.ts";
 
-const CALM = { operationMaxMs: 0, slowSyncPercent: 0, slowSyncMaxMs: 0 };
+const AT_ONCE = { ...STEADY_DISK, operationMaxMs: 0 };
 const SPARE_INCARNATION = "0".repeat(16);
 
 /** A text: the directory is refused, with the reason. */
@@ -58,7 +58,7 @@ function openWith(scheduler: Scheduler, port: Disk, nodeId: NodeId, segmentBytes
       result = opened.ok ? opened.storage : `${opened.error.code}: ${opened.error.message}`;
     },
   );
-  while (scheduler.step());
+  runAll(scheduler);
   return result;
 }
 
@@ -78,7 +78,7 @@ function copyOf(scheduler: Scheduler, disk: SimDisk, bytesOf: (path: string) => 
     for (let depth = 1; depth <= steps.length; depth++) content.set(steps.slice(0, depth).join("/"), null);
     content.set(path, bytes);
   }
-  const copy = createSimDisk(scheduler, seededRandom(1), CALM);
+  const copy = createSimDisk(scheduler, seededRandom(1), AT_ONCE);
   copy.restore(content);
   return copy.restart();
 }

@@ -124,7 +124,7 @@ export function startFaults(world: World, plan: Plan, admin: Admin, { random, co
       const atOnce = plan.beyond && chance.chance(60);
       for (const machine of atOnce ? followers : one ? [one] : []) {
         if (admin.removing() || !(plan.beyond || world.mayLoseDisk(machine))) continue;
-        world.spoilState(machine, chance, () => restartLater(machine, RESTART_MAX_MS, chance));
+        world.corruptState(machine, chance, () => restartLater(machine, RESTART_MAX_MS, chance));
       }
     },
     ...diskFaults(tools),
@@ -301,7 +301,8 @@ export function startFaults(world: World, plan: Plan, admin: Admin, { random, co
     }
     // A majority shows whose state is wrong, a leader whose disk is old: a group of two could only stop, or lose its other disk.
     const isInDoubt = world.machines.some(
-      ({ life, onSpoiled, outdated }) => onSpoiled !== null || outdated !== null || (life?.spoiledAt ?? null) !== null,
+      ({ life, onCorrupted, outdated }) =>
+        onCorrupted !== null || outdated !== null || (life?.corruptedAt ?? null) !== null,
     );
     if (voters.length <= 1 || isInDoubt) return;
     const count = chance.chance(80) ? 1 : Math.min(2, voters.length - 1);

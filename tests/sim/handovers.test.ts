@@ -1,7 +1,8 @@
 // Does the judge of handovers judge? Each may take an election timeout by the node's own clock, and not more.
 import { expect, test } from "bun:test";
-import { idOf } from "../raft/cluster.ts";
+
 import { createHandovers } from "./handovers.ts";
+import { idOf } from "../kit/raft-samples.ts";
 
 const LIMIT_MS = 100;
 

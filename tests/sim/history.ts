@@ -1,7 +1,7 @@
 // What did the clients ask, when, and what were they told? The record that the checkers judge.
 import type { ErrorCode } from "../../src/lib/errors.ts";
 import type { Reply } from "../../src/queue/types.ts";
-import type { FifoOperation } from "./fifo-checker.ts";
+import type { FifoOperation } from "../kit/fifo-checker.ts";
 
 export type Call =
   { readonly type: "enqueue"; readonly values: readonly number[] } | { readonly type: "dequeue"; readonly max: number };

@@ -9,7 +9,7 @@ import { fieldsOf } from "../../src/raft/entry.ts";
 import type { ClientPorts } from "./client-process.ts";
 import { type Call, equalBytes, type History, type Operation } from "./history.ts";
 import type { CommittedLog } from "./committed-log.ts";
-import { OPEN } from "../wire/messages.ts";
+import { OPEN } from "../kit/messages.ts";
 
 interface Opening {
   readonly nonce: Uint8Array;

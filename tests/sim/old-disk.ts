@@ -3,7 +3,7 @@
 // no vote is forgotten. In any other case nobody could know of the loss (DESIGN section 9: not tolerated), so the world does not do it.
 import type { Raft } from "../../src/raft/raft.ts";
 import type { HardState, LogIndex, MemberId } from "../../src/raft/types.ts";
-import type { Backup } from "./disk.ts";
+import type { Backup } from "../kit/simulated-disk.ts";
 import type { Machine, NodeLife, Outdated } from "./world.ts";
 
 export interface Copy {

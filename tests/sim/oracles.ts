@@ -2,20 +2,21 @@
 import { crc32 } from "../../src/lib/crc32.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import { apply, createQueue, type Queue } from "../../src/queue/queue.ts";
-import { freeze, restore } from "../../src/queue/snapshot.ts";
+import { restore } from "../../src/queue/snapshot.ts";
 import { checkCluster, checkDeep } from "../../src/raft/invariants.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import type { Configuration, LogIndex, MemberId, Term } from "../../src/raft/types.ts";
 import type { CommittedLog } from "./committed-log.ts";
 import { createQuorums, type OnDisk } from "./quorums.ts";
+import { checksumOf, partsOf } from "../kit/queue-log.ts";
 
 /** One life of one node, as the oracles see it. */
 export interface Observed {
   readonly name: string;
   readonly inspect: () => { readonly raft: Raft; readonly queue: Queue } | null;
   /** The index after which its state was spoiled by the world; null: it must be right, or is right again. */
-  spoiledAt: LogIndex | null;
+  corruptedAt: LogIndex | null;
   readonly comparedAt: () => LogIndex;
 }
 
@@ -46,7 +47,6 @@ export interface Oracles {
 const DIGEST_EVERY = 4;
 /** Here the states themselves, byte by byte. */
 const RECOMPUTE_EVERY = 32;
-const PART_BYTES = 64 * 1024;
 
 export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: (what: string) => void): Oracles {
   const lives = new Map<Observed, Seen>();
@@ -86,7 +86,7 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
     if (raft.role === "leader" && (seen.role !== "leader" || seen.term !== raft.currentTerm))
       becameLeader(life.name, raft);
     if (raft.commitIndex > seen.commitIndex) committed(life.name, seen, raft);
-    if (life.spoiledAt !== null) foundOut(life, life.spoiledAt);
+    if (life.corruptedAt !== null) foundOut(life, life.corruptedAt);
     else if (queue.appliedIndex > seen.appliedIndex && queue.appliedIndex % DIGEST_EVERY === 0)
       applied(life.name, queue);
     const configured = seen.configuration?.configuration !== raft.configuration;
@@ -95,11 +95,11 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
       quorums.configured(raft, sameLeadership ? seen.configuration : null);
     }
     const snapshotIndex = raft.snapshot?.index ?? 0;
-    if (life.spoiledAt === null) quorums.applied(raft, queue);
+    if (life.corruptedAt === null) quorums.applied(raft, queue);
     if (known === undefined || snapshotIndex > seen.snapshotIndex) {
       deep(life.name, raft);
       quorums.snapshotCounts(raft, () => {
-        for (const other of lives.keys()) if (other.spoiledAt !== null) lookAgain(other);
+        for (const other of lives.keys()) if (other.corruptedAt !== null) lookAgain(other);
       });
     }
     seen.term = raft.currentTerm;
@@ -215,12 +215,12 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
   }
 
   /** A wrong state may be anything but approved. */
-  function foundOut(life: Observed, spoiledAt: LogIndex): void {
+  function foundOut(life: Observed, corruptedAt: LogIndex): void {
     const found = life.comparedAt();
-    if (found <= spoiledAt) return;
+    if (found <= corruptedAt) return;
     lookAgain(life);
-    if (life.spoiledAt !== null)
-      fail(`${life.name} was found to be right at index ${found}, but is wrong since ${spoiledAt}`);
+    if (life.corruptedAt !== null)
+      fail(`${life.name} was found to be right at index ${found}, but is wrong since ${corruptedAt}`);
   }
 
   /** What was wrong may be gone, as an answer that was acknowledged since. */
@@ -229,7 +229,7 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
     if (inside === null) return;
     const { raft, queue } = inside;
     if (checksumOf(queue) !== checksumOf(replayed(queue.appliedIndex))) return;
-    life.spoiledAt = null;
+    life.corruptedAt = null;
     quorums.applied(raft, queue);
   }
 
@@ -278,16 +278,4 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
       return highestTerm;
     },
   };
-}
-
-/** One number for the whole replicated state: jobs, sessions, replies, time. */
-export function checksumOf(queue: Queue): number {
-  let checksum = 0;
-  for (const part of partsOf(queue)) checksum = crc32(part, checksum);
-  return checksum;
-}
-
-function* partsOf(queue: Queue): Generator<Uint8Array> {
-  const source = freeze(queue, PART_BYTES);
-  for (let part = source.nextPart(); part !== null; part = source.nextPart()) yield part;
 }

@@ -2,9 +2,9 @@
 import { QUEUE, RAFT, SERVER } from "../../src/config.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import type { DiskWeather } from "./disk.ts";
+import type { DiskWeather } from "../kit/simulated-disk.ts";
 import type { Trust } from "../../src/wire/network.ts";
-import { sharedSecret, type SimNetworkSettings } from "./network.ts";
+import { sharedSecret, type SimNetworkSettings } from "../kit/simulated-network.ts";
 import type { ProfileName } from "./profile-names.ts";
 import { fewApplied, manyJobs, withProfile, tightLimits } from "./profiles.ts";
 import { merged } from "./shrink.ts";

@@ -3,7 +3,7 @@ import type { Random } from "../../src/lib/random.ts";
 import { META_PATH } from "../../src/storage/meta.ts";
 import { LOG_DIRECTORY } from "../../src/storage/wal/segment.ts";
 import { indexOf, SNAPSHOT_DIRECTORY } from "../../src/storage/snapshot/files.ts";
-import type { Aim } from "./disk.ts";
+import type { Aim } from "../kit/simulated-disk.ts";
 import type { FaultTools, Strike } from "./faults.ts";
 import type { ProcessFaultClass } from "./plan.ts";
 import type { Machine } from "./world.ts";

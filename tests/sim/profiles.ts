@@ -20,6 +20,11 @@ const MOST_OF_FEW = 8;
 /** A job's payload without padding, its head and what it counts as, roughly. */
 const BARE_JOB_BYTES = 24;
 
+/** Whatever the network and the disk let through: messages and entries wait for nothing else. */
+const MUCH_IN_FLIGHT = { maxAppendBytes: 1 << 20, maxInflightMessages: 64, maxUncommittedBytes: 1 << 20 };
+/** A snapshot after every few entries, and no log behind it. */
+const COMPACTED_AT_ONCE = { compactMinBytes: 300, compactFactor: 1, keepLogBytes: 0 };
+
 interface Profile {
   /** Of a hundred seeds so many are about it. */
   readonly percent: number;
@@ -118,6 +123,16 @@ function withLimits(plan: Plan, limits: Partial<QueueLimits>): Plan {
   return { ...plan, settings: { ...plan.settings, queueLimits: { ...plan.settings.queueLimits, ...limits } } };
 }
 
+/** As short as they can be at this heartbeat. */
+function timeouts(heartbeatMs: number): Pick<Plan["settings"], "heartbeatMs" | "electionMinMs" | "electionMaxMs"> {
+  return { heartbeatMs, electionMinMs: 4 * heartbeatMs, electionMaxMs: 8 * heartbeatMs };
+}
+
+/** So many clients, or as many as have a place beside the one that drains the queue. */
+function atMost(processes: number, { settings }: Plan): number {
+  return Math.min(processes, settings.queueLimits.maxSessions - 1);
+}
+
 /** Short timeouts, and no weather that keeps anybody from electing. */
 function quick(plan: Plan, random: Random): Plan {
   const heartbeatMs = random.chance(50) ? 20 : 50;
@@ -125,7 +140,7 @@ function quick(plan: Plan, random: Random): Plan {
     ...plan,
     founding: "together",
     faultsAtOnce: false,
-    settings: { ...plan.settings, heartbeatMs, electionMinMs: 4 * heartbeatMs, electionMaxMs: 8 * heartbeatMs },
+    settings: { ...plan.settings, ...timeouts(heartbeatMs) },
     clockRates: { from: 0.999, to: 1.001 },
     roundMs: random.chance(50) ? 0 : 0.2,
     network: { ...plan.network, delayMinMs: 0.1, delayMaxMs: random.between(1, 5), dialLossPercent: 0, lossPercent: 0 },
@@ -135,9 +150,8 @@ function quick(plan: Plan, random: Random): Plan {
 }
 
 /** A few clients with much under way, and little in it. */
-function eager({ clients, settings }: Plan): ClientHabits {
-  const processes = Math.min(6, settings.queueLimits.maxSessions - 1);
-  return { ...clients, processes, window: 16, thinkMaxMs: 5, maxPadding: 100, maxJobs: 1 };
+function eager(plan: Plan): ClientHabits {
+  return { ...plan.clients, processes: atMost(6, plan), window: 16, thinkMaxMs: 5, maxPadding: 100, maxJobs: 1 };
 }
 
 function only(plan: Plan, wanted: Partial<FaultIntervals>): FaultIntervals {
@@ -254,12 +268,8 @@ function lateWrites(plan: Plan, random: Random): Plan {
     settings: {
       ...plan.settings,
       segmentBytes: 64 * 1024,
-      compactMinBytes: 300,
-      compactFactor: 1,
-      keepLogBytes: 0,
-      maxAppendBytes: 1 << 20,
-      maxInflightMessages: 64,
-      maxUncommittedBytes: 1 << 20,
+      ...COMPACTED_AT_ONCE,
+      ...MUCH_IN_FLIGHT,
       queueLimits: {
         ...plan.settings.queueLimits,
         checkpointEntries: random.chance(50) ? 1 : 4,
@@ -268,7 +278,7 @@ function lateWrites(plan: Plan, random: Random): Plan {
     },
     clients: {
       ...plan.clients,
-      processes: Math.min(3, plan.settings.queueLimits.maxSessions - 1),
+      processes: atMost(3, plan),
       window: 16,
       thinkMaxMs: 20,
       maxPadding: isLarge ? 10_000 : 100,
@@ -286,17 +296,13 @@ function suspensions(plan: Plan, random: Random): Plan {
     settings: {
       ...plan.settings,
       segmentBytes: 32 * 1024,
-      compactMinBytes: 300,
-      compactFactor: 1,
-      keepLogBytes: 0,
-      maxAppendBytes: 1 << 20,
-      maxInflightMessages: 64,
-      maxUncommittedBytes: 1 << 20,
+      ...COMPACTED_AT_ONCE,
+      ...MUCH_IN_FLIGHT,
       queueLimits: { ...plan.settings.queueLimits, checkpointEntries: 1 },
     },
     clients: {
       ...plan.clients,
-      processes: Math.min(3, plan.settings.queueLimits.maxSessions - 1),
+      processes: atMost(3, plan),
       window: 4,
       thinkMaxMs: 300,
       enqueuePercent: 50,
@@ -339,10 +345,10 @@ function lateNews(plan: Plan, random: Random): Plan {
 }
 
 /** Readers who soon ask somebody else: what is acknowledged there meanwhile is what the former leader does not know. */
-function impatient({ clients, settings }: Plan): ClientHabits {
+function impatient(plan: Plan): ClientHabits {
   return {
-    ...clients,
-    processes: Math.min(6, settings.queueLimits.maxSessions - 1),
+    ...plan.clients,
+    processes: atMost(6, plan),
     thinkMaxMs: 5,
     maxPadding: 100,
     attemptTimeoutMs: 50,
@@ -357,7 +363,7 @@ function brisk(plan: Plan): Plan {
   const heartbeatMs = 20;
   return {
     ...plan,
-    settings: { ...plan.settings, heartbeatMs, electionMinMs: 4 * heartbeatMs, electionMaxMs: 8 * heartbeatMs },
+    settings: { ...plan.settings, ...timeouts(heartbeatMs) },
     clients: { ...impatient(plan), processes: 3, window: 2, thinkMaxMs: 20, hostile: 0 },
   };
 }
@@ -422,7 +428,7 @@ function tightDisks(plan: Plan, random: Random): Plan {
     },
     clients: {
       ...plan.clients,
-      processes: Math.min(6, plan.settings.queueLimits.maxSessions - 1),
+      processes: atMost(6, plan),
       window: 16,
       thinkMaxMs: 5,
       // Most of what is enqueued does not stay: so a snapshot is much smaller than the log it stands for.
@@ -483,15 +489,13 @@ function slowLinks(plan: Plan, random: Random): Plan {
       segmentBytes: 256 * 1024,
       compactMinBytes: 16_384,
       keepLogBytes: 0,
-      maxAppendBytes: 1 << 20,
-      maxInflightMessages: 64,
-      maxUncommittedBytes: 1 << 20,
+      ...MUCH_IN_FLIGHT,
       queueLimits: { ...plan.settings.queueLimits, checkpointEntries: 4 },
     },
     slowLinks: { bytesPerMs: { from: 4, to: 64 }, maxMs: 10_000 },
     clients: {
       ...plan.clients,
-      processes: Math.min(4, plan.settings.queueLimits.maxSessions - 1),
+      processes: atMost(4, plan),
       window: 4,
       thinkMaxMs: 50,
       enqueuePercent: 80,

@@ -2,8 +2,8 @@
 import { forbidRealWorld } from "./forbidden.ts";
 import { play } from "./phases.ts";
 import { drawPlan, type PlanWishes } from "./plan.ts";
-import { createScheduler } from "./scheduler.ts";
-import { createStage, Failed } from "./stage.ts";
+import { createScheduler } from "../kit/scheduler.ts";
+import { createSimulation, Failed } from "./simulation.ts";
 import { createTrace } from "./trace.ts";
 
 export interface SeedResult {
@@ -42,13 +42,13 @@ export function runSeed(
   let entries = 0;
   let coverage: SeedResult["coverage"] = {};
   try {
-    const stage = createStage(drawPlan(seed, wishes), scheduler, trace);
+    const simulation = createSimulation(drawPlan(seed, wishes), scheduler, trace);
     try {
-      play(stage);
+      play(simulation);
     } finally {
-      operations = stage.history.operations.length;
-      entries = stage.committedLog.lastIndex;
-      coverage = stage.coverage.counts();
+      operations = simulation.history.operations.length;
+      entries = simulation.committedLog.lastIndex;
+      coverage = simulation.coverage.counts();
     }
   } catch (error) {
     const thrown = error instanceof Error ? error.stack : String(error);

@@ -2,9 +2,9 @@
 import { expect, test } from "bun:test";
 import { newProgress } from "../../src/raft/progress.ts";
 import { partPath, directoryOf } from "../../src/storage/snapshot/files.ts";
-import { idOf } from "../raft/cluster.ts";
-import { configuration } from "../raft/single.ts";
+
 import { createTransfers } from "./transfers.ts";
+import { configuration, idOf } from "../kit/raft-samples.ts";
 
 const META = { index: 40, term: 2, configuration: configuration("n1", "n2"), configurationIndex: 1, time: 9 };
 

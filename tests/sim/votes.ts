@@ -3,7 +3,7 @@ import { STORAGE } from "../../src/config.ts";
 import type { Raft } from "../../src/raft/raft.ts";
 import { type HardState, type MemberId, memberId, type Term } from "../../src/raft/types.ts";
 import { readMeta } from "../../src/storage/meta.ts";
-import type { SimDisk } from "./disk.ts";
+import type { SimDisk } from "../kit/simulated-disk.ts";
 import { holdsQuorum } from "./members.ts";
 
 export interface Votes {

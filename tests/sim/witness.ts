@@ -6,6 +6,7 @@ import { type Command, JOB_BYTES, type NewJob, type Reply } from "../../src/queu
 import { fieldsOf, type RecordFields } from "../../src/raft/entry.ts";
 import { equalBytes, type History, isRecorded, isSettled, type Operation } from "./history.ts";
 import type { CommittedLog } from "./committed-log.ts";
+import { realTimeViolation } from "../kit/real-time-order.ts";
 
 const NOTHING = new Uint8Array(0);
 
@@ -207,23 +208,11 @@ function keyOf(client: string, number: number, command: Uint8Array): string {
   return `${client}#${number}:${Buffer.from(command).toString("latin1")}`;
 }
 
-/** What was answered before another operation was sent has the lower index. */
-function outOfRealTime(history: History): string | null {
-  const answered = history.operations.filter((operation) => isSettled(operation) && operation.reply !== null);
-  const byReturn = answered.toSorted((a, b) => a.returned - b.returned);
-  let next = 0;
-  let highest = 0;
-  for (const operation of answered.toSorted((a, b) => a.invoked - b.invoked)) {
-    for (
-      let earlier = byReturn[next];
-      earlier !== undefined && earlier.returned < operation.invoked;
-      earlier = byReturn[++next]
-    ) {
-      highest = Math.max(highest, earlier.reply?.index ?? 0);
-    }
-    const index = operation.reply?.index ?? 0;
-    if (index <= highest)
-      return `${operation.client} #${operation.number} was sent after the answer of index ${highest} and got index ${index}`;
-  }
-  return null;
+function outOfRealTime({ operations }: History): string | null {
+  return realTimeViolation(
+    operations.flatMap((operation) => {
+      const { client, number, invoked, returned, reply } = operation;
+      return isSettled(operation) && reply !== null ? [{ client, number, invoked, returned, index: reply.index }] : [];
+    }),
+  );
 }

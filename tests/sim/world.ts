@@ -18,33 +18,40 @@ import { CORRUPTION_MARKER_PATH } from "../../src/storage/rejoin/quarantine.ts";
 import { META_PATH } from "../../src/storage/meta.ts";
 import { REJOIN_PATH } from "../../src/storage/rejoin/rejoin-files.ts";
 import type { LogEvent, NodeSettings, RunningNode } from "../../src/server/types.ts";
-import { type Aim, type Backup, createSimDisk, type FailingOperation, type FileAim, type SimDisk } from "./disk.ts";
+import {
+  type Aim,
+  type Backup,
+  createSimDisk,
+  type FailingOperation,
+  type FileAim,
+  type SimDisk,
+} from "../kit/simulated-disk.ts";
 import { withRules } from "./disk-rules.ts";
 import type { CommittedLog } from "./committed-log.ts";
-import { createLife, enterDisk, enterNetwork, type Life } from "./life.ts";
+import { createSimProcess, enterClock, enterDisk, enterNetwork, type SimProcess } from "../kit/simulated-process.ts";
 import type { Coverage } from "./coverage.ts";
 import { type FaultBudget, createFaultBudget } from "./fault-budget.ts";
 import type { Bounds } from "./bounds.ts";
 import { damageSomewhere } from "./damage.ts";
 import { createDisputes } from "./disputes.ts";
-import { createDoubts } from "./doubts.ts";
+import { createStepDownOracle } from "./step-down.ts";
 import { createHandovers } from "./handovers.ts";
 import { type ConfigurationSeen, holdsQuorum, inForce } from "./members.ts";
-import { createSimNetwork, type SimNetwork } from "./network.ts";
+import { createSimNetwork, type SimNetwork } from "../kit/simulated-network.ts";
 import type { Observed, Oracles } from "./oracles.ts";
 import type { Plan } from "./plan.ts";
-import { createRooms } from "./room.ts";
-import type { Scheduler } from "./scheduler.ts";
-import { createSimClock, createSimTime, type SimTime } from "./sim-clock.ts";
+import { createDiskSpaceOracle } from "./disk-space.ts";
+import type { Scheduler } from "../kit/scheduler.ts";
+import { createSimClock, createSimTime, type SimTime } from "../kit/simulated-clock.ts";
 import type { Trace } from "./trace.ts";
-import { spoil } from "./spoil.ts";
+import { corruptState } from "./wrong-state.ts";
 import { createTransfers } from "./transfers.ts";
 import { createVerified } from "./verified.ts";
 import { createVotes } from "./votes.ts";
 
 /** One run of a node's process. */
 export interface NodeLife extends Observed {
-  readonly process: Life;
+  readonly process: SimProcess;
   /** Asks for a graceful stop. */
   readonly stop: () => void;
   /** The index of the newest checkpoint where its state was found to be right. */
@@ -91,7 +98,7 @@ export interface Machine {
   /** Set while an injected disk error is to come: stopping by itself is right then, and this follows. */
   onDiskFailure: (() => void) | null;
   /** Set while its state is, or was found to be, wrong: stopping by itself is right then, and this follows. */
-  onSpoiled: (() => void) | null;
+  onCorrupted: (() => void) | null;
 }
 
 export interface World {
@@ -122,7 +129,7 @@ export interface World {
    * Its memory goes bad: the node must find out, stop and leave its data alone. They are wiped, then `stopped` is called. One that comes
    * to lead, so that clients would see it, dies of it instead.
    */
-  spoilState(machine: Machine, chance: Random, stopped: () => void): void;
+  corruptState(machine: Machine, chance: Random, stopped: () => void): void;
   /** Could a majority of each of these, or of every configuration that may be in force, have the same, right state? */
   mayAgree(among?: readonly Configuration[]): boolean;
   wipe(machine: Machine): void;
@@ -188,7 +195,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   const { scheduler, random, trace, committedLog, oracles, bounds, coverage, fail } = ports;
   const machines: Machine[] = [];
   const byName = new Map<string, Machine>();
-  const spoiledStates = new Map<Machine, { readonly state: object; readonly isShown: boolean }>();
+  const corruptedStates = new Map<Machine, { readonly state: object; readonly isShown: boolean }>();
   const cuts = new Set<() => void>();
   /** What ends each hang of a disk, and whose disk it is. */
   const hangs = new Map<() => void, Machine>();
@@ -201,10 +208,10 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   let founding: Configuration | null = null;
   const diskOf = (member: MemberId): SimDisk | null => machines.find(({ self }) => self === member)?.disk ?? null;
   const votes = createVotes({ diskOf, fail });
-  const doubts = createDoubts(plan.settings, fail);
+  const stepDown = createStepDownOracle(plan.settings, fail);
   const disputes = createDisputes(fail);
   const handovers = createHandovers(plan.settings.electionMaxMs, fail);
-  const rooms = createRooms(plan, scheduler.now, fail);
+  const diskSpace = createDiskSpaceOracle(plan, scheduler.now, fail);
   const transfers = createTransfers(fail);
   const verified = createVerified(fail);
   const network = createSimNetwork(scheduler, random.fork(), plan.network);
@@ -238,7 +245,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       keepUp: false,
       wasFull: false,
       onDiskFailure: null,
-      onSpoiled: null,
+      onCorrupted: null,
     };
     machines.push(machine);
     byName.set(id, machine);
@@ -273,9 +280,9 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     const isElsewhere = machines.some(({ foreignDisk }) => foreignDisk === machine.disk);
     if (machine.life !== null || isElsewhere) return;
     machine.starts++;
-    rooms.disturbed(machine.id);
+    diskSpace.disturbed(machine.id);
     trace.event(machine.id, machine.foreignDisk === null ? "started" : "started with another machine's disk");
-    const process = createLife({
+    const process = createSimProcess({
       afterEach: () => observe(machine),
       threw: (error) => fail(`${machine.id} threw: ${error instanceof Error ? error.stack : String(error)}`),
     });
@@ -286,10 +293,10 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       stop: () => node?.stop(),
       inspect: () => node?.inspect() ?? null,
       comparedAt: () => node?.status()?.checkpoint?.index ?? 0,
-      spoiledAt: null,
+      corruptedAt: null,
     };
     // It begins with what its disk says, which is right, unless it had found out already.
-    if (!distrustsItself(machine)) machine.onSpoiled = null;
+    if (!distrustsItself(machine)) machine.onCorrupted = null;
     machine.life = life;
     const disk = machine.foreignDisk ?? machine.disk;
     if (disk.unsettled(META_PATH).length > 0) coverage.hit("a node started with a slot of meta that was not synced");
@@ -303,9 +310,9 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       }),
       network: enterNetwork(network.hostOf(machine.id), process, (data, remote) => {
         trace.bytes(data);
-        doubts.received(machine, nameBehind(remote));
+        stepDown.received(machine, nameBehind(remote));
       }),
-      clock: createSimClock(scheduler, machine.time, random.fork(), plan.roundMs, process.enter),
+      clock: enterClock(createSimClock(scheduler, machine.time, random.fork(), plan.roundMs), process),
       random: random.fork(),
       log: ({ level, event, text }: LogEvent) => {
         trace.event(machine.id, `${level}: ${text}`);
@@ -342,19 +349,19 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
    * without them.
    */
   function foundOut(machine: Machine): boolean {
-    const isKnown = machine.onSpoiled !== null || machine.outdated !== null;
+    const isKnown = machine.onCorrupted !== null || machine.outdated !== null;
     if (!isKnown || !distrustsItself(machine)) return false;
-    if (machine.onSpoiled !== null) loseDisk(machine);
-    forgetSpoiled(machine);
+    if (machine.onCorrupted !== null) loseDisk(machine);
+    forgetCorrupted(machine);
     machine.outdated = null;
     machine.damaged = true;
     return true;
   }
 
-  function forgetSpoiled(machine: Machine): void {
-    machine.onSpoiled = null;
-    spoiledStates.delete(machine);
-    if (machine.life !== null) machine.life.spoiledAt = null;
+  function forgetCorrupted(machine: Machine): void {
+    machine.onCorrupted = null;
+    corruptedStates.delete(machine);
+    if (machine.life !== null) machine.life.corruptedAt = null;
   }
 
   function observe(machine: Machine): void {
@@ -364,8 +371,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (life === null || inside === null || machine.outdated !== null) return;
     machine.self = inside.raft.self;
     // A snapshot has taken the place of the wrong state.
-    const spoiled = spoiledStates.get(machine);
-    if (life.spoiledAt !== null && spoiled?.state !== inside.queue) forgetSpoiled(machine);
+    const corrupted = corruptedStates.get(machine);
+    if (life.corruptedAt !== null && corrupted?.state !== inside.queue) forgetCorrupted(machine);
     // Whoever serves from a directory that was damaged does so as somebody new.
     machine.damaged = false;
     const { configuration, configurationIndex } = inside.raft;
@@ -375,27 +382,27 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (oracles.observe(life)) coverage.saw(inside.raft, inside.queue.appliedIndex);
     bounds.observe(machine.id, inside);
     votes.observe(machine.id, inside.raft);
-    doubts.observe(machine, inside.raft);
+    stepDown.observe(machine, inside.raft);
     disputes.observe(machine.id, inside.raft);
     handovers.observe(machine.id, inside.raft);
     verified.observe(inside.raft);
     transfers.observe(machine.id, inside.raft, (path) => machine.disk.cached(path) !== null);
-    rooms.observe(
+    diskSpace.observe(
       machine.id,
       { freeBytes: machine.disk.free(), hangs: hangs.size > 0 && [...hangs.values()].includes(machine) },
       inside.raft,
     );
     for (const look of watchers) if (look(machine)) watchers.delete(look);
-    if (life.spoiledAt !== null && spoiled?.isShown === true && inside.raft.role === "leader") dieOfIt(machine);
+    if (life.corruptedAt !== null && corrupted?.isShown === true && inside.raft.role === "leader") dieOfIt(machine);
   }
 
   /** Its next life begins with what its disk says, which is right. */
   function dieOfIt(machine: Machine): void {
-    const { onSpoiled } = machine;
+    const { onCorrupted } = machine;
     trace.event(machine.id, "killed by its wrong state before it answers as the leader");
     endLife(machine, "kill");
     if (machine.keepUp) start(machine);
-    else onSpoiled?.();
+    else onCorrupted?.();
   }
 
   /**
@@ -438,10 +445,10 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (
       error?.code === "CORRUPT" &&
       machine.disk.files().includes(CORRUPTION_MARKER_PATH) &&
-      machine.onSpoiled !== null
+      machine.onCorrupted !== null
     ) {
-      const then = machine.onSpoiled;
-      machine.onSpoiled = null;
+      const then = machine.onCorrupted;
+      machine.onCorrupted = null;
       trace.event(machine.id, "stopped because of its wrong state");
       wipe(machine);
       return machine.keepUp ? start(machine) : then();
@@ -500,8 +507,8 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   function resume(machine: Machine, life: NodeLife): void {
     if (machine.life !== life || !life.process.paused()) return;
     trace.event(machine.id, "resumed");
-    doubts.disturbed(machine);
-    rooms.disturbed(machine.id);
+    stepDown.disturbed(machine);
+    diskSpace.disturbed(machine.id);
     life.process.resume();
     if (machine.life === life) network.resume(machine.id);
   }
@@ -649,18 +656,18 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       };
       take();
     },
-    spoilState: (machine, chance, then) => {
+    corruptState: (machine, chance, then) => {
       const { life } = machine;
       const inside = life?.inspect() ?? null;
-      if (life === null || inside === null || life.spoiledAt !== null) return;
+      if (life === null || inside === null || life.corruptedAt !== null) return;
       const { raft, queue } = inside;
       // A majority that is wrong in the same way would be right together.
-      const isUnlike = plan.beyond && machines.some((other) => (other.life?.spoiledAt ?? null) !== null);
-      const { what, isShown } = spoil(queue, raft.role === "leader", isUnlike, chance);
+      const isUnlike = plan.beyond && machines.some((other) => (other.life?.corruptedAt ?? null) !== null);
+      const { what, isShown } = corruptState(queue, raft.role === "leader", isUnlike, chance);
       trace.event(machine.id, `state spoiled after ${queue.appliedIndex}: ${what}`);
-      life.spoiledAt = queue.appliedIndex;
-      spoiledStates.set(machine, { state: queue, isShown });
-      machine.onSpoiled = then;
+      life.corruptedAt = queue.appliedIndex;
+      corruptedStates.set(machine, { state: queue, isShown });
+      machine.onCorrupted = then;
     },
     wipe,
     putBack,
@@ -678,11 +685,11 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     mayAgree: (among = configurations()) =>
       holdsQuorum(among, (member) => {
         const machine = machines.find(({ self }) => self === member);
-        return !faultBudget.lost.has(member) && (machine?.life?.spoiledAt ?? null) === null;
+        return !faultBudget.lost.has(member) && (machine?.life?.corruptedAt ?? null) === null;
       }),
     mayLoseDisk: (machine) => {
-      const spoiled = machines.filter((other) => other.onSpoiled !== null).flatMap(({ self }) => self ?? []);
-      return machine.self !== null && faultBudget.mayLose(machine.self, spoiled);
+      const corrupted = machines.filter((other) => other.onCorrupted !== null).flatMap(({ self }) => self ?? []);
+      return machine.self !== null && faultBudget.mayLose(machine.self, corrupted);
     },
     whenWriting: (machine, nth, run, aim) => machine.disk.whenBegun(nth, () => void scheduler.after(0, run), aim),
     slowLink: (from, to, bytesPerMs) => {
@@ -718,7 +725,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       for (const goOn of hangs.keys()) goOn();
       for (const machine of machines) {
         machine.time.setRate(Math.min(CALM_RATE, Math.max(1 / CALM_RATE, machine.time.rate)));
-        doubts.disturbed(machine);
+        stepDown.disturbed(machine);
       }
     },
     reset: (a, b) => {
@@ -727,7 +734,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     },
     setClockRate: (machine, rate) => {
       trace.event(machine.id, `clock runs at ${rate}`);
-      doubts.disturbed(machine);
+      stepDown.disturbed(machine);
       machine.time.setRate(rate);
     },
     jumpWall: (machine, ms) => {

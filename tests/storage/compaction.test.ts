@@ -17,7 +17,7 @@ import {
   SMALL_SEGMENT,
   snapshotMeta,
   sourceOf,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 
 const segments = (bench: SimBench): string[] => bench.disk.files().filter((file) => file.startsWith("g0/log/"));
 const snapshots = (bench: SimBench): string[] => [

@@ -1,7 +1,7 @@
 // Are data that were found to be wrong ever used again? The mark is durable before the directory is let go.
 import { expect, test } from "bun:test";
 import { CORRUPTION_MARKER_PATH } from "../../src/storage/rejoin/quarantine.ts";
-import { batch, close, createSimBench, entries, KiB, opened, persist, refused } from "./harness.ts";
+import { batch, close, createSimBench, entries, KiB, opened, persist, refused } from "../kit/test-storage.ts";
 
 const WHY = "the state of this node is wrong at index 4096";
 

@@ -1,16 +1,16 @@
 // Is a torn tail told from corruption? The last write may be cut; damage to anything that was durable before it never is.
 import { expect, test } from "bun:test";
 import { STORAGE } from "../../src/config.ts";
-import { decodeFrame, type Frame } from "../../src/storage/wal/frame.ts";
+import { type Frame } from "../../src/storage/wal/frame.ts";
 import { decodeManifest, encodeManifest } from "../../src/storage/snapshot/manifest.ts";
 import { readMeta } from "../../src/storage/meta.ts";
-import { LOG_DIRECTORY, parseSegmentName, type Segment } from "../../src/storage/wal/segment.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Entry } from "../../src/raft/entry.ts";
 import {
   BLOCK,
   close,
   createSimBench,
+  createSimBenchWith,
   entries,
   hardState,
   KiB,
@@ -21,78 +21,35 @@ import {
   saveAndCount,
   shown,
   type SimBench,
+  SMALL_SEGMENT,
   snapshotMeta,
   sourceOf,
-  SMALL_SEGMENT,
   VOTE,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
+import { type DiskImage, imageOf, logSegments } from "../kit/log-frames.ts";
 
-/** A copy of a disk that can be damaged again and again. */
-type Image = ReadonlyMap<string, Uint8Array>;
-
-function imageOf(bench: SimBench): Image {
-  return new Map(bench.disk.files().map((file) => [file, bench.disk.cached(file)!.slice()]));
+/** A new bench with the same files, some of them changed; null deletes one. */
+function benchWith(image: DiskImage, change: ReadonlyMap<string, Uint8Array | null>): Promise<SimBench> {
+  const files = [...image].map(([file, bytes]) => [file, change.get(file) === undefined ? bytes : change.get(file)]);
+  return createSimBenchWith(new Map(files.filter((file): file is [string, Uint8Array] => file[1] !== null)));
 }
 
-/** A new bench with the same files, one of them changed; null deletes it. */
-async function benchWith(image: Image, change: ReadonlyMap<string, Uint8Array | null>): Promise<SimBench> {
-  const bench = createSimBench();
-  const disk = bench.disk.restart();
-  for (const directory of ["g0", "g0/log", "g0/snapshot"])
-    await bench.call((done) => disk.makeDirectory(directory, done));
-  for (const [file, original] of image) {
-    const bytes = change.get(file) === undefined ? original : change.get(file);
-    if (bytes === null || bytes === undefined) continue;
-    const parent = file.slice(0, file.lastIndexOf("/"));
-    if (parent.startsWith("g0/snapshot/")) await bench.call((done) => disk.makeDirectory(parent, done));
-    await bench.call<void>((done) => disk.create(file, bytes.length, () => done()));
-    bench.disk.overwrite(file, 0, bytes);
-  }
-  bench.kill();
-  return bench;
-}
-
-const with1 = (image: Image, file: string, bytes: Uint8Array | null): Promise<SimBench> =>
+const with1 = (image: DiskImage, file: string, bytes: Uint8Array | null): Promise<SimBench> =>
   benchWith(image, new Map([[file, bytes]]));
 
-/** Those that are log; the files of older ones are kept to be used again. */
-function segmentFiles(image: Image): string[] {
-  const read = (path: string): Uint8Array | null => image.get(path) ?? null;
-  const floor = readMeta({ read }, STORAGE.formatVersion)?.meta.oldestSegment ?? 0;
-  return [...image.keys()]
-    .filter((file) => file.startsWith(`${LOG_DIRECTORY}/`))
-    .filter((file) => (parseSegmentName(file.slice(LOG_DIRECTORY.length + 1))?.number ?? 0) >= floor)
-    .sort();
-}
-
 /** The segments that hold frames, with these frames. */
-function framesIn(image: Image): { readonly file: string; readonly frames: readonly Frame[] }[] {
-  return segmentFiles(image)
-    .map((file) => {
-      const bytes = image.get(file)!;
-      const place: Pick<Segment, "number" | "salt" | "blockBytes"> = {
-        ...parseSegmentName(file.slice(LOG_DIRECTORY.length + 1))!,
-        blockBytes: BLOCK,
-      };
-      const frames: Frame[] = [];
-      for (let offset = BLOCK; offset < bytes.length; offset += BLOCK) {
-        const decoded = decodeFrame(bytes, place, offset);
-        if (decoded.ok) frames.push(decoded.frame);
-      }
-      return { file, frames };
-    })
-    .filter(({ frames }) => frames.length > 0);
-}
+const framesIn = (image: DiskImage): { readonly file: string; readonly frames: readonly Frame[] }[] =>
+  logSegments(image).map(({ path, frames }) => ({ file: path, frames }));
 
 /** A log of three batches in one segment, killed before the closing frame: so the last frame may be torn. */
-async function threeBatches(): Promise<{ readonly image: Image; readonly file: string; readonly last: Frame }> {
+async function threeBatches(): Promise<{ readonly image: DiskImage; readonly file: string; readonly last: Frame }> {
   const bench = createSimBench();
   const storage = await opened(bench);
   await persist(bench, storage, { hardState: hardState(2, VOTE), entries: entries(1, 3) });
   await persist(bench, storage, { entries: entries(4, 6) });
   await persist(bench, storage, { entries: entries(7, 9, 1, 1_500) });
   bench.kill();
-  const image = imageOf(bench);
+  const image = imageOf(bench.disk);
   const newest = framesIn(image).at(-1)!;
   return { image, file: newest.file, last: newest.frames.at(-1)! };
 }
@@ -162,7 +119,7 @@ test("once the closing frame is written, damage to the last batch is corruption 
   await persist(bench, storage, { entries: entries(1, 3) });
   bench.pass(100);
   bench.kill();
-  const image = imageOf(bench);
+  const image = imageOf(bench.disk);
   const newest = framesIn(image).at(-1)!;
   expect(newest.frames.map((frame) => frame.content.kind)).toEqual(["opening", "batch", "closing"]);
   const bytes = image.get(newest.file)!.slice();
@@ -171,11 +128,11 @@ test("once the closing frame is written, damage to the last batch is corruption 
 });
 
 /** The image with zeros from `offset` to the end of a file: as if its last writes had never been done. */
-async function withoutTail(image: Image, file: string, offset: number): Promise<SimBench> {
+async function withoutTail(image: DiskImage, file: string, offset: number): Promise<SimBench> {
   return with1(image, file, image.get(file)!.slice().fill(0, offset));
 }
 
-const durableFrameIn = (image: Image): number =>
+const durableFrameIn = (image: DiskImage): number =>
   readMeta({ read: (path) => image.get(path) ?? null }, STORAGE.formatVersion)?.meta.durableFrame ?? 0;
 
 for (const stop of ["quiet", "close"] as const) {
@@ -187,18 +144,18 @@ for (const stop of ["quiet", "close"] as const) {
     if (stop === "close") await close(bench, storage);
     else bench.pass(STORAGE.quietMs + 10);
     bench.kill();
-    const image = imageOf(bench);
+    const image = imageOf(bench.disk);
     const { file, frames } = framesIn(image).at(-1)!;
     expect(frames.map((frame) => frame.content.kind)).toEqual(["opening", "batch", "batch", "closing"]);
     const [, first, second, closing] = frames;
     for (const { offset } of [first!, second!]) {
       const bare = await withoutTail(image, file, offset);
-      const before = imageOf(bare);
+      const before = imageOf(bare.disk);
       const error = await refused(bare);
       expect(error.code).toBe("CORRUPT");
       expect(error.message).toContain(`${file} is damaged at byte ${offset}`);
       expect(error.message).toContain(`frame ${second!.number}`);
-      expect(imageOf(bare)).toEqual(before);
+      expect(imageOf(bare.disk)).toEqual(before);
     }
     // Nothing was in it.
     const { log, summary } = await logOf(await withoutTail(image, file, closing!.offset));
@@ -236,7 +193,7 @@ test("while writes never pause, the end of the log can be lost without a sign fo
   }
   const now = bench.scheduler.now();
   bench.kill();
-  const image = imageOf(bench);
+  const image = imageOf(bench.disk);
   const all = framesIn(image);
   expect(all.length).toBeGreaterThan(1);
   const batches = all.flatMap(({ file, frames }) => frames.map((frame) => ({ file, frame })));
@@ -269,7 +226,7 @@ test("every change of meta names the newest frame as well", async () => {
   await persist(bench, storage, { entries: entries(1, 3) });
   await persist(bench, storage, { hardState: hardState(2, VOTE) });
   bench.kill();
-  const image = imageOf(bench);
+  const image = imageOf(bench.disk);
   const { file, frames } = framesIn(image).at(-1)!;
   expect(frames.map((frame) => frame.content.kind)).toEqual(["opening", "batch"]);
   expect(durableFrameIn(image)).toBe(frames[1]!.number);
@@ -281,12 +238,12 @@ test("an old copy of a segment under the present meta is corruption", async () =
   const storage = await opened(bench);
   await persist(bench, storage, { entries: entries(1, 3) });
   bench.pass(100);
-  const old = imageOf(bench);
+  const old = imageOf(bench.disk);
   await persist(bench, storage, { entries: entries(4, 6) });
   await close(bench, storage);
   bench.kill();
-  const { file } = framesIn(imageOf(bench)).at(-1)!;
-  expect((await refused(await with1(imageOf(bench), file, old.get(file)!))).code).toBe("CORRUPT");
+  const { file } = framesIn(imageOf(bench.disk)).at(-1)!;
+  expect((await refused(await with1(imageOf(bench.disk), file, old.get(file)!))).code).toBe("CORRUPT");
 });
 
 test("lives, snapshots and truncations leave a log that reaches what meta names, whatever became of the segments", async () => {
@@ -305,7 +262,7 @@ test("lives, snapshots and truncations leave a log that reaches what meta names,
     if (life % 2 === 0) await close(bench, storage);
     if (life % 5 === 0) bench.powerCut();
     else bench.kill();
-    const image = imageOf(bench);
+    const image = imageOf(bench.disk);
     const { file, frames } = framesIn(image).at(-1)!;
     const durable = frames.filter(
       ({ number, content }) => content.kind !== "opening" && number <= durableFrameIn(image),
@@ -317,7 +274,7 @@ test("lives, snapshots and truncations leave a log that reaches what meta names,
 });
 
 /** Several segments, a snapshot in between, killed while writing. */
-async function longLog(): Promise<Image> {
+async function longLog(): Promise<DiskImage> {
   const bench = createSimBench();
   const storage = await opened(bench);
   await persist(bench, storage, { hardState: hardState(2, VOTE) });
@@ -326,7 +283,7 @@ async function longLog(): Promise<Image> {
   bench.pass(5);
   for (let at = 41; at <= 50; at++) await persist(bench, storage, { entries: entries(at, at, 1, 2 * KiB) });
   bench.kill();
-  const image = imageOf(bench);
+  const image = imageOf(bench.disk);
   expect(framesIn(image).length).toBeGreaterThan(4);
   return image;
 }
@@ -452,7 +409,7 @@ test("without meta an old log is corruption also when its newest segment is stil
       storage = await opened(bench);
     }
     bench.kill();
-    const image = imageOf(bench);
+    const image = imageOf(bench.disk);
     expect(
       framesIn(image)
         .at(-1)!
@@ -491,10 +448,10 @@ test("a refused directory is left exactly as it is, and unlocked", async () => {
   const bytes = image.get(file)!.slice();
   bytes[BLOCK + 20]! ^= 1;
   const bench = await with1(image, file, bytes);
-  const before = imageOf(bench);
+  const before = imageOf(bench.disk);
   await refused(bench);
   await refused(bench);
-  expect(imageOf(bench)).toEqual(before);
+  expect(imageOf(bench.disk)).toEqual(before);
 });
 
 test("bytes behind a named end offset are never judged", async () => {
@@ -502,11 +459,11 @@ test("bytes behind a named end offset are never judged", async () => {
   let storage = await opened(bench);
   await persist(bench, storage, { entries: entries(1, 3) });
   bench.kill();
-  const old = framesIn(imageOf(bench)).at(-1)!;
+  const old = framesIn(imageOf(bench.disk)).at(-1)!;
   storage = await opened(bench);
   await persist(bench, storage, { entries: entries(4, 4) });
   bench.kill();
-  const before = framesIn(imageOf(bench));
+  const before = framesIn(imageOf(bench.disk));
   for (const { file, frames } of before) {
     if (file === before.at(-1)!.file) continue;
     bench.disk.overwrite(file, frames.at(-1)!.end, new Uint8Array(BLOCK).fill(0xab));
@@ -519,10 +476,10 @@ test("the segment begun at the latest start is missed, although nothing but a co
   const bench = createSimBench();
   await persist(bench, await opened(bench), { entries: entries(1, 3) });
   bench.kill();
-  const before = new Set(framesIn(imageOf(bench)).map(({ file }) => file));
+  const before = new Set(framesIn(imageOf(bench.disk)).map(({ file }) => file));
   await opened(bench);
   bench.kill();
-  const image = imageOf(bench);
+  const image = imageOf(bench.disk);
   const begun = framesIn(image).find(({ file }) => !before.has(file))!;
   expect(begun.frames.map((frame) => frame.content.kind)).toEqual(["batch"]);
   for (const bytes of [null, new Uint8Array(SMALL_SEGMENT), image.get(begun.file)!.slice(0, BLOCK + 50)]) {

@@ -11,8 +11,8 @@ import {
   updateMeta,
 } from "../../src/storage/wal/durable-end.ts";
 import { createSerialQueue } from "../../src/storage/serial-queue.ts";
-import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
-import { hardState, INCARNATION, N1 } from "./harness.ts";
+import { createScheduler, pass, type Scheduler } from "../kit/scheduler.ts";
+import { hardState, INCARNATION, N1 } from "../kit/test-storage.ts";
 
 interface Slow {
   readonly durableEnd: DurableEnd;
@@ -83,28 +83,20 @@ function slowMeta(): Slow {
   };
 }
 
-function pass({ scheduler }: Slow, ms: number): void {
-  let over = false;
-  scheduler.after(ms, () => {
-    over = true;
-  });
-  while (!over) scheduler.step();
-}
-
 test("what becomes durable while meta is being written is named by one more write, however long the first one takes", () => {
   const slow = slowMeta();
   slow.persisted();
-  pass(slow, STORAGE.quietMs + 1);
+  pass(slow.scheduler, STORAGE.quietMs + 1);
   expect(slow.begun).toEqual(["2 in term 1"]);
   for (let more = 0; more < 3; more++) {
     slow.persisted();
-    pass(slow, 2 * STORAGE.durableFrameMs);
+    pass(slow.scheduler, 2 * STORAGE.durableFrameMs);
   }
   expect(slow.begun).toEqual(["2 in term 1"]);
   slow.end();
   expect(slow.begun).toEqual(["2 in term 1", "5 in term 1"]);
   slow.end();
-  pass(slow, 2 * STORAGE.durableFrameMs);
+  pass(slow.scheduler, 2 * STORAGE.durableFrameMs);
   expect(slow.begun).toEqual(["2 in term 1", "5 in term 1"]);
 });
 
@@ -112,9 +104,9 @@ test("a term waits for one write of meta at most, and names the newest frame its
   const slow = slowMeta();
   let durable = 0;
   slow.persisted();
-  pass(slow, STORAGE.quietMs + 1);
+  pass(slow.scheduler, STORAGE.quietMs + 1);
   slow.persisted();
-  pass(slow, STORAGE.quietMs + 1);
+  pass(slow.scheduler, STORAGE.quietMs + 1);
   updateMeta(slow.durableEnd, { hardState: hardState(2) }, () => durable++);
   slow.end();
   expect(slow.begun).toEqual(["2 in term 1", "3 in term 2"]);
@@ -122,7 +114,7 @@ test("a term waits for one write of meta at most, and names the newest frame its
   slow.end();
   expect(durable).toBe(1);
   // Nothing is left to be named.
-  pass(slow, 2 * STORAGE.durableFrameMs);
+  pass(slow.scheduler, 2 * STORAGE.durableFrameMs);
   expect(slow.begun.length).toBe(2);
 });
 
@@ -131,7 +123,7 @@ test("while persists never pause, meta names the newest frame once a second", ()
   let ended = 0;
   for (let at = 0; at < 200; at++) {
     slow.persisted();
-    pass(slow, STORAGE.quietMs / 2);
+    pass(slow.scheduler, STORAGE.quietMs / 2);
     if (slow.begun.length === ended) continue;
     slow.end();
     ended++;

@@ -18,7 +18,7 @@ import {
   snapshotMeta,
   sourceOf,
   VOTE,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 
 /** Waits until the next segment is made, but not so long that a closing frame is written. */
 function settle(bench: SimBench): void {

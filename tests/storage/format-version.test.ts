@@ -2,10 +2,10 @@
 // what its checksum does not cover is damage.
 import { expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
-import { createWriter } from "../lib/handmade.ts";
+import { createWriter } from "../kit/handmade-messagepack.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
 import { encodeVersion } from "../../src/queue/commands.ts";
-import { queueWith } from "../queue/log.ts";
+import { queueWith } from "../kit/queue-log.ts";
 import { freeze } from "../../src/queue/snapshot.ts";
 import { QUEUE, STORAGE } from "../../src/config.ts";
 import { encodeEntry } from "../../src/raft/entry.ts";
@@ -26,7 +26,7 @@ import {
   type SimBench,
   snapshotMeta,
   sourceOf,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 
 const KNOWN = STORAGE.formatVersion;
 const NEWER = KNOWN + 1;

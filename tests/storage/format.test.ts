@@ -25,7 +25,7 @@ import {
   refused,
   shown,
   snapshotMeta,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 import { GOLDEN_SEGMENT_BYTES, goldenDirectory, OLDER_VERSION } from "./golden.ts";
 
 function goldenBench(version: number): RealBench {

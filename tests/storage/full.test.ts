@@ -23,7 +23,7 @@ import {
   SMALL_SEGMENT,
   snapshotMeta,
   sourceOf,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 
 /** Begins a persist; tells whether it was acknowledged. */
 function begin(bench: SimBench, storage: Storage, from: number, to = from): () => boolean {

@@ -6,7 +6,7 @@ import path from "node:path";
 import { RaftqError } from "../../src/lib/errors.ts";
 import { remoteFileSystem } from "../../src/storage/directory-checks.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
-import { close, createRealBench, entries, opened, persist, refused } from "./harness.ts";
+import { close, createRealBench, entries, opened, persist, refused } from "../kit/test-storage.ts";
 
 const LOCK_PATH = path.join(import.meta.dir, "../../src/storage/lock.ts");
 

@@ -3,7 +3,16 @@
 import fs from "node:fs";
 import path from "node:path";
 import type { ClusterId } from "../../src/raft/types.ts";
-import { createSimBench, entries, hardState, opened, persist, saveAndCount, snapshotMeta, VOTE } from "./harness.ts";
+import {
+  createSimBench,
+  entries,
+  hardState,
+  opened,
+  persist,
+  saveAndCount,
+  snapshotMeta,
+  VOTE,
+} from "../kit/test-storage.ts";
 import { STORAGE } from "../../src/config.ts";
 import { GOLDEN_SEGMENT_BYTES, goldenDirectory } from "./golden.ts";
 

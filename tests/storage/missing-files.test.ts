@@ -21,7 +21,7 @@ import {
   type SimBench,
   SMALL_SEGMENT,
   snapshotMeta,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 
 /** A log of several segments, the first of them from an earlier life, and a snapshot that counts. */
 async function running(bench: Bench): Promise<Storage> {

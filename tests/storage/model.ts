@@ -3,7 +3,7 @@ import type { Entry } from "../../src/raft/entry.ts";
 import type { HardState } from "../../src/raft/types.ts";
 import type { Persist } from "../../src/raft/effects.ts";
 import type { Recovered } from "../../src/storage/types.ts";
-import { hardState, shown } from "./harness.ts";
+import { hardState, shown } from "../kit/test-storage.ts";
 
 export interface Expected {
   readonly hardState: HardState;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { ClusterId } from "../../src/raft/types.ts";
 import { type Owner, readOwner } from "../../src/storage/owner.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
-import { close, createSimBench, N1, opened } from "./harness.ts";
+import { close, createSimBench, N1, opened } from "../kit/test-storage.ts";
 
 test("a directory that is not there, or empty, is nobody's, and stays as it is", () => {
   const directory = mkdtempSync(join(tmpdir(), "raftq-owner-"));

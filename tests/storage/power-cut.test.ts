@@ -19,7 +19,7 @@ import {
   snapshotMeta,
   sourceOf,
   VOTE,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 import { after, difference, during, type Expected, NOTHING, stateOf } from "./model.ts";
 
 /** The number of the first frame of a new directory: meta names it from the start. */

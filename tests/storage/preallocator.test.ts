@@ -5,7 +5,7 @@ import type { Disk } from "../../src/storage/disk.ts";
 import { runSteps } from "../../src/storage/steps.ts";
 import { createPreallocator, makeSegment } from "../../src/storage/wal/preallocator.ts";
 import { LOG_DIRECTORY, type Segment } from "../../src/storage/wal/segment.ts";
-import { createSimBench } from "./harness.ts";
+import { createSimBench } from "../kit/test-storage.ts";
 
 const BYTES = 64 * 1024;
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { must } from "../../src/lib/assert.ts";
 import type { DiskFile } from "../../src/storage/disk.ts";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
-import { close, createRealBench, entries, hardState, opened, persist, VOTE } from "./harness.ts";
+import { close, createRealBench, entries, hardState, opened, persist, VOTE } from "../kit/test-storage.ts";
 
 const { O_DIRECT, O_DSYNC, O_RDONLY } = fs.constants;
 const ACCESS_MODE = 3;

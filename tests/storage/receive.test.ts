@@ -14,7 +14,7 @@ import {
   saveAndCount,
   snapshotMeta,
   sourceOf,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 
 interface Sent {
   readonly meta: SnapshotMeta;

@@ -23,7 +23,7 @@ import {
   type SimBench,
   snapshotMeta,
   VOTE,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 
 const CLUSTER = "00112233445566aa" as ClusterId;
 const OTHERS = ["127.0.0.1:3001", "127.0.0.1:3002"];

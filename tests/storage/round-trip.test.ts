@@ -22,7 +22,7 @@ import {
   snapshotMeta,
   sourceOf,
   VOTE,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 
 type Ending = "after a clean stop" | "after a kill";
 

@@ -15,7 +15,7 @@ import {
   settings,
   snapshotMeta,
   sourceOf,
-} from "./harness.ts";
+} from "../kit/test-storage.ts";
 
 const { maxManifestBytes, maxPartBytes } = STORAGE;
 

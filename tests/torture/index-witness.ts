@@ -1,11 +1,12 @@
 // Do the answers agree with the log indexes that they name? Sorted by index, the simplest possible queue must give each answer;
 // and what was answered before something else was sent has the lower index. Independent of the FIFO checker beside it.
 import type { Operation } from "./history.ts";
+import { realTimeViolation } from "../kit/real-time-order.ts";
 
 /** What is wrong, or null. The history must be complete: every operation answered. */
 export function indexViolation(history: readonly Operation[]): string | null {
   const byIndex = history.toSorted((a, b) => a.index - b.index);
-  return replayed(byIndex) ?? outOfRealTime(history);
+  return replayed(byIndex) ?? realTimeViolation(history);
 }
 
 const name = (operation: Operation): string => `${operation.client} #${operation.number} at index ${operation.index}`;
@@ -38,20 +39,6 @@ function replayed(byIndex: readonly Operation[]): string | null {
       return `${name(operation)} gave value ${operation.value}, but ${next?.value ?? "nothing"} was next`;
     }
     head++;
-  }
-  return null;
-}
-
-function outOfRealTime(history: readonly Operation[]): string | null {
-  const byReturn = history.toSorted((a, b) => a.returned - b.returned);
-  let next = 0;
-  let highest = 0;
-  for (const operation of history.toSorted((a, b) => a.invoked - b.invoked)) {
-    for (let earlier = byReturn[next]; earlier !== undefined && earlier.returned < operation.invoked;) {
-      highest = Math.max(highest, earlier.index);
-      earlier = byReturn[++next];
-    }
-    if (operation.index <= highest) return `${name(operation)} was sent after the answer of index ${highest}`;
   }
   return null;
 }

@@ -1,5 +1,5 @@
 // Did raftq keep its promise? The reckoning over a history: lost, duplicated, misordered, and what two checkers say.
-import { fifoViolation } from "../sim/fifo-checker.ts";
+import { fifoViolation } from "../kit/fifo-checker.ts";
 import { type Operation, isAnswered } from "./history.ts";
 import { indexViolation } from "./index-witness.ts";
 import { producerOf } from "./payload.ts";

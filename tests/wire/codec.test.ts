@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { WIRE } from "../../src/config.ts";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { Malformed } from "../../src/lib/messagepack.ts";
-import { bytesOf, createWriter, valueOf } from "../lib/handmade.ts";
+import { bytesOf, createWriter, valueOf } from "../kit/handmade-messagepack.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { decodeMessage, encodeMessage, versionOf } from "../../src/wire/codec.ts";
-import { encodePeerFrame, peerMessageBytes } from "./frames.ts";
+import { encodePeerFrame, peerMessageBytes } from "../kit/frames.ts";
 import { frameBody } from "../../src/wire/frame.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
 import { PEER_MESSAGES } from "../../src/wire/peer-layouts.ts";
@@ -25,7 +25,7 @@ import {
   PEER_EXAMPLES,
   randomMessage,
   SECOND_FORMS,
-} from "./messages.ts";
+} from "../kit/messages.ts";
 
 const allExamples: readonly WireMessage[] = [
   ...EXAMPLES,

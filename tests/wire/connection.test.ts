@@ -2,26 +2,19 @@
 import { expect, test } from "bun:test";
 import { WIRE } from "../../src/config.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { createWriter } from "../lib/handmade.ts";
+import { createWriter } from "../kit/handmade-messagepack.ts";
 import { encodeMessage } from "../../src/wire/codec.ts";
-import { sealFrame } from "./frames.ts";
+import { sealFrame } from "../kit/frames.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 import type { Hello, WireMessage } from "../../src/wire/protocol.ts";
 import type { NodeId } from "../../src/raft/types.ts";
 import { MAX_ADDRESS_BYTES } from "../../src/wire/address.ts";
 import { MAX_LIST } from "../../src/wire/fields.ts";
-import { type Opened, open, type OpenedWith } from "./fake-world.ts";
-import { asPeerFrame, CLUSTER, entry, EXAMPLES, HELLO_ANSWER, member, PEER_EXAMPLES } from "./messages.ts";
+import { type Opened, open, type OpenedWith } from "./test-connection.ts";
+import { asPeerFrame, CLUSTER, entry, EXAMPLES, HELLO, HELLO_ANSWER, member, PEER_EXAMPLES } from "../kit/messages.ts";
 
-const clientHello: Hello = {
-  type: "hello",
-  version: WIRE.protocolVersion,
-  features: [],
-  role: "client",
-  clusterId: null,
-  node: null,
-};
+const clientHello = HELLO;
 const peerHello: Hello = { ...clientHello, role: "peer", node: member(2) };
 const REQUEST = { type: "request", frameId: 1, group: 0, session: 1, number: 1, acknowledgedThrough: 0 } as const;
 const heartbeat: PeerMessage = { type: "Heartbeat", term: 3, leaderCommit: 1, time: 5, readContext: 1 };

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
-import { sealFrame } from "./frames.ts";
+import { sealFrame } from "../kit/frames.ts";
 
 const LIMIT = 1_000_000;
 

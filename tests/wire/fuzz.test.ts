@@ -2,13 +2,13 @@
 import { expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { Malformed } from "../../src/lib/messagepack.ts";
-import { createWriter } from "../lib/handmade.ts";
+import { createWriter } from "../kit/handmade-messagepack.ts";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
-import { encodePeerFrame, peerMessageBytes } from "./frames.ts";
+import { encodePeerFrame, peerMessageBytes } from "../kit/frames.ts";
 import { frameBody } from "../../src/wire/frame.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
-import { PEER_EXAMPLES, randomMessage } from "./messages.ts";
+import { PEER_EXAMPLES, randomMessage } from "../kit/messages.ts";
 
 /** What came out, or null for Malformed. Everything else goes on up and fails the test, with the seed in the message. */
 function tryDecode(body: Uint8Array, seed: number): ReturnType<typeof decodeMessage> | null {

@@ -9,10 +9,11 @@ import { type Connection, type Message, openConnection } from "../../src/wire/co
 import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import { type Challenge, type Hello, type HelloAnswer, type AccessRole, ROLES } from "../../src/wire/protocol.ts";
 import { claimFor, isProof, provenKey, prove, type Secret, type Transcript } from "../../src/wire/secret.ts";
-import { createSimNetwork } from "../sim/network.ts";
-import { createScheduler } from "../sim/scheduler.ts";
-import { open } from "./fake-world.ts";
-import { asPeerFrame, EXAMPLES, member } from "./messages.ts";
+import { createSimNetwork, STEADY_NETWORK } from "../kit/simulated-network.ts";
+import { createScheduler } from "../kit/scheduler.ts";
+import { createTestClock } from "../kit/simulated-clock.ts";
+import { open } from "./test-connection.ts";
+import { asPeerFrame, EXAMPLES, member } from "../kit/messages.ts";
 
 const key = (text: string): Uint8Array => new TextEncoder().encode(text);
 const SECRET = "a secret that nobody can guess";
@@ -60,14 +61,9 @@ interface Side {
 /** A dialer that says hello as `role` and an acceptor, n1, that answers it; runs until nothing happens any more. */
 function meet(role: AccessRole, dialerTrust: Trust, acceptorTrust: Trust, said: HelloAnswer = answer) {
   const scheduler = createScheduler();
-  const clock = {
-    now: () => scheduler.now(),
-    wall: () => 0,
-    after: (ms: number, callback: () => void) => scheduler.after(ms, callback),
-    soon: (callback: () => void) => void scheduler.after(0, callback),
-  };
+  const clock = createTestClock(scheduler);
   const trust = (self: string): Trust => (self === "dialer" ? dialerTrust : acceptorTrust);
-  const settings = { delayMinMs: 0, delayMaxMs: 1, dialLossPercent: 0, trust };
+  const settings = { ...STEADY_NETWORK, trust };
   const network = createSimNetwork(scheduler, seededRandom(1), settings);
   const bytes: number[] = [];
   const sideOf = (stream: ByteStream, side: "dialed" | "accepted"): Side => {
@@ -108,9 +104,7 @@ function meet(role: AccessRole, dialerTrust: Trust, acceptorTrust: Trust, said: 
     dialed.connection.send(hello(role));
     dialed.connection.flush();
   });
-  const until = scheduler.now() + 1_000;
-  scheduler.after(1_000, () => {});
-  while (scheduler.now() < until && scheduler.step());
+  clock.pass(1_000);
   return { dialed: dialed!, accepted: accepted!, bytes: new Uint8Array(bytes) };
 }
 

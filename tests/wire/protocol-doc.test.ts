@@ -17,7 +17,7 @@ import { PEER_MESSAGES } from "../../src/wire/peer-layouts.ts";
 import type { Request, ServerMessage, WireMessage } from "../../src/wire/protocol.ts";
 import { prove } from "../../src/wire/secret.ts";
 import { ARRAY_ROWS, COMMAND_ROWS, FRAME_ROWS, PEER_ROWS, REPLY_ROWS } from "./described.ts";
-import { OPEN, asPeerFrame, member } from "./messages.ts";
+import { asPeerFrame, HELLO, member, OPEN } from "../kit/messages.ts";
 
 const page = readFileSync(join(import.meta.dir, "../../src/wire/PROTOCOL.md"), "utf8");
 const words = page.replace(/\s+/g, " ");
@@ -42,15 +42,7 @@ const reply = (frameId: number, value: Reply): ServerMessage => ({
   reply: encodeReply(value),
 });
 
-const secretHello = {
-  type: "hello",
-  version: WIRE.protocolVersion,
-  features: [],
-  role: "client",
-  clusterId: null,
-  node: null,
-  nonce: Uint8Array.from({ length: 32 }, (_, at) => at),
-} as const;
+const secretHello = { ...HELLO, nonce: Uint8Array.from({ length: 32 }, (_, at) => at) };
 const challenge = {
   type: "challenge",
   nonce: Uint8Array.from({ length: 32 }, (_, at) => 32 + at),

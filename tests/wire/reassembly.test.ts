@@ -5,9 +5,9 @@ import { encodeMessage } from "../../src/wire/codec.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";
 import { type Hello, type PeerFragment, type WireMessage } from "../../src/wire/protocol.ts";
 import type { Progress } from "../../src/wire/connection.ts";
-import { type Opened, open } from "./fake-world.ts";
-import { peerMessageBytes } from "./frames.ts";
-import { asPeerFrame, entry, HELLO_ANSWER, member } from "./messages.ts";
+import { type Opened, open } from "./test-connection.ts";
+import { peerMessageBytes } from "../kit/frames.ts";
+import { asPeerFrame, entry, HELLO_ANSWER, member } from "../kit/messages.ts";
 
 const HELLO: Hello = {
   type: "hello",

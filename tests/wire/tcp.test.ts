@@ -7,11 +7,10 @@ import { seededRandom } from "../../src/lib/random.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
 import { type Connection, type Message, openConnection } from "../../src/wire/connection.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
-import { sealFrame } from "./frames.ts";
+import { sealFrame } from "../kit/frames.ts";
 import type { ByteStream, DialResult, Listener } from "../../src/wire/network.ts";
-import type { Hello } from "../../src/wire/protocol.ts";
 import { createTcpNetwork } from "../../src/wire/tcp.ts";
-import { HELLO_ANSWER } from "./messages.ts";
+import { HELLO, HELLO_ANSWER } from "../kit/messages.ts";
 
 const network = createTcpNetwork(WIRE);
 const toClose: (() => void)[] = [];
@@ -404,14 +403,7 @@ test("a dial that is not answered ends at its time-out, and is not called a refu
   expect(result).toMatchObject({ ok: false, refused: false, why: `127.0.0.1:${port} did not answer within 100ms` });
 });
 
-const hello: Hello = {
-  type: "hello",
-  version: WIRE.protocolVersion,
-  features: [],
-  role: "client",
-  clusterId: null,
-  node: null,
-};
+const hello = HELLO;
 
 interface Talker {
   readonly connection: Connection;

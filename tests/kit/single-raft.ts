@@ -1,43 +1,12 @@
-// How is one Raft looked at closely? Inputs by hand, effects in hand, persists completed when the test says so.
+// One Raft, step by step: inputs by hand, effects in hand, persists completed when the test says so. Several of them: `raft/cluster.ts`.
 import { must } from "../../src/lib/assert.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { encodeConfiguration } from "../../src/raft/configuration.ts";
 import type { Effects, Input, Outgoing } from "../../src/raft/effects.ts";
-import { encodeEntry, type Draft, type Entry } from "../../src/raft/entry.ts";
-import type { AppendEntries, RaftMessage, RequestVote } from "../../src/raft/messages.ts";
+import { type Entry } from "../../src/raft/entry.ts";
+import type { RaftMessage } from "../../src/raft/messages.ts";
 import { createRaft, step, takeEffects, type Raft, type RaftSettings } from "../../src/raft/raft.ts";
-import type { Configuration, HardState, LogIndex, SnapshotMeta } from "../../src/raft/types.ts";
-import { idOf, member, TIMES } from "./cluster.ts";
-
-const NO_BODY = new Uint8Array(0);
-
-export function configuration(...voters: string[]): Configuration {
-  return { voters: voters.map((name) => member(name)), outgoing: [], learners: [], removed: [] };
-}
-
-export function draft(text = "x", kind: Draft["kind"] = "command"): Draft {
-  return {
-    kind,
-    session: 0,
-    number: 0,
-    acknowledgedThrough: 0,
-    body: text === "" ? NO_BODY : new TextEncoder().encode(text),
-  };
-}
-
-export function entry(index: number, term: number, text = `${index}/${term}`): Entry {
-  return encodeEntry({ index, term, time: index, wall: 0 }, draft(text));
-}
-
-export function configEntry(index: number, term: number, what: Configuration): Entry {
-  const body = encodeConfiguration(what);
-  return encodeEntry({ index, term, time: index, wall: 0 }, { ...draft(""), kind: "config", body });
-}
-
-/** Entry 1 names n1, n2, n3; then one entry per given term. */
-export function logOf(...terms: number[]): Entry[] {
-  return [configEntry(1, 1, configuration("n1", "n2", "n3")), ...terms.map((term, at) => entry(at + 2, term))];
-}
+import type { HardState, LogIndex, SnapshotMeta } from "../../src/raft/types.ts";
+import { idOf, logOf, RAFT_SETTINGS } from "./raft-samples.ts";
 
 export interface Single {
   readonly raft: Raft;
@@ -66,12 +35,7 @@ export function single(settings: SingleSettings = {}): Single {
   const raft = createRaft({
     self: idOf("n1"),
     random: seededRandom(7),
-    ...TIMES,
-    maxAppendBytes: 4_096,
-    maxInflightMessages: 16,
-    maxInflightBytes: 65_536,
-    maxUncommittedBytes: 1_048_576,
-    keepLogBytes: 0,
+    ...RAFT_SETTINGS,
     now: 0,
     wall: 1_000,
     ...more,
@@ -144,55 +108,6 @@ export function leading(settings: SingleSettings = {}): Single {
   }
   settle(node);
   return node;
-}
-
-export function requestVote(
-  term: number,
-  lastLogIndex: number,
-  lastLogTerm: number,
-  more: Partial<RequestVote> = {},
-): RequestVote {
-  return { type: "RequestVote", term, preVote: false, transfer: false, lastLogIndex, lastLogTerm, ...more };
-}
-
-export function appendEntries(
-  term: number,
-  prevLogIndex: number,
-  prevLogTerm: number,
-  entries: Entry[],
-  leaderCommit = 0,
-): AppendEntries {
-  return { type: "AppendEntries", term, prevLogIndex, prevLogTerm, leaderCommit, entries };
-}
-
-export function heartbeat(term: number, leaderCommit = 0, readContext = 0, time = 0): RaftMessage {
-  return { type: "Heartbeat", term, leaderCommit, time, readContext };
-}
-
-export function acknowledge(term: number, matchIndex: number): RaftMessage {
-  return {
-    type: "AppendEntriesReply",
-    term,
-    success: true,
-    matchIndex,
-    rejectedIndex: 0,
-    hintIndex: 0,
-    hintTerm: 0,
-    diskLow: false,
-  };
-}
-
-export function refuse(term: number, rejectedIndex: number, hintIndex: number, hintTerm: number): RaftMessage {
-  return {
-    type: "AppendEntriesReply",
-    term,
-    success: false,
-    matchIndex: 0,
-    rejectedIndex,
-    hintIndex,
-    hintTerm,
-    diskLow: false,
-  };
 }
 
 export function replies(sent: readonly Outgoing[], type: RaftMessage["type"]): RaftMessage[] {

@@ -1,11 +1,16 @@
-// How does the world reach into a node's process? Every callback of the clock, the network and the disk enters here: it can be held
-// back (a paused process), dropped (a dead one), and what it throws is caught. The node's own code does not notice.
+/**
+ * A process of a simulated machine. Every callback of its clock, network and disk enters here: it can be held back (a paused process),
+ * dropped (a dead one), and what it throws is caught. The code that runs in it does not notice.
+ */
+import type { Clock } from "../../src/lib/clock.ts";
 import type { DiskFile, Done } from "../../src/storage/disk.ts";
 import type { ByteStream, Network } from "../../src/wire/network.ts";
-import type { SimPort } from "./disk.ts";
-import type { Enter } from "./sim-clock.ts";
+import type { SimPort } from "./simulated-disk.ts";
 
-export interface Life {
+/** Delivers a callback into a process, holds it back while the process is paused, drops it when the process is dead. */
+type Enter = (callback: () => void) => void;
+
+export interface SimProcess {
   readonly enter: Enter;
   readonly alive: () => boolean;
   readonly paused: () => boolean;
@@ -16,12 +21,12 @@ export interface Life {
   end(): void;
 }
 
-export interface LifeHooks {
+export interface ProcessHooks {
   readonly afterEach: () => void;
   readonly threw: (error: unknown) => void;
 }
 
-export function createLife({ afterEach, threw }: LifeHooks): Life {
+export function createSimProcess({ afterEach, threw }: ProcessHooks): SimProcess {
   let alive = true;
   let held: (() => void)[] | null = null;
   const enter: Enter = (callback) => {
@@ -60,7 +65,7 @@ export function createLife({ afterEach, threw }: LifeHooks): Life {
 /** The network port of one life. `received` sees all bytes before the node does, and the name or address that they come from. */
 export function enterNetwork(
   network: Network,
-  life: Life,
+  process: SimProcess,
   received: (data: Uint8Array, remote: string) => void,
 ): Network {
   const wrap = (inner: ByteStream): ByteStream => {
@@ -77,11 +82,11 @@ export function enterNetwork(
     inner.onData = (data) => {
       received(data, inner.remote);
       // The view is valid only now; a paused process reads it later.
-      const kept = life.paused() ? data.slice() : data;
-      life.enter(() => outer.onData(kept));
+      const kept = process.paused() ? data.slice() : data;
+      process.enter(() => outer.onData(kept));
     };
-    inner.onClose = (why) => life.enter(() => outer.onClose(why));
-    inner.onDrain = () => life.enter(() => outer.onDrain());
+    inner.onClose = (why) => process.enter(() => outer.onClose(why));
+    inner.onDrain = () => process.enter(() => outer.onDrain());
     return outer;
   };
   return {
@@ -91,27 +96,49 @@ export function enterNetwork(
         port,
         (stream) => {
           const wrapped = wrap(stream);
-          life.enter(() => accept(wrapped));
+          process.enter(() => accept(wrapped));
         },
-        (error, listener) => life.enter(() => ready(error, listener)),
+        (error, listener) => process.enter(() => ready(error, listener)),
       ),
     dial: (address, timeoutMs, done) =>
       network.dial(address, timeoutMs, (result) => {
         const wrapped = result.ok ? ({ ok: true, stream: wrap(result.stream) } as const) : result;
-        life.enter(() => done(wrapped));
+        process.enter(() => done(wrapped));
       }),
   };
 }
 
-export function enterDisk(disk: SimPort, life: Life): SimPort {
+/** The clock port of one process. A timer that is cancelled does not run, also when it was due while the process was paused. */
+export function enterClock(clock: Clock, process: SimProcess): Clock {
+  return {
+    now: clock.now,
+    wall: clock.wall,
+    after: (ms, callback) => {
+      let cancelled = false;
+      const cancel = clock.after(ms, () =>
+        process.enter(() => {
+          if (!cancelled) callback();
+        }),
+      );
+      return () => {
+        cancelled = true;
+        cancel();
+      };
+    },
+    soon: (callback) => clock.soon(() => process.enter(callback)),
+  };
+}
+
+/** The disk port of one process. */
+export function enterDisk(disk: SimPort, process: SimProcess): SimPort {
   const late =
     (done: Done): Done =>
     (error) =>
-      life.enter(() => done(error));
+      process.enter(() => done(error));
   const lateFile =
     (done: (error: Error | null, file: DiskFile | null) => void) =>
     (error: Error | null, file: DiskFile | null): void =>
-      life.enter(() => done(error, file));
+      process.enter(() => done(error, file));
   return {
     list: (directory) => disk.list(directory),
     read: (path) => disk.read(path),
@@ -128,8 +155,8 @@ export function enterDisk(disk: SimPort, life: Life): SimPort {
     rename: (from, to, done) => disk.rename(from, to, late(done)),
     remove: (path, done) => disk.remove(path, late(done)),
     removeDirectory: (path, done) => disk.removeDirectory(path, late(done)),
-    freeBytes: (done) => disk.freeBytes((bytes) => life.enter(() => done(bytes))),
-    findMissing: (files, done) => disk.findMissing(files, (path) => life.enter(() => done(path))),
+    freeBytes: (done) => disk.freeBytes((bytes) => process.enter(() => done(bytes))),
+    findMissing: (files, done) => disk.findMissing(files, (path) => process.enter(() => done(path))),
     lock: () => disk.lock(),
     unlock: () => disk.unlock(),
   };

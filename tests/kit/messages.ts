@@ -1,5 +1,7 @@
-// Which messages do the tests use? From each layout: one small example, one with every field as large as it may be, and random ones.
-// Their bytes are written by hand from the layout's description, so our encoder is held to them.
+/**
+ * Sample messages of the protocol, from each layout: one small, one with every field as large as it may be, and random ones. Their bytes
+ * are written by hand from the layout's description, so our encoder is held to them.
+ */
 import { WIRE } from "../../src/config.ts";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { ERRORS, type ErrorCode } from "../../src/lib/errors.ts";
@@ -11,8 +13,8 @@ import type { ClusterId, Incarnation, Member, NodeId } from "../../src/raft/type
 import { decodeMessage, decodePeerMessage } from "../../src/wire/codec.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
 import { PEER_MESSAGES, type PeerMessage } from "../../src/wire/peer-layouts.ts";
-import type { HelloAnswer, PeerFrame, WireMessage } from "../../src/wire/protocol.ts";
-import { bytesOf } from "../lib/handmade.ts";
+import type { Hello, HelloAnswer, PeerFrame, WireMessage } from "../../src/wire/protocol.ts";
+import { bytesOf } from "./handmade-messagepack.ts";
 
 export const MAX_U48 = 0xffff_ffff_ffff;
 
@@ -34,6 +36,16 @@ export function entry(index: number, term: number, body = new Uint8Array(3).fill
 export const OPEN = { type: "open", group: 0, generated: false, resume: false } as const;
 
 export const asPeerFrame = (message: PeerMessage, sequence = 1): PeerFrame => ({ type: "peer", sequence, message });
+
+/** What a client says first. */
+export const HELLO: Hello = {
+  type: "hello",
+  version: WIRE.protocolVersion,
+  features: [],
+  role: "client",
+  clusterId: null,
+  node: null,
+};
 
 /** What a node of this build answers to a hello. */
 export const HELLO_ANSWER: HelloAnswer = {

@@ -1,22 +1,29 @@
-// Where can a disk be hit? Every class of position in log, meta and snapshot, as FORMAT.md describes them, found on a real image.
-import { decodeFrame, type Frame } from "../../src/storage/wal/frame.ts";
-import { STORAGE } from "../../src/config.ts";
-import { readMeta } from "../../src/storage/meta.ts";
-import { decodeSegmentHeader, LOG_DIRECTORY, parseSegmentName } from "../../src/storage/wal/segment.ts";
-import type { SimDisk } from "../sim/disk.ts";
+/**
+ * Where a node's disk can be damaged: every class of position in log, meta and snapshot, as FORMAT.md describes them, found on the image
+ * of a real node. For tests that damage each of them; the simulator draws its own (`sim/damage.ts`).
+ */
+import { type Frame } from "../../src/storage/wal/frame.ts";
+import type { SimDisk } from "./simulated-disk.ts";
+import { imageOf, logSegments } from "./log-frames.ts";
 
-export interface Hit {
+/** One way to damage a disk. */
+export interface DiskDamage {
   /** "log frame/crc, last", "meta/sequence". */
   readonly name: string;
-  readonly strike: (disk: SimDisk) => void;
+  readonly apply: (disk: SimDisk) => void;
 }
 
-/** What finds its place on a disk only when it strikes: each disk looks a little different. */
+/** What finds its place on a disk only when it is applied: each disk looks a little different. */
 type Placed = (disk: SimDisk) => { readonly path: string; readonly at: number };
 
-const flip = (name: string, place: Placed): Hit => ({
+/** As if all that was written from there on had never been. */
+export function zeroToEnd(disk: SimDisk, path: string, from: number): void {
+  disk.overwrite(path, from, new Uint8Array((disk.cached(path)?.length ?? 0) - from));
+}
+
+const flip = (name: string, place: Placed): DiskDamage => ({
   name,
-  strike: (disk) => {
+  apply: (disk) => {
     const { path, at } = place(disk);
     disk.flipBit(path, at, at % 8);
   },
@@ -32,29 +39,13 @@ interface PlacedFrame {
  * next one begins with the same words, and the closing frame at the very end.
  */
 function framesOn(disk: SimDisk): readonly PlacedFrame[] {
-  const frames: PlacedFrame[] = [];
-  for (const path of segmentsOn(disk)) {
-    const bytes = disk.cached(path) ?? new Uint8Array(0);
-    const header = decodeSegmentHeader(path, parseSegmentName(path.slice(LOG_DIRECTORY.length + 1))!, bytes);
-    if (header === null) continue;
-    for (let at = header.blockBytes; at < bytes.length;) {
-      const decoded = decodeFrame(bytes, header, at);
-      if (!decoded.ok) break;
-      if (decoded.frame.content.kind !== "continues") frames.push({ path, frame: decoded.frame });
-      at = decoded.frame.end;
-    }
-  }
+  const frames: PlacedFrame[] = logSegments(imageOf(disk)).flatMap((segment) =>
+    segment.frames
+      .filter(({ content }) => content.kind !== "continues")
+      .map((frame) => ({ path: segment.path, frame })),
+  );
   while (frames.at(-1)?.frame.content.kind === "closing") frames.pop();
   return frames;
-}
-
-/** Those that are log: older ones may still lie about. */
-function segmentsOn(disk: SimDisk): readonly string[] {
-  const floor = readMeta(disk.restart(), STORAGE.formatVersion)?.meta.oldestSegment ?? 0;
-  return disk.files().filter((path) => {
-    const named = path.startsWith(`${LOG_DIRECTORY}/`) ? parseSegmentName(path.slice(LOG_DIRECTORY.length + 1)) : null;
-    return named !== null && named.number >= floor;
-  });
 }
 
 /** One bit in the middle of the log. */
@@ -66,7 +57,7 @@ export const anyDamage = flip("anywhere", (disk) => {
 const pick = <T>(all: readonly T[], where: Where): T => {
   const at = where === "first" ? 0 : where === "last" ? all.length - 1 : all.length >> 1;
   const found = all[at];
-  if (found === undefined) throw new Error("nothing is there to be hit");
+  if (found === undefined) throw new Error("nothing is there to be damaged");
   return found;
 };
 
@@ -133,13 +124,15 @@ function recordsOn(disk: SimDisk): readonly { readonly path: string; readonly at
   });
 }
 
-export function logHits(): readonly Hit[] {
-  const hits: Hit[] = [];
+export function logDamage(): readonly DiskDamage[] {
+  const damages: DiskDamage[] = [];
   for (const where of WHERES) {
     for (const [field, at] of named(SEGMENT_FIELDS))
-      hits.push(flip(`segment header/${field}, ${where}`, (disk) => ({ path: pick(segmentsInUse(disk), where), at })));
+      damages.push(
+        flip(`segment header/${field}, ${where}`, (disk) => ({ path: pick(segmentsInUse(disk), where), at })),
+      );
     for (const [field, at] of named(FRAME_FIELDS)) {
-      hits.push(
+      damages.push(
         flip(`frame/${field}, ${where}`, (disk) => {
           const { path, frame } = pick(framesOn(disk), where);
           return { path, at: frame.offset + at };
@@ -147,14 +140,14 @@ export function logHits(): readonly Hit[] {
       );
     }
     for (const [field, at] of named(RECORD_FIELDS)) {
-      hits.push(
+      damages.push(
         flip(`record/${field}, ${where}`, (disk) => {
           const record = pick(recordsOn(disk), where);
           return { path: record.path, at: record.at + at };
         }),
       );
     }
-    hits.push(
+    damages.push(
       flip(`record/payload, ${where}`, (disk) => {
         const record = pick(
           recordsOn(disk).filter(({ bytes }) => bytes > BODY_AT),
@@ -164,7 +157,7 @@ export function logHits(): readonly Hit[] {
       }),
     );
   }
-  return hits;
+  return damages;
 }
 
 /** Without the one that is made ahead of its need. */
@@ -172,10 +165,10 @@ function segmentsInUse(disk: SimDisk): readonly string[] {
   return [...new Set(framesOn(disk).map(({ path }) => path))];
 }
 
-export function metaHits(): readonly Hit[] {
+export function metaDamage(): readonly DiskDamage[] {
   return named(META_FIELDS).map(([field, at]) => ({
     name: `both slots of meta/${field}`,
-    strike: (disk) => {
+    apply: (disk) => {
       for (const slot of [0, 1]) disk.flipBit("meta", slot * META_SLOT_BYTES + at, 1);
     },
   }));
@@ -188,12 +181,12 @@ function snapshotFiles(disk: SimDisk, name: string): readonly string[] {
   return disk.files().filter((path) => path.startsWith(`g0/snapshot/${counted.index}-${counted.term}/${name}`));
 }
 
-export function snapshotHits(): readonly Hit[] {
-  const hits = named(MANIFEST_FIELDS).map(([field, at]) =>
+export function snapshotDamage(): readonly DiskDamage[] {
+  const damages = named(MANIFEST_FIELDS).map(([field, at]) =>
     flip(`manifest/${field}`, (disk) => ({ path: pick(snapshotFiles(disk, "manifest"), "last"), at })),
   );
   for (const where of WHERES) {
-    hits.push(
+    damages.push(
       flip(`snapshot part, ${where} byte`, (disk) => {
         const path = pick(snapshotFiles(disk, "part-"), "last");
         const bytes = disk.cached(path)!.length;
@@ -201,26 +194,25 @@ export function snapshotHits(): readonly Hit[] {
       }),
     );
   }
-  return hits;
+  return damages;
 }
 
 /** All that was written last is gone, as if it had never been: the frames from one of them on, and the closing frame behind them. */
-export function tailHits(): readonly Hit[] {
+export function tailDamage(): readonly DiskDamage[] {
   return [1, 2, 3].map((count) => ({
     name: `the last ${count} frames, zeroed with all behind them`,
-    strike: (disk) => {
+    apply: (disk) => {
       const path = pick(segmentsInUse(disk), "last");
       const last = framesOn(disk)
         .filter((placed) => placed.path === path)
         .slice(-count);
-      const at = pick(last, "first").frame.offset;
-      disk.overwrite(path, at, new Uint8Array(disk.cached(path)!.length - at));
+      zeroToEnd(disk, path, pick(last, "first").frame.offset);
     },
   }));
 }
 
 /** Files that are gone, empty or shorter. */
-export function fileHits(): readonly Hit[] {
+export function fileDamage(): readonly DiskDamage[] {
   const paths: Readonly<Record<string, (disk: SimDisk) => string>> = {
     meta: () => "meta",
     "the first segment": (disk) => pick(segmentsInUse(disk), "first"),
@@ -228,13 +220,13 @@ export function fileHits(): readonly Hit[] {
     "the manifest": (disk) => pick(snapshotFiles(disk, "manifest"), "last"),
     "a snapshot part": (disk) => pick(snapshotFiles(disk, "part-"), "first"),
   };
-  return Object.entries(paths).flatMap(([name, path]): Hit[] => [
-    { name: `${name} deleted`, strike: (disk) => disk.delete(path(disk)) },
-    { name: `${name} emptied`, strike: (disk) => disk.truncate(path(disk), 0) },
+  return Object.entries(paths).flatMap(([name, path]): DiskDamage[] => [
+    { name: `${name} deleted`, apply: (disk) => disk.delete(path(disk)) },
+    { name: `${name} emptied`, apply: (disk) => disk.truncate(path(disk), 0) },
     // Not into two halves: the first one of meta is a whole slot.
     {
       name: `${name} cut in three`,
-      strike: (disk) => disk.truncate(path(disk), Math.floor((disk.cached(path(disk))?.length ?? 0) / 3)),
+      apply: (disk) => disk.truncate(path(disk), Math.floor((disk.cached(path(disk))?.length ?? 0) / 3)),
     },
   ]);
 }

@@ -3,8 +3,8 @@ import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import { digestOf } from "../../src/queue/digest.ts";
 import { freeze, restore } from "../../src/queue/snapshot.ts";
-import { enqueue, Log } from "../queue/log.ts";
-import { spoil } from "./spoil.ts";
+import { enqueue, Log } from "../kit/queue-log.ts";
+import { corruptState } from "./wrong-state.ts";
 
 /** Two clients with answers that they have not acknowledged, and a job that waits. */
 function filled(): Log {
@@ -30,7 +30,7 @@ test("every kind changes the digest, and leaves a state that can be written and 
   const kinds = new Set<string>();
   for (let seed = 1; seed <= 60; seed++) {
     const log = filled();
-    const { what, isShown } = spoil(log.queue, false, false, seededRandom(seed));
+    const { what, isShown } = corruptState(log.queue, false, false, seededRandom(seed));
     kinds.add(`${isShown ? "shown" : "hidden"}: ${what.replace(/\d+/g, "N")}`);
     expect(digestOf(log.queue)).not.toBe(right);
     restored(log);
@@ -46,10 +46,10 @@ test("every kind changes the digest, and leaves a state that can be written and 
 
 test("a leader's answers stay right, and states that must be unlike each other are", () => {
   for (let seed = 1; seed <= 20; seed++)
-    expect(spoil(filled().queue, true, false, seededRandom(seed)).isShown).toBe(false);
+    expect(corruptState(filled().queue, true, false, seededRandom(seed)).isShown).toBe(false);
   const digests = Array.from({ length: 20 }, (_, seed) => {
     const { queue } = filled();
-    spoil(queue, false, true, seededRandom(seed + 1));
+    corruptState(queue, false, true, seededRandom(seed + 1));
     return digestOf(queue);
   });
   expect(new Set(digests).size).toBe(digests.length);

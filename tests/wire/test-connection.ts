@@ -1,6 +1,5 @@
-// What do connection tests run in? A scheduler as clock, and byte streams that the test feeds and reads by hand.
+// A connection whose byte stream the test feeds and reads by hand, on a test clock.
 import { WIRE } from "../../src/config.ts";
-import type { Clock } from "../../src/lib/clock.ts";
 import type { Failure } from "../../src/lib/errors.ts";
 import { decodeMessage } from "../../src/wire/codec.ts";
 import {
@@ -14,36 +13,9 @@ import { createDeframer } from "../../src/wire/frame.ts";
 import type { Introduction } from "../../src/wire/handshake.ts";
 import { type ByteStream, EVERYBODY, type Trust } from "../../src/wire/network.ts";
 import type { WireMessage } from "../../src/wire/protocol.ts";
-import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
+import { createTestClock, type TestClock } from "../kit/simulated-clock.ts";
 
-export interface FakeClock extends Clock {
-  /** Lets time pass; timers due on the way run. */
-  pass(ms: number): void;
-  /** The process stalls: time jumps, and what was due runs late. */
-  stall(ms: number): void;
-}
-
-export function createFakeClock(scheduler: Scheduler = createScheduler()): FakeClock {
-  let stalled = 0;
-  return {
-    now: () => scheduler.now() + stalled,
-    wall: () => 0,
-    after: (ms, callback) => scheduler.after(ms, callback),
-    soon: (callback) => void scheduler.after(0, callback),
-    pass: (ms) => {
-      let over = false;
-      scheduler.after(ms, () => {
-        over = true;
-      });
-      while (!over) scheduler.step();
-    },
-    stall: (ms) => {
-      stalled += ms;
-    },
-  };
-}
-
-export interface FakeStream extends ByteStream {
+export interface TestStream extends ByteStream {
   readonly chunks: Uint8Array[];
   /** Every message written so far, in order. */
   written(): WireMessage[];
@@ -53,7 +25,7 @@ export interface FakeStream extends ByteStream {
 }
 
 /** `reading`: the system takes bytes at once; otherwise they stay pending until `drain`. */
-export function createFakeStream(reading = true, trust: Trust = EVERYBODY): FakeStream {
+export function createTestStream(reading = true, trust: Trust = EVERYBODY): TestStream {
   const chunks: Uint8Array[] = [];
   let pending = 0;
   let closed = false;
@@ -96,8 +68,8 @@ export function createFakeStream(reading = true, trust: Trust = EVERYBODY): Fake
 
 export interface Opened {
   readonly connection: Connection;
-  readonly stream: FakeStream;
-  readonly clock: FakeClock;
+  readonly stream: TestStream;
+  readonly clock: TestClock;
   readonly messages: Message[];
   /** The memory that it reported last. */
   readonly held: () => number;
@@ -116,8 +88,8 @@ export interface OpenedWith {
 }
 
 export function open(given: OpenedWith = {}): Opened {
-  const clock = createFakeClock();
-  const stream = createFakeStream(given.reading, given.trust);
+  const clock = createTestClock();
+  const stream = createTestStream(given.reading, given.trust);
   const messages: Message[] = [];
   let held = 0;
   let end: Failure | null | undefined;

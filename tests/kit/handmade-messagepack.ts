@@ -1,4 +1,7 @@
-// How does a test make MessagePack bytes that no layout would write, and read any without msgpackr? Both by hand, from the format's page.
+/**
+ * Writes MessagePack by hand, also such as no layout would write, and reads any without msgpackr: what our encoder and decoder are
+ * compared with.
+ */
 
 const TWO_32 = 2 ** 32;
 

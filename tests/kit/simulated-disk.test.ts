@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { DiskFile } from "../../src/storage/disk.ts";
-import { createSimDisk, type SimDisk, type SimPort } from "./disk.ts";
-import { createScheduler, type Scheduler } from "./scheduler.ts";
+import { createSimDisk, type SimDisk, type SimPort } from "./simulated-disk.ts";
+import { createScheduler, runAll, type Scheduler } from "./scheduler.ts";
 
 interface World {
   readonly scheduler: Scheduler;
@@ -23,9 +23,7 @@ function createWorld(seed: number): World {
     scheduler,
     disk,
     port: disk.restart(),
-    run: () => {
-      while (scheduler.step());
-    },
+    run: () => runAll(scheduler),
   };
 }
 

@@ -1,4 +1,4 @@
-// What happens next in the simulated world? The earliest event; events of the same time in the order they were planned.
+/** Virtual time: plans events and runs the earliest one; those of the same time in the order in which they were planned. */
 
 export interface Scheduler {
   /** Virtual milliseconds since the world began. */
@@ -97,4 +97,25 @@ export function createScheduler(): Scheduler {
       return executed;
     },
   };
+}
+
+/** Runs all events of the next `ms` milliseconds. */
+export function pass(scheduler: Scheduler, ms: number): void {
+  let over = false;
+  scheduler.after(ms, () => {
+    over = true;
+  });
+  while (!over) scheduler.step();
+}
+
+/** Runs events until `done`. False: it is not, after `limitMs` of virtual time or because nothing is planned any more. */
+export function passUntil(scheduler: Scheduler, done: () => boolean, limitMs: number): boolean {
+  const end = scheduler.now() + limitMs;
+  while (!done()) if (scheduler.now() > end || !scheduler.step()) return false;
+  return true;
+}
+
+/** Runs events until nothing is planned any more. */
+export function runAll(scheduler: Scheduler): void {
+  while (scheduler.step());
 }

@@ -1,4 +1,4 @@
-// How is a storage driven in tests? By the same cases on a real directory and on the simulated disk.
+// A storage on a real directory or on the simulated disk, driven by the same calls: so that one test runs on both.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -12,8 +12,9 @@ import { createRealDisk } from "../../src/storage/real-disk.ts";
 import type { Disk } from "../../src/storage/disk.ts";
 import { openStorage } from "../../src/storage/open.ts";
 import type { Opened, OpenStorage, SnapshotSource, Storage, Unwritten } from "../../src/storage/types.ts";
-import { createSimDisk, type SimDisk } from "../sim/disk.ts";
-import { createScheduler, type Scheduler } from "../sim/scheduler.ts";
+import { createSimDisk, type SimDisk } from "./simulated-disk.ts";
+import { createScheduler, pass, passUntil, type Scheduler } from "./scheduler.ts";
+import { type DiskImage } from "./log-frames.ts";
 
 export const KiB = 1024;
 export const BLOCK = 4 * KiB;
@@ -168,11 +169,7 @@ export interface SimBench extends Bench {
 /** Timers of a killed life never fire. */
 export function createSimBench(seed = 1): SimBench {
   const scheduler = createScheduler();
-  const disk = createSimDisk(scheduler, seededRandom(seed), {
-    operationMaxMs: 1,
-    slowSyncPercent: 0,
-    slowSyncMaxMs: 0,
-  });
+  const disk = createSimDisk(scheduler, seededRandom(seed));
   let life = 0;
   const after = (ms: number, callback: () => void): (() => void) => {
     const mine = life;
@@ -195,8 +192,7 @@ export function createSimBench(seed = 1): SimBench {
       start((value) => {
         answer = { value };
       });
-      const end = scheduler.now() + PATIENCE_MS;
-      while (answer === null && scheduler.now() < end && scheduler.step());
+      passUntil(scheduler, () => answer !== null, PATIENCE_MS);
       const given = answer as { value: T } | null;
       return given === null ? Promise.reject(new Error("it never calls back")) : Promise.resolve(given.value);
     },
@@ -209,15 +205,25 @@ export function createSimBench(seed = 1): SimBench {
       life++;
       disk.powerCut();
     },
-    pass: (ms) => {
-      let over = false;
-      scheduler.after(ms, () => {
-        over = true;
-      });
-      while (!over) scheduler.step();
-    },
+    pass: (ms) => pass(scheduler, ms),
     read: (file) => disk.cached(file),
   };
+  return bench;
+}
+
+/** A bench whose disk holds these files, after a kill. */
+export async function createSimBenchWith(image: DiskImage): Promise<SimBench> {
+  const bench = createSimBench();
+  const disk = bench.disk.restart();
+  for (const directory of ["g0", "g0/log", "g0/snapshot"])
+    await bench.call((done) => disk.makeDirectory(directory, done));
+  for (const [file, bytes] of image) {
+    const parent = file.slice(0, file.lastIndexOf("/"));
+    if (parent.startsWith("g0/snapshot/")) await bench.call((done) => disk.makeDirectory(parent, done));
+    await bench.call<void>((done) => disk.create(file, bytes.length, () => done()));
+    bench.disk.overwrite(file, 0, bytes);
+  }
+  bench.kill();
   return bench;
 }
 

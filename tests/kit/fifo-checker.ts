@@ -1,5 +1,7 @@
-// Is a history of a FIFO queue linearizable? For complete histories with distinct values four conditions decide it, in
-// O(n log n) (Henzinger, Sezgin and Vafeiadis, "Aspect-oriented linearizability proofs", CONCUR 2013).
+/**
+ * Checks that a history of a FIFO queue is linearizable. For complete histories with distinct values four conditions decide it, in
+ * O(n log n) (Henzinger, Sezgin and Vafeiadis, "Aspect-oriented linearizability proofs", CONCUR 2013).
+ */
 
 /** Invocation and return, in any strictly increasing measure; an operation that never returned returns at Infinity. */
 export interface Interval {

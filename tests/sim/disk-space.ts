@@ -1,5 +1,5 @@
-// Does a leader refuse what makes the state larger while fewer than a majority have room? The disks are asked. A node finds out by
-// itself, now and then, and a leader hears of it with the next reply: so much time they get, in worlds where the network gives it to them.
+// Checks that a leader refuses what makes the state larger while fewer than a majority have disk space. The disks are asked. A node finds
+// out by itself, now and then, and a leader learns it from the next reply: they get that much time, in worlds whose network gives it to them.
 import { SERVER } from "../../src/config.ts";
 import { decodeCommand } from "../../src/queue/commands.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
@@ -16,7 +16,7 @@ const SLACK_MS = 200;
 /** What says how long news may take. */
 type Weather = Pick<Plan, "settings" | "network" | "disk" | "roundMs" | "clockRates" | "faults">;
 
-export interface Rooms {
+export interface DiskSpaceOracle {
   /** After every callback into that node's process. `hangs`: its disk does not answer. */
   observe(name: string, disk: { readonly freeBytes: number; readonly hangs: boolean }, raft: Watched): void;
   /** It was started, paused or otherwise held up: what it knows of its disk, and of others', may be old. */
@@ -33,7 +33,7 @@ interface Leading {
   lastIndex: LogIndex;
 }
 
-export function createRooms(plan: Weather, now: () => number, fail: (what: string) => void): Rooms {
+export function createDiskSpaceOracle(plan: Weather, now: () => number, fail: (what: string) => void): DiskSpaceOracle {
   const { segmentBytes } = plan.settings;
   const knownAfterMs = isPrompt(plan) ? timeToKnow(plan) : Infinity;
   const lowSince = new Map<string, number>();

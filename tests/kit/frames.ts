@@ -1,4 +1,4 @@
-// How does a test make a frame around bytes of its own?
+// Frames around any bytes: for tests of what reads frames.
 import { encodePeerMessage, joined, peerFrame } from "../../src/wire/codec.ts";
 import { LENGTH_BYTES } from "../../src/wire/frame.ts";
 import type { PeerMessage } from "../../src/wire/peer-layouts.ts";

@@ -1,4 +1,4 @@
-// What does one seed's run consist of? The world, its clients and all who watch them, wired together; and the clock that drives them.
+// One seed's run: the world, its clients and all checkers, wired together; and the clock that drives them.
 import { type Random, seededRandom } from "../../src/lib/random.ts";
 import type { LogIndex, MemberId, NodeId } from "../../src/raft/types.ts";
 import type { Recovered } from "../../src/storage/types.ts";
@@ -15,7 +15,7 @@ import type { Plan } from "./plan.ts";
 import type { OnDisk } from "./quorums.ts";
 import { createReads, type Reads } from "./reads.ts";
 import { createRealWitness, type RealWitness } from "./real-witness.ts";
-import type { Scheduler } from "./scheduler.ts";
+import type { Scheduler } from "../kit/scheduler.ts";
 import { type Caller, createCaller } from "./sim-caller.ts";
 import type { Trace } from "./trace.ts";
 import { createWorld, type NodeLife, type World } from "./world.ts";
@@ -23,7 +23,7 @@ import { createWorld, type NodeLife, type World } from "./world.ts";
 /** A promise was broken: the run is over. */
 export class Failed extends Error {}
 
-export interface Stage {
+export interface Simulation {
   readonly plan: Plan;
   readonly scheduler: Scheduler;
   readonly trace: Trace;
@@ -62,7 +62,7 @@ const DURABILITY_SAMPLE = 50;
 /** Sessions that live longer than any run never expire in one. */
 const LONGER_THAN_ANY_RUN_MS = 600_000;
 
-export function createStage(plan: Plan, scheduler: Scheduler, trace: Trace): Stage {
+export function createSimulation(plan: Plan, scheduler: Scheduler, trace: Trace): Simulation {
   const random = seededRandom(plan.seed ^ 0x5eed);
   const { queueLimits } = plan.settings;
   let failure: string | null = null;
@@ -212,12 +212,12 @@ function notDurable(plan: Plan, world: World, committedLog: CommittedLog, index:
   if (entry === undefined) return `index ${index} was answered, and no node has committed it`;
   // A disk that was lost counts: it may have held the entry when it was acknowledged, and the world loses no more than it may.
   const holders = new Set<string>(world.faultBudget.lost);
-  for (const { id, self, disk, onSpoiled } of world.machines) {
+  for (const { id, self, disk, onCorrupted } of world.machines) {
     if (self === null) continue;
     const recovered = recoverDurable(id, plan.settings.segmentBytes, disk);
     if (typeof recovered === "string") {
       // Who has just found its state to be wrong trusts its own data no more: they are as lost as they will be in a moment.
-      if (onSpoiled === null && !world.faultBudget.lost.has(self))
+      if (onCorrupted === null && !world.faultBudget.lost.has(self))
         return `${id} would not start after a power cut: ${recovered}`;
       holders.add(self);
     } else if (durableHolds(recovered, index, entry.record)) holders.add(self);

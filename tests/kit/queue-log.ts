@@ -1,4 +1,4 @@
-// How do these tests write a log? Entries as a leader would stamp them, applied one by one, the replies decoded.
+// A queue and the log that it is made from: entries as a leader would stamp them, applied one by one, the replies decoded.
 import { QUEUE } from "../../src/config.ts";
 import { encodeCommand, encodeOpen, encodeTick, encodeTouch, type Open } from "../../src/queue/commands.ts";
 import { createJobs } from "../../src/queue/jobs.ts";
@@ -8,6 +8,7 @@ import { decodeReply } from "../../src/queue/replies.ts";
 import { freeze } from "../../src/queue/snapshot.ts";
 import { createSessions } from "../../src/queue/sessions.ts";
 import type { AppliedEntry, Command, EntryFields, Reply } from "../../src/queue/types.ts";
+import { crc32 } from "../../src/lib/crc32.ts";
 
 export const LIMITS: QueueLimits = QUEUE;
 
@@ -128,3 +129,6 @@ export function drawAll(frozen: { nextPart(): Uint8Array | null }): Uint8Array[]
 
 /** The whole state as one text: equal texts are equal states. */
 export const stateOf = (queue: Queue): string => partsOf(queue).map(hex).join(" ");
+
+/** One number for the whole state: jobs, sessions, replies, time. */
+export const checksumOf = (queue: Queue): number => partsOf(queue).reduce((checksum, part) => crc32(part, checksum), 0);

@@ -1,27 +1,23 @@
-// A cluster that is worked with, broken and made whole again: its jobs, its members, and whether everything is as it should be.
+/**
+ * A test cluster that a test damages and that must become whole again: it knows the jobs that were acknowledged and the members, and
+ * checks that all are there, under the incarnations they run as, with equal states.
+ */
 import { expect } from "bun:test";
-import { QUEUE } from "../../src/config.ts";
-import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import { isVoter } from "../../src/raft/configuration.ts";
 import type { MemberId, NodeId } from "../../src/raft/types.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
-import { checksumOf } from "../sim/oracles.ts";
-import type { Message } from "../../src/wire/connection.ts";
-import { createTestCluster, type TestClient, type TestNode } from "./test-cluster.ts";
-import { OPEN } from "../wire/messages.ts";
 
-/** Short election timeouts, so that a silent incarnation may soon be replaced; small files, so that there are many. */
-const SETTINGS: Partial<NodeSettings> = {
-  electionMinMs: 100,
-  electionMaxMs: 150,
-  segmentBytes: 32 * 1024,
-  compactMinBytes: 96 * 1024,
-  keepLogBytes: 8 * 1024,
-  // A snapshot stands for a checkpoint: without many of these there would be none in so short a log.
-  queueLimits: { ...QUEUE, checkpointEntries: 8, checkpointBytes: 4 * 1024 },
-};
+import type { Message } from "../../src/wire/connection.ts";
+import { createTestCluster, type TestCluster, type TestNode } from "../kit/test-cluster.ts";
+import { OPEN } from "../kit/messages.ts";
+import { dequeueCommand, enqueueCommand, type Question, request, type TestClient } from "../kit/test-client.ts";
+import { QUICK_AND_SMALL } from "../kit/node-settings.ts";
+import { must } from "../../src/lib/assert.ts";
+import { checksumOf } from "../kit/queue-log.ts";
+
+const SETTINGS: Partial<NodeSettings> = { ...QUICK_AND_SMALL, compactMinBytes: 96 * 1024, keepLogBytes: 8 * 1024 };
 
 const FIRST_PORT = 3000;
 const PATIENCE_MS = 30_000;
@@ -29,8 +25,8 @@ const LOOK_MS = 20;
 /** The log is closed behind its last frame by then. */
 const QUIET_MS = 80;
 
-export interface Ring {
-  readonly testCluster: ReturnType<typeof createTestCluster>;
+export interface CheckedCluster {
+  readonly testCluster: TestCluster;
   readonly ports: readonly number[];
   at(port: number): TestNode;
   /** With the command it was first started with, or with one that names nobody. */
@@ -63,7 +59,7 @@ export interface Ring {
   quarantined(port: number): readonly string[];
 }
 
-export function createRing(size: number, seed: number, more: Partial<NodeSettings> = {}): Ring {
+export function createCheckedCluster(size: number, seed: number, more: Partial<NodeSettings> = {}): CheckedCluster {
   const testCluster = createTestCluster(seed);
   const ports = Array.from({ length: size }, (_, at) => FIRST_PORT + at);
   const nodes = new Map<number, TestNode>();
@@ -107,23 +103,15 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
     const clientId = `c${nextClient++}`;
     const nonce = new Uint8Array(16).fill(nextClient);
     const replies: Reply[] = [];
-    let frameId = 0;
     let testClient: TestClient | null = null;
-    const ask = (message: object): Reply => {
+    const ask = (question: Question): Reply => {
       for (let tries = 0; tries < 200; tries++) {
         if (testClient === null || testClient.closed.length > 0) {
           until("a leader", () => leaderPort() !== undefined);
           testClient = testCluster.visit(leaderPort() ?? 0);
         }
-        const id = ++frameId;
-        const asked = testClient;
-        asked.send({ ...message, frameId: id } as never);
-        const answer = () => asked.received.find((one) => "frameId" in one && one.frameId === id);
-        const deadline = testCluster.clock.now() + 1_000;
-        while (answer() === undefined && asked.closed.length === 0 && testCluster.clock.now() < deadline)
-          testCluster.pass(1);
-        const given = answer();
-        if (given?.type === "reply") return decodeReply(given.reply);
+        const answer = testClient.ask(question, 1_000);
+        if (answer?.type === "reply") return decodeReply(answer.reply);
         testClient = null;
         testCluster.pass(LOOK_MS);
       }
@@ -131,26 +119,21 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
     };
     const opened = ask({ ...OPEN, clientId, nonce });
     if (opened.type !== "opened") throw new Error(opened.type);
-    for (const [at, command] of commands.entries())
-      replies.push(
-        ask({ type: "request", group: 0, session: opened.session, number: at + 1, acknowledgedThrough: at, command }),
-      );
+    for (const [at, command] of commands.entries()) replies.push(ask(request(opened.session, at + 1, command)));
     return replies;
   }
 
   /** One request of an operator to the leader; waits until it is done. */
-  function administer(message: { type: "remove"; ids: NodeId[] } | { type: "transfer"; to: NodeId }): void {
+  function administer(question: { type: "remove"; ids: NodeId[] } | { type: "transfer"; to: NodeId }): void {
     until("an operator is served", () => {
       const leader = leaderPort();
       if (leader === undefined) return false;
       const testClient = testCluster.visit(leader);
-      testClient.send({ ...message, frameId: 1 });
-      until("an answer", () => testClient.received.length > 1 || testClient.closed.length > 0);
-      return testClient.received[1]?.type === "done";
+      return testClient.ask(question)?.type === "done";
     });
   }
 
-  const ring: Ring = {
+  const cluster: CheckedCluster = {
     testCluster,
     ports,
     at,
@@ -181,13 +164,7 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
     },
     enqueue: (count) => {
       const texts = Array.from({ length: count }, () => `job ${nextJob++} ${"x".repeat(300)}`);
-      const commands = texts.map((text) =>
-        encodeCommand({
-          type: "enqueue",
-          queue: "default",
-          jobs: [{ encoding: 1, payload: new TextEncoder().encode(text) }],
-        }),
-      );
+      const commands = texts.map((text) => enqueueCommand(text));
       for (const reply of session(commands)) expect(reply.type).toBe("enqueued");
       acknowledged.push(...texts);
     },
@@ -223,21 +200,9 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
       const digests = [...members].map((port) => checksumOf(at(port).node.inspect()!.queue));
       expect(new Set(digests).size).toBe(1);
     },
-    askStatus: (port) => {
-      const testClient = testCluster.visit(port);
-      testClient.send({ type: "status", frameId: 1, linearizable: false });
-      until("an answer", () => testClient.received.length > 1);
-      return testClient.received[1]!;
-    },
+    askStatus: (port) => must(testCluster.visit(port).ask({ type: "status", linearizable: false }), "an answer"),
     expectAllThere: () => {
-      const command = encodeCommand({
-        type: "dequeue",
-        queues: ["default"],
-        max: 100,
-        maxBytes: 500_000,
-        leaseMs: 0,
-        waitMs: 0,
-      });
+      const command = dequeueCommand(100, 500_000);
       const out: string[] = [];
       const rounds = Math.ceil(acknowledged.length / 100) + 1;
       for (const reply of session(Array.from({ length: rounds }, () => command))) {
@@ -257,9 +222,9 @@ export function createRing(size: number, seed: number, more: Partial<NodeSetting
   };
   for (const port of ports) start(port);
   until("a first leader", () => leaderPort() !== undefined);
-  ring.untilWhole();
+  cluster.untilWhole();
   // So much that every disk has a snapshot and more than one segment.
-  ring.enqueue(60);
+  cluster.enqueue(60);
   testCluster.pass(1_500);
-  return ring;
+  return cluster;
 }

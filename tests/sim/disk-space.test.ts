@@ -2,10 +2,11 @@
 import { expect, test } from "bun:test";
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { encodeEntry } from "../../src/raft/entry.ts";
-import { configuration, draft } from "../raft/single.ts";
-import { dequeue, enqueue } from "../queue/log.ts";
+
+import { dequeue, enqueue } from "../kit/queue-log.ts";
 import { drawPlan } from "./plan.ts";
-import { createRooms, type Rooms } from "./room.ts";
+import { createDiskSpaceOracle, type DiskSpaceOracle } from "./disk-space.ts";
+import { configuration, draft } from "../kit/raft-samples.ts";
 
 const { settings, disk, roundMs } = drawPlan(1);
 const CALM = { delayMinMs: 1, delayMaxMs: 5, dialLossPercent: 0 };
@@ -15,7 +16,7 @@ const ROOMY = 3 * settings.segmentBytes;
 const LONG_MS = 1_500 + settings.electionMaxMs + 2 * settings.heartbeatMs;
 
 interface Watched {
-  readonly rooms: Rooms;
+  readonly diskSpace: DiskSpaceOracle;
   /** So many milliseconds in which these have no room, then n1 takes the command. */
   takes(low: readonly string[], ms: number, command?: Uint8Array): void;
   readonly failures: readonly string[];
@@ -35,7 +36,7 @@ function watched(loses = 0): Watched {
     faults,
     network: { ...CALM, lossPercent: loses },
   };
-  const rooms = createRooms(
+  const diskSpace = createDiskSpaceOracle(
     plan,
     () => now,
     (what) => void failures.push(what),
@@ -43,7 +44,7 @@ function watched(loses = 0): Watched {
   const leadership = {};
   const members = configuration(...NAMES);
   return {
-    rooms,
+    diskSpace,
     failures,
     takes: (low, ms, command = encodeCommand(enqueue("x"))) => {
       const entry = encodeEntry({ index: lastIndex + 1, term: 2, time: 9, wall: 9 }, { ...draft(), body: command });
@@ -51,7 +52,7 @@ function watched(loses = 0): Watched {
         for (const name of NAMES) {
           const leads = name === "n1" ? leadership : null;
           const raft = { leadership: leads, configuration: members, lastIndex, entryAt: () => entry };
-          rooms.observe(name, { freeBytes: low.includes(name) ? LOW : ROOMY, hangs: false }, raft);
+          diskSpace.observe(name, { freeBytes: low.includes(name) ? LOW : ROOMY, hangs: false }, raft);
         }
       };
       look();
@@ -77,7 +78,7 @@ test("an enqueue is wrong when a majority has had no room for long enough to kno
 test("who was held up gets the time again, and where the network loses what is sent nobody is judged", () => {
   const held = watched();
   held.takes(["n1", "n3"], 500);
-  held.rooms.disturbed("n3");
+  held.diskSpace.disturbed("n3");
   held.takes(["n1", "n3"], LONG_MS - 400);
   expect(held.failures).toEqual([]);
   const lossy = watched(5);

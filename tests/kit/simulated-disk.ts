@@ -1,5 +1,7 @@
-// What does a disk do to a node? It answers late, forgets what was not synced, fails and hangs when told to. It outlives its node:
-// `kill` and `powerCut` end one life of the process, `restart` gives the disk as the next life finds it.
+/**
+ * The Disk port, simulated. It answers late, forgets what was not synced, fails and hangs when asked to. It outlives its node: `kill`
+ * and `powerCut` end one life of the process, `restart` gives the disk as the next one finds it.
+ */
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import type { Disk, DiskFile, Done } from "../../src/storage/disk.ts";
@@ -135,7 +137,10 @@ function followMove(made: DirectoryChange, from: string, to: string): DirectoryC
   return path === made.path ? made : { ...made, path };
 }
 
-export function createSimDisk(scheduler: Scheduler, random: Random, weather: DiskWeather): SimDisk {
+/** Everything takes up to a millisecond. */
+export const STEADY_DISK: DiskWeather = { operationMaxMs: 1, slowSyncPercent: 0, slowSyncMaxMs: 0 };
+
+export function createSimDisk(scheduler: Scheduler, random: Random, weather: DiskWeather = STEADY_DISK): SimDisk {
   const latency = random.fork();
   const fate = random.fork();
   let names = new Map<string, Entry>();

@@ -1,7 +1,9 @@
-// How does a simulated network behave? As TCP does: bytes of a connection arrive in order or not at all. What a lossy, slow, cut or
-// dying network can do to it is delay, silence and resets, and all of that is drawn from one seeded generator.
-//
-// Bytes are handed over in memory that is overwritten after `onData`: whoever keeps a view instead of a copy is found out.
+/**
+ * The Network port, simulated. It behaves as TCP does: bytes of a connection arrive in order or not at all. What a lossy, slow, cut or
+ * dying network can do to it is delay, silence and resets, and all of that is drawn from one seeded generator.
+ *
+ * Bytes are handed over in memory that is overwritten after `onData`: who keeps a view instead of a copy is found out.
+ */
 import { RaftqError } from "../../src/lib/errors.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { formatAddress } from "../../src/wire/address.ts";
@@ -124,6 +126,9 @@ export function sharedSecret(random: Random): Trust {
   const secrets = [{ role: "peer", key: draw() }] as const;
   return { type: "secret", secrets: { secrets: () => secrets, drawNonce: draw } };
 }
+
+/** Everything takes up to a millisecond, and nothing is lost. */
+export const STEADY_NETWORK: SimNetworkSettings = { delayMinMs: 0, delayMaxMs: 1, dialLossPercent: 0 };
 
 export function createSimNetwork(scheduler: Scheduler, random: Random, settings: SimNetworkSettings): SimNetwork {
   const { delayMinMs, windowBytes = DEFAULT_WINDOW_BYTES } = settings;

@@ -1,15 +1,15 @@
-// Does a leader that no majority answers step down in time? What comes in from whom is seen on the way into the process, and judged by
-// that machine's own clock.
+// Checks that a leader which no majority answers steps down in time. What comes in from whom is seen on the way into the process, and judged
+// by that machine's own clock.
 import type { Raft } from "../../src/raft/raft.ts";
 import { type MemberId, nodeIdOf } from "../../src/raft/types.ts";
 import { holdsQuorum } from "./members.ts";
 import type { SharedSettings } from "./plan.ts";
-import type { SimTime } from "./sim-clock.ts";
+import type { SimTime } from "../kit/simulated-clock.ts";
 
 /** The product doubts itself after one, at its next heartbeat. */
 const ELECTION_TIMEOUTS = 2;
 
-interface Doubter {
+interface ObservedMachine {
   readonly id: string;
   readonly time: Pick<SimTime, "now">;
 }
@@ -19,19 +19,19 @@ type Leading = Pick<Raft, "self" | "currentTerm" | "configuration"> & {
   readonly leadership: { readonly since: number } | null;
 };
 
-export interface Doubts {
+export interface StepDownOracle {
   /** Bytes of `from`, whatever they say, were given to the process of `machine`. */
-  received(machine: Doubter, from: string): void;
+  received(machine: ObservedMachine, from: string): void;
   /** Its clock or its process was disturbed: what it owes is counted from now on. */
-  disturbed(machine: Doubter): void;
+  disturbed(machine: ObservedMachine): void;
   /** After every callback into its process. */
-  observe(machine: Doubter, raft: Leading): void;
+  observe(machine: ObservedMachine, raft: Leading): void;
 }
 
-export function createDoubts(
+export function createStepDownOracle(
   { electionMaxMs, heartbeatMs }: Pick<SharedSettings, "electionMaxMs" | "heartbeatMs">,
   fail: (what: string) => void,
-): Doubts {
+): StepDownOracle {
   const limitMs = ELECTION_TIMEOUTS * electionMaxMs;
   /** By receiver and sender, in the receiver's time. */
   const receivedAt = new Map<string, Map<string, number>>();
@@ -40,7 +40,7 @@ export function createDoubts(
   const judgedAt = new Map<string, number>();
   const configured = new Map<string, { readonly configuration: unknown; readonly at: number }>();
 
-  const timesOf = (machine: Doubter): Map<string, number> => {
+  const timesOf = (machine: ObservedMachine): Map<string, number> => {
     const known = receivedAt.get(machine.id) ?? new Map<string, number>();
     receivedAt.set(machine.id, known);
     return known;

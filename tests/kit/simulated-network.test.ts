@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { ByteStream, DialResult } from "../../src/wire/network.ts";
-import { createSimNetwork, type SimNetwork, type SimNetworkSettings } from "./network.ts";
-import { createScheduler, type Scheduler } from "./scheduler.ts";
+import { createSimNetwork, type SimNetwork, type SimNetworkSettings } from "./simulated-network.ts";
+import { createScheduler, pass, type Scheduler } from "./scheduler.ts";
 
 const CALM: SimNetworkSettings = { delayMinMs: 1, delayMaxMs: 5, dialLossPercent: 0 };
 const ADDRESS = "127.0.0.1:3000";
@@ -17,14 +17,7 @@ interface World {
 function createWorld(settings: Partial<SimNetworkSettings> = {}, seed = 1): World {
   const scheduler = createScheduler();
   const network = createSimNetwork(scheduler, seededRandom(seed), { ...CALM, ...settings });
-  const run = (ms: number): void => {
-    let over = false;
-    scheduler.after(ms, () => {
-      over = true;
-    });
-    while (!over) scheduler.step();
-  };
-  return { network, scheduler, run };
+  return { network, scheduler, run: (ms) => pass(scheduler, ms) };
 }
 
 /** What a process saw of one stream. */

@@ -1,7 +1,9 @@
-// What does one simulated file hold, in the page cache and on the platter? Writes are durable only after a sync; before it a power
-// cut keeps, loses or tears each of them by itself.
+/**
+ * What one file of the simulated disk holds, in the page cache and on the platter. Writes are durable only after a sync; before it a
+ * power cut keeps, loses or tears each of them by itself.
+ */
 import type { Random } from "../../src/lib/random.ts";
-import { equalBytes } from "./history.ts";
+import { equalBytes } from "../sim/history.ts";
 
 interface Write {
   readonly offset: number;
