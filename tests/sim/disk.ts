@@ -110,6 +110,11 @@ function applyChange(names: Map<string, Entry>, change: DirectoryChange): void {
     const entry = names.get(change.from);
     // The file was never made, as far as the platter knows.
     if (entry === undefined) return;
+    if (entry !== "directory") {
+      names.delete(change.from);
+      names.set(change.to, entry);
+      return;
+    }
     // A directory takes along what is in it.
     const inside = [...names].filter(([path]) => movedPath(path, change.from, change.to) !== null);
     for (const [path, moved] of inside) {
