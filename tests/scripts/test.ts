@@ -13,21 +13,24 @@ const UNIT_TIMEOUT_MS = 300_000;
 const TEST_TIMEOUT_MS = 30_000;
 const BUILD_TIMEOUT_MS = 60_000;
 const E2E_TIMEOUT_MS = 600_000;
-/** Little work, much waiting, and no time that is judged: these go on beside the unit tests. */
+/** Little work, much waiting, and no time that is judged: these go on beside the unit tests and those of `COMMANDS`. */
 const WAITING: readonly string[] = [
   "auth.e2e.ts",
   "bad-input.e2e.ts",
+  "damaged-disk.e2e.ts",
+  "disk-full.e2e.ts",
+  "links.e2e.ts",
+  "same-number.e2e.ts",
+  "unwritten.e2e.ts",
+];
+/** Many short ones, behind the unit tests. */
+const COMMANDS: readonly string[] = [
   "cli-client.e2e.ts",
   "cli-commands.e2e.ts",
   "cli-purge.e2e.ts",
   "cli-shell.e2e.ts",
   "cluster-supervisor.e2e.ts",
   "cluster-up.e2e.ts",
-  "damaged-disk.e2e.ts",
-  "disk-full.e2e.ts",
-  "links.e2e.ts",
-  "same-number.e2e.ts",
-  "unwritten.e2e.ts",
 ];
 
 const reports = mkdtempSync(join(tmpdir(), "raftq-test-"));
@@ -79,26 +82,30 @@ const unit = (): Promise<Totals> => suite("unit", [], UNIT_TIMEOUT_MS);
 if (built.failed > 0) await count("unit", unit);
 else {
   const files = readdirSync(join(ROOT, "tests/e2e")).filter((name) => name.endsWith(".e2e.ts"));
-  const [waiting, others] = [true, false].map((waits) =>
-    files
-      .filter((name) => WAITING.includes(name) === waits)
-      .toSorted()
-      .map((name) => `./tests/e2e/${name}`),
-  );
-  if (waiting?.length !== WAITING.length || others?.length === 0) throw new Error("tests of tests/e2e are missing");
+  const missing = [...WAITING, ...COMMANDS].filter((name) => !files.includes(name));
+  if (missing.length > 0) throw new Error(`tests of tests/e2e are missing: ${missing.join(", ")}`);
+  const others = files.filter((name) => !WAITING.includes(name) && !COMMANDS.includes(name)).toSorted();
+  const endToEnd = (name: string, of: readonly string[]): Promise<Totals> =>
+    count(name, () =>
+      suite(
+        name.replaceAll(" ", "-"),
+        of.map((file) => `./tests/e2e/${file}`),
+        E2E_TIMEOUT_MS,
+      ),
+    );
   // Both print what they do as it comes: a test's name says where it belongs.
   await Promise.all([
-    count("unit", unit),
-    count("e2e that waits", () => suite("e2e-waiting", waiting, E2E_TIMEOUT_MS)),
+    count("unit", unit).then(() => endToEnd("e2e of commands", COMMANDS)),
+    endToEnd("e2e that waits", WAITING),
   ]);
-  await count("e2e", () => suite("e2e", others ?? [], E2E_TIMEOUT_MS));
+  await endToEnd("e2e", others);
 }
 await count("leftovers", async () => step("no process is left behind", leftovers(run)));
 rmSync(reports, { recursive: true });
 
 console.log("");
 for (const { name, totals, seconds } of all) {
-  console.log(`${name.padEnd(14)} ${totals.passed} passed, ${totals.failed} failed (${seconds.toFixed(1)} s)`);
+  console.log(`${name.padEnd(15)} ${totals.passed} passed, ${totals.failed} failed (${seconds.toFixed(1)} s)`);
 }
 const passed = all.reduce((sum, { totals }) => sum + totals.passed, 0);
 const failed = all.reduce((sum, { totals }) => sum + totals.failed, 0);
