@@ -5,11 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveAddresses } from "../../src/cli/addresses.ts";
 import { clusterLayout } from "../../src/cluster/layout.ts";
-import { identify } from "../../src/cluster/processes.ts";
 import { createClusterDirectory } from "../../src/cluster/state.ts";
 import { type ExitCode, RaftqError } from "../../src/lib/errors.ts";
-import { startFakeCluster } from "../client/fake-cluster.ts";
-import { raftq } from "./run-client.ts";
+import { writeClusterIn } from "./written-cluster.ts";
 
 let directory: string;
 let root: string;
@@ -19,19 +17,12 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const OWN = ["127.0.0.1:4001", "127.0.0.1:4002"];
+const OWN: readonly string[] = ["127.0.0.1:4001", "127.0.0.1:4002"];
 const OTHER = ["127.0.0.1:5001"];
 const FALLBACK = ["127.0.0.1:3000"];
 
-/** What `up` leaves in a directory: with a supervisor that lives (this process), or with one that is gone. */
-function writeCluster(name: string, state: "runs" | "down", addresses: readonly string[] = OWN): void {
-  const startTime = identify(process.pid)?.startTime ?? "";
-  createClusterDirectory(clusterLayout(root, name));
-  const nodes = addresses.map((address, at) => ({ id: `n${at + 1}`, address, pid: null, startTime: null }));
-  const supervisor = { pid: process.pid, startTime: state === "runs" ? startTime : "0 0" };
-  const content = { name, ...supervisor, founders: addresses, nextNumber: 9, purging: false, nodes };
-  writeFileSync(join(root, name, "cluster.json"), JSON.stringify(content));
-}
+const writeCluster = (name: string, state: "runs" | "down", addresses = OWN): void =>
+  writeClusterIn(root, name, state, addresses);
 
 interface Resolved {
   readonly addresses: readonly string[];
@@ -150,29 +141,4 @@ describe("--name", () => {
 test("addresses that were given count before any cluster of the directory", () => {
   writeCluster("default", "down");
   expect(resolved({ addr: OTHER })).toEqual({ addresses: OTHER, said: [] });
-});
-
-test("the program ends with 3 and sends nothing when its cluster is down; --name counts before RAFTQ_ADDR, never with --addr", async () => {
-  const cluster = await startFakeCluster(3);
-  try {
-    writeCluster("default", "down");
-    writeCluster("test", "runs", cluster.addresses());
-    const environment = { RAFTQ_ADDR: "127.0.0.1:1" };
-    const named = ["client", "--id", "c1", "--name"];
-    const [down, chosen, both] = await Promise.all([
-      raftq([...named, "default", "enqueue", "1"], { directory, environment }),
-      raftq([...named, "test", "enqueue", "2"], { directory, environment }),
-      raftq([...named, "test", "--addr", cluster.address(1), "enqueue", "3"], { directory }),
-    ]);
-    expect(down).toMatchObject({ exit: 3, out: [] });
-    expect(down.error).toBe(
-      "raftq: the cluster default of this directory is down: raftq cluster up. Start it, or choose another cluster with --name or --addr.\n",
-    );
-    expect(chosen).toMatchObject({ exit: 0, out: ["ok id=1 index=2"] });
-    expect(both).toMatchObject({ exit: 2, out: [] });
-    expect(both.error).toContain("--name is instead of --addr: leave out one of the two.");
-    expect(cluster.queue.map(({ payload }) => new TextDecoder().decode(payload))).toEqual(["2"]);
-  } finally {
-    cluster.stop();
-  }
 });

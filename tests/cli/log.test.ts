@@ -1,12 +1,9 @@
 // Does every line for a person come out as it was meant, whatever it holds and however often it comes? And is nothing held up, or
 // held for ever, by a reader that does not read?
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { createNodeLog } from "../../src/cli/log.ts";
 import { createSink, type Sink } from "../../src/cli/stderr.ts";
-import { failure } from "../../src/lib/errors.ts";
 import type { LogEvent } from "../../src/server/types.ts";
-import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
-import { raftq } from "./run-client.ts";
 
 const LIMITS = { maxUnread: 100, exitWaitMs: 20 };
 
@@ -119,28 +116,4 @@ test("the end waits for the reader of the last lines, but not for one that does 
   system.sink.write("unread");
   await system.sink.drained();
   expect(system.seen()).toBe("last words");
-});
-
-let cluster: FakeCluster;
-beforeAll(async () => {
-  cluster = await startFakeCluster(2);
-});
-afterAll(() => cluster.stop());
-
-test("what another machine says about a failure is escaped, placeholders and all, by every command", async () => {
-  cluster.fate = ({ type }) => (type === "open" || type === "transfer" ? failure("BAD_REQUEST", HOSTILE) : "pass");
-  const shown = "raftq: goodbye \\u001b[31m %s %d %o\\u000aINFO faked. Correct the request.\n";
-  for (const words of [
-    ["client", "enqueue", "1", "--id", "c1"],
-    ["cluster", "transfer", "n2"],
-  ]) {
-    const ran = await raftq([...words, "--addr", cluster.addresses().join(",")]);
-    expect(ran).toEqual({ exit: 2, out: [], error: shown });
-  }
-});
-
-test("without a terminal there is no colour, whatever the environment asks for", async () => {
-  const ran = await raftq(["cluster", "nonsense"], { environment: { FORCE_COLOR: "3", TERM: "xterm-256color" } });
-  expect(ran.error).toStartWith('raftq: unknown command "nonsense"');
-  expect(ran.error).not.toContain("\u001b");
 });

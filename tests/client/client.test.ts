@@ -1,5 +1,5 @@
 // The client library against scripted nodes over loopback TCP.
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test as bunTest } from "bun:test";
 import { randomBytes } from "node:crypto";
 import {
   type Client,
@@ -22,22 +22,49 @@ import { type FakeCluster, startFakeCluster } from "./fake-cluster.ts";
 import { startSlowLink } from "./slow-link.ts";
 
 const LIMITS = { ...CLIENT.limits, retryMinMs: 2, retryMaxMs: 20, silenceMs: 150, unreachableMs: 100, onceMs: 1_000 };
-let cluster: FakeCluster;
-let clients: Client[] = [];
+/** What a test has for itself. */
+interface World {
+  readonly cluster: FakeCluster;
+  readonly start: (settings?: Partial<ClientSettings>, events?: ClientEvent[]) => Client;
+  /** The numbers that wait in the queue. */
+  readonly queued: () => number[];
+}
 
-beforeEach(async () => {
-  cluster = await startFakeCluster(3);
-});
-afterEach(async () => {
-  for (const client of clients) await new Promise<void>((resolve) => client.close(resolve));
-  clients = [];
-  cluster.stop();
-});
+/** A test with three scripted nodes of its own. */
+function test(name: string, work: (world: World) => Promise<void>): void {
+  bunTest(name, () => withCluster(3, work));
+}
 
-function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = []): Client {
+/** Beside the others that say so: for tests that wait more than they do. */
+function testBesideOthers(
+  name: string,
+  work: (world: World) => Promise<void>,
+  { size = 3, timeoutMs }: { readonly size?: number; readonly timeoutMs?: number } = {},
+): void {
+  bunTest.concurrent(name, () => withCluster(size, work), timeoutMs);
+}
+
+async function withCluster(size: number, work: (world: World) => Promise<void>): Promise<void> {
+  const cluster = await startFakeCluster(size);
+  const clients: Client[] = [];
+  const start = (settings: Partial<ClientSettings> = {}, events: ClientEvent[] = []): Client => {
+    const client = startClient({ addresses: cluster.addresses(), ...settings }, events);
+    clients.push(client);
+    return client;
+  };
+  const queued = (): number[] => cluster.queue.map(({ payload }) => Number(new TextDecoder().decode(payload)));
+  try {
+    await work({ cluster, start, queued });
+  } finally {
+    for (const client of clients) await leave(client);
+    cluster.stop();
+  }
+}
+
+function startClient(settings: Partial<ClientSettings>, events: ClientEvent[]): Client {
   const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
   const whole: ClientSettings = {
-    addresses: cluster.addresses(),
+    addresses: [],
     clientId: "c1",
     nonce: randomBytes(16),
     timeoutMs: 2_000,
@@ -50,9 +77,7 @@ function start(settings: Partial<ClientSettings> = {}, events: ClientEvent[] = [
     limits: LIMITS,
     ...settings,
   };
-  const client = createClient(ports, whole, (event) => events.push(event));
-  clients.push(client);
-  return client;
+  return createClient(ports, whole, (event) => events.push(event));
 }
 const value = (number: number): Command => ({
   type: "enqueue",
@@ -72,7 +97,6 @@ const submit = (client: Client, command: Command): Promise<Outcome> =>
 const enqueue = (client: Client, number: number): Promise<Outcome> => submit(client, value(number));
 const enqueueUpTo = (client: Client, count: number): Promise<Outcome[]> =>
   Promise.all(Array.from({ length: count }, (_, at) => enqueue(client, at + 1)));
-const queued = (): number[] => cluster.queue.map(({ payload }) => Number(new TextDecoder().decode(payload)));
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, at) => at + 1);
 const leave = (client: Client): Promise<void> => new Promise((resolve) => client.close(resolve));
 async function openAndFetch(client: Client): Promise<UnacknowledgedAnswer[]> {
@@ -91,7 +115,7 @@ describe("questions without a number", () => {
     new Promise((resolve) => client.ask({ type: "peek" }, resolve));
   const peekOften = (client: Client, count: number) => Promise.all(Array.from({ length: count }, () => peek(client)));
 
-  test("many at once are each answered once, also when the leader goes away under them", async () => {
+  test("many at once are each answered once, also when the leader goes away under them", async ({ cluster, start }) => {
     const client = start();
     await enqueueUpTo(client, 2);
     let lost = 0;
@@ -109,7 +133,10 @@ describe("questions without a number", () => {
     expect(client.node()?.node.id).toBe("n2" as never);
   });
 
-  test("that a busy leader refuses are asked again, and their time runs out in the order they came", async () => {
+  test("that a busy leader refuses are asked again, and their time runs out in the order they came", async ({
+    cluster,
+    start,
+  }) => {
     const client = start({ timeoutMs: 300 });
     let refusals = 0;
     cluster.fate = (message) =>
@@ -132,7 +159,7 @@ describe("questions without a number", () => {
 });
 
 describe("finding the leader", () => {
-  test("a redirect is followed and told", async () => {
+  test("a redirect is followed and told", async ({ cluster, start }) => {
     cluster.lead(3);
     const events: ClientEvent[] = [];
     const client = start({ addresses: [cluster.address(1)] }, events);
@@ -141,7 +168,7 @@ describe("finding the leader", () => {
     expect(client.node()?.node.id).toBe("n3" as never);
   });
 
-  test("members that nobody named are learned and used", async () => {
+  test("members that nobody named are learned and used", async ({ cluster, start, queued }) => {
     const client = start({ addresses: [cluster.address(1)] });
     expect(await enqueue(client, 1)).toMatchObject({ ok: true });
     cluster.kill(1);
@@ -150,7 +177,7 @@ describe("finding the leader", () => {
     expect(queued()).toEqual([1, 2]);
   });
 
-  test("a redirect to a dead leader does not end the search", async () => {
+  test("a redirect to a dead leader does not end the search", async ({ cluster, start }) => {
     cluster.lead(3);
     cluster.kill(3);
     const client = start();
@@ -160,13 +187,13 @@ describe("finding the leader", () => {
     expect(await waiting).toMatchObject({ ok: true, number: 1 });
   });
 
-  test("without following, the node's own answer is the final word", async () => {
+  test("without following, the node's own answer is the final word", async ({ cluster, start }) => {
     cluster.lead(3);
     const outcome = await enqueue(start({ addresses: [cluster.address(2)], follow: false }), 1);
     expect(failureOf(outcome)).toMatchObject({ code: "NOT_LEADER", applied: "no", leader: cluster.address(3) });
   });
 
-  test("nobody listening is UNREACHABLE, before the time-out", async () => {
+  test("nobody listening is UNREACHABLE, before the time-out", async ({ cluster, start }) => {
     const addresses = cluster.addresses();
     cluster.stop();
     const begun = performance.now();
@@ -176,65 +203,7 @@ describe("finding the leader", () => {
     expect(performance.now() - begun).toBeLessThan(2_000);
   });
 
-  test("no leader within the time-out says how many members are reachable and whom to start", async () => {
-    cluster.lead(0);
-    cluster.kill(2);
-    cluster.kill(3);
-    const failed = failureOf(await enqueue(start({ timeoutMs: 200 }), 1));
-    expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
-    expect(failed?.message).toBe(
-      `No Leader: 1 of 3 members reachable, 2 needed. Start n2 (${cluster.address(2)}), or n3 (${cluster.address(3)}).`,
-    );
-  });
-
-  test("without a majority each member that is missed is named with what it needs", async () => {
-    cluster.stop();
-    cluster = await startFakeCluster(5);
-    cluster.lead(0);
-    cluster.kill(2);
-    cluster.nodes[2]!.condition = "frozen";
-    cluster.nodes[3]!.condition = failure("STARTING", "this node is not a member of a cluster yet");
-    cluster.nodes[4]!.condition = failure("REJOINING", "n5 has lost its data (meta)");
-    const failed = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
-    expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
-    const [, two, three, four, five] = cluster.addresses();
-    expect(failed?.message).toBe(
-      `No Leader: 1 of 5 members reachable, 3 needed. n5 (${five}) lost the data and cannot come back without a majority. ` +
-        `n3 (${three}) does not answer: it is paused or cut off. n4 (${four}) is starting: wait. Start n2 (${two}).`,
-    );
-  });
-
-  test("an election is only named where a majority answers", async () => {
-    cluster.lead(0);
-    for (const node of cluster.nodes.slice(1)) node.condition = "frozen";
-    const paused = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
-    const [, two, three] = cluster.addresses();
-    expect(paused?.message).toBe(
-      `No Leader: 1 of 3 members reachable, 2 needed. n2 (${two}) and n3 (${three}) do not answer: they are paused or cut off.`,
-    );
-    cluster.nodes[1]!.condition = "serving";
-    const voting = failureOf(await enqueue(start({ timeoutMs: 1_500, clientId: "c2" }), 1));
-    expect(voting?.message).toBe(
-      "No Leader: 2 of 3 members reachable, 2 needed. An election is under way: wait a moment, then try again.",
-    );
-  });
-
-  test("a node that accepts connections and says nothing gets the whole time-out, and is named", async () => {
-    cluster.nodes[0]!.condition = "frozen";
-    for (const timeoutMs of [400, 2_500]) {
-      const begun = performance.now();
-      const failed = failureOf(await enqueue(start({ addresses: [cluster.address(1)], timeoutMs }), 1));
-      expect(performance.now() - begun).toBeGreaterThan(timeoutMs - 20);
-      expect(failed).toMatchObject({ code: "UNREACHABLE", applied: "no" });
-      const why =
-        timeoutMs < LIMITS.dialTimeoutMs
-          ? "no answer"
-          : "it accepts connections, but does not answer: it is paused or cut off, or no raftq";
-      expect(failed?.message).toBe(`cannot reach ${cluster.address(1)} (${why})`);
-    }
-  });
-
-  test("a port that speaks HTTP is named, at once where no other one is reached", async () => {
+  test("a port that speaks HTTP is named, at once where no other one is reached", async ({ cluster, start }) => {
     const web = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("hello") });
     try {
       const address = `127.0.0.1:${web.port}`;
@@ -250,31 +219,14 @@ describe("finding the leader", () => {
     }
   });
 
-  test("a node that answers before the time-out ends serves, however long it was silent", async () => {
-    cluster.nodes[0]!.condition = "frozen";
-    setTimeout(() => (cluster.nodes[0]!.condition = "serving"), 1_300);
-    expect(await enqueue(start({ addresses: [cluster.address(1)], timeoutMs: 4_000 }), 1)).toMatchObject({ ok: true });
-  });
-
-  test("one node that is asked for itself has the whole time-out, and no more", async () => {
-    cluster.nodes[0]!.condition = "frozen";
-    const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
-    const begun = performance.now();
-    const query = { type: "status", linearizable: false } as const;
-    const answer = await queryNode(ports, cluster.address(1), query, 1_500);
-    expect(performance.now() - begun).toBeGreaterThan(1_480);
-    expect(answer).toMatchObject({ code: "UNREACHABLE" });
-    expect("message" in answer && answer.message).toContain("does not answer: it is paused or cut off");
-  });
-
-  test("time-out 0 asks once and does not wait for an election", async () => {
+  test("time-out 0 asks once and does not wait for an election", async ({ cluster, start }) => {
     cluster.lead(0);
     const begun = performance.now();
     expect(failureOf(await enqueue(start({ timeoutMs: 0 }), 1))).toMatchObject({ code: "NO_LEADER", applied: "no" });
     expect(performance.now() - begun).toBeLessThan(500);
   });
 
-  test("a leader that falls silent is left for another one", async () => {
+  test("a leader that falls silent is left for another one", async ({ cluster, start }) => {
     const client = start();
     expect(await enqueue(client, 1)).toMatchObject({ ok: true });
     cluster.fate = (_, node) => (node.id === "n1" ? "lose" : "pass");
@@ -285,14 +237,258 @@ describe("finding the leader", () => {
   });
 });
 
+// They wait and have little to do: beside each other, with time-outs that leave room for all of them to start at once.
+describe("whoever waits", () => {
+  testBesideOthers(
+    "without a majority each member that is missed is named with what it needs",
+    async ({ cluster, start }) => {
+      cluster.lead(0);
+      cluster.kill(2);
+      cluster.nodes[2]!.condition = "frozen";
+      cluster.nodes[3]!.condition = failure("STARTING", "this node is not a member of a cluster yet");
+      cluster.nodes[4]!.condition = failure("REJOINING", "n5 has lost its data (meta)");
+      const failed = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
+      expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
+      const [, two, three, four, five] = cluster.addresses();
+      expect(failed?.message).toBe(
+        `No Leader: 1 of 5 members reachable, 3 needed. n5 (${five}) lost the data and cannot come back without a majority. ` +
+          `n3 (${three}) does not answer: it is paused or cut off. n4 (${four}) is starting: wait. Start n2 (${two}).`,
+      );
+    },
+    { size: 5 },
+  );
+
+  testBesideOthers("no election is named where no majority answers", async ({ cluster, start }) => {
+    cluster.lead(0);
+    for (const node of cluster.nodes.slice(1)) node.condition = "frozen";
+    const failed = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
+    const [, two, three] = cluster.addresses();
+    expect(failed?.message).toBe(
+      `No Leader: 1 of 3 members reachable, 2 needed. n2 (${two}) and n3 (${three}) do not answer: they are paused or cut off.`,
+    );
+  });
+
+  testBesideOthers("an election is named where a majority answers", async ({ cluster, start }) => {
+    cluster.lead(0);
+    cluster.nodes[2]!.condition = "frozen";
+    const failed = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
+    expect(failed?.message).toBe(
+      "No Leader: 2 of 3 members reachable, 2 needed. An election is under way: wait a moment, then try again.",
+    );
+  });
+
+  testBesideOthers(
+    "a node that accepts connections and says nothing gets the whole time-out, and is named",
+    async ({ cluster, start }) => {
+      cluster.nodes[0]!.condition = "frozen";
+      const getsNothing = async (timeoutMs: number): Promise<void> => {
+        const begun = performance.now();
+        const failed = failureOf(await enqueue(start({ addresses: [cluster.address(1)], timeoutMs }), 1));
+        expect(performance.now() - begun).toBeGreaterThan(timeoutMs - 20);
+        expect(failed).toMatchObject({ code: "UNREACHABLE", applied: "no" });
+        const why =
+          timeoutMs < LIMITS.dialTimeoutMs
+            ? "no answer"
+            : "it accepts connections, but does not answer: it is paused or cut off, or no raftq";
+        expect(failed?.message).toBe(`cannot reach ${cluster.address(1)} (${why})`);
+      };
+      await Promise.all([getsNothing(400), getsNothing(2_500)]);
+    },
+  );
+
+  testBesideOthers(
+    "a node that answers before the time-out ends serves, however long it was silent",
+    async ({ cluster, start }) => {
+      cluster.nodes[0]!.condition = "frozen";
+      setTimeout(() => (cluster.nodes[0]!.condition = "serving"), 1_300);
+      expect(await enqueue(start({ addresses: [cluster.address(1)], timeoutMs: 4_000 }), 1)).toMatchObject({
+        ok: true,
+      });
+    },
+  );
+
+  testBesideOthers("one node that is asked for itself has the whole time-out, and no more", async ({ cluster }) => {
+    cluster.nodes[0]!.condition = "frozen";
+    const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
+    const begun = performance.now();
+    const query = { type: "status", linearizable: false } as const;
+    const answer = await queryNode(ports, cluster.address(1), query, 1_500);
+    expect(performance.now() - begun).toBeGreaterThan(1_480);
+    expect(answer).toMatchObject({ code: "UNREACHABLE" });
+    expect("message" in answer && answer.message).toContain("does not answer: it is paused or cut off");
+  });
+
+  testBesideOthers(
+    "large commands come across a link on which one of them takes longer than a silence, over the first connection",
+    async ({ cluster, start }) => {
+      const slow = await startSlowLink(cluster.address(1), 1_200);
+      const events: ClientEvent[] = [];
+      const limits = { ...LIMITS, silenceMs: 300 };
+      const client = start({ addresses: [slow.address], follow: false, timeoutMs: 20_000, limits }, events);
+      // Half a second each: longer than a silence, and as much shorter than what is allowed for so many bytes.
+      const text = JSON.stringify("x".repeat(600 * 1024));
+      const jobs = [{ encoding: ENCODING.json, payload: new TextEncoder().encode(text) }];
+      const outcomes = await Promise.all(
+        upTo(3).map(() => submit(client, { type: "enqueue", queue: "default", jobs })),
+      );
+      expect(outcomes.map(({ ok }) => ok)).toEqual([true, true, true]);
+      expect(events.map(({ type }) => type)).toEqual(["connected"]);
+      expect(await submit(client, TAKE)).toMatchObject({ ok: true, reply: { jobs: [{ id: 1 }] } });
+      slow.close();
+    },
+    { timeoutMs: 20_000 },
+  );
+
+  testBesideOthers(
+    "a session for which there is no place is asked for less and less often, and by an idle client hardly ever",
+    async ({ cluster, start }) => {
+      const limits = { ...LIMITS, retryMinMs: 20, openRetryMaxMs: 400 };
+      cluster.fate = (message) => (message.type === "open" ? failure("SESSIONS_FULL", "scripted") : "pass");
+      const failed = await enqueue(start({ limits, timeoutMs: 1_000 }), 1);
+      expect(failureOf(failed)).toMatchObject({ code: "SESSIONS_FULL", applied: "no" });
+      const opens = (): number => cluster.messages.filter(({ type }) => type === "open").length;
+      expect(opens()).toBeLessThan(16);
+      cluster.fate = () => "pass";
+      const idle = start({ limits, clientId: "c2" });
+      await enqueue(idle, 1);
+      cluster.fate = (message) => (message.type === "open" ? failure("SESSIONS_FULL", "scripted") : "pass");
+      const before = opens();
+      cluster.disconnect(1);
+      while (opens() === before) await new Promise((next) => setImmediate(next));
+      await Bun.sleep(300);
+      // Nobody waits for it, and questions go on meanwhile.
+      expect(await new Promise((resolve) => idle.ask({ type: "peek" }, resolve))).toMatchObject({ type: "peekAnswer" });
+      expect(opens() - before).toBe(1);
+    },
+  );
+
+  testBesideOthers(
+    "no leader within the time-out says how many members are reachable and whom to start",
+    async ({ cluster, start }) => {
+      cluster.lead(0);
+      cluster.kill(2);
+      cluster.kill(3);
+      const failed = failureOf(await enqueue(start({ timeoutMs: 500 }), 1));
+      expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
+      expect(failed?.message).toBe(
+        `No Leader: 1 of 3 members reachable, 2 needed. Start n2 (${cluster.address(2)}), or n3 (${cluster.address(3)}).`,
+      );
+    },
+  );
+
+  testBesideOthers(
+    "an outcome that once was unclear ends as TIMEOUT, never as NO_LEADER",
+    async ({ cluster, start }) => {
+      const client = start({ timeoutMs: 500 });
+      await enqueue(client, 1);
+      cluster.fate = () => "executeAndLose";
+      const waiting = enqueue(client, 2);
+      await Bun.sleep(20);
+      cluster.lead(0);
+      cluster.disconnect(1);
+      expect(failureOf(await waiting)).toMatchObject({ code: "TIMEOUT", applied: "unknown" });
+    },
+  );
+
+  testBesideOthers(
+    "after an unknown outcome the number is resolved before the next request runs",
+    async ({ cluster, start }) => {
+      const client = start({ timeoutMs: 500 });
+      await enqueue(client, 1);
+      cluster.fate = (message) => (message.type === "request" ? "lose" : "pass");
+      expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "TIMEOUT" });
+      cluster.fate = () => "pass";
+      expect(await enqueue(client, 3)).toMatchObject({ ok: true, number: 3 });
+      expect(cluster.executed.map(({ number, command }) => `${number} ${command}`)).toEqual([
+        "1 enqueue 1",
+        "2 resolve",
+        "3 enqueue 3",
+      ]);
+    },
+  );
+
+  testBesideOthers("a retry after an unknown outcome tells the truth", async ({ cluster, start, queued }) => {
+    const client = start({ timeoutMs: 500 });
+    await enqueue(client, 1);
+    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+    expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "TIMEOUT" });
+    cluster.fate = () => "pass";
+    const truth = await new Promise<Outcome>((resolve) => client.again(resolve));
+    expect(truth).toMatchObject({ ok: true, number: 2, duplicate: true });
+    expect(queued()).toEqual([1, 2]);
+  });
+
+  testBesideOthers(
+    "the promise face acknowledges nothing of what an earlier process left when it could not fetch all of it",
+    async ({ cluster, start }) => {
+      const first = start({ clientId: "lib" });
+      await enqueue(first, 1);
+      await enqueue(first, 2);
+      const two = [submit(first, TAKE), submit(first, TAKE)];
+      await Promise.all(two);
+      cluster.fate = (message) => (message.type === "request" && message.number === 4 ? "lose" : "pass");
+      const failed = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 500 }).catch(
+        (e: unknown) => e,
+      );
+      expect(failed).toMatchObject({ code: "TIMEOUT" });
+      cluster.fate = () => "pass";
+      const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+      expect(
+        client.earlier.flatMap((answer) => (answer.type === "dequeued" ? answer.jobs : [])).map(({ id }) => id),
+      ).toEqual([1, 2]);
+      await client.close();
+    },
+  );
+
+  testBesideOthers(
+    "the promise face keeps what comes after an unknown outcome: a job that was taken is given late, or to the next process",
+    async ({ cluster }) => {
+      cluster.queue.push({ id: 1, encoding: ENCODING.json, payload: new TextEncoder().encode("1") });
+      cluster.queue.push({ id: 2, encoding: ENCODING.json, payload: new TextEncoder().encode("2") });
+      const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 500 });
+      cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+      expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({
+        code: "TIMEOUT",
+        applied: "unknown",
+      });
+      cluster.fate = () => "pass";
+      await client.enqueue(3);
+      expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 1, jobs: [{ id: 1 }] }]);
+      cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+      expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({ applied: "unknown" });
+      await client.close();
+      cluster.fate = () => "pass";
+      const next = await connect({ addresses: cluster.addresses(), id: "lib" });
+      expect(next.earlier.at(-1)).toMatchObject({ type: "dequeued", requestNumber: 3, jobs: [{ id: 2 }] });
+      await next.close();
+    },
+  );
+
+  testBesideOthers(
+    "the promise face rejects with code, what is known of the effect, and the number",
+    async ({ cluster }) => {
+      const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 500 });
+      cluster.fate = () => "lose";
+      const failed = await client.enqueue(1).catch((error: unknown) => error);
+      expect(failed).toBeInstanceOf(RequestFailed);
+      expect(failed).toMatchObject({ code: "TIMEOUT", applied: "unknown", requestNumber: 1 });
+      await client.close();
+    },
+  );
+});
+
 describe("numbered requests", () => {
-  test("execute in the order they were submitted", async () => {
+  test("execute in the order they were submitted", async ({ start, queued }) => {
     const outcomes = await enqueueUpTo(start(), 300);
     expect(outcomes.map((outcome) => outcome.number)).toEqual(upTo(300));
     expect(queued()).toEqual(upTo(300));
   });
 
-  test("a lost connection repeats the unanswered ones with their numbers, and each takes effect once", async () => {
+  test("a lost connection repeats the unanswered ones with their numbers, and each takes effect once", async ({
+    cluster,
+    start,
+    queued,
+  }) => {
     let lost = 0;
     cluster.fate = (message) => {
       if (message.type !== "request" || message.number < 5 || lost >= 4) return "pass";
@@ -308,7 +504,7 @@ describe("numbered requests", () => {
     expect(queued()).toEqual(upTo(20));
   });
 
-  test("keep their order across changes of leader in the middle of a stream", async () => {
+  test("keep their order across changes of leader in the middle of a stream", async ({ cluster, start, queued }) => {
     let seen = 0;
     cluster.fate = (message) => {
       if (message.type !== "request") return "pass";
@@ -321,7 +517,7 @@ describe("numbered requests", () => {
     expect(queued()).toEqual(upTo(400));
   });
 
-  test("get through although together they are more than a connection may hold", async () => {
+  test("get through although together they are more than a connection may hold", async ({ start }) => {
     const events: ClientEvent[] = [];
     const large = WIRE.maxPayloadBytes;
     const count = Math.ceil(WIRE.maxClientSendBytes / large) + 2;
@@ -333,7 +529,7 @@ describe("numbered requests", () => {
     expect(events.filter(({ type }) => type === "disconnected")).toEqual([]);
   });
 
-  test("OVERLOADED holds the stream up and breaks nothing", async () => {
+  test("OVERLOADED holds the stream up and breaks nothing", async ({ cluster, start, queued }) => {
     let seen = 0;
     cluster.fate = (message) =>
       message.type === "request" && ++seen % 7 === 0 ? failure("OVERLOADED", "scripted", { retryAfterMs: 1 }) : "pass";
@@ -341,43 +537,7 @@ describe("numbered requests", () => {
     expect(queued()).toEqual(upTo(60));
   });
 
-  test("an outcome that once was unclear ends as TIMEOUT, never as NO_LEADER", async () => {
-    const client = start({ timeoutMs: 250 });
-    await enqueue(client, 1);
-    cluster.fate = () => "executeAndLose";
-    const waiting = enqueue(client, 2);
-    await Bun.sleep(20);
-    cluster.lead(0);
-    cluster.disconnect(1);
-    expect(failureOf(await waiting)).toMatchObject({ code: "TIMEOUT", applied: "unknown" });
-  });
-
-  test("after an unknown outcome the number is resolved before the next request runs", async () => {
-    const client = start({ timeoutMs: 200 });
-    await enqueue(client, 1);
-    cluster.fate = (message) => (message.type === "request" ? "lose" : "pass");
-    expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "TIMEOUT" });
-    cluster.fate = () => "pass";
-    expect(await enqueue(client, 3)).toMatchObject({ ok: true, number: 3 });
-    expect(cluster.executed.map(({ number, command }) => `${number} ${command}`)).toEqual([
-      "1 enqueue 1",
-      "2 resolve",
-      "3 enqueue 3",
-    ]);
-  });
-
-  test("a retry after an unknown outcome tells the truth", async () => {
-    const client = start({ timeoutMs: 200 });
-    await enqueue(client, 1);
-    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
-    expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "TIMEOUT" });
-    cluster.fate = () => "pass";
-    const truth = await new Promise<Outcome>((resolve) => client.again(resolve));
-    expect(truth).toMatchObject({ ok: true, number: 2, duplicate: true });
-    expect(queued()).toEqual([1, 2]);
-  });
-
-  test("a refused request does not hold up the ones behind it", async () => {
+  test("a refused request does not hold up the ones behind it", async ({ cluster, start, queued }) => {
     cluster.fate = (message) =>
       message.type === "request" &&
       message.number === 2 &&
@@ -394,7 +554,7 @@ describe("requests that travel together", () => {
   const idOf = (outcome: Outcome): number | null =>
     outcome.ok && outcome.reply.type === "enqueued" && outcome.reply.count === 1 ? outcome.reply.firstId : null;
 
-  test("are enqueues of one round: one number, and each its own job, in order", async () => {
+  test("are enqueues of one round: one number, and each its own job, in order", async ({ start, queued }) => {
     const client = start({ batch: true });
     const outcomes = await enqueueUpTo(client, 100);
     expect(outcomes.map(idOf)).toEqual(upTo(100));
@@ -403,7 +563,7 @@ describe("requests that travel together", () => {
     expect(await enqueue(client, 101)).toMatchObject({ ok: true, number: 2 });
   });
 
-  test("do not overtake a dequeue, nor the other way round", async () => {
+  test("do not overtake a dequeue, nor the other way round", async ({ start }) => {
     const client = start({ batch: true });
     const one = { max: 1, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
     const dequeue = (): Promise<Outcome> => submit(client, { type: "dequeue", queues: ["default"], ...one });
@@ -420,7 +580,7 @@ describe("requests that travel together", () => {
     expect([first, second, third].map((outcome) => taken(outcome!))).toEqual([[1], [2], [3]]);
   });
 
-  test("take effect once although their answer was lost", async () => {
+  test("take effect once although their answer was lost", async ({ cluster, start, queued }) => {
     let isLost = false;
     cluster.fate = (message) => {
       if (message.type !== "request" || isLost) return "pass";
@@ -434,7 +594,7 @@ describe("requests that travel together", () => {
     expect(queued()).toEqual(upTo(20));
   });
 
-  test("who got no job of a shared answer is told when the client is closed from inside it", async () => {
+  test("who got no job of a shared answer is told when the client is closed from inside it", async ({ start }) => {
     const client = start({ batch: true });
     await enqueue(client, 1);
     const one = { max: 1, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
@@ -450,7 +610,7 @@ describe("requests that travel together", () => {
     expect(failureOf(await second)).toMatchObject({ code: "BAD_REQUEST" });
   });
 
-  test("all hear of a refusal, and of the end of the session before they were sent", async () => {
+  test("all hear of a refusal, and of the end of the session before they were sent", async ({ cluster, start }) => {
     cluster.fate = (message) => (message.type === "request" ? failure("QUEUE_FULL", "scripted") : "pass");
     const client = start({ batch: true });
     const refused = await enqueueUpTo(client, 3);
@@ -462,7 +622,7 @@ describe("requests that travel together", () => {
 });
 
 describe("the session", () => {
-  test("goes on with its numbers in another process, and fences the earlier one", async () => {
+  test("goes on with its numbers in another process, and fences the earlier one", async ({ start, queued }) => {
     const events: ClientEvent[] = [];
     const first = start({}, events);
     await enqueue(first, 1);
@@ -475,21 +635,21 @@ describe("the session", () => {
     expect(queued()).toEqual([1, 2]);
   });
 
-  test("is opened once although its answer was lost", async () => {
+  test("is opened once although its answer was lost", async ({ cluster, start }) => {
     let opens = 0;
     cluster.fate = (message) => (message.type === "open" && ++opens === 1 ? "executeAndLose" : "pass");
     expect(await enqueue(start(), 1)).toMatchObject({ ok: true, number: 1 });
     expect(opens).toBe(2);
   });
 
-  test("of a generated id is closed on leaving", async () => {
+  test("of a generated id is closed on leaving", async ({ cluster, start }) => {
     const client = start({ closeOnLeave: true, generated: true });
     await enqueue(client, 1);
     await leave(client);
     expect(cluster.sessionOf("c1")).toMatchObject({ closed: true, acknowledgedThrough: 1 });
   });
 
-  test("of a given id is closed on leaving too, and its numbers go on", async () => {
+  test("of a given id is closed on leaving too, and its numbers go on", async ({ cluster, start }) => {
     const client = start({ closeOnLeave: true });
     await enqueue(client, 1);
     await leave(client);
@@ -497,7 +657,11 @@ describe("the session", () => {
     expect(await enqueue(start(), 2)).toMatchObject({ ok: true, number: 2 });
   });
 
-  test("that others made dormant is resumed: its requests go on with their numbers, and answers are there", async () => {
+  test("that others made dormant is resumed: its requests go on with their numbers, and answers are there", async ({
+    cluster,
+    start,
+    queued,
+  }) => {
     const events: ClientEvent[] = [];
     const client = start({}, events);
     await enqueue(client, 1);
@@ -514,7 +678,7 @@ describe("the session", () => {
     expect(await enqueue(client, 4)).toMatchObject({ ok: true, number: 4 });
   });
 
-  test("that became dormant before the answer to its OPEN came is resumed", async () => {
+  test("that became dormant before the answer to its OPEN came is resumed", async ({ cluster, start }) => {
     cluster.fate = (message) => {
       if (message.type !== "open" || message.resume) return "pass";
       const known = cluster.sessionOf("c1");
@@ -525,7 +689,7 @@ describe("the session", () => {
     expect(await enqueue(start(), 1)).toMatchObject({ ok: true, number: 1 });
   });
 
-  test("that is not known any more is over, and says so of what may have been executed", async () => {
+  test("that is not known any more is over, and says so of what may have been executed", async ({ cluster, start }) => {
     const events: ClientEvent[] = [];
     const client = start({}, events);
     await enqueue(client, 1);
@@ -539,7 +703,11 @@ describe("the session", () => {
     expect(failureOf(await enqueue(client, 3))?.code).toBe("SESSION_EXPIRED");
   });
 
-  test("that was forgotten while its client asked nothing is over: nothing begins anew under its numbers", async () => {
+  test("that was forgotten while its client asked nothing is over: nothing begins anew under its numbers", async ({
+    cluster,
+    start,
+    queued,
+  }) => {
     const events: ClientEvent[] = [];
     const client = start({}, events);
     await enqueue(client, 1);
@@ -562,7 +730,10 @@ describe("the session", () => {
     expect(queued()).toEqual([1, 2, 3]);
   });
 
-  test("that is dormant is resumed also where a request meets the OPEN that shows it to a new node", async () => {
+  test("that is dormant is resumed also where a request meets the OPEN that shows it to a new node", async ({
+    cluster,
+    start,
+  }) => {
     const client = start();
     await enqueue(client, 1);
     let isHeld = true;
@@ -577,27 +748,10 @@ describe("the session", () => {
     expect(await asked).toMatchObject({ ok: true, number: 2 });
   });
 
-  test("for which there is no place is asked for less and less often, and by an idle client hardly ever", async () => {
-    const limits = { ...LIMITS, retryMinMs: 20, openRetryMaxMs: 400 };
-    cluster.fate = (message) => (message.type === "open" ? failure("SESSIONS_FULL", "scripted") : "pass");
-    const failed = await enqueue(start({ limits, timeoutMs: 1_000 }), 1);
-    expect(failureOf(failed)).toMatchObject({ code: "SESSIONS_FULL", applied: "no" });
-    const opens = (): number => cluster.messages.filter(({ type }) => type === "open").length;
-    expect(opens()).toBeLessThan(16);
-    cluster.fate = () => "pass";
-    const idle = start({ limits, clientId: "c2" });
-    await enqueue(idle, 1);
-    cluster.fate = (message) => (message.type === "open" ? failure("SESSIONS_FULL", "scripted") : "pass");
-    const before = opens();
-    cluster.disconnect(1);
-    while (opens() === before) await new Promise((next) => setImmediate(next));
-    await Bun.sleep(300);
-    // Nobody waits for it, and questions go on meanwhile.
-    expect(await new Promise((resolve) => idle.ask({ type: "peek" }, resolve))).toMatchObject({ type: "peekAnswer" });
-    expect(opens() - before).toBe(1);
-  });
-
-  test("that became dormant before its client leaves is resumed, so that what was taken is acknowledged", async () => {
+  test("that became dormant before its client leaves is resumed, so that what was taken is acknowledged", async ({
+    cluster,
+    start,
+  }) => {
     const client = start({
       acknowledge: { when: "taken", earlier: "fetched", whenIdle: false },
       closeOnLeave: true,
@@ -615,7 +769,10 @@ describe("the session", () => {
     expect(cluster.messages.map(({ type }) => type)).toEqual(["open", "request", "close", "open", "close"]);
   });
 
-  test("of a client that asks nothing is shown to the next leader, which learns to keep it", async () => {
+  test("of a client that asks nothing is shown to the next leader, which learns to keep it", async ({
+    cluster,
+    start,
+  }) => {
     const client = start();
     await enqueue(client, 1);
     const opens = (): number => cluster.messages.filter(({ type }) => type === "open").length;
@@ -627,7 +784,10 @@ describe("the session", () => {
     expect(opens()).toBe(2);
   });
 
-  test("of a client that may send nothing, because its answers were not taken, is shown to the next leader too", async () => {
+  test("of a client that may send nothing, because its answers were not taken, is shown to the next leader too", async ({
+    cluster,
+    start,
+  }) => {
     const acknowledge = { when: "taken", earlier: "fetched", whenIdle: false } as const;
     const client = start({ acknowledge, limits: { ...LIMITS, window: 1 } });
     const taken = await new Promise<() => void>((resolve) => client.submit(value(1), (_, take) => resolve(take)));
@@ -641,7 +801,10 @@ describe("the session", () => {
     expect(await waits).toMatchObject({ ok: true, number: 2 });
   });
 
-  test("whose client is closed while an answer is on its way leaves it unknown, and the next process fetches it", async () => {
+  test("whose client is closed while an answer is on its way leaves it unknown, and the next process fetches it", async ({
+    cluster,
+    start,
+  }) => {
     const client = start({ acknowledge: { when: "taken", earlier: "fetched", whenIdle: false }, closeOnLeave: true });
     cluster.fate = (message) => (message.type === "request" && message.number === 1 ? "executeAndLose" : "pass");
     const asked = enqueue(client, 1);
@@ -668,30 +831,32 @@ describe("the session", () => {
         client.submit(command, (outcome, taken) => resolve({ outcome, taken }), number),
       );
     const close = (client: Client): Promise<void> => new Promise((resolve) => client.close(resolve));
-    const acknowledgedThrough = (): number | undefined => cluster.sessionOf("c1")?.acknowledgedThrough;
+    const acknowledgedThrough = (cluster: FakeCluster): number | undefined =>
+      cluster.sessionOf("c1")?.acknowledgedThrough;
 
-    test("acknowledges on leaving what was taken, and no more", async () => {
+    test("acknowledges on leaving what was taken, and no more", async ({ cluster, start }) => {
       const client = start({ acknowledge: FETCHED });
       const [first, second] = await Promise.all([ask(client, value(1)), ask(client, value(2))]);
       first.taken();
       await close(client);
-      expect([acknowledgedThrough(), client.untaken()]).toEqual([1, { first: 2, last: 2 }]);
+      expect([acknowledgedThrough(cluster), client.untaken()]).toEqual([1, { first: 2, last: 2 }]);
       expect(cluster.executed).toHaveLength(2);
       expect(second.outcome.ok).toBe(true);
     });
 
-    test.each([false, true])(
-      "acknowledges on leaving although the leader changes just then (closing: %p)",
-      async (is) => {
+    for (const is of [false, true])
+      test(`acknowledges on leaving although the leader changes just then (closing: ${is})`, async ({
+        cluster,
+        start,
+      }) => {
         const client = start({ acknowledge: FETCHED, closeOnLeave: is, limits: PATIENT });
         (await ask(client, value(1))).taken();
         cluster.lead(2);
         await close(client);
-        expect([acknowledgedThrough(), cluster.sessionOf("c1")?.dormant]).toEqual([1, is]);
-      },
-    );
+        expect([acknowledgedThrough(cluster), cluster.sessionOf("c1")?.dormant]).toEqual([1, is]);
+      });
 
-    test("closes on leaving although the first CLOSE and its answer are lost", async () => {
+    test("closes on leaving although the first CLOSE and its answer are lost", async ({ cluster, start }) => {
       const client = start({ acknowledge: FETCHED, closeOnLeave: true, limits: PATIENT });
       (await ask(client, value(1))).taken();
       let closes = 0;
@@ -701,18 +866,18 @@ describe("the session", () => {
       expect([closes, cluster.sessionOf("c1")?.dormant]).toEqual([2, true]);
     });
 
-    test("acknowledges the last answer when nothing else is asked, if it is to", async () => {
+    test("acknowledges the last answer when nothing else is asked, if it is to", async ({ cluster, start }) => {
       const limits = { ...LIMITS, idleMs: 5 };
       const client = start({ acknowledge: TAKEN, limits });
       (await ask(client, value(1))).taken();
       const acknowledged = async (): Promise<void> => {
-        while (acknowledgedThrough() !== 1) await new Promise((next) => setImmediate(next));
+        while (acknowledgedThrough(cluster) !== 1) await new Promise((next) => setImmediate(next));
       };
       await acknowledged();
       expect(cluster.received.at(-1)).toEqual({ node: "n1", number: 1, command: "resolve", acknowledgedThrough: 1 });
     });
 
-    test("sends what waits for room in the window once an answer was taken", async () => {
+    test("sends what waits for room in the window once an answer was taken", async ({ start, queued }) => {
       const client = start({ acknowledge: FETCHED, limits: { ...LIMITS, window: 2 } });
       const [first, second] = await Promise.all([ask(client, value(1)), ask(client, value(2))]);
       const third = ask(client, value(3));
@@ -723,7 +888,10 @@ describe("the session", () => {
       second.taken();
     });
 
-    test("acknowledges an answer that came late when nothing else is asked, if it is to", async () => {
+    test("acknowledges an answer that came late when nothing else is asked, if it is to", async ({
+      cluster,
+      start,
+    }) => {
       const events: ClientEvent[] = [];
       const client = start({ acknowledge: TAKEN, timeoutMs: 100, limits: { ...LIMITS, idleMs: 5 } }, events);
       cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
@@ -732,10 +900,14 @@ describe("the session", () => {
       (await ask(client, value(2))).taken();
       await new Promise((later) => setTimeout(later, 20));
       for (const event of events) if (event.type === "answeredLate") event.taken();
-      while (acknowledgedThrough() !== 2) await new Promise((next) => setImmediate(next));
+      while (acknowledgedThrough(cluster) !== 2) await new Promise((next) => setImmediate(next));
     });
 
-    test("is not opened by a process that would pass over what an earlier one left, only by one that fetches it", async () => {
+    test("is not opened by a process that would pass over what an earlier one left, only by one that fetches it", async ({
+      cluster,
+      start,
+      queued,
+    }) => {
       const first = start({ acknowledge: FETCHED });
       await Promise.all([ask(first, value(1)), ask(first, value(2))]);
       await close(first);
@@ -755,11 +927,11 @@ describe("the session", () => {
         taken();
       }
       expect((await ask(third, value(3))).outcome).toMatchObject({ ok: true, number: 3 });
-      expect(acknowledgedThrough()).toBe(2);
+      expect(acknowledgedThrough(cluster)).toBe(2);
       expect(queued()).toEqual([1, 2, 3]);
     });
 
-    test("of a generated id is closed only when every answer was taken", async () => {
+    test("of a generated id is closed only when every answer was taken", async ({ cluster, start }) => {
       const client = start({ acknowledge: TAKEN, closeOnLeave: true, generated: true });
       const { taken } = await ask(client, value(1));
       const other = start({ acknowledge: TAKEN, closeOnLeave: true, generated: true, clientId: "c2" });
@@ -770,7 +942,7 @@ describe("the session", () => {
     });
   });
 
-  test("stays open on leaving where it is not to be closed", async () => {
+  test("stays open on leaving where it is not to be closed", async ({ cluster, start }) => {
     const client = start();
     await enqueue(client, 1);
     await leave(client);
@@ -779,22 +951,7 @@ describe("the session", () => {
 });
 
 describe("large commands", () => {
-  test("come across a link on which one of them takes longer than a silence, over the first connection", async () => {
-    const slow = await startSlowLink(cluster.address(1), 1_200);
-    const events: ClientEvent[] = [];
-    const limits = { ...LIMITS, silenceMs: 300 };
-    const client = start({ addresses: [slow.address], follow: false, timeoutMs: 20_000, limits }, events);
-    // Half a second each: longer than a silence, and as much shorter than what is allowed for so many bytes.
-    const text = JSON.stringify("x".repeat(600 * 1024));
-    const jobs = [{ encoding: ENCODING.json, payload: new TextEncoder().encode(text) }];
-    const outcomes = await Promise.all(upTo(3).map(() => submit(client, { type: "enqueue", queue: "default", jobs })));
-    expect(outcomes.map(({ ok }) => ok)).toEqual([true, true, true]);
-    expect(events.map(({ type }) => type)).toEqual(["connected"]);
-    expect(await submit(client, TAKE)).toMatchObject({ ok: true, reply: { jobs: [{ id: 1 }] } });
-    slow.close();
-  }, 20_000);
-
-  test("of 8 MiB together are all answered over one connection", async () => {
+  test("of 8 MiB together are all answered over one connection", async ({ start }) => {
     const events: ClientEvent[] = [];
     const client = start({ timeoutMs: 10_000 }, events);
     const payload = new Uint8Array(1024 * 1024);
@@ -806,7 +963,7 @@ describe("large commands", () => {
 });
 
 describe("the promise face", () => {
-  test("enqueues and dequeues values, and integers of any size as text", async () => {
+  test("enqueues and dequeues values, and integers of any size as text", async ({ cluster }) => {
     const client = await connect({ addresses: cluster.addresses(), id: "lib" });
     expect(await client.enqueue({ a: [1, "ü"] })).toMatchObject({ id: 1, requestNumber: 1 });
     await client.enqueueText("123456789012345678901234567890");
@@ -818,7 +975,7 @@ describe("the promise face", () => {
     await client.close();
   });
 
-  test("enqueues and dequeues many at once, and peeks", async () => {
+  test("enqueues and dequeues many at once, and peeks", async ({ cluster }) => {
     const client = await connect({ addresses: cluster.addresses(), id: "lib" });
     expect(await client.peek()).toBeNull();
     const enqueued = await client.enqueueAll([1, "two", { three: 3 }]);
@@ -848,7 +1005,9 @@ describe("the promise face", () => {
     await client.close();
   });
 
-  test("refuses at once, and by name, what JSON would change, what is no JSON, and what is too large", async () => {
+  test("refuses at once, and by name, what JSON would change, what is no JSON, and what is too large", async ({
+    cluster,
+  }) => {
     const client = await connect({ addresses: cluster.addresses(), id: "lib" });
     const large = WIRE.maxPayloadBytes + 1;
     const tooLarge = { code: "TOO_LARGE", applied: "no", message: expect.stringContaining(`has ${large} bytes`) };
@@ -869,7 +1028,7 @@ describe("the promise face", () => {
     await client.close();
   });
 
-  test("gives a job whose producer only said that it is JSON as bytes, and the jobs around it", async () => {
+  test("gives a job whose producer only said that it is JSON as bytes, and the jobs around it", async ({ cluster }) => {
     const client = await connect({ addresses: cluster.addresses(), id: "lib" });
     const payloads = [[0x7b], [0x31], [0x7b], [0x22, 0xff, 0x22]].map((bytes) => Uint8Array.from(bytes));
     for (const [id, payload] of payloads.entries()) cluster.queue.push({ id, encoding: ENCODING.json, payload });
@@ -885,7 +1044,10 @@ describe("the promise face", () => {
     await client.close();
   });
 
-  test("gives what an earlier process of its id may not have had, once, and goes on behind it", async () => {
+  test("gives what an earlier process of its id may not have had, once, and goes on behind it", async ({
+    cluster,
+    start,
+  }) => {
     const first = start({ clientId: "lib" });
     await enqueue(first, 1);
     await submit(first, TAKE);
@@ -905,54 +1067,5 @@ describe("the promise face", () => {
     await second.close();
     await leave(first);
     expect(failureOf(await lost)).toMatchObject({ applied: "unknown" });
-  });
-
-  test("acknowledges nothing of what an earlier process left when it could not fetch all of it", async () => {
-    const first = start({ clientId: "lib" });
-    await enqueue(first, 1);
-    await enqueue(first, 2);
-    const two = [submit(first, TAKE), submit(first, TAKE)];
-    await Promise.all(two);
-    cluster.fate = (message) => (message.type === "request" && message.number === 4 ? "lose" : "pass");
-    const failed = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 300 }).catch(
-      (e: unknown) => e,
-    );
-    expect(failed).toMatchObject({ code: "TIMEOUT" });
-    cluster.fate = () => "pass";
-    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
-    expect(
-      client.earlier.flatMap((answer) => (answer.type === "dequeued" ? answer.jobs : [])).map(({ id }) => id),
-    ).toEqual([1, 2]);
-    await client.close();
-  });
-
-  test("keeps what comes after an unknown outcome: a job that was taken is given late, or to the next process", async () => {
-    cluster.queue.push({ id: 1, encoding: ENCODING.json, payload: new TextEncoder().encode("1") });
-    cluster.queue.push({ id: 2, encoding: ENCODING.json, payload: new TextEncoder().encode("2") });
-    const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 100 });
-    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
-    expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({
-      code: "TIMEOUT",
-      applied: "unknown",
-    });
-    cluster.fate = () => "pass";
-    await client.enqueue(3);
-    expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 1, jobs: [{ id: 1 }] }]);
-    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
-    expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({ applied: "unknown" });
-    await client.close();
-    cluster.fate = () => "pass";
-    const next = await connect({ addresses: cluster.addresses(), id: "lib" });
-    expect(next.earlier.at(-1)).toMatchObject({ type: "dequeued", requestNumber: 3, jobs: [{ id: 2 }] });
-    await next.close();
-  });
-
-  test("rejects with code, what is known of the effect, and the number", async () => {
-    const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 150 });
-    cluster.fate = () => "lose";
-    const failed = await client.enqueue(1).catch((error: unknown) => error);
-    expect(failed).toBeInstanceOf(RequestFailed);
-    expect(failed).toMatchObject({ code: "TIMEOUT", applied: "unknown", requestNumber: 1 });
-    await client.close();
   });
 });

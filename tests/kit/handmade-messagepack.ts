@@ -72,7 +72,15 @@ export function createWriter(headroom = 0): HandWriter {
       ]);
     },
     raw,
-    finish: () => new Uint8Array(Buffer.concat(parts)),
+    finish: () => {
+      const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+      let at = 0;
+      for (const part of parts) {
+        whole.set(part, at);
+        at += part.length;
+      }
+      return whole;
+    },
   };
   return writer;
 }

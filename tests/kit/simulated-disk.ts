@@ -95,13 +95,18 @@ type DirectoryChange =
   | { readonly type: "rename"; readonly from: string; readonly to: string };
 
 const parentOf = (path: string): string => (path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : ".");
+/** As parentOf, without a new text: this is asked for every name of a disk, often. */
+const isIn = (path: string, directory: string): boolean => {
+  const slash = path.lastIndexOf("/");
+  return slash === -1 ? directory === "." : slash === directory.length && path.startsWith(directory);
+};
 const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
 
-const parentOfChange = (change: DirectoryChange): string =>
-  parentOf(change.type === "rename" ? change.to : change.path);
+const isMadeIn = (change: DirectoryChange, directory: string): boolean =>
+  isIn(change.type === "rename" ? change.to : change.path, directory);
 
 function namesIn(names: ReadonlyMap<string, Entry>, directory: string): readonly string[] {
-  const inside = [...names.keys()].filter((path) => parentOf(path) === directory);
+  const inside = [...names.keys()].filter((path) => isIn(path, directory));
   return inside.map(nameOf).sort();
 }
 
@@ -112,6 +117,11 @@ function applyChange(names: Map<string, Entry>, change: DirectoryChange): void {
     const entry = names.get(change.from);
     // The file was never made, as far as the platter knows.
     if (entry === undefined) return;
+    if (entry !== "directory") {
+      names.delete(change.from);
+      names.set(change.to, entry);
+      return;
+    }
     // A directory takes along what is in it.
     const inside = [...names].filter(([path]) => movedPath(path, change.from, change.to) !== null);
     for (const [path, moved] of inside) {
@@ -336,7 +346,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
       syncDirectory: (path, done) => {
         begin("syncDirectory", path);
         const failure = fails("sync");
-        const covered = new Set(unsyncedChanges.filter((made) => parentOfChange(made) === path));
+        const covered = new Set(unsyncedChanges.filter((made) => isMadeIn(made, path)));
         later(true, () => {
           if (failure === null) {
             for (const made of covered) applyChange(synced, made);
@@ -368,7 +378,7 @@ export function createSimDisk(scheduler: Scheduler, random: Random, weather: Dis
         begin("remove", path);
         changing(
           done,
-          () => ([...names.keys()].some((other) => parentOf(other) === path) ? problem("ENOTEMPTY", path) : null),
+          () => ([...names.keys()].some((other) => isIn(other, path)) ? problem("ENOTEMPTY", path) : null),
           () => ({ type: "unlink", path }),
         );
       },

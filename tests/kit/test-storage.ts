@@ -25,7 +25,8 @@ export const VOTE = "n2@fedcba9876543210" as MemberId;
 export const SMALL_SEGMENT = 40 * KiB;
 
 export function entry(index: number, term = 1, bytes = 16): Entry {
-  const body = new Uint8Array(bytes).map((_, at) => (index * 31 + term * 7 + at) & 0xff);
+  const body = new Uint8Array(bytes);
+  for (let at = 0; at < bytes; at++) body[at] = index * 31 + term * 7 + at;
   return encodeEntry(
     { index, term, time: index * 10, wall: index * 10 },
     { kind: "command", session: 1, number: index, acknowledgedThrough: 0, body },

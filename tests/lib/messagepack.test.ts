@@ -195,14 +195,15 @@ test("binaries anywhere in an array are put where they belong, whatever stands a
   }
 });
 
+/** Longer than a length of two bytes says. */
+const LONG = "y".repeat(70_000);
+
 function nested(random: Random, depth: number): Plain {
   switch (random.below(depth > 0 ? 6 : 4)) {
     case 0:
       return packableInteger(Math.min(MAX, 2 ** random.below(54) - random.below(2)));
     case 1:
-      return ["", "abc", "naïve", "x".repeat(random.below(300)), "y".repeat(70_000)][
-        random.below(random.chance(99) ? 4 : 5)
-      ]!;
+      return ["", "abc", "naïve", "x".repeat(random.below(300)), LONG][random.below(random.chance(99) ? 4 : 5)]!;
     case 2:
       return random.chance(50) ? null : random.chance(50);
     case 3: {

@@ -9,11 +9,11 @@ import { leftovers } from "./leftovers.ts";
 import { install, requirePinnedBun, ROOT, runStep, type StepResult } from "./project.ts";
 
 const UNIT_TIMEOUT_MS = 300_000;
-/** Of one test; `bun test` alone gives 5 s. A machine that is busy with other things must not decide what passes. */
+/** Of one test that names no time of its own; `bun test` alone gives 5 s. A machine that is busy with other things must not decide what passes. */
 const TEST_TIMEOUT_MS = 30_000;
 const BUILD_TIMEOUT_MS = 60_000;
 const E2E_TIMEOUT_MS = 600_000;
-/** Little work, much waiting, and no time that is judged: these go on beside the unit tests. */
+/** Little work, much waiting, and no time that is judged: these go on beside the unit tests and those of `COMMANDS`. */
 const WAITING: readonly string[] = [
   "auth.e2e.ts",
   "bad-input.e2e.ts",
@@ -23,6 +23,15 @@ const WAITING: readonly string[] = [
   "same-number.e2e.ts",
   "unwritten.e2e.ts",
 ];
+/** Many short ones, behind the unit tests. */
+const COMMANDS: readonly string[] = [
+  "cli-client.e2e.ts",
+  "cli-commands.e2e.ts",
+  "cli-purge.e2e.ts",
+  "cli-shell.e2e.ts",
+  "cluster-supervisor.e2e.ts",
+  "cluster-up.e2e.ts",
+];
 
 const reports = mkdtempSync(join(tmpdir(), "raftq-test-"));
 /** Marks every process that the tests start, and what those start. */
@@ -31,7 +40,8 @@ const run = `${process.pid}-${Date.now()}`;
 /** Runs `bun test` and counts what its own report says, not what it printed. */
 async function suite(name: string, args: readonly string[], timeoutMs: number): Promise<Totals> {
   const report = join(reports, `${name}.xml`);
-  const command = [process.execPath, "test", "--reporter=junit", `--reporter-outfile=${report}`, ...args];
+  const reporter = ["--reporter=junit", `--reporter-outfile=${report}`];
+  const command = [process.execPath, "test", ...reporter, `--timeout=${TEST_TIMEOUT_MS}`, ...args];
   const result = await runStep(command, timeoutMs, { TEST_RUN_ID: run });
   const totals = await parseJunit(report);
   // A suite can fail without a failed test: a file that does not load, a crash, no time left.
@@ -68,30 +78,34 @@ await count("check", async () => {
 const built = await count("build", async () =>
   step("build", await runStep([process.execPath, join(ROOT, "tests/scripts/build.ts")], BUILD_TIMEOUT_MS)),
 );
-const unit = (): Promise<Totals> => suite("unit", [`--timeout=${TEST_TIMEOUT_MS}`], UNIT_TIMEOUT_MS);
+const unit = (): Promise<Totals> => suite("unit", [], UNIT_TIMEOUT_MS);
 if (built.failed > 0) await count("unit", unit);
 else {
   const files = readdirSync(join(ROOT, "tests/e2e")).filter((name) => name.endsWith(".e2e.ts"));
-  const [waiting, others] = [true, false].map((waits) =>
-    files
-      .filter((name) => WAITING.includes(name) === waits)
-      .toSorted()
-      .map((name) => `./tests/e2e/${name}`),
-  );
-  if (waiting?.length !== WAITING.length || others?.length === 0) throw new Error("tests of tests/e2e are missing");
+  const missing = [...WAITING, ...COMMANDS].filter((name) => !files.includes(name));
+  if (missing.length > 0) throw new Error(`tests of tests/e2e are missing: ${missing.join(", ")}`);
+  const others = files.filter((name) => !WAITING.includes(name) && !COMMANDS.includes(name)).toSorted();
+  const endToEnd = (name: string, of: readonly string[]): Promise<Totals> =>
+    count(name, () =>
+      suite(
+        name.replaceAll(" ", "-"),
+        of.map((file) => `./tests/e2e/${file}`),
+        E2E_TIMEOUT_MS,
+      ),
+    );
   // Both print what they do as it comes: a test's name says where it belongs.
   await Promise.all([
-    count("unit", unit),
-    count("e2e that waits", () => suite("e2e-waiting", waiting, E2E_TIMEOUT_MS)),
+    count("unit", unit).then(() => endToEnd("e2e of commands", COMMANDS)),
+    endToEnd("e2e that waits", WAITING),
   ]);
-  await count("e2e", () => suite("e2e", others ?? [], E2E_TIMEOUT_MS));
+  await endToEnd("e2e", others);
 }
 await count("leftovers", async () => step("no process is left behind", leftovers(run)));
 rmSync(reports, { recursive: true });
 
 console.log("");
 for (const { name, totals, seconds } of all) {
-  console.log(`${name.padEnd(14)} ${totals.passed} passed, ${totals.failed} failed (${seconds.toFixed(1)} s)`);
+  console.log(`${name.padEnd(15)} ${totals.passed} passed, ${totals.failed} failed (${seconds.toFixed(1)} s)`);
 }
 const passed = all.reduce((sum, { totals }) => sum + totals.passed, 0);
 const failed = all.reduce((sum, { totals }) => sum + totals.failed, 0);

@@ -5,9 +5,8 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { askSupervisor, type ControlRequest } from "../../src/cluster/control.ts";
 import { nodeDirectory, nodeLog } from "../../src/cluster/layout.ts";
-import { identify, processState } from "../../src/cluster/processes.ts";
 import { readClusterState } from "../../src/cluster/state.ts";
-import { inPlace, isAlive, listening, type Place, refusal, waitFor } from "./fixture.ts";
+import { inPlace, isAlive, listening, type Place, refusal, waitFor } from "./place.ts";
 import { occupy } from "../ports.ts";
 
 /** Processes start slowly on a machine that is busy with other tests. */
@@ -249,13 +248,6 @@ test("down is answered after the last node has ended", () =>
     await supervisor.stopped;
     silent.destroy();
   }));
-
-test("a process is told from a later one that has its pid", () => {
-  const own = identify(process.pid);
-  expect(own).not.toBeNull();
-  expect(processState({ pid: process.pid, startTime: own?.startTime ?? "" })).toBe("running");
-  expect(processState({ pid: process.pid, startTime: "801bfb14:1" })).toBe("gone");
-});
 
 function say(place: Place, text: string): Promise<string> {
   return new Promise((resolve) => {

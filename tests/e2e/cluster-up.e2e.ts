@@ -9,7 +9,7 @@ import { identify } from "../../src/cluster/processes.ts";
 import { createClusterDirectory, purgeCluster, readClusterState, writeClusterState } from "../../src/cluster/state.ts";
 import type { Supervisor } from "../../src/cluster/supervisor.ts";
 import { bringUp, findRunning } from "../../src/cluster/up.ts";
-import { FAKE_PROGRAM, inPlace, isAlive, listening, type Place, refusal, waitFor } from "./fixture.ts";
+import { FAKE_PROGRAM, inPlace, isAlive, listening, type Place, refusal, waitFor } from "./place.ts";
 import { occupy } from "../ports.ts";
 
 /** Processes start slowly on a machine that is busy with other tests. */

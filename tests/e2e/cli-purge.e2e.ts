@@ -1,4 +1,4 @@
-// Is a cluster's data deleted only when somebody means it? The real program, on a pseudo-terminal and without one.
+// Is a cluster's data deleted only when somebody means it? The binary, on a pseudo-terminal and without one.
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { clusterLayout } from "../../src/cluster/layout.ts";
 import { createClusterDirectory, writeClusterState } from "../../src/cluster/state.ts";
 import { openTerminal } from "./pty.ts";
-import { raftq } from "./run-client.ts";
+import { raftq } from "./run-command.ts";
 
 let directory: string;
 const data = (): string => join(directory, ".raftq/default/n1/data");

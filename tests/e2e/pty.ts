@@ -1,5 +1,5 @@
-// How does a test sit at a terminal? It starts the real program on a pseudo-terminal, types, and reads what appears.
-import { MAIN } from "./run-client.ts";
+// How does a test sit at a terminal? It starts the binary on a pseudo-terminal, types, and reads what appears.
+import { BINARY } from "../scripts/project.ts";
 
 export interface Terminal {
   /** What has appeared since the last call, once `expected` is in it. */
@@ -23,7 +23,7 @@ export function openTerminal(
 ): Terminal {
   let seen = "";
   const decoder = new TextDecoder();
-  const command = [process.execPath, MAIN, ...words];
+  const command = [BINARY, ...words];
   const child = Bun.spawn(options.shell === undefined ? command : ["sh", "-c", options.shell, "sh", ...command], {
     cwd: options.directory ?? import.meta.dir,
     env: { PATH: process.env["PATH"] ?? "", TERM: "xterm", ...options.environment },

@@ -1,11 +1,12 @@
-// `raftq client` from its words and its pipe to its exit code: the real program against scripted nodes.
+// `raftq client` from its words and its pipe to its exit code: the binary against scripted nodes.
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { failure } from "../../src/lib/errors.ts";
 import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
-import { MAIN, type Ran, raftq, type RunOptions } from "./run-client.ts";
+import { BINARY } from "../scripts/project.ts";
+import { type Ran, raftq, type RunOptions } from "./run-command.ts";
 
 let cluster: FakeCluster;
 beforeEach(async () => {
@@ -113,7 +114,7 @@ describe("one command", () => {
   test("is complete for a reader that is slow", async () => {
     await pipe(enqueues(1, 1_500));
     const words = ["client", "--addr", cluster.address(1), "log", "--json"];
-    const child = Bun.spawn([process.execPath, MAIN, ...words], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+    const child = Bun.spawn([BINARY, ...words], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
     await Bun.sleep(400);
     const log = JSON.parse(await new Response(child.stdout).text()) as { entries: unknown[]; more: boolean };
     expect([log.entries.length, log.more, await child.exited]).toEqual([1_000, true, 0]);
@@ -257,7 +258,7 @@ describe("answers that cannot be written", () => {
   test("are nothing to be told about where nothing was taken: a log that nobody reads to its end", async () => {
     await fill(1_000);
     const words = ["client", "--addr", cluster.address(1), "log"];
-    const child = Bun.spawn([process.execPath, MAIN, ...words], { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+    const child = Bun.spawn([BINARY, ...words], { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
     await child.stdout.cancel();
     expect([await child.exited, await new Response(child.stderr).text()]).toEqual([0, ""]);
     const full = await client(["log"], FULL);
@@ -535,14 +536,11 @@ describe("a pipe", () => {
 
   test("that had to stop ends although its input goes on", async () => {
     cluster.fate = (message) => (message.type === "request" ? "lose" : "pass");
-    const child = Bun.spawn(
-      [process.execPath, MAIN, "client", "--addr", cluster.address(1), "--id", "p1", "--timeout", "200ms"],
-      {
-        stdin: "pipe",
-        stdout: "pipe",
-        stderr: "pipe",
-      },
-    );
+    const child = Bun.spawn([BINARY, "client", "--addr", cluster.address(1), "--id", "p1", "--timeout", "200ms"], {
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
     await child.stdin.write("enqueue(1)\n");
     await child.stdin.flush();
     expect(await child.exited).toBe(5);

@@ -1,8 +1,6 @@
-// How do tests run `raftq client`? As a child process of the real entry point, with its streams as text.
+// How do tests run a command to its end? The binary as a child process, with its streams as text.
 import { closeSync, openSync } from "node:fs";
-import { join } from "node:path";
-
-export const MAIN = join(import.meta.dir, "../../src/main.ts");
+import { BINARY } from "../scripts/project.ts";
 
 export interface Ran {
   readonly exit: number;
@@ -21,7 +19,7 @@ export interface RunOptions {
 /** stdin is a pipe with `input` in it, or closed at once. */
 export async function raftq(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const file = options.output === undefined ? null : openSync(options.output, "w");
-  const child = Bun.spawn([process.execPath, MAIN, ...words], {
+  const child = Bun.spawn([BINARY, ...words], {
     stdin: new Blob([options.input ?? ""]),
     stdout: file ?? "pipe",
     stderr: "pipe",

@@ -1,7 +1,7 @@
 // A supervisor in a process of its own, so that a test can kill it: `bun fake-up.ts <root> <size> <base port>`.
 import { clusterLayout } from "../../src/cluster/layout.ts";
 import { bringUp } from "../../src/cluster/up.ts";
-import { FAKE_PROGRAM } from "./fixture.ts";
+import { FAKE_PROGRAM } from "./place.ts";
 
 const [root = "", size = "", basePort = ""] = process.argv.slice(2);
 const result = await bringUp({
