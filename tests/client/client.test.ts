@@ -18,7 +18,7 @@ import { type Command, ENCODING } from "../../src/queue/types.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
 import { createTcpNetwork } from "../../src/wire/tcp.ts";
 import { connect, RequestFailed } from "../../src/index.ts";
-import { type FakeCluster, startFakeCluster } from "./fake-cluster.ts";
+import { type FakeCluster, startFakeCluster } from "../kit/scripted-cluster.ts";
 import { startSlowLink } from "./slow-link.ts";
 
 const LIMITS = { ...CLIENT.limits, retryMinMs: 2, retryMaxMs: 20, silenceMs: 150, unreachableMs: 100, onceMs: 1_000 };

@@ -1,7 +1,7 @@
 // A link that is slow: everything through it passes in small pieces, both ways, at so many bytes a millisecond. A timer that is late on
 // a busy machine does not make it slower still: what is due by the clock passes.
 import { connect, createServer, type Socket } from "node:net";
-import { freePorts } from "../ports.ts";
+import { freePorts } from "../kit/free-ports.ts";
 
 const PIECE_BYTES = 8 * 1024;
 

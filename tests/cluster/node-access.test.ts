@@ -7,7 +7,7 @@ import { failure } from "../../src/lib/errors.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
 import { createTcpNetwork } from "../../src/wire/tcp.ts";
-import { startFakeCluster } from "../client/fake-cluster.ts";
+import { startFakeCluster } from "../kit/scripted-cluster.ts";
 
 const openAccess = (): NodeAccess =>
   createNodeAccess({ network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type Certified, createAuthority, issue } from "../../src/cluster/certificates.ts";
 import { connect } from "../../src/index.ts";
 import { EXIT } from "../../src/lib/errors.ts";
-import { freePorts } from "../ports.ts";
+import { freePorts } from "../kit/free-ports.ts";
 import { type ClusterStatus, inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
 
 const DAY = 24 * 3_600_000;

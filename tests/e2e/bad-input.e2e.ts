@@ -16,7 +16,7 @@ import {
 } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { freePorts } from "../ports.ts";
+import { freePorts } from "../kit/free-ports.ts";
 import { BINARY } from "../scripts/project.ts";
 import { type NodeProcess, type Output, waitFor, type World, inWorld } from "./harness.ts";
 

@@ -3,7 +3,7 @@ import { expect } from "bun:test";
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BINARY, ROOT, runStep } from "../scripts/project.ts";
-import { freePortRow, freePorts } from "../ports.ts";
+import { freePortRow, freePorts } from "../kit/free-ports.ts";
 import { waitFor, inWorld } from "./harness.ts";
 
 inWorld(

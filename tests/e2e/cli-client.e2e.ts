@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { failure } from "../../src/lib/errors.ts";
-import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
+import { type FakeCluster, startFakeCluster } from "../kit/scripted-cluster.ts";
 import { BINARY } from "../scripts/project.ts";
 import { type Ran, raftq, type RunOptions } from "./run-command.ts";
 

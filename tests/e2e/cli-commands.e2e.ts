@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { failure } from "../../src/lib/errors.ts";
 import { writeClusterIn } from "../cli/written-cluster.ts";
-import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
+import { type FakeCluster, startFakeCluster } from "../kit/scripted-cluster.ts";
 import { raftq } from "./run-command.ts";
 
 let cluster: FakeCluster;

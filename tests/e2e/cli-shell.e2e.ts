@@ -1,6 +1,6 @@
 // The shell as a person meets it: the binary on a pseudo-terminal, against scripted nodes.
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { type FakeCluster, startFakeCluster } from "../client/fake-cluster.ts";
+import { type FakeCluster, startFakeCluster } from "../kit/scripted-cluster.ts";
 import { openTerminal, type Terminal } from "./pty.ts";
 import { raftq } from "./run-command.ts";
 

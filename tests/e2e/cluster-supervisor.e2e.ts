@@ -7,7 +7,7 @@ import { askSupervisor, type ControlRequest } from "../../src/cluster/control.ts
 import { nodeDirectory, nodeLog } from "../../src/cluster/layout.ts";
 import { readClusterState } from "../../src/cluster/state.ts";
 import { inPlace, isAlive, listening, type Place, refusal, waitFor } from "./place.ts";
-import { occupy } from "../ports.ts";
+import { occupy } from "../kit/free-ports.ts";
 
 /** Processes start slowly on a machine that is busy with other tests. */
 setDefaultTimeout(20_000);

@@ -10,7 +10,7 @@ import { createClusterDirectory, purgeCluster, readClusterState, writeClusterSta
 import type { Supervisor } from "../../src/cluster/supervisor.ts";
 import { bringUp, findRunning } from "../../src/cluster/up.ts";
 import { FAKE_PROGRAM, inPlace, isAlive, listening, type Place, refusal, waitFor } from "./place.ts";
-import { occupy } from "../ports.ts";
+import { occupy } from "../kit/free-ports.ts";
 
 /** Processes start slowly on a machine that is busy with other tests. */
 setDefaultTimeout(20_000);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { identify } from "../../src/cluster/processes.ts";
 import { CLUSTER } from "../../src/config.ts";
 import { BINARY } from "../scripts/project.ts";
-import { freePortRow, occupy } from "../ports.ts";
+import { freePortRow, occupy } from "../kit/free-ports.ts";
 import { inWorld, waitFor, type World } from "./harness.ts";
 
 interface Status {

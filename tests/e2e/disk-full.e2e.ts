@@ -5,7 +5,7 @@ import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, rmSync, sta
 import { join } from "node:path";
 import { createRealDisk } from "../../src/storage/real-disk.ts";
 import { isNoSpace } from "../../src/storage/disk.ts";
-import { freePorts } from "../ports.ts";
+import { freePorts } from "../kit/free-ports.ts";
 import { inWorld, type NodeProcess, waitFor, type World } from "./harness.ts";
 
 const MiB = 1024 * 1024;

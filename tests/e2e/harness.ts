@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
-import { freePortRow, freePorts } from "../ports.ts";
+import { freePortRow, freePorts } from "../kit/free-ports.ts";
 import { BINARY } from "../scripts/project.ts";
 
 /** Beside those of the nodes that `cluster up` starts: a test may add some. */

@@ -12,7 +12,7 @@ import { BINARY } from "../scripts/project.ts";
 import { probe } from "../torture/abilities.ts";
 import { parseOptions } from "../torture/options.ts";
 import { createNetwork, type Harm, PORT } from "../torture/network.ts";
-import { enterRoom } from "../torture/room.ts";
+import { enterRoom } from "../torture/namespaces.ts";
 import { run, until } from "../torture/shell.ts";
 
 const NODES = ["n1", "n2", "n3"];

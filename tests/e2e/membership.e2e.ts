@@ -1,7 +1,7 @@
 // Can a cluster grow, shrink and replace a wiped node while it serves, and does it stay one cluster?
 import { expect } from "bun:test";
 import { rmSync } from "node:fs";
-import { freePorts } from "../ports.ts";
+import { freePorts } from "../kit/free-ports.ts";
 import {
   type Cluster,
   type ClusterStatus,

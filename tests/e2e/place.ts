@@ -10,7 +10,7 @@ import { identify } from "../../src/cluster/processes.ts";
 import type { Supervisor } from "../../src/cluster/supervisor.ts";
 import { bringUp, type UpResult } from "../../src/cluster/up.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
-import { freePortRow } from "../ports.ts";
+import { freePortRow } from "../kit/free-ports.ts";
 
 export const FAKE_PROGRAM: readonly string[] = [process.execPath, join(import.meta.dir, "fake-node.ts")];
 

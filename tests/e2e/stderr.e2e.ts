@@ -3,7 +3,7 @@
 import { expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { freePorts } from "../ports.ts";
+import { freePorts } from "../kit/free-ports.ts";
 import { BINARY } from "../scripts/project.ts";
 import { inWorld, type Output, waitFor, type World } from "./harness.ts";
 

@@ -10,7 +10,7 @@ import { Malformed } from "../../src/lib/messagepack.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
 import { createDeframer } from "../../src/wire/frame.ts";
 import { BINARY } from "../scripts/project.ts";
-import { freePorts } from "../ports.ts";
+import { freePorts } from "../kit/free-ports.ts";
 import { inWorld, parameter, waitFor } from "./harness.ts";
 
 /** Over three addresses, since one may have 4,096. */

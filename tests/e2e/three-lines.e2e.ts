@@ -1,6 +1,6 @@
 // Do the three commands work as a newcomer types them: a node, a client, a cluster?
 import { expect } from "bun:test";
-import { freePorts } from "../ports.ts";
+import { freePorts } from "../kit/free-ports.ts";
 import { waitFor, inWorld } from "./harness.ts";
 
 inWorld("one node and one client: what was enqueued is dequeued, in order", async (world) => {

@@ -4,7 +4,7 @@ import { expect } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { freePorts } from "../ports.ts";
+import { freePorts } from "../kit/free-ports.ts";
 import { BINARY } from "../scripts/project.ts";
 import { inWorld, type Output, waitFor, type World } from "./harness.ts";
 

@@ -2,7 +2,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Options } from "./options.ts";
-import type { Room } from "./room.ts";
+import type { Room } from "./namespaces.ts";
 import { sh, works } from "./shell.ts";
 import { DURABLE_CALLS } from "./tracer.ts";
 

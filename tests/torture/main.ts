@@ -11,7 +11,7 @@ import { NEMESES } from "./episodes.ts";
 import { historyText } from "./finale.ts";
 import { buildMutant } from "./mutant-build.ts";
 import { HELP, type Options, parseOptions, repeatLine } from "./options.ts";
-import { enterRoom, type Room } from "./room.ts";
+import { enterRoom, type Room } from "./namespaces.ts";
 import { type Outcome, torture } from "./run.ts";
 import { createTimeline, type Timeline } from "./timeline.ts";
 

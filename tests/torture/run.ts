@@ -3,7 +3,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Random, seededRandom } from "../../src/lib/random.ts";
-import { freePorts } from "../ports.ts";
+import { freePorts } from "../kit/free-ports.ts";
 import type { Abilities } from "./abilities.ts";
 import { startClients } from "./clients.ts";
 import { createDisk, type DiskKind } from "./disk.ts";
@@ -13,7 +13,7 @@ import type { Nemesis } from "./nemesis.ts";
 import { createNetwork, type Network, PORT } from "./network.ts";
 import { createTortureNode, type Site, type TortureNode } from "./node.ts";
 import type { Options } from "./options.ts";
-import type { Room } from "./room.ts";
+import type { Room } from "./namespaces.ts";
 import { createService, type Silence } from "./service.ts";
 import { patience, until } from "./shell.ts";
 import type { Timeline } from "./timeline.ts";

@@ -1,6 +1,6 @@
 // How does beanstalkd serve as a queue? Its own protocol: put, reserve, delete; one command at a time on a connection.
 import { mkdirSync } from "node:fs";
-import { freePortRow } from "../../ports.ts";
+import { freePortRow } from "../../kit/free-ports.ts";
 import { createExchange, type Exchange, openConnection } from "./connection.ts";
 import { HOST, type Peer, type QueueClient, withClient } from "./peer.ts";
 import { serverProcess } from "./processes.ts";

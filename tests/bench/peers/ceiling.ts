@@ -3,7 +3,7 @@
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { unpack } from "msgpackr";
-import { freePorts } from "../../ports.ts";
+import { freePorts } from "../../kit/free-ports.ts";
 import { frame, framer, TYPE } from "./ceiling-frames.ts";
 import { CONNECTIONS, stopwatch, type Task, type Window, windowOf } from "./closed-loop.ts";
 import { HOST, pause } from "./peer.ts";

@@ -4,7 +4,7 @@ import { openGrpc } from "./grpc.ts";
 import { HOST, type Peer, type QueueClient, pause, THREE, withAnyNode, withClient } from "./peer.ts";
 import { serverProcess } from "./processes.ts";
 import { bytesField, bytesOf, fieldsOf, integerField, integerOf } from "./protobuf.ts";
-import { freePortRow } from "../../ports.ts";
+import { freePortRow } from "../../kit/free-ports.ts";
 
 const PATHS = [
   "/etcdserverpb.KV/Range",

@@ -1,6 +1,6 @@
 // How does NATS JetStream serve as a queue? A work-queue stream of three replicas, one durable pull consumer, double acks.
 import { mkdirSync, writeFileSync } from "node:fs";
-import { freePortRow } from "../../ports.ts";
+import { freePortRow } from "../../kit/free-ports.ts";
 import { say } from "../../scripts/project.ts";
 import { type Connection, createFifo, openConnection, type Waiter } from "./connection.ts";
 import { HOST, type Peer, type QueueClient, THREE, withAnyNode, within } from "./peer.ts";

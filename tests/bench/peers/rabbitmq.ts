@@ -1,6 +1,6 @@
 // How does RabbitMQ serve as a queue? A quorum queue of three members, with confirms and explicit acks.
 import { mkdirSync, writeFileSync } from "node:fs";
-import { freePortRow } from "../../ports.ts";
+import { freePortRow } from "../../kit/free-ports.ts";
 import { content, flags, FRAME, long, method, shortText, takeFrames, u16, u32, u64 } from "./amqp.ts";
 import { type Connection, createFifo, openConnection, type Waiter } from "./connection.ts";
 import { HOST, type Peer, pause, type QueueClient, THREE, withAnyNode } from "./peer.ts";

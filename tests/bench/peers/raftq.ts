@@ -15,7 +15,7 @@ import { createRealClock } from "../../../src/lib/real-clock.ts";
 import { type Command, ENCODING, type Reply } from "../../../src/queue/types.ts";
 import type { NodeStatus, Peeked } from "../../../src/wire/protocol.ts";
 import { createTcpNetwork } from "../../../src/wire/tcp.ts";
-import { freePorts } from "../../ports.ts";
+import { freePorts } from "../../kit/free-ports.ts";
 import { BINARY } from "../../scripts/project.ts";
 import { HOST, type Peer, pause, type QueueClient, withClient } from "./peer.ts";
 import { serverProcess } from "./processes.ts";

@@ -1,5 +1,5 @@
 // How does Redis serve as a queue? A stream with one consumer group; what was read is acknowledged and deleted.
-import { freePortRow } from "../../ports.ts";
+import { freePortRow } from "../../kit/free-ports.ts";
 import { createExchange, type Exchange, openConnection } from "./connection.ts";
 import { HOST, type Peer, pause, type QueueClient, withClient } from "./peer.ts";
 import { serverProcess } from "./processes.ts";

@@ -1,6 +1,6 @@
 // How does ZooKeeper serve as a queue? A node with a sequence number for each message; who deletes it has the message.
 import { mkdirSync, writeFileSync } from "node:fs";
-import { freePortRow } from "../../ports.ts";
+import { freePortRow } from "../../kit/free-ports.ts";
 import { long, u32, u64 } from "./amqp.ts";
 import { createExchange, createFifo, type Exchange, type Fifo, openConnection } from "./connection.ts";
 import { HOST, type Peer, pause, type QueueClient, THREE, withAnyNode } from "./peer.ts";
