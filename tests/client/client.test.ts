@@ -35,7 +35,7 @@ function test(name: string, work: (world: World) => Promise<void>): void {
   bunTest(name, () => withCluster(3, work));
 }
 
-/** Beside the others that say so: for tests that wait more than they do. */
+/** Beside the others that say so: for tests that wait for seconds and have little to do. */
 function testBesideOthers(
   name: string,
   work: (world: World) => Promise<void>,
@@ -203,6 +203,20 @@ describe("finding the leader", () => {
     expect(performance.now() - begun).toBeLessThan(2_000);
   });
 
+  test("no leader within the time-out says how many members are reachable and whom to start", async ({
+    cluster,
+    start,
+  }) => {
+    cluster.lead(0);
+    cluster.kill(2);
+    cluster.kill(3);
+    const failed = failureOf(await enqueue(start({ timeoutMs: 200 }), 1));
+    expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
+    expect(failed?.message).toBe(
+      `No Leader: 1 of 3 members reachable, 2 needed. Start n2 (${cluster.address(2)}), or n3 (${cluster.address(3)}).`,
+    );
+  });
+
   test("a port that speaks HTTP is named, at once where no other one is reached", async ({ cluster, start }) => {
     const web = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("hello") });
     try {
@@ -237,7 +251,7 @@ describe("finding the leader", () => {
   });
 });
 
-// They wait and have little to do: beside each other, with time-outs that leave room for all of them to start at once.
+// They wait for seconds and have little to do: beside each other.
 describe("whoever waits", () => {
   testBesideOthers(
     "without a majority each member that is missed is named with what it needs",
@@ -361,120 +375,6 @@ describe("whoever waits", () => {
       expect(opens() - before).toBe(1);
     },
   );
-
-  testBesideOthers(
-    "no leader within the time-out says how many members are reachable and whom to start",
-    async ({ cluster, start }) => {
-      cluster.lead(0);
-      cluster.kill(2);
-      cluster.kill(3);
-      const failed = failureOf(await enqueue(start({ timeoutMs: 500 }), 1));
-      expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
-      expect(failed?.message).toBe(
-        `No Leader: 1 of 3 members reachable, 2 needed. Start n2 (${cluster.address(2)}), or n3 (${cluster.address(3)}).`,
-      );
-    },
-  );
-
-  testBesideOthers(
-    "an outcome that once was unclear ends as TIMEOUT, never as NO_LEADER",
-    async ({ cluster, start }) => {
-      const client = start({ timeoutMs: 500 });
-      await enqueue(client, 1);
-      cluster.fate = () => "executeAndLose";
-      const waiting = enqueue(client, 2);
-      await Bun.sleep(20);
-      cluster.lead(0);
-      cluster.disconnect(1);
-      expect(failureOf(await waiting)).toMatchObject({ code: "TIMEOUT", applied: "unknown" });
-    },
-  );
-
-  testBesideOthers(
-    "after an unknown outcome the number is resolved before the next request runs",
-    async ({ cluster, start }) => {
-      const client = start({ timeoutMs: 500 });
-      await enqueue(client, 1);
-      cluster.fate = (message) => (message.type === "request" ? "lose" : "pass");
-      expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "TIMEOUT" });
-      cluster.fate = () => "pass";
-      expect(await enqueue(client, 3)).toMatchObject({ ok: true, number: 3 });
-      expect(cluster.executed.map(({ number, command }) => `${number} ${command}`)).toEqual([
-        "1 enqueue 1",
-        "2 resolve",
-        "3 enqueue 3",
-      ]);
-    },
-  );
-
-  testBesideOthers("a retry after an unknown outcome tells the truth", async ({ cluster, start, queued }) => {
-    const client = start({ timeoutMs: 500 });
-    await enqueue(client, 1);
-    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
-    expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "TIMEOUT" });
-    cluster.fate = () => "pass";
-    const truth = await new Promise<Outcome>((resolve) => client.again(resolve));
-    expect(truth).toMatchObject({ ok: true, number: 2, duplicate: true });
-    expect(queued()).toEqual([1, 2]);
-  });
-
-  testBesideOthers(
-    "the promise face acknowledges nothing of what an earlier process left when it could not fetch all of it",
-    async ({ cluster, start }) => {
-      const first = start({ clientId: "lib" });
-      await enqueue(first, 1);
-      await enqueue(first, 2);
-      const two = [submit(first, TAKE), submit(first, TAKE)];
-      await Promise.all(two);
-      cluster.fate = (message) => (message.type === "request" && message.number === 4 ? "lose" : "pass");
-      const failed = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 500 }).catch(
-        (e: unknown) => e,
-      );
-      expect(failed).toMatchObject({ code: "TIMEOUT" });
-      cluster.fate = () => "pass";
-      const client = await connect({ addresses: cluster.addresses(), id: "lib" });
-      expect(
-        client.earlier.flatMap((answer) => (answer.type === "dequeued" ? answer.jobs : [])).map(({ id }) => id),
-      ).toEqual([1, 2]);
-      await client.close();
-    },
-  );
-
-  testBesideOthers(
-    "the promise face keeps what comes after an unknown outcome: a job that was taken is given late, or to the next process",
-    async ({ cluster }) => {
-      cluster.queue.push({ id: 1, encoding: ENCODING.json, payload: new TextEncoder().encode("1") });
-      cluster.queue.push({ id: 2, encoding: ENCODING.json, payload: new TextEncoder().encode("2") });
-      const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 500 });
-      cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
-      expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({
-        code: "TIMEOUT",
-        applied: "unknown",
-      });
-      cluster.fate = () => "pass";
-      await client.enqueue(3);
-      expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 1, jobs: [{ id: 1 }] }]);
-      cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
-      expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({ applied: "unknown" });
-      await client.close();
-      cluster.fate = () => "pass";
-      const next = await connect({ addresses: cluster.addresses(), id: "lib" });
-      expect(next.earlier.at(-1)).toMatchObject({ type: "dequeued", requestNumber: 3, jobs: [{ id: 2 }] });
-      await next.close();
-    },
-  );
-
-  testBesideOthers(
-    "the promise face rejects with code, what is known of the effect, and the number",
-    async ({ cluster }) => {
-      const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 500 });
-      cluster.fate = () => "lose";
-      const failed = await client.enqueue(1).catch((error: unknown) => error);
-      expect(failed).toBeInstanceOf(RequestFailed);
-      expect(failed).toMatchObject({ code: "TIMEOUT", applied: "unknown", requestNumber: 1 });
-      await client.close();
-    },
-  );
 });
 
 describe("numbered requests", () => {
@@ -535,6 +435,42 @@ describe("numbered requests", () => {
       message.type === "request" && ++seen % 7 === 0 ? failure("OVERLOADED", "scripted", { retryAfterMs: 1 }) : "pass";
     await enqueueUpTo(start(), 60);
     expect(queued()).toEqual(upTo(60));
+  });
+
+  test("an outcome that once was unclear ends as TIMEOUT, never as NO_LEADER", async ({ cluster, start }) => {
+    const client = start({ timeoutMs: 250 });
+    await enqueue(client, 1);
+    cluster.fate = () => "executeAndLose";
+    const waiting = enqueue(client, 2);
+    await Bun.sleep(20);
+    cluster.lead(0);
+    cluster.disconnect(1);
+    expect(failureOf(await waiting)).toMatchObject({ code: "TIMEOUT", applied: "unknown" });
+  });
+
+  test("after an unknown outcome the number is resolved before the next request runs", async ({ cluster, start }) => {
+    const client = start({ timeoutMs: 200 });
+    await enqueue(client, 1);
+    cluster.fate = (message) => (message.type === "request" ? "lose" : "pass");
+    expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "TIMEOUT" });
+    cluster.fate = () => "pass";
+    expect(await enqueue(client, 3)).toMatchObject({ ok: true, number: 3 });
+    expect(cluster.executed.map(({ number, command }) => `${number} ${command}`)).toEqual([
+      "1 enqueue 1",
+      "2 resolve",
+      "3 enqueue 3",
+    ]);
+  });
+
+  test("a retry after an unknown outcome tells the truth", async ({ cluster, start, queued }) => {
+    const client = start({ timeoutMs: 200 });
+    await enqueue(client, 1);
+    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+    expect(failureOf(await enqueue(client, 2))).toMatchObject({ code: "TIMEOUT" });
+    cluster.fate = () => "pass";
+    const truth = await new Promise<Outcome>((resolve) => client.again(resolve));
+    expect(truth).toMatchObject({ ok: true, number: 2, duplicate: true });
+    expect(queued()).toEqual([1, 2]);
   });
 
   test("a refused request does not hold up the ones behind it", async ({ cluster, start, queued }) => {
@@ -1067,5 +1003,59 @@ describe("the promise face", () => {
     await second.close();
     await leave(first);
     expect(failureOf(await lost)).toMatchObject({ applied: "unknown" });
+  });
+
+  test("acknowledges nothing of what an earlier process left when it could not fetch all of it", async ({
+    cluster,
+    start,
+  }) => {
+    const first = start({ clientId: "lib" });
+    await enqueue(first, 1);
+    await enqueue(first, 2);
+    const two = [submit(first, TAKE), submit(first, TAKE)];
+    await Promise.all(two);
+    cluster.fate = (message) => (message.type === "request" && message.number === 4 ? "lose" : "pass");
+    const failed = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 300 }).catch(
+      (e: unknown) => e,
+    );
+    expect(failed).toMatchObject({ code: "TIMEOUT" });
+    cluster.fate = () => "pass";
+    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+    expect(
+      client.earlier.flatMap((answer) => (answer.type === "dequeued" ? answer.jobs : [])).map(({ id }) => id),
+    ).toEqual([1, 2]);
+    await client.close();
+  });
+
+  test("keeps what comes after an unknown outcome: a job that was taken is given late, or to the next process", async ({
+    cluster,
+  }) => {
+    cluster.queue.push({ id: 1, encoding: ENCODING.json, payload: new TextEncoder().encode("1") });
+    cluster.queue.push({ id: 2, encoding: ENCODING.json, payload: new TextEncoder().encode("2") });
+    const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 100 });
+    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+    expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({
+      code: "TIMEOUT",
+      applied: "unknown",
+    });
+    cluster.fate = () => "pass";
+    await client.enqueue(3);
+    expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 1, jobs: [{ id: 1 }] }]);
+    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+    expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({ applied: "unknown" });
+    await client.close();
+    cluster.fate = () => "pass";
+    const next = await connect({ addresses: cluster.addresses(), id: "lib" });
+    expect(next.earlier.at(-1)).toMatchObject({ type: "dequeued", requestNumber: 3, jobs: [{ id: 2 }] });
+    await next.close();
+  });
+
+  test("rejects with code, what is known of the effect, and the number", async ({ cluster }) => {
+    const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 150 });
+    cluster.fate = () => "lose";
+    const failed = await client.enqueue(1).catch((error: unknown) => error);
+    expect(failed).toBeInstanceOf(RequestFailed);
+    expect(failed).toMatchObject({ code: "TIMEOUT", applied: "unknown", requestNumber: 1 });
+    await client.close();
   });
 });
