@@ -37,14 +37,14 @@ import type { NodeSettings, Ports } from "./types.ts";
 
 /** The accepted connections of a run. */
 export interface Connections {
-  readonly open: Map<Connection, Accepted>;
+  readonly open: Map<Connection, AcceptedConnection>;
   readonly limiter: ConnectionLimiter<Connection>;
   readonly budget: BufferBudget<Connection>;
   /** A connection or a message was refused: whose, and why. */
   readonly logRefusal: (text: string) => void;
 }
 
-interface Accepted {
+interface AcceptedConnection {
   readonly connection: Connection;
   from: Caller;
 }
@@ -62,7 +62,7 @@ interface Peer {
   /** Of the cluster that it named; null: it has none, as a founder. */
   readonly clusterId: ClusterId | null;
   /** Takes its messages, and its place among the members; null: it has sent none. */
-  accepted: { readonly peers: Peers; readonly receive: (message: Message) => void } | null;
+  receiver: { readonly peers: Peers; readonly receive: (message: Message) => void } | null;
   /** The last configuration that was seen to name it: asked again only when that changes. */
   memberOf: Configuration | null;
 }
@@ -70,7 +70,7 @@ interface Peer {
 interface Client {
   readonly type: "client";
   /** Takes its requests; null: it has sent none. */
-  accepted: { readonly clients: Clients; readonly receive: (message: ClientMessage) => void } | null;
+  receiver: { readonly clients: Clients; readonly receive: (message: ClientMessage) => void } | null;
 }
 
 export function createConnections(
@@ -98,7 +98,7 @@ export function accept(run: Run, stream: ByteStream): void {
     onClosed: (why) => closed(run, accepted, why),
     onEnded: () => {
       const { from } = accepted;
-      return from.type === "client" && from.accepted !== null && clientEnded(from.accepted.clients, connection);
+      return from.type === "client" && from.receiver !== null && clientEnded(from.receiver.clients, connection);
     },
     onRead: (milliseconds) => {
       const replica = replicaOf(run);
@@ -113,12 +113,12 @@ export function accept(run: Run, stream: ByteStream): void {
     },
     onBuffered: (bytes) => limitBuffers(run, accepted, bytes),
   });
-  const accepted: Accepted = { connection, from: { type: "unknown" } };
+  const accepted: AcceptedConnection = { connection, from: { type: "unknown" } };
   connections.open.set(connection, accepted);
   evict(countAccepted(connections.limiter, connection, remote));
 }
 
-function receive(run: Run, accepted: Accepted, message: Message): void {
+function receive(run: Run, accepted: AcceptedConnection, message: Message): void {
   const { connection, from } = accepted;
   switch (from.type) {
     case "unknown":
@@ -140,8 +140,8 @@ function helloReceived(run: Run, connection: Connection, hello: Hello): Caller {
   answerHello(run, connection);
   const { role, node, clusterId } = hello;
   return role === "peer" && node !== null
-    ? { type: "peer", node, id: memberId(node), clusterId, accepted: null, memberOf: null }
-    : { type: "client", accepted: null };
+    ? { type: "peer", node, id: memberId(node), clusterId, receiver: null, memberOf: null }
+    : { type: "client", receiver: null };
 }
 
 function problemWith(run: Run, { role, node, clusterId, features }: Hello): Failure | null {
@@ -205,13 +205,13 @@ function receiveFromPeer(run: Run, connection: Connection, from: Peer, message: 
     return connection.close(failure("STARTING", "this node is not a member of a cluster yet"));
   const { raft, self, peers } = replica;
   if (from.id === memberId(self)) return connection.close(failure("CONFLICT", "this is your own id"));
-  from.accepted ??= { peers, receive: acceptMember(peers, connection, from.node) };
+  from.receiver ??= { peers, receive: acceptMember(peers, connection, from.node) };
   if (raft.configuration !== from.memberOf) {
     const outsider = outsiderProblem(raft, from.node);
     if (outsider !== null) return connection.close(outsider);
     if (namesMember(raft.configuration, from.id)) from.memberOf = raft.configuration;
   }
-  from.accepted.receive(message);
+  from.receiver.receive(message);
 }
 
 function receiveFromClient(run: Run, connection: Connection, from: Client, message: Message): void {
@@ -229,8 +229,8 @@ function receiveFromClient(run: Run, connection: Connection, from: Client, messa
     connection.send({ type: "failure", frameId, failure: refusal });
     return connection.flush();
   }
-  from.accepted ??= { clients: replica.clients, receive: acceptClient(replica, connection) };
-  from.accepted.receive(message);
+  from.receiver ??= { clients: replica.clients, receive: acceptClient(replica, connection) };
+  from.receiver.receive(message);
 }
 
 function whyNotServing({ phase, join, settings }: Run): Failure {
@@ -238,10 +238,10 @@ function whyNotServing({ phase, join, settings }: Run): Failure {
   return failure("REJOINING", `${settings.id} has lost its data (${phase.why}); ${join?.state ?? "starting"}`);
 }
 
-function closed(run: Run, { connection, from }: Accepted, why: Failure | null): void {
+function closed(run: Run, { connection, from }: AcceptedConnection, why: Failure | null): void {
   const { connections, ports } = run;
-  if (from.type === "peer" && from.accepted !== null) memberClosed(from.accepted.peers, connection);
-  if (from.type === "client" && from.accepted !== null) clientClosed(from.accepted.clients, connection);
+  if (from.type === "peer" && from.receiver !== null) memberClosed(from.receiver.peers, connection);
+  if (from.type === "client" && from.receiver !== null) clientClosed(from.receiver.clients, connection);
   connections.open.delete(connection);
   uncount(connections.limiter, connection);
   connections.budget.leave(connection);
@@ -256,7 +256,7 @@ function closed(run: Run, { connection, from }: Accepted, why: Failure | null): 
 }
 
 /** Counts the memory that the connection takes now. Above the limit for all connections, those that make no progress are closed. */
-function limitBuffers(run: Run, { connection, from }: Accepted, bytes: number): void {
+function limitBuffers(run: Run, { connection, from }: AcceptedConnection, bytes: number): void {
   const { budget } = run.connections;
   const owner = { remote: connection.remote, isMember: from.type === "peer" && isMember(run, from.id) };
   for (const slow of budget.update(connection, owner, bytes)) {
