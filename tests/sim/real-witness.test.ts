@@ -12,6 +12,8 @@ import { createRealWitness, partsOf, type RealWitness } from "./real-witness.ts"
 
 const NONCE = new Uint8Array(16).fill(7);
 const SESSION = 2;
+/** The answers of a dormant session. */
+const KEPT_MS = 1_000;
 let committedLog: CommittedLog;
 let history: History;
 let witness: RealWitness;
@@ -26,6 +28,7 @@ function begin(batches: boolean): void {
     committedLog,
     history,
     coverage: { hit: () => {} },
+    dormantAnswersMs: KEPT_MS,
     fail: (what) => void failures.push(what),
   });
   space = { client: "c1", batches, operations: [] };
@@ -35,10 +38,10 @@ function begin(batches: boolean): void {
 }
 beforeEach(() => begin(false));
 
-function commit(kind: EntryKind, number: number, body: Uint8Array, acknowledgedThrough = 0): Reply {
+function commit(kind: EntryKind, number: number, body: Uint8Array, acknowledgedThrough = 0, afterMs = 0): Reply {
   const index = committedLog.lastIndex + 1;
   const draft = { kind, session: number === 0 ? 0 : SESSION, number, acknowledgedThrough, body };
-  expect(committedLog.commit("n1", encodeEntry({ index, term: 1, time: index, wall: 0 }, draft))).toBeNull();
+  expect(committedLog.commit("n1", encodeEntry({ index, term: 1, time: index + afterMs, wall: 0 }, draft))).toBeNull();
   return committedLog.at(index)?.reply ?? { type: "void", index };
 }
 const execute = (number: number, command: Command, acknowledgedThrough = 0): Reply =>
@@ -117,6 +120,18 @@ test("an acknowledgement counts when the user has the answer, or was told that i
   expect(failures).toEqual([]);
   execute(4, commands[3] ?? take(1), 3);
   expect(failures).toEqual(["c1 acknowledged the answer to #3 at 6, and its user has not had it"]);
+});
+
+test("an acknowledgement counts without that when the answer was kept for as long as it is of a dormant session", () => {
+  for (const [afterMs, isFound] of [
+    [KEPT_MS - 2, true],
+    [KEPT_MS, false],
+  ] as const) {
+    begin(false);
+    execute(1, enqueue(1).command);
+    commit("command", 2, encodeCommand(enqueue(2).command), 1, afterMs);
+    expect(failures.length > 0).toBe(isFound);
+  }
 });
 
 test("an answer to a number that was fetched or came late is held against the log", () => {

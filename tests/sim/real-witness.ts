@@ -31,6 +31,8 @@ interface Executed {
   readonly space: NumberSpace;
   readonly number: number;
   readonly index: LogIndex;
+  /** Cluster time. */
+  readonly time: number;
   readonly body: Uint8Array;
   readonly reply: Reply;
 }
@@ -50,10 +52,13 @@ export interface RealWitnessPorts {
   readonly committedLog: CommittedLog;
   readonly history: History;
   readonly coverage: Pick<Coverage, "hit">;
+  /** For how long the answers of a dormant session are kept. */
+  readonly dormantAnswersMs: number;
   readonly fail: (what: string) => void;
 }
 
-export function createRealWitness({ committedLog, history, coverage, fail }: RealWitnessPorts): RealWitness {
+export function createRealWitness(ports: RealWitnessPorts): RealWitness {
+  const { committedLog, history, coverage, dormantAnswersMs, fail } = ports;
   const spaces = new Map<string, NumberSpace>();
   const numbersOf = new Map<string, Numbers>();
   const newestOf = new Map<string, string>();
@@ -89,19 +94,22 @@ export function createRealWitness({ committedLog, history, coverage, fail }: Rea
   }
 
   /** An answer that is acknowledged is given to nobody any more, so somebody must have it by now. */
-  function acknowledged({ space: { client }, numbers }: Session, { acknowledgedThrough, index }: RecordFields): void {
+  function acknowledged({ space: { client }, numbers }: Session, fields: RecordFields): void {
+    const { acknowledgedThrough, index, time } = fields;
     for (let number = numbers.acknowledged + 1; number <= acknowledgedThrough; number++) {
       const answered = numbers.executed.get(number);
       if (answered === undefined || answered.reply.type === "void" || taken.has(answered.index)) continue;
+      // A number whose outcome stayed unknown until its answer was no longer kept: its resolve was refused with FORGOTTEN.
+      if (time - answered.time >= dormantAnswersMs) continue;
       if (!forgotten.has(`${client}#${number}`))
         fail(`${client} acknowledged the answer to #${number} at ${index}, and its user has not had it`);
     }
     numbers.acknowledged = Math.max(numbers.acknowledged, acknowledgedThrough);
   }
 
-  function executed({ space, numbers }: Session, { number, index, body }: RecordFields, reply: Reply): void {
+  function executed({ space, numbers }: Session, { number, index, time, body }: RecordFields, reply: Reply): void {
     if (reply.type === "void") coverage.hit("a real client settled a number as void");
-    const entry = { space, number, index, body, reply };
+    const entry = { space, number, index, time, body, reply };
     numbers.executed.set(number, entry);
     executedAt.set(index, entry);
   }

@@ -98,7 +98,13 @@ export function createSimulation(plan: Plan, scheduler: Scheduler, trace: Trace)
   let clients = 0;
   const newCaller = (): Caller =>
     createCaller({ network: world.network.hostOf(`client${++clients}`), after, received: trace.bytes, fail });
-  const realWitness = createRealWitness({ committedLog, history, coverage, fail });
+  const realWitness = createRealWitness({
+    committedLog,
+    history,
+    coverage,
+    dormantAnswersMs: queueLimits.dormantAnswersMs,
+    fail,
+  });
   const newMachine = (): ClientMachine =>
     createClientMachine({
       name: `client${++clients}`,
