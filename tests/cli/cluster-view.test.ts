@@ -97,7 +97,7 @@ test("the status has the fields of each node in the promised order, and null whe
   );
 });
 
-test("a node that has lost its data is recovering, and says why, without anything that could move the cursor", async () => {
+test("a node that has lost its data is rejoining, and the reason is shown, without anything that could move the cursor", async () => {
   const why = "n3 has lost its data (g0/log/\u001b[2J is damaged); waiting to be let in";
   const access: NodeAccess = {
     ...accessTo([answer("n1", "leader", 2)]),

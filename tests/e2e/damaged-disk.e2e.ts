@@ -81,8 +81,8 @@ inWorldBesideOthers(
     await whole(world, addresses, 5, ({ nodes: lines }) => {
       for (const { id, state } of lines) seen.add(`${id} ${state}`);
     });
-    expect([...seen]).toContain(`${first.id} recovering`);
-    expect([...seen]).toContain(`${second.id} recovering`);
+    expect([...seen]).toContain(`${first.id} rejoining`);
+    expect([...seen]).toContain(`${second.id} rejoining`);
     for (const node of [first, second]) {
       expect(node.log()).toContain("damaged");
       expect(existsSync(join(node.data, "damaged-1", "meta"))).toBe(true);
