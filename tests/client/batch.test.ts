@@ -32,9 +32,10 @@ test("what is batched stays within its limits, in one queue, and in the order it
 
 test("each gets its part of the answer, or the whole failure", () => {
   const batcher = start();
-  const told: Outcome[] = [];
+  const outcomes: Outcome[] = [];
   const answer = (outcome: Outcome): void => {
-    for (const count of [1, 2, 1]) addToBatch(batcher, enqueue("a", ...Array(count).fill(1)), (one) => told.push(one));
+    for (const count of [1, 2, 1])
+      addToBatch(batcher, enqueue("a", ...Array(count).fill(1)), (one) => outcomes.push(one));
     flushBatch(batcher);
     pushed.pop()!.done(outcome);
   };
@@ -45,10 +46,10 @@ test("each gets its part of the answer, or the whole failure", () => {
     reply: { type: "enqueued", index: 9, firstId, count },
     duplicate: true,
   });
-  expect(told.splice(0)).toEqual([part(40, 1), part(41, 2), part(43, 1)] as Outcome[]);
+  expect(outcomes.splice(0)).toEqual([part(40, 1), part(41, 2), part(43, 1)] as Outcome[]);
   const refused = { ok: false, number: 6, failure: failure("QUEUE_FULL", "scripted") } as const;
   answer(refused);
-  expect(told).toEqual([refused, refused, refused]);
+  expect(outcomes).toEqual([refused, refused, refused]);
 });
 
 describe("dequeues of one job", () => {
@@ -93,13 +94,13 @@ describe("dequeues of one job", () => {
     expect([got.slice(2), pushed]).toEqual([["three 13", "four "], []]);
   });
 
-  test("a failure is everybody's, and nobody asks again", () => {
+  test("all callers get a failure, and none asks again", () => {
     const batcher = start();
-    const told: Outcome[] = [];
-    for (let count = 0; count < 3; count++) addToBatch(batcher, DEQUEUE, (outcome) => told.push(outcome));
+    const outcomes: Outcome[] = [];
+    for (let count = 0; count < 3; count++) addToBatch(batcher, DEQUEUE, (outcome) => outcomes.push(outcome));
     flushBatch(batcher);
     const refused = { ok: false, number: 6, failure: failure("TIMEOUT", "scripted") } as const;
     pushed.shift()!.done(refused);
-    expect([told, pushed]).toEqual([[refused, refused, refused], []]);
+    expect([outcomes, pushed]).toEqual([[refused, refused, refused], []]);
   });
 });

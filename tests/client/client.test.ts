@@ -1,4 +1,4 @@
-// The client library against scripted nodes over loopback TCP.
+// What does the client library do when nodes fail, move the leader or lose answers? It runs against scripted nodes over loopback TCP.
 import { describe, expect, test as bunTest } from "bun:test";
 import { randomBytes } from "node:crypto";
 import {
@@ -35,7 +35,7 @@ function test(name: string, work: (world: World) => Promise<void>): void {
   bunTest(name, () => withCluster(3, work));
 }
 
-/** Beside the others that say so: for tests that wait for seconds and have little to do. */
+/** Runs beside the others of its kind: for tests that wait for seconds and have little to do. */
 function testBesideOthers(
   name: string,
   work: (world: World) => Promise<void>,
@@ -159,7 +159,7 @@ describe("questions without a number", () => {
 });
 
 describe("finding the leader", () => {
-  test("a redirect is followed and told", async ({ cluster, start }) => {
+  test("a redirect is followed and reported", async ({ cluster, start }) => {
     cluster.lead(3);
     const events: ClientEvent[] = [];
     const client = start({ addresses: [cluster.address(1)] }, events);
@@ -203,7 +203,7 @@ describe("finding the leader", () => {
     expect(performance.now() - begun).toBeLessThan(2_000);
   });
 
-  test("no leader within the time-out says how many members are reachable and whom to start", async ({
+  test("no leader within the time-out: the failure names how many members are reachable and which to start", async ({
     cluster,
     start,
   }) => {
@@ -251,8 +251,8 @@ describe("finding the leader", () => {
   });
 });
 
-// They wait for seconds and have little to do: beside each other.
-describe("whoever waits", () => {
+// These wait for seconds and have little to do, so they run beside each other.
+describe("a caller that waits", () => {
   testBesideOthers(
     "without a majority each member that is missed is named with what it needs",
     async ({ cluster, start }) => {
@@ -292,7 +292,7 @@ describe("whoever waits", () => {
   });
 
   testBesideOthers(
-    "a node that accepts connections and says nothing gets the whole time-out, and is named",
+    "a node that accepts connections and answers nothing gets the whole time-out, and is named",
     async ({ cluster, start }) => {
       cluster.nodes[0]!.condition = "frozen";
       const getsNothing = async (timeoutMs: number): Promise<void> => {
@@ -462,7 +462,7 @@ describe("numbered requests", () => {
     ]);
   });
 
-  test("a retry after an unknown outcome tells the truth", async ({ cluster, start, queued }) => {
+  test("a retry after an unknown outcome reports what happened", async ({ cluster, start, queued }) => {
     const client = start({ timeoutMs: 200 });
     await enqueue(client, 1);
     cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
@@ -530,7 +530,9 @@ describe("requests that travel together", () => {
     expect(queued()).toEqual(upTo(20));
   });
 
-  test("who got no job of a shared answer is told when the client is closed from inside it", async ({ start }) => {
+  test("a caller without a job of a shared answer gets a failure when the client is closed from inside it", async ({
+    start,
+  }) => {
     const client = start({ batch: true });
     await enqueue(client, 1);
     const one = { max: 1, maxBytes: WIRE.maxPayloadBytes, leaseMs: 0, waitMs: 0 };
@@ -546,7 +548,7 @@ describe("requests that travel together", () => {
     expect(failureOf(await second)).toMatchObject({ code: "BAD_REQUEST" });
   });
 
-  test("all hear of a refusal, and of the end of the session before they were sent", async ({ cluster, start }) => {
+  test("all get a refusal, and the end of the session before they were sent", async ({ cluster, start }) => {
     cluster.fate = (message) => (message.type === "request" ? failure("QUEUE_FULL", "scripted") : "pass");
     const client = start({ batch: true });
     const refused = await enqueueUpTo(client, 3);
@@ -625,7 +627,10 @@ describe("the session", () => {
     expect(await enqueue(start(), 1)).toMatchObject({ ok: true, number: 1 });
   });
 
-  test("that is not known any more is over, and says so of what may have been executed", async ({ cluster, start }) => {
+  test("that is not known any more is over: a request that may have been executed ends with that error", async ({
+    cluster,
+    start,
+  }) => {
     const events: ClientEvent[] = [];
     const client = start({}, events);
     await enqueue(client, 1);
@@ -760,7 +765,7 @@ describe("the session", () => {
   describe("whose answers must be taken", () => {
     const TAKEN = { when: "taken", earlier: "refused", whenIdle: true } as const;
     const FETCHED = { when: "taken", earlier: "fetched", whenIdle: false } as const;
-    /** Leaving ends by what the nodes say, not by its time-out. */
+    /** Leaving ends by what the nodes answer, not by its time-out. */
     const PATIENT = { ...LIMITS, silenceMs: 5_000 };
     const ask = (client: Client, command: Command, number?: number) =>
       new Promise<{ readonly outcome: Outcome; readonly taken: () => void }>((resolve) =>
@@ -964,7 +969,9 @@ describe("the promise face", () => {
     await client.close();
   });
 
-  test("gives a job whose producer only said that it is JSON as bytes, and the jobs around it", async ({ cluster }) => {
+  test("gives a job whose producer only claimed that it is JSON as bytes, and the jobs around it", async ({
+    cluster,
+  }) => {
     const client = await connect({ addresses: cluster.addresses(), id: "lib" });
     const payloads = [[0x7b], [0x31], [0x7b], [0x22, 0xff, 0x22]].map((bytes) => Uint8Array.from(bytes));
     for (const [id, payload] of payloads.entries()) cluster.queue.push({ id, encoding: ENCODING.json, payload });
@@ -989,12 +996,12 @@ describe("the promise face", () => {
     await submit(first, TAKE);
     const failed: Command = { type: "dequeue", queues: ["default"], max: 1, maxBytes: 1, leaseMs: 0, waitMs: 0 };
     cluster.fate = (message) => (message.type === "request" && message.number === 3 ? "lose" : "pass");
-    // As a process that is killed while it waits: it says nothing any more.
+    // As a process that is killed while it waits: it sends nothing any more.
     const lost = submit(first, failed);
     while (cluster.received.length < 3) await new Promise((next) => setImmediate(next));
     cluster.fate = () => "pass";
     const client = await connect({ addresses: cluster.addresses(), id: "lib" });
-    // Of the first, the second request said that its answer was there.
+    // Of the first, the second request reported that its answer was there.
     expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 2, jobs: [{ id: 1, value: 1 }] }]);
     expect(await client.enqueue(2)).toMatchObject({ requestNumber: 3 });
     await client.close();

@@ -1,4 +1,4 @@
-// Who still waits, and whose time is over?
+// Which queries are sent, still wait, or have timed out?
 import { expect, test } from "bun:test";
 import {
   addQuery,

@@ -1,4 +1,4 @@
-// Items with rising numbers, against a plain map of them.
+// Does the ring buffer of numbered items behave as a plain map of them does?
 import { expect, test } from "bun:test";
 import { createRingBuffer } from "../../src/client/ring-buffer.ts";
 import { seededRandom } from "../../src/lib/random.ts";

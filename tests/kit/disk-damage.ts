@@ -35,8 +35,8 @@ interface PlacedFrame {
 }
 
 /**
- * All frames that say something, oldest first. Not those that only repeat what another one proves: a segment's "continues" once the
- * next one begins with the same words, and the closing frame at the very end.
+ * All frames whose loss would lose something, oldest first. Not those that only repeat what another one proves: a segment's "continues"
+ * once the next one begins with the same content, and the closing frame at the very end.
  */
 function framesOn(disk: SimDisk): readonly PlacedFrame[] {
   const frames: PlacedFrame[] = logSegments(imageOf(disk)).flatMap((segment) =>

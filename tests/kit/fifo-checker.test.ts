@@ -45,7 +45,7 @@ test("the checker agrees with an exhaustive search on random histories", () => {
     const possible = hasLinearization(history);
     if (possible) linearizable++;
     if (possible !== (fifoViolation(history) === null)) {
-      throw new Error(`search says ${possible}, checker says ${fifoViolation(history)}: ${JSON.stringify(history)}`);
+      throw new Error(`search: ${possible}, checker: ${fifoViolation(history)}: ${JSON.stringify(history)}`);
     }
   }
   expect(linearizable).toBeGreaterThan(2_000);

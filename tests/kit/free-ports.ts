@@ -2,7 +2,7 @@
  * On which ports may a test let a program listen?
  *
  * Not on those that the system hands out itself: a port of that range, once found free, is soon the near end of
- * somebody's outgoing connection, and then nobody can listen there (seen: `cluster add`, "port in use"). So they are
+ * somebody's outgoing connection, and then no program can listen there (seen: `cluster add`, "port in use"). So they are
  * taken from below that range, and no port twice in a process, since a stopped node may come back to its own. Each process
  * owns whole blocks of them: it listens on the first port of a block for as long as it lives, so that two test runs on one
  * machine never find the same port free.
@@ -25,12 +25,12 @@ interface Block {
 
 const blocks: Block[] = [];
 
-/** `count` ports that nobody listens on. */
+/** `count` ports that no program listens on. */
 export function freePorts(count: number): readonly number[] {
   return Array.from({ length: count }, () => freePortRow(1));
 }
 
-/** The first of `count` ports in a row that nobody listens on. */
+/** The first of `count` ports in a row that no program listens on. */
 export function freePortRow(count: number): number {
   if (count >= BLOCK) throw new Error(`${count} ports in a row are more than a block has`);
   for (;;) {

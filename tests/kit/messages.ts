@@ -37,7 +37,7 @@ export const OPEN = { type: "open", group: 0, generated: false, resume: false } 
 
 export const asPeerFrame = (message: PeerMessage, sequence = 1): PeerFrame => ({ type: "peer", sequence, message });
 
-/** What a client says first. */
+/** The first message of a client. */
 export const HELLO: Hello = {
   type: "hello",
   version: WIRE.protocolVersion,

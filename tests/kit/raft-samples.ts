@@ -1,5 +1,5 @@
 /**
- * Sample members, configurations, entries and messages for everything that speaks of raft. `n1`, `n2`, ... name members, "n1@..." one
+ * Sample members, configurations, entries and messages for every test that needs some. `n1`, `n2`, ... name members, "n1@..." one
  * incarnation of a member.
  */
 import { encodeConfiguration } from "../../src/raft/configuration.ts";

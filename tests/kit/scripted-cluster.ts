@@ -1,4 +1,4 @@
-// What does a client meet? Scripted nodes over loopback TCP that speak the real wire: one log of sessions for all of them, a
+// Scripted nodes for tests of clients, over loopback TCP with the real wire protocol: one log of sessions for all of them, a
 // leader that the test names, and hooks to refuse, hold back or lose what a client sent.
 import { WIRE } from "../../src/config.ts";
 import { type Failure, failure } from "../../src/lib/errors.ts";
@@ -27,14 +27,14 @@ interface Session {
   dormant: boolean;
 }
 
-/** What a hook does with a message: let it pass, answer with a failure, or say nothing (executing it or not). */
+/** What a hook does with a message: let it pass, answer with a failure, or not answer (executing it or not). */
 export type Fate = "pass" | "lose" | "executeAndLose" | Failure;
 
 export interface FakeNode {
   readonly id: string;
   readonly address: string;
   isListening: boolean;
-  /** `frozen`: its system accepts connections, the process does nothing (SIGSTOP). A failure: it says hello, and answers that to the rest. */
+  /** `frozen`: its system accepts connections, the process does nothing (SIGSTOP). A failure: it answers hello, and all else with that. */
   condition: "serving" | "frozen" | Failure;
   readonly connections: Set<Connection>;
 }

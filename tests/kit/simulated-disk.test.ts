@@ -150,23 +150,23 @@ test("what a failed sync covered is readable, and never made durable by a later 
   }
 });
 
-test("a write has not begun, is in the page cache only, or is durable: it is done in the last case, and told once", () => {
+test("a write has not begun, is in the page cache only, or is durable: it is done in the last case, and reported once", () => {
   const seen = new Set<string>();
   for (let seed = 0; seed < 20; seed++) {
     const world = createWorld(seed);
     const file = created(world, "f", 4_096);
     world.port.syncDirectory(".", ignore);
     world.run();
-    let told = 0;
-    world.port.write(file, 0, NEW, () => told++);
+    let reports = 0;
+    world.port.write(file, 0, NEW, () => reports++);
     do {
       const isCached = world.disk.cached("f")?.[0] === 2;
       const isDurable = world.disk.durable("f")?.[0] === 2;
-      seen.add(`${isDurable ? "durable" : isCached ? "cached" : "not begun"}, told ${told}`);
+      seen.add(`${isDurable ? "durable" : isCached ? "cached" : "not begun"}, reports ${reports}`);
     } while (world.scheduler.step());
-    expect([world.disk.durable("f")?.[0], told]).toEqual([2, 1]);
+    expect([world.disk.durable("f")?.[0], reports]).toEqual([2, 1]);
   }
-  expect([...seen].sort()).toEqual(["cached, told 0", "durable, told 1", "not begun, told 0"]);
+  expect([...seen].sort()).toEqual(["cached, reports 0", "durable, reports 1", "not begun, reports 0"]);
 });
 
 test("a write makes nothing durable but itself", () => {
@@ -263,7 +263,7 @@ test("a full disk refuses what needs room, may take some of its bytes, and goes 
   expect(taken.size).toBeGreaterThan(5);
 });
 
-test("the read that is told to fail throws EIO, and no other", () => {
+test("the read that is set to fail throws EIO, and no other", () => {
   const world = createWorld(6);
   created(world, "f", 10);
   world.disk.fail("read", 2);

@@ -42,7 +42,7 @@ export interface SimDisk {
   /** Everything that was not synced is kept, lost or torn, piece by piece. */
   powerCut(): void;
   /**
-   * The `nth` operation of that kind from now on fails (1: the next one), with EIO unless told otherwise. A write that fails may
+   * The `nth` operation of that kind from now on fails (1: the next one), with EIO unless `code` is given. A write that fails may
    * have written some of its bytes; one whose sync fails is readable, and no later sync makes it durable.
    */
   fail(operation: FailingOperation, nth: number, code?: string): void;

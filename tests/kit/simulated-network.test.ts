@@ -155,21 +155,21 @@ test("lost dials are not answered at all", () => {
 test("an address is taken by one process at a time", () => {
   const world = createWorld();
   listen(world);
-  let told: unknown = null;
+  let failure: unknown = null;
   const again = (): void =>
     world.network.hostOf("n9").listen(
       "127.0.0.1",
       3000,
       () => {},
-      (error) => (told = error),
+      (error) => (failure = error),
     );
   again();
   world.run(1);
-  expect(told).toMatchObject({ code: "PORT_IN_USE" });
+  expect(failure).toMatchObject({ code: "PORT_IN_USE" });
   world.network.kill("n1");
   again();
   world.run(1);
-  expect(told).toBe(null);
+  expect(failure).toBe(null);
 });
 
 test("over a one-way cut, bytes pass in one direction and wait in the other until it is healed", () => {
@@ -200,7 +200,7 @@ test("without acknowledgements the window fills and pending grows", () => {
   expect([near.stream.pending(), far.bytes.length, near.drains]).toEqual([0, 18_000, 1]);
 });
 
-test("a paused process is connected to and written to up to the window, and hears everything in order when it goes on", () => {
+test("a paused process is connected to and written to up to the window, and receives everything in order when it goes on", () => {
   const world = createWorld({ windowBytes: 10_000 });
   const { near, far } = connected(world);
   world.network.pause("n1");

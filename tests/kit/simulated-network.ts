@@ -69,9 +69,9 @@ export interface SimNetwork {
 const RETRANSMIT_MIN_MS = 200;
 /** Doubled each time, as systems do; theirs goes on to two minutes. */
 const RETRANSMIT_MAX_MS = 15_000;
-/** A machine that is back hears of what its former life left unanswered. */
+/** The time between two tries to reach a machine that is off or cut off. */
 const LATE_SEGMENT_MS = 2_000;
-/** A closed side gives up telling the other after so many retransmissions. */
+/** A closed side stops retransmitting after so many tries. */
 const GIVE_UP_AFTER = 10;
 const DEFAULT_WINDOW_BYTES = 256 * 1024;
 const LARGEST_SEGMENT_BYTES = 64 * 1024;
@@ -135,7 +135,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
   let { delayMaxMs, dialLossPercent, lossPercent = 0 } = settings;
   const hosts = new Map<string, Host>();
   const listeners = new Map<string, Listening>();
-  /** Whose address it is, also while nobody listens there. */
+  /** Whose address it is, also while no process listens there. */
   const owners = new Map<string, Host>();
   /** Links of low bandwidth: what they carry, and until when they are busy with what was sent. */
   const narrow = new Map<string, { readonly bytesPerMs: number; freeAt: number }>();
@@ -293,7 +293,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
     });
   }
 
-  /** Only a sender that waits for room needs to hear of it. */
+  /** Calls back a sender that waits for room; for any other one it needs no event of its own. */
   function acknowledge(from: End, to: End, count: number): void {
     const pipe = from.out;
     const arrived = (): void => {
@@ -314,7 +314,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
     else attempt();
   }
 
-  /** The receiving process is gone: its system says so, if it runs and can be heard. */
+  /** The receiving process is gone: its system answers with a reset, if it runs and can be reached. */
   function answerWithReset(from: End, to: End): void {
     if (!from.open || from.host.life !== from.life) return;
     if (!to.host.poweredOn || isBlocked(to.host, from.host)) {

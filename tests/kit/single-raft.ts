@@ -1,4 +1,4 @@
-// One Raft, step by step: inputs by hand, effects in hand, persists completed when the test says so. Several of them: `raft/cluster.ts`.
+// One Raft, step by step: inputs by hand, effects in hand, persists completed when the test decides. Several of them: `raft/cluster.ts`.
 import { must } from "../../src/lib/assert.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { Effects, Input, Outgoing } from "../../src/raft/effects.ts";
@@ -14,7 +14,7 @@ export interface Single {
   /** Steps the inputs, ticks, takes the effects. */
   turn(...inputs: Input[]): Effects;
   /** One message from `from` on connection 7. */
-  hear(from: string, message: RaftMessage): Effects;
+  receive(from: string, message: RaftMessage): Effects;
   /** Turns every 10 ms. */
   wait(ms: number): Outgoing[];
   /** Completes the persist in flight; gives what may leave with it and the turn's effects. */
@@ -29,7 +29,7 @@ export interface SingleSettings extends Partial<Omit<RaftSettings, "recovered">>
   readonly entries?: readonly Entry[];
 }
 
-/** n1 of n1, n2, n3 unless told otherwise. */
+/** n1 of n1, n2, n3 unless set otherwise. */
 export function single(settings: SingleSettings = {}): Single {
   const { hardState, snapshot, entries, ...more } = settings;
   const raft = createRaft({
@@ -56,7 +56,7 @@ export function single(settings: SingleSettings = {}): Single {
       if (effects.persist !== null) writing = effects.persist;
       return effects;
     },
-    hear: (from, message) => node.turn({ type: "message", from: idOf(from), link: 7, message }),
+    receive: (from, message) => node.turn({ type: "message", from: idOf(from), link: 7, message }),
     wait: (ms) => {
       const sent: Outgoing[] = [];
       for (let passed = 0; passed < ms; passed += 10) {
@@ -104,7 +104,7 @@ export function leading(settings: SingleSettings = {}): Single {
       voteGranted: true,
     } as const;
     if (!preVote) settle(node);
-    for (const voter of ["n2", "n3"]) node.hear(voter, reply);
+    for (const voter of ["n2", "n3"]) node.receive(voter, reply);
   }
   settle(node);
   return node;

@@ -1,5 +1,5 @@
 /**
- * A client that sends exactly what a test says, over a network and a clock of the kit. `createTestCluster` connects one to a node:
+ * A client that sends exactly what a test gives it, over a network and a clock of the kit. `createTestCluster` connects one to a node:
  * `visit`, or `connect` from any host and with any hello.
  */
 import { WIRE } from "../../src/config.ts";
@@ -30,7 +30,7 @@ export interface TestClient {
   answerTo(frameId: number): ServerMessage | undefined;
   /** The session of a client id, which must be let in. */
   openSession(clientId: string, more?: Partial<Pick<Open, "nonce" | "generated" | "resume">>): number;
-  /** Ends the connection without a word, as a killed process does. */
+  /** Ends the connection without a message, as a killed process does. */
   close(): void;
   readonly received: Message[];
   readonly closed: (Failure | null)[];
@@ -130,7 +130,7 @@ export function enqueueCommand(...payloads: readonly (string | Uint8Array)[]): U
 export const dequeueCommand = (max = 1, maxBytes = 1_000): Uint8Array =>
   encodeCommand({ type: "dequeue", queues: ["default"], max, maxBytes, leaseMs: 0, waitMs: 0 });
 
-/** Listens on a port in a node's place: whoever connects gets what `answer` gives; null: nothing. */
+/** Listens on a port in a node's place: each connection gets what `answer` gives; null: nothing. */
 export function listenInPlaceOfNode(
   { network, clock }: Pick<Connecting, "network" | "clock">,
   port: number,

@@ -1,6 +1,6 @@
 /**
- * Real nodes on simulated disks, clocks and a simulated network, and clients that send exactly what the test says: for tests of what a
- * node does and answers.
+ * Real nodes on simulated disks, clocks and a simulated network, and clients that send exactly what the test gives them: for tests of
+ * what a node does and answers.
  */
 import { QUEUE, SERVER } from "../../src/config.ts";
 import { must } from "../../src/lib/assert.ts";
@@ -108,7 +108,7 @@ export function createTestCluster(
     return { node, logged, stopped: () => ends[0] };
   }
 
-  /** The node's process ends without a word; with `wipe`, its disk is lost too. */
+  /** The node's process ends at once, without closing anything; with `wipe`, its disk is lost too. */
   function end(port: number, how: "kill" | "powerCut" | "wipe"): void {
     const name = `n${port}`;
     processes.get(name)?.end();
@@ -130,7 +130,7 @@ export function createTestCluster(
       ...(helloTimeoutMs === undefined ? {} : { helloTimeoutMs }),
     });
 
-  /** Connects to a node, as an administrator unless told otherwise, and waits for its answer. */
+  /** Connects to a node, as an administrator unless `as` is given, and waits for its answer. */
   function visit(port: number, as: Connecting["hello"] = ADMIN): TestClient {
     const testClient = connectFrom("client", port, as);
     until(() => testClient.received.length > 0 || testClient.closed.length > 0);
@@ -159,7 +159,7 @@ export function createTestCluster(
     };
   }
 
-  /** Everything that disk is told to do hangs until the returned function is called. */
+  /** Every operation of that disk hangs until the returned function is called. */
   const hang = (port: number): (() => void) => diskOf(port).hang();
 
   return {

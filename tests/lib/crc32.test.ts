@@ -1,8 +1,9 @@
+// Is the checksum the CRC-32 that other programs compute, with and without bytes to skip?
 import { expect, test } from "bun:test";
 import { crc32, crc32Behind } from "../../src/lib/crc32.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 
-test("the checksum is CRC-32 as everybody computes it", () => {
+test("the checksum is CRC-32 as other programs compute it", () => {
   expect(crc32(new TextEncoder().encode("123456789"))).toBe(0xcbf43926);
 });
 

@@ -1,4 +1,4 @@
-// Are durations read as people write them, and refused when they say nothing clear?
+// Are durations read as people write them, and refused when they are unclear?
 import { describe, expect, test } from "bun:test";
 import { formatDuration, parseDuration } from "../../src/lib/durations.ts";
 

@@ -112,7 +112,7 @@ const messages = union<Message>("message", {
 });
 
 describe("a union", () => {
-  test("is told apart by the number in front", () => {
+  test("is distinguished by the number in front", () => {
     for (const message of [
       { type: "first", id: 5, data: Uint8Array.of(9) },
       { type: "other", later: 0 },

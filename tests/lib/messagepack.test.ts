@@ -195,7 +195,7 @@ test("binaries anywhere in an array are put where they belong, whatever stands a
   }
 });
 
-/** Longer than a length of two bytes says. */
+/** Longer than a length of two bytes can state. */
 const LONG = "y".repeat(70_000);
 
 function nested(random: Random, depth: number): Plain {
@@ -234,7 +234,7 @@ describe("strictness", () => {
       const bytes = new Uint8Array(40);
       bytes[0] = tag;
       const take = (): unknown => unpacked(bytes.subarray(0, 1 + lengthBehind(tag)));
-      // Ones whose length or value is zero, and a fixarray or fixstr as long as it says.
+      // Ones whose length or value is zero, and a fixarray or fixstr as long as it states.
       if (ours.test(name) && name !== "c8") expect(take).not.toThrow();
       else expect(take).toThrow(/found type byte/);
     }
@@ -332,7 +332,7 @@ describe("strictness", () => {
 });
 
 describe("the front of a message", () => {
-  test("tells its length and first numbers, whatever stands behind them, also in longer forms", () => {
+  test("gives its length and first numbers, whatever stands behind them, also in longer forms", () => {
     expect(arrayStart(Uint8Array.fromHex("9301ff80"))).toEqual({ values: 3, first: 1, second: null });
     expect(arrayStart(Uint8Array.fromHex("dc0002cd000107"))).toEqual({ values: 2, first: 1, second: 7 });
     expect(arrayStart(Uint8Array.fromHex("dd0000000200"))).toEqual({ values: 2, first: 0, second: null });

@@ -80,7 +80,7 @@ describe("commands", () => {
     expect(() => decodeCommand(Uint8Array.fromHex(bytes), LIMITS)).toThrow(message);
   });
 
-  test("as many jobs as the limit says are accepted, one more is refused", () => {
+  test("as many jobs as the limit allows are accepted, one more is refused", () => {
     const limits = { maxJobsPerCommand: 3 };
     expect(decodeCommand(encodeCommand(enqueue("a", "b", "c")), limits).type).toBe("enqueue");
     expect(() => decodeCommand(encodeCommand(enqueue("a", "b", "c", "d")), limits)).toThrow(Malformed);

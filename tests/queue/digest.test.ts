@@ -1,4 +1,4 @@
-// Does the digest tell states apart, and only states? Every kind of change moves it; the way to a state does not.
+// Do different states have different digests, and equal states the same one? Every kind of change changes it; the way to a state does not.
 import { describe, expect, test } from "bun:test";
 import { Malformed } from "../../src/lib/messagepack.ts";
 import { seededRandom } from "../../src/lib/random.ts";
@@ -23,11 +23,11 @@ function rich(): Log {
 const sessionOf = (queue: Queue, clientId = "c1"): Session =>
   queue.sessions.live.get(queue.sessions.idOf.get(clientId)!)!;
 
-/** What the state says after everything in it was read anew, with nothing remembered. */
+/** The digest of the state after everything in it was read anew, with nothing remembered. */
 const recomputed = (queue: Queue): number => digestOf(restore(partsOf(queue)));
 
 describe("the digest of the state", () => {
-  /** These do nothing but what index and time say. */
+  /** These change nothing but the index and the time. */
   const onlyTime = ["an expiry", "the passing of time", "an entry that changes nothing but the index"];
   const entries: Record<string, (log: Log) => void> = {
     "an enqueue": (log) => void log.send(2, 3, enqueue("d")),
@@ -80,7 +80,7 @@ describe("the digest of the state", () => {
     "a session that vanished": ({ sessions }) => void sessions.live.delete(2),
   };
   for (const [name, damage] of Object.entries(secretly)) {
-    test(`tells ${name}, at the latest when everything is used again`, () => {
+    test(`detects ${name}, at the latest when everything is used again`, () => {
       const digests = [() => {}, damage].map((change) => {
         const { queue } = rich();
         change(queue);
@@ -96,7 +96,7 @@ describe("the digest of the state", () => {
     });
   }
 
-  test("tells a job that vanished, or came from nowhere, at once", () => {
+  test("detects a job that vanished, or came from nowhere, at once", () => {
     const digests = [() => {}, secretly["a job that vanished"]!, secretly["a job that nobody gave"]!].map((change) => {
       const { queue } = rich();
       digestOf(queue);

@@ -214,7 +214,7 @@ function randomCommand(random: Random): Command {
   return enqueue(...Array.from({ length: random.between(1, 3) }, job));
 }
 
-/** One random entry into both; gives what both said. */
+/** One random entry into both; gives what both answered. */
 function step(log: Log, model: Model, random: Random, sessions: number[]): [string, string] {
   log.time += random.below(random.chance(2) ? 2_500 : 100);
   const index = log.queue.appliedIndex + 1;
@@ -294,6 +294,6 @@ test("random entries give the replies and the jobs of the plain model, also afte
     "WINDOW_FULL",
   ];
   every.push("SESSIONS_FULL", "SESSION_EXPIRED", "SESSION_FENCED", "TOO_LARGE", "QUEUE_FULL");
-  // Every rule was met often, else the comparison says little.
+  // Every rule was met often, else the comparison proves little.
   for (const kind of every) expect([kind, (seen.get(kind) ?? 0) >= 50]).toEqual([kind, true]);
 });

@@ -81,7 +81,7 @@ describe("opening a session", () => {
     expect(refusal(log.open("c1", 1))).toBe("SESSION_FENCED");
     expect(refusal(log.send(first, 1, resolve))).toBe("SESSION_FENCED");
     log.session("c1", 17);
-    // Forgotten: it cannot be told from a new process any more.
+    // Forgotten: it cannot be distinguished from a new process any more.
     expect(refusal(log.send(first, 1, resolve))).toBe("SESSION_EXPIRED");
     expect(refusal(log.open("c1", 2))).toBe("SESSION_FENCED");
     expect(refusal(log.open("c1", 1))).toBe("opened");
@@ -179,7 +179,7 @@ describe("numbers", () => {
     expect(log.queue.ready).toBe(1);
   });
 
-  test("commands of equal CRC-32 but different length are told apart", () => {
+  test("commands of equal CRC-32 but different length are distinguished", () => {
     const log = new Log();
     const session = log.session("c1");
     const [four, five] = [Uint8Array.fromHex("ffffffff"), Uint8Array.fromHex("ffffffff00")];
@@ -235,7 +235,7 @@ describe("resolve", () => {
 });
 
 describe("acknowledged answers", () => {
-  test("an acknowledged answer is dropped, and its number is told apart from one that never was", () => {
+  test("an acknowledged answer is dropped, and its number is distinguished from one that never was", () => {
     const log = new Log();
     const session = log.session("c1");
     log.send(session, 1, enqueue("a"));
@@ -270,7 +270,7 @@ describe("acknowledged answers", () => {
     log.send(session, 3, enqueue("c"), 2);
     expect(refusal(log.send(session, 2, enqueue("b"), 0))).toBe("FORGOTTEN");
     log.send(session, 4, enqueue("d"), 1_000);
-    // 4 itself was executed after the client spoke: its answer is kept.
+    // 4 itself was executed after the client acknowledged: its answer is kept.
     expect(log.send(session, 4, enqueue("d")).duplicate).toBe(true);
   });
 
@@ -351,7 +351,7 @@ describe("acknowledged answers", () => {
 describe("the end of a session", () => {
   const GENERATED = { generated: true };
 
-  test("CLOSE is refused while an answer is not acknowledged, and acknowledges what it says all the same", () => {
+  test("CLOSE is refused while an answer is not acknowledged, and acknowledges what it names all the same", () => {
     const log = new Log();
     const session = log.session("c1", 1);
     log.send(session, 1, enqueue("a"));
@@ -471,7 +471,7 @@ describe("the end of a session", () => {
     expect(seen.filter((state, at) => state !== seen[at - 1])).toEqual(["c1,c2,c3,c4", "c1,c3,c4", "c1,c4", ""]);
   });
 
-  test("cluster time never goes back, whatever an entry says, and the wall clock decides nothing", () => {
+  test("cluster time never goes back, whatever time an entry names, and the wall clock decides nothing", () => {
     const log = new Log({ ...LIMITS, sessionExpiryMs: 1_000 });
     log.session("c1");
     log.append({ kind: "noop", time: 1, wall: Number.MAX_SAFE_INTEGER });
@@ -595,7 +595,7 @@ describe("a dormant session", () => {
     expect([log.queue.sessionCount, log.queue.dormantCount]).toEqual([0, 1]);
   });
 
-  test("forgets its answers after a while, and says that they were, not what they were", () => {
+  test("forgets its answers after a while, and reports that there were some, not which", () => {
     const { log, other } = crowded({ dormantAnswersMs: 1_000 });
     const kept = log.queue.sessions.answerMemory;
     log.pass(999);
@@ -731,7 +731,7 @@ describe("a dormant session", () => {
 });
 
 describe("what the leader asks before it proposes", () => {
-  test("look-up says next, answered or why not, and changes nothing", () => {
+  test("look-up gives next, answered or why not, and changes nothing", () => {
     const log = new Log();
     const older = log.session("c1", 1);
     const session = log.session("c1", 2);

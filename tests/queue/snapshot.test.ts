@@ -327,10 +327,10 @@ describe("damaged snapshots", () => {
   });
 });
 
-describe("what a snapshot says is held against its own limits", () => {
+describe("what a snapshot holds is checked against its own limits", () => {
   const LIMITS_IN_ORDER = decodeVersion(encodeVersion({ version: 1, limits: LIMITS })).limits;
 
-  interface Said {
+  interface HeaderFields {
     readonly applied?: number;
     readonly time?: number;
     readonly sessions?: number;
@@ -340,12 +340,12 @@ describe("what a snapshot says is held against its own limits", () => {
     readonly limits?: Partial<QueueLimits>;
   }
 
-  function header(said: Said, digest: number) {
-    const { applied = 9, time = 5, sessions = 0, usedSeq = 9, firstId = 1, jobs: count = 0, limits = {} } = said;
+  function header(fields: HeaderFields, digest: number) {
+    const { applied = 9, time = 5, sessions = 0, usedSeq = 9, firstId = 1, jobs: count = 0, limits = {} } = fields;
     const all = Object.keys(LIMITS_IN_ORDER).map((name) => ({ ...LIMITS, ...limits })[name as keyof QueueLimits]);
     return [1, 4, 1, applied, time, sessions, usedSeq, firstId, count, all, digest];
   }
-  interface SessionSaid {
+  interface SessionFields {
     readonly last?: number;
     readonly answered?: number;
     readonly answers?: number;
@@ -353,8 +353,8 @@ describe("what a snapshot says is held against its own limits", () => {
     readonly usedSeq?: number;
     readonly dormantAt?: number | null;
   }
-  function session(id: number, said: SessionSaid = {}) {
-    const { last = 0, answered = 0, answers = last - answered, usedAt = 5, usedSeq = id, dormantAt = null } = said;
+  function session(id: number, fields: SessionFields = {}) {
+    const { last = 0, answered = 0, answers = last - answered, usedAt = 5, usedSeq = id, dormantAt = null } = fields;
     return [2, `c${id}`, false, id, last, answered, usedAt, usedSeq, dormantAt, answers, [[nonce(id), id]]];
   }
   const answer = (bytes: number) => [3, 1, 1, new Uint8Array(bytes)];
@@ -365,9 +365,9 @@ describe("what a snapshot says is held against its own limits", () => {
     new Uint8Array(4 * count),
     new Uint8Array(0),
   ];
-  /** The digest is right: else it would give every change away. */
-  const read = (said: Said, ...records: readonly unknown[]): Queue => {
-    const withDigest = (digest: number) => restore([bytesOf([0, [header(said, digest), ...records]])]);
+  /** With the right digest: a wrong one would already be the reason of every refusal. */
+  const read = (fields: HeaderFields, ...records: readonly unknown[]): Queue => {
+    const withDigest = (digest: number) => restore([bytesOf([0, [header(fields, digest), ...records]])]);
     try {
       return withDigest(0);
     } catch (error) {
@@ -402,13 +402,15 @@ describe("what a snapshot says is held against its own limits", () => {
   });
 
   test("dormant sessions with more answers than their limit are refused", () => {
-    const said = { sessions: 1, limits: { maxAnswerBytes: 300 } };
-    expect(read(said, session(1, { last: 1, dormantAt: 5 }), answer(100)).dormantCount).toBe(1);
-    expect(() => read(said, session(1, { last: 1, dormantAt: 5 }), answer(200))).toThrow("more answers than the limit");
-    expect(read(said, session(1, { last: 1 }), answer(200)).sessionCount).toBe(1);
+    const fields = { sessions: 1, limits: { maxAnswerBytes: 300 } };
+    expect(read(fields, session(1, { last: 1, dormantAt: 5 }), answer(100)).dormantCount).toBe(1);
+    expect(() => read(fields, session(1, { last: 1, dormantAt: 5 }), answer(200))).toThrow(
+      "more answers than the limit",
+    );
+    expect(read(fields, session(1, { last: 1 }), answer(200)).sessionCount).toBe(1);
   });
 
-  test("answers that were forgotten are missing by the session's own word, others are not", () => {
+  test("answers that the session counts as forgotten may be missing, others may not", () => {
     expect(read({ sessions: 1 }, session(1, { last: 3, answers: 1 }), answer(1)).sessionCount).toBe(1);
     expect(() => read({ sessions: 1 }, session(1, { last: 3, answers: 2 }), answer(1))).toThrow("are missing");
     expect(() => read({ sessions: 1 }, session(1, { last: 3, answers: 1 }), answer(1), answer(1))).toThrow("no number");
@@ -417,7 +419,8 @@ describe("what a snapshot says is held against its own limits", () => {
 
   test("what goes beyond the header's counts is refused where it stands, not after all of it was taken in", () => {
     const broken = Uint8Array.of(0xc1);
-    const first = (said: Said, ...records: readonly unknown[]) => bytesOf([0, [header(said, 0), ...records]]);
+    const first = (fields: HeaderFields, ...records: readonly unknown[]) =>
+      bytesOf([0, [header(fields, 0), ...records]]);
     expect(() => restore([first({ sessions: 1 }, session(1), session(2)), broken])).toThrow("more than the 1 sessions");
     expect(() => restore([first({ jobs: 2 }, jobs(1, 2), jobs(3, 1)), broken])).toThrow("more than the 2 jobs");
   });
@@ -440,8 +443,8 @@ describe("what a snapshot says is held against its own limits", () => {
     const edge = read({ applied: MAX_U48, time: MAX_U48 });
     expect([edge.appliedIndex, edge.time]).toEqual([MAX_U48, MAX_U48]);
     const above = MAX_U48 + 1;
-    for (const said of [{ applied: above }, { time: above }, { jobs: above }])
-      expect(() => read(said)).toThrow("above");
+    for (const fields of [{ applied: above }, { time: above }, { jobs: above }])
+      expect(() => read(fields)).toThrow("above");
     const last = { last: above, answered: above };
     expect(() => read({ sessions: 1 }, session(1, last))).toThrow("above");
     const most = { last: MAX_U48, answered: MAX_U48 };

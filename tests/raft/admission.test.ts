@@ -1,4 +1,5 @@
-// Whom does a node listen to? Removed nodes to nothing, strangers to what the paper needs, nobody to what cannot be.
+// From whom does a node accept which messages? From a removed node none, from a stranger those that the Raft paper needs, and from no
+// node an impossible one.
 import { describe, expect, test } from "bun:test";
 import { isRemoved, MAX_INDEX_STEP, MAX_TERM_STEP, problemWith } from "../../src/raft/admission.ts";
 import { MAX_REMOVED } from "../../src/raft/configuration.ts";
@@ -39,30 +40,30 @@ const staleDisk = (term: number, acknowledgedIndex: number): RaftMessage => ({
 describe("who is no member of the latest configuration", () => {
   test("is answered when it asks for votes and no leader lives, but is no leader's chosen successor", () => {
     const node = single();
-    node.hear("n2", heartbeat(2));
-    node.hear("n9", requestVote(50, 9, 9, { transfer: true }));
+    node.receive("n2", heartbeat(2));
+    node.receive("n9", requestVote(50, 9, 9, { transfer: true }));
     expect(node.raft).toMatchObject({ currentTerm: 2, leader: idOf("n2") });
-    node.hear("n3", requestVote(3, 9, 2, { transfer: true }));
+    node.receive("n3", requestVote(3, 9, 2, { transfer: true }));
     expect(node.raft.currentTerm).toBe(3);
     node.wait(1_000);
-    node.hear("n9", requestVote(node.raft.currentTerm + 1, 9, 2));
+    node.receive("n9", requestVote(node.raft.currentTerm + 1, 9, 2));
     expect(node.raft.votedFor).toBe(idOf("n9"));
   });
 
   test("leads if it sends entries in a later term, but never reports a stale disk or hands over", () => {
     const node = single();
-    node.hear("n9", appendEntries(2, 1, 1, [entry(2, 2)]));
+    node.receive("n9", appendEntries(2, 1, 1, [entry(2, 2)]));
     expect(node.raft).toMatchObject({ leader: idOf("n9"), lastIndex: 2 });
-    expect(node.hear("n9", staleDisk(2, 10)).stop).toBeNull();
-    node.hear("n9", { type: "TimeoutNow", term: 2 });
+    expect(node.receive("n9", staleDisk(2, 10)).stop).toBeNull();
+    node.receive("n9", { type: "TimeoutNow", term: 2 });
     expect(node.raft).toMatchObject({ role: "follower", currentTerm: 2 });
   });
 
   test("may still be the leader that removes itself: it hands over before its removal is known to have committed", () => {
     const log = [...logOf(1), configEntry(3, 2, configuration("n1", "n2"))];
     const node = single({ entries: log, hardState: { currentTerm: 2, votedFor: idOf("n3") } });
-    node.hear("n3", heartbeat(2));
-    node.hear("n3", { type: "TimeoutNow", term: 2 });
+    node.receive("n3", heartbeat(2));
+    node.receive("n3", { type: "TimeoutNow", term: 2 });
     expect(node.raft.role).toBe("candidate");
   });
 });
@@ -70,21 +71,21 @@ describe("who is no member of the latest configuration", () => {
 describe("a stale disk", () => {
   test("is reported by this term's leader only", () => {
     const node = single({ entries: logOf(1) });
-    expect(node.hear("n2", staleDisk(50, 10)).stop).toBeNull();
+    expect(node.receive("n2", staleDisk(50, 10)).stop).toBeNull();
     expect(node.raft.currentTerm).toBe(1);
-    node.hear("n2", heartbeat(2));
-    expect(node.hear("n3", staleDisk(2, 10)).stop).toBeNull();
-    expect(node.hear("n2", staleDisk(1, 10)).stop).toBeNull();
-    expect(node.hear("n2", staleDisk(2, 10)).stop?.code).toBe("STALE_DISK");
+    node.receive("n2", heartbeat(2));
+    expect(node.receive("n3", staleDisk(2, 10)).stop).toBeNull();
+    expect(node.receive("n2", staleDisk(1, 10)).stop).toBeNull();
+    expect(node.receive("n2", staleDisk(2, 10)).stop?.code).toBe("STALE_DISK");
   });
 
   test("shows in what this node has: a log that ends earlier, or entries of that leader that it refused", () => {
     const node = single({ entries: logOf(1, 1, 1) });
-    node.hear("n2", heartbeat(2));
-    expect(node.hear("n2", staleDisk(2, 3)).stop).toBeNull();
-    expect(replies(node.hear("n2", appendEntries(2, 3, 2, [])).send, "AppendEntriesReply")).toMatchObject([]);
-    expect(node.hear("n2", staleDisk(2, 2)).stop).toBeNull();
-    expect(node.hear("n2", staleDisk(2, 3)).stop?.code).toBe("STALE_DISK");
+    node.receive("n2", heartbeat(2));
+    expect(node.receive("n2", staleDisk(2, 3)).stop).toBeNull();
+    expect(replies(node.receive("n2", appendEntries(2, 3, 2, [])).send, "AppendEntriesReply")).toMatchObject([]);
+    expect(node.receive("n2", staleDisk(2, 2)).stop).toBeNull();
+    expect(node.receive("n2", staleDisk(2, 3)).stop?.code).toBe("STALE_DISK");
   });
 });
 
@@ -93,7 +94,7 @@ describe("a removed node", () => {
     const log = [...logOf(1), configEntry(3, 2, withoutN3())];
     const node = single({ entries: log });
     expect(isRemoved(node.raft, nodeId("n3"))).toBe(false);
-    node.hear("n2", appendEntries(2, 3, 2, [], 3));
+    node.receive("n2", appendEntries(2, 3, 2, [], 3));
     expect(isRemoved(node.raft, nodeId("n3"))).toBe(true);
     expect(isRemoved(node.raft, nodeId("n2"))).toBe(false);
     expect(isRemoved(node.raft, nodeId("n9"))).toBe(false);
@@ -109,7 +110,7 @@ describe("a removed node", () => {
     };
     const log = [...logOf(1), configEntry(3, 2, withoutN3()), configEntry(4, 2, again)];
     const node = single({ entries: log });
-    node.hear("n2", appendEntries(2, 4, 2, [], 3));
+    node.receive("n2", appendEntries(2, 4, 2, [], 3));
     expect(node.raft.commitIndex).toBe(3);
     expect(isRemoved(node.raft, nodeId("n3"))).toBe(false);
   });
@@ -175,7 +176,7 @@ describe("a removed node", () => {
     const first = configEntry(1, 1, { ...configuration("n1", "n2", "n3"), removed });
     const node = leading({ entries: [first] });
     node.now += 10;
-    for (const id of ["n2", "n3"]) node.hear(id, acknowledge(node.raft.currentTerm, node.raft.lastIndex));
+    for (const id of ["n2", "n3"]) node.receive(id, acknowledge(node.raft.currentTerm, node.raft.lastIndex));
     expect(node.turn({ type: "change", token: 5, change: remove("n3") }).changed).toEqual([]);
     const ids = node.raft.configuration.removed.map(({ id }) => String(id));
     expect(ids).toHaveLength(MAX_REMOVED);

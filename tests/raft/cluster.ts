@@ -1,4 +1,4 @@
-// How are several Rafts run together in one test? Virtual time, ordered links, disks that lose what was not synced, and oracles
+// Runs several Rafts together in one test: virtual time, ordered links, disks that lose what was not synced, and oracles
 // that look at every message and every commit.
 import type { Refusal } from "../../src/lib/errors.ts";
 import { assert, must } from "../../src/lib/assert.ts";
@@ -42,7 +42,7 @@ export interface TestNode {
   /** So many entries still fit on the disk; and so many snapshot frames when none do. */
   room: number;
   places: number;
-  /** Storage has said that something had no space, and not yet that there is some. */
+  /** Storage has reported that something had no space, and not yet that there is some again. */
   waitsForRoom: boolean;
   diskMs: number;
   paused: boolean;
@@ -218,8 +218,8 @@ export function createCluster(names: readonly string[], { seed = 1, ...limits }:
     for (const a of nodes.keys()) for (const b of nodes.keys()) if (inside.has(a) && !inside.has(b)) cut(a, b);
   }
 
-  /** One way only: `from` still hears `to`, and neither end notices. */
-  function deafen(from: string, to: string): void {
+  /** Messages from `from` to `to` are lost, those the other way arrive, and neither end notices. */
+  function cutOneWay(from: string, to: string): void {
     blackholes.add(way(idOf(from), idOf(to)));
   }
 
@@ -396,14 +396,14 @@ export function createCluster(names: readonly string[], { seed = 1, ...limits }:
     return found;
   }
 
-  /** Nothing is said that the disk of the sender does not hold. */
+  /** A message claims nothing that its sender's disk does not hold. */
   function checkClaim(node: TestNode, { to, message }: Outgoing): void {
     const { hardState, entries, snapshot } = node.disk;
     const last = entries.at(-1)?.index ?? snapshot?.index ?? 0;
     const asksOnly = message.type === "RequestVote" && message.preVote;
     assert(
       asksOnly || message.term <= hardState.currentTerm,
-      `${node.id} says term ${message.term} before it is durable`,
+      `${node.id} sends term ${message.term} before it is durable`,
     );
     if (message.type === "AppendEntriesReply" && message.success) {
       assert(message.matchIndex <= last, `${node.id} claims entry ${message.matchIndex} with ${last} durable`);
@@ -581,7 +581,7 @@ export function createCluster(names: readonly string[], { seed = 1, ...limits }:
     cut,
     heal,
     isolate,
-    deafen,
+    cutOneWay,
     hang,
     makeRoom,
     give,

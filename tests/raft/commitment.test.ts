@@ -7,20 +7,20 @@ import { acknowledge, configEntry, configuration, draft, entry, heartbeat, logOf
 
 test("an entry of an earlier term commits only together with one of the leader's own term (Figure 8)", () => {
   const node = leading({ entries: logOf(2, 4), hardState: { currentTerm: 5, votedFor: null } });
-  node.hear("n2", acknowledge(6, 3));
-  node.hear("n3", acknowledge(6, 3));
+  node.receive("n2", acknowledge(6, 3));
+  node.receive("n3", acknowledge(6, 3));
   expect(node.raft.commitIndex).toBe(0);
-  const effects = node.hear("n2", acknowledge(6, 4));
+  const effects = node.receive("n2", acknowledge(6, 4));
   expect(node.raft.commitIndex).toBe(4);
   expect(effects.committed.map(({ index }) => index)).toEqual([1, 2, 3, 4]);
 });
 
 test("the leader's own log counts only as far as its own disk has confirmed", () => {
   const node = leading();
-  node.hear("n2", acknowledge(2, 2));
+  node.receive("n2", acknowledge(2, 2));
   node.turn({ type: "propose", token: 1, draft: draft() });
   expect(node.raft.inflight).not.toBeNull();
-  node.hear("n2", acknowledge(2, 3));
+  node.receive("n2", acknowledge(2, 3));
   expect(node.raft.commitIndex).toBe(2);
   node.sync();
   expect(node.raft.commitIndex).toBe(3);
@@ -29,8 +29,8 @@ test("the leader's own log counts only as far as its own disk has confirmed", ()
 test("a majority of others commits without the leader's own disk", () => {
   const node = leading();
   node.turn({ type: "propose", token: 1, draft: draft() });
-  node.hear("n2", acknowledge(2, 3));
-  node.hear("n3", acknowledge(2, 3));
+  node.receive("n2", acknowledge(2, 3));
+  node.receive("n3", acknowledge(2, 3));
   expect(node.raft.durableIndex).toBe(2);
   expect(node.raft.commitIndex).toBe(3);
 });
@@ -50,14 +50,14 @@ test("a cluster of one waits for its own disk", () => {
 
 test("an acknowledgement beyond the leader's log is not believed", () => {
   const node = leading();
-  node.hear("n2", acknowledge(2, 99));
-  node.hear("n3", acknowledge(2, 99));
+  node.receive("n2", acknowledge(2, 99));
+  node.receive("n3", acknowledge(2, 99));
   expect(node.raft.commitIndex).toBe(0);
 });
 
 test("an acknowledgement of another term is not counted", () => {
   const node = leading();
-  node.hear("n2", acknowledge(1, 2));
+  node.receive("n2", acknowledge(1, 2));
   expect(node.raft.commitIndex).toBe(0);
 });
 
@@ -105,9 +105,9 @@ test("cluster time advances by the leader's monotonic clock, at most one electio
   expect(timeOf(node.raft.entryAt(node.raft.lastIndex)!)).toBe(Math.floor(start + 700));
 });
 
-test("a new leader goes on from the larger of the last stamp and the last time heard", () => {
+test("a new leader goes on from the larger of the last stamp and the last time received", () => {
   const node = single({ entries: logOf(1, 1, 1) });
-  node.hear("n2", heartbeat(1, 0, 0, 5_000));
+  node.receive("n2", heartbeat(1, 0, 0, 5_000));
   expect(node.raft.clusterTime).toBe(5_000);
   const stamped = leading({ entries: [...logOf(), entry(2, 1)] });
   expect(stamped.raft.clusterTime).toBeGreaterThanOrEqual(2);
@@ -115,10 +115,10 @@ test("a new leader goes on from the larger of the last stamp and the last time h
 
 test("each committed entry is given out once, in order, and the arrays of earlier turns stay as they were", () => {
   const node = leading();
-  const first = node.hear("n2", acknowledge(2, 2));
+  const first = node.receive("n2", acknowledge(2, 2));
   node.turn({ type: "propose", token: 1, draft: draft() });
   settle(node);
-  const second = node.hear("n2", acknowledge(2, 3));
+  const second = node.receive("n2", acknowledge(2, 3));
   expect(first.committed.map(({ index }) => index)).toEqual([1, 2]);
   expect(second.committed.map(({ index }) => index)).toEqual([3]);
 });

@@ -34,7 +34,7 @@ describe("encoding", () => {
     expect(decodeConfiguration(encodeConfiguration(full))).toEqual(full);
   });
 
-  test("bytes that are cut off, too long, or say an impossible thing are refused", () => {
+  test("bytes that are cut off, too long, or hold an impossible value are refused", () => {
     const bytes = encodeConfiguration({ voters: voters("n1", "n2"), outgoing: [], learners: [], removed: [] });
     for (let length = 0; length < bytes.length; length++) {
       expect(() => decodeConfiguration(bytes.subarray(0, length))).toThrow(Malformed);
@@ -97,7 +97,7 @@ describe("majorities", () => {
     }
   });
 
-  test("the value that a majority has reached is the highest for which hasQuorum says yes", () => {
+  test("the value that a majority has reached is the highest for which hasQuorum holds", () => {
     const random = seededRandom(4);
     for (let round = 0; round < 500; round++) {
       const sets = drawMembers(random, round);

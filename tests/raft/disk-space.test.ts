@@ -1,4 +1,4 @@
-// Room on the disks: when may the leader take more, and to whom does a leader without room hand over?
+// Disk space: when does the leader accept entries, and to which follower does a leader without space hand over?
 import { expect, test } from "bun:test";
 import type { Effects } from "../../src/raft/effects.ts";
 import { hasDiskSpace, votersWithDiskSpace } from "../../src/raft/disk-space.ts";
@@ -8,7 +8,7 @@ import { leading, replies, settle, single, type Single } from "../kit/single-raf
 import { acknowledge, configEntry, draft, heartbeat, idOf, member } from "../kit/raft-samples.ts";
 
 const low = (node: Single, name: string, isLow = true): unknown =>
-  node.hear(name, { type: "HeartbeatReply", term: node.raft.currentTerm, readContext: 0, diskLow: isLow });
+  node.receive(name, { type: "HeartbeatReply", term: node.raft.currentTerm, readContext: 0, diskLow: isLow });
 const ownDisk = (node: Single, isLow: boolean): unknown => node.turn({ type: "diskLow", low: isLow });
 const timeoutNow = (sent: Parameters<typeof replies>[0]): readonly string[] =>
   sent.filter(({ message }) => message.type === "TimeoutNow").map(({ to }) => to);
@@ -25,16 +25,16 @@ test("there is room while a majority has some, the leader's own disk included", 
   expect(hasDiskSpace(node.raft)).toBe(true);
 });
 
-test("the leader tells once that it refuses, and once that it does so no more", () => {
+test("the leader reports once that it refuses, and once that it accepts again", () => {
   const node = leading();
-  const told: string[] = [];
-  const note = (effects: Effects): void => void told.push(...effects.transitions.map(({ why }) => why));
+  const reported: string[] = [];
+  const note = (effects: Effects): void => void reported.push(...effects.transitions.map(({ why }) => why));
   for (const isLow of [false, true, true, true, false, false]) {
     for (const name of ["n2", "n3"]) {
-      note(node.hear(name, { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: isLow }));
+      note(node.receive(name, { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: isLow }));
     }
   }
-  expect(told).toEqual([
+  expect(reported).toEqual([
     "1 of 3 voters have disk space: enqueues are refused",
     "2 of 3 voters have disk space: enqueues pass again",
   ]);
@@ -52,7 +52,7 @@ test("a voter that is silent has no room as soon as another one is low, and is n
   expect(hasDiskSpace(node.raft)).toBe(false);
 });
 
-test("acknowledgements tell it as well, and learners do not count", () => {
+test("acknowledgements report it as well, and learners do not count", () => {
   const learner = { ...member("n9"), replaces: null };
   const withLearner: Configuration = {
     voters: ["n1", "n2", "n3"].map((name) => member(name)),
@@ -64,7 +64,7 @@ test("acknowledgements tell it as well, and learners do not count", () => {
   low(node, "n9");
   ownDisk(node, true);
   expect(hasDiskSpace(node.raft)).toBe(true);
-  node.hear("n2", { ...acknowledge(2, 1), diskLow: true } as ReturnType<typeof acknowledge>);
+  node.receive("n2", { ...acknowledge(2, 1), diskLow: true } as ReturnType<typeof acknowledge>);
   expect(hasDiskSpace(node.raft)).toBe(false);
 });
 
@@ -82,7 +82,7 @@ test("in a joint configuration each half needs a majority with room", () => {
     if (node.raft.campaign === null) continue;
     const { term, preVote } = node.raft.campaign;
     for (const voter of ["n2", "n3", "n4", "n5"]) {
-      node.hear(voter, {
+      node.receive(voter, {
         type: "RequestVoteReply",
         term: preVote ? term - 1 : term,
         preVote,
@@ -104,23 +104,23 @@ test("in a joint configuration each half needs a majority with room", () => {
 test("a leader whose disk is low hands over to the voter that has room and holds all that is committed", () => {
   const node = leading();
   node.now += 10;
-  node.hear("n2", { ...acknowledge(2, 2), diskLow: true } as ReturnType<typeof acknowledge>);
-  node.hear("n3", acknowledge(2, 2));
+  node.receive("n2", { ...acknowledge(2, 2), diskLow: true } as ReturnType<typeof acknowledge>);
+  node.receive("n3", acknowledge(2, 2));
   const effects = node.turn({ type: "diskLow", low: true });
   expect(timeoutNow(effects.send)).toEqual([idOf("n3")]);
   expect(effects.transitions.at(-1)?.why).toBe("its disk is low: handing over to n3, which has disk space");
   expect(effects.changed).toEqual([]);
 });
 
-test("it hands over neither to one that is behind, nor to one that is low, nor to one that said nothing yet", () => {
+test("it hands over neither to one that is behind, nor to one that is low, nor to one that has answered nothing yet", () => {
   const behind = leading();
   behind.now += 10;
-  behind.hear("n2", { ...acknowledge(2, 2), diskLow: true } as ReturnType<typeof acknowledge>);
-  behind.hear("n3", acknowledge(2, 1));
+  behind.receive("n2", { ...acknowledge(2, 2), diskLow: true } as ReturnType<typeof acknowledge>);
+  behind.receive("n3", acknowledge(2, 1));
   ownDisk(behind, true);
   expect(behind.raft.transfer).toBeNull();
   // It catches up.
-  behind.hear("n3", acknowledge(2, 2));
+  behind.receive("n3", acknowledge(2, 2));
   expect(behind.raft.transfer?.to).toBe(idOf("n3"));
 
   const silent = leading();
@@ -131,8 +131,8 @@ test("it hands over neither to one that is behind, nor to one that is low, nor t
 test("a handover that came to nothing is not tried again at once, and meanwhile the leader serves", () => {
   const node = leading();
   node.now += 10;
-  node.hear("n2", acknowledge(2, 2));
-  node.hear("n3", acknowledge(2, 2));
+  node.receive("n2", acknowledge(2, 2));
+  node.receive("n3", acknowledge(2, 2));
   ownDisk(node, true);
   expect(node.raft.transfer).not.toBeNull();
   let attempts = 1;
@@ -150,21 +150,21 @@ test("a handover that came to nothing is not tried again at once, and meanwhile 
   expect(node.turn({ type: "propose", token: 1, draft: draft() }).proposed[0]?.ok).toBe(true);
 });
 
-test("replies say that the disk is low, and that it is not any more", () => {
+test("replies report that the disk is low, and that it is not any more", () => {
   const node = single();
-  const said = (): unknown => replies(node.hear("n2", heartbeat(2)).send, "HeartbeatReply").at(-1);
-  node.hear("n2", heartbeat(2));
+  const answer = (): unknown => replies(node.receive("n2", heartbeat(2)).send, "HeartbeatReply").at(-1);
+  node.receive("n2", heartbeat(2));
   settle(node);
   ownDisk(node, true);
-  expect(said()).toMatchObject({ diskLow: true });
+  expect(answer()).toMatchObject({ diskLow: true });
   ownDisk(node, false);
-  expect(said()).toMatchObject({ diskLow: false });
+  expect(answer()).toMatchObject({ diskLow: false });
 });
 
 test("a snapshot on a disk that is low keeps no tail of the log", () => {
   const kept = (isLow: boolean): number | undefined => {
     const node = leading({ keepLogBytes: 1_000_000 });
-    node.hear("n2", acknowledge(2, 2));
+    node.receive("n2", acknowledge(2, 2));
     ownDisk(node, isLow);
     const configuration = node.raft.configuration;
     const meta = { index: 2, term: 2, configuration, configurationIndex: 1, time: 0 };

@@ -21,21 +21,21 @@ const vote = (message: unknown) => message as RequestVoteReply;
 describe("votes", () => {
   test("a vote leaves only when it is durable, and no second candidate of the term gets one, not even after a restart", () => {
     const node = single();
-    const effects = node.hear("n2", requestVote(5, 1, 1));
+    const effects = node.receive("n2", requestVote(5, 1, 1));
     expect(replies(effects.send, "RequestVoteReply")).toEqual([]);
     expect(effects.persist?.hardState).toEqual({ currentTerm: 5, votedFor: idOf("n2") });
     const { after } = node.sync();
     expect(after.map(({ message }) => vote(message).voteGranted)).toEqual([true]);
-    expect(vote(node.hear("n3", requestVote(5, 9, 4)).send[0]?.message).voteGranted).toBe(false);
+    expect(vote(node.receive("n3", requestVote(5, 9, 4)).send[0]?.message).voteGranted).toBe(false);
     const restarted = single({ hardState: { currentTerm: 5, votedFor: idOf("n2") } });
-    expect(vote(restarted.hear("n3", requestVote(5, 9, 4)).send[0]?.message).voteGranted).toBe(false);
+    expect(vote(restarted.receive("n3", requestVote(5, 9, 4)).send[0]?.message).voteGranted).toBe(false);
   });
 
   test("a candidate asks for votes only when its term and its own vote are durable", () => {
     const node = single();
     node.wait(600);
     const granted = { type: "RequestVoteReply", term: 1, preVote: true, requestedTerm: 2, voteGranted: true } as const;
-    const effects = node.hear("n2", granted);
+    const effects = node.receive("n2", granted);
     expect(node.raft.role).toBe("candidate");
     expect(replies(effects.send, "RequestVote")).toEqual([]);
     expect(replies(node.sync().after, "RequestVote")).toHaveLength(2);
@@ -48,26 +48,26 @@ describe("votes", () => {
     expect(node.raft.role).toBe("follower");
     expect(node.raft.currentTerm).toBe(currentTerm);
     expect(node.raft.votedFor).toBe(idOf("n1"));
-    const effects = node.hear("n2", requestVote(currentTerm, 99, 99));
+    const effects = node.receive("n2", requestVote(currentTerm, 99, 99));
     expect(vote(effects.send[0]?.message).voteGranted).toBe(false);
   });
 
   test("having seen a candidate's higher term is not a vote for it: a stale log gets none", () => {
     const node = single({ entries: logOf(3, 3) });
     node.wait(310);
-    node.hear("n2", requestVote(9, 8, 2));
+    node.receive("n2", requestVote(9, 8, 2));
     const [refused] = replies(node.sync().after, "RequestVoteReply");
     expect(vote(refused).voteGranted).toBe(false);
     expect(node.raft.currentTerm).toBe(9);
-    node.hear("n3", requestVote(9, 3, 3));
+    node.receive("n3", requestVote(9, 3, 3));
     expect(vote(replies(node.sync().after, "RequestVoteReply")[0]).voteGranted).toBe(true);
   });
 
   test("entries that are accepted and not yet durable count when logs are compared", () => {
     const node = single();
-    node.hear("n2", appendEntries(1, 1, 1, [entry(2, 1)]));
+    node.receive("n2", appendEntries(1, 1, 1, [entry(2, 1)]));
     node.now += 700;
-    node.hear("n3", requestVote(4, 1, 1));
+    node.receive("n3", requestVote(4, 1, 1));
     settle(node);
     expect(node.raft.votedFor).toBeNull();
   });
@@ -77,13 +77,13 @@ describe("votes", () => {
     node.wait(600);
     expect(node.raft.campaign?.preVote).toBe(true);
     const base = { type: "RequestVoteReply", term: 1, voteGranted: true } as const;
-    node.hear("n2", { ...base, preVote: false, requestedTerm: 2 });
-    node.hear("n3", { ...base, preVote: true, requestedTerm: 1 });
+    node.receive("n2", { ...base, preVote: false, requestedTerm: 2 });
+    node.receive("n3", { ...base, preVote: true, requestedTerm: 1 });
     expect(node.raft.role).toBe("follower");
-    node.hear("n2", { ...base, preVote: true, requestedTerm: 2 });
+    node.receive("n2", { ...base, preVote: true, requestedTerm: 2 });
     expect(node.raft.role).toBe("candidate");
     settle(node);
-    node.hear("n3", { ...base, preVote: true, requestedTerm: 2 });
+    node.receive("n3", { ...base, preVote: true, requestedTerm: 2 });
     expect(node.raft.role).toBe("candidate");
   });
 
@@ -91,7 +91,7 @@ describe("votes", () => {
     const node = single({ entries: [configEntry(1, 1, configuration("n1", "n2", "n3", "n4", "n5"))] });
     node.wait(600);
     for (let again = 0; again < 3; again++) {
-      node.hear("n2", { type: "RequestVoteReply", term: 1, preVote: true, requestedTerm: 2, voteGranted: true });
+      node.receive("n2", { type: "RequestVoteReply", term: 1, preVote: true, requestedTerm: 2, voteGranted: true });
     }
     expect(node.raft.role).toBe("follower");
   });
@@ -100,7 +100,7 @@ describe("votes", () => {
     const learner = { ...configuration("n2", "n3"), learners: [{ ...configuration("n1").voters[0]!, replaces: null }] };
     const node = single({ entries: [configEntry(1, 1, learner)] });
     expect(node.raft.role).toBe("learner");
-    node.hear("n2", requestVote(2, 5, 1));
+    node.receive("n2", requestVote(2, 5, 1));
     expect(vote(replies(node.sync().after, "RequestVoteReply")[0]).voteGranted).toBe(true);
   });
 });
@@ -131,26 +131,26 @@ describe("pre-vote", () => {
 
   test("a follower whose leader lives refuses; one that lost it grants", () => {
     const node = single();
-    node.hear("n2", heartbeat(1));
+    node.receive("n2", heartbeat(1));
     const preVote = requestVote(2, 9, 1, { preVote: true });
-    expect(vote(node.hear("n3", preVote).send[0]?.message).voteGranted).toBe(false);
+    expect(vote(node.receive("n3", preVote).send[0]?.message).voteGranted).toBe(false);
     node.turn({ type: "leaderGone", leader: idOf("n2") });
-    expect(vote(node.hear("n3", preVote).send[0]?.message).voteGranted).toBe(true);
+    expect(vote(node.receive("n3", preVote).send[0]?.message).voteGranted).toBe(true);
     expect(node.raft.currentTerm).toBe(1);
   });
 
   test("votes in a higher term are ignored while a leader lives, unless the leader itself handed over", () => {
     const node = single();
-    node.hear("n2", heartbeat(1));
-    node.hear("n3", requestVote(8, 9, 1));
+    node.receive("n2", heartbeat(1));
+    node.receive("n3", requestVote(8, 9, 1));
     expect(node.raft.currentTerm).toBe(1);
-    node.hear("n3", requestVote(8, 9, 1, { transfer: true }));
+    node.receive("n3", requestVote(8, 9, 1, { transfer: true }));
     expect(node.raft.currentTerm).toBe(8);
   });
 });
 
 describe("timers", () => {
-  test("in a cluster where nobody has ever led its first voter asks at once; everybody else, and any later start, waits", () => {
+  test("in a cluster that never had a leader its first voter asks at once; every other one, and any later start, waits", () => {
     const asksSoon = (settings: SingleSettings): boolean => {
       const node = single(settings);
       return replies(node.wait(60), "RequestVote").length > 0;
@@ -182,7 +182,7 @@ describe("timers", () => {
     expect(node.raft.inflight).toMatchObject({ hardState: { currentTerm: 8, votedFor: idOf("n1") } });
     expect([node.raft.role, node.raft.currentTerm, node.raft.lastIndex]).toEqual(["candidate", 8, 2]);
     const restarted = single(soleVoter);
-    restarted.hear("n2", requestVote(8, 2, 7));
+    restarted.receive("n2", requestVote(8, 2, 7));
     expect(replies(restarted.sync().after, "RequestVoteReply")).toMatchObject([{ term: 8, voteGranted: true }]);
     node.sync();
     expect([node.raft.role, node.raft.currentTerm, node.raft.lastIndex]).toEqual(["leader", 8, 3]);
@@ -213,16 +213,16 @@ describe("timers", () => {
   test("an append that is refused still shows that the leader lives", () => {
     const node = single();
     for (let round = 0; round < 20; round++) {
-      const effects = node.hear("n2", appendEntries(1, 50, 1, []));
+      const effects = node.receive("n2", appendEntries(1, 50, 1, []));
       expect(replies(effects.send, "AppendEntriesReply")).toHaveLength(1);
       expect(replies(node.wait(200), "RequestVote")).toEqual([]);
     }
   });
 
-  test("messages that waited while the node slept count as heard now, before timers are judged", () => {
+  test("messages that waited while the node slept count as received now, before timers are judged", () => {
     const node = single();
     node.now = 5_000;
-    node.hear("n2", heartbeat(1));
+    node.receive("n2", heartbeat(1));
     expect(replies(node.wait(200), "RequestVote")).toEqual([]);
   });
 
@@ -239,7 +239,7 @@ describe("timers", () => {
     const node = single({ entries: [], hardState: { currentTerm: 0, votedFor: null } });
     expect(node.raft.configuration).toEqual(NO_CONFIGURATION);
     expect(node.wait(5_000)).toEqual([]);
-    node.hear("n2", heartbeat(3));
+    node.receive("n2", heartbeat(3));
     expect(node.raft.leader).toBe(idOf("n2"));
   });
 
@@ -304,7 +304,7 @@ describe("while a large message comes over a slow link", () => {
   /** Bytes of it every 50 ms, and nothing else. */
   const dripping = (from: typeof came, ms: number): boolean => {
     const node = single({ entries: logOf(1) });
-    node.hear("n2", heartbeat(2));
+    node.receive("n2", heartbeat(2));
     settle(node);
     const asked: unknown[] = [];
     for (let at = 0; at < ms; at += 50) {
@@ -316,17 +316,17 @@ describe("while a large message comes over a slow link", () => {
   test("its bytes keep a follower from standing for election, and from voting for another", () => {
     expect(dripping(came, 2_000)).toBe(false);
     const node = single({ entries: logOf(1) });
-    node.hear("n2", heartbeat(2));
+    node.receive("n2", heartbeat(2));
     settle(node);
     for (let at = 0; at < 1_000; at += 50) {
       node.wait(50);
       node.turn(came);
     }
-    const [answer] = replies(node.hear("n3", requestVote(3, 2, 1, { preVote: true })).send, "RequestVoteReply");
+    const [answer] = replies(node.receive("n3", requestVote(3, 2, 1, { preVote: true })).send, "RequestVoteReply");
     expect(vote(answer).voteGranted).toBe(false);
   });
 
-  test("bytes of somebody who is not the leader show nothing", () => {
+  test("bytes of a node that is not the leader show nothing", () => {
     expect(dripping({ type: "bytesReceived", member: idOf("n3") } as never, 1_000)).toBe(true);
   });
 
@@ -350,7 +350,7 @@ describe("a leader that cannot lead", () => {
   test("steps down when no majority answers, also when only one direction is cut", () => {
     const c = createCluster(["n1", "n2", "n3"]);
     const leader = c.elect().id;
-    for (const node of c.nodes.values()) if (node.id !== leader) c.deafen(node.id, leader);
+    for (const node of c.nodes.values()) if (node.id !== leader) c.cutOneWay(node.id, leader);
     c.run(1_300);
     expect(c.raftOf(leader).role).not.toBe("leader");
   });
@@ -372,7 +372,7 @@ describe("a leader that cannot lead", () => {
     c.converge();
   });
 
-  test("steps down when its own loop stood still for longer than an election timeout, before it says anything", () => {
+  test("steps down when its own loop stood still for longer than an election timeout, before it sends anything", () => {
     for (const [ms, leads] of [
       [TIMES.electionMaxMs, true],
       [TIMES.electionMaxMs + 1, false],
@@ -399,7 +399,7 @@ describe("a leader that cannot lead", () => {
           if (from === to) continue;
           const c = createCluster(names);
           c.elect();
-          c.deafen(from, to);
+          c.cutOneWay(from, to);
           c.run(2_500);
           const leader = c.elect();
           const before = leader.raft!.currentTerm;

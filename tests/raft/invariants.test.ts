@@ -17,7 +17,7 @@ const broken = (node: { raft: RaftState }, breakIt: (state: RaftState) => void):
 describe("the check after every step notices", () => {
   test("a commit index that goes back", () => {
     const node = leading();
-    node.hear("n2", acknowledge(2, 2));
+    node.receive("n2", acknowledge(2, 2));
     broken(node, (state) => (state.commitIndex = 1));
   });
   test("a second vote in one term", () => {
@@ -33,13 +33,13 @@ describe("the check after every step notices", () => {
 
 test("two leaders in one term stop the node that sees them", () => {
   const node = leading();
-  expect(() => node.hear("n2", appendEntries(2, 1, 1, []))).toThrow("both lead term 2");
+  expect(() => node.receive("n2", appendEntries(2, 1, 1, []))).toThrow("both lead term 2");
 });
 
 test("a leader that wants a committed entry changed stops the node", () => {
   const node = single({ entries: logOf(1, 1) });
-  node.hear("n2", appendEntries(1, 3, 1, [], 3));
-  expect(() => node.hear("n2", appendEntries(1, 2, 7, []))).toThrow(BrokenInvariant);
+  node.receive("n2", appendEntries(1, 3, 1, [], 3));
+  expect(() => node.receive("n2", appendEntries(1, 2, 7, []))).toThrow(BrokenInvariant);
 });
 
 test("a completion of a persist that is not the one in flight stops the node", () => {

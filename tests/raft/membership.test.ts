@@ -70,13 +70,13 @@ describe("growing and shrinking", () => {
 
   test("a learner does not count for any majority before it is promoted", () => {
     const node = leading();
-    for (const name of ["n2", "n3"]) node.hear(name, acknowledge(2, 2));
+    for (const name of ["n2", "n3"]) node.receive(name, acknowledge(2, 2));
     node.turn({ type: "change", token: 1, change: join("n4") });
     expect(node.raft.configuration.learners.map(({ id }) => String(id))).toEqual(["n4"]);
     settle(node);
-    node.hear("n4", acknowledge(2, 3));
+    node.receive("n4", acknowledge(2, 3));
     expect(node.raft.commitIndex).toBe(2);
-    expect(node.hear("n2", acknowledge(2, 3)).changed).toEqual([{ token: 1, ok: true, index: 3 }]);
+    expect(node.receive("n2", acknowledge(2, 3)).changed).toEqual([{ token: 1, ok: true, index: 3 }]);
   });
 
   test("a learner far behind is promoted only after a round of catching up took less than an election timeout", () => {
@@ -148,7 +148,7 @@ describe("one change at a time", () => {
     const node = leading({ snapshot, entries: [] });
     const ask = (token: number): Input => ({ type: "change", token, change: join("n4") });
     expect(node.turn(ask(1)).changed).toMatchObject([{ ok: false, refused: { code: "CHANGE_IN_PROGRESS" } }]);
-    node.hear("n2", acknowledge(2, 2));
+    node.receive("n2", acknowledge(2, 2));
     expect(node.turn(ask(2)).changed).toEqual([]);
     expect(node.turn({ type: "change", token: 3, change: remove("n3") }).changed).toMatchObject([
       { token: 3, ok: false, refused: { code: "CHANGE_IN_PROGRESS" } },
@@ -182,20 +182,20 @@ describe("one change at a time", () => {
     const node = leading({ entries: [configEntry(1, 1, configuration("n1", "n2", "n3", "n4", "n5"))] });
     // Only who answered after this leadership began is known to be there.
     node.wait(10);
-    for (const name of ["n2", "n3", "n4"]) node.hear(name, acknowledge(2, 2));
+    for (const name of ["n2", "n3", "n4"]) node.receive(name, acknowledge(2, 2));
     expect(node.raft.commitIndex).toBe(2);
-    node.hear("n2", { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: false });
+    node.receive("n2", { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: false });
     node.turn({ type: "change", token: 1, change: remove("n4", "n5") });
     expect(node.raft.configuration.outgoing).toHaveLength(5);
     settle(node);
-    node.hear("n4", acknowledge(2, 3));
-    node.hear("n5", acknowledge(2, 3));
+    node.receive("n4", acknowledge(2, 3));
+    node.receive("n5", acknowledge(2, 3));
     expect(node.raft.commitIndex).toBe(2);
-    node.hear("n2", acknowledge(2, 3));
+    node.receive("n2", acknowledge(2, 3));
     expect(node.raft.commitIndex).toBe(3);
     expect(node.raft.configuration.outgoing).toEqual([]);
     settle(node);
-    expect(node.hear("n2", acknowledge(2, 4)).changed).toEqual([{ token: 1, ok: true, index: 4 }]);
+    expect(node.receive("n2", acknowledge(2, 4)).changed).toEqual([{ token: 1, ok: true, index: 4 }]);
   });
 
   test("a change in a truncated entry is rolled back", () => {
@@ -203,7 +203,7 @@ describe("one change at a time", () => {
       entries: [configEntry(1, 1, configuration("n1", "n2", "n3")), configEntry(2, 1, configuration("n2"))],
     });
     expect(node.raft.configuration.voters).toHaveLength(1);
-    node.hear("n3", appendEntries(2, 1, 1, [entry(2, 2)]));
+    node.receive("n3", appendEntries(2, 1, 1, [entry(2, 2)]));
     expect(node.raft.configuration).toEqual(configuration("n1", "n2", "n3"));
     expect(node.raft.role).toBe("follower");
   });
@@ -324,8 +324,8 @@ describe("removed members", () => {
   });
 });
 
-describe("who was removed", () => {
-  test("is told so when it says that it comes back, whatever its incarnation, and is let in as a newcomer", () => {
+describe("a removed member", () => {
+  test("is refused as removed when it asks to come back, whatever its incarnation, and is let in as a newcomer", () => {
     const c = createCluster(["n1", "n2", "n3"]);
     const leader = c.elect().id;
     const gone = nodeIdOf(idOf(othersThan(c, leader)[0]!));
@@ -420,9 +420,9 @@ describe("a wiped disk", () => {
 
 test("a change that loses its leader is answered LEADER_CHANGED", () => {
   const node = leading();
-  node.hear("n2", acknowledge(2, 2));
+  node.receive("n2", acknowledge(2, 2));
   node.turn({ type: "change", token: 5, change: join("n4") });
-  const { changed } = node.hear("n3", { type: "HeartbeatReply", term: 9, readContext: 0, diskLow: false });
+  const { changed } = node.receive("n3", { type: "HeartbeatReply", term: 9, readContext: 0, diskLow: false });
   expect(changed).toMatchObject([{ token: 5, ok: false, refused: { code: "LEADER_CHANGED" } }]);
 });
 

@@ -1,4 +1,4 @@
-// A disk without space for the log: what had none waits in the core, and nothing else waits with it.
+// A disk without space for the log: entries that had no space wait in the core, and nothing else waits with them.
 import { describe, expect, test } from "bun:test";
 import { metaAt } from "../../src/raft/raft.ts";
 import type { SnapshotMeta } from "../../src/raft/types.ts";
@@ -6,10 +6,10 @@ import type { SnapshotMeta } from "../../src/raft/types.ts";
 import { leading, replies, single, type Single } from "../kit/single-raft.ts";
 import { appendEntries, configuration, draft, entry, idOf, logOf, requestVote } from "../kit/raft-samples.ts";
 
-/** A follower that has heard entries 2 to 5, all committed, and has space for those below `from` only. */
+/** A follower that has received entries 2 to 5, all committed, and has space for those below `from` only. */
 function full(from: number): Single {
   const node = single();
-  node.hear("n2", appendEntries(1, 1, 1, [entry(2, 1), entry(3, 1), entry(4, 1), entry(5, 1)], 5));
+  node.receive("n2", appendEntries(1, 1, 1, [entry(2, 1), entry(3, 1), entry(4, 1), entry(5, 1)], 5));
   node.cut(from);
   return node;
 }
@@ -29,22 +29,22 @@ test("what was written is durable, the rest is not, is not acknowledged, and is 
 
 test("nothing is offered to the disk again and again meanwhile", () => {
   const node = full(4);
-  expect(node.hear("n2", appendEntries(1, 5, 1, [entry(6, 1)], 6)).persist).toBeNull();
+  expect(node.receive("n2", appendEntries(1, 5, 1, [entry(6, 1)], 6)).persist).toBeNull();
   expect(node.turn().persist).toBeNull();
 });
 
 test("terms and votes become durable, and leave", () => {
   const node = full(4);
   node.wait(700);
-  const { persist } = node.hear("n3", requestVote(2, 9, 1));
+  const { persist } = node.receive("n3", requestVote(2, 9, 1));
   expect(persist).toMatchObject({ hardState: { currentTerm: 2, votedFor: idOf("n3") }, entries: [] });
   expect(replies(node.sync().after, "RequestVoteReply")).toMatchObject([{ term: 2, voteGranted: true }]);
 });
 
-test("what the cut write should have said is void in a later term", () => {
+test("replies that waited for the cut write are not sent in a later term", () => {
   const node = single();
-  node.hear("n2", appendEntries(1, 1, 1, [entry(2, 1)], 2));
-  node.hear("n3", appendEntries(2, 2, 1, [], 2));
+  node.receive("n2", appendEntries(1, 1, 1, [entry(2, 1)], 2));
+  node.receive("n3", appendEntries(2, 2, 1, [], 2));
   node.cut(2);
   const { after } = node.sync();
   expect(after.every(({ message }) => message.term === 2)).toBe(true);
@@ -54,15 +54,15 @@ test("what the cut write should have said is void in a later term", () => {
 
 test("entries that were dropped meanwhile are not durable because an end of the cut write was", () => {
   const node = single();
-  node.hear("n2", appendEntries(1, 1, 1, [entry(2, 1), entry(3, 1), entry(4, 1)]));
-  node.hear("n3", appendEntries(2, 2, 1, [entry(3, 2)]));
+  node.receive("n2", appendEntries(1, 1, 1, [entry(2, 1), entry(3, 1), entry(4, 1)]));
+  node.receive("n3", appendEntries(2, 2, 1, [entry(3, 2)]));
   node.cut(4);
   expect(node.raft.durableIndex).toBe(2);
 });
 
 test("a snapshot of what is durable counts, and keeps nothing for slow followers", () => {
   const node = single({ entries: logOf(1, 1, 1, 1), keepLogBytes: 1_000 });
-  node.hear("n2", appendEntries(1, 5, 1, [entry(6, 1)], 5));
+  node.receive("n2", appendEntries(1, 5, 1, [entry(6, 1)], 5));
   node.cut(6);
   const { persist } = node.turn({ type: "snapshotSaved", meta: metaAt(node.raft, 4) });
   expect(persist).toMatchObject({ entries: [], snapshot: { meta: { index: 4 }, reset: false, keepFrom: 5 } });
@@ -101,8 +101,8 @@ test("the leader's snapshot of entries that had no space is taken, though they a
     time: 5,
   };
   const part = { type: "InstallSnapshot", term: 1, meta, part: 0, parts: 1, offset: 0 } as const;
-  const heard = node.hear("n2", { ...part, manifest: new Uint8Array(0), bytes: new Uint8Array(0) });
-  expect(heard.storeParts).toHaveLength(1);
+  const { storeParts } = node.receive("n2", { ...part, manifest: new Uint8Array(0), bytes: new Uint8Array(0) });
+  expect(storeParts).toHaveLength(1);
   const { persist } = node.turn({
     type: "partStored",
     from: idOf("n2"),
@@ -128,9 +128,9 @@ describe("an installed snapshot whose frame had no space", () => {
   /** Entry 1 is on the disk; n2 has sent a snapshot at 10, and the frame that makes it count is under way. */
   function installing(): Single {
     const node = single();
-    node.hear("n2", appendEntries(1, 1, 1, [], 1));
+    node.receive("n2", appendEntries(1, 1, 1, [], 1));
     const part = { type: "InstallSnapshot", term: 1, meta, part: 0, parts: 1, offset: 0 } as const;
-    node.hear("n2", { ...part, manifest: new Uint8Array(0), bytes: new Uint8Array(0) });
+    node.receive("n2", { ...part, manifest: new Uint8Array(0), bytes: new Uint8Array(0) });
     node.turn({ type: "partStored", from: idOf("n2"), link: 7, meta, nextPart: 1, nextOffset: 0, parts: 1 });
     return node;
   }
@@ -139,7 +139,7 @@ describe("an installed snapshot whose frame had no space", () => {
     const node = installing();
     node.cut(null, true);
     node.wait(700);
-    node.hear("n3", requestVote(2, 12, 1));
+    node.receive("n3", requestVote(2, 12, 1));
     node.sync();
     expect(node.raft.durableIndex).toBe(1);
   });
@@ -147,7 +147,7 @@ describe("an installed snapshot whose frame had no space", () => {
   test("is not acknowledged to the next leader before it is written", () => {
     const node = installing();
     node.cut(null, true);
-    node.hear("n3", appendEntries(2, 10, 1, [], 10));
+    node.receive("n3", appendEntries(2, 10, 1, [], 10));
     const { after, effects } = node.sync();
     expect(replies([...after, ...effects.send], "AppendEntriesReply")).toEqual([]);
     node.turn({ type: "spaceFound" });
@@ -156,7 +156,7 @@ describe("an installed snapshot whose frame had no space", () => {
 
   test("is written before the entries behind it, also when an own one came while it was tried", () => {
     const node = installing();
-    node.hear("n2", appendEntries(1, 10, 1, [entry(11, 1), entry(12, 1)], 12));
+    node.receive("n2", appendEntries(1, 10, 1, [entry(11, 1), entry(12, 1)], 12));
     node.turn({ type: "snapshotSaved", meta: metaAt(node.raft, 12) });
     node.cut(null, true);
     const { persist } = node.turn({ type: "spaceFound" });
@@ -172,7 +172,7 @@ test("a leader whose disk stays full steps down and does not stand again before 
   for (let passed = 0; passed < 1_000 && node.raft.role === "leader"; passed += 10) {
     node.now += 10;
     for (const name of ["n2", "n3"])
-      node.hear(name, { type: "HeartbeatReply", term: node.raft.currentTerm, readContext: 0, diskLow: true });
+      node.receive(name, { type: "HeartbeatReply", term: node.raft.currentTerm, readContext: 0, diskLow: true });
   }
   expect(node.raft.role).toBe("follower");
   node.wait(5_000);

@@ -20,38 +20,38 @@ const confirm = (readContext: number, term = 2) =>
 test("no read is served before the first entry of the term has committed", () => {
   const node = leading();
   node.turn({ type: "read", token: 1 });
-  expect(node.hear("n2", confirm(0)).read).toEqual([]);
-  node.hear("n3", acknowledge(2, 2));
+  expect(node.receive("n2", confirm(0)).read).toEqual([]);
+  node.receive("n3", acknowledge(2, 2));
   const { readContext } = node.raft.leadership!;
-  expect(node.hear("n3", confirm(readContext)).read).toEqual([{ token: 1, ok: true, index: 2 }]);
+  expect(node.receive("n3", confirm(readContext)).read).toEqual([{ token: 1, ok: true, index: 2 }]);
 });
 
 test("one heartbeat round, sent at once, confirms all reads of a turn", () => {
   const node = leading();
-  node.hear("n2", acknowledge(2, 2));
+  node.receive("n2", acknowledge(2, 2));
   const effects = node.turn({ type: "read", token: 1 }, { type: "read", token: 2 });
   const beats = replies(effects.send, "Heartbeat") as Heartbeat[];
   expect(beats.map(({ readContext }) => readContext)).toEqual([1, 1]);
-  expect(node.hear("n3", confirm(1)).read.map(({ token }) => token)).toEqual([1, 2]);
+  expect(node.receive("n3", confirm(1)).read.map(({ token }) => token)).toEqual([1, 2]);
 });
 
 test("an answer to an earlier heartbeat never confirms a later read", () => {
   const node = leading();
-  node.hear("n2", acknowledge(2, 2));
+  node.receive("n2", acknowledge(2, 2));
   node.turn({ type: "read", token: 1 });
   node.turn({ type: "propose", token: 9, draft: draft() });
   settle(node);
-  node.hear("n2", acknowledge(2, 3));
+  node.receive("n2", acknowledge(2, 3));
   node.turn({ type: "read", token: 2 });
-  expect(node.hear("n2", confirm(1)).read).toEqual([{ token: 1, ok: true, index: 2 }]);
-  expect(node.hear("n2", confirm(1)).read).toEqual([]);
-  expect(node.hear("n3", confirm(1, 1)).read).toEqual([]);
-  expect(node.hear("n3", confirm(2)).read).toEqual([{ token: 2, ok: true, index: 3 }]);
+  expect(node.receive("n2", confirm(1)).read).toEqual([{ token: 1, ok: true, index: 2 }]);
+  expect(node.receive("n2", confirm(1)).read).toEqual([]);
+  expect(node.receive("n3", confirm(1, 1)).read).toEqual([]);
+  expect(node.receive("n3", confirm(2)).read).toEqual([{ token: 2, ok: true, index: 3 }]);
 });
 
 test("what comes late of an earlier term confirms and refuses nothing in the one that its sender leads now (seed 9974282)", () => {
   const node = single({ entries: logOf(2), hardState: { currentTerm: 2, votedFor: null } });
-  node.hear("n2", heartbeat(4));
+  node.receive("n2", heartbeat(4));
   node.sync();
   const meta = { index: 9, term: 2, configuration: configuration("n1", "n2", "n3"), configurationIndex: 1, time: 9 };
   const bytes = new Uint8Array(1);
@@ -63,8 +63,8 @@ test("what comes late of an earlier term confirms and refuses nothing in the one
     { type: "Probe", term: 2, token: 1 },
   ];
   for (const message of late)
-    expect(node.hear("n2", message).send.map((sent) => sent.message)).toEqual([confirm(0, 4)]);
-  expect(node.hear("n2", heartbeat(4, 0, 3)).send.map((sent) => sent.message)).toEqual([confirm(3, 4)]);
+    expect(node.receive("n2", message).send.map((sent) => sent.message)).toEqual([confirm(0, 4)]);
+  expect(node.receive("n2", heartbeat(4, 0, 3)).send.map((sent) => sent.message)).toEqual([confirm(3, 4)]);
 });
 
 test("a leader that is cut off answers no read, and refuses it when it notices", () => {
@@ -102,7 +102,7 @@ test("a cluster of one confirms itself", () => {
 
 test("a node that does not lead refuses reads", () => {
   const node = single();
-  node.hear("n2", heartbeat(1));
+  node.receive("n2", heartbeat(1));
   expect(node.turn({ type: "read", token: 1 }).read).toMatchObject([{ ok: false, refused: { code: "NOT_LEADER" } }]);
   expect(node.raft.leader).toBe(idOf("n2"));
 });

@@ -12,62 +12,62 @@ describe("a follower", () => {
   test("acknowledges only what is durable, also when the same append comes again", () => {
     const node = single();
     const append = appendEntries(1, 1, 1, [entry(2, 1)]);
-    expect(replies(node.hear("n2", append).send, "AppendEntriesReply")).toEqual([]);
-    expect(replies(node.hear("n2", append).send, "AppendEntriesReply")).toEqual([]);
+    expect(replies(node.receive("n2", append).send, "AppendEntriesReply")).toEqual([]);
+    expect(replies(node.receive("n2", append).send, "AppendEntriesReply")).toEqual([]);
     const { after, effects } = node.sync();
     const acknowledged = [...after, ...effects.send].map(({ message }) => reply(message).matchIndex);
     expect(acknowledged).toEqual([2, 2]);
-    expect(reply(node.hear("n2", append).send[0]?.message).matchIndex).toBe(2);
+    expect(reply(node.receive("n2", append).send[0]?.message).matchIndex).toBe(2);
   });
 
   test("answers heartbeats without waiting for a log write that they do not claim", () => {
     const node = single();
-    node.hear("n2", appendEntries(1, 1, 1, [entry(2, 1)]));
-    expect(replies(node.hear("n2", heartbeat(1)).send, "HeartbeatReply")).toHaveLength(1);
+    node.receive("n2", appendEntries(1, 1, 1, [entry(2, 1)]));
+    expect(replies(node.receive("n2", heartbeat(1)).send, "HeartbeatReply")).toHaveLength(1);
   });
 
   test("answers nothing in a new term before the term is durable", () => {
     const node = single();
-    expect(node.hear("n2", heartbeat(4)).send).toEqual([]);
-    const [said] = replies(node.sync().after, "HeartbeatReply") as HeartbeatReply[];
-    expect(said?.term).toBe(4);
+    expect(node.receive("n2", heartbeat(4)).send).toEqual([]);
+    const [answer] = replies(node.sync().after, "HeartbeatReply") as HeartbeatReply[];
+    expect(answer?.term).toBe(4);
   });
 
   test("commits no further than what this leader has verified here", () => {
     const node = single({ entries: logOf(1, 1, 1), hardState: { currentTerm: 2, votedFor: null } });
-    const effects = node.hear("n2", appendEntries(2, 1, 1, [], 4));
+    const effects = node.receive("n2", appendEntries(2, 1, 1, [], 4));
     expect(node.raft.commitIndex).toBe(1);
     expect(effects.committed.map(({ index }) => index)).toEqual([1]);
-    node.hear("n2", heartbeat(2, 4));
+    node.receive("n2", heartbeat(2, 4));
     expect(node.raft.commitIndex).toBe(1);
-    node.hear("n2", appendEntries(2, 1, 1, [entry(2, 1)], 4));
+    node.receive("n2", appendEntries(2, 1, 1, [entry(2, 1)], 4));
     expect(node.raft.commitIndex).toBe(2);
   });
 
   test("that is empty survives a heartbeat with a commit index beyond its log", () => {
     const node = single({ entries: [], hardState: { currentTerm: 0, votedFor: null } });
-    node.hear("n2", heartbeat(3, 500));
+    node.receive("n2", heartbeat(3, 500));
     expect(node.raft.commitIndex).toBe(0);
   });
 
   test("drops a conflicting tail, but never what an old or repeated append only seems to contradict", () => {
     const node = single({ entries: logOf(1, 1), hardState: { currentTerm: 2, votedFor: null } });
     const first = appendEntries(2, 2, 1, [entry(3, 2), entry(4, 2)]);
-    node.hear("n2", first);
+    node.receive("n2", first);
     expect(node.raft.termAt(3)).toBe(2);
-    node.hear("n2", appendEntries(2, 2, 1, [entry(3, 2)]));
+    node.receive("n2", appendEntries(2, 2, 1, [entry(3, 2)]));
     expect(node.raft.lastIndex).toBe(4);
-    node.hear("n2", appendEntries(2, 1, 1, []));
+    node.receive("n2", appendEntries(2, 1, 1, []));
     expect(node.raft.lastIndex).toBe(4);
-    node.hear("n3", appendEntries(1, 2, 1, [entry(3, 1)]));
+    node.receive("n3", appendEntries(1, 2, 1, [entry(3, 1)]));
     expect(node.raft.termAt(3)).toBe(2);
   });
 
   test("the completion of a write does not vouch for entries that replaced its own meanwhile", () => {
     const node = single({ entries: logOf(), hardState: { currentTerm: 1, votedFor: null } });
-    const write1 = node.hear("n2", appendEntries(1, 1, 1, [entry(2, 1), entry(3, 1)])).persist;
+    const write1 = node.receive("n2", appendEntries(1, 1, 1, [entry(2, 1), entry(3, 1)])).persist;
     expect(write1?.entries.map(({ index }) => index)).toEqual([2, 3]);
-    node.hear("n3", appendEntries(2, 1, 1, [entry(2, 2), entry(3, 2)]));
+    node.receive("n3", appendEntries(2, 1, 1, [entry(2, 2), entry(3, 2)]));
     const { effects } = node.sync();
     expect(node.raft.durableIndex).toBe(1);
     expect(replies(effects.send, "AppendEntriesReply")).toEqual([]);
@@ -80,18 +80,18 @@ describe("a follower", () => {
     expect(node.raft.durableIndex).toBe(3);
   });
 
-  test("what waits to be said in one term is not said in the next", () => {
+  test("a reply that waits for the disk in one term is not sent in the next", () => {
     const node = single();
-    node.hear("n2", appendEntries(1, 1, 1, [entry(2, 1)]));
-    node.hear("n2", appendEntries(1, 2, 1, [entry(3, 1)]));
-    node.hear("n3", heartbeat(5));
-    const said = [...node.sync().effects.persist!.sendAfter].map(({ message }) => message);
-    expect(said.every((message) => message.term === 5)).toBe(true);
+    node.receive("n2", appendEntries(1, 1, 1, [entry(2, 1)]));
+    node.receive("n2", appendEntries(1, 2, 1, [entry(3, 1)]));
+    node.receive("n3", heartbeat(5));
+    const sent = [...node.sync().effects.persist!.sendAfter].map(({ message }) => message);
+    expect(sent.every((message) => message.term === 5)).toBe(true);
   });
 
   test("writes a term no later than the entries of that term", () => {
     const node = single();
-    const { persist } = node.hear("n2", appendEntries(7, 1, 1, [entry(2, 7)]));
+    const { persist } = node.receive("n2", appendEntries(7, 1, 1, [entry(2, 7)]));
     expect(persist?.hardState?.currentTerm).toBe(7);
     expect(persist?.entries).toHaveLength(1);
   });
@@ -100,7 +100,7 @@ describe("a follower", () => {
 describe("a leader", () => {
   test("sends its entries while it writes them itself", () => {
     const node = leading();
-    for (const name of ["n2", "n3"]) node.hear(name, acknowledge(2, 2));
+    for (const name of ["n2", "n3"]) node.receive(name, acknowledge(2, 2));
     const effects = node.turn({ type: "propose", token: 1, draft: draft() });
     expect(effects.persist?.entries).toHaveLength(1);
     expect(replies(effects.send, "AppendEntries")).toHaveLength(2);
@@ -110,14 +110,14 @@ describe("a leader", () => {
   test("an answer to a heartbeat does not raise what counts as replicated", () => {
     const node = leading();
     const before = node.raft.progress.get(idOf("n2"))?.matchIndex;
-    node.hear("n2", { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: false });
+    node.receive("n2", { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: false });
     expect(node.raft.progress.get(idOf("n2"))?.matchIndex).toBe(before);
     expect(node.raft.commitIndex).toBe(0);
   });
 
   test("a heartbeat never names a commit index beyond what that follower has acknowledged", () => {
     const node = leading();
-    node.hear("n2", acknowledge(2, 2));
+    node.receive("n2", acknowledge(2, 2));
     expect(node.raft.commitIndex).toBe(2);
     const beats = node.wait(100).filter(({ message }) => message.type === "Heartbeat");
     for (const { to, message } of beats) expect((message as Heartbeat).leaderCommit).toBe(to === idOf("n2") ? 2 : 0);
@@ -142,7 +142,7 @@ describe("a leader", () => {
 
   test("messages on their way to one follower stay within the limits of count and bytes", () => {
     const node = leading({ maxInflightMessages: 4, maxInflightBytes: 1_000, maxAppendBytes: 300 });
-    node.hear("n2", acknowledge(2, 2));
+    node.receive("n2", acknowledge(2, 2));
     const big = node.turn({ type: "propose", token: 1, draft: draft("x".repeat(900)) });
     const sent = replies(big.send, "AppendEntries").length;
     for (let at = 0; at < 50; at++) node.turn({ type: "propose", token: at + 2, draft: draft("y".repeat(20)) });
@@ -150,14 +150,14 @@ describe("a leader", () => {
     expect(sent).toBe(1);
     expect(progress.inflightLast.length).toBeLessThanOrEqual(4);
     expect(progress.inflightTotalBytes).toBeLessThanOrEqual(1_300);
-    const more = node.hear("n2", acknowledge(2, 20));
+    const more = node.receive("n2", acknowledge(2, 20));
     expect(replies(more.send, "AppendEntries").length).toBeGreaterThan(0);
   });
 
   test("over a slow link a message holds what that carries in a second, and two of them are out at most", () => {
     const node = leading({ maxAppendBytes: 1 << 20, maxInflightBytes: 8 << 20, maxInflightMessages: 64 });
     node.turn({ type: "linkProgress", member: idOf("n2"), bytesPerSecond: 20_000 });
-    for (const follower of ["n2", "n3"]) node.hear(follower, acknowledge(2, 2));
+    for (const follower of ["n2", "n3"]) node.receive(follower, acknowledge(2, 2));
     const sizes = (to: string): number[] =>
       proposed.send.flatMap(({ to: id, message }) =>
         id === idOf(to) && message.type === "AppendEntries"
@@ -182,7 +182,7 @@ describe("a leader", () => {
   test("what is out and gets on is not sent again, however long it takes; what has arrived and is not answered is", () => {
     const node = leading();
     const beat = { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: false } as const;
-    node.hear("n2", acknowledge(2, 2));
+    node.receive("n2", acknowledge(2, 2));
     node.turn({ type: "propose", token: 1, draft: draft("x".repeat(3_000)) });
     settle(node);
     const again = (isMoving: boolean): number => {
@@ -190,7 +190,7 @@ describe("a leader", () => {
       for (let at = 0; at < 3_000; at += 50) {
         node.wait(50);
         if (isMoving) node.turn({ type: "linkProgress", member: idOf("n2"), bytesPerSecond: 1_000 });
-        sent += replies(node.hear("n2", beat).send, "AppendEntries").length;
+        sent += replies(node.receive("n2", beat).send, "AppendEntries").length;
       }
       return sent;
     };
@@ -213,10 +213,10 @@ describe("a leader", () => {
     while (progress.state === "probe") {
       const [append] = sent.filter((out) => out.to === idOf("n2") && out.message.type === "AppendEntries");
       expect(append).toBeDefined();
-      const answers = [...follower.hear("n1", append!.message).send, ...settle(follower)];
+      const answers = [...follower.receive("n1", append!.message).send, ...settle(follower)];
       const [answer] = replies(answers, "AppendEntriesReply");
       expect(answer?.term).toBe(term);
-      sent = node.hear("n2", answer!).send;
+      sent = node.receive("n2", answer!).send;
       trips++;
       expect(trips).toBeLessThan(10);
     }
@@ -233,7 +233,7 @@ describe("a leader", () => {
     expect(accepted).toBeLessThan(14);
     expect(results.at(-1)).toMatchObject({ ok: false, refused: { code: "OVERLOADED" } });
     settle(node);
-    node.hear("n2", acknowledge(2, node.raft.lastIndex));
+    node.receive("n2", acknowledge(2, node.raft.lastIndex));
     expect(node.turn({ type: "propose", token: 200, draft: draft() }).proposed[0]?.ok).toBe(true);
   });
 
@@ -308,25 +308,25 @@ describe("links", () => {
 describe("a stale disk", () => {
   const staleCase = (): { node: Single; progressOf: () => { stale: boolean; matchIndex: number } } => {
     const node = leading();
-    node.hear("n2", acknowledge(2, 2));
-    node.hear("n3", acknowledge(2, 2));
+    node.receive("n2", acknowledge(2, 2));
+    node.receive("n3", acknowledge(2, 2));
     return { node, progressOf: () => node.raft.progress.get(idOf("n2"))! };
   };
 
-  test("a member that refuses what it acknowledged in this term is not counted any more and is told to stop", () => {
+  test("a member that refuses what it acknowledged in this term is not counted any more and is stopped", () => {
     const { node, progressOf } = staleCase();
     node.turn({ type: "linkDown", member: idOf("n2") });
     node.turn({ type: "linkUp", member: idOf("n2") });
-    const effects = node.hear("n2", refuse(2, 2, 1, 1));
+    const effects = node.receive("n2", refuse(2, 2, 1, 1));
     expect(progressOf().stale).toBe(true);
     expect(replies(effects.send, "StaleDisk")).toEqual([{ type: "StaleDisk", term: 2, acknowledgedIndex: 2 }]);
     node.turn({ type: "propose", token: 1, draft: draft() });
     settle(node);
-    node.hear("n2", acknowledge(2, 3));
+    node.receive("n2", acknowledge(2, 3));
     expect(node.raft.commitIndex).toBe(2);
-    const told = single({ hardState: { currentTerm: 2, votedFor: null } });
-    told.hear("n2", heartbeat(2));
-    const stop = told.hear("n2", { type: "StaleDisk", term: 2, acknowledgedIndex: 2 }).stop;
+    const member = single({ hardState: { currentTerm: 2, votedFor: null } });
+    member.receive("n2", heartbeat(2));
+    const stop = member.receive("n2", { type: "StaleDisk", term: 2, acknowledgedIndex: 2 }).stop;
     expect(stop?.code).toBe("STALE_DISK");
   });
 
@@ -339,13 +339,13 @@ describe("a stale disk", () => {
     c.crash(follower!.id);
     follower!.disk.entries.length = 1;
     c.start(follower!.id);
-    c.runUntil("it is told", () => follower!.stopped !== null, 2_000);
+    c.runUntil("it stops", () => follower!.stopped !== null, 2_000);
     expect(follower!.stopped?.code).toBe("STALE_DISK");
   });
 
   test("refusals that an intact follower sent before it caught up never look like a stale disk", () => {
     const { node, progressOf } = staleCase();
-    node.hear("n2", refuse(2, 5, 2, 2));
+    node.receive("n2", refuse(2, 5, 2, 2));
     expect(progressOf().stale).toBe(false);
   });
 });
@@ -353,7 +353,7 @@ describe("a stale disk", () => {
 test("what is appended after the probe leaves with it in one message", () => {
   const node = leading();
   for (let token = 0; token < 5; token++) node.turn({ type: "propose", token, draft: draft() });
-  const sent = node.hear("n2", acknowledge(2, 2)).send;
+  const sent = node.receive("n2", acknowledge(2, 2)).send;
   const appends = replies(sent, "AppendEntries") as AppendEntries[];
   expect(appends.map(({ entries }) => entries.length)).toEqual([5]);
 });

@@ -131,9 +131,9 @@ describe("a follower far behind", () => {
 });
 
 describe("receiving", () => {
-  test("an installed snapshot resets the log, is told before what commits behind it, and is acknowledged only when durable", () => {
+  test("an installed snapshot resets the log, is reported before what commits behind it, and is acknowledged only when durable", () => {
     const node = single({ entries: logOf(1, 1) });
-    expect(node.hear("n2", part(3, meta(9, 2))).storeParts).toHaveLength(1);
+    expect(node.receive("n2", part(3, meta(9, 2))).storeParts).toHaveLength(1);
     settle(node);
     const effects = node.turn(stored(meta(9, 2)), {
       type: "message",
@@ -155,19 +155,19 @@ describe("receiving", () => {
 
   test("at or below the commit index is ignored and answered with the commit index, once that is durable", () => {
     const node = single();
-    node.hear("n2", appendEntries(1, 1, 1, [entry(2, 1), entry(3, 1)], 3));
-    const effects = node.hear("n2", part(1, meta(2, 1)));
+    node.receive("n2", appendEntries(1, 1, 1, [entry(2, 1), entry(3, 1)], 3));
+    const effects = node.receive("n2", part(1, meta(2, 1)));
     expect(effects.storeParts).toEqual([]);
     expect(replies(effects.send, "InstallSnapshotReply")).toEqual([]);
     const { after, effects: next } = node.sync();
-    const said = replies([...after, ...next.send], "InstallSnapshotReply") as InstallSnapshotReply[];
-    expect(said.map(({ matchIndex }) => matchIndex)).toEqual([3]);
+    const answers = replies([...after, ...next.send], "InstallSnapshotReply") as InstallSnapshotReply[];
+    expect(answers.map(({ matchIndex }) => matchIndex)).toEqual([3]);
     expect(node.raft.snapshot).toBeNull();
   });
 
   test("the entries behind a snapshot stay when the log leads through its last entry", () => {
     const node = single({ entries: logOf(1, 1, 1) });
-    const effects = node.hear("n2", part(1, meta(3, 1)));
+    const effects = node.receive("n2", part(1, meta(3, 1)));
     expect(effects.storeParts).toEqual([]);
     expect(effects.committed.map(({ index }) => index)).toEqual([1, 2, 3]);
     expect(node.raft.lastIndex).toBe(4);
@@ -175,19 +175,19 @@ describe("receiving", () => {
 
   test("a conflicting entry exactly at the snapshot's end goes, with all behind it", () => {
     const node = single({ entries: logOf(1, 1, 1) });
-    node.hear("n2", part(3, meta(3, 2)));
+    node.receive("n2", part(3, meta(3, 2)));
     settle(node);
     node.turn(stored(meta(3, 2)));
     expect([node.raft.firstIndex, node.raft.lastIndex, node.raft.termAt(3)]).toEqual([4, 3, 2]);
     settle(node);
-    const next = node.hear("n2", appendEntries(3, 3, 2, [entry(4, 3)]));
+    const next = node.receive("n2", appendEntries(3, 3, 2, [entry(4, 3)]));
     expect(next.persist?.entries.map(({ index }) => index)).toEqual([4]);
   });
 
   test("the configuration comes from the snapshot, not from an uncommitted entry that it supersedes", () => {
     const node = single({ entries: [...logOf(1), configEntry(3, 2, configuration("n1"))] });
     expect(node.raft.configuration.voters).toHaveLength(1);
-    node.hear("n2", part(3, meta(9, 3)));
+    node.receive("n2", part(3, meta(9, 3)));
     settle(node);
     node.turn(stored(meta(9, 3)));
     expect(node.raft.configuration).toEqual(configuration("n1", "n2", "n3"));
@@ -196,8 +196,8 @@ describe("receiving", () => {
 
   test("a part that is stored after the log has moved past the snapshot changes nothing", () => {
     const node = single();
-    node.hear("n2", part(1, meta(3, 1)));
-    node.hear("n2", appendEntries(1, 1, 1, [entry(2, 1), entry(3, 1), entry(4, 1)], 4));
+    node.receive("n2", part(1, meta(3, 1)));
+    node.receive("n2", appendEntries(1, 1, 1, [entry(2, 1), entry(3, 1), entry(4, 1)], 4));
     settle(node);
     const effects = node.turn(stored(meta(3, 1)));
     expect(effects.installSnapshot).toBeNull();
@@ -206,8 +206,8 @@ describe("receiving", () => {
 
   test("a part that is stored after the leader changed is not answered", () => {
     const node = single();
-    node.hear("n2", part(1, meta(9, 1)));
-    node.hear("n3", appendEntries(2, 1, 1, []));
+    node.receive("n2", part(1, meta(9, 1)));
+    node.receive("n3", appendEntries(2, 1, 1, []));
     settle(node);
     const effects = node.turn(stored(meta(9, 1), 1));
     expect(effects.send).toEqual([]);
@@ -216,9 +216,9 @@ describe("receiving", () => {
 
   test("a write that was under way when the snapshot came vouches for nothing behind the commit index", () => {
     const node = single();
-    node.hear("n2", part(1, meta(9, 3)));
+    node.receive("n2", part(1, meta(9, 3)));
     const beyond = Array.from({ length: 11 }, (_, at) => entry(at + 2, 1));
-    node.hear("n2", appendEntries(1, 1, 1, beyond));
+    node.receive("n2", appendEntries(1, 1, 1, beyond));
     node.turn(stored(meta(9, 3)));
     expect(replies(node.sync().effects.send, "InstallSnapshotReply")).toEqual([]);
     expect(node.raft.durableIndex).toBeLessThan(9);
@@ -228,9 +228,9 @@ describe("receiving", () => {
   test("a candidate accepts a snapshot of the term's leader", () => {
     const node = single();
     node.wait(600);
-    node.hear("n2", { type: "RequestVoteReply", term: 1, preVote: true, requestedTerm: 2, voteGranted: true });
+    node.receive("n2", { type: "RequestVoteReply", term: 1, preVote: true, requestedTerm: 2, voteGranted: true });
     expect(node.raft.role).toBe("candidate");
-    expect(node.hear("n3", part(2, meta(9, 1))).storeParts).toHaveLength(1);
+    expect(node.receive("n3", part(2, meta(9, 1))).storeParts).toHaveLength(1);
     expect(node.raft.leader).toBe(idOf("n3"));
   });
 });
@@ -238,7 +238,7 @@ describe("receiving", () => {
 describe("our own snapshots", () => {
   test("count when durable; then the log in front goes, except for the kept tail", () => {
     const node = single({ entries: logOf(1, 1, 1, 1), keepLogBytes: 2 * entry(4, 1).record.length });
-    node.hear("n2", appendEntries(1, 5, 1, [], 5));
+    node.receive("n2", appendEntries(1, 5, 1, [], 5));
     const effects = node.turn({ type: "snapshotSaved", meta: metaAt(node.raft, 5) });
     expect(effects.persist?.snapshot).toMatchObject({ reset: false, keepFrom: 4 });
     expect(node.raft.snapshot).toBeNull();
@@ -250,8 +250,8 @@ describe("our own snapshots", () => {
 
   test("do not count before the log that they stand for is durable", () => {
     const node = single();
-    node.hear("n2", appendEntries(1, 1, 1, [entry(2, 1)]));
-    node.hear("n2", appendEntries(1, 2, 1, [entry(3, 1)], 3));
+    node.receive("n2", appendEntries(1, 1, 1, [entry(2, 1)]));
+    node.receive("n2", appendEntries(1, 2, 1, [entry(3, 1)], 3));
     node.turn({ type: "snapshotSaved", meta: metaAt(node.raft, 3) });
     const log = node.sync().effects.persist;
     expect([log?.entries.length, log?.snapshot]).toEqual([1, null]);
@@ -260,9 +260,9 @@ describe("our own snapshots", () => {
 
   test("are ignored when a newer one was installed meanwhile", () => {
     const node = single({ entries: logOf(1) });
-    node.hear("n2", appendEntries(1, 2, 1, [], 2));
+    node.receive("n2", appendEntries(1, 2, 1, [], 2));
     const old = metaAt(node.raft, 2);
-    node.hear("n2", part(1, meta(9, 1)));
+    node.receive("n2", part(1, meta(9, 1)));
     node.turn(stored(meta(9, 1)));
     settle(node);
     expect(node.turn({ type: "snapshotSaved", meta: old }).persist).toBeNull();
@@ -272,7 +272,7 @@ describe("our own snapshots", () => {
   test("carry the configuration as of their index, never a later one", () => {
     const later = configuration("n1", "n2", "n3", "n4");
     const node = single({ entries: [...logOf(1), configEntry(3, 1, later), entry(4, 1)] });
-    node.hear("n2", appendEntries(1, 4, 1, [], 4));
+    node.receive("n2", appendEntries(1, 4, 1, [], 4));
     expect(metaAt(node.raft, 2)).toEqual(meta(2, 1));
     expect(metaAt(node.raft, 4)).toEqual(meta(4, 1, { configuration: later, configurationIndex: 3 }));
   });
@@ -283,16 +283,16 @@ describe("our own snapshots", () => {
     expect([node.raft.commitIndex, node.raft.firstIndex, node.raft.lastIndex]).toEqual([5, 4, 6]);
     expect(node.raft.termAt(3)).toBeUndefined();
     expect(node.raft.configuration).toEqual(configuration("n1", "n2", "n3"));
-    node.hear("n2", requestVote(9, 5, 2));
+    node.receive("n2", requestVote(9, 5, 2));
     expect(node.raft.votedFor).toBeNull();
   });
 
   test("a leader sends entries only where it knows the term in front of them", () => {
     const node = leading({ snapshot: meta(5, 2), entries: [entry(4, 1), entry(5, 2), entry(6, 2)] });
-    const sent = node.hear("n2", refuse(node.raft.currentTerm, 6, 3, 1));
+    const sent = node.receive("n2", refuse(node.raft.currentTerm, 6, 3, 1));
     expect(sent.sendParts).toMatchObject([{ to: idOf("n2"), part: 0, meta: { index: 5 } }]);
     expect(replies(sent.send, "AppendEntries")).toEqual([]);
-    const done = node.hear("n2", {
+    const done = node.receive("n2", {
       type: "InstallSnapshotReply",
       term: node.raft.currentTerm,
       index: 5,
@@ -308,18 +308,18 @@ test("over a slow link a part goes out in chunks of what that carries in a secon
   const node = leading({ snapshot: meta(5, 2), entries: [] });
   const term = node.raft.currentTerm;
   node.turn({ type: "linkProgress", member: idOf("n2"), bytesPerSecond: 20_000 });
-  node.hear("n3", acknowledge(term, 6));
+  node.receive("n3", acknowledge(term, 6));
   const wanted = ({
     sendParts,
   }: {
     readonly sendParts: readonly { part: number; offset: number; maxBytes: number }[];
   }) => sendParts.map(({ part: number, offset, maxBytes }) => [number, offset, maxBytes]);
-  expect(wanted(node.hear("n2", refuse(term, 5, 1, 1)))).toEqual([[0, 0, 20_000]]);
+  expect(wanted(node.receive("n2", refuse(term, 5, 1, 1)))).toEqual([[0, 0, 20_000]]);
   const answer = { type: "InstallSnapshotReply", term, index: 5, matchIndex: 0 } as const;
-  expect(wanted(node.hear("n2", { ...answer, nextPart: 0, nextOffset: 20_000 }))).toEqual([[0, 20_000, 20_000]]);
+  expect(wanted(node.receive("n2", { ...answer, nextPart: 0, nextOffset: 20_000 }))).toEqual([[0, 20_000, 20_000]]);
   node.turn({ type: "linkDown", member: idOf("n2") });
   expect(wanted(node.turn({ type: "linkUp", member: idOf("n2") }))).toEqual([[0, 20_000, Number.POSITIVE_INFINITY]]);
-  expect(wanted(node.hear("n2", { ...answer, nextPart: 1, nextOffset: 0 }))).toEqual([
+  expect(wanted(node.receive("n2", { ...answer, nextPart: 1, nextOffset: 0 }))).toEqual([
     [1, 0, Number.POSITIVE_INFINITY],
   ]);
 });
@@ -327,21 +327,21 @@ test("over a slow link a part goes out in chunks of what that carries in a secon
 test("a snapshot is sent one part at a time, and again after a long silence", () => {
   const node = leading({ snapshot: meta(5, 2), entries: [] });
   const term = node.raft.currentTerm;
-  node.hear("n3", acknowledge(term, 6));
-  const first = node.hear("n2", refuse(term, 5, 1, 1));
+  node.receive("n3", acknowledge(term, 6));
+  const first = node.receive("n2", refuse(term, 5, 1, 1));
   expect(first.sendParts.map((one) => one.part)).toEqual([0]);
   expect(node.turn({ type: "propose", token: 1, draft: draft() }).sendParts).toEqual([]);
   settle(node);
   const beat = { type: "HeartbeatReply", term, readContext: 0, diskLow: false } as const;
-  expect(node.hear("n2", beat).sendParts).toEqual([]);
+  expect(node.receive("n2", beat).sendParts).toEqual([]);
   let again = 0;
   for (let at = 0; at < 30; at++) {
     node.wait(50);
-    node.hear("n3", beat);
-    again += node.hear("n2", beat).sendParts.length;
+    node.receive("n3", beat);
+    again += node.receive("n2", beat).sendParts.length;
   }
   expect(again).toBe(1);
-  const next = node.hear("n2", {
+  const next = node.receive("n2", {
     type: "InstallSnapshotReply",
     term,
     index: 5,

@@ -21,15 +21,15 @@ test("leadership goes to the named voter within a few round trips, and nothing i
 
 test("without a name the most up-to-date voter gets it", () => {
   const node = leading();
-  node.hear("n2", acknowledge(2, 1));
-  node.hear("n3", acknowledge(2, 2));
+  node.receive("n2", acknowledge(2, 1));
+  node.receive("n3", acknowledge(2, 2));
   const effects = node.turn({ type: "transfer", token: 1, to: null });
   expect(effects.send.filter(({ message }) => message.type === "TimeoutNow").map(({ to }) => to)).toEqual([idOf("n3")]);
 });
 
 test("to a voter that never answers it is given up after an election timeout, and the leader serves again", () => {
   const node = leading();
-  node.hear("n2", acknowledge(2, 2));
+  node.receive("n2", acknowledge(2, 2));
   node.turn({ type: "transfer", token: 1, to: nodeId("n3") });
   expect(node.turn({ type: "propose", token: 2, draft: draft() }).proposed).toMatchObject([
     { ok: false, refused: { code: "OVERLOADED" } },
@@ -37,7 +37,7 @@ test("to a voter that never answers it is given up after an election timeout, an
   let changed = node.turn().changed;
   for (let waited = 0; waited < 650 && changed.length === 0; waited += 50) {
     node.now += 50;
-    changed = node.hear("n2", { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: false }).changed;
+    changed = node.receive("n2", { type: "HeartbeatReply", term: 2, readContext: 0, diskLow: false }).changed;
   }
   expect(changed).toMatchObject([{ token: 1, ok: false, refused: { code: "TIMEOUT" } }]);
   expect(node.raft.transfer).toBeNull();
@@ -59,14 +59,14 @@ test("to itself it is done, to a stranger it is refused, and only one at a time"
   ]);
 });
 
-test("a TimeoutNow of an earlier term, or from somebody who does not lead, starts no election", () => {
+test("a TimeoutNow of an earlier term, or from a node that does not lead, starts no election", () => {
   const node = single();
-  node.hear("n2", heartbeat(3));
+  node.receive("n2", heartbeat(3));
   settle(node);
-  node.hear("n2", { type: "TimeoutNow", term: 2 });
-  node.hear("n3", { type: "TimeoutNow", term: 3 });
+  node.receive("n2", { type: "TimeoutNow", term: 2 });
+  node.receive("n3", { type: "TimeoutNow", term: 3 });
   expect(node.raft.currentTerm).toBe(3);
-  const { persist } = node.hear("n2", { type: "TimeoutNow", term: 3 });
+  const { persist } = node.receive("n2", { type: "TimeoutNow", term: 3 });
   expect(persist?.hardState).toEqual({ currentTerm: 4, votedFor: idOf("n1") });
   expect(replies(node.sync().after, "RequestVote")).toMatchObject([
     { transfer: true, preVote: false },
@@ -74,9 +74,9 @@ test("a TimeoutNow of an earlier term, or from somebody who does not lead, start
   ]);
 });
 
-test("a transfer that ends with somebody else leading is answered so", () => {
+test("a transfer that ends with another leader is answered so", () => {
   const node = leading();
   node.turn({ type: "transfer", token: 1, to: nodeId("n2") });
-  const { changed } = node.hear("n3", heartbeat(7));
+  const { changed } = node.receive("n3", heartbeat(7));
   expect(changed).toMatchObject([{ token: 1, ok: false, refused: { code: "LEADER_CHANGED" } }]);
 });

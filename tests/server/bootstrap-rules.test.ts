@@ -37,12 +37,12 @@ const n3 = node("n3", 3, "3");
 const set = bootstrapSet(["127.0.0.1:3", "127.0.0.1:1", "127.0.0.1:2"], "127.0.0.1:1");
 const fresh: BootstrapStatement = { expect: 3, set, fresh: true, record: null };
 const established = (record: Uint8Array | null): BootstrapStatement => ({ expect: 3, set, fresh: false, record });
-/** `cluster`: what their hello said of the cluster that they belong to, if they do. */
-const heard = (
-  ...words: readonly (readonly [Member, BootstrapStatement, (readonly [ClusterId, readonly string[]])?])[]
+/** What was received of other founders: their statement, and the cluster that their hello named, if they belong to one. */
+const received = (
+  ...statements: readonly (readonly [Member, BootstrapStatement, (readonly [ClusterId, readonly string[]])?])[]
 ): Map<string, FounderState> =>
   new Map(
-    words.map(([member, statement, [clusterId, members] = [null, []]]) => [
+    statements.map(([member, statement, [clusterId, members] = [null, []]]) => [
       member.address,
       { member, statement, clusterId, members },
     ]),
@@ -54,19 +54,19 @@ describe("founding", () => {
     expect(bootstrapSet(["a:1", "b:2"], "a:1")).toEqual(["a:1", "b:2"]);
   });
 
-  test("nobody founds before all others were heard fresh", () => {
-    expect(nextBootstrapStep(n1, fresh, heard([n2, fresh]))).toEqual({ type: "wait", missing: ["127.0.0.1:3"] });
+  test("no node founds before all others have stated that they are fresh", () => {
+    expect(nextBootstrapStep(n1, fresh, received([n2, fresh]))).toEqual({ type: "wait", missing: ["127.0.0.1:3"] });
   });
 
-  test("only the lowest id founds, with exactly the founders heard", () => {
-    const step = nextBootstrapStep(n1, fresh, heard([n3, fresh], [n2, fresh]));
+  test("only the lowest id founds, with exactly the founders that it received statements of", () => {
+    const step = nextBootstrapStep(n1, fresh, received([n3, fresh], [n2, fresh]));
     expect(step.type).toBe("bootstrap");
     expect(step.type === "bootstrap" && step.members.map(({ id }) => id).toSorted()).toEqual([n1.id, n2.id, n3.id]);
-    expect(nextBootstrapStep(n2, fresh, heard([n3, fresh], [n1, fresh]))).toEqual({ type: "wait", missing: [] });
+    expect(nextBootstrapStep(n2, fresh, received([n3, fresh], [n1, fresh]))).toEqual({ type: "wait", missing: [] });
   });
 
-  test("one voice that is not fresh stops the founding, whoever else is fresh", () => {
-    expect(nextBootstrapStep(n1, fresh, heard([n2, fresh], [n3, established(null)]))).toEqual({ type: "join" });
+  test("one founder that is not fresh stops the founding, even if all others are", () => {
+    expect(nextBootstrapStep(n1, fresh, received([n2, fresh], [n3, established(null)]))).toEqual({ type: "join" });
   });
 
   describe("beside a cluster that exists", () => {
@@ -79,34 +79,34 @@ describe("founding", () => {
     };
     const wipedN1 = { ...n1, incarnation: incarnationOf("9") };
 
-    test("of strangers, which does not know this node, a founder refuses, whoever else is fresh, and says what to type", () => {
+    test("of strangers, which does not know this node, a founder refuses, even if others are fresh, and names what to type", () => {
       const met = [n2, alone, [stranger, [n2.address]]] as const;
-      const step = nextBootstrapStep(n1, fresh, heard([n3, fresh], met));
+      const step = nextBootstrapStep(n1, fresh, received([n3, fresh], met));
       expect(step).toEqual({
         type: "foreign",
         why: `${n2.address} belongs to cluster ${stranger} already, and this node is no member of it, but --expect 3 founds a new cluster of ${set.join(", ")}; to join the one that is there, leave out --expect`,
       });
       const compacted = [n2, { ...alone, record: null }, [stranger, [n2.address, "127.0.0.1:9"]]] as const;
-      expect(nextBootstrapStep(n1, fresh, heard(compacted)).type).toBe("foreign");
+      expect(nextBootstrapStep(n1, fresh, received(compacted)).type).toBe("foreign");
     });
 
     test("of its own founding, a founder that was wiped joins: by the founders' flags, their first entry or the members", () => {
       const own = clusterIdOf(bootstrapEntry([n1, n2, n3]));
       const { record } = bootstrapEntry([n1, n2, n3]);
       const members = [n2.address, n3.address];
-      expect(nextBootstrapStep(wipedN1, fresh, heard([n2, established(null), [own, members]]))).toEqual({
+      expect(nextBootstrapStep(wipedN1, fresh, received([n2, established(null), [own, members]]))).toEqual({
         type: "join",
       });
-      expect(nextBootstrapStep(wipedN1, fresh, heard([n2, { ...alone, record }, [own, members]]))).toEqual({
+      expect(nextBootstrapStep(wipedN1, fresh, received([n2, { ...alone, record }, [own, members]]))).toEqual({
         type: "join",
       });
       const known = [n2, { ...alone, record: null }, [own, [n1.address, ...members]]] as const;
-      expect(nextBootstrapStep(wipedN1, fresh, heard(known))).toEqual({ type: "join" });
+      expect(nextBootstrapStep(wipedN1, fresh, received(known))).toEqual({ type: "join" });
     });
 
     test("of which nothing is known yet, a founder asks to be let in, as ever", () => {
-      expect(nextBootstrapStep(n1, fresh, heard([n2, { ...alone, record: null }]))).toEqual({ type: "join" });
-      expect(nextBootstrapStep(n1, fresh, heard([n2, { ...alone, record: null }, [stranger, []]]))).toEqual({
+      expect(nextBootstrapStep(n1, fresh, received([n2, { ...alone, record: null }]))).toEqual({ type: "join" });
+      expect(nextBootstrapStep(n1, fresh, received([n2, { ...alone, record: null }, [stranger, []]]))).toEqual({
         type: "join",
       });
     });
@@ -128,14 +128,14 @@ describe("founding", () => {
 
   test("a founder adopts the entry that names its own incarnation, and no other", () => {
     const { record } = bootstrapEntry([n1, n2, n3]);
-    expect(nextBootstrapStep(n2, fresh, heard([n1, established(record)]))).toEqual({ type: "adopt", record });
+    expect(nextBootstrapStep(n2, fresh, received([n1, established(record)]))).toEqual({ type: "adopt", record });
     const wiped = { ...n2, incarnation: incarnationOf("9") };
-    expect(nextBootstrapStep(wiped, fresh, heard([n1, established(record)]))).toEqual({ type: "join" });
+    expect(nextBootstrapStep(wiped, fresh, received([n1, established(record)]))).toEqual({ type: "join" });
   });
 
   test("founders that state another number or another set refuse, and both are named", () => {
     const other = { ...fresh, expect: 2 };
-    const step = nextBootstrapStep(n1, fresh, heard([n2, other]));
+    const step = nextBootstrapStep(n1, fresh, received([n2, other]));
     expect(step.type).toBe("refuse");
     expect(step.type === "refuse" && step.why).toContain("expects 3 founders");
     expect(step.type === "refuse" && step.why).toContain("expects 2 founders");
@@ -143,7 +143,7 @@ describe("founding", () => {
 
   test("two founders with one id refuse", () => {
     const twin = { ...n1, address: n2.address, incarnation: incarnationOf("7") };
-    expect(nextBootstrapStep(n1, fresh, heard([twin, fresh])).type).toBe("refuse");
+    expect(nextBootstrapStep(n1, fresh, received([twin, fresh])).type).toBe("refuse");
   });
 
   test("the first entry and the cluster id are the same for all founders, whatever order they met in", () => {
@@ -156,7 +156,7 @@ describe("founding", () => {
     expect(namesMember(one.record, { ...n3, incarnation: incarnationOf("8") })).toBe(false);
   });
 
-  test("what no founder writes is not adopted, and harms nobody: checksums say nothing about who made a record", () => {
+  test("what no founder writes is not adopted, and does no harm: checksums do not prove who made a record", () => {
     const whole = bootstrapEntry([n1, n2]);
     const { body } = fieldsOf(whole);
     const draft = { kind: "config", session: 0, number: 0, acknowledgedThrough: 0, body } as const;
@@ -172,11 +172,11 @@ describe("founding", () => {
       encodeEntry({ ...stamp, time: 2 ** 48 - 1 }, draft),
       encodeEntry(stamp, { ...draft, session: 7 }),
     ];
-    expect(nextBootstrapStep(n1, fresh, heard([n2, established(whole.record)])).type).toBe("adopt");
+    expect(nextBootstrapStep(n1, fresh, received([n2, established(whole.record)])).type).toBe("adopt");
     for (const { record } of forged) {
       expect(bootstrapEntryOf(record)).toBeNull();
       expect(namesMember(record, n1)).toBe(false);
-      expect(nextBootstrapStep(n1, fresh, heard([n2, established(record)]))).toEqual({ type: "join" });
+      expect(nextBootstrapStep(n1, fresh, received([n2, established(record)]))).toEqual({ type: "join" });
     }
   });
 

@@ -51,7 +51,7 @@ export interface CheckedCluster {
   /** All are voters under the incarnations they run as, and have applied everything. */
   untilWhole(): void;
   expectEqualStates(): void;
-  /** What the node at `port` says to a person who asks how it is. */
+  /** What the node at `port` answers to a question for its status. */
   askStatus(port: number): Message;
   /** Takes every job out again. */
   expectAllThere(): void;
@@ -98,7 +98,7 @@ export function createCheckedCluster(size: number, seed: number, more: Partial<N
       .filter((port) => raftAt(port)?.role === "leader")
       .sort((a, b) => (raftAt(b)?.currentTerm ?? 0) - (raftAt(a)?.currentTerm ?? 0))[0];
 
-  /** Asks whoever leads, and finds the next one when it leads no more. Gives the reply of each request in order. */
+  /** Asks the leader, and finds the next one when it leads no more. Gives the reply of each request in order. */
   function session(commands: readonly Uint8Array[]): Reply[] {
     const clientId = `c${nextClient++}`;
     const nonce = new Uint8Array(16).fill(nextClient);

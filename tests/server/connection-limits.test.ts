@@ -67,7 +67,7 @@ describe("before the hello", () => {
     expect(countClient(limiter, "b1")).toBeNull();
   });
 
-  test("whoever says hello, or is gone, makes room", () => {
+  test("a connection that has sent its hello, or is gone, makes room", () => {
     const { enter, limiter } = crowd();
     for (const name of ["a1", "a2", "a3"]) enter(name);
     countClient(limiter, "a1");

@@ -1,4 +1,4 @@
-// Does damage on a minority of the disks ever cost anything? Whatever is damage, and wherever: it is found before the node takes part,
+// Does damage on a minority of the disks ever cost anything? Whatever is damaged, and wherever: it is found before the node takes part,
 // the node comes back as a new incarnation by itself, and nothing damaged is ever served or passed on.
 import { describe, expect, test } from "bun:test";
 import type { MemberId } from "../../src/raft/types.ts";
@@ -32,16 +32,16 @@ function damageAndReturn(cluster: CheckedCluster, ports: readonly number[], dama
   cluster.untilWhole();
   for (const { port, damage, before } of damaged) {
     const { logged } = cluster.at(port);
-    const told = logged.findIndex(({ event }) => event === "damaged");
+    const found = logged.findIndex(({ event }) => event === "damaged");
     const letIn = logged.findIndex(({ event }) => event === "quarantined");
     const tookPart = logged.findIndex(({ event }) => event === "role" || event === "snapshot-installed");
     // Found first; no vote, no role, nothing at all before the others had agreed.
-    expect({ damage: damage.name, told: told >= 0, inOrder: told < letIn && letIn < tookPart }).toEqual({
+    expect({ damage: damage.name, found: found >= 0, inOrder: found < letIn && letIn < tookPart }).toEqual({
       damage: damage.name,
-      told: true,
+      found: true,
       inOrder: true,
     });
-    expect({ damage: damage.name, text: logged[told]!.text }).toEqual({
+    expect({ damage: damage.name, text: logged[found]!.text }).toEqual({
       damage: damage.name,
       text: expect.stringMatching(/damaged|missing|no entries|unreadable/),
     });

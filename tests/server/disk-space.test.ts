@@ -1,4 +1,4 @@
-// When is a disk low? By what is free and what is needed, with a margin before it is over; asked at a bearable rate.
+// When is a disk low? By what is free and what is needed, with a margin before it ends; the file system is asked at a limited rate.
 import { expect, test } from "bun:test";
 import { SERVER } from "../../src/config.ts";
 import { createQueue } from "../../src/queue/queue.ts";

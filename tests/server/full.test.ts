@@ -42,7 +42,7 @@ function three() {
   let session = 0;
   let number = 0;
 
-  /** Sent to whoever leads until that gives an answer of its own. */
+  /** Sends to the leader of the moment until one gives an answer of its own. */
   function ask(question: Question): ServerMessage {
     for (let attempt = 0; attempt < 20; attempt++) {
       const at = leader();
@@ -98,7 +98,7 @@ const eventsOf = ({ logged }: TestNode, event: string): readonly string[] =>
   logged.filter((line) => line.event === event).map(({ text }) => text);
 
 describe("one full disk", () => {
-  test("of a follower: enqueues go on, it is told once with figures, and it recovers by itself", () => {
+  test("of a follower: enqueues go on, it is reported once with figures, and it recovers by itself", () => {
     const { testCluster, leader, others, send, isLow, expectWhole } = three();
     const [victim] = others() as [TestNode];
     testCluster.leave(portOf(victim), 100 * KiB);
@@ -408,7 +408,7 @@ test("a member without room for the last snapshot gets a smaller one, when less 
   expect(nodes.filter((node) => node !== victim).map(({ stopped }) => stopped())).toEqual([undefined, undefined]);
 });
 
-test("a node that is killed on a full disk comes back with the space of the segment made ahead; without it, it says why not", () => {
+test("a node that is killed on a full disk comes back with the space of the segment made ahead; without it, it reports why not", () => {
   const { testCluster, others, send } = three();
   const [victim] = others() as [TestNode];
   const port = portOf(victim);

@@ -1,4 +1,4 @@
-// Whom does a node ask to be let in, how often, and whose word counts? Two that send it to each other must not keep it busy.
+// Whom does a node ask to be let in, how often, and whose answer counts? Two nodes that redirect it to each other must not keep it busy.
 import { expect, test } from "bun:test";
 import { SERVER } from "../../src/config.ts";
 import { failure } from "../../src/lib/errors.ts";
@@ -11,7 +11,7 @@ import { listenInPlaceOfNode } from "../kit/test-client.ts";
 
 type Asked = Extract<Message, { type: "join" }>;
 
-/** Somebody at that port who lets everybody in as a client, and answers whoever asks to join. */
+/** A listener at that port that accepts every hello as a client's, and answers every request to join. */
 function answering(testCluster: TestCluster, port: number, answer: (asked: Asked) => Message): void {
   const { clock } = testCluster;
   listenInPlaceOfNode({ network: testCluster.network.hostOf(`client${port}`), clock }, port, (message) => {
@@ -43,12 +43,12 @@ test("two nodes that each name the other as the leader are asked once a round, b
   expect(node.stopped()).toBeUndefined();
 });
 
-test("a node that has lost its data is not let in by another cluster than its own, whatever is said there", () => {
+test("a node that has lost its data is not let in by another cluster than its own, whatever that one answers", () => {
   const cluster = createCheckedCluster(3, 61);
   const [port = 0, ...others] = cluster.ports;
   const own = cluster.at(port).node.clusterId();
   for (const one of cluster.ports) cluster.end(one, "kill");
-  // At the place of its neighbours somebody lets it into another cluster at once.
+  // At the addresses of its neighbours another cluster lets it in at once.
   let asked = 0;
   for (const other of others)
     answering(cluster.testCluster, other, ({ frameId }) => {

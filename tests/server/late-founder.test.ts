@@ -1,5 +1,5 @@
 // What becomes of a founder that missed the founding, when the others need its vote? Its first entry is gone from their logs by then.
-// And of a founding when a machine loses power in the middle of it?
+// And what becomes of a founding when a machine loses power in the middle of it?
 import { expect, test } from "bun:test";
 import { SERVER, WIRE } from "../../src/config.ts";
 import type { NodeSettings } from "../../src/server/types.ts";
@@ -12,11 +12,11 @@ const LATE = "n3002";
 /** Many snapshots. */
 const SETTINGS: Partial<NodeSettings> = { ...QUICK_AND_SMALL, compactMinBytes: 4 * 1024, keepLogBytes: 512 };
 
-test("a founder that heard nothing of its founding takes part when another has lost its disk (seed 8003156)", () => {
+test("a founder that received nothing of its founding takes part when another has lost its disk (seed 8003156)", () => {
   const testCluster = createTestCluster(1);
   const nodes = PORTS.map((port) => testCluster.start(port, PORTS, 3, SETTINGS));
   const [first, second, late] = nodes as [TestNode, TestNode, TestNode];
-  // All have heard each other, and nobody may write yet.
+  // All have received each other's statements, and none may write yet.
   testCluster.pass(SERVER.bootstrapGraceMs - 50);
   const heal = testCluster.network.cut((_, to) => to === LATE, true);
   testCluster.until(() => isLeader(first) || isLeader(second));
@@ -43,7 +43,7 @@ test("a founder that owes an answer and has lost power is asked again within sec
   const founders = [first, second];
   for (const port of founders) testCluster.start(port, founders, founders.length);
   testCluster.pass(SERVER.bootstrapGraceMs / 2);
-  // It has received what the other asks, and nothing tells that one that no answer will come.
+  // It has received what the other asks, and the other does not learn that no answer will come.
   testCluster.pause(first);
   testCluster.pass(100);
   testCluster.end(first, "powerCut");

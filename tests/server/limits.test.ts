@@ -1,4 +1,4 @@
-// What does a node say at each of its limits? Real nodes on simulated ports, with few connections.
+// What does a node answer at each of its limits? Real nodes on simulated ports, with few connections.
 import { expect, test } from "bun:test";
 import { QUEUE, SERVER, WIRE } from "../../src/config.ts";
 import { encodeCommand } from "../../src/queue/commands.ts";
@@ -18,7 +18,7 @@ function alone(): { readonly testCluster: TestCluster; readonly one: TestNode } 
   return { testCluster, one };
 }
 
-/** Somebody at the address `host` connects; without `hello` it stays silent. */
+/** A client at the address `host` connects; without `hello` it sends nothing. */
 function call(testCluster: TestCluster, host: string, hello: Hello | null = HELLO, port = 3000): TestClient {
   const caller = testCluster.connect(host, port, hello, 1_000_000);
   testCluster.pass(10);
@@ -93,7 +93,7 @@ test("silent connections go, the longest silent first, so that clients and membe
   expect(isIn(call(testCluster, "a"))).toBe(true);
 });
 
-/** Connects and says nothing, or hello; whoever listens or not. */
+/** Connects, whether a node listens there or not, and sends nothing or a hello. */
 function flood(testCluster: TestCluster, host: string, port: number, hello: Hello | null): void {
   testCluster.network.hostOf(host).dial(`127.0.0.1:${port}`, 1_000, (result) => {
     if (result.ok && hello !== null) result.stream.write(encodeMessage(hello));
@@ -257,7 +257,7 @@ test("many log pages asked at once are made a few in a turn, and all are answere
   expect(testCluster.events() - before).toBeGreaterThan(200 / SERVER.maxLogPagesPerTurn);
 });
 
-test("many who peek at a large job at once are served a few in a turn, a slow reader is told to wait, and nobody is hung up on", () => {
+test("many who peek at a large job at once are served a few in a turn, a slow reader is asked to wait, and no connection is closed", () => {
   const { testCluster } = alone();
   const [caller, other] = [call(testCluster, "a"), call(testCluster, "b")];
   const large = new Uint8Array(WIRE.maxPayloadBytes).fill(0x31);

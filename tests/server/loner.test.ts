@@ -1,5 +1,5 @@
-// When does a node that founded a cluster alone give way to another cluster? Only by mistake may it have founded, and only who knows
-// its id may say so.
+// When does a node that founded a cluster alone give way to another cluster? Only while nothing was done in its own,
+// and only to a cluster that knows its id.
 import { expect, test } from "bun:test";
 import { QUEUE } from "../../src/config.ts";
 import type { Raft } from "../../src/raft/raft.ts";
@@ -21,7 +21,7 @@ function loner(...command: [join?: readonly number[], expected?: number | null, 
   const alone = testCluster.start(PORT, ...command);
   testCluster.until(() => isLeader(alone));
   testCluster.pass(2_000);
-  /** Gives what the dialer is told. */
+  /** Gives the code that the dialer is refused with. */
   const hello = (features: readonly string[]): string | undefined => {
     const testClient = testCluster.visit(PORT, { role: "peer", clusterId: FOREIGN, node: STRANGER, features });
     testCluster.pass(1_000);
@@ -34,7 +34,7 @@ function loner(...command: [join?: readonly number[], expected?: number | null, 
 
 const MEANT = [dialsNode("n3000" as NodeId)];
 
-test("a hello of another cluster that means nobody here, or somebody else, changes nothing", () => {
+test("a hello of another cluster that names no node here, or another one, changes nothing", () => {
   const { alone, hello } = loner();
   expect(hello([])).toBe("CLUSTER_MISMATCH");
   expect(hello([dialsNode("n3001" as NodeId), "something newer"])).toBe("CLUSTER_MISMATCH");
@@ -91,7 +91,7 @@ test("founders of one cluster do not give way, though nothing was done yet and t
   expect(again.stopped()).toBeUndefined();
 });
 
-test("a member that was wiped and started without a word of the others is stopped by them, under its own id only", () => {
+test("a member that was wiped and started without naming the others is stopped by them, under its own id only", () => {
   for (const id of ["n3002", "stranger"] as NodeId[]) {
     const testCluster = createTestCluster(9);
     const ports = [3000, 3001, 3002];

@@ -91,7 +91,7 @@ describe("one node", () => {
     expect(testClient.answerTo(4)).toMatchObject({ type: "failure", failure: { code: "CONFLICT" } });
   });
 
-  test("a gap is told and leaves no trace in the log", () => {
+  test("a gap in the numbers is refused and leaves no trace in the log", () => {
     const { testCluster, one, testClient, session } = alone();
     const before = one.node.status()?.lastIndex;
     testClient.send(request(2, session, 2, enqueueCommand("2")));
@@ -192,7 +192,7 @@ describe("one node", () => {
     ]);
   });
 
-  test("its uptime is its own time, from 0 at each start, whatever the calendar says", () => {
+  test("its uptime is its own time, from 0 at each start, whatever the wall clock shows", () => {
     const testCluster = createTestCluster();
     for (let starts = 0; starts < 2; starts++) {
       const before = testCluster.clock.now();
@@ -252,7 +252,7 @@ describe("three nodes", () => {
     expect(elsewhere.answerTo(1)).toMatchObject({ failure: { code: "NOT_LEADER" } });
   });
 
-  test("a leader without its majority confirms no peek, and says so", () => {
+  test("a leader without its majority confirms no peek, and refuses it", () => {
     const { testCluster, leader } = three();
     const testClient = testCluster.visit(portOf(leader));
     testClient.send({ type: "peek", frameId: 1 });
@@ -264,7 +264,7 @@ describe("three nodes", () => {
     expect(testClient.answerTo(2)).toMatchObject({ type: "failure", failure: { applied: "no" } });
   });
 
-  test("only a leader that a majority confirms says that a session is over which it does not know (seed 6004973)", () => {
+  test("only a leader that a majority confirms answers that a session is over which it does not know (seed 6004973)", () => {
     const { testCluster, leader } = three();
     testCluster.pass(500);
     const testClient = testCluster.visit(portOf(leader));
@@ -361,7 +361,7 @@ describe("three nodes", () => {
     expect(wiped.some(({ logged }) => logged.some(({ event }) => event === "founded"))).toBe(false);
   });
 
-  test("fresh founders that name a node of a cluster that they did not found join nothing, found nothing, and say so", () => {
+  test("fresh founders that name a node of a cluster that they did not found join nothing, found nothing, and report it", () => {
     const testCluster = createTestCluster(6);
     const ports = [3000, 3001, 3002];
     const living = testCluster.start(3000);
@@ -377,7 +377,7 @@ describe("three nodes", () => {
     expect(living.node.status()?.members).toHaveLength(1);
   });
 
-  test("a member resumes whatever --expect and --join say, and a new node founds nothing with numbers that do not fit", () => {
+  test("a member resumes whatever --expect and --join name, and a new node founds nothing with numbers that do not fit", () => {
     const { testCluster, nodes } = three();
     const cluster = nodes[0]?.node.clusterId();
     for (const node of nodes) testCluster.end(portOf(node), "kill");
@@ -412,7 +412,7 @@ describe("three nodes", () => {
     }
   });
 
-  test("a founder that first hears one with a lost disk still takes over the entry that names it", () => {
+  test("a founder that meets one with a lost disk first still takes over the entry that names it", () => {
     const testCluster = createTestCluster(8);
     const ports = [3000, 3001, 3002];
     const nodes = ports.map((port) => testCluster.start(port, ports, 3));
@@ -435,7 +435,7 @@ describe("three nodes", () => {
     expect(new Set(members.map(({ node }) => node.clusterId())).size).toBe(1);
   });
 
-  test("a member that tells its new address asks nobody of another cluster to let it in, and does not stop for it", () => {
+  test("a member that reports its new address asks nobody of another cluster to let it in, and does not stop for it", () => {
     const testCluster = createTestCluster(7);
     const ports = [3000, 3001, 3002];
     const nodes = ports.map((port) => testCluster.start(port, ports, 3));
@@ -453,7 +453,7 @@ describe("three nodes", () => {
     expect(moved.stopped()).toBeUndefined();
   });
 
-  test("founders that do not agree on their number all refuse and say why", () => {
+  test("founders that do not agree on their number all refuse and report why", () => {
     const testCluster = createTestCluster(6);
     const first = testCluster.start(3000, [3000, 3001], 2);
     const second = testCluster.start(3001, [3000, 3001, 3002], 3);
@@ -482,7 +482,7 @@ describe("three nodes", () => {
     expect(back.node.status()?.state).not.toBe("learner");
   });
 
-  test("a leader that is cut off tells nobody that it was removed: the next leader may have let it in", () => {
+  test("a leader that is cut off refuses no node as removed: the next leader may have let it in", () => {
     const { testCluster, leader } = three();
     testCluster.pass(500);
     const testClient = testCluster.visit(portOf(leader));

@@ -1,4 +1,5 @@
-// Is what a node says about other members true? Reachable is who answered within the last second, under its present incarnation.
+// Is what a node reports about other members true? A member is reachable if it answered within the last second, under its
+// present incarnation.
 import { describe, expect, test } from "bun:test";
 import { SERVER } from "../../src/config.ts";
 import { anyDamage } from "../kit/disk-damage.ts";
@@ -25,7 +26,7 @@ function firstTwo(ports: readonly number[]): readonly [number, number] {
 }
 
 describe("reachable", () => {
-  test("all say so of all, at any moment, while nothing but heartbeats happens", () => {
+  test("every member reports every other one as reachable, at any moment, while nothing but heartbeats happens", () => {
     const cluster = createCheckedCluster(5, 51);
     for (let ms = 0; ms < 15_000; ms += 50) {
       cluster.testCluster.pass(50);

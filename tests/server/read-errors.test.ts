@@ -1,4 +1,4 @@
-// What does a node do when its disk cannot be read? It stops with a name for it, at its start as well as later.
+// What does a node do when its disk cannot be read? It stops with an error that names it, at its start as well as later.
 import { expect, test } from "bun:test";
 import { createTestCluster, isLeader, type TestNode } from "../kit/test-cluster.ts";
 import { enqueueCommand, request, type TestClient } from "../kit/test-client.ts";

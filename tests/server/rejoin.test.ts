@@ -1,5 +1,5 @@
-// How does a node come back that lost its data, was cut short on its way, or has nobody to help it? And what of disks and loops that
-// stand still?
+// How does a node come back that lost its data, was cut short on its way, or has no member to help it? And what happens when disks or
+// event loops stand still?
 import { describe, expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
 import type { Backup, SimDisk } from "../kit/simulated-disk.ts";
@@ -57,7 +57,7 @@ describe("on the way back", () => {
           damage(cluster.testCluster.diskOf(port));
           const before = durableOf(cluster.testCluster.diskOf(port));
           const back = cluster.start(port);
-          // Up to its first words, then through the moment when it is let in, up to its promotion.
+          // Up to its first messages, then through the moment when it is let in, up to its promotion.
           if (round >= 6)
             cluster.until(
               "it was let in",
@@ -113,7 +113,7 @@ describe("on the way back", () => {
     expect(cluster.at(B).node.clusterId()).toBe(cluster.at(A).node.clusterId());
   });
 
-  test("without a majority it waits, changes nothing, and says why to whoever asks", () => {
+  test("without a majority it waits, changes nothing, and answers every question with the reason", () => {
     const cluster = createCheckedCluster(3, 25);
     for (const port of [A, B]) cluster.end(port, "kill");
     const whole = cluster.testCluster.diskOf(A).backup();
@@ -130,9 +130,9 @@ describe("on the way back", () => {
       expect(answer.failure.code).toBe("REJOINING");
       expect(answer.failure.message).toContain("is damaged at byte");
       expect(answer.failure.message).toContain("waiting to be let in");
-      // Both quote what the other says: that must not grow from answer to answer.
+      // Both quote what the other answers: that must not grow from answer to answer.
       expect(answer.failure.message.length).toBeLessThan(400);
-      // It says so once per node asked and reason, not at every attempt.
+      // It reports that once per node asked and reason, not at every attempt.
       expect(eventsOf(cluster, port).filter((event) => event === "joining").length).toBeLessThan(12);
     }
     expectSame(dataOf(cluster.testCluster.diskOf(A).backup()), dataOf(before));
@@ -180,8 +180,8 @@ describe("on the way back", () => {
     cluster.until("it ends", () => back.stopped() !== undefined);
     expect([back.stopped()?.code, back.stopped()?.exitCode]).toEqual(["REMOVED", 6]);
     expect(back.stopped()?.message).toContain("n3002 is no member of this cluster any more");
-    const told = [A, B].flatMap((port) => cluster.at(port).logged.filter(({ event }) => event === "refused"));
-    expect(told.map(({ text }) => text).join()).toContain("n3002 is no member of this cluster any more");
+    const refusals = [A, B].flatMap((port) => cluster.at(port).logged.filter(({ event }) => event === "refused"));
+    expect(refusals.map(({ text }) => text).join()).toContain("n3002 is no member of this cluster any more");
     expect(cluster.quarantined(C)).toEqual([]);
     cluster.untilWhole();
     // With an empty directory it is a newcomer like any other.
@@ -383,7 +383,7 @@ describe("found while running", () => {
   });
 });
 
-test("who was told that its disk forgot what it had acknowledged never votes with it, also if it is killed at that moment", () => {
+test("a node that learns that its disk forgot what it had acknowledged never votes with it, also if it is killed at that moment", () => {
   const cluster = createCheckedCluster(3, 33);
   const leader = cluster.leader();
   const [victim, third] = cluster.ports.filter((port) => port !== leader) as [number, number];
@@ -397,10 +397,10 @@ test("who was told that its disk forgot what it had acknowledged never votes wit
   cluster.quiet();
   cluster.end(victim, "kill");
   cluster.testCluster.diskOf(victim).restore(old);
-  const told = cluster.start(victim);
-  while (told.node.inspect() === null) cluster.testCluster.step();
-  while (told.node.inspect() !== null) cluster.testCluster.step();
-  // The life that was told is over, and the note for the next one is not written yet.
+  const outdated = cluster.start(victim);
+  while (outdated.node.inspect() === null) cluster.testCluster.step();
+  while (outdated.node.inspect() !== null) cluster.testCluster.step();
+  // The run that learned it has ended, and the note for the next one is not written yet.
   for (const port of cluster.ports) cluster.end(port, port === third ? "powerCut" : "kill");
   cluster.start(third);
   cluster.start(victim);
@@ -449,7 +449,7 @@ describe("what stands still", () => {
     cluster.expectAllThere();
   });
 
-  test("a leader that stood still over an election timeout gives up by itself, also when nobody tells it of another", () => {
+  test("a leader that stood still over an election timeout gives up by itself, also when it receives nothing of another one", () => {
     const cluster = createCheckedCluster(3, 43);
     const leader = cluster.leader();
     const heal = cluster.testCluster.network.cut((from, to) => from === `n${leader}` || to === `n${leader}`, false);

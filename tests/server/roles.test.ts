@@ -83,7 +83,7 @@ test.each(CASES)("%s, sending %s, is %#", (role, type, message) => {
   expect(testClient.closed).toEqual([]);
 });
 
-test("a refused message changes nothing and is told once in the node's log", () => {
+test("a refused message changes nothing and is reported once in the node's log", () => {
   const testCluster = createTestCluster(1, 1, { trust: certified("read-only") });
   const node = testCluster.start(3000);
   testCluster.until(() => isLeader(node));
@@ -94,8 +94,10 @@ test("a refused message changes nothing and is told once in the node's log", () 
   testClient.send(MESSAGES.open);
   testCluster.until(() => testClient.received.length === 3);
   expect(node.node.status()?.lastIndex).toBe(before);
-  const told = node.logged.filter(({ event }) => event === "refused");
-  expect(told.map(({ text }) => text)).toEqual(['refused client: "open" needs the role client; yours is read-only']);
+  const refusals = node.logged.filter(({ event }) => event === "refused");
+  expect(refusals.map(({ text }) => text)).toEqual([
+    'refused client: "open" needs the role client; yours is read-only',
+  ]);
 });
 
 test("a node's certificate lets it join as itself, as nobody else", () => {
@@ -121,7 +123,7 @@ test("a secret that allows to be a member allows everything", () => {
   }
 });
 
-test("founders with different secrets found nothing, and each says why", () => {
+test("founders with different secrets found nothing, and each reports why", () => {
   const secrets = [1, 2].map((seed) => sharedSecret(seededRandom(seed)));
   const testCluster = createTestCluster(1, 1, { trust: (self) => secrets[self === "n3002" ? 1 : 0] as Trust });
   const ports = [3000, 3001, 3002];
@@ -135,7 +137,7 @@ test("founders with different secrets found nothing, and each says why", () => {
   for (const { logged } of nodes) expect(logged.filter(({ event }) => event === "peer-refused").length).toBeLessThan(4);
 });
 
-test("where nobody has to prove anything, everybody may do everything, as ever", () => {
+test("without a secret or certificates, every client may send every message", () => {
   const testCluster = createTestCluster();
   const node = testCluster.start(3000);
   testCluster.until(() => isLeader(node));
@@ -145,7 +147,7 @@ test("where nobody has to prove anything, everybody may do everything, as ever",
   expect(answerOf(testClient)).toBe("UNKNOWN_NODE");
 });
 
-test("a member that was removed is refused while a leader lives, and both logs say so", () => {
+test("a member that was removed is refused while a leader lives, and both sides log it", () => {
   const testCluster = createTestCluster(3);
   const ports = [3000, 3001, 3002];
   const nodes = ports.map((port) => testCluster.start(port, ports, 3));
@@ -161,8 +163,8 @@ test("a member that was removed is refused while a leader lives, and both logs s
   const back = testCluster.start(port, ports, 3);
   const others = nodes.filter((node) => node !== gone);
   const why = `${gone.node.id} is no member of this cluster any more`;
-  const says = ({ logged }: TestNode): boolean => logged.some(({ text }) => text.includes(why));
-  testCluster.until(() => [back, ...others].every(says));
+  const reports = ({ logged }: TestNode): boolean => logged.some(({ text }) => text.includes(why));
+  testCluster.until(() => [back, ...others].every(reports));
   const links = (leader.node.inspect()?.raft.configuration.voters ?? []).map(({ id }) => id);
   expect(links).not.toContain(gone.node.id);
   expect(back.node.inspect()?.raft.leader).toBeNull();
@@ -230,7 +232,7 @@ test("a newcomer that comes to know of a removal before it knows that the node w
   const newcomer = testCluster.start(3003, ports, null, slowly);
   testCluster.until(() => votersOf(newcomer).includes("n3003"));
   expect(isLeader(back)).toBe(true);
-  // As a voter it refuses who is removed, as everybody does; before, whoever was removed while another one leads.
+  // A voter refuses every removed member; before that, it refuses one that was removed while another member leads.
   expect(newcomer.logged.filter(({ text }) => text.includes("no member of this cluster any more"))).toEqual([]);
 });
 

@@ -94,20 +94,20 @@ test("a snapshot of 110 kB arrives over links of 32 kbit/s, in chunks, and nobod
   expect([raftOf(leader)?.role, raftOf(leader)?.currentTerm]).toEqual(["leader", before]);
 });
 
-test("a follower hears of its leader every few heartbeats while a large job comes to it over 64 kbit/s", () => {
+test("a follower receives something from its leader every few heartbeats while a large job comes to it over 64 kbit/s", () => {
   const { testCluster, nodes, enqueue, leader } = slowed(3, 64);
   testCluster.pass(1_000);
   enqueue(100_000);
   testCluster.pass(500);
-  const heard = new Map<TestNode, number>();
+  const receivedAt = new Map<TestNode, number>();
   const gaps: number[] = [];
   const end = testCluster.clock.now() + 10_000;
   while (testCluster.clock.now() < end && testCluster.step()) {
     for (const node of nodes) {
       const at = raftOf(node)?.leaderMessageAt ?? 0;
-      if (node === leader || heard.get(node) === at) continue;
-      gaps.push(at - (heard.get(node) ?? at));
-      heard.set(node, at);
+      if (node === leader || receivedAt.get(node) === at) continue;
+      gaps.push(at - (receivedAt.get(node) ?? at));
+      receivedAt.set(node, at);
     }
   }
   expect(raftOf(leader)?.commitIndex).toBeLessThan(raftOf(leader)!.lastIndex);
@@ -124,9 +124,9 @@ test("a link that carries nothing any more is dialed again, and the log names th
   const isApart = (name: string): boolean => name === leader.node.id;
   testCluster.network.cut((from, to) => isApart(from) !== isApart(to), true);
   testCluster.pass(5_000);
-  const told = leader.logged.filter(({ event }) => event === "peer-stalled").map(({ text }) => text);
-  expect(told.length).toBeGreaterThan(0);
-  for (const text of told)
+  const stalls = leader.logged.filter(({ event }) => event === "peer-stalled").map(({ text }) => text);
+  expect(stalls.length).toBeGreaterThan(0);
+  for (const text of stalls)
     expect(text).toMatch(
       /^n300\d at 127\.0\.0\.1:300\d has not answered for 1[.\d]*s; it has acknowledged [1-9]\d+ of 500\d\d\d bytes of the AppendEntries in flight for [\d.]+s: dialing it again$/,
     );

@@ -46,7 +46,7 @@ const SPACE = createDiskSpace({
 
 /** It serves; one that has found its data to be wrong does not, until the others have let it in again. */
 const runs = ({ node }: TestNode): boolean => node.status() !== null;
-/** What it said when it found out. */
+/** The damage that it has logged. */
 const report = ({ logged }: TestNode): string | null => logged.find(({ event }) => event === "damaged")?.text ?? null;
 const comparedAt = ({ node }: TestNode): number => node.status()?.checkpoint?.index ?? 0;
 const appliedAt = ({ node }: TestNode): number => node.status()?.appliedIndex ?? 0;
@@ -154,7 +154,7 @@ describe("a follower whose state is wrong", () => {
     return { ...cluster, victim };
   }
 
-  test("serves no more and says why; the others go on with every job, and let it in again with the right state", () => {
+  test("serves no more and reports why; the others go on with every job, and let it in again with the right state", () => {
     const { victim, nodes, up, enqueue, acknowledged, testCluster } = corrupted();
     expect(runs(victim)).toBe(false);
     expect(report(victim)).toMatch(/wrong at index \d+: its digest is [0-9a-f]{8}, a majority has [0-9a-f]{8}/);
@@ -207,8 +207,8 @@ test("a leader whose state is wrong stops at once; the others elect one of thems
 });
 
 describe("what is right", () => {
-  /** A member, in a term that is over, says what a majority had. */
-  function sayAgreed(cluster: ReturnType<typeof founded>, to: TestNode, from: TestNode, agreed: Checkpoint): void {
+  /** As the member `from`, in a term that is over, sends what a majority had. */
+  function sendAgreed(cluster: ReturnType<typeof founded>, to: TestNode, from: TestNode, agreed: Checkpoint): void {
     const testClient = cluster.testCluster.visit(portOf(to), {
       role: "peer",
       clusterId: to.node.clusterId(),
@@ -219,43 +219,43 @@ describe("what is right", () => {
     cluster.testCluster.pass(200);
   }
 
-  test("is learned from the present leader only: what a former one says of it stops nobody", () => {
+  test("is learned from the present leader only: what a former one sends of it stops no node", () => {
     const cluster = founded(3);
     cluster.enqueue(2 * EVERY);
     settle(cluster);
     const [one, other] = cluster.nodes.filter((node) => !isLeader(node)) as [TestNode, TestNode];
     const { index, digest } = one.node.status()!.checkpoint!;
-    sayAgreed(cluster, one, other, { index, digest: 0xffff_ffff - digest });
+    sendAgreed(cluster, one, other, { index, digest: 0xffff_ffff - digest });
     // Nor is it remembered for a checkpoint that is still to come.
-    sayAgreed(cluster, one, other, { index: index + EVERY, digest: 1 });
+    sendAgreed(cluster, one, other, { index: index + EVERY, digest: 1 });
     cluster.enqueue(2 * EVERY);
     settle(cluster);
     expect([report(one), runs(one)]).toEqual([null, true]);
   });
 });
 
-test("a state that was wrong before the leader's snapshot took its place is told, and stops nobody", () => {
+test("a state that was wrong before the leader's snapshot took its place is reported, and stops no node", () => {
   for (const isReplaced of [true, false]) {
-    const { raft, hear } = single();
-    const told: string[] = [];
+    const { raft, receive } = single();
+    const lines: string[] = [];
     const stateCheck = createStateCheck({
       raft,
       stateMachine: { queue: { ...createQueue(), appliedIndex: 20 } },
       onCompared: () => {},
-      log: ({ text }) => told.push(text),
+      log: ({ text }) => lines.push(text),
     });
     checkpointReached(stateCheck, { index: 8, digest: 1 });
     if (isReplaced) stateCheck.replacedTo = 20;
     const beat = { ...heartbeat(1), agreed: { index: 8, digest: 2 } } as RaftMessage;
-    hear("n2", beat);
+    receive("n2", beat);
     digestsReceived(stateCheck, idOf("n2"), beat);
-    expect([judgeStates(stateCheck)?.code, told.length]).toEqual(isReplaced ? [undefined, 1] : ["CORRUPT", 0]);
-    if (isReplaced) expect(told[0]).toMatch(/was wrong at index 8, .*a snapshot has taken its place since/);
+    expect([judgeStates(stateCheck)?.code, lines.length]).toEqual(isReplaced ? [undefined, 1] : ["CORRUPT", 0]);
+    if (isReplaced) expect(lines[0]).toMatch(/was wrong at index 8, .*a snapshot has taken its place since/);
   }
 });
 
 describe("without a majority of equals", () => {
-  test("nothing is written any more, and the leader says so, until there is one again", () => {
+  test("nothing is written any more, and the leader reports it, until there is one again", () => {
     const cluster = founded(3);
     cluster.enqueue(5);
     settle(cluster);

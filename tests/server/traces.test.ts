@@ -1,4 +1,4 @@
-// What does `explain` know of an entry's way? Only times that were really taken, first ones first.
+// Which times of an entry's path does `explain` show? Only those that were measured, the first ones first.
 import { expect, test } from "bun:test";
 import { createTraces } from "../../src/server/traces.ts";
 import type { MemberId } from "../../src/raft/types.ts";

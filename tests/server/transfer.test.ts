@@ -1,4 +1,4 @@
-// How does a node hand over leadership while it is worked with? Once for each time it is asked, and whoever asked is told.
+// How does a node hand over leadership while clients use it? Once for each request, and each request is answered.
 import { expect, test } from "bun:test";
 import { createClient } from "../../src/client/client.ts";
 import { CLIENT } from "../../src/config.ts";

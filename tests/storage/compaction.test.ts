@@ -95,7 +95,7 @@ test("many short lives, each with a few entries, leave the disk bounded", async 
   let storage = await opened(bench);
   for (let life = 1; life <= 30; life++) {
     await fill(bench, storage, life, life);
-    // A snapshot whenever the log has outgrown its limit (that the server gets to one: tests/server/short-lives.test.ts), and the
+    // A snapshot whenever the log has outgrown its limit (that the server gets to one: tests/server/short-runs.test.ts), and the
     // last entries kept for followers.
     if (storage.logBytes() > SMALL_SEGMENT)
       await saveAndCount(bench, storage, snapshotMeta(life), Math.max(1, life - 25));

@@ -1,4 +1,4 @@
-// Is a torn tail told from corruption? The last write may be cut; damage to anything that was durable before it never is.
+// Is a torn tail distinguished from corruption? The last write may be cut; damage to anything durable before it is corruption.
 import { expect, test } from "bun:test";
 import { STORAGE } from "../../src/config.ts";
 import { type Frame } from "../../src/storage/wal/frame.ts";
@@ -70,7 +70,7 @@ test("a last frame that ends at any byte is cut, and everything before it is kep
     bytes.fill(0, last.offset + kept, last.end);
     const { log, summary } = await logOf(await with1(image, file, bytes));
     expect(shown(log)).toEqual(shown(entries(1, 6)));
-    // So much says that it is a frame, and of this place: in a file that was used before, bytes alone say nothing.
+    // So many bytes show that it is a frame of this place; fewer prove nothing in a file that was used before.
     if (kept >= 24) expect(summary).toContain("torn tail");
   }
   const { log } = await logOf(await with1(image, file, image.get(file)!));
@@ -512,7 +512,7 @@ test("a segment without a start is noticed by its other frames, even if the fram
   expect(error.message).toContain(last.file);
 });
 
-test("meta that is lost is noticed also when the newest segment says nothing yet", async () => {
+test("meta that is lost is noticed also when the newest segment holds no entry yet", async () => {
   const bench = createSimBench();
   const storage = await opened(bench);
   await persist(bench, storage, { entries: entries(1, 3) });
@@ -526,7 +526,7 @@ test("meta that is lost is noticed also when the newest segment says nothing yet
 test("without meta, a log is not taken for an unfinished first start because its frames cannot be read any more", async () => {
   const { image, file } = await threeBatches();
   const bytes = image.get(file)!.slice();
-  // Every frame behind the opening one is damaged: as bytes they are there.
+  // Every frame behind the opening one is damaged; their bytes are still there.
   for (let offset = 2 * BLOCK; offset < bytes.length; offset += BLOCK) bytes[offset]! ^= 1;
   const error = await refused(
     await benchWith(

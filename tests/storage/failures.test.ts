@@ -1,4 +1,4 @@
-// What happens when the disk fails or hangs? The first failed write or sync is told once, and nothing is acknowledged after it.
+// What happens when the disk fails or hangs? The first failed write or sync is reported once, and nothing is acknowledged after it.
 import { expect, test } from "bun:test";
 import { STORAGE } from "../../src/config.ts";
 import { readMeta } from "../../src/storage/meta.ts";

@@ -1,5 +1,5 @@
-// What becomes of a directory that a newer raftq wrote? It is refused by name and left as it is, whichever of its files says so; only
-// what its checksum does not cover is damage.
+// What becomes of a directory that a newer raftq wrote? It is refused by name and left as it is, whichever of its files is newer; a file
+// that does not match its own checksum is damaged.
 import { expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { createWriter } from "../kit/handmade-messagepack.ts";
@@ -126,12 +126,12 @@ const VERSIONED: readonly (readonly [string, Rewrite])[] = [
 ];
 
 /** Refused under this name, and every file is as it was, after this start and after the next one. */
-async function expectLeftAlone(bench: SimBench, says: readonly string[]): Promise<void> {
+async function expectLeftAlone(bench: SimBench, texts: readonly string[]): Promise<void> {
   const before = bench.disk.backup();
   for (let start = 0; start < 2; start++) {
     const error = await refused(bench);
-    expect([error.code, error.message]).toEqual(["NEWER_FORMAT", expect.stringContaining(says[0]!)]);
-    for (const part of says) expect(error.message).toContain(part);
+    expect([error.code, error.message]).toEqual(["NEWER_FORMAT", expect.stringContaining(texts[0]!)]);
+    for (const text of texts) expect(error.message).toContain(text);
     bench.kill();
     expect(bench.disk.backup()).toEqual(before);
   }
@@ -159,7 +159,7 @@ test.each(VERSIONED)("a newer version of %s under a wrong checksum is no newer v
 });
 
 test.each(VERSIONED)(
-  "a newer version of %s is no damage where other files are damaged, or said to be",
+  "a newer version of %s is no damage where other files are damaged, or marked so",
   async (_, make) => {
     const marked = await directory();
     await marked.call<void>((done) => marked.disk.restart().create(CORRUPTION_MARKER_PATH, 0, () => done()));
@@ -207,21 +207,21 @@ test("a snapshot of a newer format, or of a newer state machine, is refused befo
     [longerHeader(), "snapshot format 5"],
     [changed(firstPart(), AT_STATE_MACHINE, 2), "state machine version 2"],
   ] as const;
-  for (const [part, says] of cases) {
+  for (const [part, text] of cases) {
     const bench = createSimBench();
     const storage = await opened(bench);
     await persist(bench, storage, { entries: entries(1, 20) });
     await saveAndCount(bench, storage, snapshotMeta(12), 11, [part]);
     bench.kill();
-    await expectLeftAlone(bench, [PART, says]);
+    await expectLeftAlone(bench, [PART, text]);
     // Without the checksum that the manifest names, it is no part of this snapshot.
     bench.disk.flipBit(PART, part.length - 1, 0);
     expect((await refused(bench)).code).toBe("CORRUPT");
   }
 });
 
-test("a snapshot that does not count is refused for its format, and not for what its state says", async () => {
-  for (const [at, value, says] of [
+test("a snapshot that does not count is refused for its format, and not for the version of its state machine", async () => {
+  for (const [at, value, outcome] of [
     [AT_FORMAT, 5, "NEWER_FORMAT"],
     [AT_STATE_MACHINE, 2, "opened"],
   ] as const) {
@@ -232,12 +232,12 @@ test("a snapshot that does not count is refused for its format, and not for what
     await bench.call<void>((done) => storage.saveSnapshot(snapshotMeta(12), source, () => done()));
     bench.kill();
     const result = await bench.open();
-    expect(result instanceof RaftqError ? result.code : "opened").toBe(says);
+    expect(result instanceof RaftqError ? result.code : "opened").toBe(outcome);
   }
 });
 
 test("a state of a newer state machine that was marked as wrong is damage, and one of a newer format is not", async () => {
-  for (const [at, value, says] of [
+  for (const [at, value, outcome] of [
     [AT_FORMAT, 5, "NEWER_FORMAT"],
     [AT_STATE_MACHINE, 2, "CORRUPT"],
   ] as const) {
@@ -247,17 +247,17 @@ test("a state of a newer state machine that was marked as wrong is damage, and o
     await saveAndCount(marked, storage, snapshotMeta(12), 11, [changed(firstPart(), at, value)]);
     storage.markDamaged("another digest");
     await close(marked, storage);
-    expect((await refused(marked)).code).toBe(says);
+    expect((await refused(marked)).code).toBe(outcome);
   }
 });
 
 test("a frame of a kind, with a flag or with a record that this version does not know is no torn tail", async () => {
-  for (const [at, value, says] of [
+  for (const [at, value, text] of [
     [12, 9, "kind 9"],
     [13, 4, "flags 4"],
   ] as const) {
     const bench = await directory();
-    await expectLeftAlone(bench, [otherFrame(at, value)(bench), says]);
+    await expectLeftAlone(bench, [otherFrame(at, value)(bench), text]);
   }
   const bench = createSimBench();
   const storage = await opened(bench);
@@ -303,16 +303,16 @@ test("a snapshot of a newer format from another member is refused by name, and n
   const storage = await opened(bench);
   bench.pass(1_000);
   const before = bench.disk.backup();
-  for (const [manifest, bytes, index, says] of cases) {
+  for (const [manifest, bytes, index, text] of cases) {
     const store = () =>
       storage.storePart({ meta: snapshotMeta(index), manifest, part: 0, parts: 1, offset: 0, bytes }, () => undefined);
-    expect(store).toThrow(expect.objectContaining({ code: "VERSION", message: expect.stringContaining(says) }));
-    // In chunks it is judged when it is whole: only a manifest that can be read says of what length that is.
+    expect(store).toThrow(expect.objectContaining({ code: "VERSION", message: expect.stringContaining(text) }));
+    // In chunks it is judged when it is whole: only a manifest that can be read states that length.
     if (index === 31) {
       const chunk = { meta: snapshotMeta(index), manifest, part: 0, parts: 1 };
       storage.storePart({ ...chunk, offset: 0, bytes: bytes.slice(0, 9) }, () => undefined);
       const last = () => storage.storePart({ ...chunk, offset: 9, bytes: bytes.slice(9) }, () => undefined);
-      expect(last).toThrow(expect.objectContaining({ code: "VERSION", message: expect.stringContaining(says) }));
+      expect(last).toThrow(expect.objectContaining({ code: "VERSION", message: expect.stringContaining(text) }));
     }
     bench.pass(1_000);
     expect(bench.disk.backup()).toEqual(before);

@@ -36,7 +36,7 @@ function goldenBench(version: number): RealBench {
   return bench;
 }
 
-test("the golden directory of this version opens, says what it always said, and takes new entries", async () => {
+test("the golden directory of this version opens, holds what it always held, and takes new entries", async () => {
   using bench = goldenBench(STORAGE.formatVersion);
   let storage = await opened(bench, { segmentBytes: GOLDEN_SEGMENT_BYTES });
   const expected = [...entries(9, 12, 2, 700), ...entries(13, 16, 2), ...entries(17, 20, 3)];
@@ -96,7 +96,7 @@ const golden = (file: string): { readonly bytes: Buffer; readonly view: DataView
 };
 const u48 = (view: DataView, at: number): number => view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
 
-test("meta is laid out as FORMAT.md says", () => {
+test("meta is laid out as FORMAT.md describes", () => {
   const { bytes, view } = golden("meta");
   expect(bytes.length).toBe(2 * BLOCK);
   const [a, b] = [u48(view, 16), u48(view, BLOCK + 16)];
@@ -111,7 +111,7 @@ test("meta is laid out as FORMAT.md says", () => {
   }
 });
 
-test("segments and frames are laid out as FORMAT.md says", () => {
+test("segments and frames are laid out as FORMAT.md describes", () => {
   const size = GOLDEN_SEGMENT_BYTES;
   const names = fs.readdirSync(path.join(goldenDirectory(STORAGE.formatVersion), "g0/log")).sort();
   const kinds: number[] = [];
@@ -149,7 +149,7 @@ test("segments and frames are laid out as FORMAT.md says", () => {
   expect(records).toBeGreaterThan(8);
 });
 
-test("a manifest is laid out as FORMAT.md says", () => {
+test("a manifest is laid out as FORMAT.md describes", () => {
   const { bytes } = golden("g0/snapshot/12-2/manifest");
   expect(bytes.toString("latin1", 0, 8)).toBe("raftqman");
   expect(bytes.readUInt32BE(8)).toBe(STORAGE.formatVersion);
@@ -246,7 +246,7 @@ test("an entry's record lies in the log as it is", async () => {
   expect(Buffer.from(bench.disk.durable(segment!)!.subarray(at, at + record.length)).equals(record)).toBe(true);
 });
 
-test("a part may be as large as the limit says", async () => {
+test("a part may be as large as the limit allows", async () => {
   const bench = createSimBench();
   const storage = await opened(bench);
   await persist(bench, storage, { entries: entries(1, 3) });

@@ -1,4 +1,5 @@
-// What does a full disk do to a data directory? What has no space is told so or given up, what needs none goes on, nothing is fatal or lost.
+// What does a full disk do to a data directory? What has no space is reported or given up, what needs none goes on, nothing
+// is fatal or lost.
 import { describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +26,7 @@ import {
   sourceOf,
 } from "../kit/test-storage.ts";
 
-/** Begins a persist; tells whether it was acknowledged. */
+/** Begins a persist; the returned function answers whether it was acknowledged. */
 function begin(bench: SimBench, storage: Storage, from: number, to = from): () => boolean {
   let done = false;
   storage.persist(batch({ entries: entries(from, to, 1, KiB) }), (unwritten) => {
@@ -44,7 +45,7 @@ const snapshotFiles = (bench: SimBench): string[] =>
   bench.disk.files().filter((file) => file.startsWith("g0/snapshot/"));
 
 describe("the log", () => {
-  test("goes on in the segments it has, then says what had no space, and goes on when there is some", async () => {
+  test("goes on in the segments it has, then reports what had no space, and goes on when there is some", async () => {
     const bench = createSimBench();
     const storage = await opened(bench);
     bench.pass(20);
@@ -54,17 +55,17 @@ describe("the log", () => {
     // Two segments of 40 KiB, of which five blocks are the log's own.
     expect(stuck).toBeGreaterThan(4);
     expect(storage.lacksSpace()).toBe(true);
-    let told = 0;
-    storage.whenSpace(() => told++);
+    let calls = 0;
+    storage.whenSpace(() => calls++);
     bench.pass(10_000);
     bench.disk.leave(SMALL_SEGMENT - 1);
     bench.pass(1_000);
     expect(storage.lacksSpace()).toBe(true);
-    expect(told).toBe(0);
+    expect(calls).toBe(0);
     bench.disk.leave(4 * SMALL_SEGMENT);
     bench.pass(1_000);
     expect(storage.lacksSpace()).toBe(false);
-    expect(told).toBe(1);
+    expect(calls).toBe(1);
     await persist(bench, storage, { entries: entries(stuck, stuck + 1) });
     expect(bench.failures).toEqual([]);
     bench.powerCut();
@@ -73,7 +74,7 @@ describe("the log", () => {
     );
   });
 
-  test("tells which entries of one write had no space: those in front of them are durable", async () => {
+  test("reports which entries of one write had no space: those in front of them are durable", async () => {
     const bench = createSimBench();
     const storage = await opened(bench);
     bench.pass(20);
@@ -131,30 +132,30 @@ describe("the log", () => {
     }
   });
 
-  /** Entries had no space; there is some now, and somebody waits for it. */
-  async function waiting(): Promise<{ bench: SimBench; storage: Storage; stuck: number; told: () => boolean }> {
+  /** Entries had no space; there is some now, and a caller waits for it. */
+  async function waiting(): Promise<{ bench: SimBench; storage: Storage; stuck: number; woken: () => boolean }> {
     const bench = createSimBench();
     const storage = await opened(bench);
     bench.pass(20);
     bench.disk.leave(0);
     const stuck = fillUp(bench, storage, 1);
-    let isTold = false;
+    let isWoken = false;
     storage.whenSpace(() => {
-      isTold = true;
+      isWoken = true;
     });
     bench.pass(200);
     bench.disk.leave(100 * SMALL_SEGMENT);
-    return { bench, storage, stuck, told: () => isTold };
+    return { bench, storage, stuck, woken: () => isWoken };
   }
 
   test("who waits for space tries again when a segment could not be made for another reason: that has ended, or stops the node", async () => {
     for (const failures of [1, 2]) {
-      const { bench, storage, stuck, told } = await waiting();
+      const { bench, storage, stuck, woken } = await waiting();
       for (let nth = 1; nth <= failures; nth++) {
         bench.disk.fail("create", 1, "EMFILE");
         if (nth === 1) bench.pass(1_000);
       }
-      expect(told()).toBe(true);
+      expect(woken()).toBe(true);
       expect(begin(bench, storage, stuck)()).toBe(failures === 1);
       expect(bench.failures).toHaveLength(failures - 1);
     }
@@ -376,7 +377,7 @@ describe("a snapshot that frees the space that the log needs", () => {
     expect(shown(recovered.entries)).toEqual(shown(entries(last + 51, last + 52)));
   });
 
-  test("has its place twice, also when the first one frees nothing; a third one is told that there is no space", async () => {
+  test("has its place twice, also when the first one frees nothing; a third one is reported as unwritten", async () => {
     const { bench, storage } = await full();
     bench.disk.leave(20 * KiB);
     const keepAll = async (index: number): Promise<Unwritten | null> => {
@@ -508,7 +509,7 @@ describe("a node that is started on a full disk", () => {
     expect(snapshotFiles(bench).every((file) => file.includes("/2-1/"))).toBe(true);
   });
 
-  test("says so when there is too little for that, with the number, changes nothing, and starts when there is space", async () => {
+  test("refuses when there is too little for that, with the number, changes nothing, and starts when there is space", async () => {
     const bench = createSimBench();
     const storage = await opened(bench);
     await persist(bench, storage, { entries: entries(1, 3) });

@@ -1,5 +1,5 @@
 // Do two processes ever get the same directory? The kernel's lock counts, also between containers that cannot see each other's
-// processes; whoever ended, however it ended, holds nothing.
+// processes; a process that has ended, in whatever way, holds nothing.
 import { expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
@@ -19,7 +19,7 @@ function holder(
   container: readonly string[] = [],
 ): {
   readonly process: Bun.Subprocess<"pipe", "pipe", "inherit">;
-  readonly said: Promise<string>;
+  readonly output: Promise<string>;
 } {
   const script = `
     import { acquireLock } from ${JSON.stringify(LOCK_PATH)};
@@ -34,7 +34,7 @@ function holder(
   const command = [...container, process.execPath, "-e", script];
   const child = Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
   const reader = child.stdout.getReader();
-  return { process: child, said: reader.read().then(({ value }) => new TextDecoder().decode(value).trim()) };
+  return { process: child, output: reader.read().then(({ value }) => new TextDecoder().decode(value).trim()) };
 }
 
 test("a second open in the same process is refused, naming the process; after the close it succeeds", async () => {
@@ -52,7 +52,7 @@ test("a directory held by another process is refused; once that process was kill
   using bench = createRealBench();
   fs.mkdirSync(bench.directory);
   const other = holder(bench.directory);
-  expect(await other.said).toBe("acquired");
+  expect(await other.output).toBe("acquired");
   const error = await refused(bench);
   expect(error.code).toBe("LOCKED");
   expect(error.message).toContain(`process ${other.process.pid}`);
@@ -68,7 +68,7 @@ test("a LOCK that somebody made or removed is neither a lock nor a way in", asyn
   fs.writeFileSync(lockFile, "1");
   const storage = await opened(bench);
   fs.rmSync(lockFile);
-  expect(await holder(bench.directory).said).toBe(`LOCKED: ${bench.directory} is in use by process ${process.pid}`);
+  expect(await holder(bench.directory).output).toBe(`LOCKED: ${bench.directory} is in use by process ${process.pid}`);
   await close(bench, storage);
 });
 
@@ -80,13 +80,13 @@ test("where directories cannot be locked, as on NFS, the file LOCK in it is", as
   if (Bun.which("strace") === null || Bun.spawnSync([...noDirectoryLocks, "true"]).exitCode !== 0)
     return console.warn("LEFT OUT: a file system without locks of directories; strace is missing here");
   const first = holder(bench.directory, noDirectoryLocks);
-  expect(await first.said).toBe("acquired");
+  expect(await first.output).toBe("acquired");
   expect(fs.readdirSync(bench.directory)).toEqual(["LOCK"]);
-  expect(await holder(bench.directory, noDirectoryLocks).said).toStartWith("LOCKED");
+  expect(await holder(bench.directory, noDirectoryLocks).output).toStartWith("LOCKED");
   await first.process.stdin.end();
   await first.process.exited;
   const second = holder(bench.directory, noDirectoryLocks);
-  expect(await second.said).toBe("acquired");
+  expect(await second.output).toBe("acquired");
   await second.process.stdin.end();
   await second.process.exited;
 });
@@ -95,9 +95,9 @@ test("of several processes that come at once, exactly one gets the directory", a
   using bench = createRealBench();
   fs.mkdirSync(bench.directory);
   const all = Array.from({ length: 5 }, () => holder(bench.directory));
-  const said = await Promise.all(all.map((one) => one.said));
-  expect(said.filter((word) => word === "acquired")).toHaveLength(1);
-  expect(said.filter((word) => word.startsWith("LOCKED"))).toHaveLength(4);
+  const outputs = await Promise.all(all.map((one) => one.output));
+  expect(outputs.filter((output) => output === "acquired")).toHaveLength(1);
+  expect(outputs.filter((output) => output.startsWith("LOCKED"))).toHaveLength(4);
   for (const one of all) one.process.kill("SIGKILL");
   await Promise.all(all.map((one) => one.process.exited));
   await close(bench, await opened(bench));
@@ -109,13 +109,13 @@ test("containers that share a directory and see nothing of each other's processe
   if (Bun.spawnSync([...CONTAINER, "true"]).exitCode !== 0)
     return console.warn("LEFT OUT: two containers; this machine lets nobody make a process namespace here");
   const inside = holder(bench.directory, CONTAINER);
-  expect(await inside.said).toBe("acquired");
+  expect(await inside.output).toBe("acquired");
   expect((await refused(bench)).code).toBe("LOCKED");
-  expect(await holder(bench.directory, CONTAINER).said).toStartWith("LOCKED");
+  expect(await holder(bench.directory, CONTAINER).output).toStartWith("LOCKED");
   await inside.process.stdin.end();
   await inside.process.exited;
   const storage = await opened(bench);
-  expect(await holder(bench.directory, CONTAINER).said).toBe(
+  expect(await holder(bench.directory, CONTAINER).output).toBe(
     `LOCKED: ${bench.directory} is in use by a process that cannot be seen from here, perhaps of another container or machine`,
   );
   await close(bench, storage);

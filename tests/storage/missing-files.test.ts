@@ -1,5 +1,5 @@
 // Is it noticed that somebody deletes or replaces a node's files while they are open? Writes go on into what has no name any more, so
-// only a look finds out; and what the node itself renames, removes and uses again is no such thing.
+// only a check finds it; what the node itself renames, removes and uses again is not reported.
 import { expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";

@@ -34,7 +34,7 @@ test("a directory that a node has opened is its own, also while one slot of meta
   expect(owner()).toEqual({ nodeId: null, isNew: false });
 });
 
-test("where only a note beside the data says whose they are, that counts", async () => {
+test("where only a note beside the data names their owner, that counts", async () => {
   const bench = createSimBench(2);
   const storage = await opened(bench);
   await bench.call((done) => storage.setCluster("00112233445566aa" as ClusterId, () => done(undefined)));

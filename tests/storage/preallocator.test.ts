@@ -1,4 +1,4 @@
-// What is left of a segment that could not be made.
+// What is left of a segment that could not be made? Nothing of the old file that it was to be made from.
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import type { Disk } from "../../src/storage/disk.ts";

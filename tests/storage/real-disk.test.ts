@@ -1,4 +1,5 @@
-// Is what is written to a real disk durable when it is done? No test can pull the plug of this machine; the kernel says how a file is open.
+// Is what is written to a real disk durable when it is done? No test can cut this machine's power, so the flags of the open files
+// are checked.
 import { expect, spyOn, test } from "bun:test";
 import fs from "node:fs";
 import { join } from "node:path";

@@ -70,7 +70,7 @@ test("a damaged, repeated or early part is refused with the part that is wanted"
   expect([0, 1, 2].map((part) => storage.readPart(30, part))).toEqual([...snapshot.parts]);
 });
 
-test("a part comes in chunks: they wait until it is whole, a wrong one is told where to go on, and a wrong part begins again", async () => {
+test("a part comes in chunks: they wait until it is whole, a wrong one is answered with the place to go on from, and a wrong part begins again", async () => {
   const bench = createSimBench();
   const storage = await opened(bench);
   const snapshot = await sent(30);

@@ -247,7 +247,7 @@ test("a directory that was judged while it ran takes the same way, however well 
   expect(result.error).toBe(found);
   await bench.call((done) => damaged.recordIncarnation(done));
   bench.powerCut();
-  // Recorded is recorded: nobody takes it back, also after a crash.
+  // What was recorded stays recorded, also after a crash.
   const error = await refused(bench);
   expect(error.message).toContain("it forgot entry 6");
 });
@@ -327,7 +327,7 @@ test("unreadable contacts name nobody, and meta still names the cluster", async 
   }
 });
 
-test("the directory of another node is refused, not repaired: also when only a note still says whose it is", async () => {
+test("the directory of another node is refused, not repaired: also when only a note still names its owner", async () => {
   const foreign = { nodeId: N2 as NodeId };
   const bench = await damagedDirectory(1);
   const before = filesUnder(bench, "");
