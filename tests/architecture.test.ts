@@ -187,7 +187,7 @@ test("timeouts and sizes have their place in config.ts", () => {
   ).toEqual([]);
 });
 
-test("every file begins with a comment that says what it is for: a statement, no question", () => {
+test("every file begins with a comment that states what it is for: a statement, no question", () => {
   const silent = files.filter((file) => !/^(?:#![^\n]*\n)?\/\/ [^\n?]+(?:\n|$)/.test(file.text));
   expect(silent.map((file) => file.path)).toEqual([]);
 });

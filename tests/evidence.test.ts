@@ -81,7 +81,7 @@ test("the committed page is what its rows add up to", () => {
   expect(renderPage(parsePage(COMMITTED))).toBe(COMMITTED);
 });
 
-test("every kind of run has a row that says its figures, and they are added up", () => {
+test("every kind of run has a row with its figures, and they are added up", () => {
   const page = renderPage(pageOf(simulator, mutants, torture, powerCuts, fuzz, simulator, torture, fuzz));
   expect(table(page, "In all")).toEqual([
     "| simulator | 2 | 2,000 seeds, 57,817,664 events, 5.8 simulated hours | 0 failures |",
@@ -129,7 +129,7 @@ test("a run that failed has a row as well, with the line that repeats it", () =>
   expect(renderPage(parsePage(text))).toBe(text);
 });
 
-test("only the last hunt for mutants says how it stands", () => {
+test("only the last hunt for mutants shows the present state", () => {
   const page = renderPage(pageOf({ ...mutants, survivors: ["bun run sim --mutant a"] }, { ...mutants, hunted: 61 }));
   expect(table(page, "In all")).toEqual([
     "| mutants | 2 | the last run, on abc1234: 61 hunted in 24.3 min | 61 caught, 0 survived |",

@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ROOT, say } from "./scripts/project.ts";
+import { ROOT, writeStderr } from "./scripts/project.ts";
 
 const PAGE = "tests/EVIDENCE.md";
 /** A fuzz run adds inputs to it, which changes nothing of what it has tried. */
@@ -245,7 +245,7 @@ function total(kind: Kind, all: readonly Figures[], last: Figures): readonly [in
       return [inAll.join(", "), count(of("failures"), "failure")];
     }
     case "mutants": {
-      // Each run hunts all of them, so only the last one says how it stands.
+      // Each run hunts all of them, so only the last one shows the present state.
       const latest = (name: string): string => figure(numberOf(last, name));
       const inAll = `the last run, on ${last.row.commit}: ${latest("hunted")} hunted in ${latest("minutes")} min`;
       return [inAll, `${latest("caught")} caught, ${latest("survived")} survived`];
@@ -385,7 +385,7 @@ export interface Checkout {
 }
 
 /**
- * Appends the run, and returns what to say about it. Throws at once where the run could not count: with these flags (those that have
+ * Appends the run, and returns the message about it. Throws at once where the run could not count: with these flags (those that have
  * a value), on a tree that is no commit's, or with a page that is not understood.
  */
 export function beginEvidence(
@@ -414,9 +414,9 @@ export function beginEvidence(
 export function openEvidence(unfit: Readonly<Record<string, unknown>>): (run: Run) => void {
   try {
     const append = beginEvidence(gitCheckout(), unfit);
-    return (run) => say(append(run, new Date()));
+    return (run) => writeStderr(append(run, new Date()));
   } catch (error) {
-    say(`--evidence: ${error instanceof Error ? error.message : String(error)}`);
+    writeStderr(`--evidence: ${error instanceof Error ? error.message : String(error)}`);
     return process.exit(2);
   }
 }

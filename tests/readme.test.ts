@@ -1,4 +1,4 @@
-// Is what the documents say still so, as far as it can be told without the binary? The commands that need it run in
+// Do the documents match the program, as far as that can be checked without the binary? The commands that need it run in
 // tests/e2e/readme.e2e.ts.
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";

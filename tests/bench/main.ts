@@ -1,9 +1,9 @@
 // How fast is raftq on this machine? The parts first (codec, log, apply), then one, three and five nodes; with `--peers`
-// the same work on the systems that one would take instead. `--json` gives the same as JSON. README.md says what takes how long.
+// the same work on the systems that one would take instead. `--json` gives the same as JSON. README.md states what takes how long.
 import { writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { build, upToDate } from "../scripts/build.ts";
-import { install, requirePinnedBun, say } from "../scripts/project.ts";
+import { install, requirePinnedBun, writeStderr } from "../scripts/project.ts";
 import { HELP, type Options, parseOptions } from "./arguments.ts";
 import { benchCluster } from "./cluster.ts";
 import { figureLine } from "./measure.ts";
@@ -41,7 +41,7 @@ function optionsOrExit(): Options {
   try {
     return parseOptions(process.argv.slice(2));
   } catch (error) {
-    say(error instanceof Error ? error.message : String(error));
+    writeStderr(error instanceof Error ? error.message : String(error));
     process.exit(2);
   }
 }

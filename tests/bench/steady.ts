@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, readdirSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { must } from "../../src/lib/assert.ts";
-import { say } from "../scripts/project.ts";
+import { writeStderr } from "../scripts/project.ts";
 import { fill, measureWindow, openAll } from "./peers/closed-loop.ts";
 import { type Peer, pause, type QueueClient } from "./peers/peer.ts";
 import { killEverything } from "./peers/processes.ts";
@@ -29,7 +29,7 @@ export interface Minute {
 
 const IN_FLIGHT = 256;
 const SIZE = 16;
-/** Nobody looks for a job in vain. */
+/** So many jobs are stored before the load begins that no dequeue finds the queue empty. */
 const STORED = 10_000;
 const FULL_LOAD_SECONDS = 20;
 const TICK_MS = 1;
@@ -68,7 +68,7 @@ async function measureMinutes(raftq: Raftq, minutes: number, load: number | null
     await pause(MINUTE_MS);
     const minute = { ...tally.take(), ...(await sizesOf(raftq)) };
     measured.push(minute);
-    say(minuteLine(minute, i + 1));
+    writeStderr(minuteLine(minute, i + 1));
   }
   stop();
   await pause(LAST_ANSWERS_MS);

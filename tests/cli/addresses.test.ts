@@ -26,13 +26,13 @@ const writeCluster = (name: string, state: "runs" | "down", addresses = OWN): vo
 
 interface Resolved {
   readonly addresses: readonly string[];
-  readonly said: readonly string[];
+  readonly output: readonly string[];
 }
 
 function resolved(given: { readonly addr?: readonly string[]; readonly name?: string } = {}): Resolved {
-  const said: string[] = [];
-  const { addresses } = resolveAddresses(given, root, (text) => said.push(text));
-  return { addresses, said };
+  const output: string[] = [];
+  const { addresses } = resolveAddresses(given, root, (text) => output.push(text));
+  return { addresses, output };
 }
 
 /** Exit code and all lines. */
@@ -47,13 +47,13 @@ function refusal(given: { readonly name?: string } = {}): readonly [ExitCode, st
 }
 
 describe("without a word about addresses, a client asks", () => {
-  test("the one cluster that runs here, and says so", () => {
+  test("the one cluster that runs here, and reports it", () => {
     writeCluster("default", "down");
     writeCluster("test", "runs", OTHER);
-    expect(resolved()).toEqual({ addresses: OTHER, said: [`cluster test under .raftq/: ${OTHER.join(",")}`] });
+    expect(resolved()).toEqual({ addresses: OTHER, output: [`cluster test under .raftq/: ${OTHER.join(",")}`] });
   });
 
-  test("nobody when the cluster of this directory is down: whoever has its ports now is a stranger", () => {
+  test("nobody when the cluster of this directory is down: a process that has its ports now is a stranger", () => {
     writeCluster("default", "down");
     expect(refusal()).toEqual([3, "the cluster default of this directory is down: raftq cluster up"]);
     rmSync(join(root, "default"), { recursive: true });
@@ -77,16 +77,16 @@ describe("without a word about addresses, a client asks", () => {
   });
 
   test("127.0.0.1:3000 only where there is no cluster: no .raftq, data of single nodes, somebody's own files", () => {
-    expect(resolved()).toEqual({ addresses: FALLBACK, said: [] });
+    expect(resolved()).toEqual({ addresses: FALLBACK, output: [] });
     mkdirSync(join(root, "nodes", "3000"), { recursive: true });
     mkdirSync(join(root, "x".repeat(40)));
     mkdirSync(join(root, "notes"));
     mkdirSync(join(root, "Not A Name"));
     writeFileSync(join(root, "default"), "a file");
-    expect(resolved()).toEqual({ addresses: FALLBACK, said: [] });
+    expect(resolved()).toEqual({ addresses: FALLBACK, output: [] });
     rmSync(root, { recursive: true });
     writeFileSync(root, "a file");
-    expect(resolved()).toEqual({ addresses: FALLBACK, said: [] });
+    expect(resolved()).toEqual({ addresses: FALLBACK, output: [] });
   });
 
   test("nobody when a directory of `up` has no state, or one that cannot be read: what runs there is not known", () => {
@@ -107,12 +107,12 @@ describe("without a word about addresses, a client asks", () => {
 });
 
 describe("--name", () => {
-  test("chooses among several, and says which addresses those are", () => {
+  test("chooses among several, and reports which addresses those are", () => {
     writeCluster("default", "runs");
     writeCluster("test", "runs", OTHER);
     expect(resolved({ name: "test" })).toEqual({
       addresses: OTHER,
-      said: [`cluster test under .raftq/: ${OTHER.join(",")}`],
+      output: [`cluster test under .raftq/: ${OTHER.join(",")}`],
     });
   });
 
@@ -140,5 +140,5 @@ describe("--name", () => {
 
 test("addresses that were given count before any cluster of the directory", () => {
   writeCluster("default", "down");
-  expect(resolved({ addr: OTHER })).toEqual({ addresses: OTHER, said: [] });
+  expect(resolved({ addr: OTHER })).toEqual({ addresses: OTHER, output: [] });
 });

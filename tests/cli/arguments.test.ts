@@ -1,4 +1,4 @@
-// Is every mistake in a command line told, with what was probably meant?
+// Is every mistake in a command line reported, with what was probably meant?
 import { describe, expect, test } from "bun:test";
 import { parseArgs } from "citty";
 import { type Arguments, checked, valuesOf } from "../../src/cli/arguments.ts";
@@ -138,14 +138,14 @@ describe("a mistake", () => {
     expect(refusal(words)).toBe(message);
   });
 
-  test("in a flag of another command is told with what that flag is for", () => {
+  test("in a flag of another command is reported with what that flag is for", () => {
     const others = { from: { type: "string", description: "log: the first entry" } } as const satisfies Arguments;
     expect(() => checked(DEFINITION, ["--from", "3"], others)).toThrow(
       "--from does not go with this command (log: the first entry).",
     );
   });
 
-  test("of a word that is missing is told with what belongs there", () => {
+  test("of a word that is missing is reported with what belongs there", () => {
     const needs = { node: { type: "positional", required: true, description: "A node" } } as const satisfies Arguments;
     expect(() => checked(needs, [])).toThrow("<node> is missing: A node.");
   });

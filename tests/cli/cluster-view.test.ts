@@ -125,7 +125,7 @@ test("a node that is down or paused is not asked, and one that does not answer i
   expect(status.leader).toBeNull();
 });
 
-test("who accepts connections and says nothing is unreachable, who is no member yet starts, at remote addresses too", async () => {
+test("a node that accepts connections and answers nothing is unreachable, one that is no member yet starts, at remote addresses too", async () => {
   const answers = new Map<string, Answer>([
     [addressOf("n1"), answer("n1", "leader", 2, ["n1", "n2", "n3", "n4"])],
     [addressOf("n2"), { silent: true }],
@@ -160,7 +160,7 @@ test("what is left without a node counts voters that run, here or elsewhere", as
   expect(majorityWithout("n3", await askStatus("default", nodes, accessTo([])))).toBeNull();
 });
 
-test("killing or pausing the node that a majority needed says so", () => {
+test("killing or pausing the node that a majority needed is reported as such", () => {
   const done = { node: "n3", changed: true, led: false, unservedMs: null, leader: null };
   const lost = { voters: 5, left: 2, needed: 3 };
   const enough = { voters: 5, left: 3, needed: 3 };
@@ -177,7 +177,7 @@ test("killing or pausing the node that a majority needed says so", () => {
   expect(reportOf({ ...done, verb: "kill", majority: null }, "")).toStartWith("Killed n3. Start it again: ");
 });
 
-test("of two nodes that say they lead, only the one of the newer term is shown as leader", () => {
+test("of two nodes that report themselves as leader, only the one of the newer term is shown as leader", () => {
   const nodes = [
     { ...facts("n1", "running"), answer: answer("n1", "leader", 4) },
     { ...facts("n2", "running"), answer: answer("n2", "leader", 5) },

@@ -63,7 +63,7 @@ describe("a line", () => {
     expect(parseLine(line)).toEqual({ type: "dequeue", max });
   });
 
-  test.each(["", "   ", "\t", "# enqueue(1)", "  #"])("%p says nothing", (line) => {
+  test.each(["", "   ", "\t", "# enqueue(1)", "  #"])("%p is no command", (line) => {
     expect(parseLine(line)).toEqual({ type: "nothing" });
   });
 
@@ -236,7 +236,7 @@ describe("values between commas", () => {
 });
 
 describe("a stored value", () => {
-  test("that is not JSON, or not UTF-8 although it says JSON, is shown as base64", () => {
+  test("that is not JSON, or not UTF-8 although it is marked as JSON, is shown as base64", () => {
     expect(valueText({ encoding: ENCODING.bytes, payload: new Uint8Array([1, 2]) })).toBe("base64:AQI=");
     expect(valueText({ encoding: ENCODING.json, payload: new Uint8Array([0xff]) })).toBe("base64:/w==");
     expect(valueText({ encoding: ENCODING.json, payload: new TextEncoder().encode("nope") })).toBe("base64:bm9wZQ==");

@@ -82,7 +82,7 @@ test("colour is in the word of the level only, and only where it was asked for",
   expect(json.seen()).not.toContain("\u001b");
 });
 
-test("what nobody reads is held up to a limit, and how many lines were left out is told when there is room again", () => {
+test("what nobody reads is held up to a limit, and how many lines were left out is reported when there is room again", () => {
   for (const format of ["text", "json"] as const) {
     const system = scripted();
     const log = createNodeLog("error", format, system.sink);
@@ -92,8 +92,8 @@ test("what nobody reads is held up to a limit, and how many lines were left out 
     const held = system.seen().split("\n").length - 1;
     expect(system.seen().length).toBeLessThan(2 * LIMITS.maxUnread);
     log(event("goes on", "error"));
-    const [told, last] = system.seen().trimEnd().split("\n").slice(-2);
-    expect(told).toContain(`${1_000 - held} lines left out here: nobody read stderr`);
+    const [leftOut, last] = system.seen().trimEnd().split("\n").slice(-2);
+    expect(leftOut).toContain(`${1_000 - held} lines left out here: nobody read stderr`);
     expect(last).toContain("goes on");
     log(event("and on", "error"));
     expect(system.seen().match(/left out/g)).toHaveLength(1);

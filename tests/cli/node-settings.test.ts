@@ -1,4 +1,4 @@
-// Do a node's flags mean what they say, and is every combination that cannot work refused with what to type?
+// Do a node's flags do what their names promise, and is every combination that cannot work refused with what to type?
 import { expect, test } from "bun:test";
 import { parseArgs } from "citty";
 import { checked, valuesOf } from "../../src/cli/arguments.ts";
@@ -92,12 +92,12 @@ test("localhost, IPv4 and IPv6 addresses can be bound and are advertised as they
   expect(start("--host [::1]").settings).toMatchObject({ host: "::1", advertise: "[::1]:3000" });
 });
 
-test("a disk that other machines may use is accepted only when that is said", () => {
+test("a disk that other machines may use is accepted only when a flag allows it", () => {
   expect(start("--port 3000").allowNetworkDisk).toBe(false);
   expect(start("--port 3000 --allow-network-disk").allowNetworkDisk).toBe(true);
 });
 
-test("an address that other machines reach is refused unless --insecure says so", () => {
+test("an address that other machines reach is refused unless --insecure is given", () => {
   for (const host of ["0.0.0.0", "::", "10.0.0.7", "::ffff:10.0.0.7", "fe80::1%lo", "example.org", "1270.0.0.1"]) {
     expect(refusal(() => start(`--host ${host} --advertise a:1`))).toContain("--insecure");
   }
@@ -124,7 +124,7 @@ test("times that cannot work together are refused with the bound that they break
   expect(start("--heartbeat 100ms --election 1s-2s").settings.electionMaxMs).toBe(2_000);
 });
 
-test("founders must be as many as --expect says, this node included", () => {
+test("founders must be as many as --expect states, this node included", () => {
   const three = "127.0.0.1:3000,127.0.0.1:3001,127.0.0.1:3002";
   expect(start(`--join ${three} --expect 3`).settings.expect).toBe(3);
   expect(start("--join 127.0.0.1:3001,127.0.0.1:3002 --expect 3").settings.expect).toBe(3);
@@ -145,7 +145,7 @@ test("a directory that a node has used gives it its id, whatever the port is; on
   expect(start("--port 4007 --data x", {}, { nodeId: null, isNew: false }).settings.id).toBe("n4007" as NodeId);
 });
 
-test("a directory that a node has used resumes, whatever --expect and --join say", () => {
+test("a directory that a node has used resumes, whatever --expect and --join name", () => {
   const used: Owner = { nodeId: "n1" as NodeId, isNew: false };
   for (const line of ["--expect 3", "--expect 5 --join a:1,b:2", "--port 4000 --expect 2 --join a:1,b:2"])
     expect(start(line, {}, used).settings.expect).toBe(Number(/\d/.exec(line.slice(line.indexOf("--expect")))?.[0]));

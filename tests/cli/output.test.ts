@@ -120,7 +120,7 @@ describe("an answer", () => {
     ]);
   });
 
-  test("void says that the command was not executed", () => {
+  test("void is shown as a command that was not executed", () => {
     expect(formatOutcome(ENQUEUE, done(5, { type: "void", index: 9 }), PLAIN)).toStartWith("error CONFLICT: ");
   });
 });
@@ -161,7 +161,7 @@ describe("a log", () => {
     );
   });
 
-  test("tells bytes from a value that looks like them", () => {
+  test("distinguishes bytes from a value that looks like them", () => {
     const bytes = { ...job("\u0001\u0002"), encoding: ENCODING.bytes };
     const twin = job('{"base64":"AQI="}');
     const entries = [[bytes], [twin], [twin, bytes]].map((jobs, at) => ({
@@ -183,7 +183,7 @@ describe("a log", () => {
     );
   });
 
-  test("tells noops, sessions, several values, and bodies of another version", () => {
+  test("shows noops, sessions, several values, and bodies of another version", () => {
     const { entries } = JSON.parse(formatLog(page, WHOLE_LOG, JSON_STYLE)) as { entries: Record<string, unknown>[] };
     expect(entries[0]).toEqual({ index: 1, term: 2, kind: "noop", time: "2026-01-02T03:04:05.006Z" });
     expect(entries[1]).toMatchObject({ kind: "session", command: "open", client: "c1" });
@@ -200,7 +200,7 @@ describe("a log", () => {
     expect(text).toEndWith("n3, term 2: entries 1 to 5, committed 4, applied 4, snapshot 0");
   });
 
-  test("says what is not in it, and why", () => {
+  test("states what is not in it, and why", () => {
     const foot = "n3, term 2: entries 3 to 5, committed 4, applied 4, snapshot 0";
     const short: LogPage = { ...page, firstIndex: 3, entries: page.entries.slice(3) };
     const lines = (what: Partial<LogPage>, from: number | null, to: number | null): string[] =>
@@ -224,7 +224,7 @@ describe("a log", () => {
     expect(formatLog(one, WHOLE_LOG, { json: false, terminal: true })).toMatch(/enqueue\(1{152} …$/m);
   });
 
-  test("tells how many jobs a command is about", () => {
+  test("states how many jobs a command is about", () => {
     const many = enqueue(Array.from({ length: 1_000 }, (_, at) => String(at)));
     const dequeue = (max: number): Uint8Array =>
       encodeCommand({ type: "dequeue", queues: ["default"], max, maxBytes: 100, leaseMs: 0, waitMs: 0 });

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { completions, promptText } from "../../src/cli/shell.ts";
 
-test("commands complete from what is typed, and the prompt of a lost node says so", () => {
+test("commands complete from what is typed, and the prompt shows that a node is lost", () => {
   expect(completions("de")).toEqual([["dequeue", "dequeue("], "de"]);
   expect(completions("EXPL")[0]).toEqual(["explain on", "explain off"]);
   expect(completions("xyz")[0]).toEqual([]);

@@ -1,4 +1,4 @@
-// What does the client believe to be written? Only what the system said it took.
+// What does the client count as written? Only what the system reported as taken.
 import { expect, test } from "bun:test";
 import { createOutput, type WriteSome } from "../../src/cli/stdout.ts";
 
@@ -39,7 +39,7 @@ test("a write goes on where the system stopped, and waits for room in a pipe", a
   expect([system.taken(), waits.length, output.problem()]).toEqual(["one\ntwo\n", 2, null]);
 });
 
-test("a failed write says how many bytes were taken before, and nothing is written any more", async () => {
+test("a failed write reports how many bytes were taken before, and nothing is written any more", async () => {
   const system = scripted([5, "ENOSPC"]);
   const output = createOutput(system.write, clock);
   expect(await output.write("one\ntwo\n")).toBe(5);
@@ -48,7 +48,7 @@ test("a failed write says how many bytes were taken before, and nothing is writt
   expect(system.taken()).toBe("one\nt");
 });
 
-test("a reader that has gone is told from a disk that is full", async () => {
+test("a reader that has gone is distinguished from a disk that is full", async () => {
   const output = createOutput(scripted(["EPIPE"]).write, clock);
   expect(await output.write("one\n")).toBe(0);
   expect(output.problem()?.isReaderGone).toBe(true);

@@ -45,7 +45,7 @@ test("what a certificate allows is what it did from the beginning, byte for byte
   const hex = (pem: string): string => Buffer.from(new X509Certificate(pem).raw).toString("hex");
   // Critical: an authority that has none below it; it signs certificates and lists of revoked ones.
   expect(hex(made.cert)).toContain("30120603551d130101ff040830060101ff020100300e0603551d0f0101ff040403020106");
-  // Critical: no authority; it signs what it says. Then: as server and as client.
+  // Critical: no authority; its key is for signatures only. Then: as server and as client.
   expect(hex(leaf.cert)).toContain(
     "300c0603551d130101ff04023000300e0603551d0f0101ff040403020780301d0603551d250416301406082b0601050507030106082b06010505070302",
   );

@@ -1,4 +1,4 @@
-// What do the two ends of the control socket take from each other, and what do they say to anything else?
+// What do the two ends of the control socket take from each other, and what do they answer to anything else?
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
@@ -35,11 +35,11 @@ async function atSocket<T>(work: (path: string) => Promise<T>): Promise<T> {
 }
 
 /** What the supervisor's end answers to `line`, and which requests it passed on. */
-function answerTo(line: string): Promise<{ readonly text: string; readonly heard: readonly ControlRequest[] }> {
+function answerTo(line: string): Promise<{ readonly text: string; readonly received: readonly ControlRequest[] }> {
   return atSocket(async (path) => {
-    const heard: ControlRequest[] = [];
+    const received: ControlRequest[] = [];
     const listener = await listenControl(path, (request) => {
-      heard.push(request);
+      received.push(request);
       return Promise.resolve(ANSWER);
     });
     const text = await new Promise<string>((resolve, reject) => {
@@ -50,7 +50,7 @@ function answerTo(line: string): Promise<{ readonly text: string; readonly heard
       socket.on("close", () => resolve(got));
     });
     await listener.close();
-    return { text, heard };
+    return { text, received };
   });
 }
 
@@ -75,8 +75,8 @@ test.each([
   { command: "down" },
   { command: "retire", node: "n1" },
 ] as const)("%p is passed on, and its answer arrives", async (request) => {
-  const { text, heard } = await answerTo(JSON.stringify(request));
-  expect(heard).toEqual([request]);
+  const { text, received } = await answerTo(JSON.stringify(request));
+  expect(received).toEqual([request]);
   expect(JSON.parse(text)).toEqual({ ok: true, ...ANSWER });
   expect(await askedOf(text.trimEnd())).toEqual(ANSWER);
 });
@@ -91,8 +91,8 @@ test.each([
   ['{"command":"describe","node":"n1"}', "the whole has a field that is not known here"],
   ['{"command":"describe","\\u001b[2J":1}', "the whole has a field that is not known here"],
 ])("the request %p is refused, with the reason", async (line, why) => {
-  const { text, heard } = await answerTo(line);
-  expect(heard).toEqual([]);
+  const { text, received } = await answerTo(line);
+  expect(received).toEqual([]);
   expect(JSON.parse(text)).toEqual({
     ok: false,
     code: "BAD_REQUEST",

@@ -25,7 +25,7 @@ test("an address that speaks HTTP is named", async () => {
   }
 });
 
-test("one that is down, one that stands still, one that starts and one that has lost its data are told apart", async () => {
+test("one that is down, one that stands still, one that starts and one that has lost its data are distinguished", async () => {
   const cluster = await startFakeCluster(5);
   const access = openAccess();
   try {

@@ -11,7 +11,7 @@ import { createClusterDirectory, readClusterState, writeClusterState } from "../
 const request = (size: number | null, basePort: number | null = null, name = "default") => ({ name, size, basePort });
 const founded = (size: number | null, basePort: number | null = null) => planUp(request(size, basePort), null).state;
 
-test("a fresh cluster has three nodes on 3000 and on, unless told otherwise", () => {
+test("a fresh cluster has three nodes on 3000 and on, unless the flags name others", () => {
   expect(founded(null).nodes.map(({ id, address }) => `${id} ${address}`)).toEqual([
     "n1 127.0.0.1:3000",
     "n2 127.0.0.1:3001",

@@ -47,14 +47,14 @@ const settled = (world: World, addresses: string, flags: readonly string[], vote
     return status !== null && status.leader !== null && up.length === voters ? status : undefined;
   });
 
-const says = (node: NodeProcess, text: string): Promise<true> =>
-  waitFor(`${node.id} to say "${text}"`, WAIT_MS, () => (node.log().includes(text) ? true : undefined));
+const waitForLog = (node: NodeProcess, text: string): Promise<true> =>
+  waitFor(`${node.id} to log "${text}"`, WAIT_MS, () => (node.log().includes(text) ? true : undefined));
 
 /** A node that founds alone; it leads when this is over. */
 async function alone(world: World, flags: readonly string[], id = "n1"): Promise<NodeProcess> {
   const [port = 0] = freePorts(1);
   const node = world.node({ id, port, flags });
-  await says(node, "leader in term");
+  await waitForLog(node, "leader in term");
   return node;
 }
 
@@ -122,16 +122,16 @@ inWorld(
       await certify(world, "c1", "raftq:role:client", foreign, { trusted: ours }),
       /your certificate is not from the authority/,
     );
-    await says(node, "refused 127.0.0.1: your certificate is not from the authority");
+    await waitForLog(node, "refused 127.0.0.1: your certificate is not from the authority");
     await client(
       await certify(world, "c2", "raftq:role:client", ours, { validity: past }),
       /your certificate has expired/,
     );
-    await says(node, "refused 127.0.0.1: your certificate has expired");
+    await waitForLog(node, "refused 127.0.0.1: your certificate has expired");
     await client(await certify(world, "c3", "raftq:role:client", foreign), /its certificate is not from the authority/);
-    await says(node, "refused 127.0.0.1: the other side ended the TLS handshake");
+    await waitForLog(node, "refused 127.0.0.1: the other side ended the TLS handshake");
     await client([], /the other side speaks TLS: give --tls-cert/);
-    await says(node, "does not speak TLS");
+    await waitForLog(node, "does not speak TLS");
     const impostor = await alone(world, await certify(world, "n8", "raftq:node:n8", ours), "n7");
     const fine = await certify(world, "c4", "raftq:role:client", ours);
     expect(await world.raftq(["client", "enqueue", "1", "--addr", impostor.address, ...fine])).toMatchObject({
@@ -144,7 +144,7 @@ inWorld(
     const joiner = world.node({ id: "n9", port, join: [node.address], flags });
     expect(await joiner.ended()).toBe(EXIT.unauthorised);
     expect(joiner.log()).toContain("the certificate names n8, the request n9");
-    await says(node, "the certificate names n8, the request n9");
+    await waitForLog(node, "the certificate names n8, the request n9");
     expect(await world.raftq(["client", "enqueue", "1", "--addr", node.address, ...fine])).toMatchObject({
       code: EXIT.ok,
     });
@@ -154,7 +154,7 @@ inWorld(
       code: EXIT.unauthorised,
       stderr: expect.stringMatching(/does not speak TLS: one of the two was started without --tls-cert/),
     });
-    await says(plain, "the other side speaks TLS, and this one was started without --tls-cert");
+    await waitForLog(plain, "the other side speaks TLS, and this one was started without --tls-cert");
   },
   120_000,
 );
@@ -193,7 +193,7 @@ inWorld("a certificate allows what its role may do, and nothing more", async (wo
   expect(await as("admin", "cluster", "remove", "n1")).toMatchObject({ code: EXIT.unhealthy });
 });
 
-inWorld("SIGHUP changes the certificates for whoever comes next, and drops nobody", async (world) => {
+inWorld("SIGHUP changes the certificates for later connections, and drops none", async (world) => {
   const before = await authority("before");
   const after = await authority("after");
   const flags = await certify(world, "n1", "raftq:node:n1", before);
@@ -207,7 +207,7 @@ inWorld("SIGHUP changes the certificates for whoever comes next, and drops nobod
   await answered(1);
   await certify(world, "n1", "raftq:node:n1", after);
   node.signal("SIGHUP");
-  await says(node, "the credentials were read again");
+  await waitForLog(node, "the credentials were read again");
   pipe.write("enqueue(2)");
   await answered(2);
   expect(answers.every((line) => line.startsWith("ok "))).toBe(true);
@@ -220,7 +220,7 @@ inWorld("SIGHUP changes the certificates for whoever comes next, and drops nobod
   // What cannot be used changes nothing.
   writeFileSync(join(world.directory, "n1.crt"), "nothing");
   node.signal("SIGHUP");
-  await says(node, "the credentials stay as they were");
+  await waitForLog(node, "the credentials stay as they were");
   expect(await world.raftq([...dequeue, ...(await certify(world, "c2", "raftq:role:client", after))])).toMatchObject({
     stdout: "2\n",
   });
@@ -262,8 +262,8 @@ inWorld(
     expect(await run([], "client", "enqueue", "8")).toMatchObject(
       refused(/asks for a shared secret: give --secret-file/),
     );
-    await Promise.race(nodes.map((node) => says(node, "asks for a shared secret")));
-    await Promise.race(nodes.map((node) => says(node, "the shared secret is another one here")));
+    await Promise.race(nodes.map((node) => waitForLog(node, "asks for a shared secret")));
+    await Promise.race(nodes.map((node) => waitForLog(node, "the shared secret is another one here")));
     expect(await run(wrong, "cluster", "status")).toMatchObject(refused(/the shared secret is another one here/));
     expect(await run([], "cluster", "transfer")).toMatchObject(refused(/asks for a shared secret/));
     // A client's secret does not let a node in.
@@ -311,14 +311,14 @@ inWorld(
       port,
       flags: ["--host", "0.0.0.0", "--advertise", `127.0.0.1:${port}`, ...good],
     });
-    await says(guarded, "leader in term");
+    await waitForLog(guarded, "leader in term");
     const enqueue = ["client", "enqueue", "1", "--addr", guarded.address];
     expect(await world.raftq([...enqueue, ...good])).toMatchObject({ code: EXIT.ok });
     expect(await world.raftq(enqueue)).toMatchObject({ code: EXIT.unauthorised });
   },
 );
 
-inWorld("a node that was removed is refused when it comes back, and both logs say why", async (world) => {
+inWorld("a node that was removed is refused when it comes back, and both logs state why", async (world) => {
   await world.up(3, ["--tls"]);
   const status = JSON.parse((await world.raftq(["cluster", "status", "--json"])).stdout) as ClusterStatus;
   const gone = status.nodes.find(({ id }) => id !== status.leader);
@@ -336,8 +336,8 @@ inWorld("a node that was removed is refused when it comes back, and both logs sa
   rmSync(back.data, { recursive: true, force: true });
   cpSync(join(world.directory, ".raftq/default", gone?.id ?? ""), back.data, { recursive: true, force: true });
   back.start({ join: others.map(({ address }) => address) });
-  await says(back, `${gone?.id} is no member of this cluster any more`);
-  const logs = await waitFor("the leader to say so too", WAIT_MS, async () => {
+  await waitForLog(back, `${gone?.id} is no member of this cluster any more`);
+  const logs = await waitFor("the leader to log it too", WAIT_MS, async () => {
     const { stdout } = await world.raftq(["cluster", "logs", status.leader ?? ""]);
     return stdout.includes(`refused ${"127.0.0.1"}: ${gone?.id} is no member of this cluster any more`)
       ? stdout
@@ -349,7 +349,7 @@ inWorld("a node that was removed is refused when it comes back, and both logs sa
   await back.kill();
   rmSync(back.data, { recursive: true, force: true });
   back.start();
-  await says(back, "it was removed");
+  await waitForLog(back, "it was removed");
   expect(await back.ended()).toBe(EXIT.refused);
   const addr = others.map(({ address }) => address).join(",");
   const admin = ["--tls-cert", tls("admin.crt"), "--tls-key", tls("admin.key"), "--tls-ca", tls("ca.crt")];

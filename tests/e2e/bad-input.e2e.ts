@@ -1,4 +1,4 @@
-// What does raftq say to wrong commands, damaged directories and hostile bytes? One clear line and the right exit code; and a
+// What does raftq answer to wrong commands, damaged directories and hostile bytes? One clear line and the right exit code; and a
 // node that is spoken to in nonsense goes on serving, no larger than before.
 import { expect } from "bun:test";
 import { STORAGE } from "../../src/config.ts";
@@ -34,9 +34,9 @@ async function founded(world: World, id = "n1"): Promise<NodeProcess> {
 }
 
 /** An error of the command line: nothing on stdout, one line on stderr that names what was wrong. */
-function expectRefusal(output: Output, code: number, says: RegExp): void {
+function expectRefusal(output: Output, code: number, reason: RegExp): void {
   expect({ code: output.code, stdout: output.stdout }).toEqual({ code, stdout: "" });
-  expect(output.stderr).toMatch(says);
+  expect(output.stderr).toMatch(reason);
   expect(output.stderr).not.toMatch(/^\s+at /m);
 }
 
@@ -58,7 +58,7 @@ inWorld(
       [["cluster", "up", "5", "stray"], /stray/],
       [["cluster", "up", "10"], /10/],
     ];
-    for (const [args, says] of refusals) expectRefusal(await world.raftq(args), EXIT.usage, says);
+    for (const [args, reason] of refusals) expectRefusal(await world.raftq(args), EXIT.usage, reason);
   },
 );
 
@@ -149,7 +149,7 @@ inWorld("a directory that cannot be written is named", async (world) => {
 });
 
 inWorld(
-  "a directory of another node is refused, and resumes without --id, whatever the other flags say",
+  "a directory of another node is refused, and resumes without --id, whatever the other flags name",
   async (world) => {
     const node = await founded(world, "n1");
     await node.stop();

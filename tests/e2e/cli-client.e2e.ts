@@ -25,7 +25,7 @@ const enqueues = (from: number, to: number): string[] =>
   Array.from({ length: to - from + 1 }, (_, at) => `enqueue(${from + at})`);
 
 describe("one command", () => {
-  test("enqueues, dequeues, and says by its exit code that the queue is empty", async () => {
+  test("enqueues, dequeues, and reports by its exit code that the queue is empty", async () => {
     expect(await client(["--id", "c1", "enqueue", "42"])).toMatchObject({ exit: 0, out: ["ok id=1 index=2"] });
     expect(await client(["--id", "c1", "--json", "dequeue"])).toMatchObject({
       exit: 0,
@@ -73,13 +73,13 @@ describe("one command", () => {
     });
   });
 
-  test("with a generated id says which, and closes its session", async () => {
+  test("with a generated id reports which, and closes its session", async () => {
     const ran = await client(["enqueue", "1"]);
     const id = /client id (\S+) /.exec(ran.error)?.[1] ?? "";
     expect(cluster.sessionOf(id)?.closed).toBe(true);
   });
 
-  test("follows a redirect and tells it on stderr", async () => {
+  test("follows a redirect and reports it on stderr", async () => {
     cluster.lead(3);
     const ran = await client(["--id", "c1", "enqueue", "1"]);
     expect(ran).toMatchObject({ exit: 0, out: ["ok id=1 index=2"] });
@@ -205,7 +205,7 @@ describe("answers that cannot be written", () => {
     expect((await client(["--id", "c1", "retry"])).out).toEqual(["[1]"]);
   });
 
-  test("as JSON are the same, and say that they are repeated", async () => {
+  test("as JSON are the same, and are marked as repeated", async () => {
     await fill(1);
     const ran = await client(["--id", "c1", "--json", "dequeue"], FULL);
     expect(ran.error.trimEnd()).toEndWith(" --json retry");
@@ -245,7 +245,7 @@ describe("answers that cannot be written", () => {
     expect(ran.error).toContain("nothing could be compared");
   });
 
-  test("that came too late for their request are had by retry, and the message says so", async () => {
+  test("that came too late for their request are fetched by retry, as the message states", async () => {
     await fill(1);
     cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
     const ran = await client(["--id", "c1", "--timeout", "300ms", "dequeue"]);
@@ -255,7 +255,7 @@ describe("answers that cannot be written", () => {
     expect(await client(["--id", "c1", "retry"])).toMatchObject({ exit: 0, out: ["1"] });
   });
 
-  test("are nothing to be told about where nothing was taken: a log that nobody reads to its end", async () => {
+  test("are not reported where nothing was taken: a log that nobody reads to its end", async () => {
     await fill(1_000);
     const words = ["client", "--addr", cluster.address(1), "log"];
     const child = Bun.spawn([BINARY, ...words], { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
@@ -312,7 +312,7 @@ describe("a mistake", () => {
     expect(ran.error.trimEnd().split("\n")).toHaveLength(1);
   });
 
-  test("is told without letting anything of it act on the terminal, in every usage error", async () => {
+  test("is reported without letting anything of it act on the terminal, in every usage error", async () => {
     const hostile = "\u001b[31m\nx\u202e\u009b";
     const lines: readonly (readonly string[])[] = [
       [hostile],
@@ -357,8 +357,8 @@ describe("a mistake", () => {
     try {
       for (let at = 0; at < lines.length; at += 6) {
         const batch = lines.slice(at, at + 6);
-        const told = await Promise.all(batch.map((words) => raftq(words, { directory })));
-        for (const [i, { exit, out, error }] of told.entries()) {
+        const outputs = await Promise.all(batch.map((words) => raftq(words, { directory })));
+        for (const [i, { exit, out, error }] of outputs.entries()) {
           expect({ words: batch[i], out, lines: error.split("\n").length }).toEqual({
             words: batch[i],
             out: [],
@@ -631,7 +631,7 @@ describe("a pipe", () => {
       expect(queued()).toHaveLength(150);
     });
 
-    test("enqueues nothing of a shorter file, and says so", async () => {
+    test("enqueues nothing of a shorter file, and reports that", async () => {
       await numbered(enqueues(1, 150));
       const ran = await numbered(enqueues(901, 903));
       expect(ran).toMatchObject({
@@ -643,7 +643,7 @@ describe("a pipe", () => {
       expect(queued()).toHaveLength(150);
     });
 
-    test("enqueues nothing of a longer file that is another one, and says so", async () => {
+    test("enqueues nothing of a longer file that is another one, and reports that", async () => {
       await numbered(enqueues(1, 150));
       const ran = await numbered(enqueues(901, 1_200), ["--json"]);
       expect(ran.exit).toBe(6);
@@ -668,7 +668,7 @@ describe("a pipe", () => {
       expect(queued()).toEqual(["1", "2", "1"]);
     });
 
-    test("tells what becomes of a line that was refused", async () => {
+    test("reports what becomes of a line that was refused", async () => {
       const ran = await numbered(["enqueue(1)", "enqueue(abc)", "enqueue(3)"]);
       expect([ran.exit, queued()]).toEqual([2, ["1", "3"]]);
       expect(ran.error).toContain("1 refused: their numbers are used up, so put what you correct behind the last line");
@@ -676,14 +676,14 @@ describe("a pipe", () => {
       expect([corrected.exit, queued()]).toEqual([0, ["1", "3", '"abc"']]);
     });
 
-    test("cannot give a dequeue's answer again once it is forgotten, and says where it is", async () => {
+    test("cannot give a dequeue's answer again once it is forgotten, and reports where it is", async () => {
       await numbered([...enqueues(1, 150), "dequeue", ...enqueues(152, 300)]);
       const ran = await numbered([...enqueues(1, 150), "dequeue", ...enqueues(152, 300)]);
       expect(ran.exit).toBe(6);
       expect(ran.out[150]).toMatch(/^error FORGOTTEN: .*only that run's output has it$/);
     });
 
-    test("that cannot open its session sends nothing, and says why", async () => {
+    test("that cannot open its session sends nothing, and reports why", async () => {
       cluster.lead(0);
       const ran = await numbered(["# first", ...enqueues(1, 10)], ["--timeout", "200ms"]);
       expect(ran.exit).toBe(3);

@@ -1,4 +1,4 @@
-// What do commands end with, and what do they say? The binary against scripted nodes.
+// Which exit codes do commands end with, and what do they print? The binary against scripted nodes.
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -27,7 +27,7 @@ test("status ends with 0 while a node leads, with 3 when none does although all 
   expect(none.out.join("\n")).toMatch(/no leader[^]*n1[^]*n2[^]*n3/);
 });
 
-test("what another machine says about a failure is escaped, placeholders and all, by every command", async () => {
+test("what another machine reports about a failure is escaped, placeholders and all, by every command", async () => {
   const hostile = "goodbye \u001b[31m %s %d %o\nINFO faked";
   cluster.fate = ({ type }) => (type === "open" || type === "transfer" ? failure("BAD_REQUEST", hostile) : "pass");
   const shown = "raftq: goodbye \\u001b[31m %s %d %o\\u000aINFO faked. Correct the request.\n";

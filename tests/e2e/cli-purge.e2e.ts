@@ -65,7 +65,7 @@ test("the question is not part of the output", async () => {
 });
 
 test.each([
-  ["a pipe that says yes and stays open", '(echo yes; sleep 5) | { "$@"; echo "exit $?"; }'],
+  ["a pipe that answers yes and stays open", '(echo yes; sleep 5) | { "$@"; echo "exit $?"; }'],
   ["no input", '"$@" < /dev/null; echo "exit $?"'],
   ["nobody who sees the question", '"$@" 2> error; echo "exit $?"'],
 ])("with %s it is refused at once", async (_, shell) => {

@@ -82,17 +82,17 @@ function openElsewhere(clientId: string): void {
   if (session !== undefined) session.fenced = true;
 }
 
-test("a shell whose id is opened elsewhere says so once, what became of the command, how to go on, and closes", async () => {
+test("a shell whose id is opened elsewhere reports that once, what became of the command, how to go on, and closes", async () => {
   const shell = openShell(["--addr", cluster.address(1), "--id", "c1"]);
   await shell.until("c1@n1* t1> ");
   openElsewhere("c1");
-  const told = await shell.type("dequeue", "This dequeue was not executed.");
+  const output = await shell.type("dequeue", "This dequeue was not executed.");
   expect(await shell.exited).toBe(6);
-  expect(told.match(/opened/g)).toHaveLength(1);
-  expect(told).toMatch(/c1 was opened elsewhere; this shell is closed\. Use another --id, or .* client --id c1\r\n/);
+  expect(output.match(/opened/g)).toHaveLength(1);
+  expect(output).toMatch(/c1 was opened elsewhere; this shell is closed\. Use another --id, or .* client --id c1\r\n/);
 });
 
-test("a command whose answer was lost before its id was opened elsewhere may have been executed, and the shell says so", async () => {
+test("a command whose answer was lost before its id was opened elsewhere may have been executed, and the shell reports that", async () => {
   const shell = openShell(["--addr", cluster.address(1), "--id", "c1"]);
   await shell.until("c1@n1* t1> ");
   cluster.fate = (message) => {
@@ -108,7 +108,7 @@ test("a command whose answer was lost before its id was opened elsewhere may hav
   expect(await shell.exited).toBe(6);
 });
 
-test("Ctrl-C leaves a command that waits, and says what became of it", async () => {
+test("Ctrl-C leaves a command that waits, and reports what became of it", async () => {
   const shell = openShell(["--addr", cluster.address(1), "--id", "c1"]);
   await shell.until("c1@n1* t1> ");
   cluster.lead(0);
@@ -123,7 +123,7 @@ test.each([
   ["executeAndLose", "ok id=1 index=2", "request 1 was already executed: same answer, id 1, index 2"],
   ["lose", null, "nothing to retry yet: c1 has used no number"],
 ] as const)(
-  "Ctrl-C while an answer is on its way (%s) says how to learn it, and the next shell of the id tells",
+  "Ctrl-C while an answer is on its way (%s) shows how to get it, and the next shell of the id reports it",
   async (fate, shown, again) => {
     const shell = openShell(["--addr", cluster.address(1), "--id", "c1"]);
     await shell.until("c1@n1* t1> ");
@@ -131,10 +131,10 @@ test.each([
     shell.press("enqueue 7\r");
     while (cluster.received.length === 0) await Bun.sleep(5);
     shell.press("\u0003");
-    const told = await shell.until("then retry");
-    expect(told).toContain(`request 1 may have been executed: `);
-    expect(told).toMatch(/client --id c1 --addr \S+, then retry/);
-    expect(told).not.toContain("closed");
+    const output = await shell.until("then retry");
+    expect(output).toContain(`request 1 may have been executed: `);
+    expect(output).toMatch(/client --id c1 --addr \S+, then retry/);
+    expect(output).not.toContain("closed");
     expect(await shell.exited).toBe(5);
     cluster.fate = () => "pass";
     const next = openShell(["--addr", cluster.address(1), "--id", "c1"]);

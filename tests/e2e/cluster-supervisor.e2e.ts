@@ -39,7 +39,7 @@ test("each node runs in a session of its own, so that Ctrl-C reaches the supervi
     }
   }));
 
-test("stop ends all nodes in good order, takes the control socket away, and says that nothing runs", () =>
+test("stop ends all nodes cleanly, removes the control socket, and reports that nothing runs", () =>
   inPlace(async (place) => {
     const supervisor = await place.started(3);
     const pids = supervisor.facts().nodes.map((node) => node.pid ?? 0);
@@ -158,12 +158,12 @@ test("a node that was removed is refused with where its data are and how to add 
     await place.started(2);
     mkdirSync(nodeDirectory(place.layout, "n2"), { recursive: true });
     await ask(place, { command: "retire", node: "n2" });
-    const told = await refusal(ask(place, { command: "start", node: "n2" }));
-    expect(told).toContain("n2 was removed from cluster");
-    expect(told).toContain(`its data stay in ${nodeDirectory(place.layout, "n2")}. \`raftq cluster add`);
+    const reason = await refusal(ask(place, { command: "start", node: "n2" }));
+    expect(reason).toContain("n2 was removed from cluster");
+    expect(reason).toContain(`its data stay in ${nodeDirectory(place.layout, "n2")}. \`raftq cluster add`);
   }));
 
-test("a node that is down is not paused, and it is said how to start it", () =>
+test("a node that is down is not paused, and the refusal states how to start it", () =>
   inPlace(async (place) => {
     await place.started(2);
     await ask(place, { command: "kill", node: "n2" });
@@ -231,16 +231,16 @@ test("what is no request is refused, and the supervisor goes on", () =>
   inPlace(async (place) => {
     await place.started(1);
     for (const line of ["", "{", '"kill"', '{"command":"kill"}', '{"command":"reboot","node":"n1"}', "[]"]) {
-      expect(await say(place, `${line}\n`)).toContain('"code":"BAD_REQUEST"');
+      expect(await sendRaw(place, `${line}\n`)).toContain('"code":"BAD_REQUEST"');
     }
-    expect(await say(place, "x".repeat(100_000))).toBe("");
+    expect(await sendRaw(place, "x".repeat(100_000))).toBe("");
     expect(await ask(place, { command: "describe" })).toMatchObject({ cluster: { name: "default" } });
   }));
 
 test("down is answered after the last node has ended", () =>
   inPlace(async (place) => {
     const supervisor = await place.started(2);
-    // A terminal that connects and says nothing must not hold up the end.
+    // A terminal that connects and sends nothing must not hold up the end.
     const silent = connect(place.layout.controlSocket);
     silent.on("error", () => {});
     const { cluster } = await ask(place, { command: "down" });
@@ -249,7 +249,7 @@ test("down is answered after the last node has ended", () =>
     silent.destroy();
   }));
 
-function say(place: Place, text: string): Promise<string> {
+function sendRaw(place: Place, text: string): Promise<string> {
   return new Promise((resolve) => {
     let answer = "";
     const socket = connect(place.layout.controlSocket, () => socket.write(text));

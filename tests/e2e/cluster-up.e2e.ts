@@ -44,7 +44,7 @@ async function stopped(supervisor: Supervisor): Promise<void> {
   await supervisor.stopped;
 }
 
-test("the nodes of a supervisor that was killed with -9 stop by themselves, in good order", () =>
+test("the nodes of a supervisor that was killed with -9 stop by themselves, cleanly", () =>
   inPlace(async (place) => {
     const child = await supervisorProcess(place, 3);
     const pids = pidsOf(place);

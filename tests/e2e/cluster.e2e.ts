@@ -1,4 +1,4 @@
-// Does `raftq cluster` do what its commands say, with real nodes, and does nothing outlive it however it is ended?
+// Does `raftq cluster` do what its commands promise, with real nodes, and does nothing outlive it however it is ended?
 import { expect } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync } from "node:fs";
@@ -41,11 +41,11 @@ const isAlive = (pid: number): boolean => identify(pid) !== null;
 /** `up` in the foreground, in a process group of its own as a terminal gives each job. */
 function foreground(world: World, command: readonly string[]): ChildProcess {
   const [program = "", ...words] = command;
-  // Something to read: /dev/null would say that a script put it into the background.
+  // Something to read: /dev/null would mean that a script put it into the background.
   return spawn(program, words, { cwd: world.directory, stdio: ["pipe", "ignore", "ignore"], detached: true });
 }
 
-/** All living processes whose working directory is the world's: what a cluster started, whoever their parent is by now. */
+/** All living processes whose working directory is the world's: what a cluster started, whatever their parent is by now. */
 function processesIn(world: World): readonly number[] {
   const pids = readdirSync("/proc").map(Number).filter(Number.isInteger);
   return pids.filter((pid) => {
@@ -112,7 +112,7 @@ inWorld("the first signal often comes twice: a second one within a second change
   expect(node.log()).not.toContain("again: ending now");
 });
 
-inWorld("up whose directory is deleted ends with its nodes, says why, and leaves nothing behind", async (world) => {
+inWorld("up whose directory is deleted ends with its nodes, reports why, and leaves nothing behind", async (world) => {
   const port = freePortRow(3);
   const up = world.raftq(["cluster", "up", "3", "--base-port", String(port)]);
   await waitFor("a leader", 15_000, async () => {
@@ -208,18 +208,18 @@ inWorld("a single node that lost its port serves what it held at another one", a
   expect(added.stdout).toContain(`127.0.0.1:${base + 2}`);
 });
 
-inWorld("kill leader tells for how long nobody could be served, and start brings the node back", async (world) => {
+inWorld("kill leader reports for how long no client could be served, and start brings the node back", async (world) => {
   await world.up(3);
   const before = await status(world);
   const killed = await world.raftq(["cluster", "kill", "leader", "--json"]);
   expect(killed.code).toBe(0);
-  const told = JSON.parse(killed.stdout) as { node: string; unservedMs: number; leader: string };
-  expect(told.node).toBe(before.leader ?? "");
-  expect(told.unservedMs).toBeGreaterThan(0);
+  const report = JSON.parse(killed.stdout) as { node: string; unservedMs: number; leader: string };
+  expect(report.node).toBe(before.leader ?? "");
+  expect(report.unservedMs).toBeGreaterThan(0);
   const after = await status(world);
-  expect(after.leader).toBe(told.leader);
-  expect(after.nodes.find(({ id }) => id === told.node)).toMatchObject({ pid: null, state: "down" });
-  expect(await world.raftq(["cluster", "start", told.node])).toMatchObject({ code: 0 });
+  expect(after.leader).toBe(report.leader);
+  expect(after.nodes.find(({ id }) => id === report.node)).toMatchObject({ pid: null, state: "down" });
+  expect(await world.raftq(["cluster", "start", report.node])).toMatchObject({ code: 0 });
   await waitFor("the node to follow", 5_000, async () =>
     (await status(world)).nodes.every(({ state }) => state === "leader" || state === "follower") ? true : undefined,
   );

@@ -108,7 +108,7 @@ inWorldBesideOthers(
 );
 
 inWorld(
-  "without a majority damaged nodes wait, say why when they are asked, and end in good order",
+  "without a majority damaged nodes wait, answer why when they are asked, and end cleanly",
   async (world) => {
     const { nodes, addresses } = await world.cluster(3);
     await Bun.sleep(QUIET_MS);

@@ -56,7 +56,7 @@ function createTalk(world: World, addresses: string) {
     answers.push(line);
   });
   return {
-    say: async (command: string): Promise<string> => {
+    run: async (command: string): Promise<string> => {
       const before = answers.length;
       pipe.write(command);
       return waitFor(`an answer to ${command.slice(0, 20)}; ${pipe.stderr()}`, 30_000, () => answers[before]);
@@ -89,7 +89,7 @@ inWorld(
       let next = 0;
       const enqueue = async (filler = ""): Promise<string> => {
         const value = JSON.stringify(`${next++}${filler}`);
-        const answer = await talk.say(`enqueue(${value})`);
+        const answer = await talk.run(`enqueue(${value})`);
         if (!isFull(answer)) {
           expect(answer).toStartWith("ok ");
           waiting.push(value);
@@ -97,7 +97,7 @@ inWorld(
         return answer;
       };
       const dequeue = async (): Promise<void> => {
-        const answer = await talk.say("dequeue");
+        const answer = await talk.run("dequeue");
         expect(answer.slice(0, 20)).toBe((waiting.shift() ?? "(empty)").slice(0, 20));
       };
       const enqueueAgain = (): Promise<string> =>
@@ -172,7 +172,7 @@ inWorld("a file for which there is no space leaves none of it taken", async ({ d
 });
 
 inWorld(
-  "a node that is started without space for a segment says what it needs, and starts when it has it",
+  "a node that is started without space for a segment reports what it needs, and starts when it has it",
   async (world) => {
     const [port = 0] = freePorts(1);
     const data = join(world.directory, "data", `n1-${port}`);

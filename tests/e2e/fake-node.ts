@@ -1,4 +1,4 @@
-// What stands in for a node where only processes matter? It listens, writes a log line, and stops when told or when its
+// What stands in for a node where only processes matter? It listens, writes a log line, and stops on SIGTERM or when its
 // supervisor ends; SIGUSR2 makes it die with a complaint, as a node with a broken disk would.
 import { mkdirSync } from "node:fs";
 import { createServer } from "node:net";

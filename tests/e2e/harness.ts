@@ -1,5 +1,5 @@
 // How does a test run the compiled binary? In a world of its own: a temporary directory, free ports, processes that are
-// ended by their pid when the test is over, and waits that say what they waited for.
+// ended by their pid when the test is over, and waits whose time-out names what they waited for.
 import { test } from "bun:test";
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
@@ -94,7 +94,7 @@ export function inWorld(name: string, work: (world: World) => Promise<void>, tim
   test(name, () => withWorld(work), timeoutMs);
 }
 
-/** Beside the others of its file that say so: for tests that wait more than they work. */
+/** Runs beside the others of its kind in the file: for tests that wait more than they work. */
 export function inWorldBesideOthers(name: string, work: (world: World) => Promise<void>, timeoutMs: number): void {
   test.concurrent(name, () => withWorld(work), timeoutMs);
 }
@@ -193,7 +193,7 @@ export async function waitFor<T>(
   for (;;) {
     const answer = await probe();
     if (answer !== undefined) return answer;
-    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);
+    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms without success for ${what}`);
     await Bun.sleep(20);
   }
 }

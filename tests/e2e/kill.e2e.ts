@@ -129,7 +129,7 @@ inWorld(
 );
 
 inWorld(
-  "a leader that is told to stop, or to hand over, is not missed",
+  "a leader that is asked to stop, or to hand over, is replaced without an election timeout",
   async (world) => {
     const cluster = await world.cluster(5);
     const writer = startWriter(world, { number: 1, addresses: cluster.addresses, everyMs: 1 });

@@ -18,7 +18,7 @@ async function links(...args: readonly string[]): Promise<readonly Record<string
   expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
   const lines = stdout.trim().split("\n");
   const left = lines.filter((line) => line.startsWith("LEFT OUT"));
-  // What this machine does not allow is said, not hidden.
+  // What this machine does not allow is reported, not hidden.
   for (const line of left) console.log(line);
   if (left.length > 0 && lines.length === left.length) return null;
   return lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as Record<string, unknown>);

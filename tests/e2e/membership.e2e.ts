@@ -119,7 +119,7 @@ inWorld(
 );
 
 inWorld(
-  "fresh founders that were told the address of a living member refuse, found nothing, and leave it as it is",
+  "fresh founders that were given the address of a living member refuse, found nothing, and leave it as it is",
   async (world) => {
     const ports = freePorts(3);
     const [livingPort = 0, ...others] = ports;

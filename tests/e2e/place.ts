@@ -80,7 +80,7 @@ export async function waitFor<T>(what: string, look: () => T | undefined | Promi
   for (;;) {
     const found = await look();
     if (found !== undefined) return found;
-    if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
+    if (performance.now() > deadline) throw new Error(`waited without success for ${what}`);
     await Bun.sleep(10);
   }
 }

@@ -1,4 +1,4 @@
-// Do the README's commands do what the README says? Its marked blocks run as they stand, beside a cluster of five.
+// Do the README's commands do what the README states? Its marked blocks run as they stand, beside a cluster of five.
 import { expect } from "bun:test";
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -35,7 +35,7 @@ inWorld("one minute to a killed leader: 30000 acknowledged, none lost, none twic
   expect(await world.raftq(["cluster", "down", "--purge", "--yes"])).toMatchObject({ code: 0 });
 });
 
-inWorld("the example of a program does what its comments say", async (world) => {
+inWorld("the example of a program does what its comments state", async (world) => {
   const [example = ""] = blocksOf("ts");
   const { addresses } = await world.cluster(1);
   // A package finds itself by its own name from inside its folder only.

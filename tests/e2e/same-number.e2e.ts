@@ -1,4 +1,4 @@
-// Is a request executed once, whoever it is sent to and however often? Spoken on the wire directly, so that no client library
+// Is a request executed once, whichever node it is sent to and however often? Spoken on the wire directly, so that no client library
 // helps. The long run: RAFTQ_E2E_OTHERS=10000.
 import { expect } from "bun:test";
 import { connect, type Socket } from "node:net";

@@ -24,7 +24,7 @@ function bash(world: World, script: string): Promise<Output> {
 
 for (const [which, redirection] of UNREAD) {
   inWorld(
-    `with a stderr ${which} a client works, a node serves, keeps what it acknowledged and stops in good order`,
+    `with a stderr ${which} a client works, a node serves, keeps what it acknowledged and stops cleanly`,
     async (world) => {
       const [port = 0] = freePorts(1);
       const address = `127.0.0.1:${port}`;

@@ -40,7 +40,7 @@ interface Stranger {
   readonly end: () => Failure | null | undefined;
 }
 
-/** From an address of the loopback network, so that strangers and clients can be told apart. With hello: until it is answered. */
+/** From an address of the loopback network, so that strangers and clients can be distinguished. With hello: until it is answered. */
 function stranger(port: number, localAddress: string, hello: boolean): Promise<Stranger> {
   const socket = connect({ port, host: "127.0.0.1", localAddress });
   const deframer = createDeframer(WIRE.maxClientFrameBytes);
@@ -261,7 +261,7 @@ for (const flood of floods) {
 }
 
 inWorld(
-  "a node that may open few files says so, refuses by name, never spins, and serves again when places are free",
+  "a node that may open few files reports it, refuses by name, never spins, and serves again when places are free",
   async (world) => {
     const [port = 0] = freePorts(1);
     const args = ["node", "--id", "n1", "--port", String(port), "--data", join(world.directory, "few")];

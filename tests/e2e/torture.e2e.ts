@@ -23,7 +23,7 @@ test(
     child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
     const code = await new Promise<number | null>((done) => child.once("close", done));
     const last = output.trimEnd().split("\n").at(-1) ?? "";
-    // What this machine did not allow is said, not hidden.
+    // What this machine did not allow is reported, not hidden.
     for (const line of output.split("\n")) if (/^(LEFT OUT|nemeses):/.test(line)) console.log(line);
     console.log(last);
     expect({ code, output: code === 0 ? "" : output }).toEqual({ code: 0, output: "" });

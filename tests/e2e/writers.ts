@@ -1,5 +1,5 @@
 // Who writes while a test does harm? Clients that enqueue distinct integers through a pipe and remember what was
-// acknowledged; and the reckoning afterwards: lost, duplicated, misordered.
+// acknowledged; afterwards it counts what was lost, duplicated, misordered.
 import type { Pipe, World } from "./harness.ts";
 
 /** Every writer's integers lie in a range of their own, in rising order. */

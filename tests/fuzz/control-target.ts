@@ -1,5 +1,5 @@
 // What does the supervisor's socket do with lines that no raftq wrote? It refuses them by name or closes; it never does what they
-// do not say.
+// do not state.
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -76,9 +76,9 @@ function line(random: Random): Uint8Array {
 
 interface Stage {
   readonly path: string;
-  /** What the next line to be answered is answered with; null: what the real supervisor says. */
+  /** What the next line to be answered is answered with; null: what the real supervisor answers. */
   answerWith: Uint8Array | null;
-  readonly heard: ControlRequest[];
+  readonly received: ControlRequest[];
   readonly end: () => void;
 }
 
@@ -87,15 +87,15 @@ let stage: Promise<Stage> | null = null;
 async function openStage(): Promise<Stage> {
   const directory = mkdtempSync(join(tmpdir(), "raftq-fuzz-"));
   const path = join(directory, "control.sock");
-  const heard: ControlRequest[] = [];
+  const received: ControlRequest[] = [];
   const listener: ControlListener = await listenControl(path, (request) => {
-    heard.push(request);
+    received.push(request);
     return Promise.resolve({ cluster: { name: "default", pid: null, nodes: [] }, node: null, changed: false });
   });
   const end = (): void => {
     void listener.close().then(() => rmSync(directory, { recursive: true, force: true }));
   };
-  return { path, answerWith: null, heard, end };
+  return { path, answerWith: null, received, end };
 }
 
 export const control: FuzzTarget = {
@@ -123,7 +123,7 @@ export const control: FuzzTarget = {
 
 /** One connection: the line is sent, its end too, and what comes back is judged. */
 function sendRequest(bytes: Uint8Array, open: Stage): Promise<string> {
-  const before = open.heard.length;
+  const before = open.received.length;
   return new Promise((resolve, reject) => {
     const socket = connect(open.path);
     let text = "";
@@ -134,7 +134,7 @@ function sendRequest(bytes: Uint8Array, open: Stage): Promise<string> {
       clearTimeout(timer);
       socket.destroy();
       try {
-        resolve(judge(how, text, open.heard.slice(before)));
+        resolve(judge(how, text, open.received.slice(before)));
       } catch (error) {
         reject(error as Error);
       }
@@ -151,20 +151,20 @@ function sendRequest(bytes: Uint8Array, open: Stage): Promise<string> {
   });
 }
 
-function judge(how: string, text: string, heard: readonly ControlRequest[]): string {
+function judge(how: string, text: string, received: readonly ControlRequest[]): string {
   expectThat(how !== "silence", "a whole line was never answered");
-  expectThat(heard.length <= 1, "one line was taken for several requests");
-  for (const request of heard) {
+  expectThat(received.length <= 1, "one line was taken for several requests");
+  for (const request of received) {
     expectThat(COMMANDS.includes(request.command), "a command that there is not was passed on");
     expectThat(!("node" in request) || typeof request.node === "string", "a node that is no text was passed on");
   }
   if (text === "") return how;
   const answer = JSON.parse(text) as { ok: boolean; code?: string };
-  expectThat(answer.ok === (heard.length === 1), "the answer says something else than what was done");
-  return heard[0]?.command ?? String(answer.code);
+  expectThat(answer.ok === (received.length === 1), "the answer states something else than what was done");
+  return received[0]?.command ?? String(answer.code);
 }
 
-/** A supervisor that says nonsense: the asker gets an answer of the right shape, or a named error. */
+/** A supervisor that answers nonsense: the asker gets an answer of the right shape, or a named error. */
 async function readAnswer(bytes: Uint8Array, open: Stage): Promise<string> {
   const path = `${open.path}.${process.pid}`;
   const { createServer } = await import("node:net");

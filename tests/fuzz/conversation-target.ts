@@ -1,4 +1,4 @@
-// What does a real node do when a stranger says anything, at any moment of its life, as anybody? It answers, refuses or closes, and
+// What does a real node do when a stranger sends anything, at any moment of its life, as anybody? It answers, refuses or closes, and
 // then serves its clients as before.
 import { BrokenInvariant } from "../../src/lib/assert.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
@@ -29,7 +29,7 @@ const PATIENCE_MS = 20_000;
 /** Most of many that dial a stranger: each costs time, and a node dials again and again. */
 const MOST_CAUGHT = 6;
 
-// ---- what is said
+// ---- what is sent
 
 function drawMessage(choices: Random, scene: Scene): WireMessage {
   const status = leaderOf(scene.nodes)?.node.status();
@@ -67,13 +67,13 @@ function plausible(choices: Random, scene: Scene, term: number, lastIndex: numbe
   }
   if (message.type !== "AppendEntries") return { ...message, term: near(term) };
   const prevLogIndex = near(lastIndex);
-  const said = Math.max(1, near(term));
-  const stamp = { index: prevLogIndex + 1, term: said, time: 5, wall: 6 };
+  const drawnTerm = Math.max(1, near(term));
+  const stamp = { index: prevLogIndex + 1, term: drawnTerm, time: 5, wall: 6 };
   const body = randomBytes(choices, choices.below(20));
   const draft = { kind: pick(choices, KIND_NAMES), session: 1, number: 2, acknowledgedThrough: 0, body };
   const entries = choices.chance(50) ? [] : [encodeEntry(stamp, draft)];
-  const prevLogTerm = Math.min(said, near(term));
-  return { ...message, term: said, prevLogIndex, prevLogTerm, leaderCommit: near(lastIndex), entries };
+  const prevLogTerm = Math.min(drawnTerm, near(term));
+  return { ...message, term: drawnTerm, prevLogIndex, prevLogTerm, leaderCommit: near(lastIndex), entries };
 }
 
 function drawMember(choices: Random, scene: Scene): Member {
@@ -84,7 +84,7 @@ function drawMember(choices: Random, scene: Scene): Member {
   return { id: pick(choices, ["n9", "n3001", "n3000"]) as NodeId, incarnation, address: `127.0.0.1:${port}` };
 }
 
-/** First words as somebody, then anything. */
+/** A greeting as somebody, then anything. */
 function talk(stranger: Stranger, choices: Random, scene: Scene, side: Side): void {
   const as = choices.chance(60) ? HOSTILE : drawMember(choices, scene);
   stranger.become(pick(choices, side === "dials" ? DIALING_STANDINGS : DIALED_STANDINGS), choices, as);
@@ -107,7 +107,7 @@ function talk(stranger: Stranger, choices: Random, scene: Scene, side: Side): vo
         break;
       }
       default:
-        stranger.say(drawMessage(choices, scene));
+        stranger.send(drawMessage(choices, scene));
     }
     scene.testCluster.pass(2);
   }
@@ -151,7 +151,7 @@ export const conversation: FuzzTarget = {
   },
 };
 
-/** What is said and done in `conversation` leaves nodes that serve. */
+/** Whatever is sent and done in `conversationOf`, nodes are left that serve. */
 export function judged(scene: Scene, conversationOf: () => void): string {
   const lone = scene.testCluster.network.connections();
   try {
@@ -196,10 +196,10 @@ function play(scene: Scene, choices: ReturnType<typeof choicesOf>): void {
 
 function expectGoodEnd(scene: Scene, end: RaftqError | null | undefined): void {
   if (end === undefined) return;
-  const said = end === null ? "nothing" : `${end.code}: ${end.message}`;
+  const ending = end === null ? "nothing" : `${end.code}: ${end.message}`;
   expectThat(
     scene.trusted || (end !== null && (scene.endings.has(end.code) || !scene.serves)),
-    `a node stopped: ${said}`,
+    `a node stopped: ${ending}`,
   );
 }
 

@@ -46,7 +46,7 @@ function view(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-/** One kind of record: its first byte in an input says which. `seal` makes the checksum right again after a change. */
+/** One kind of record: its first byte in an input selects it. `seal` makes the checksum right again after a change. */
 interface Kind {
   readonly example: (random: Random) => Uint8Array;
   readonly seal: (bytes: Uint8Array) => void;
@@ -308,7 +308,7 @@ const heldBy = ({ recovered }: Storage): Held => ({
   snapshot: recovered.snapshot?.index ?? null,
 });
 
-/** In their order, over all segments. Whoever destroys all of them from one on leaves a log that simply ended earlier. */
+/** In their order, over all segments. Destroying all of them from one on leaves a log that simply ended earlier. */
 async function framesOf(files: ReadonlyMap<string, Uint8Array>): Promise<readonly PlacedFrame[]> {
   const frames = logSegments(files).flatMap(({ path, frames: found }) =>
     found.map(({ offset, content }) => ({
@@ -441,9 +441,9 @@ function expectPromised(storage: Storage, image: Image, files: ReadonlyMap<strin
   const { recovered, readPart } = storage;
   if (!recovered.hadData && !files.has(META_PATH)) {
     // A first start that was cut short leaves headers and opening frames, one block each.
-    const told = (path: string, bytes: Uint8Array): Uint8Array =>
+    const contentOf = (path: string, bytes: Uint8Array): Uint8Array =>
       path.startsWith(LOG_DIRECTORY) ? bytes.subarray(2 * BLOCK) : bytes;
-    const left = [...files].filter(([path, bytes]) => told(path, bytes).some((byte) => byte !== 0));
+    const left = [...files].filter(([path, bytes]) => contentOf(path, bytes).some((byte) => byte !== 0));
     expectThat(left.length === 0, `a new start over what is left: ${left.map(([path]) => path).join(", ")}`);
     return;
   }
@@ -463,7 +463,7 @@ function expectPromised(storage: Storage, image: Image, files: ReadonlyMap<strin
 }
 
 /**
- * What the frames before the first damaged one say, if every later one is damaged too: a snapshot whose frame is among those never
+ * What the frames before the first damaged one hold, if every later one is damaged too: a snapshot whose frame is among those never
  * counted. Null: it must be refused.
  */
 function promisedBy({ files: whole, frames, held }: Image, files: ReadonlyMap<string, Uint8Array>): Held | null {
@@ -478,7 +478,7 @@ function promisedBy({ files: whole, frames, held }: Image, files: ReadonlyMap<st
   return frames[first]!.before;
 }
 
-/** What was opened takes new entries, and a restart finds what it said, with them. */
+/** What was opened takes new entries, and a restart finds what it recovered, with them. */
 async function expectGoesOn(bench: SimBench, storage: Storage): Promise<void> {
   const { recovered } = storage;
   const last = recovered.entries.at(-1)?.index ?? recovered.snapshot?.index ?? 0;

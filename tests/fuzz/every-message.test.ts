@@ -1,5 +1,5 @@
 // Is there a message that, as somebody's first word after the greeting, harms a node? Every one of the protocol, from everybody, in
-// every scene, on a connection of its own; the fuzzer says them in any order, and broken.
+// every scene, on a connection of its own; the fuzzer sends them in any order, and broken.
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/lib/random.ts";
 import { FRAMES } from "../../src/wire/layouts.ts";
@@ -23,7 +23,7 @@ const MESSAGES: readonly WireMessage[] = [
 const TYPES = [...Object.keys(FRAMES).filter((type) => type !== "peer"), ...Object.keys(PEER_MESSAGES)];
 /** A trusted member, and a member of another cluster that knows the address of a lone node. */
 const MAY_END: ReadonlySet<Standing> = new Set(["member", "foreigner", "another"]);
-/** Who has no cluster yet, or none any more, depends on what it is told. */
+/** Who has no cluster yet, or none any more, depends on what it receives. */
 const UNSETTLED: ReadonlySet<SceneName> = new Set(["founder", "joiner", "rejoining", "let in"]);
 /** In virtual time. */
 const DIAL_AGAIN_MS = 8_000;
@@ -42,8 +42,8 @@ function meeting(scene: Scene, side: Side): Meet {
   };
 }
 
-/** Says one message after the other; a scene that was ended by a trusted member, as it may be, is built anew for the next one. */
-function sayAll(
+/** Sends one message after the other; a scene that was ended by a trusted member, as it may be, is built anew for the next one. */
+function sendAll(
   name: SceneName,
   side: Side,
   standing: Standing,
@@ -61,7 +61,7 @@ function sayAll(
         if (stranger === null) break;
         stranger.become(standing, { ...choices, chance: () => true });
         const message = left.shift()!;
-        stranger.say(message);
+        stranger.send(message);
         scene.testCluster.pass(4);
         stranger.close();
       }
@@ -76,14 +76,14 @@ const CASES = SCENES.flatMap((name) => [
   ...(DIALING.has(name) ? DIALED_STANDINGS.map((standing) => [name, "dialed", standing] as const) : []),
 ]);
 
-test("the messages that are said are those of the protocol", () => {
-  const said = MESSAGES.map((message) => (message.type === "peer" ? message.message.type : message.type));
-  expect([...new Set<string>(said)].sort()).toEqual(TYPES.toSorted());
+test("the messages that are sent are those of the protocol", () => {
+  const sent = MESSAGES.map((message) => (message.type === "peer" ? message.message.type : message.type));
+  expect([...new Set<string>(sent)].sort()).toEqual(TYPES.toSorted());
 });
 
-test.each(CASES)("in the scene %s, a stranger that %s and is %s can say everything", (name, side, standing) => {
-  const { words, scenes } = sayAll(name, side, standing);
+test.each(CASES)("in the scene %s, a stranger that %s and is %s can send everything", (name, side, standing) => {
+  const { words, scenes } = sendAll(name, side, standing);
   const who = `${name} ${side === "dials" ? "" : "dialed "}${standing}`;
-  expect(TYPES.filter((type) => !words.has(`${who} says ${type}`))).toEqual([]);
+  expect(TYPES.filter((type) => !words.has(`${who} sends ${type}`))).toEqual([]);
   if (!MAY_END.has(standing) && !UNSETTLED.has(name)) expect(scenes).toBe(1);
 });

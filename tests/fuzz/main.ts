@@ -2,7 +2,7 @@
 //   --minutes N     how long (default 1), shared by the targets
 //   --seed N        another seed, other inputs (default: from the clock; printed)
 //   --target NAME   one target only
-//   --input BASE64  runs that one input of the target, as a finding's line says
+//   --input BASE64  runs that one input of the target, as a finding's line states
 //   --evidence      appends the run to tests/EVIDENCE.md; refused (exit code 2) where the tree is no commit's
 // Each target runs in a process of its own, which is ended when one input takes too long.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -34,7 +34,7 @@ const { values } = parseArgs({
   },
 });
 
-interface Told {
+interface TargetReport {
   readonly inputs: number;
   readonly words: number;
   readonly kept: number;
@@ -69,11 +69,11 @@ async function work(name: string, show: string): Promise<void> {
       shown.set(input.subarray(0, shown.length - LENGTH_BYTES), LENGTH_BYTES);
     },
   });
-  console.log(JSON.stringify(told(name, outcome)));
+  console.log(JSON.stringify(reportOf(name, outcome)));
   process.exit(0);
 }
 
-function told(name: string, { crash, grown, ...figures }: Outcome): Told {
+function reportOf(name: string, { crash, grown, ...figures }: Outcome): TargetReport {
   const kept = crash === null ? growCorpus(name, grown) : 0;
   const { inputs, words, slowestMs, highestBytes } = figures;
   const found = crash === null ? null : { input: crash.input.toBase64(), why: crash.why };
@@ -86,7 +86,7 @@ async function runAll(): Promise<number> {
   const ms = (Number(values.minutes) * 60_000) / targets.length;
   const directory = mkdtempSync(join(tmpdir(), "raftq-fuzz-"));
   console.log(`seed ${seed}, ${(ms / 1_000).toFixed(1)} s for each of ${targets.length} targets`);
-  const results: (Told & { readonly name: string })[] = [];
+  const results: (TargetReport & { readonly name: string })[] = [];
   for (const { name } of targets) {
     const result = await runOne(name, seed, ms, join(directory, name));
     results.push({ name, ...result });
@@ -126,7 +126,7 @@ function mebibytes(bytes: number): number {
   return Math.round(bytes / 2 ** 20);
 }
 
-async function runOne(name: string, seed: number, ms: number, show: string): Promise<Told> {
+async function runOne(name: string, seed: number, ms: number, show: string): Promise<TargetReport> {
   writeFileSync(show, new Uint8Array(MAX_SHOWN_INPUT));
   const args = ["--target", name, "--show", show, "--seed", String(seed), "--ms", String(Math.round(ms))];
   const child = Bun.spawn([process.execPath, join(import.meta.dir, "main.ts"), ...args], {
@@ -138,7 +138,7 @@ async function runOne(name: string, seed: number, ms: number, show: string): Pro
   await child.exited;
   clearTimeout(timer);
   const last = output.trim().split("\n").at(-1) ?? "";
-  if (last.startsWith("{")) return JSON.parse(last) as Told;
+  if (last.startsWith("{")) return JSON.parse(last) as TargetReport;
   const how =
     child.signalCode === "SIGKILL"
       ? `no end within ${HANG_MS} ms, or ended by the system`

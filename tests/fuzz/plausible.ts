@@ -1,4 +1,4 @@
-// What would somebody say who knows how nodes work and means them harm? Whole and in itself right, or broken under right checksums.
+// What would an attacker send who knows how nodes work? Whole and in itself right, or broken under right checksums.
 import { QUEUE, STORAGE } from "../../src/config.ts";
 import { crc32 } from "../../src/lib/crc32.ts";
 import type { Random } from "../../src/lib/random.ts";
@@ -15,7 +15,7 @@ import { HOSTILE, type Scene } from "./scenes.ts";
 import { pick } from "../kit/pick.ts";
 import { smallPartsOf } from "./queue-targets.ts";
 
-/** What another founder of the same group may say; the record of its cluster may be right, or anything under a right checksum. */
+/** What another founder of the same group may send; the record of its cluster may be right, or anything under a right checksum. */
 export function founderWord(choices: Random, scene: Scene): PeerMessage {
   const set = ["127.0.0.1:3000", HOSTILE.address];
   const right = bootstrapEntry([HOSTILE, ...scene.met.values()]);
@@ -51,12 +51,12 @@ export function wholeSnapshot(choices: Random, scene: Scene, term: number, lastI
   const configuration = { voters: [HOSTILE], outgoing: [], learners, removed: [] };
   const meta: SnapshotMeta = { index, term, configuration, configurationIndex: choices.below(index), time: 1 };
   const manifest = encodeManifest({ meta, parts: [{ bytes: bytes.length, crc: crc32(bytes) }] }, STORAGE.formatVersion);
-  const said = choices.chance(90) ? manifest : mutate(manifest, choices);
+  const sentManifest = choices.chance(90) ? manifest : mutate(manifest, choices);
   return {
     type: "InstallSnapshot",
     term: term + choices.below(2),
     meta,
-    manifest: said,
+    manifest: sentManifest,
     part: 0,
     parts: 1,
     offset: 0,

@@ -1,4 +1,4 @@
-// Can a body in the log, a stored reply or a snapshot make the queue do anything but execute, refuse, or say Malformed?
+// Can a body in the log, a stored reply or a snapshot make the queue do anything but execute, refuse, or report Malformed?
 import { QUEUE } from "../../src/config.ts";
 import { RaftqError } from "../../src/lib/errors.ts";
 import { Malformed } from "../../src/lib/messagepack.ts";
@@ -89,7 +89,7 @@ function runDecoder<T>(input: Uint8Array, decode: (bytes: Uint8Array) => T, enco
   return true;
 }
 
-/** Which of the decoders take it: they are fed the same bytes, since only the kind of an entry tells them apart. */
+/** Which of the decoders take it: they are fed the same bytes, since only the kind of an entry distinguishes them. */
 export const commands: FuzzTarget = {
   name: "commands",
   maxMs: 50,
@@ -232,14 +232,14 @@ function validBody(
   return kind === "version" ? encodeVersion({ version: 1, limits: LIMITS }) : new Uint8Array(0);
 }
 
-/** What the entry's reply says; an entry from a newer raftq must stop the node before anything has changed. */
+/** What the entry's reply holds; an entry from a newer raftq must stop the node before anything has changed. */
 function applyOne(queue: Queue, entry: EntryFields): string {
   try {
     const { reply, duplicate } = apply(queue, entry);
     if (reply === null) return "unanswered";
-    const said = decodeReply(reply);
+    const answer = decodeReply(reply);
     if (entry.kind === "command") expectAnswered(queue, entry);
-    return `${said.type === "refused" ? said.code : said.type} ${duplicate}`;
+    return `${answer.type === "refused" ? answer.code : answer.type} ${duplicate}`;
   } catch (error) {
     if (!(error instanceof RaftqError) || error.code !== "VERSION") throw error;
     expectThat(queue.appliedIndex === entry.index - 1, "an entry that stops the node has changed something");

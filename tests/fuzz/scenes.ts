@@ -23,11 +23,11 @@ export interface Scene {
   /** The nodes as they have named themselves, incarnation included. */
   readonly met: Map<NodeId, Member>;
   /**
-   * Somebody spoke as a member of this cluster, in well-formed messages of Raft: whoever may do that can break it (members are
+   * Somebody spoke as a member of this cluster, in well-formed messages of Raft: a member may break it that way (members are
    * trusted). Then a node may stop, by name; without it, nothing may happen.
    */
   trusted: boolean;
-  /** A founder said something else than the others, then nobody founds; or a member of another cluster came, then a lone node stops. */
+  /** A founder sent something else than the others, then nobody founds; or a member of another cluster came, then a lone node stops. */
   readonly endings: Set<string>;
 }
 
@@ -183,7 +183,7 @@ function letInHostile({ testCluster, nodes }: Scene): void {
   testCluster.pass(200);
 }
 
-/** Somebody says that it is a cluster and takes whoever asks: from then on its members are trusted there. */
+/** A stranger claims to be a cluster and admits every node that asks: from then on its members are trusted there. */
 function letInByStranger({ network, clock }: TestCluster): void {
   listenInPlaceOfNode({ network: network.hostOf("liar"), clock }, LETTING_IN_PORT, (message) => {
     if (message.type === "hello") return WELCOME;

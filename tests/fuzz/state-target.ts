@@ -12,7 +12,7 @@ import { about, type FuzzTarget, gist } from "./target.ts";
 import { joined } from "../kit/mutate-bytes.ts";
 import { pick } from "../kit/pick.ts";
 
-/** Parts that say of themselves where they end: two bytes of length each. */
+/** Parts that state where they end: two bytes of length each. */
 const LENGTH_BYTES = 2;
 
 export const state: FuzzTarget = {
@@ -61,7 +61,7 @@ function goOn(queue: Queue, random: Random): Set<string> {
     time = Math.min(MAX_U48, time + random.below(200));
     const entry = drawEntry(queue, queue.appliedIndex + 1, time, random);
     if (newerEntry(entry) !== null) continue;
-    // A stored answer is whatever the snapshot says.
+    // A stored answer is whatever the snapshot holds.
     const { reply, duplicate } = apply(queue, entry);
     words.add(`then ${entry.kind} ${reply === null} ${duplicate}`);
     expectSound(queue);
@@ -70,7 +70,7 @@ function goOn(queue: Queue, random: Random): Set<string> {
   return words;
 }
 
-/** As somebody would who knows the format: the header says the digest of what the parts now hold. */
+/** As an attacker who knows the format would: the header states the digest of what the parts now hold. */
 function withRightDigest(parts: readonly Uint8Array[]): readonly Uint8Array[] {
   try {
     restore(parts);
@@ -79,10 +79,10 @@ function withRightDigest(parts: readonly Uint8Array[]): readonly Uint8Array[] {
     if (!(error instanceof Malformed)) throw error;
     const found = /digest (\d+) where its header claims (\d+)/.exec(error.message);
     if (found === null) return parts;
-    const [right, said] = [found[1], found[2]].map((digits) => bytesOf(Number(digits)));
+    const [right, claimed] = [found[1], found[2]].map((digits) => bytesOf(Number(digits)));
     const header = Buffer.from(parts[0]!);
-    const at = header.indexOf(said!);
-    return [joined(header.subarray(0, at), right!, header.subarray(at + said!.length)), ...parts.slice(1)];
+    const at = header.indexOf(claimed!);
+    return [joined(header.subarray(0, at), right!, header.subarray(at + claimed!.length)), ...parts.slice(1)];
   }
 }
 
@@ -105,10 +105,10 @@ function unpacked(input: Uint8Array): Uint8Array[] {
 
 const HEADER = 1;
 const SESSION = 2;
-/** Where the header says how many sessions there are. */
+/** Where the header states how many sessions there are. */
 const SESSION_COUNT = 5;
 
-/** The records of all parts, well formed, one or two of them changed in what they say; null: these are no records. */
+/** The records of all parts, well formed, one or two of them changed in their content; null: these are no records. */
 function withOtherMeaning(parts: readonly Uint8Array[], random: Random): readonly Uint8Array[] | null {
   let records: unknown[][];
   try {

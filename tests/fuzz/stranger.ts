@@ -1,4 +1,4 @@
-// How does a stranger come to be what it wants to be taken for? By its first words on a connection; then it says what it likes.
+// How does a stranger take a role? By its first messages on a connection; then it sends anything.
 import { WIRE } from "../../src/config.ts";
 import { Malformed } from "../../src/lib/messagepack.ts";
 import type { Random } from "../../src/lib/random.ts";
@@ -14,7 +14,7 @@ import { HELLO_ANSWER } from "../kit/messages.ts";
 import { HOSTILE, keyOf, type Scene, type SceneName } from "./scenes.ts";
 import { expectThat, Finding } from "./target.ts";
 
-/** What a stranger that dials is to the node when it says what it came for. `asked`: it owes a proof; `impostor`: a wrong one. */
+/** What a stranger that dials is to the node, after its greeting. `asked`: it owes a proof; `impostor`: a wrong one. */
 export const DIALING_STANDINGS = [
   "silent",
   "read-only",
@@ -29,7 +29,7 @@ export const DIALING_STANDINGS = [
 /** And one that a node has dialed. */
 export const DIALED_STANDINGS = ["silent", "member", "another", "asking"] as const;
 export type Standing = (typeof DIALING_STANDINGS)[number] | (typeof DIALED_STANDINGS)[number];
-/** Who says that it is a node. */
+/** Those that claim to be a node. */
 const PEERS: ReadonlySet<Standing> = new Set(["founder", "foreigner", "member", "impostor"]);
 const GUARDED: ReadonlySet<SceneName> = new Set(["secret", "certificate"]);
 export type Side = "dials" | "dialed";
@@ -37,12 +37,12 @@ export type Side = "dials" | "dialed";
 const FOREIGN = "7f3a00112233ccdd" as ClusterId;
 const NONCE = new Uint8Array(32).fill(0x4e);
 const WRONG = new Uint8Array(32).fill(0x66);
-/** What somebody may hear who has proven nothing yet, where a secret is shared. */
+/** What a node sends before the other side has proven anything, where a secret is shared. */
 const TO_STRANGERS: ReadonlySet<WireMessage["type"]> = new Set(["hello", "challenge", "proof", "goodbye"]);
 /** In virtual time: there and back. */
 const ROUND_TRIP_MS = 4;
 
-/** Everything a stranger can do on one stream, and what it hears. */
+/** Everything a stranger can do on one stream, and what it receives. */
 export class Stranger {
   readonly #scene: Scene;
   readonly #stream: ByteStream;
@@ -54,7 +54,7 @@ export class Stranger {
   #hello: Hello | null = null;
   /** Peer frames of this stranger are taken for a member's. */
   #member = false;
-  /** It knows the secret and has said so, or none is asked for. */
+  /** It knows the secret and has proven it, or none is asked for. */
   #proven: boolean;
   closed = false;
 
@@ -68,7 +68,7 @@ export class Stranger {
       scene.words.add(`${this.#who()} closed`);
     };
     stream.onData = (data) => {
-      const failed = this.#deframer.push(data, (body) => this.#hear(body));
+      const failed = this.#deframer.push(data, (body) => this.#receive(body));
       expectThat(failed === null, `a node sends what is no frame: ${failed?.message}`);
     };
   }
@@ -77,7 +77,7 @@ export class Stranger {
     return `${this.#scene.name} ${this.#side === "dials" ? "" : "dialed "}${this.#standing}`;
   }
 
-  #hear(body: Uint8Array): boolean {
+  #receive(body: Uint8Array): boolean {
     let message: WireMessage;
     try {
       message = structuredClone(decodeMessage(body));
@@ -85,8 +85,8 @@ export class Stranger {
       throw error instanceof Malformed ? new Finding(`a node sends what it would not read: ${error.message}`) : error;
     }
     expectThat(
-      this.#mayHear(message),
-      `a stranger that is not let in here as ${this.#standing} hears a ${message.type}`,
+      this.#mayReceive(message),
+      `a stranger that is not let in here as ${this.#standing} receives a ${message.type}`,
     );
     if (message.type === "challenge") this.#challenge = message;
     if (message.type === "hello") this.#hello = message;
@@ -94,18 +94,18 @@ export class Stranger {
       this.#scene.met.set(message.node.id, message.node);
     const inside = message.type === "peer" ? message.message : message;
     const code = "failure" in inside ? ` ${inside.failure.code}` : "";
-    const said = message.type === "reply" ? ` ${replyCode(message.reply)}` : code;
-    this.#scene.words.add(`${this.#who()} hears ${inside.type}${said}`);
+    const detail = message.type === "reply" ? ` ${replyCode(message.reply)}` : code;
+    this.#scene.words.add(`${this.#who()} receives ${inside.type}${detail}`);
     return true;
   }
 
-  /** Without the secret, or as more than its certificate says, it is told nothing. */
-  #mayHear({ type }: WireMessage): boolean {
+  /** Without the secret, or as more than its certificate allows, it is sent nothing. */
+  #mayReceive({ type }: WireMessage): boolean {
     if (this.#scene.name === "certificate" && (type === "done" || PEERS.has(this.#standing))) return type === "goodbye";
     return this.#proven || TO_STRANGERS.has(type);
   }
 
-  /** Its first words. */
+  /** Its first messages. */
   become(standing: Standing, choices: Random, as: Member = HOSTILE): void {
     this.#standing = standing;
     if (standing === "silent") return;
@@ -129,7 +129,7 @@ export class Stranger {
       ...(asksForSecret ? { nonce: NONCE } : {}),
     };
     if (name !== "secret") this.#member = standing === "member" && clusterId !== null && name !== "certificate";
-    this.say(hello);
+    this.send(hello);
     if (!asksForSecret || standing === "asked") return;
     testCluster.pass(ROUND_TRIP_MS);
     const challenge = this.#challenge;
@@ -137,7 +137,7 @@ export class Stranger {
     const proof = prove("dialed", keyOf(role), { hello: { ...hello, nonce: NONCE }, challenge });
     this.#member = standing === "member" && hello.version === WIRE.protocolVersion;
     this.#proven ||= standing !== "impostor";
-    this.say({ type: "proof", proof: standing === "impostor" ? WRONG : proof });
+    this.send({ type: "proof", proof: standing === "impostor" ? WRONG : proof });
   }
 
   #answer(standing: Standing, as: Member): void {
@@ -150,16 +150,16 @@ export class Stranger {
       node: as,
     };
     const introduction = { nonce: NONCE, clusterId, node: as };
-    if (name === "secret" || standing === "asking") this.say({ type: "challenge", ...introduction });
+    if (name === "secret" || standing === "asking") this.send({ type: "challenge", ...introduction });
     if (standing === "asking") return;
     this.#member = standing === "member";
-    if (name !== "secret" || hello?.nonce === undefined) return this.say(answer);
+    if (name !== "secret" || hello?.nonce === undefined) return this.send(answer);
     this.#proven = true;
     const transcript = { hello: { ...hello, nonce: hello.nonce }, challenge: introduction };
-    this.say({ ...answer, proof: prove("accepted", keyOf("peer"), transcript) });
+    this.send({ ...answer, proof: prove("accepted", keyOf("peer"), transcript) });
   }
 
-  say(message: WireMessage): void {
+  send(message: WireMessage): void {
     const isNumbered = message.type === "peer" || message.type === "fragment";
     const numbered = isNumbered ? { ...message, sequence: this.#sequence + 1 } : message;
     if (isNumbered) this.#sequence++;
@@ -191,8 +191,8 @@ export class Stranger {
   #note(message: WireMessage): void {
     const { words, endings } = this.#scene;
     const type = message.type === "peer" ? message.message.type : message.type;
-    words.add(`${this.#who()} says ${type}`);
-    // Whoever is no member of this cluster, and says that it is one of another; behind a guard, nobody may just say so.
+    words.add(`${this.#who()} sends ${type}`);
+    // A stranger that claims to be a member of another cluster; behind a guard, the claim alone is not accepted.
     const isPeer = message.type === "hello" && message.role === "peer" && message.clusterId !== null;
     if (isPeer && !this.#member && !GUARDED.has(this.#scene.name)) endings.add("CLUSTER_MISMATCH");
     if (message.type !== "peer") return;
@@ -202,6 +202,6 @@ export class Stranger {
 }
 
 function replyCode(reply: Uint8Array): string {
-  const said = decodeReply(reply);
-  return said.type === "refused" ? said.code : said.type;
+  const decoded = decodeReply(reply);
+  return decoded.type === "refused" ? decoded.code : decoded.type;
 }

@@ -1,4 +1,4 @@
-// Can bytes from the network make the deframer or the codec do anything but answer, refuse, or say Malformed?
+// Can bytes from the network make the deframer or the codec do anything but answer, refuse, or report Malformed?
 import { Malformed } from "../../src/lib/messagepack.ts";
 import type { Random } from "../../src/lib/random.ts";
 import { decodeMessage, encodeMessage } from "../../src/wire/codec.ts";
@@ -72,7 +72,7 @@ export const frames: FuzzTarget = {
   },
 };
 
-/** Who begins with TLS where none is spoken is told that. */
+/** First bytes of TLS: where TLS is off, the refusal names it. */
 const TLS_RECORDS: ReadonlySet<number> = new Set([0x15, 0x16]);
 
 /** All of a word of HTTP but its last byte. */

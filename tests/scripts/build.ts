@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { BINARY, install, requirePinnedBun, ROOT, say } from "./project.ts";
+import { BINARY, install, requirePinnedBun, ROOT, writeStderr } from "./project.ts";
 
 const INPUTS = ["src", "package.json", "bun.lock", "tsconfig.json", "tests/scripts/build.ts"];
 
@@ -23,18 +23,18 @@ export function build(): void {
   const problem = compile(ROOT, workshop, unfinished);
   if (problem !== null) {
     rmSync(workshop, { recursive: true });
-    say(problem);
-    say("dist/raftq was not built; the lines above say why.");
+    writeStderr(problem);
+    writeStderr("dist/raftq was not built; the lines above give the reason.");
     process.exit(1);
   }
   // As old as the moment the sources were read: what was edited during the build counts as newer.
   utimesSync(unfinished, began / 1_000, began / 1_000);
   renameSync(unfinished, BINARY);
   rmSync(workshop, { recursive: true });
-  say(`built dist/raftq in ${((Date.now() - began) / 1_000).toFixed(1)} s`);
+  writeStderr(`built dist/raftq in ${((Date.now() - began) / 1_000).toFixed(1)} s`);
 }
 
-/** The project at `root` as one executable at `outfile`; null, or what the compiler said. */
+/** The project at `root` as one executable at `outfile`; null, or what the compiler reported. */
 export function compile(root: string, workshop: string, outfile: string): string | null {
   const done = spawnSync(
     process.execPath,
@@ -61,7 +61,7 @@ export function compile(root: string, workshop: string, outfile: string): string
 function newest(path: string): number {
   const status = statSync(path);
   if (!status.isDirectory()) return status.mtimeMs;
-  // A folder's own time tells of files that were removed.
+  // A folder's own time changes when files are removed.
   return readdirSync(path).reduce((latest, name) => Math.max(latest, newest(join(path, name))), status.mtimeMs);
 }
 

@@ -10,7 +10,7 @@ export const BINARY = join(ROOT, "dist/raftq");
 
 export const PINNED_BUN: string = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")).devDependencies.bun;
 
-/** What to tell somebody whose Bun is not the pinned one; null when it is. */
+/** The advice where the running Bun is not the pinned one; null when it is. */
 export function wrongBun(running: string, pinned: string): string | null {
   if (running === pinned) return null;
   return [
@@ -21,25 +21,25 @@ export function wrongBun(running: string, pinned: string): string | null {
 }
 
 /** What a person should know meanwhile. (Bun prints console.error in red on a terminal, as if something were wrong.) */
-export function say(text: string): void {
+export function writeStderr(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
 export function requirePinnedBun(): void {
   const advice = wrongBun(Bun.version, PINNED_BUN);
   if (advice === null) return;
-  say(advice);
+  writeStderr(advice);
   process.exit(1);
 }
 
-/** Brings node_modules to what bun.lock says; silent and quick when it already is. */
+/** Brings node_modules to what bun.lock lists; silent and quick when it already is. */
 export function install(): void {
   const fresh = !existsSync(join(ROOT, "node_modules"));
-  if (fresh) say("installing the dependencies (once) ...");
+  if (fresh) writeStderr("installing the dependencies (once) ...");
   const done = spawnSync(process.execPath, ["install", "--frozen-lockfile"], { cwd: ROOT, encoding: "utf8" });
   if (done.status === 0) return;
-  say(done.stdout + done.stderr);
-  say("The dependencies could not be installed: read the lines above; a network connection is needed once.");
+  writeStderr(done.stdout + done.stderr);
+  writeStderr("The dependencies could not be installed: read the lines above; a network connection is needed once.");
   process.exit(1);
 }
 

@@ -14,7 +14,7 @@ const report = async (text: string): Promise<unknown> => {
   return totals;
 };
 
-test("another Bun than the pinned one is told, with the command that runs the right one", () => {
+test("another Bun than the pinned one is refused, with the command that runs the right one", () => {
   expect(wrongBun("1.2.0", "1.4.5")).toContain("npx --yes bun@1.4.5 run");
   expect(wrongBun("1.4.5", "1.4.5")).toBeNull();
 });

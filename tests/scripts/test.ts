@@ -37,7 +37,7 @@ const reports = mkdtempSync(join(tmpdir(), "raftq-test-"));
 /** Marks every process that the tests start, and what those start. */
 const run = `${process.pid}-${Date.now()}`;
 
-/** Runs `bun test` and counts what its own report says, not what it printed. */
+/** Runs `bun test` and counts what its own report holds, not what it printed. */
 async function suite(name: string, args: readonly string[], timeoutMs: number): Promise<Totals> {
   const report = join(reports, `${name}.xml`);
   const reporter = ["--reporter=junit", `--reporter-outfile=${report}`];
@@ -93,7 +93,7 @@ else {
         E2E_TIMEOUT_MS,
       ),
     );
-  // Both print what they do as it comes: a test's name says where it belongs.
+  // Both print what they do as it comes: a test's name shows where it belongs.
   await Promise.all([
     count("unit", unit).then(() => endToEnd("e2e of commands", COMMANDS)),
     endToEnd("e2e that waits", WAITING),

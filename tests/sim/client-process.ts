@@ -15,7 +15,7 @@ import type { Trace } from "./trace.ts";
 /** What outlives a process: the client id and what its processes know of each other's numbers. */
 export interface Identity {
   readonly id: string;
-  /** As it says of itself: nobody else uses the id, so a CLOSE ends all that is known of it. */
+  /** The id was generated for it: no other process uses it, so a CLOSE ends all that is known of it. */
   readonly generated: boolean;
   readonly operations: Operation[];
   /** Its processes have raftq's own client. */
@@ -24,7 +24,7 @@ export interface Identity {
   readonly file: NumberSpace | null;
   /** A real client refused to work while there are answers of an earlier process that were not acknowledged. */
   answersLeft: boolean;
-  /** Every answered OPEN: what it said about the numbers before it. */
+  /** Every answered OPEN: what its answer held about the numbers before it. */
   readonly openings: { readonly session: number; readonly lastNumber: number }[];
   /** The highest acknowledgedThrough that ever left a process of this client. */
   acknowledgedUpTo: number;

@@ -25,7 +25,7 @@ export interface CommittedLog {
   readonly configurations: readonly Entry[];
   /** The answer that this number of this session got when it was executed; null if no log holds it. */
   replyTo(session: number, number: number): Reply | null;
-  /** A node says that `entry` is committed. Names the difference if another record was committed there before. */
+  /** A node reports `entry` as committed. Names the difference if another record was committed there before. */
   commit(who: string, entry: Entry): string | null;
   /** Calls `look` with every entry that is committed from now on. */
   watch(look: (fields: RecordFields, reply: Reply | null) => void): void;

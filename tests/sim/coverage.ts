@@ -11,7 +11,7 @@ import {
   type Term,
 } from "../../src/raft/types.ts";
 
-/** What a node says in its log. */
+/** Lines that a node writes to its log. */
 const LOGGED = [
   ["an election ended without a winner", /no majority in term/],
   ["a leader stepped down because no majority answered", /voters answered within/],
@@ -74,7 +74,7 @@ const SEEN = [
   "a leader led again while replies of its earlier term were late",
   "requests of an earlier term arrived with the leader's next campaign",
   "another led while late replies kept a leader in office",
-  "a leader that heard nobody was followed by another",
+  "a leader that received nothing was followed by another",
   "a group whose states had no majority took nothing any more",
   "no machine was running",
   "a failing disk stopped a node",

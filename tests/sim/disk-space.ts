@@ -13,7 +13,7 @@ const HARD_WATERMARK_SEGMENTS = 2;
 /** For what callbacks, disks and the scheduler add. */
 const SLACK_MS = 200;
 
-/** What says how long news may take. */
+/** The parts of the plan that decide how long a message may take. */
 type Weather = Pick<Plan, "settings" | "network" | "disk" | "roundMs" | "clockRates" | "faults">;
 
 export interface DiskSpaceOracle {
@@ -80,7 +80,7 @@ export function createDiskSpaceOracle(plan: Weather, now: () => number, fail: (w
   };
 }
 
-/** Nothing in this world holds messages up for longer than it says. */
+/** Nothing in this world holds messages up for longer than its settings state. */
 function isPrompt({ network, faults }: Weather): boolean {
   const late = [faults.slowLink, faults.lateReplies, faults.clock];
   return (network.lossPercent ?? 0) === 0 && late.every((meanMs) => meanMs === 0);

@@ -1,4 +1,4 @@
-// Does the judge of leaders that say "writes stop" judge? What clients ask for must not enter their logs, what leaders need may.
+// Does the judge of leaders that report "writes stop" judge? What clients ask for must not enter their logs, what leaders need may.
 import { expect, test } from "bun:test";
 import { encodeEntry, type Entry, type EntryKind } from "../../src/raft/entry.ts";
 
@@ -9,7 +9,7 @@ const STOP = "writes stop: the members' states differ at index 8 and no majority
 const GO_ON = "writes go on: a majority agrees about the state again";
 const LEADERSHIP = {};
 
-/** What is said of n1 when these entries come behind index 8, after these lines of its log. */
+/** The verdict on n1 when these entries come behind index 8, after these lines of its log. */
 function verdict(
   lines: readonly string[],
   kinds: readonly EntryKind[],

@@ -24,16 +24,16 @@ interface Stopped {
 }
 
 export function createDisputes(fail: (what: string) => void): Disputes {
-  const says = new Set<string>();
+  const reportingStop = new Set<string>();
   const stopped = new Map<string, Stopped>();
   return {
     logged: (who, text) => {
-      if (text.startsWith("writes stop:")) says.add(who);
-      if (text.startsWith("writes go on:")) says.delete(who);
+      if (text.startsWith("writes stop:")) reportingStop.add(who);
+      if (text.startsWith("writes go on:")) reportingStop.delete(who);
     },
     observe: (who, { leadership, lastIndex, entryAt }) => {
       const since = stopped.get(who);
-      if (since === undefined && !says.has(who)) return;
+      if (since === undefined && !reportingStop.has(who)) return;
       if (since !== undefined && since.leadership === leadership) {
         for (let index = since.lastIndex + 1; index <= lastIndex; index++) {
           const kind = entryAt(index)?.kind;
@@ -42,8 +42,8 @@ export function createDisputes(fail: (what: string) => void): Disputes {
         }
         since.lastIndex = lastIndex;
       }
-      if (leadership === null) says.delete(who);
-      if (!says.has(who)) stopped.delete(who);
+      if (leadership === null) reportingStop.delete(who);
+      if (!reportingStop.has(who)) stopped.delete(who);
       else if (since?.leadership !== leadership) stopped.set(who, { leadership, lastIndex });
     },
   };

@@ -1,4 +1,4 @@
-// Does the fault budget know how many disks may be struck? And does a damaged directory say so, wherever it is hit?
+// Does the fault budget know how many disks may be struck? And does a damaged directory get recognised, wherever it is hit?
 import { expect, test } from "bun:test";
 import type { Configuration, Member } from "../../src/raft/types.ts";
 import { isIncarnation, isNodeId, type MemberId, memberId } from "../../src/raft/types.ts";

@@ -7,7 +7,7 @@ import { holdsQuorum, withVotingLearners } from "./members.ts";
 export type Standing = "whole" | "doubtful" | "broken";
 
 export interface FaultBudget {
-  /** Members whose disks were wiped or damaged: whoever comes back on that machine is somebody else. */
+  /** Members whose disks were wiped or damaged: a node that comes back on that machine is another member. */
   readonly lost: ReadonlySet<MemberId>;
   /** `suspects`: others that are about to lose what they know. */
   mayLose(member: MemberId, suspects?: readonly MemberId[]): boolean;

@@ -195,7 +195,7 @@ export function startFaults(world: World, plan: Plan, admin: Admin, { random, co
   }
 
   /**
-   * The paper's Figure 8, again and again: whoever comes to lead is cut off at once, with whatever is on its way and whatever its
+   * The paper's Figure 8, again and again: each new leader is cut off at once, with whatever is on its way and whatever its
    * clients still give it, and the one cut off before comes back.
    */
   function deposeForAWhile(chance: Random): void {

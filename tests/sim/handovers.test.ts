@@ -6,7 +6,7 @@ import { idOf } from "../kit/raft-samples.ts";
 
 const LIMIT_MS = 100;
 
-/** What is said when n1 is seen at these times, each with the handover that is under way then. */
+/** The verdict when n1 is seen at these times, each with the handover that is under way then. */
 function verdict(...seen: readonly (readonly [now: number, transfer: object | null])[]): string | null {
   const failures: string[] = [];
   const handovers = createHandovers(LIMIT_MS, (what) => void failures.push(what));

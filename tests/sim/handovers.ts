@@ -1,4 +1,4 @@
-// Does a handover end? Whoever hands over takes nothing new meanwhile, so it must give up in time, by its own clock.
+// Does a handover end? A leader that hands over takes nothing new meanwhile, so it must give up in time, by its own clock.
 import type { Raft } from "../../src/raft/raft.ts";
 
 /** What is asked of a node's raft. */

@@ -1,4 +1,4 @@
-// What did the clients ask, when, and what were they told? The record that the checkers judge.
+// What did the clients ask, when, and what were they answered? The record that the checkers judge.
 import type { ErrorCode } from "../../src/lib/errors.ts";
 import type { Reply } from "../../src/queue/types.ts";
 import type { FifoOperation } from "../kit/fifo-checker.ts";
@@ -8,7 +8,7 @@ export type Call =
 
 /**
  * Until "answered" or "refused", which is the number's answer for ever, the harness sends the same number again. "never": surely not
- * executed, as what was refused; "unclear": nobody can tell any more.
+ * executed, as what was refused; "unclear": it cannot be known any more.
  */
 export type Fate = "pending" | "answered" | "refused" | "never" | "unclear";
 
@@ -117,7 +117,7 @@ export function isSettled({ fate }: Operation): boolean {
 }
 
 /**
- * The history as the FIFO checker wants it: one operation per job. `replyOf` tells what an unanswered operation did, if the log
+ * The history as the FIFO checker wants it: one operation per job. `replyOf` gives what an unanswered operation did, if the log
  * holds it; what is in no log never happened.
  */
 export function fifoHistory(history: History, replyOf: (operation: Operation) => Reply | null): FifoOperation[] {

@@ -1,4 +1,4 @@
-// Does a hunt stop at the first seed that fails, count what it cost, and say which mutants survived?
+// Does a hunt stop at the first seed that fails, count what it cost, and report which mutants survived?
 import { expect, test } from "bun:test";
 import { describe, hunt, huntAll, type RunSeeds, table } from "./hunt.ts";
 import type { Mutant } from "./mutants.ts";
@@ -23,7 +23,7 @@ const result = (seed: number, failure: string | null): SeedResult => ({
   coverage: {},
 });
 
-/** Each seed costs a CPU second; `catches` says which one fails. */
+/** Each seed costs a CPU second; `catches` names the one that fails. */
 const running =
   (catches: Readonly<Record<string, number>>): RunSeeds =>
   async ({ name, within }, report) => {
@@ -56,7 +56,7 @@ test("a replacement that names what is gone is no bug that was caught", async ()
   expect(ended).toBe(`Error: mutant old-name is no bug, its edits do not run: ${why}`);
 });
 
-test("all mutants are hunted, no more than so many at a time, and the table says what each has cost", async () => {
+test("all mutants are hunted, no more than so many at a time, and the table shows what each has cost", async () => {
   const mutants = [mutant("slow", "lateNews"), mutant("quick"), mutant("lost"), mutant("usual")];
   const run = running({ slow: 4, quick: 1, usual: 2 });
   let atOnce = 0;

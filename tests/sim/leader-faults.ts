@@ -1,10 +1,10 @@
-// Which misfortunes meet a leader on the way back? It is heard, and what the others reply comes very late, or not at all.
+// Which faults strike the way back to a leader? Its messages arrive, and the replies to it come very late, or not at all.
 import type { Random } from "../../src/lib/random.ts";
 import type { FaultTools, Strike } from "./faults.ts";
 import type { LeaderFaultClass, Plan } from "./plan.ts";
 import type { Machine } from "./world.ts";
 
-/** After so many election timeouts in which a leader hears nobody, another one leads: it takes one or two to doubt itself. */
+/** After so many election timeouts in which a leader receives nothing, another one leads: it takes one or two to step down. */
 const DEAF = 8;
 const MAJORITIES_FROM = 3;
 
@@ -148,7 +148,7 @@ export function leaderFaults({
       world.after(ms, () => {
         deafLeaders--;
         heal();
-        if (isFollowed) return hit("a leader that heard nobody was followed by another");
+        if (isFollowed) return hit("a leader that received nothing was followed by another");
         if (mustElect && !ceased())
           fail(`${leader.id} heard nobody for ${ms}ms from term ${term} on, and nobody else came to lead`);
       });

@@ -23,7 +23,7 @@ import { inWorkers, type Range, serveAsWorker, type Spent, wishesOf } from "./wo
 const FEW_SEEDS = 8;
 /** One in so many seeds runs twice: the same seed must be the same run. */
 const TWICE_EVERY = 100;
-/** A long run says after so many seeds how far it is. */
+/** A long run reports after so many seeds how far it is. */
 const PROGRESS_EVERY = 500;
 const MIB = 1024 * 1024;
 const CORES = Math.max(2, navigator.hardwareConcurrency);

@@ -1,4 +1,4 @@
-// Does a planted bug find the function that it breaks, wherever that is, and does it say so when it does not?
+// Does a planted bug find the function that it breaks, wherever that is, and is it reported when it does not?
 import { expect, test } from "bun:test";
 import { applyEdits, createAnchors } from "./anchors.ts";
 import { MUTANTS, mutated } from "./mutants.ts";
@@ -60,7 +60,7 @@ test("a constant is found when it is outside of any function", () => {
   expect(() => found("LIMIT_HERE", "LIMIT")).toThrow("no function and no constant is declared as LIMIT_HERE");
 });
 
-test("of several functions of one name, folder or file tells which", () => {
+test("of several functions of one name, folder or file selects one", () => {
   expect(() => found("append", "log.length")).toThrow(
     "append is declared 2 times: src/raft/log.ts:5, src/queue/log.ts:1",
   );

@@ -51,10 +51,10 @@ export function networkFaults({ world, plan, pickUp, ceased }: FaultTools): Reco
         if (machine.life?.inspect()?.raft.role !== "candidate") return false;
         const leader = leaderBefore(machine);
         if (leader === undefined) return false;
-        // It hears from nobody, or only from those who elect the other: either way clients go on asking it.
-        const hears = (other: Machine): boolean => !alone && other !== machine;
+        // It is connected with no member, or only with those that elect the other: either way clients go on asking it.
+        const isConnected = (other: Machine): boolean => !alone && other !== machine;
         const blocked = (from: Machine, to: Machine): boolean =>
-          (from === leader && !hears(to)) || (to === leader && !hears(from));
+          (from === leader && !isConnected(to)) || (to === leader && !isConnected(from));
         world.after(ms, world.cut(`${leader.id} leads on and does not hear of ${machine.id}`, blocked, true));
         return true;
       });

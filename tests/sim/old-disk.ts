@@ -32,7 +32,7 @@ export function copyOfMember(machine: Machine, leader: Machine): Copy | null {
   };
 }
 
-/** What its leader knows to be missing in the copy; null: nothing, or nobody could tell. */
+/** What its leader knows to be missing in the copy; null: nothing, or it cannot be known. */
 export function missedSince(machine: Machine, copy: Copy): Outdated | null {
   const { self, leader, leadership, hardState, lastIndex } = copy;
   const [raft, leads] = [raftOf(machine.life), raftOf(leader)];

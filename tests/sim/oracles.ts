@@ -51,7 +51,7 @@ const RECOMPUTE_EVERY = 32;
 export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: (what: string) => void): Oracles {
   const lives = new Map<Observed, Seen>();
   const leaders = new Map<Term, string>();
-  /** The term of whoever was the first to commit an index. */
+  /** The term of the member that was the first to commit an index. */
   const committedIn = new Map<LogIndex, Term>();
   const records = new Map<LogIndex, Map<Term, number>>();
   const digests = new Map<LogIndex, { readonly digest: number; readonly who: string }>();
@@ -233,7 +233,7 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
     quorums.applied(raft, queue);
   }
 
-  /** What the log says, up to there. */
+  /** The queue that the log gives, up to there. */
   function replayed(index: LogIndex): Queue {
     const queue = createQueue();
     for (let at = 1; at <= index; at++) {

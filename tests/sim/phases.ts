@@ -1,4 +1,4 @@
-// What must a run go through? Founding, misfortune, the healing of a random majority, the healing of all, and judgement.
+// What must a run go through? Founding, faults, the healing of a random majority, the healing of all, and judgement.
 import { decodeConfiguration } from "../../src/raft/configuration.ts";
 import { SERVER } from "../../src/config.ts";
 import { fieldsOf } from "../../src/raft/entry.ts";
@@ -25,7 +25,7 @@ const DRAIN_MS = 120_000;
 const SETTLING_MS = 60_000;
 /** More than a reconnection takes. */
 const QUIET_MS = 2_000;
-/** Some election timeouts: whoever has a reason to stand does so within. */
+/** Some election timeouts: a member with a reason to stand for election does so within. */
 const STABLE_HEARTBEATS = 40;
 const STABLE_MAX_MS = 2_000;
 /** Share of the worlds that lose all power before the last dequeues. */
@@ -33,7 +33,7 @@ const POWER_CUT_SHARE = 40;
 /** A heartbeat and its answer, as the network, the timers and the turns of two machines see them; and what comes seldom. */
 const IDLE_EVENTS_PER_HEARTBEAT = 12;
 const IDLE_EVENTS = 1_000;
-/** Leaders that lost their quorum have stepped down by then, and whoever could serve does. */
+/** Leaders that lost their quorum have stepped down by then, and a node that could serve does. */
 const REFUSAL_MS = 8_000;
 const ELECTION_TIMEOUTS_TO_LEADER = 10;
 
@@ -103,7 +103,7 @@ function found(simulation: Simulation): void {
   }
 }
 
-/** What may be in force soon: a learner that has caught up becomes a voter, whoever can be reached and whatever its state is then. */
+/** What may be in force soon: a learner that has caught up becomes a voter, whatever can be reached and whatever its state is then. */
 function mayServe({ world }: Simulation): readonly Configuration[] {
   const present = world.configurations();
   return [...present, ...present.flatMap(withVotingLearners)];
@@ -133,7 +133,7 @@ function drawCore(simulation: Simulation): readonly Machine[] {
 function healMajority(simulation: Simulation, admin: Admin): void {
   const { world, random, trace, plan } = simulation;
   // A removal that is still asked for may shrink the group after the core was drawn, to one that needs the others.
-  // And a wrong state is told from the right one only if all the others may speak.
+  // And a wrong state is distinguished from the right one only if all the others can send theirs.
   const corrupted = world.machines.some(({ life }) => life !== null && life.corruptedAt !== null);
   const core = admin.removing() || corrupted ? simulation.world.machines : drawCore(simulation);
   trace.event("run", `healing ${core.map(({ id }) => id).join(" ")}`);
@@ -168,7 +168,7 @@ function healAll(simulation: Simulation, workload: Workload): void {
   let known = committedLog.lastConfiguration;
   let since = scheduler.now();
   simulation.until("an end of membership changes", SETTLING_MS, () => {
-    // Nobody compares the state of one that was removed and has not heard of it.
+    // No member compares its state with that of one that was removed and has not received that.
     const wrong = !world.machines.every((machine) => isFoundOut(machine) || !world.isNamed(machine.id));
     if (committedLog.lastConfiguration !== known || wrong) since = scheduler.now();
     known = committedLog.lastConfiguration;

@@ -376,12 +376,12 @@ function lateReplies(plan: Plan, random: Random): Plan {
   };
 }
 
-/** Leaders that hear nobody and are heard, and nothing else: what must come of it has its time. */
+/** Leaders whose messages arrive and that receive none, and nothing else: there is time for what must follow. */
 function deafLeaders(plan: Plan): Plan {
   return { ...brisk(plan), faults: only(plan, { deafLeader: 200 }) };
 }
 
-/** States that go wrong again and again: of a few, who are found out and come back; or of so many that nobody can tell who is right. */
+/** States that go wrong again and again: of a few, who are found out and come back; or of so many that no majority is right. */
 function wrongStates(plan: Plan, random: Random, fixedNodes: boolean): Plan {
   const { settings } = brisk(plan);
   const beyond = random.chance(40);

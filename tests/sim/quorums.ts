@@ -22,7 +22,7 @@ export interface Quorums {
   /** A life that was not seen before: what must it still know? */
   began(raft: Raft): void;
   becameLeader(raft: Raft): void;
-  /** Whatever happened: if it leads, all that it has counted was said to this very leadership, and is true. */
+  /** Whatever happened: if it leads, all that it has counted was sent to this very leadership, and is true. */
   counted(raft: Raft): void;
   /** A leader's commit index moved; `before` is what was seen last of this leadership. */
   committed(raft: Raft, before: { readonly commitIndex: LogIndex; readonly configurationIndex: LogIndex }): void;
@@ -41,7 +41,7 @@ interface Vote {
   readonly candidate: MemberId;
 }
 
-/** What a power cut would leave on a member's disk, whatever the member says. */
+/** What a power cut would leave on a member's disk, whatever the member reports. */
 export interface OnDisk {
   /** null: its disk is gone, or not readable now. */
   vote(member: MemberId): HardState | null;
@@ -53,7 +53,7 @@ export function createQuorums(committedLog: CommittedLog, onDisk: OnDisk, fail: 
   /** The newest life of each member; a dead one keeps what it had confirmed. */
   const members = new Map<MemberId, Raft>();
   const votes = new Map<Term, Map<MemberId, MemberId>>();
-  /** What each leadership was told by each member, as far as it was looked at. */
+  /** What each member acknowledged to each leadership, as far as it was looked at. */
   const acknowledged = new WeakMap<object, Map<MemberId, LogIndex>>();
   /** How far each member knows its log to be the leader's, in its newest term: what it may acknowledge there. */
   const verified = new Map<MemberId, { readonly term: Term; index: LogIndex }>();
@@ -81,8 +81,8 @@ export function createQuorums(committedLog: CommittedLog, onDisk: OnDisk, fail: 
   }
 
   /**
-   * Who is told to take over has everything that the leader has: it takes nothing new while it hands over. What an earlier, given up
-   * transfer said may come while the leader has begun another one, and told nobody yet.
+   * A member that is asked to take over has everything that the leader has: it takes nothing new while it hands over.
+   * What an earlier, given up transfer sent may come while the leader has begun another one, and sent nothing of it yet.
    */
   function tookOver({ self, currentTerm, lastIndex }: Raft): void {
     for (const giver of members.values()) {
@@ -129,7 +129,7 @@ export function createQuorums(committedLog: CommittedLog, onDisk: OnDisk, fail: 
     if (raft.leadership !== null) countedBy(raft, raft.leadership);
   }
 
-  /** As long as a member is in the term in which it said so, its log keeps what it acknowledged. */
+  /** As long as a member is in the term of its acknowledgement, its log keeps what it acknowledged. */
   function countedBy({ self, currentTerm, progress, termAt, entryAt }: Raft, leadership: Leadership): void {
     const known = acknowledged.get(leadership) ?? new Map<MemberId, LogIndex>();
     acknowledged.set(leadership, known);
@@ -138,9 +138,9 @@ export function createQuorums(committedLog: CommittedLog, onDisk: OnDisk, fail: 
         fail(`${self} takes read ${readContext} for confirmed by ${id}, and has asked for ${leadership.readContext}`);
       if (matchIndex <= (known.get(id) ?? 0)) continue;
       known.set(id, matchIndex);
-      const said = verified.get(id);
-      const isAhead = said !== undefined && said.term > currentTerm;
-      if (!isAhead && (said?.term !== currentTerm || said.index < matchIndex))
+      const verifiedByMember = verified.get(id);
+      const isAhead = verifiedByMember !== undefined && verifiedByMember.term > currentTerm;
+      if (!isAhead && (verifiedByMember?.term !== currentTerm || verifiedByMember.index < matchIndex))
         fail(
           `${self} counts ${id} for index ${matchIndex}, which that one has not acknowledged in term ${currentTerm}`,
         );
@@ -217,7 +217,7 @@ export function createQuorums(committedLog: CommittedLog, onDisk: OnDisk, fail: 
   }
 
   function mayCount(index: LogIndex): boolean {
-    // Whoever counted had all that was committed up to there, so what was in force there or came later.
+    // The leader that counted had all that was committed up to there, so what was in force there or came later.
     const floor = committedLog.configurations.findLast((entry) => entry.index <= index)?.index ?? 0;
     const candidates = [...configurations].filter(([at]) => at >= floor).flatMap(([, sets]) => sets);
     return candidates.some((set) => hasMajorities(set, (member) => (ownWork.get(member) ?? 0) >= index));

@@ -33,7 +33,7 @@ function committedLogOf(commands: readonly Command[]) {
   return committedLog;
 }
 
-/** What the judge says when, after `acknowledged`, a question `type` is answered so. */
+/** The verdict when, after `acknowledged`, a question `type` is answered so. */
 function verdict(acknowledged: number, type: string, answer: (frameId: number) => ServerMessage): string | null {
   const failures: string[] = [];
   let asked: { readonly type: string; readonly answered: Answered } | null = null;

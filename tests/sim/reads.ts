@@ -44,11 +44,11 @@ export function createReads({ caller, random, committedLog, addresses, timeoutMs
         if (leader !== undefined && redirects > 0) ask(leader, redirects - 1);
         return;
       }
-      hear(`a read by ${address}`, message, atLeast);
+      received(`a read by ${address}`, message, atLeast);
     });
   }
 
-  function hear(what: string, message: ServerMessage, atLeast: LogIndex): void {
+  function received(what: string, message: ServerMessage, atLeast: LogIndex): void {
     answered++;
     const problem = judge(message, atLeast);
     if (problem !== null) fail(`${what}: ${problem}`);
@@ -119,7 +119,7 @@ export function createReads({ caller, random, committedLog, addresses, timeoutMs
     },
     askThrough: (who, send) => {
       const atLeast = highest;
-      send(drawQuestion(atLeast), (message) => hear(`a read through ${who}`, message, atLeast));
+      send(drawQuestion(atLeast), (message) => received(`a read through ${who}`, message, atLeast));
     },
     get answered() {
       return answered;

@@ -38,7 +38,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
   const awaited = new Set<Operation>();
   let ended: Ended | null = null;
   let isReady = false;
-  let lastTold: Operation | null = null;
+  let lastEnded: Operation | null = null;
   /** Operations of the file that this process has sent. */
   let sent = 0;
   let isStopped = false;
@@ -51,7 +51,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
   const client = createClient(
     { network: machine.network, clock: machine.clock, random: random.fork() },
     settings,
-    heard,
+    onEvent,
   );
 
   function connected(node: NodeId): void {
@@ -62,7 +62,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     });
   }
 
-  function heard(event: ClientEvent): void {
+  function onEvent(event: ClientEvent): void {
     switch (event.type) {
       case "connected":
         return connected(event.node.node.id);
@@ -171,10 +171,10 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
   function toldEarlier({ number, outcome }: UnacknowledgedAnswer): void {
     if (outcome.ok) {
       if (outcome.reply.type !== "void") coverage.hit("a real client fetched an earlier answer");
-      return toldNumber(number, outcome.reply);
+      return reportNumber(number, outcome.reply);
     }
     const { code } = outcome.failure;
-    if (code === "FORGOTTEN") return toldForgotten(number);
+    if (code === "FORGOTTEN") return reportForgotten(number);
     if (isRecorded(code)) return toldRefused(number);
     expectRetryable(`to fetch number ${number}`, outcome.failure);
   }
@@ -185,14 +185,14 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
       if (operation.number === number && operation.fate === "pending") operation.fate = "refused";
   }
 
-  function toldForgotten(number: number): void {
+  function reportForgotten(number: number): void {
     if (!ports.answersForgotten) fail(`${id} #${number} is forgotten, and nobody has had its answer`);
     coverage.hit("a real client's answer was forgotten");
     witness.forgotten(id, number);
   }
 
-  function toldNumber(number: number, reply: Reply): void {
-    witness.told(id, number, decodeReply(encodeReply(reply)));
+  function reportNumber(number: number, reply: Reply): void {
+    witness.reported(id, number, decodeReply(encodeReply(reply)));
     ports.onAnswer(reply);
   }
 
@@ -221,7 +221,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
   function finalWordOn(operation: Operation): (outcome: Outcome, taken: () => void) => void {
     return (outcome, taken) => {
       awaited.delete(operation);
-      lastTold = operation;
+      lastEnded = operation;
       usedAt = now();
       if (outcome.ok) answered(operation, outcome.number, outcome.reply, outcome.duplicate);
       else refused(operation, outcome.number, outcome.failure);
@@ -280,7 +280,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
       if (ports.answersForgotten) witness.forgotten(id, number);
       return coverage.hit("a real client asked for an answer that it had acknowledged");
     }
-    toldForgotten(number);
+    reportForgotten(number);
     operation.fate = "unclear";
     if (!numbered) operation.number = number;
   }
@@ -290,7 +290,7 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     if (!outcome.ok) return fail(`${id} was told late of a failure`);
     const { number, reply } = outcome;
     coverage.hit("a real client was answered after the final word");
-    toldNumber(number, reply);
+    reportNumber(number, reply);
     takeSoon(outcome, taken);
     // Of an earlier process, which this one had given up to fetch.
     if (!numbered && number <= client.numberAtOpen()) return;
@@ -341,16 +341,16 @@ export function startRealClient(identity: Identity, habits: ClientHabits, ports:
     },
     read: () => {
       if (!isOpen()) return;
-      const ask: Parameters<typeof reads.askThrough>[1] = (question, told) =>
+      const ask: Parameters<typeof reads.askThrough>[1] = (question, onMessage) =>
         machine.enter(() =>
           client.ask(question, (message) => {
-            if ("type" in message && message.type !== "failure") told(message);
+            if ("type" in message && message.type !== "failure") onMessage(message);
           }),
         );
       reads.askThrough(id, ask);
     },
     repeatOld: () => {
-      const operation = lastTold;
+      const operation = lastEnded;
       if (!isOpen() || numbered || settings.batch || awaited.size > 0 || operation === null) return;
       machine.enter(() => {
         if (!client.again(finalWordOn(operation))) return;

@@ -1,4 +1,4 @@
-// Does the witness of real clients notice? What is told as the log says passes, and each way of being wrong is named.
+// Does the witness of real clients notice? An answer that matches the log passes, and each way of being wrong is named.
 import { beforeEach, expect, test } from "bun:test";
 import { QUEUE } from "../../src/config.ts";
 import { encodeCommand, encodeOpen, encodeVersion } from "../../src/queue/commands.ts";
@@ -64,17 +64,17 @@ const take = (max: number): Command => ({
   waitMs: 0,
 });
 const dequeue = (number = 0): Operation => ask({ type: "dequeue", max: 1 }, take(1), number);
-const tell = (operation: Operation, reply: Reply): void => history.answer(operation, reply, encodeReply(reply));
+const answer = (operation: Operation, reply: Reply): void => history.answer(operation, reply, encodeReply(reply));
 const together = (...commands: Command[]): Command => ({
   type: "enqueue",
   queue: "default",
   jobs: commands.flatMap((command) => (command.type === "enqueue" ? command.jobs : [])),
 });
 
-test("answers as the log holds them pass, and unanswered requests get what the log says of them", () => {
+test("answers as the log holds them pass, and unanswered requests get what the log holds for them", () => {
   const [first, second] = [enqueue(1), enqueue()];
   const third = dequeue();
-  tell(first.operation, execute(1, first.command));
+  answer(first.operation, execute(1, first.command));
   execute(2, second.command);
   execute(3, take(1));
   expect(witness.judge()).toBeNull();
@@ -84,16 +84,16 @@ test("answers as the log holds them pass, and unanswered requests get what the l
 
 test("an answer to another number, or of an index that holds something else, is caught", () => {
   const { operation, command } = enqueue(4);
-  tell(operation, execute(1, command));
+  answer(operation, execute(1, command));
   expect(witness.judge()).toMatch(/another number/);
   begin(false);
-  tell(enqueue(1).operation, { type: "enqueued", index: 2, firstId: 1, count: 1 });
+  answer(enqueue(1).operation, { type: "enqueued", index: 2, firstId: 1, count: 1 });
   expect(witness.judge()).toMatch(/told index 2, and the log holds something else/);
 });
 
 test("another answer than the log's is caught", () => {
   const { operation, command } = enqueue(1);
-  tell(operation, { type: "enqueued", index: execute(1, command).index, firstId: 5, count: 1 });
+  answer(operation, { type: "enqueued", index: execute(1, command).index, firstId: 5, count: 1 });
   expect(witness.judge()).toMatch(/something else was told/);
 });
 
@@ -106,12 +106,12 @@ test("what was surely not executed, and is in the log, is caught", () => {
 
 test("requests that were executed in another order than they were made are caught", () => {
   const [first, second] = [enqueue(2), enqueue(1)];
-  tell(second.operation, execute(1, second.command));
-  tell(first.operation, execute(2, first.command));
+  answer(second.operation, execute(1, second.command));
+  answer(first.operation, execute(2, first.command));
   expect(witness.judge()).toMatch(/asked for what happened at 4 before what happened at 3/);
 });
 
-test("an acknowledgement counts when the user has the answer, or was told that it is gone, and is caught before", () => {
+test("an acknowledgement counts when the user has the answer, or the report that it is gone, and is caught before", () => {
   const commands = [1, 2, 3, 4].map((number) => enqueue(number).command);
   const replies = commands.slice(0, 2).map((command, at) => execute(at + 1, command));
   witness.taken(replies[0]?.index ?? 0);
@@ -134,35 +134,35 @@ test("an acknowledgement counts without that when the answer was kept for as lon
   }
 });
 
-test("an answer to a number that was fetched or came late is held against the log", () => {
-  witness.told("c1", 1, execute(1, enqueue(1).command));
+test("an answer to a number that was fetched or came late is compared with the log", () => {
+  witness.reported("c1", 1, execute(1, enqueue(1).command));
   expect(witness.judge()).toBeNull();
   begin(false);
-  witness.told("c1", 2, execute(1, enqueue(1).command));
+  witness.reported("c1", 2, execute(1, enqueue(1).command));
   expect(witness.judge()).toMatch(/told of #2 what the log does not hold/);
 });
 
-test("requests that share a number are told their own parts, and nothing of them is lost", () => {
+test("requests that share a number get their own parts, and nothing of them is lost", () => {
   begin(true);
   const [first, second] = [enqueue(1), enqueue(1)];
   const reply = execute(1, together(first.command, second.command));
   const shared = [first.operation, second.operation];
   expect(partsOf(reply, shared)).toMatchObject([{ firstId: 1 }, { firstId: 2 }]);
-  for (const [at, part] of (partsOf(reply, shared) ?? []).entries()) if (part !== null) tell(shared[at]!, part);
+  for (const [at, part] of (partsOf(reply, shared) ?? []).entries()) if (part !== null) answer(shared[at]!, part);
   const takers = [dequeue(2), dequeue(2), dequeue(3)];
   const jobs = execute(2, take(3));
-  for (const [at, part] of (partsOf(jobs, takers) ?? []).entries()) if (part !== null) tell(takers[at]!, part);
-  tell(takers[2]!, execute(3, take(1)));
+  for (const [at, part] of (partsOf(jobs, takers) ?? []).entries()) if (part !== null) answer(takers[at]!, part);
+  answer(takers[2]!, execute(3, take(1)));
   expect(witness.judge()).toBeNull();
 
   begin(true);
   const [third, fourth] = [enqueue(1), enqueue(1)];
   const both = execute(1, together(third.command, fourth.command));
-  for (const { operation } of [third, fourth]) tell(operation, { ...both, count: 1 } as Reply);
+  for (const { operation } of [third, fourth]) answer(operation, { ...both, count: 1 } as Reply);
   expect(witness.judge()).toMatch(/something else was told/);
 
   begin(true);
   const one = enqueue(1);
-  tell(one.operation, execute(1, together(one.command, enqueue(1).command)));
+  answer(one.operation, execute(1, together(one.command, enqueue(1).command)));
   expect(witness.judge()).toMatch(/does not fit/);
 });

@@ -1,4 +1,4 @@
-// Is all true that real clients were told, and do they acknowledge only what their users have? The log is the witness: it holds which
+// Is every answer that real clients got true, and do they acknowledge only what their users have? The log is the witness: it holds which
 // numbers were executed, in whose sessions, what came of them, and what each request acknowledged.
 import { decodeCommand, decodeOpen } from "../../src/queue/commands.ts";
 import { encodeReply } from "../../src/queue/replies.ts";
@@ -19,10 +19,10 @@ export interface RealWitness {
   lacksPlace(nonce: Uint8Array): boolean;
   /** The user of a client has the answer of this index, and may acknowledge it. */
   taken(index: LogIndex): void;
-  /** A user was told that the answer to this number is no longer kept: there is nothing to have. */
+  /** A user got the report that the answer to this number is no longer kept: no answer is left to take. */
   forgotten(client: string, number: number): void;
-  /** What a client was told of a number, beside the answers to its operations: late, or fetched for an earlier process. */
-  told(client: string, number: number, reply: Reply): void;
+  /** An answer that a client got to a number, beside the answers to its operations: late, or fetched for an earlier process. */
+  reported(client: string, number: number, reply: Reply): void;
   /** At the end: what is wrong, or null. Unanswered operations get the reply that the log holds for them. */
   judge(): string | null;
 }
@@ -67,7 +67,7 @@ export function createRealWitness(ports: RealWitnessPorts): RealWitness {
   const executedAt = new Map<LogIndex, Executed>();
   const taken = new Set<LogIndex>();
   const forgotten = new Set<string>();
-  const told: { readonly client: string; readonly number: number; readonly reply: Reply }[] = [];
+  const reported: { readonly client: string; readonly number: number; readonly reply: Reply }[] = [];
 
   function committed(fields: RecordFields, reply: Reply | null): void {
     if (fields.kind === "open") return opened(fields, reply);
@@ -114,8 +114,8 @@ export function createRealWitness(ports: RealWitnessPorts): RealWitness {
     executedAt.set(index, entry);
   }
 
-  function toldOtherwise(): string | null {
-    for (const { client, number, reply } of told) {
+  function reportedOtherwise(): string | null {
+    for (const { client, number, reply } of reported) {
       const entry = executedAt.get(reply.index);
       if (entry?.space.client !== client || entry.number !== number)
         return `${client} was told of #${number} what the log does not hold at ${reply.index}`;
@@ -125,7 +125,7 @@ export function createRealWitness(ports: RealWitnessPorts): RealWitness {
     return null;
   }
 
-  /** Every entry has its operations, and those were told just their parts of its answer. */
+  /** Every entry has its operations, and those got just their parts of its answer. */
   function judgeSpace(space: NumberSpace, entries: readonly Executed[]): string | null {
     const answered = Map.groupBy(
       space.operations.filter(({ fate }) => fate === "answered"),
@@ -158,7 +158,7 @@ export function createRealWitness(ports: RealWitnessPorts): RealWitness {
   }
 
   /**
-   * Nobody was told this answer. Operations whose final word was "unknown" have its number; of those that a killed process left
+   * No user got this answer. Operations whose final word was "unknown" have its number; of those that a killed process left
    * behind the earliest that fit stand for it: they were not asked for later than it was.
    */
   function findOwners(entry: Executed, open: readonly Operation[]): string | null {
@@ -196,14 +196,14 @@ export function createRealWitness(ports: RealWitnessPorts): RealWitness {
     lacksPlace: (nonce) => withoutPlace.has(nonceText(nonce)),
     taken: (index) => void taken.add(index),
     forgotten: (client, number) => void forgotten.add(`${client}#${number}`),
-    told: (client, number, reply) => void told.push({ client, number, reply }),
+    reported: (client, number, reply) => void reported.push({ client, number, reply }),
     judge: () => {
       const entries = Map.groupBy(executedAt.values(), ({ space }) => space);
       for (const space of new Set(spaces.values())) {
         const problem = judgeSpace(space, entries.get(space) ?? []);
         if (problem !== null) return problem;
       }
-      return toldOtherwise();
+      return reportedOtherwise();
     },
   };
 }

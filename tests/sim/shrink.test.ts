@@ -13,7 +13,7 @@ const EVERYTHING: PlanOverrides = {
 
 const planOf = (overrides: PlanOverrides): Plan => drawPlan(SEED, { overrides: mergeOverrides(EVERYTHING, overrides) });
 
-/** As if the plan had been played: it fails as `fails` says. */
+/** As if the plan had been played: it fails with what `fails` gives. */
 function played(plan: Plan, fails: (plan: Plan) => string | null): SeedResult {
   const events = plan.safetyMs * plan.nodes;
   return {

@@ -29,7 +29,7 @@ export function shrink(
   planOf: (overrides: PlanOverrides) => Plan,
   run: (overrides: PlanOverrides) => SeedResult,
   first: SeedResult,
-  tell: (what: string) => void,
+  report: (what: string) => void,
 ): Shrunk {
   if (first.failure === null) throw new Error("a run that passes has nothing to shrink");
   const kind = kindOf(first.failure);
@@ -46,7 +46,7 @@ export function shrink(
     if (tried.failure === null || kindOf(tried.failure) !== kind) return false;
     best = overrides;
     result = tried;
-    tell(`${JSON.stringify(change)}: still fails, after ${tried.events} events`);
+    report(`${JSON.stringify(change)}: still fails, after ${tried.events} events`);
     return true;
   };
 

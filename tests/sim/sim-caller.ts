@@ -32,8 +32,8 @@ interface Line {
   /** Frames that wait for the answer to our hello; null once it came. */
   held: Uint8Array[] | null;
   readonly waiting: Map<number, Answered>;
-  /** How often something came in. */
-  heard: number;
+  /** How many chunks of data came in. */
+  chunks: number;
   handshake: Handshake | null;
 }
 
@@ -45,7 +45,7 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
   function lineTo(address: string): Line {
     const known = lines.get(address);
     if (known !== undefined) return known;
-    const line: Line = { stream: null, held: [], waiting: new Map(), heard: 0, handshake: null };
+    const line: Line = { stream: null, held: [], waiting: new Map(), chunks: 0, handshake: null };
     lines.set(address, line);
     network.dial(address, WIRE.dialTimeoutMs, (result) => {
       if (!result.ok) return lose(address, line);
@@ -55,15 +55,15 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
       stream.onData = (data) => {
         if (closed) return;
         received(data);
-        line.heard++;
+        line.chunks++;
         const problem = deframer.push(data, (body) => {
-          hear(address, line, decodeMessage(body));
+          receive(address, line, decodeMessage(body));
           return true;
         });
         if (problem !== null) fail(`a client got a bad frame from ${address}: ${problem.message}`);
       };
       stream.onClose = () => lose(address, line);
-      // A machine that lost its power before it answered says nothing, ever.
+      // A machine that lost its power before it answered sends nothing, ever.
       after(WIRE.dialTimeoutMs, () => {
         if (line.held === null || closed) return;
         stream.close();
@@ -78,7 +78,7 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
     return line;
   }
 
-  function hear(address: string, line: Line, message: WireMessage): void {
+  function receive(address: string, line: Line, message: WireMessage): void {
     if (message.type === "challenge" || message.type === "helloAnswer") {
       const step = line.handshake?.receive(message);
       if (step?.type === "answer") return line.stream?.write(encodeMessage(step.message));
@@ -112,12 +112,12 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
       line.waiting.set(frameId, answered);
       if (line.held === null) line.stream?.write(frame);
       else line.held.push(frame);
-      const { heard } = line;
+      const { chunks } = line;
       after(timeoutMs, () => {
         if (closed || !line.waiting.has(frameId)) return;
-        // A silent line may be dead for ever (the other side's farewell was lost): the next question takes a new one.
-        // The old one is heard out, and the question stays in its table: a late answer must fit as well.
-        if (line.heard === heard && lines.get(address) === line) lines.delete(address);
+        // A silent line may be dead for ever (the other side's close was lost): the next question takes a new one.
+        // The old one is still read, and the question stays in its table: a late answer must fit as well.
+        if (line.chunks === chunks && lines.get(address) === line) lines.delete(address);
         answered(null);
       });
     },

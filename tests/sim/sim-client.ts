@@ -1,5 +1,5 @@
 // How does the hand-written client behave? It opens a session, numbers its requests, and sends the same number again, anywhere, until it
-// knows. Everything it asks and is told goes into the history.
+// knows. Everything it asks and every answer goes into the history.
 import { encodeCommand } from "../../src/queue/commands.ts";
 import { decodeReply } from "../../src/queue/replies.ts";
 import type { Reply } from "../../src/queue/types.ts";
@@ -63,13 +63,13 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     caller.ask(address, question, habits.attemptTimeoutMs, (message) => {
       if (ended === null) answer(message);
     });
-  /** Where to try next, and after how long: `run` is told the address. */
+  /** Where to try next, and after how long: `run` gets the address. */
   const elsewhere = (asked: string, why: Failure | null, run: (address: string) => void): void => {
     if (ended !== null) return;
     if (why !== null) coverage.refused(why.code);
     const stray = random.chance(10) ? pickAddress() : null;
     const follow = why?.leader !== undefined && stray === null;
-    // Refusals that only a leader gives are no reason to leave it. And an attempt that fails elsewhere tells nothing about the
+    // Refusals that only a leader gives are no reason to leave it. And an attempt that fails elsewhere proves nothing about the
     // node that the others go to: many under way would keep a process from ever staying with a leader.
     const stay = target !== asked || (why !== null && LEADERS_REFUSALS.has(why.code));
     if (follow && why?.leader !== undefined) target = why.leader;
@@ -159,7 +159,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     operation.fate = ports.sessionsExpire ? "unclear" : "never";
   }
 
-  /** Its process was told that the session is gone, and yet the numbers live on: it was fenced so long ago that nobody remembers. */
+  /** Its process got the answer that the session is gone, and yet the numbers live on: it was fenced so long ago that no node remembers. */
   function askAgainIfKept(operation: Operation): void {
     if (operation.fate === "unclear" && operation.number <= (fenceOf(operation)?.lastNumber ?? 0))
       operation.fate = "pending";
@@ -202,7 +202,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     let movedOn = false;
     ask(address, questionFor(operation, asked), (message) => {
       const again = (next: string): void => {
-        // One that a later process has fenced off goes on too, until the cluster itself says so.
+        // One that a later process has fenced off goes on too, until the cluster itself refuses it.
         if (isSettled(operation)) learnedElsewhere(operation);
         else attempt(operation, next);
       };
@@ -223,7 +223,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     });
   }
 
-  /** Another process of this client was told the answer meanwhile, and shares what it knows. */
+  /** Another process of this client got the answer meanwhile, and shares what it knows. */
   function learnedElsewhere(operation: Operation): void {
     if (!open.delete(operation.number)) return;
     markAnswered(operation.number);
@@ -256,7 +256,7 @@ export function startClient(identity: Identity, habits: ClientHabits, ports: Cli
     if (open.delete(operation.number)) markAnswered(operation.number);
   }
 
-  /** FORGOTTEN is the only final word on a number that was answered, and only after the client had said so. */
+  /** FORGOTTEN is the only final word on a number that was answered, and only after the client had acknowledged it. */
   function mustBeForgotten(operation: Operation, why: Failure): void {
     const kind = ERRORS[why.code].class;
     if (kind === "retry" || kind === "redirect" || kind === "unknown") return;

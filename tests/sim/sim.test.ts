@@ -1,4 +1,4 @@
-// Does the product hold up in a short stretch of simulated misfortune? The long hunt is `bun run sim --seeds 2000`.
+// Does the product hold up in a short stretch of simulated faults? The long hunt is `bun run sim --seeds 2000`.
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { runSeed } from "./run.ts";
@@ -64,8 +64,8 @@ test.each(SAMPLE)(
   async (name) => {
     const main = join(import.meta.dir, "main.ts");
     const child = Bun.spawn([process.execPath, main, "--mutant", name, "--seeds", "3"], { stdout: "pipe" });
-    const said = await child.stdout.text();
-    expect(said).toContain(`caught ${name}`);
+    const output = await child.stdout.text();
+    expect(output).toContain(`caught ${name}`);
     expect(await child.exited).toBe(0);
   },
   TIMEOUT_MS,

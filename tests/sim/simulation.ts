@@ -212,7 +212,7 @@ export function createSimulation(plan: Plan, scheduler: Scheduler, trace: Trace)
   };
 }
 
-/** An answer names an index: a majority's disks must hold its entry by now, whatever their nodes say. */
+/** An answer names an index: a majority's disks must hold its entry by now, whatever their nodes report. */
 function notDurable(plan: Plan, world: World, committedLog: CommittedLog, index: LogIndex): string | null {
   const entry = committedLog.at(index)?.entry;
   if (entry === undefined) return `index ${index} was answered, and no node has committed it`;
@@ -235,7 +235,7 @@ function notDurable(plan: Plan, world: World, committedLog: CommittedLog, index:
   return `index ${index} was answered, but only ${[...holders].join(" ") || "nobody"} would keep it in a power cut`;
 }
 
-/** What was counted must be on its disk, whatever a member says. */
+/** What was counted must be on its disk, whatever a member reports. */
 function disksOf(plan: Plan, world: () => World): OnDisk {
   const recovered = (member: MemberId): Recovered | null => {
     const machine = world().machines.find(({ self }) => self === member);

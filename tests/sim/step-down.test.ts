@@ -1,4 +1,4 @@
-// Does the judge of leaders that hear nobody judge? By the leader's own clock, and not while something held it up.
+// Does the judge of leaders that receive nothing judge? By the leader's own clock, and not while something held it up.
 import { expect, test } from "bun:test";
 
 import { createStepDownOracle, type StepDownOracle } from "./step-down.ts";
@@ -7,7 +7,7 @@ import { TIMES, idOf, member } from "../kit/raft-samples.ts";
 const HEARTBEATS = 40;
 const configuration = { voters: ["n1", "n2", "n3"].map((id) => member(id)), outgoing: [], learners: [], removed: [] };
 
-/** What is said of n1, who leads, when this happens at each of its heartbeats, the last ones far behind two election timeouts. */
+/** The verdict on n1, which leads, when this happens at each of its heartbeats, the last ones far behind two election timeouts. */
 function verdict(
   happens: (stepDown: StepDownOracle, machine: Parameters<StepDownOracle["disturbed"]>[0], heartbeat: number) => void,
 ): string | null {
@@ -24,7 +24,7 @@ function verdict(
   return failures[0] ?? null;
 }
 
-test("a leader that hears nobody must step down", () => {
+test("a leader that receives nothing must step down", () => {
   expect(verdict(() => {})).toBe("n1 leads on in term 3: nothing came from a majority for 1200ms");
 });
 

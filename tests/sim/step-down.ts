@@ -20,7 +20,7 @@ type Leading = Pick<Raft, "self" | "currentTerm" | "configuration"> & {
 };
 
 export interface StepDownOracle {
-  /** Bytes of `from`, whatever they say, were given to the process of `machine`. */
+  /** Bytes of `from`, whatever they hold, were given to the process of `machine`. */
   received(machine: ObservedMachine, from: string): void;
   /** Its clock or its process was disturbed: what it owes is counted from now on. */
   disturbed(machine: ObservedMachine): void;

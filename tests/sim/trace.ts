@@ -1,5 +1,5 @@
 // What happened, in one number? Everything that happens in a run goes into its hash, so "the same seed, the same run" can be
-// checked; with --verbose the same events are told as a timeline.
+// checked; with --verbose the same events are printed as a timeline.
 import { crc32 } from "../../src/lib/crc32.ts";
 
 export interface Trace {

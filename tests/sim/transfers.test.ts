@@ -8,7 +8,7 @@ import { configuration, idOf } from "../kit/raft-samples.ts";
 
 const META = { index: 40, term: 2, configuration: configuration("n1", "n2"), configurationIndex: 1, time: 9 };
 
-/** n1 sends the snapshot to n2: what is said when it takes `nextPart` parts for received, after n2 had these parts for a while. */
+/** n1 sends the snapshot to n2: the verdict when it takes `nextPart` parts for received, after n2 had these parts for a while. */
 function verdict(nextPart: number, had: readonly number[], matchIndex = 0): string | null {
   const failures: string[] = [];
   const transfers = createTransfers((what) => void failures.push(what));

@@ -36,7 +36,7 @@ export function createTransfers(fail: (what: string) => void): Transfers {
       const directory = directoryOf(meta);
       const parts = directories.get(directory) ?? 0;
       directories.set(directory, parts);
-      // Whoever has all that it stands for needs no part of it.
+      // A member that has all that it stands for needs no part of it.
       if (nextPart > parts && matchIndex < meta.index)
         fail(
           `${self} takes ${nextPart} parts of the snapshot at ${meta.index} for received by ${id}, which has had ${parts}`,

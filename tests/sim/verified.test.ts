@@ -1,11 +1,11 @@
-// Does the judge of what followers verified judge? It compares a follower's log with that of whoever leads its term.
+// Does the judge of what followers verified judge? It compares a follower's log with that of the leader of its term.
 import { expect, test } from "bun:test";
 import type { Term } from "../../src/raft/types.ts";
 
 import { createVerified } from "./verified.ts";
 import { idOf } from "../kit/raft-samples.ts";
 
-/** What is said of n2, which follows n1 in term 3, when their logs hold these terms. */
+/** The verdict on n2, which follows n1 in term 3, when their logs hold these terms. */
 function verdict(
   verifiedIndex: number,
   own: readonly Term[],

@@ -37,7 +37,7 @@ export function createVotes({ diskOf, fail }: VotePorts): Votes {
     const disk = diskOf(voter);
     if (disk === null) return true;
     const hardState = durableHardState(disk);
-    // One that has moved on to a later term does not tell any more whom it voted for.
+    // One that has moved on to a later term does not hold any more whom it voted for.
     return hardState.currentTerm > term || (hardState.currentTerm === term && hardState.votedFor === candidate);
   }
 

@@ -1,5 +1,5 @@
 // Does the log itself agree with every answer? A second witness beside the FIFO checker: it replays the committed entries with the
-// simplest possible queue and session rules, and compares what clients were told with the index that each answer names.
+// simplest possible queue and session rules, and compares the answers that clients got with the index that each answer names.
 import { decodeCommand, decodeOpen, decodeVersion } from "../../src/queue/commands.ts";
 import { encodeReply } from "../../src/queue/replies.ts";
 import { type Command, JOB_BYTES, type NewJob, type Reply } from "../../src/queue/types.ts";
@@ -168,12 +168,12 @@ function execute(replay: Replay, body: Uint8Array, reply: Reply): string | null 
 }
 
 function answersDiffer(replay: Replay, history: History): string | null {
-  const told = new Map<string, Operation>();
+  const decided = new Map<string, Operation>();
   for (const operation of history.operations) {
     // Those of real clients have a witness of their own.
     if (operation.space !== null) continue;
     if (operation.fate === "never" || isSettled(operation))
-      told.set(keyOf(operation.client, operation.number, operation.command), operation);
+      decided.set(keyOf(operation.client, operation.number, operation.command), operation);
     if (!isSettled(operation) || operation.reply === null) continue;
     const { client, number, reply } = operation;
     const executed = replay.executed.get(reply.index);
@@ -190,7 +190,7 @@ function answersDiffer(replay: Replay, history: History): string | null {
   }
   for (const { client, number, fields, reply } of replay.executed.values()) {
     if (reply.type === "refused") continue;
-    if (told.get(keyOf(client, number, fields.body))?.fate === "never" && !isRepeatable(history, client, number)) {
+    if (decided.get(keyOf(client, number, fields.body))?.fate === "never" && !isRepeatable(history, client, number)) {
       return `${client} #${number} was surely not executed, and the log holds it at ${fields.index}`;
     }
   }

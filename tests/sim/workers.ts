@@ -156,7 +156,7 @@ function brokenOff(seed: number, failure: string): SeedResult {
   return { seed, events: 0, hash: "", failure, virtualMs: 0, operations: 0, entries: 0, coverage: {} };
 }
 
-/** 0 where the system does not say. */
+/** 0 where the system does not report it. */
 function residentBytesOf(pid: number): number {
   try {
     const [, kilobytes = "0"] = /^VmRSS:\s*(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];

@@ -82,7 +82,7 @@ export interface Machine {
   /** The last configuration in its log, durable or not. */
   configuration: ConfigurationSeen | null;
   readonly founder: boolean;
-  /** It came back after its removal: its operator tells it to join, not to found once more. */
+  /** It came back after its removal: its operator starts it to join, not to found once more. */
   joins: boolean;
   wiped: boolean;
   /** Something in its directory rotted: it must come back as somebody new, or not at all. */
@@ -105,7 +105,7 @@ export interface World {
   readonly machines: readonly Machine[];
   readonly network: SimNetwork;
   after(ms: number, run: () => void): void;
-  /** Calls `look` after everything that any node does, until it says true. */
+  /** Calls `look` after everything that any node does, until it returns true. */
   watch(look: (machine: Machine) => boolean): void;
   addMachine(): Machine;
   start(machine: Machine): void;
@@ -186,7 +186,7 @@ const FIRST_PORT = 3001;
 const HOST = "127.0.0.1";
 const CALM_RATE = 1.1;
 const AGAIN_AFTER_MS = 300;
-/** How often whoever fills a disk takes what was freed meanwhile. */
+/** How often the process that fills a disk takes what was freed meanwhile. */
 const TAKEN_AGAIN_MS = 50;
 /** Share of the ends of a process after which it is asked what a start would make of some damage. */
 const REHEARSED_PERCENT = 25;
@@ -295,7 +295,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       comparedAt: () => node?.status()?.checkpoint?.index ?? 0,
       corruptedAt: null,
     };
-    // It begins with what its disk says, which is right, unless it had found out already.
+    // It begins with what its disk holds, which is right, unless it had detected the wrong state already.
     if (!distrustsItself(machine)) machine.onCorrupted = null;
     machine.life = life;
     const disk = machine.foreignDisk ?? machine.disk;
@@ -345,7 +345,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   }
 
   /**
-   * Was its state spoiled, or its disk put back, and does it say so itself? Then its data are lost from here on, and it comes back
+   * Was its state spoiled, or its disk put back, and does it report that itself? Then its data are lost from here on, and it comes back
    * without them.
    */
   function foundOut(machine: Machine): boolean {
@@ -373,7 +373,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     // A snapshot has taken the place of the wrong state.
     const corrupted = corruptedStates.get(machine);
     if (life.corruptedAt !== null && corrupted?.state !== inside.queue) forgetCorrupted(machine);
-    // Whoever serves from a directory that was damaged does so as somebody new.
+    // A node that serves from a directory that was damaged does so as a new member.
     machine.damaged = false;
     const { configuration, configurationIndex } = inside.raft;
     if (machine.configuration?.configuration !== configuration)
@@ -396,7 +396,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (life.corruptedAt !== null && corrupted?.isShown === true && inside.raft.role === "leader") dieOfIt(machine);
   }
 
-  /** Its next life begins with what its disk says, which is right. */
+  /** Its next life begins with what its disk holds, which is right. */
   function dieOfIt(machine: Machine): void {
     const { onCorrupted } = machine;
     trace.event(machine.id, "killed by its wrong state before it answers as the leader");
@@ -406,7 +406,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
   }
 
   /**
-   * Its leader must find out, and give it nothing before it comes back as somebody new. Whoever else leads cannot know of what it
+   * Its leader must find out, and give it nothing before it comes back as somebody new. Another leader cannot know of what it
    * acknowledged: before it could vote for one, its disk is lost altogether.
    */
   function observeOutdated(machine: Machine, { self, leader, term, acknowledged }: Outdated): void {
@@ -463,7 +463,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
     if (error?.code === "REMOVED") machine.retired = true;
     if (error?.code === "DISK_FAILED") coverage.hit("a failing disk stopped a node");
     if (machine.foreignDisk !== null) return giveBack(machine);
-    // Whoever watches over a node that finds no room, or nobody to give it its data, tries again.
+    // A supervisor of a node that finds no room, or no member to give it its data, starts it again.
     if (error !== null && onDiskFailure === null) startAgain(machine);
     else if (machine.keepUp) start(machine);
     else if (error !== null) onDiskFailure?.();

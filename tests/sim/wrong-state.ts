@@ -1,5 +1,5 @@
-// Makes a node's state wrong, as a bug in `apply` would leave it: whole, at one with itself, and not what the log says. What lies in memory
-// as other bytes than were computed is another matter: no digest shows it before somebody reads it.
+// Makes a node's state wrong, as a bug in `apply` would leave it: whole, consistent in itself, and not what the log gives. What lies
+// in memory as other bytes than were computed is another matter: no digest shows it before somebody reads it.
 import { drop, first, push } from "../../src/queue/jobs.ts";
 import type { Queue } from "../../src/queue/queue.ts";
 import { closeSession } from "../../src/queue/session-lifecycle.ts";

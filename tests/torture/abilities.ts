@@ -1,4 +1,4 @@
-// Which faults does this machine allow? Each ability is tried out, not guessed; what is missing is said with its reason.
+// Which faults does this machine allow? Each ability is tried out, not guessed; what is missing is reported with its reason.
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Options } from "./options.ts";

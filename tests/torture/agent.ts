@@ -1,4 +1,4 @@
-// Who sends the requests? A process of its own, which may be killed like any other: it is told which client sends which number
+// Who sends the requests? A process of its own, which may be killed like any other: it receives which client sends which number
 // with which command, and sends each again, with the same number, until it has a definite answer. One JSON line each way.
 import { randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
@@ -87,16 +87,16 @@ function commandFor(value: number | null): Command {
 
 function submit(session: Session, number: number, command: Command): void {
   const { life } = session;
-  const heard = (outcome: Outcome): void => {
-    // A life that is over still finishes what it began, and has acknowledged what it heard: nobody will hear that again.
+  const settleOnce = (outcome: Outcome): void => {
+    // A life that is over still finishes what it began, and has acknowledged what it received: no other life gets that answer.
     if (session.life === life || outcome.ok) settle(session, number, outcome);
   };
-  session.client?.submit(command, heard, number);
+  session.client?.submit(command, settleOnce, number);
 }
 
 function settle(session: Session, number: number, outcome: Outcome): void {
   const { id: client } = session;
-  // An earlier life has heard it.
+  // An earlier life has received it.
   if (!session.waiting.has(number)) return;
   if (outcome.ok) {
     session.waiting.delete(number);

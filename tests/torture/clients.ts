@@ -69,7 +69,7 @@ export function startClients(enter: readonly string[], addresses: readonly strin
     // A write to a process that was just killed: its successor gets the same order.
     child.stdin.on("error", () => undefined);
     createInterface({ input: child.stdout }).on("line", (line) => {
-      if (agents[which] === child) heard(JSON.parse(line) as Report);
+      if (agents[which] === child) receive(JSON.parse(line) as Report);
     });
     child.once("exit", (code) => {
       if (!ended && agents[which] === child) wrong.push(`a client process ended by itself, with exit code ${code}`);
@@ -93,7 +93,7 @@ export function startClients(enter: readonly string[], addresses: readonly strin
     send(worker, operation);
   }
 
-  function heard(report: Report): void {
+  function receive(report: Report): void {
     const worker = workers.get(report.client);
     if (worker === undefined) return;
     switch (report.type) {

@@ -1,5 +1,5 @@
 // Which damage does a disk do to what it holds? Bits flip, files are cut short or vanish; never in the last frame of the log alone,
-// whose loss nobody can tell from a write that was cut off by a crash.
+// whose loss cannot be distinguished from a write that was cut off by a crash.
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Random } from "../../src/lib/random.ts";

@@ -41,11 +41,11 @@ export function createDeck(world: World, nemeses: readonly Nemesis[], random: Ra
     struck.set(nemesis.name, (struck.get(nemesis.name) ?? 0) + 1);
     const label = `${nemesis.name} ${began.what}`;
     active.add(label);
-    world.timeline.say(`strike  ${label} (${(began.holdMs / 1_000).toFixed(1)} s)`);
+    world.timeline.record(`strike  ${label} (${(began.holdMs / 1_000).toFixed(1)} s)`);
     await Bun.sleep(began.holdMs);
     await began.heal();
     active.delete(label);
-    world.timeline.say(`healed  ${nemesis.name}`);
+    world.timeline.record(`healed  ${nemesis.name}`);
     return true;
   }
 

@@ -1,5 +1,5 @@
 // Is everything there in the end? All healed, nothing new asked: every request answered, every node at the same index with the same
-// digest, the queue drained; then the reckoning.
+// digest, the queue drained; then the history is checked.
 import { isAnswered } from "./history.ts";
 import { patience, until } from "./shell.ts";
 import { violations } from "./verdict.ts";
@@ -14,10 +14,10 @@ const ASSERTION =
 
 export async function finale(world: World): Promise<void> {
   const { clients } = world;
-  world.timeline.say("the end: everything is healed, and the queue is drained");
+  world.timeline.record("the end: everything is healed, and the queue is drained");
   await bringUp(world, world.nodes);
   clients.quiet("all");
-  // When something is wrong already, only the reckoning is wanted.
+  // When something is wrong already, only the check of the history is wanted.
   const limit = world.blamed.length === 0 ? patience(ANSWERS_MS) : ANSWERS_MS / 10;
   if (!(await until(limit, () => clients.waiting().length === 0))) {
     world.blame(
@@ -26,7 +26,7 @@ export async function finale(world: World): Promise<void> {
   }
   if (!(await clients.drain(patience(DRAIN_MS))))
     world.blame(`the queue could not be drained within ${DRAIN_MS / 1_000} s`);
-  // The drain asks ahead of the answer that tells it to stop.
+  // The drain asks ahead of the answer that ends it.
   await until(limit, () => clients.waiting().length === 0);
   if (!(await until(patience(AGREE_MS), () => disagreement(world) === null))) world.blame(disagreement(world) ?? "");
   for (const problem of [...violations(clients.history), ...clients.wrong]) world.blame(problem);

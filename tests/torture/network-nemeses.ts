@@ -56,7 +56,7 @@ const oneWay = links("one-way", (world, random) => {
   const inward = random.chance(50);
   const some = others.slice(0, random.between(1, 4));
   const harms = some.map((other) => (inward ? cut(other, victim) : cut(victim, other)));
-  return { what: `${victim} ${inward ? "hears nothing of" : "is not heard by"} ${some.join(" ")}`, harms };
+  return { what: `${victim} ${inward ? "receives nothing from" : "cannot send to"} ${some.join(" ")}`, harms };
 });
 
 /** Two halves that see only one node in common. */

@@ -26,7 +26,7 @@ export interface TortureNode extends Site {
   standing: "member" | "lost" | "outside";
   /** Set: it may exit with a named error, for this reason. */
   mayExit: string | null;
-  /** What it last said of itself in this life; null: nothing yet. */
+  /** The status that it last reported in this life; null: none yet. */
   status: NodeStatus | null;
   running(): boolean;
   pid(): number;

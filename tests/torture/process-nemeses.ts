@@ -62,7 +62,7 @@ const pause: Nemesis = {
       holdMs: hold(random, world, 100, 30_000),
       heal: async () => {
         for (const node of nodes) node.signal("SIGCONT");
-        // What it says from now on counts, not what it said before.
+        // What it reports from now on counts, not what it reported before.
         for (const node of nodes) node.status = null;
         release(nodes, "pause");
         await bringUp(world, nodes);

@@ -73,7 +73,7 @@ export async function torture(setting: Setting): Promise<Outcome> {
       throw new Error("five fresh nodes did not found a cluster");
     world.clients.onAnswer(service.answered);
     founded = true;
-    timeline.say(`founded: ${names(world.nodes)} are up, ${nemeses.length} nemeses wait`);
+    timeline.record(`founded: ${names(world.nodes)} are up, ${nemeses.length} nemeses wait`);
     const began = performance.now();
     await (options.rounds === null ? forMinutes(world, deck, options) : forRounds(world, deck, options.rounds));
     const minutes = (performance.now() - began) / 60_000;
@@ -114,7 +114,7 @@ function begin(setting: Setting, random: Random): World {
   const blame = (what: string): void => {
     if (blamed.includes(what)) return;
     blamed.push(what);
-    timeline.say(`WRONG   ${what}`);
+    timeline.record(`WRONG   ${what}`);
   };
   const network = abilities.has.has("network") ? createNetwork([...NODES, CLIENT_PLACE]) : null;
   const nodes = createNodes(setting, network, blame);
@@ -151,7 +151,7 @@ function createNodes(setting: Setting, network: Network | null, blame: World["bl
     const last = node.log().trimEnd().split("\n").at(-1) ?? "";
     const how = `${node.id} ended (${signal ?? `exit code ${code}`}): ${last}`;
     if (node.mayExit === null) blame(how);
-    else timeline.say(`        ${how}`);
+    else timeline.record(`        ${how}`);
   };
   const founders = sites.map(({ host, port }) => `${host}:${port}`);
   const plan = { binary, founders, logs, supervised: room.kind === "bare", onExit };

@@ -1,7 +1,7 @@
 // What happened when? One line an event, printed as it happens and kept for the record of a failure.
 
 export interface Timeline {
-  say(text: string): void;
+  record(text: string): void;
   /** Seconds since the run began, as it is printed. */
   at(now: number): string;
   text(): string;
@@ -13,7 +13,7 @@ export function createTimeline(print: (line: string) => void): Timeline {
   const at = (now: number): string => `${((now - began) / 1_000).toFixed(3)} s`;
   return {
     at,
-    say: (text) => {
+    record: (text) => {
       const line = `${at(performance.now()).padStart(11)}  ${text}`;
       lines.push(line);
       print(line);

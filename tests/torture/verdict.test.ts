@@ -1,4 +1,4 @@
-// Does the reckoning of a torture run notice what it is there to notice? Small histories, each with one thing wrong.
+// Does the check of a torture run's history find every kind of error? Small histories, each with one thing wrong.
 import { expect, test } from "bun:test";
 import type { Operation } from "./history.ts";
 import { indexViolation } from "./index-witness.ts";

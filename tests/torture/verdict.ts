@@ -1,4 +1,4 @@
-// Did raftq keep its promise? The reckoning over a history: lost, duplicated, misordered, and what two checkers say.
+// Did raftq keep its promise? Checks a history: lost, duplicated, misordered, and what two checkers report.
 import { fifoViolation } from "../kit/fifo-checker.ts";
 import { type Operation, isAnswered } from "./history.ts";
 import { indexViolation } from "./index-witness.ts";

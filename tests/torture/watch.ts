@@ -1,4 +1,4 @@
-// How is each node now? Asked over and over from outside; what it says decides who is healthy, whether there should be service,
+// How is each node now? Asked over and over from outside; its answer decides who is healthy, whether there should be service,
 // and whether memory, descriptors and disks stay bounded.
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -55,7 +55,7 @@ export function watch(world: World, service: Service, active: () => string | nul
     const pid = node.pid();
     const status = await access.status(node.address);
     asking.delete(node);
-    // An answer of an earlier life says nothing about this one; a node that asks to be let in again has no state to tell.
+    // An answer of an earlier life does not count for this one; a node that asks to be let in again has no state to report.
     if (status !== null && "node" in status && node.running() && node.pid() === pid) node.status = status;
   }
 

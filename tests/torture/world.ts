@@ -90,7 +90,7 @@ export async function becomesVoter(world: World, node: TortureNode): Promise<voi
   const done = await until(
     patience(MEMBER_AGAIN_MS),
     () => {
-      // A node that was told that its id is taken by a living one asks again, as its operator would.
+      // A node that was refused because its id is taken by a living one asks again, as its operator would.
       if (!node.running()) node.start({ joinOnly: true });
       return isVoter(world, node);
     },
@@ -99,7 +99,7 @@ export async function becomesVoter(world: World, node: TortureNode): Promise<voi
   if (!done) world.blame(`${node.id} is no voter again after ${MEMBER_AGAIN_MS / 1_000} s`);
 }
 
-/** The leader counts this very incarnation of it, and it says itself that it takes part. */
+/** The leader counts this very incarnation of it, and it reports itself that it takes part. */
 export function isVoter(world: World, node: TortureNode): boolean {
   const own = node.status;
   if (own === null || own.state === "learner" || own.state === "starting") return false;

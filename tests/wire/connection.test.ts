@@ -19,20 +19,20 @@ const peerHello: Hello = { ...clientHello, role: "peer", node: member(2) };
 const REQUEST = { type: "request", frameId: 1, group: 0, session: 1, number: 1, acknowledgedThrough: 0 } as const;
 const heartbeat: PeerMessage = { type: "Heartbeat", term: 3, leaderCommit: 1, time: 5, readContext: 1 };
 
-const say = ({ stream }: Opened, ...messages: readonly WireMessage[]): void => {
+const send = ({ stream }: Opened, ...messages: readonly WireMessage[]): void => {
   for (const message of messages) stream.onData(encodeMessage(message).slice());
 };
 const lastWord = ({ stream }: Opened): WireMessage | undefined => stream.written().at(-1);
 
 function greeted(hello: Hello, given: OpenedWith = {}): Opened {
   const opened = open(given);
-  say(opened, hello);
+  send(opened, hello);
   opened.connection.send(HELLO_ANSWER);
   opened.connection.flush();
   return opened;
 }
 
-/** The connection said goodbye with that code, closed, and then says why. */
+/** The connection sent goodbye with that code, closed, and then reports why. */
 function expectEnd(opened: Opened, code: string, why: RegExp): void {
   expect(lastWord(opened)).toMatchObject({ type: "goodbye", failure: { code, message: expect.stringMatching(why) } });
   expect(opened.stream.closed).toBe(true);
@@ -42,7 +42,7 @@ function expectEnd(opened: Opened, code: string, why: RegExp): void {
 
 test("an owner sees the hello first, answers it, and then sees requests", () => {
   const opened = greeted(clientHello);
-  say(opened, { type: "ping", frameId: 7 });
+  send(opened, { type: "ping", frameId: 7 });
   expect(opened.messages).toEqual([clientHello, { type: "ping", frameId: 7 }]);
   expect(opened.connection.greeting).toEqual(clientHello);
   expect(opened.stream.written()).toEqual([HELLO_ANSWER]);
@@ -54,7 +54,7 @@ test("a dialer sees the HELLO_ANSWER first, and then answers", () => {
   opened.connection.send(clientHello);
   opened.connection.flush();
   expect(opened.stream.written().map((message) => message.type)).toEqual(["hello", "request"]);
-  say(opened, HELLO_ANSWER, { type: "pong", frameId: 3 });
+  send(opened, HELLO_ANSWER, { type: "pong", frameId: 3 });
   expect(opened.messages).toEqual([HELLO_ANSWER, { type: "pong", frameId: 3 }]);
 });
 
@@ -102,11 +102,11 @@ test("heartbeats, votes and acknowledgements leave before bulk, numbered in the 
 test("a missing, repeated or swapped peer frame closes the connection", () => {
   for (const sequences of [[2], [1, 3], [1, 1], [0]]) {
     const opened = greeted(peerHello);
-    for (const sequence of sequences) say(opened, asPeerFrame(heartbeat, sequence));
+    for (const sequence of sequences) send(opened, asPeerFrame(heartbeat, sequence));
     expectEnd(opened, "BAD_REQUEST", /frames are missing/);
   }
   const whole = greeted(peerHello);
-  say(whole, asPeerFrame(heartbeat, 1), asPeerFrame(heartbeat, 2));
+  send(whole, asPeerFrame(heartbeat, 1), asPeerFrame(heartbeat, 2));
   expect(whole.messages).toEqual([peerHello, heartbeat, heartbeat]);
 });
 
@@ -122,7 +122,7 @@ test("a damaged peer frame closes the connection, whichever byte was damaged", (
   }
 });
 
-test("who does not say hello in time is told so and closed", () => {
+test("a side that sends no hello in time gets a goodbye with the reason and is closed", () => {
   const opened = open();
   opened.clock.pass(WIRE.helloTimeoutMs - 1);
   expect(opened.stream.closed).toBe(false);
@@ -192,7 +192,7 @@ test("a silent side is pinged, and closed when it stays silent", () => {
   const opened = greeted(clientHello);
   opened.clock.pass(WIRE.pingIntervalMs);
   expect(lastWord(opened)).toEqual({ type: "ping", frameId: 0 });
-  say(opened, { type: "pong", frameId: 0 });
+  send(opened, { type: "pong", frameId: 0 });
   opened.clock.pass(WIRE.idleTimeoutMs - 1);
   expect(opened.stream.closed).toBe(false);
   opened.clock.pass(WIRE.pingIntervalMs);
@@ -203,7 +203,7 @@ test("a silent side is pinged, and closed when it stays silent", () => {
 test("a keep-alive ping is answered at once and unseen by the owner, on every kind of connection", () => {
   for (const hello of [clientHello, peerHello]) {
     const opened = greeted(hello);
-    say(opened, { type: "ping", frameId: 0 });
+    send(opened, { type: "ping", frameId: 0 });
     expect(lastWord(opened)).toEqual({ type: "pong", frameId: 0 });
     expect(opened.messages).toEqual([hello]);
   }
@@ -218,7 +218,7 @@ test("after a stall of this process the other side gets its whole time again", (
   expectEnd(opened, "TIMEOUT", /no hello/);
 });
 
-test("another protocol version is told both versions, whatever its hello looks like", () => {
+test("another protocol version is refused with both versions, whatever its hello looks like", () => {
   const own = WIRE.protocolVersion;
   const opened = open();
   const writer = createWriter(4)
@@ -229,24 +229,24 @@ test("another protocol version is told both versions, whatever its hello looks l
   opened.stream.onData(sealFrame(writer.finish()));
   expectEnd(opened, "VERSION", new RegExp(`version ${own + 1}, this side ${own}`));
   const dialed = open({ side: "dialed" });
-  say(dialed, { ...HELLO_ANSWER, version: 1 });
+  send(dialed, { ...HELLO_ANSWER, version: 1 });
   expectEnd(dialed, "VERSION", new RegExp(`version 1, this side ${own}`));
 });
 
 test("strangers are closed at their first bytes, and HTTP and TLS are named", () => {
-  const text = (said: string): Uint8Array => new TextEncoder().encode(said);
+  const text = (line: string): Uint8Array => new TextEncoder().encode(line);
   const unknown = /does not speak the raftq protocol: a frame starts with byte 0x00, not 0x[0-9a-f]{2}$/;
   for (const stranger of ["SSH-2.0-x\r\n", "GETAWAY now", "g"]) {
     const opened = open();
     opened.stream.onData(text(stranger));
     expectEnd(opened, "BAD_REQUEST", unknown);
   }
-  for (const [said, code, why] of [
+  for (const [bytes, code, why] of [
     [text("HTTP/1.1 400 Bad Request\r\n\r\n"), "BAD_REQUEST", /^the other side speaks HTTP, not raftq$/],
     [new Uint8Array([0x15, 3, 1]), "UNAUTHORISED", /speaks TLS: give --tls-cert/],
   ] as const) {
     const dialed = open({ side: "dialed" });
-    dialed.stream.onData(said);
+    dialed.stream.onData(bytes);
     expectEnd(dialed, code, why);
   }
   const tls = open();
@@ -254,7 +254,7 @@ test("strangers are closed at their first bytes, and HTTP and TLS are named", ()
   expectEnd(tls, "UNAUTHORISED", /started without --tls-cert/);
 });
 
-test("who says HTTP is answered in HTTP", () => {
+test("a side that sends HTTP is answered in HTTP", () => {
   for (const stranger of ["GET / HTTP/1.1\r\n\r\n", "POST /api HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n"]) {
     const opened = open();
     // However its first bytes are cut.
@@ -308,7 +308,7 @@ test("the largest hello and the largest HELLO_ANSWER to it are taken", () => {
   const features = Array.from({ length: MAX_LIST }, () => name);
   const hello: Hello = { ...peerHello, features, clusterId: CLUSTER, node, nonce: new Uint8Array(32) };
   const accepted = open();
-  say(accepted, hello);
+  send(accepted, hello);
   // It gets as far as the question whether there is a secret.
   expectEnd(accepted, "UNAUTHORISED", /without --secret-file/);
   const members = Array.from({ length: MAX_LIST }, () => address);
@@ -325,7 +325,7 @@ test("the largest hello and the largest HELLO_ANSWER to it are taken", () => {
   };
   const dialed = open({ side: "dialed" });
   dialed.connection.send(clientHello);
-  say(dialed, largest);
+  send(dialed, largest);
   expect(dialed.messages.map(({ type }) => type)).toEqual(["helloAnswer"]);
 });
 
@@ -361,10 +361,10 @@ test("small answers that nobody reads count with what keeping each of them costs
 test("keep-alive pings of a side that does not read are not answered one by one", () => {
   const opened = greeted(clientHello, { reading: false });
   const before = opened.stream.chunks.length;
-  for (let at = 0; at < 1_000; at++) say(opened, { type: "ping", frameId: 0 });
+  for (let at = 0; at < 1_000; at++) send(opened, { type: "ping", frameId: 0 });
   expect(opened.stream.chunks.length).toBe(before);
   opened.stream.drain();
-  say(opened, { type: "ping", frameId: 0 });
+  send(opened, { type: "ping", frameId: 0 });
   expect(lastWord(opened)).toEqual({ type: "pong", frameId: 0 });
 });
 
@@ -376,9 +376,9 @@ test("every message has its side: what comes from the wrong one closes the conne
     for (const kind of ["client", "peer", "dialed"] as const) {
       const opened =
         kind === "dialed" ? open({ side: "dialed" }) : greeted(kind === "client" ? clientHello : peerHello);
-      if (kind === "dialed") say(opened, HELLO_ANSWER);
-      if (message.type === "pong" && kind === "peer") say(opened, { ...message, frameId: 0 });
-      else say(opened, message.type === "fragment" ? { ...message, sequence: 1 } : message);
+      if (kind === "dialed") send(opened, HELLO_ANSWER);
+      if (message.type === "pong" && kind === "peer") send(opened, { ...message, frameId: 0 });
+      else send(opened, message.type === "fragment" ? { ...message, sequence: 1 } : message);
       if (!opened.stream.closed) welcome[kind] = [...welcome[kind]!, message.type];
       else expectEnd(opened, "BAD_REQUEST", /is not allowed/);
     }
@@ -403,14 +403,14 @@ test("every message has its side: what comes from the wrong one closes the conne
 
 test("the first message must be a hello", () => {
   const opened = open();
-  say(opened, { type: "ping", frameId: 1 });
+  send(opened, { type: "ping", frameId: 1 });
   expectEnd(opened, "BAD_REQUEST", /first message is a hello/);
 });
 
 test("a goodbye ends the connection with the other side's reason, and the owner sees no message of it", () => {
   const opened = greeted(clientHello);
   const failed = { code: "OVERLOADED", applied: "no", message: "too many connections", retryAfterMs: 100 } as const;
-  say(opened, { type: "goodbye", failure: failed });
+  send(opened, { type: "goodbye", failure: failed });
   expect(opened.stream.closed).toBe(true);
   opened.stream.onClose("closed by this side");
   expect(opened.ended()).toEqual(failed);
@@ -449,7 +449,7 @@ test("what was sent before a close leaves, what comes after it does not", () => 
 test("after a close no message reaches the owner and no timer runs", () => {
   const opened = greeted(clientHello);
   opened.connection.close(null);
-  say(opened, { type: "ping", frameId: 1 });
+  send(opened, { type: "ping", frameId: 1 });
   opened.clock.pass(WIRE.idleTimeoutMs * 2);
   expect(opened.messages).toEqual([clientHello]);
   expect(opened.stream.written()).toEqual([HELLO_ANSWER]);
@@ -498,7 +498,7 @@ test("a fault of the owner is not taken for a fault of the other side", () => {
       throw new Error("a bug");
     },
   });
-  expect(() => say(opened, clientHello)).toThrow("a bug");
+  expect(() => send(opened, clientHello)).toThrow("a bug");
 });
 
 test("no bytes at all make a connection throw or hold more than a frame", () => {

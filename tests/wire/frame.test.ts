@@ -103,7 +103,7 @@ test.each([0xffff_ffff, 0x8000_0000, 0x5353_482d])("a first byte other than 0 (%
 test.each([
   [0x16, "started without --tls-cert"],
   [0x15, "give --tls-cert, --tls-key and --tls-ca"],
-])("TLS (first byte %p) is told apart from other protocols: what to do about it", (byte, advice) => {
+])("TLS (first byte %p) is distinguished from other protocols: what to do about it", (byte, advice) => {
   const failed = createDeframer(LIMIT).push(new Uint8Array([byte]), () => true);
   expect(failed).toMatchObject({ code: "UNAUTHORISED" });
   expect(failed?.message).toContain(advice);
@@ -142,7 +142,7 @@ test("what is allocated for an unfinished frame is known: at most twice what cam
     expect(body.length).toBe(LIMIT - 4);
     return bodies.push(body) > 0;
   });
-  // Its memory is given back, whoever still holds on to it.
+  // Its memory is given back, even where a reference to it is left.
   expect(bodies.map((body) => body.length)).toEqual([0]);
   givenUp.discard();
   expect([whole, givenUp].map((deframer) => [deframer.allocated(), deframer.buffered()])).toEqual([
@@ -177,7 +177,7 @@ test("a big frame in many small pieces costs time in proportion to its length", 
   expect(timeOf(4_000_000)).toBeLessThan(400);
 });
 
-test("no frame follows once the reader says stop", () => {
+test("no frame follows once the reader stops", () => {
   const bodies: number[] = [];
   createDeframer(LIMIT).push(stream, (body) => {
     bodies.push(body.length);

@@ -1,4 +1,4 @@
-// Can any bytes make the codec do anything but answer or say Malformed? Mutations of valid messages, random bytes, hostile lengths.
+// Can any bytes make the codec do anything but answer or report Malformed? Mutations of valid messages, random bytes, hostile lengths.
 import { expect, test } from "bun:test";
 import { crc32 } from "../../src/lib/crc32.ts";
 import { Malformed } from "../../src/lib/messagepack.ts";
@@ -60,7 +60,7 @@ test("a mutated message is refused as Malformed or is another valid message", ()
     const body = mutated(frameBody(encodeMessage(randomMessage(random))), random);
     const message = tryDecode(body, seed);
     if (message === null) refused++;
-    // What is accepted means one thing only: it can be said again and is heard as the same.
+    // What is accepted means one thing only: it can be encoded again and is decoded as the same.
     else expect(decodeMessage(frameBody(encodeMessage(message)))).toEqual(message);
   }
   expect(refused).toBeGreaterThan(5_000);

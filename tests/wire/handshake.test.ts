@@ -58,8 +58,8 @@ interface Side {
   readonly ended: () => Failure | null | undefined;
 }
 
-/** A dialer that says hello as `role` and an acceptor, n1, that answers it; runs until nothing happens any more. */
-function meet(role: AccessRole, dialerTrust: Trust, acceptorTrust: Trust, said: HelloAnswer = answer) {
+/** A dialer that sends hello as `role` and an acceptor, n1, that answers it; runs until nothing happens any more. */
+function meet(role: AccessRole, dialerTrust: Trust, acceptorTrust: Trust, helloAnswer: HelloAnswer = answer) {
   const scheduler = createScheduler();
   const clock = createTestClock(scheduler);
   const trust = (self: string): Trust => (self === "dialer" ? dialerTrust : acceptorTrust);
@@ -78,7 +78,7 @@ function meet(role: AccessRole, dialerTrust: Trust, acceptorTrust: Trust, said: 
       onMessage: (message) => {
         got.push(structuredClone(message));
         if (message.type !== "hello") return;
-        connection.send(said);
+        connection.send(helloAnswer);
         connection.flush();
       },
       onClosed: (why) => (end = why),
@@ -171,24 +171,24 @@ const transcript: Transcript = {
 };
 
 test("a proof is for its direction, its nonces, its role, its cluster and both its nodes", () => {
-  const { hello: said, challenge } = transcript;
+  const { hello: sent, challenge } = transcript;
   const cluster = "7f3a00112233ccdd" as Challenge["clusterId"];
   const others: readonly Transcript[] = [
-    { hello: { ...said, nonce: new Uint8Array(32).fill(3) }, challenge },
-    { hello: { ...said, role: "admin" }, challenge },
-    { hello: { ...said, clusterId: cluster }, challenge },
-    { hello: { ...said, node: member(3) }, challenge },
-    { hello: { ...said, features: ["x"] }, challenge },
-    { hello: { ...said, version: WIRE.protocolVersion + 1 }, challenge },
-    { hello: said, challenge: { ...challenge, nonce: new Uint8Array(32).fill(3) } },
-    { hello: said, challenge: { ...challenge, clusterId: cluster } },
-    { hello: said, challenge: { ...challenge, node: member(3) } },
+    { hello: { ...sent, nonce: new Uint8Array(32).fill(3) }, challenge },
+    { hello: { ...sent, role: "admin" }, challenge },
+    { hello: { ...sent, clusterId: cluster }, challenge },
+    { hello: { ...sent, node: member(3) }, challenge },
+    { hello: { ...sent, features: ["x"] }, challenge },
+    { hello: { ...sent, version: WIRE.protocolVersion + 1 }, challenge },
+    { hello: sent, challenge: { ...challenge, nonce: new Uint8Array(32).fill(3) } },
+    { hello: sent, challenge: { ...challenge, clusterId: cluster } },
+    { hello: sent, challenge: { ...challenge, node: member(3) } },
   ];
   const secrets = [{ role: "peer", key: key(SECRET) }] as const;
   const proof = prove("dialed", key(SECRET), transcript);
   expect(provenKey(proof, secrets, transcript)).toEqual(key(SECRET));
   for (const other of others) expect(provenKey(proof, secrets, other)).toBeNull();
-  // Reflected: what a node says of itself does not open its own door.
+  // Reflected: a node's own proof is not accepted by that node.
   expect(provenKey(prove("accepted", key(SECRET), transcript), secrets, transcript)).toBeNull();
   expect(isProof(proof, "accepted", key(SECRET), transcript)).toBe(false);
 });
@@ -201,20 +201,20 @@ test("a recorded proof opens nothing: the next challenge is another one", () => 
   const trust = everyRole(7);
   const introduce = () => ({ clusterId: null, node: member(1) });
   const first = open({ trust, introduce });
-  const said = { ...hello("client"), nonce: new Uint8Array(32).fill(9) };
-  first.stream.onData(encodeMessage(said));
+  const sent = { ...hello("client"), nonce: new Uint8Array(32).fill(9) };
+  first.stream.onData(encodeMessage(sent));
   const challenge = wrote(first, "challenge") as Challenge;
-  const proof = encodeMessage({ type: "proof", proof: prove("dialed", key(SECRET), { hello: said, challenge }) });
+  const proof = encodeMessage({ type: "proof", proof: prove("dialed", key(SECRET), { hello: sent, challenge }) });
   first.stream.onData(proof);
   expect(first.messages.map(({ type }) => type)).toEqual(["hello"]);
   const second = open({ trust, introduce });
-  second.stream.onData(encodeMessage(said));
+  second.stream.onData(encodeMessage(sent));
   second.stream.onData(proof);
   expect(second.messages).toEqual([]);
   expect(wrote(second, "goodbye")).toMatchObject({ failure: { code: "UNAUTHORISED" } });
 });
 
-test("whoever answers hello without a challenge, or with a wrong proof, is not a node of ours", () => {
+test("an acceptor that answers hello without a challenge, or with a wrong proof, is refused as a node", () => {
   for (const proof of [undefined, new Uint8Array(32)]) {
     const dialer = open({ side: "dialed", trust: everyRole(7) });
     dialer.connection.send(hello("client"));
@@ -230,7 +230,7 @@ test("whoever answers hello without a challenge, or with a wrong proof, is not a
   }
 });
 
-test("a node that has heard a hello but no proof waits no longer than for a hello", () => {
+test("a node that has received a hello but no proof waits no longer than for a hello", () => {
   const opened = open({ trust: everyRole(7), introduce: () => ({ clusterId: null, node: member(1) }) });
   opened.clock.pass(WIRE.helloTimeoutMs - 100);
   opened.stream.onData(encodeMessage({ ...hello("client"), nonce: new Uint8Array(32) }));
@@ -267,7 +267,7 @@ test("before both sides know each other nothing but a greeting is decoded", () =
   const heartbeat = asPeerFrame({ type: "Heartbeat", term: 1, leaderCommit: 0, time: 0, readContext: 0 });
   for (const trust of [EVERYBODY, everyRole(1), certificate("peer", "n2")]) {
     for (const message of [...others, heartbeat]) {
-      // Broken behind its type: whoever had decoded it would have said so.
+      // Broken behind its type: decoding it would have been reported.
       const frame = encodeMessage(message);
       frame.fill(0xc1, 8);
       const opened = open({ trust, introduce: () => ({ clusterId: null, node: member(1) }) });
@@ -280,7 +280,7 @@ test("before both sides know each other nothing but a greeting is decoded", () =
   }
 });
 
-test("nothing of a stranger is read; it is told why it stays outside", () => {
+test("nothing of a stranger is read; the goodbye states why it is refused", () => {
   const opened = open({ trust: { type: "unauthenticated", why: "its certificate has expired" } });
   opened.stream.onData(encodeMessage(hello("client")));
   expect(opened.messages).toEqual([]);
@@ -314,7 +314,7 @@ test.each<[AccessRole, string | null]>([
   ["peer", "n3"],
   ["admin", null],
   ["client", null],
-])("a dialer takes no node whose certificate is that of %s %p, but says n1", (role, node) => {
+])("a dialer takes no node whose certificate is that of %s %p, but which claims to be n1", (role, node) => {
   const { dialed } = meet("client", certificate(role, node), certificate("client"));
   expect(dialed.got).toEqual([]);
   expect(dialed.ended()).toMatchObject({ code: "UNAUTHORISED", message: expect.stringMatching(/claims to be n1/) });

@@ -51,7 +51,7 @@ const challenge = {
 } as const;
 const secret = new TextEncoder().encode("an example of a secret");
 
-/** What each example of the page says. */
+/** The message of each example of the page. */
 const EXAMPLES: Readonly<Record<string, WireMessage>> = {
   hello: { type: "hello", version: WIRE.protocolVersion, features: [], role: "client", clusterId: null, node: null },
   helloAnswer: {
@@ -134,7 +134,7 @@ test("the table of errors is that of lib/errors.ts", () => {
   expect(tableUnder("| code | class | next |")).toEqual(rows);
 });
 
-test("the tables of all messages are what their layouts say", () => {
+test("the tables of all messages match their layouts", () => {
   expect(tableUnder("| number | message | sent by | least role | priority | values behind the number |")).toEqual(
     FRAME_ROWS,
   );

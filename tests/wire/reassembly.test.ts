@@ -38,7 +38,7 @@ const append = (bytes: number): PeerMessage => ({
     ),
   ],
 });
-const say = ({ stream }: Opened, ...messages: readonly WireMessage[]): void => {
+const send = ({ stream }: Opened, ...messages: readonly WireMessage[]): void => {
   for (const message of messages) stream.onData(encodeMessage(message).slice());
 };
 
@@ -46,7 +46,7 @@ const say = ({ stream }: Opened, ...messages: readonly WireMessage[]): void => {
 function linked() {
   const progress: Progress[] = [];
   const opened = open({ onProgress: (made) => progress.push(made) });
-  say(opened, HELLO);
+  send(opened, HELLO);
   opened.connection.send(HELLO_ANSWER);
   opened.connection.flush();
   return { ...opened, progress };
@@ -67,7 +67,7 @@ test("a message that is longer than the link takes at once is sent in fragments,
   const near = linked();
   const far = linked();
   const written = reader(near);
-  say(near, { type: "pong", frameId: 1 });
+  send(near, { type: "pong", frameId: 1 });
   near.connection.send(append(50_000));
   near.connection.flush();
   let fragments = 0;
@@ -77,9 +77,9 @@ test("a message that is longer than the link takes at once is sent in fragments,
     expect(bytes).toBeLessThan(64 * 1_024 + 1_000);
     if (round === 0) expect(bytes).toBeLessThan(700);
     fragments += left.filter(({ type }) => type === "fragment").length;
-    say(far, ...left);
+    send(far, ...left);
     near.clock.pass(1);
-    for (const message of left) if (message.type === "ping") say(near, { type: "pong", frameId: message.frameId });
+    for (const message of left) if (message.type === "ping") send(near, { type: "pong", frameId: message.frameId });
   }
   expect(far.messages.slice(1)).toEqual([append(50_000)]);
   expect(fragments).toBeGreaterThan(10);
@@ -89,7 +89,7 @@ test("a message that is longer than the link takes at once is sent in fragments,
 test("a heartbeat passes between the fragments of a large message", () => {
   const near = linked();
   const written = reader(near);
-  say(near, { type: "pong", frameId: 1 });
+  send(near, { type: "pong", frameId: 1 });
   near.connection.send(append(50_000));
   near.connection.flush();
   near.connection.send(heartbeat(1));
@@ -110,32 +110,32 @@ test("on a link that is late with its answers heartbeats do not queue: the newes
     near.clock.pass(50);
   }
   expect(written()).toEqual([]);
-  say(near, { type: "pong", frameId: 1 });
+  send(near, { type: "pong", frameId: 1 });
   expect(written()).toMatchObject([{ type: "peer", message: { type: "Heartbeat", time: 20 } }, { type: "ping" }]);
 });
 
-test("every ping between members is answered at once, and every answer says what has arrived", () => {
+test("every ping between members is answered at once, and every answer states what has arrived", () => {
   const near = linked();
   const written = reader(near);
-  say(near, { type: "ping", frameId: 7 }, { type: "pong", frameId: 1 });
+  send(near, { type: "ping", frameId: 7 }, { type: "pong", frameId: 1 });
   expect(written()).toEqual([{ type: "pong", frameId: 7 }]);
   near.connection.send(append(1_000));
   near.connection.flush();
   const pings = written().flatMap((message) => (message.type === "ping" ? [message.frameId] : []));
-  for (const frameId of pings) say(near, { type: "pong", frameId });
+  for (const frameId of pings) send(near, { type: "pong", frameId });
   const arrived = near.progress.reduce((sum, made) => sum + (made.type === "acknowledged" ? made.bytes : 0), 0);
   expect(arrived).toBeGreaterThan(200);
-  say(near, { type: "pong", frameId: 1_000 });
+  send(near, { type: "pong", frameId: 1_000 });
   expect(near.stream.closed).toBe(true);
 });
 
 test("to a side that does not read, only the newest of its pings is answered", () => {
   const slow = open({ reading: false });
-  say(slow, HELLO);
+  send(slow, HELLO);
   slow.connection.send(HELLO_ANSWER);
   slow.connection.flush();
   const written = reader(slow);
-  for (let frameId = 1; frameId <= 100; frameId++) say(slow, { type: "ping", frameId });
+  for (let frameId = 1; frameId <= 100; frameId++) send(slow, { type: "ping", frameId });
   expect(written()).toEqual([]);
   slow.stream.drain();
   expect(written()).toEqual([{ type: "pong", frameId: 100 }]);
@@ -150,13 +150,13 @@ test("bytes of a message that is not whole yet are progress, also between its fr
     left: bytes.length - to,
     bytes: bytes.subarray(from, to),
   });
-  say(far, asPeerFrame(heartbeat(1), 1));
+  send(far, asPeerFrame(heartbeat(1), 1));
   expect(far.progress).toEqual([]);
-  say(far, fragment(2, 0, 400));
+  send(far, fragment(2, 0, 400));
   far.stream.onData(encodeMessage(fragment(3, 400, 900)).slice(0, 100));
   expect(far.progress).toEqual([{ type: "received" }, { type: "received" }]);
   far.stream.onData(encodeMessage(fragment(3, 400, 900)).slice(100));
-  say(far, asPeerFrame(heartbeat(2), 4), fragment(5, 900, bytes.length));
+  send(far, asPeerFrame(heartbeat(2), 4), fragment(5, 900, bytes.length));
   expect(far.messages.slice(1)).toEqual([heartbeat(1), heartbeat(2), append(1_000)]);
 });
 
@@ -176,7 +176,7 @@ test("fragments that do not fit each other, too many of them, or none at all clo
     [fragment(1, 0, 50)],
   ]) {
     const far = linked();
-    say(far, ...fragments);
+    send(far, ...fragments);
     expect(far.stream.written().at(-1)).toMatchObject({ type: "goodbye", failure: { code: "BAD_REQUEST" } });
   }
 });
@@ -188,7 +188,7 @@ test("what is abandoned in the middle of a message is dropped, and the goodbye i
   near.connection.send(append(50_000));
   near.connection.flush();
   near.connection.abandon({ code: "TIMEOUT", applied: "no", message: "enough" });
-  say(far, ...written());
+  send(far, ...written());
   far.stream.onClose("closed");
   expect(far.messages.length).toBe(1);
   expect(far.ended()).toMatchObject({ code: "TIMEOUT", message: "enough" });

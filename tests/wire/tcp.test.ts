@@ -1,4 +1,4 @@
-// Does the real network keep what the port promises? Every byte, in order, whoever reads slowly; honest errors; goodbyes arrive.
+// Does the real network keep what the port promises? Every byte, in order, however slowly it is read; true errors; goodbyes arrive.
 import { afterEach, expect, test } from "bun:test";
 import { connect as connectSocket, createServer, type Socket } from "node:net";
 import { WIRE } from "../../src/config.ts";
@@ -86,11 +86,11 @@ test.each([
   const server = await listen(host, name);
   const near = await dialed(server.address);
   const far = await server.next();
-  const heard = new Promise<Uint8Array>((resolve) => {
+  const received = new Promise<Uint8Array>((resolve) => {
     far.onData = (data) => resolve(data.slice());
   });
   near.write(Uint8Array.of(1, 2, 3));
-  expect(await heard).toEqual(Uint8Array.of(1, 2, 3));
+  expect(await received).toEqual(Uint8Array.of(1, 2, 3));
   expect(near.remote).toContain(String(server.listener.port));
 });
 
@@ -98,7 +98,7 @@ test("received data is a plain view, whose slice is a copy", async () => {
   const server = await listen();
   const near = await dialed(server.address);
   const far = await server.next();
-  const heard = new Promise<Uint8Array>((resolve) => {
+  const received = new Promise<Uint8Array>((resolve) => {
     far.onData = (data) => {
       const copy = data.slice();
       data.fill(0);
@@ -106,7 +106,7 @@ test("received data is a plain view, whose slice is a copy", async () => {
     };
   });
   near.write(Uint8Array.of(9));
-  expect(await heard).toEqual(Uint8Array.of(9));
+  expect(await received).toEqual(Uint8Array.of(9));
 });
 
 test("a burst of 10,000 frames to a slow reader arrives whole, in order, and is counted as pending until then", async () => {
@@ -207,11 +207,11 @@ test("a goodbye reaches a side that keeps sending", async () => {
   });
   far.write(new TextEncoder().encode("goodbye"));
   far.close();
-  const heard = await new Promise<string>((resolve) => {
+  const received = await new Promise<string>((resolve) => {
     socket.on("data", (data) => resolve(data.toString()));
     socket.on("close", () => resolve("closed without a word"));
   });
-  expect(heard).toBe("goodbye");
+  expect(received).toBe("goodbye");
 });
 
 test("a side that neither reads nor closes is cut off after the time for a close", async () => {
@@ -328,20 +328,20 @@ test("the memory of what was received is given back after the call, that of what
   expect(near.pending()).toBe(0);
 });
 
-test("a closed stream delivers nothing any more and says so once", async () => {
+test("a closed stream delivers nothing any more and reports its end once", async () => {
   const server = await listen();
   const near = await dialed(server.address);
   const far = await server.next();
-  let heard = 0;
+  let received = 0;
   let closes = 0;
-  far.onData = () => heard++;
+  far.onData = () => received++;
   far.onClose = () => closes++;
   far.close();
   far.close();
   near.write(new Uint8Array(10));
   await ended(near);
   await Bun.sleep(10);
-  expect([heard, closes]).toEqual([0, 1]);
+  expect([received, closes]).toEqual([0, 1]);
 });
 
 test("a reset by the other side ends the stream, not the process", async () => {
@@ -364,7 +364,7 @@ test("a port in use is PORT_IN_USE with its address", async () => {
   expect(error).toMatchObject({ code: "PORT_IN_USE", message: expect.stringContaining(server.address) });
 });
 
-test("an address that this machine does not have is told in one clear line", async () => {
+test("an address that this machine does not have is reported in one clear line", async () => {
   const error = await new Promise<Error | null>((resolve) => network.listen("203.0.113.7", 0, () => {}, resolve));
   expect(error).toMatchObject({ code: "USAGE", message: expect.stringContaining("203.0.113.7") });
 });
@@ -457,8 +457,8 @@ test("who ends its own direction after asking may be answered, as long as this s
   const server = await listen();
   const far = await dialHalf(server.listener.port);
   const near = await server.next();
-  const heard: string[] = [];
-  near.onData = (data) => void heard.push(new TextDecoder().decode(data));
+  const received: string[] = [];
+  near.onData = (data) => void received.push(new TextDecoder().decode(data));
   near.onEnd = () => {
     setTimeout(() => {
       near.write(new TextEncoder().encode("late"));
@@ -466,12 +466,12 @@ test("who ends its own direction after asking may be answered, as long as this s
     }, 50);
     return true;
   };
-  const said: string[] = [];
-  far.on("data", (data: Buffer) => said.push(data.toString()));
+  const answers: string[] = [];
+  far.on("data", (data: Buffer) => answers.push(data.toString()));
   const ended = new Promise<void>((resolve) => far.on("end", () => resolve()));
   far.end("asked");
   await ended;
-  expect([heard.join(""), said.join("")]).toEqual(["asked", "late"]);
+  expect([received.join(""), answers.join("")]).toEqual(["asked", "late"]);
 });
 
 function dialHalf(port: number): Promise<Socket> {

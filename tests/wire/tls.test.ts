@@ -1,4 +1,4 @@
-// Who gets a stream over real TLS, and what does everybody else hear? Certificates of every kind against the system's network.
+// Who gets a stream over real TLS, and what does every other side receive? Certificates of every kind against the system's network.
 import { afterEach, expect, test } from "bun:test";
 import { connect as connectPlain, createServer as createPlainServer } from "node:net";
 import { connect as connectTls, type ConnectionOptions } from "node:tls";
@@ -154,7 +154,7 @@ test.each<[string, TlsMaterial, RegExp]>([
   ],
   ["that has expired", await materialOf("raftq:node:n1", ours, expired), /its certificate has expired/],
   ["that names nobody", await materialOf("https://example.org"), /names no node/],
-])("a dialer takes no node with a certificate %s, and says why", async (_, material, why) => {
+])("a dialer takes no node with a certificate %s, and reports why", async (_, material, why) => {
   const { port } = await listen(tls(material));
   expect(await dial(port, tls(client))).toMatchObject({
     ok: false,
@@ -163,7 +163,7 @@ test.each<[string, TlsMaterial, RegExp]>([
   });
 });
 
-test("plain bytes on a TLS port are refused and told of, on both sides", async () => {
+test("plain bytes on a TLS port are refused and reported, on both sides", async () => {
   const { port, accepted, refused } = await listen(tls(node));
   const dialed = await dial(port, null);
   if (!dialed.ok) throw new Error(dialed.why);
@@ -197,7 +197,7 @@ test("TLS 1.2 is refused", async () => {
   expect(await until(() => refused[0])).toMatch(/handshake failed/);
 });
 
-test("whoever is silent instead of shaking hands is cut off in time", async () => {
+test("a side that is silent instead of shaking hands is cut off in time", async () => {
   const { port, refused } = await listen(tls(node), { ...WIRE, helloTimeoutMs: 100 });
   const socket = connectPlain(port, "127.0.0.1");
   const closed = new Promise<void>((resolve) => socket.on("close", () => resolve()));

@@ -41,12 +41,12 @@ export const content = (channel: number, body: Buffer): Buffer =>
   ]);
 
 /** Each whole frame in `bytes`; the number of bytes they take. */
-export function takeFrames(bytes: Buffer, heard: (type: number, payload: Buffer) => void): number {
+export function takeFrames(bytes: Buffer, onFrame: (type: number, payload: Buffer) => void): number {
   let at = 0;
   while (bytes.length - at >= FRAME_OVERHEAD) {
     const length = bytes.readUInt32BE(at + 3);
     if (bytes.length - at < FRAME_OVERHEAD + length) break;
-    heard(bytes[at] ?? 0, bytes.subarray(at + FRAME_HEAD, at + FRAME_HEAD + length));
+    onFrame(bytes[at] ?? 0, bytes.subarray(at + FRAME_HEAD, at + FRAME_HEAD + length));
     at += FRAME_OVERHEAD + length;
   }
   return at;

@@ -22,7 +22,7 @@ interface BeanstalkClient extends QueueClient {
 const NO_BODY = Buffer.alloc(0);
 
 /** Each whole answer in `bytes`; the number of bytes they take. */
-function takeAnswers(bytes: Buffer, heard: (answer: Answer) => void): number {
+function takeAnswers(bytes: Buffer, onAnswer: (answer: Answer) => void): number {
   let at = 0;
   for (;;) {
     const end = bytes.indexOf("\r\n", at, "latin1");
@@ -33,7 +33,7 @@ function takeAnswers(bytes: Buffer, heard: (answer: Answer) => void): number {
     const begin = end + 2;
     const next = hasBody ? begin + length + 2 : begin;
     if (bytes.length < next) return at;
-    heard({ line, body: hasBody ? bytes.subarray(begin, begin + length) : NO_BODY });
+    onAnswer({ line, body: hasBody ? bytes.subarray(begin, begin + length) : NO_BODY });
     at = next;
   }
 }

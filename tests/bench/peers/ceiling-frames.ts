@@ -1,4 +1,4 @@
-// What do the processes of the ceiling say to each other? A length and one MessagePack array.
+// What do the processes of the ceiling send to each other? A length and one MessagePack array.
 import { pack } from "msgpackr";
 
 export const TYPE = { request: 1, answer: 2, append: 10, durable: 11 } as const;
@@ -17,7 +17,7 @@ export function frame(value: readonly unknown[]): Buffer {
 }
 
 /** Whole frames out of any split of bytes. */
-export function framer(heard: (body: Buffer) => void): (data: Buffer) => void {
+export function framer(onBody: (body: Buffer) => void): (data: Buffer) => void {
   let rest: Buffer | null = null;
   return (data) => {
     const all: Buffer = rest === null ? data : Buffer.concat([rest, data]);
@@ -25,7 +25,7 @@ export function framer(heard: (body: Buffer) => void): (data: Buffer) => void {
     while (all.length - at >= LENGTH_BYTES) {
       const length = all.readUInt32BE(at);
       if (all.length - at - LENGTH_BYTES < length) break;
-      heard(all.subarray(at + LENGTH_BYTES, at + LENGTH_BYTES + length));
+      onBody(all.subarray(at + LENGTH_BYTES, at + LENGTH_BYTES + length));
       at += LENGTH_BYTES + length;
     }
     rest = at < all.length ? all.subarray(at) : null;

@@ -22,7 +22,7 @@ function createState(): { apply(payload: Buffer): void } {
   };
 }
 
-/** Appends, and says when it is on the disk. One append at a time. */
+/** Appends, and reports when it is on the disk. One append at a time. */
 function openLog(directory: string): (bytes: Buffer, done: () => void) => void {
   const file = openSync(join(directory, "log"), "w");
   writeSync(file, Buffer.alloc(LOG_BYTES), 0, LOG_BYTES, 0);
@@ -173,11 +173,11 @@ function lead(port: number, followers: readonly number[], directory: string): vo
   });
 }
 
-function listen(port: number, heard: (body: Buffer, socket: Socket) => void): void {
+function listen(port: number, onBody: (body: Buffer, socket: Socket) => void): void {
   createServer({ noDelay: true }, (socket) => {
     socket.on(
       "data",
-      framer((body) => heard(body, socket)),
+      framer((body) => onBody(body, socket)),
     );
     socket.on("error", () => undefined);
   }).listen(port, HOST);

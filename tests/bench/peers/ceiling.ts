@@ -1,5 +1,5 @@
 // What does this machine give without any consensus? Three Bun processes make batches durable together (ceiling-node.ts),
-// driven by a bare loop on one connection. A ratio to it, taken in the same run, says what a real system costs.
+// driven by a bare loop on one connection. A ratio to it, taken in the same run, shows what a real system costs.
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { unpack } from "msgpackr";
@@ -40,7 +40,7 @@ export async function startCeiling(directory: string): Promise<Ceiling> {
   };
 }
 
-/** As soon as somebody listens there. */
+/** Connects as soon as a process listens there. */
 async function dial(port: number): Promise<Socket> {
   const limit = performance.now() + START_LIMIT_MS;
   for (;;) {

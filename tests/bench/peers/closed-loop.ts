@@ -145,7 +145,7 @@ export async function measureWindow(peer: Peer, task: Task): Promise<Window> {
   return windowOf(task, kind === "enqueue" ? made : taken, kind === "dequeue" ? taken : made, used, floor.failures);
 }
 
-/** `counted`: what makes an operation; `timed`: whose latency is told. */
+/** `counted`: what makes an operation; `timed`: whose latency is reported. */
 export function windowOf(
   task: Task,
   counted: readonly number[],

@@ -3,7 +3,7 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { say } from "../../scripts/project.ts";
+import { writeStderr } from "../../scripts/project.ts";
 import { startCeiling } from "./ceiling.ts";
 import { fill, measureWindow, type Task, type Window } from "./closed-loop.ts";
 import { type Durability, Late, type Peer, pause, type System, within } from "./peer.ts";
@@ -67,7 +67,7 @@ async function compareIn(directory: string, plan: Plan, only: readonly string[] 
   const leftOut: string[] = [];
   const leave = (what: string, why: unknown): void => {
     leftOut.push(`${what}: ${why instanceof Error ? why.message : String(why)}`);
-    say(`LEFT OUT ${leftOut.at(-1)}`);
+    writeStderr(`LEFT OUT ${leftOut.at(-1)}`);
   };
   if (isWanted(CEILING)) measured.push(await ceiling(join(directory, CEILING), plan, leave));
   for (const system of SYSTEMS.filter(({ name }) => isWanted(name))) {
@@ -84,14 +84,14 @@ const nameOf = ({ work, size, inFlight }: Task): string => `${work}, ${size} B, 
 
 async function ceiling(directory: string, plan: Plan, leave: Leave): Promise<Measured> {
   const version = `Bun ${Bun.version}`;
-  say(`${CEILING} ${version}`);
+  writeStderr(`${CEILING} ${version}`);
   const windows: Window[] = [];
   try {
     const { measure: measureTask, stop } = await startCeiling(directory);
     try {
       await within(STEP_LIMIT_MS, "warming up", measureTask(WARM_UP));
       for (const task of plan.tasks.filter(({ work }) => work === "enqueue")) {
-        windows.push(told(CEILING, await within(STEP_LIMIT_MS, nameOf(task), measureTask(task))));
+        windows.push(reported(CEILING, await within(STEP_LIMIT_MS, nameOf(task), measureTask(task))));
       }
     } finally {
       await stop();
@@ -105,7 +105,7 @@ async function ceiling(directory: string, plan: Plan, leave: Leave): Promise<Mea
 async function measure(system: System, directory: string, plan: Plan, leave: Leave): Promise<Measured> {
   const { name, durability, setting } = system;
   const version = versionOf(system);
-  say(`${name} ${version}`);
+  writeStderr(`${name} ${version}`);
   const silences: Silence[] = [];
   const windows: Window[] = [];
   try {
@@ -122,7 +122,7 @@ async function measure(system: System, directory: string, plan: Plan, leave: Lea
     for (let i = 0; i < kills; i++) {
       const silence = await within(SILENCE_LIMIT_MS, "kill of the leader", measureSilence(system, directory));
       silences.push(silence);
-      say(`  ${JSON.stringify(silence)}`);
+      writeStderr(`  ${JSON.stringify(silence)}`);
     }
   } catch (error) {
     leave(name, error);
@@ -144,7 +144,7 @@ async function measureWindows(
       else await within(STEP_LIMIT_MS, "filling the queue", fillFor(peer, task, enqueueRate));
       const window = await within(STEP_LIMIT_MS, nameOf(task), measureWindow(peer, task));
       if (task.work === "enqueue") enqueueRate = Math.max(LEAST_RATE, window.rate);
-      windows.push(told(name, window));
+      windows.push(reported(name, window));
     } catch (error) {
       // What hangs would hang again, and its leftovers would disturb the next window.
       if (error instanceof Late) throw error;
@@ -159,9 +159,11 @@ async function fillFor(peer: Peer, { seconds, size }: Task, expectedRate: number
   if (stored < wanted) await fill(peer, wanted - stored, size);
 }
 
-function told(name: string, window: Window): Window {
+function reported(name: string, window: Window): Window {
   const { rate, p50Ms, p99Ms, serverMicros, failures, otherCores } = window;
   const figures = `${rate.toFixed(0)}/s, p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms, servers ${serverMicros.toFixed(1)} µs/op`;
-  say(`  ${name}, ${nameOf(window)}: ${figures}, ${failures} failures, others used ${otherCores.toFixed(2)} cores`);
+  writeStderr(
+    `  ${name}, ${nameOf(window)}: ${figures}, ${failures} failures, others used ${otherCores.toFixed(2)} cores`,
+  );
   return window;
 }

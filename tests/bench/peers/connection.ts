@@ -10,13 +10,13 @@ export interface Connection {
   close(): void;
 }
 
-/** Whoever waits for an answer. */
+/** A caller that waits for an answer. */
 export interface Waiter<T> {
   resolve(value: T): void;
   reject(error: Error): void;
 }
 
-/** `take` gets all bytes not taken yet and answers how many it took. `closed` is called once, whoever closed. */
+/** `take` gets all bytes not taken yet and answers how many it took. `closed` is called once, whichever side closed. */
 export async function openConnection(
   port: number,
   take: (bytes: Buffer) => number,

@@ -14,7 +14,7 @@ const ACKNOWLEDGED = 1;
 const FRAME_HEAD = 9;
 /** Compression flag and length, before each message. */
 const MESSAGE_HEAD = 5;
-/** How much the server may send on the connection before it hears of us again. */
+/** How much the server may send on the connection before it gets credit from us again. */
 const CREDIT_BYTES = 1 << 24;
 const FIRST_DYNAMIC = 62;
 
@@ -71,7 +71,7 @@ interface Call {
   got: Buffer | null;
 }
 
-/** What the server says: the calls' answers, and what HTTP/2 wants to be answered. */
+/** What the server sends: the calls' answers, and what HTTP/2 wants to be answered. */
 function createListener(calls: Map<number, Call>, send: (bytes: Buffer) => void) {
   let received = 0;
 
@@ -84,7 +84,7 @@ function createListener(calls: Map<number, Call>, send: (bytes: Buffer) => void)
     received = 0;
   }
 
-  function heard(type: number, flags: number, stream: number, body: Buffer): void {
+  function onFrame(type: number, flags: number, stream: number, body: Buffer): void {
     const call = calls.get(stream);
     if (type === FRAME.data) {
       if (call !== undefined) call.got = call.got === null ? body : Buffer.concat([call.got, body]);
@@ -110,7 +110,7 @@ function createListener(calls: Map<number, Call>, send: (bytes: Buffer) => void)
       const length = bytes.readUIntBE(at, 3);
       if (bytes.length - at < FRAME_HEAD + length) break;
       const body = bytes.subarray(at + FRAME_HEAD, at + FRAME_HEAD + length);
-      heard(bytes[at + 3] ?? 0, bytes[at + 4] ?? 0, bytes.readUInt32BE(at + 5) & 0x7fffffff, body);
+      onFrame(bytes[at + 3] ?? 0, bytes[at + 4] ?? 0, bytes.readUInt32BE(at + 5) & 0x7fffffff, body);
       at += FRAME_HEAD + length;
     }
     return at;

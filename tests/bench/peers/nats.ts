@@ -1,7 +1,7 @@
 // How does NATS JetStream serve as a queue? A work-queue stream of three replicas, one durable pull consumer, double acks.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { freePortRow } from "../../kit/free-ports.ts";
-import { say } from "../../scripts/project.ts";
+import { writeStderr } from "../../scripts/project.ts";
 import { type Connection, createFifo, openConnection, type Waiter } from "./connection.ts";
 import { HOST, type Peer, type QueueClient, THREE, withAnyNode, within } from "./peer.ts";
 import { type ServerProcess, serverProcess } from "./processes.ts";
@@ -85,7 +85,7 @@ async function openLink(port: number): Promise<Link> {
   const take = createReader(received, (line) => {
     if (line === "PING") connection.send("PONG\r\n");
     else if (line === "PONG") ready();
-    else if (line.startsWith("-ERR")) say(`NATS says ${line}`);
+    else if (line.startsWith("-ERR")) writeStderr(`NATS reports ${line}`);
   });
   const connection: Connection = await openConnection(port, take, (why) => {
     for (const waiter of [...replies.values(), ...receivers.takeAll()]) waiter.reject(why);
@@ -158,7 +158,7 @@ async function openNats(port: number): Promise<NatsClient> {
       const answer = await request("q.work", body);
       if (!answer.includes('"seq"')) throw new Error(`NATS answered ${answer.toString()}`);
     },
-    // A double ack: the server says that it has settled the message.
+    // A double ack: the server confirms that it has settled the message.
     dequeue: async () => {
       const got = await receive();
       await request(got.reply, ACK);

@@ -1,7 +1,7 @@
 // What must the comparison know of a system to drive it like the others? How to reach it, and how durable its "ok" is.
 import type { ServerProcess } from "./processes.ts";
 
-/** What a system has done when it says ok to a write. */
+/** What a system has done when it answers a write with ok. */
 export type Durability = "synced by a majority" | "in the memory of a majority" | "synced by one node";
 
 export interface QueueClient {
@@ -82,7 +82,7 @@ export class Late extends Error {
   override name = "Late";
 }
 
-/** Fails with what it waited for when `ms` are over; the work itself goes on unheard. */
+/** Fails with what it waited for when `ms` are over; the work itself goes on, its result unused. */
 export async function within<T>(ms: number, what: string, work: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, fail) => {

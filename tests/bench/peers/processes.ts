@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, openSync, readdirSync, readFileSync } from "node:
 
 /** utime and stime in /proc count hundredths of a second. */
 const MICROS_PER_TICK = 10_000;
-/** Characters of a log that say why somebody died. */
+/** Characters of a log that show why a process died. */
 const LAST_WORDS = 300;
 
 export interface ServerProcess {

@@ -8,8 +8,8 @@ import { type ServerProcess, serverProcess } from "./processes.ts";
 
 export const RABBITMQ_SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
-/** Class * 1000 + method of what the server says. */
-const SAID = {
+/** Class * 1000 + method of what the server sends. */
+const FROM_SERVER = {
   start: 10_010,
   tune: 10_030,
   opened: 10_041,
@@ -104,7 +104,7 @@ function createDeliveries(arrived: (delivery: Delivery) => void) {
   };
 }
 
-/** What was said on a channel: answers, confirms, deliveries; or why there is no more to come. */
+/** What arrives on a channel: answers, confirms, deliveries; or why no more will come. */
 interface Channel {
   ask: Ask;
   send(bytes: Buffer): void;
@@ -122,19 +122,20 @@ async function openChannel(
   const replies = new Map<number, Waiter<Buffer>>();
   const confirms = createConfirms();
   const deliveries = createDeliveries(arrived);
-  const connection: Connection = await openConnection(port, (bytes) => takeFrames(bytes, heard), failAll);
+  const connection: Connection = await openConnection(port, (bytes) => takeFrames(bytes, onFrame), failAll);
 
-  function heard(type: number, payload: Buffer): void {
-    if (type === FRAME.method) said(payload.readUInt16BE(0) * 1_000 + payload.readUInt16BE(2), payload);
+  function onFrame(type: number, payload: Buffer): void {
+    if (type === FRAME.method) onMethod(payload.readUInt16BE(0) * 1_000 + payload.readUInt16BE(2), payload);
     else if (type === FRAME.header) deliveries.header(payload);
     else if (type === FRAME.body) deliveries.body(payload);
   }
-  function said(what: number, payload: Buffer): void {
+  function onMethod(what: number, payload: Buffer): void {
     const reason = (): string => payload.subarray(7, 7 + (payload[6] ?? 0)).toString();
-    if (what === SAID.delivery) deliveries.begins(Number(payload.readBigUInt64BE(5 + (payload[4] ?? 0))));
-    else if (what === SAID.ack || what === SAID.nack) confirms.settle(payload, what === SAID.nack);
-    else if (what === SAID.connectionClosed || what === SAID.channelClosed) failAll(new Error(`closed: ${reason()}`));
-    else if (what === SAID.cancelled) failAll(new Error("the consumer was cancelled"));
+    if (what === FROM_SERVER.delivery) deliveries.begins(Number(payload.readBigUInt64BE(5 + (payload[4] ?? 0))));
+    else if (what === FROM_SERVER.ack || what === FROM_SERVER.nack) confirms.settle(payload, what === FROM_SERVER.nack);
+    else if (what === FROM_SERVER.connectionClosed || what === FROM_SERVER.channelClosed)
+      failAll(new Error(`closed: ${reason()}`));
+    else if (what === FROM_SERVER.cancelled) failAll(new Error("the consumer was cancelled"));
     else {
       replies.get(what)?.resolve(payload.subarray(4));
       replies.delete(what);
@@ -186,16 +187,16 @@ async function openRabbit(port: number, prefetch: number): Promise<RabbitClient>
 
   await logIn(ask);
   if (prefetch > 0) {
-    await ask(SAID.qosSet, method(1, 60, 10, u32(0), u16(prefetch), NONE));
-    await ask(SAID.consuming, CONSUME);
+    await ask(FROM_SERVER.qosSet, method(1, 60, 10, u32(0), u16(prefetch), NONE));
+    await ask(FROM_SERVER.consuming, CONSUME);
   }
   return {
-    declare: () => ask(SAID.declared, DECLARE),
+    declare: () => ask(FROM_SERVER.declared, DECLARE),
     count: async () => {
-      const answer = await ask(SAID.declared, DECLARE);
+      const answer = await ask(FROM_SERVER.declared, DECLARE);
       return answer.readUInt32BE(1 + (answer[0] ?? 0));
     },
-    purge: () => ask(SAID.purged, PURGE),
+    purge: () => ask(FROM_SERVER.purged, PURGE),
     enqueue: channel.publish,
     // AMQP has no answer to an ack. The broker sends the next message when it has applied the ack, so that a full
     // prefetch window is a closed loop all the same.
@@ -212,13 +213,13 @@ async function openRabbit(port: number, prefetch: number): Promise<RabbitClient>
 
 /** Connection and channel 1, in confirm mode. */
 async function logIn(ask: Ask): Promise<void> {
-  await ask(SAID.start, Buffer.from("AMQP\0\0\x09\x01", "latin1"));
+  await ask(FROM_SERVER.start, Buffer.from("AMQP\0\0\x09\x01", "latin1"));
   const credentials = [u32(0), shortText("PLAIN"), long("\0guest\0guest"), shortText("en_US")];
-  await ask(SAID.tune, method(0, 10, 11, ...credentials));
+  await ask(FROM_SERVER.tune, method(0, 10, 11, ...credentials));
   const tuned = method(0, 10, 31, u16(2_047), u32(131_072), u16(0));
-  await ask(SAID.opened, tuned, method(0, 10, 40, shortText("/"), shortText(""), NONE));
-  await ask(SAID.channelOpened, method(1, 20, 10, shortText("")));
-  await ask(SAID.confirming, method(1, 85, 10, NONE));
+  await ask(FROM_SERVER.opened, tuned, method(0, 10, 40, shortText("/"), shortText(""), NONE));
+  await ask(FROM_SERVER.channelOpened, method(1, 20, 10, shortText("")));
+  await ask(FROM_SERVER.confirming, method(1, 85, 10, NONE));
 }
 
 function rabbitNode(directory: string, i: number, port: number): ServerProcess {

@@ -7,7 +7,7 @@ for package in etcd-server rabbitmq-server zookeeper nats-server redis-server be
   dpkg -s "$package" >/dev/null 2>&1 || packages="$packages $package"
 done
 [ -n "$packages" ] || exit 0
-# Debian starts a daemon with its package unless this file says no.
+# Debian starts a daemon with its package unless this file forbids it.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' >"$policy"

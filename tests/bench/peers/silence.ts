@@ -1,5 +1,5 @@
 // How long is there no acknowledgement when the leader is killed, and is everything acknowledged still there afterwards?
-// A kill is no power cut: this says nothing of the disk.
+// A kill is no power cut: this proves nothing about the disk.
 import { Late, type Peer, pause, type QueueClient, type System, within } from "./peer.ts";
 import { coldStart, stopAll } from "./start.ts";
 

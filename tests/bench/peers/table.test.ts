@@ -64,7 +64,7 @@ test("ratios are taken at the same number in flight and the same size only", () 
   expect(cellsOf("raftq", [...elsewhere, ...MEASURED.slice(1)])[CEILING]).toBe("–");
 });
 
-test("what was left out is told, and that a machine was not quiet", () => {
+test("what was left out is reported, and that a machine was not quiet", () => {
   const busy = [system("raftq", MAJORITY, [window(1, { otherCores: 0.5 })])];
   const text = comparisonText({ measured: busy, leftOut: ["nats: not installed"] });
   expect(text).toContain("LEFT OUT nats: not installed");

@@ -54,7 +54,7 @@ async function openSession(port: number): Promise<Session> {
       while (bytes.length - at >= 4) {
         const length = bytes.readUInt32BE(at);
         if (bytes.length - at < 4 + length) break;
-        heard(bytes.subarray(at + 4, at + 4 + length));
+        onResponse(bytes.subarray(at + 4, at + 4 + length));
         at += 4 + length;
       }
       return at;
@@ -64,7 +64,7 @@ async function openSession(port: number): Promise<Session> {
       exchange.failAll(why);
     },
   );
-  function heard(body: Buffer): void {
+  function onResponse(body: Buffer): void {
     if (!greeted) {
       greeted = true;
       return exchange.answered(body);
@@ -180,7 +180,7 @@ function zookeeperNode(directory: string, i: number, port: number): ServerProces
   return serverProcess(["java", "-Xmx1g", logs, "-cp", ZOOKEEPER_JAR, main, `${home}/zoo.cfg`], home);
 }
 
-/** What the node says to the four letters `srvr`; nothing if it does not answer. */
+/** What the node answers to the four letters `srvr`; nothing if it does not answer. */
 function serverState(port: number): Promise<string> {
   return new Promise((done) => {
     let text = "";

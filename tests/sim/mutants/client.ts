@@ -4,7 +4,7 @@ import type { Mutant } from "../mutants.ts";
 export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "unclear-told-as-refused",
-    what: "client: a lost connection leaves nothing unclear, so a time-out says that the request was surely not executed",
+    what: "client: a lost connection leaves nothing unclear, so a time-out reports that the request was surely not executed",
     within: 60,
     edits: [{ in: "pipeline/resendRequests", find: "slot.unclear = true;", replace: "" }],
   },
@@ -60,7 +60,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "shared-dequeue-finds-nothing",
-    what: "client: whoever shared a dequeue and got no job of its answer is told that the queue is empty",
+    what: "client: a request that shared a dequeue and got no job of its answer ends with an empty queue",
     within: 80,
     edits: [
       {

@@ -125,7 +125,7 @@ export const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "removal-counts-unheard",
-    what: "a new leader removes members before it has heard from a majority of those that would be left",
+    what: "a new leader removes members before a majority of those that would be left has answered it",
     within: 20,
     profile: "changingMembers",
     plan: { nodes: 3, faults: { wipe: 300, membership: 400, transfer: 200, midChange: 0, kill: 0, partition: 0 } },

@@ -151,7 +151,7 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "open-ignores-nonce",
-    what: "whoever opens a client id gets the session of the process before, which is not fenced",
+    what: "an OPEN of a client id gets the session of the process before, which is not fenced",
     within: 30,
     edits: [
       {

@@ -143,7 +143,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "vote-again",
-    what: "a vote is given to whoever asks, also twice in a term (akka-raft#47)",
+    what: "a vote is given to every candidate that asks, also twice in a term (akka-raft#47)",
     within: 30,
     edits: [{ in: "onVote", find: "state.votedFor === null || state.votedFor === from", replace: "true" }],
   },
@@ -218,7 +218,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "reply-term-ignored",
-    what: "a leader does not notice a higher term in an answer, and counts whoever gives it among its followers",
+    what: "a leader does not notice a higher term in an answer, and counts the member that gave it among its followers",
     within: 20,
     profile: "lateNews",
     plan: { nodes: 3, faults: { heldNews: 200, partition: 0, transfer: 300 } },

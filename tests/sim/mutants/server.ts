@@ -4,7 +4,7 @@ import type { Mutant } from "../mutants.ts";
 export const SERVER_MUTANTS: readonly Mutant[] = [
   {
     name: "waiters-survive-leadership",
-    what: "who waits for an index is not told that the leadership is over, and gets the outcome of what another leader puts there",
+    what: "a request that waits for an index does not fail when the leadership is over, and gets the outcome of what another leader puts there",
     within: 20,
     edits: [
       {

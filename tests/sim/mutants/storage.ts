@@ -134,7 +134,7 @@ function* removeIfPresent`,
   },
   {
     name: "recycle-before-meta",
-    what: "the file of a segment is used again before meta says that the log begins behind it",
+    what: "the file of a segment is used again before meta holds that the log begins behind it",
     within: 60,
     edits: [
       {
@@ -150,7 +150,7 @@ function* removeIfPresent`,
   },
   {
     name: "delete-before-meta",
-    what: "segments are deleted before meta says that the log begins behind them (braft#254)",
+    what: "segments are deleted before meta holds that the log begins behind them (braft#254)",
     within: 60,
     edits: [
       {
@@ -172,7 +172,7 @@ function* removeIfPresent`,
   },
   {
     name: "durable-frame-ignored",
-    what: "a log that ends before the frame that meta says was durable is taken for one with a torn tail",
+    what: "a log that ends before the frame that meta holds as durable is taken for one with a torn tail",
     within: 30,
     plan: { faults: { damage: 300 } },
     edits: [{ in: "requireDurableFrame", find: "durableFrame) return;", replace: "0) return;" }],
