@@ -9,6 +9,7 @@ import {
   type Outcome,
   type QueryAnswer,
 } from "../../src/client/client.ts";
+import type { ClientPorts } from "../../src/client/types.ts";
 import { type UnacknowledgedAnswer, unacknowledgedAnswers } from "../../src/client/unacknowledged.ts";
 import { queryNode } from "../../src/cli/questions.ts";
 import { CLIENT, WIRE } from "../../src/config.ts";
@@ -19,7 +20,10 @@ import { createRealClock } from "../../src/lib/real-clock.ts";
 import { createTcpNetwork } from "../../src/wire/tcp.ts";
 import { connect, RequestFailed } from "../../src/index.ts";
 import { type FakeCluster, startFakeCluster } from "../kit/scripted-cluster.ts";
-import { startSlowLink } from "./slow-link.ts";
+import { createScheduler } from "../kit/scheduler.ts";
+import { createTestClock } from "../kit/simulated-clock.ts";
+import { createSimNetwork, type SimNetwork } from "../kit/simulated-network.ts";
+import { runInVirtualTime } from "../kit/virtual-time.ts";
 
 const LIMITS = { ...CLIENT.limits, retryMinMs: 2, retryMaxMs: 20, silenceMs: 150, unreachableMs: 100, onceMs: 1_000 };
 /** What a test has for itself. */
@@ -28,41 +32,60 @@ interface World {
   readonly start: (settings?: Partial<ClientSettings>, events?: ClientEvent[]) => Client;
   /** The numbers that wait in the queue. */
   readonly queued: () => number[];
+  readonly ports: ClientPorts;
+  readonly sleep: (ms: number) => Promise<void>;
+  readonly until: (isTrue: () => boolean) => Promise<void>;
 }
 
-/** A test with three scripted nodes of its own. */
-function test(name: string, work: (world: World) => Promise<void>): void {
-  bunTest(name, () => withCluster(3, work));
+interface VirtualWorld extends World {
+  readonly network: SimNetwork;
 }
 
-/** Runs beside the others of its kind: for tests that wait for seconds and have little to do. */
-function testBesideOthers(
-  name: string,
-  work: (world: World) => Promise<void>,
-  { size = 3, timeoutMs }: { readonly size?: number; readonly timeoutMs?: number } = {},
-): void {
-  bunTest.concurrent(name, () => withCluster(size, work), timeoutMs);
+const FAST_LINKS = { delayMinMs: 0, delayMaxMs: 0.2, dialLossPercent: 0 };
+
+/** A test with scripted nodes of its own, in a simulated network and in virtual time. */
+function test(name: string, work: (world: VirtualWorld) => Promise<void>, size = 3): void {
+  bunTest(name, () => {
+    const scheduler = createScheduler();
+    const network = createSimNetwork(scheduler, seededRandom(1), FAST_LINKS);
+    const clock = createTestClock(scheduler);
+    const ports = { network: network.hostOf("client"), clock, random: seededRandom(1) };
+    return runInVirtualTime(scheduler, async () => {
+      const cluster = await startFakeCluster(size, { network: network.hostOf, clock });
+      await inWorld(cluster, ports, (world) => work({ ...world, network }));
+    });
+  });
 }
 
-async function withCluster(size: number, work: (world: World) => Promise<void>): Promise<void> {
-  const cluster = await startFakeCluster(size);
+/** A test whose scripted nodes are reached over loopback TCP: of what depends on sockets, or makes its own. */
+function testOverTcp(name: string, work: (world: World) => Promise<void>): void {
+  bunTest(name, async () => {
+    const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
+    await inWorld(await startFakeCluster(3), ports, work);
+  });
+}
+
+async function inWorld(cluster: FakeCluster, ports: ClientPorts, work: (world: World) => Promise<void>): Promise<void> {
   const clients: Client[] = [];
   const start = (settings: Partial<ClientSettings> = {}, events: ClientEvent[] = []): Client => {
-    const client = startClient({ addresses: cluster.addresses(), ...settings }, events);
+    const client = startClient(ports, { addresses: cluster.addresses(), ...settings }, events);
     clients.push(client);
     return client;
   };
   const queued = (): number[] => cluster.queue.map(({ payload }) => Number(new TextDecoder().decode(payload)));
+  const sleep = (ms: number): Promise<void> => new Promise((resolve) => void ports.clock.after(ms, resolve));
+  const until = async (isTrue: () => boolean): Promise<void> => {
+    while (!isTrue()) await sleep(1);
+  };
   try {
-    await work({ cluster, start, queued });
+    await work({ cluster, start, queued, ports, sleep, until });
   } finally {
     for (const client of clients) await leave(client);
     cluster.stop();
   }
 }
 
-function startClient(settings: Partial<ClientSettings>, events: ClientEvent[]): Client {
-  const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
+function startClient(ports: ClientPorts, settings: Partial<ClientSettings>, events: ClientEvent[]): Client {
   const whole: ClientSettings = {
     addresses: [],
     clientId: "c1",
@@ -177,12 +200,12 @@ describe("finding the leader", () => {
     expect(queued()).toEqual([1, 2]);
   });
 
-  test("a redirect to a dead leader does not end the search", async ({ cluster, start }) => {
+  test("a redirect to a dead leader does not end the search", async ({ cluster, start, sleep }) => {
     cluster.lead(3);
     cluster.kill(3);
     const client = start();
     const waiting = enqueue(client, 1);
-    await Bun.sleep(50);
+    await sleep(50);
     cluster.lead(2);
     expect(await waiting).toMatchObject({ ok: true, number: 1 });
   });
@@ -193,14 +216,14 @@ describe("finding the leader", () => {
     expect(failureOf(outcome)).toMatchObject({ code: "NOT_LEADER", applied: "no", leader: cluster.address(3) });
   });
 
-  test("nobody listening is UNREACHABLE, before the time-out", async ({ cluster, start }) => {
+  test("nobody listening is UNREACHABLE, before the time-out", async ({ cluster, start, ports }) => {
     const addresses = cluster.addresses();
     cluster.stop();
-    const begun = performance.now();
+    const begun = ports.clock.now();
     const outcome = await enqueue(start({ addresses, timeoutMs: 10_000 }), 1);
     expect(failureOf(outcome)).toMatchObject({ code: "UNREACHABLE", applied: "no" });
     expect(failureOf(outcome)?.message).toStartWith(`cannot reach ${addresses[0]}`);
-    expect(performance.now() - begun).toBeLessThan(2_000);
+    expect(ports.clock.now() - begun).toBeLessThan(2_000);
   });
 
   test("no leader within the time-out: the failure names how many members are reachable and which to start", async ({
@@ -217,62 +240,60 @@ describe("finding the leader", () => {
     );
   });
 
-  test("a port that speaks HTTP is named, at once where no other one is reached", async ({ cluster, start }) => {
-    const web = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("hello") });
-    try {
-      const address = `127.0.0.1:${web.port}`;
-      const why = `${address}: the other side speaks HTTP, not raftq`;
-      const begun = performance.now();
-      const alone = failureOf(await enqueue(start({ addresses: [address], timeoutMs: 5_000 }), 1));
-      expect(alone).toMatchObject({ code: "UNREACHABLE", applied: "no", message: why });
-      expect(performance.now() - begun).toBeLessThan(1_000);
-      const beside = start({ addresses: [address, cluster.address(1)], clientId: "c2" });
-      expect(await enqueue(beside, 1)).toMatchObject({ ok: true });
-    } finally {
-      void web.stop(true);
-    }
-  });
+  testOverTcp(
+    "a port that speaks HTTP is named, at once where no other one is reached",
+    async ({ cluster, start, ports }) => {
+      const web = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("hello") });
+      try {
+        const address = `127.0.0.1:${web.port}`;
+        const why = `${address}: the other side speaks HTTP, not raftq`;
+        const begun = ports.clock.now();
+        const alone = failureOf(await enqueue(start({ addresses: [address], timeoutMs: 5_000 }), 1));
+        expect(alone).toMatchObject({ code: "UNREACHABLE", applied: "no", message: why });
+        expect(ports.clock.now() - begun).toBeLessThan(1_000);
+        const beside = start({ addresses: [address, cluster.address(1)], clientId: "c2" });
+        expect(await enqueue(beside, 1)).toMatchObject({ ok: true });
+      } finally {
+        void web.stop(true);
+      }
+    },
+  );
 
-  test("time-out 0 asks once and does not wait for an election", async ({ cluster, start }) => {
+  test("time-out 0 asks once and does not wait for an election", async ({ cluster, start, ports }) => {
     cluster.lead(0);
-    const begun = performance.now();
+    const begun = ports.clock.now();
     expect(failureOf(await enqueue(start({ timeoutMs: 0 }), 1))).toMatchObject({ code: "NO_LEADER", applied: "no" });
-    expect(performance.now() - begun).toBeLessThan(500);
+    expect(ports.clock.now() - begun).toBeLessThan(500);
   });
 
-  test("a leader that falls silent is left for another one", async ({ cluster, start }) => {
+  test("a leader that falls silent is left for another one", async ({ cluster, start, sleep }) => {
     const client = start();
     expect(await enqueue(client, 1)).toMatchObject({ ok: true });
     cluster.fate = (_, node) => (node.id === "n1" ? "lose" : "pass");
     const waiting = enqueue(client, 2);
-    await Bun.sleep(20);
+    await sleep(20);
     cluster.lead(2);
     expect(await waiting).toMatchObject({ ok: true, number: 2 });
   });
 });
 
-// These wait for seconds and have little to do, so they run beside each other.
 describe("a caller that waits", () => {
-  testBesideOthers(
-    "without a majority each member that is missed is named with what it needs",
-    async ({ cluster, start }) => {
-      cluster.lead(0);
-      cluster.kill(2);
-      cluster.nodes[2]!.condition = "frozen";
-      cluster.nodes[3]!.condition = failure("STARTING", "this node is not a member of a cluster yet");
-      cluster.nodes[4]!.condition = failure("REJOINING", "n5 has lost its data (meta)");
-      const failed = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
-      expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
-      const [, two, three, four, five] = cluster.addresses();
-      expect(failed?.message).toBe(
-        `No Leader: 1 of 5 members reachable, 3 needed. n5 (${five}) lost the data and cannot come back without a majority. ` +
-          `n3 (${three}) does not answer: it is paused or cut off. n4 (${four}) is starting: wait. Start n2 (${two}).`,
-      );
-    },
-    { size: 5 },
-  );
+  test("without a majority each member that is missed is named with what it needs", async ({ cluster, start }) => {
+    cluster.lead(0);
+    cluster.kill(2);
+    cluster.nodes[2]!.condition = "frozen";
+    cluster.nodes[3]!.condition = failure("STARTING", "this node is not a member of a cluster yet");
+    cluster.nodes[4]!.condition = failure("REJOINING", "n5 has lost its data (meta)");
+    const failed = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
+    expect(failed).toMatchObject({ code: "NO_LEADER", applied: "no" });
+    const [, two, three, four, five] = cluster.addresses();
+    expect(failed?.message).toBe(
+      `No Leader: 1 of 5 members reachable, 3 needed. n5 (${five}) lost the data and cannot come back without a majority. ` +
+        `n3 (${three}) does not answer: it is paused or cut off. n4 (${four}) is starting: wait. Start n2 (${two}).`,
+    );
+  }, 5);
 
-  testBesideOthers("no election is named where no majority answers", async ({ cluster, start }) => {
+  test("no election is named where no majority answers", async ({ cluster, start }) => {
     cluster.lead(0);
     for (const node of cluster.nodes.slice(1)) node.condition = "frozen";
     const failed = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
@@ -282,7 +303,7 @@ describe("a caller that waits", () => {
     );
   });
 
-  testBesideOthers("an election is named where a majority answers", async ({ cluster, start }) => {
+  test("an election is named where a majority answers", async ({ cluster, start }) => {
     cluster.lead(0);
     cluster.nodes[2]!.condition = "frozen";
     const failed = failureOf(await enqueue(start({ timeoutMs: 1_500 }), 1));
@@ -291,90 +312,91 @@ describe("a caller that waits", () => {
     );
   });
 
-  testBesideOthers(
-    "a node that accepts connections and answers nothing gets the whole time-out, and is named",
-    async ({ cluster, start }) => {
-      cluster.nodes[0]!.condition = "frozen";
-      const getsNothing = async (timeoutMs: number): Promise<void> => {
-        const begun = performance.now();
-        const failed = failureOf(await enqueue(start({ addresses: [cluster.address(1)], timeoutMs }), 1));
-        expect(performance.now() - begun).toBeGreaterThan(timeoutMs - 20);
-        expect(failed).toMatchObject({ code: "UNREACHABLE", applied: "no" });
-        const why =
-          timeoutMs < LIMITS.dialTimeoutMs
-            ? "no answer"
-            : "it accepts connections, but does not answer: it is paused or cut off, or no raftq";
-        expect(failed?.message).toBe(`cannot reach ${cluster.address(1)} (${why})`);
-      };
-      await Promise.all([getsNothing(400), getsNothing(2_500)]);
-    },
-  );
-
-  testBesideOthers(
-    "a node that answers before the time-out ends serves, however long it was silent",
-    async ({ cluster, start }) => {
-      cluster.nodes[0]!.condition = "frozen";
-      setTimeout(() => (cluster.nodes[0]!.condition = "serving"), 1_300);
-      expect(await enqueue(start({ addresses: [cluster.address(1)], timeoutMs: 4_000 }), 1)).toMatchObject({
-        ok: true,
-      });
-    },
-  );
-
-  testBesideOthers("one node that is asked for itself has the whole time-out, and no more", async ({ cluster }) => {
+  test("a node that accepts connections and answers nothing gets the whole time-out, and is named", async ({
+    cluster,
+    start,
+    ports,
+  }) => {
     cluster.nodes[0]!.condition = "frozen";
-    const ports = { network: createTcpNetwork(WIRE), clock: createRealClock(), random: seededRandom(1) };
-    const begun = performance.now();
+    const getsNothing = async (timeoutMs: number): Promise<void> => {
+      const begun = ports.clock.now();
+      const failed = failureOf(await enqueue(start({ addresses: [cluster.address(1)], timeoutMs }), 1));
+      expect(ports.clock.now() - begun).toBeGreaterThan(timeoutMs - 20);
+      expect(failed).toMatchObject({ code: "UNREACHABLE", applied: "no" });
+      const why =
+        timeoutMs < LIMITS.dialTimeoutMs
+          ? "no answer"
+          : "it accepts connections, but does not answer: it is paused or cut off, or no raftq";
+      expect(failed?.message).toBe(`cannot reach ${cluster.address(1)} (${why})`);
+    };
+    await Promise.all([getsNothing(400), getsNothing(2_500)]);
+  });
+
+  test("a node that answers before the time-out ends serves, however long it was silent", async ({
+    cluster,
+    start,
+    ports,
+  }) => {
+    cluster.nodes[0]!.condition = "frozen";
+    ports.clock.after(1_300, () => (cluster.nodes[0]!.condition = "serving"));
+    expect(await enqueue(start({ addresses: [cluster.address(1)], timeoutMs: 4_000 }), 1)).toMatchObject({
+      ok: true,
+    });
+  });
+
+  test("one node that is asked for itself has the whole time-out, and no more", async ({ cluster, ports }) => {
+    cluster.nodes[0]!.condition = "frozen";
+    const begun = ports.clock.now();
     const query = { type: "status", linearizable: false } as const;
     const answer = await queryNode(ports, cluster.address(1), query, 1_500);
-    expect(performance.now() - begun).toBeGreaterThan(1_480);
+    expect(ports.clock.now() - begun).toBeGreaterThan(1_480);
     expect(answer).toMatchObject({ code: "UNREACHABLE" });
     expect("message" in answer && answer.message).toContain("does not answer: it is paused or cut off");
   });
 
-  testBesideOthers(
-    "large commands come across a link on which one of them takes longer than a silence, over the first connection",
-    async ({ cluster, start }) => {
-      const slow = await startSlowLink(cluster.address(1), 1_200);
-      const events: ClientEvent[] = [];
-      const limits = { ...LIMITS, silenceMs: 300 };
-      const client = start({ addresses: [slow.address], follow: false, timeoutMs: 20_000, limits }, events);
-      // Half a second each: longer than a silence, and as much shorter than what is allowed for so many bytes.
-      const text = JSON.stringify("x".repeat(600 * 1024));
-      const jobs = [{ encoding: ENCODING.json, payload: new TextEncoder().encode(text) }];
-      const outcomes = await Promise.all(
-        upTo(3).map(() => submit(client, { type: "enqueue", queue: "default", jobs })),
-      );
-      expect(outcomes.map(({ ok }) => ok)).toEqual([true, true, true]);
-      expect(events.map(({ type }) => type)).toEqual(["connected"]);
-      expect(await submit(client, TAKE)).toMatchObject({ ok: true, reply: { jobs: [{ id: 1 }] } });
-      slow.close();
-    },
-    { timeoutMs: 20_000 },
-  );
+  test("large commands come across a link on which one of them takes longer than a silence, over the first connection", async ({
+    cluster,
+    start,
+    network,
+  }) => {
+    network.slow("client", "n1", 1_200);
+    network.slow("n1", "client", 1_200);
+    const events: ClientEvent[] = [];
+    const limits = { ...LIMITS, silenceMs: 300 };
+    const client = start({ addresses: [cluster.address(1)], follow: false, timeoutMs: 20_000, limits }, events);
+    // Half a second each: longer than a silence, and as much shorter than what is allowed for so many bytes.
+    const text = JSON.stringify("x".repeat(600 * 1024));
+    const jobs = [{ encoding: ENCODING.json, payload: new TextEncoder().encode(text) }];
+    const outcomes = await Promise.all(upTo(3).map(() => submit(client, { type: "enqueue", queue: "default", jobs })));
+    expect(outcomes.map(({ ok }) => ok)).toEqual([true, true, true]);
+    expect(events.map(({ type }) => type)).toEqual(["connected"]);
+    expect(await submit(client, TAKE)).toMatchObject({ ok: true, reply: { jobs: [{ id: 1 }] } });
+  });
 
-  testBesideOthers(
-    "a session for which there is no place is asked for less and less often, and by an idle client hardly ever",
-    async ({ cluster, start }) => {
-      const limits = { ...LIMITS, retryMinMs: 20, openRetryMaxMs: 400 };
-      cluster.fate = (message) => (message.type === "open" ? failure("SESSIONS_FULL", "scripted") : "pass");
-      const failed = await enqueue(start({ limits, timeoutMs: 1_000 }), 1);
-      expect(failureOf(failed)).toMatchObject({ code: "SESSIONS_FULL", applied: "no" });
-      const opens = (): number => cluster.messages.filter(({ type }) => type === "open").length;
-      expect(opens()).toBeLessThan(16);
-      cluster.fate = () => "pass";
-      const idle = start({ limits, clientId: "c2" });
-      await enqueue(idle, 1);
-      cluster.fate = (message) => (message.type === "open" ? failure("SESSIONS_FULL", "scripted") : "pass");
-      const before = opens();
-      cluster.disconnect(1);
-      while (opens() === before) await new Promise((next) => setImmediate(next));
-      await Bun.sleep(300);
-      // Nobody waits for it, and questions go on meanwhile.
-      expect(await new Promise((resolve) => idle.ask({ type: "peek" }, resolve))).toMatchObject({ type: "peekAnswer" });
-      expect(opens() - before).toBe(1);
-    },
-  );
+  test("a session for which there is no place is asked for less and less often, and by an idle client hardly ever", async ({
+    cluster,
+    start,
+    sleep,
+    until,
+  }) => {
+    const limits = { ...LIMITS, retryMinMs: 20, openRetryMaxMs: 400 };
+    cluster.fate = (message) => (message.type === "open" ? failure("SESSIONS_FULL", "scripted") : "pass");
+    const failed = await enqueue(start({ limits, timeoutMs: 1_000 }), 1);
+    expect(failureOf(failed)).toMatchObject({ code: "SESSIONS_FULL", applied: "no" });
+    const opens = (): number => cluster.messages.filter(({ type }) => type === "open").length;
+    expect(opens()).toBeLessThan(16);
+    cluster.fate = () => "pass";
+    const idle = start({ limits, clientId: "c2" });
+    await enqueue(idle, 1);
+    cluster.fate = (message) => (message.type === "open" ? failure("SESSIONS_FULL", "scripted") : "pass");
+    const before = opens();
+    cluster.disconnect(1);
+    await until(() => opens() !== before);
+    await sleep(300);
+    // Nobody waits for it, and questions go on meanwhile.
+    expect(await new Promise((resolve) => idle.ask({ type: "peek" }, resolve))).toMatchObject({ type: "peekAnswer" });
+    expect(opens() - before).toBe(1);
+  });
 });
 
 describe("numbered requests", () => {
@@ -388,12 +410,13 @@ describe("numbered requests", () => {
     cluster,
     start,
     queued,
+    ports,
   }) => {
     let lost = 0;
     cluster.fate = (message) => {
       if (message.type !== "request" || message.number < 5 || lost >= 4) return "pass";
       lost++;
-      if (lost === 4) setTimeout(() => cluster.disconnect(1), 5);
+      if (lost === 4) ports.clock.after(5, () => cluster.disconnect(1));
       return "executeAndLose";
     };
     const outcomes = await enqueueUpTo(start(), 20);
@@ -417,7 +440,7 @@ describe("numbered requests", () => {
     expect(queued()).toEqual(upTo(400));
   });
 
-  test("get through although together they are more than a connection may hold", async ({ start }) => {
+  testOverTcp("get through although together they are more than a connection may hold", async ({ start }) => {
     const events: ClientEvent[] = [];
     const large = WIRE.maxPayloadBytes;
     const count = Math.ceil(WIRE.maxClientSendBytes / large) + 2;
@@ -437,12 +460,12 @@ describe("numbered requests", () => {
     expect(queued()).toEqual(upTo(60));
   });
 
-  test("an outcome that once was unclear ends as TIMEOUT, never as NO_LEADER", async ({ cluster, start }) => {
+  test("an outcome that once was unclear ends as TIMEOUT, never as NO_LEADER", async ({ cluster, start, sleep }) => {
     const client = start({ timeoutMs: 250 });
     await enqueue(client, 1);
     cluster.fate = () => "executeAndLose";
     const waiting = enqueue(client, 2);
-    await Bun.sleep(20);
+    await sleep(20);
     cluster.lead(0);
     cluster.disconnect(1);
     expect(failureOf(await waiting)).toMatchObject({ code: "TIMEOUT", applied: "unknown" });
@@ -516,12 +539,12 @@ describe("requests that travel together", () => {
     expect([first, second, third].map((outcome) => taken(outcome!))).toEqual([[1], [2], [3]]);
   });
 
-  test("take effect once although their answer was lost", async ({ cluster, start, queued }) => {
+  test("take effect once although their answer was lost", async ({ cluster, start, queued, ports }) => {
     let isLost = false;
     cluster.fate = (message) => {
       if (message.type !== "request" || isLost) return "pass";
       isLost = true;
-      setTimeout(() => cluster.disconnect(1), 5);
+      ports.clock.after(5, () => cluster.disconnect(1));
       return "executeAndLose";
     };
     const outcomes = await enqueueUpTo(start({ batch: true }), 20);
@@ -648,13 +671,14 @@ describe("the session", () => {
     cluster,
     start,
     queued,
+    until,
   }) => {
     const events: ClientEvent[] = [];
     const client = start({}, events);
     await enqueue(client, 1);
     cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
     const unclear = enqueue(client, 2);
-    while (cluster.executed.length < 2) await new Promise((next) => setImmediate(next));
+    await until(() => cluster.executed.length >= 2);
     cluster.forget("c1");
     cluster.fate = () => "pass";
     cluster.disconnect(1);
@@ -665,7 +689,7 @@ describe("the session", () => {
     cluster.forget("c2");
     events.length = 0;
     cluster.disconnect(1);
-    while (events.at(-1)?.type !== "sessionOver") await new Promise((next) => setImmediate(next));
+    await until(() => events.at(-1)?.type === "sessionOver");
     expect(failureOf(await enqueue(idle, 4))?.code).toBe("SESSION_EXPIRED");
     expect(cluster.messages.filter((message) => message.type === "open" && !message.resume)).toHaveLength(2);
     expect(queued()).toEqual([1, 2, 3]);
@@ -674,17 +698,17 @@ describe("the session", () => {
   test("that is dormant is resumed also where a request meets the OPEN that shows it to a new node", async ({
     cluster,
     start,
+    until,
   }) => {
     const client = start();
     await enqueue(client, 1);
     let isHeld = true;
     cluster.fate = (message) => (message.type === "open" && isHeld ? "lose" : "pass");
     cluster.disconnect(1);
-    while (cluster.messages.filter(({ type }) => type === "open").length < 2)
-      await new Promise((next) => setImmediate(next));
+    await until(() => cluster.messages.filter(({ type }) => type === "open").length >= 2);
     cluster.sessionOf("c1")!.dormant = true;
     const asked = enqueue(client, 2);
-    while (cluster.received.length < 2) await new Promise((next) => setImmediate(next));
+    await until(() => cluster.received.length >= 2);
     isHeld = false;
     expect(await asked).toMatchObject({ ok: true, number: 2 });
   });
@@ -713,13 +737,14 @@ describe("the session", () => {
   test("of a client that asks nothing is shown to the next leader, which learns to keep it", async ({
     cluster,
     start,
+    until,
   }) => {
     const client = start();
     await enqueue(client, 1);
     const opens = (): number => cluster.messages.filter(({ type }) => type === "open").length;
     cluster.lead(2);
     cluster.disconnect(1);
-    while (opens() < 2) await new Promise((next) => setImmediate(next));
+    await until(() => opens() >= 2);
     expect(cluster.messages.at(-1)).toMatchObject({ type: "open", resume: true });
     expect(await enqueue(client, 2)).toMatchObject({ ok: true, number: 2 });
     expect(opens()).toBe(2);
@@ -728,6 +753,7 @@ describe("the session", () => {
   test("of a client that may send nothing, because its answers were not taken, is shown to the next leader too", async ({
     cluster,
     start,
+    until,
   }) => {
     const acknowledge = { when: "taken", earlier: "fetched", whenIdle: false } as const;
     const client = start({ acknowledge, limits: { ...LIMITS, window: 1 } });
@@ -736,7 +762,7 @@ describe("the session", () => {
     const before = cluster.messages.length;
     cluster.lead(2);
     cluster.disconnect(1);
-    while (cluster.messages.length === before) await new Promise((next) => setImmediate(next));
+    await until(() => cluster.messages.length !== before);
     expect(cluster.messages[before]).toMatchObject({ type: "open", resume: true });
     taken();
     expect(await waits).toMatchObject({ ok: true, number: 2 });
@@ -745,11 +771,12 @@ describe("the session", () => {
   test("whose client is closed while an answer is on its way leaves it unknown, and the next process fetches it", async ({
     cluster,
     start,
+    until,
   }) => {
     const client = start({ acknowledge: { when: "taken", earlier: "fetched", whenIdle: false }, closeOnLeave: true });
     cluster.fate = (message) => (message.type === "request" && message.number === 1 ? "executeAndLose" : "pass");
     const asked = enqueue(client, 1);
-    while (cluster.executed.length === 0) await new Promise((next) => setImmediate(next));
+    await until(() => cluster.executed.length !== 0);
     await leave(client);
     expect(failureOf(await asked)).toEqual({
       code: "CONNECTION_LOST",
@@ -797,32 +824,32 @@ describe("the session", () => {
         expect([acknowledgedThrough(cluster), cluster.sessionOf("c1")?.dormant]).toEqual([1, is]);
       });
 
-    test("closes on leaving although the first CLOSE and its answer are lost", async ({ cluster, start }) => {
+    test("closes on leaving although the first CLOSE and its answer are lost", async ({ cluster, start, ports }) => {
       const client = start({ acknowledge: FETCHED, closeOnLeave: true, limits: PATIENT });
       (await ask(client, value(1))).taken();
       let closes = 0;
       cluster.fate = (message) => (message.type === "close" && ++closes === 1 ? "executeAndLose" : "pass");
-      setTimeout(() => cluster.disconnect(1), 20);
+      ports.clock.after(20, () => cluster.disconnect(1));
       await close(client);
       expect([closes, cluster.sessionOf("c1")?.dormant]).toEqual([2, true]);
     });
 
-    test("acknowledges the last answer when nothing else is asked, if it is to", async ({ cluster, start }) => {
+    test("acknowledges the last answer when nothing else is asked, if it is to", async ({ cluster, start, until }) => {
       const limits = { ...LIMITS, idleMs: 5 };
       const client = start({ acknowledge: TAKEN, limits });
       (await ask(client, value(1))).taken();
       const acknowledged = async (): Promise<void> => {
-        while (acknowledgedThrough(cluster) !== 1) await new Promise((next) => setImmediate(next));
+        await until(() => acknowledgedThrough(cluster) === 1);
       };
       await acknowledged();
       expect(cluster.received.at(-1)).toEqual({ node: "n1", number: 1, command: "resolve", acknowledgedThrough: 1 });
     });
 
-    test("sends what waits for room in the window once an answer was taken", async ({ start, queued }) => {
+    test("sends what waits for room in the window once an answer was taken", async ({ start, queued, sleep }) => {
       const client = start({ acknowledge: FETCHED, limits: { ...LIMITS, window: 2 } });
       const [first, second] = await Promise.all([ask(client, value(1)), ask(client, value(2))]);
       const third = ask(client, value(3));
-      await new Promise((later) => setTimeout(later, 20));
+      await sleep(20);
       expect(queued()).toEqual([1, 2]);
       first.taken();
       expect((await third).outcome).toMatchObject({ ok: true, number: 3 });
@@ -832,6 +859,8 @@ describe("the session", () => {
     test("acknowledges an answer that came late when nothing else is asked, if it is to", async ({
       cluster,
       start,
+      sleep,
+      until,
     }) => {
       const events: ClientEvent[] = [];
       const client = start({ acknowledge: TAKEN, timeoutMs: 100, limits: { ...LIMITS, idleMs: 5 } }, events);
@@ -839,9 +868,9 @@ describe("the session", () => {
       expect(failureOf((await ask(client, value(1))).outcome)?.applied).toBe("unknown");
       cluster.fate = () => "pass";
       (await ask(client, value(2))).taken();
-      await new Promise((later) => setTimeout(later, 20));
+      await sleep(20);
       for (const event of events) if (event.type === "answeredLate") event.taken();
-      while (acknowledgedThrough(cluster) !== 2) await new Promise((next) => setImmediate(next));
+      await until(() => acknowledgedThrough(cluster) === 2);
     });
 
     test("is not opened by a process that would pass over what an earlier one left, only by one that fetches it", async ({
@@ -892,7 +921,7 @@ describe("the session", () => {
 });
 
 describe("large commands", () => {
-  test("of 8 MiB together are all answered over one connection", async ({ start }) => {
+  testOverTcp("of 8 MiB together are all answered over one connection", async ({ start }) => {
     const events: ClientEvent[] = [];
     const client = start({ timeoutMs: 10_000 }, events);
     const payload = new Uint8Array(1024 * 1024);
@@ -904,7 +933,7 @@ describe("large commands", () => {
 });
 
 describe("the promise face", () => {
-  test("enqueues and dequeues values, and integers of any size as text", async ({ cluster }) => {
+  testOverTcp("enqueues and dequeues values, and integers of any size as text", async ({ cluster }) => {
     const client = await connect({ addresses: cluster.addresses(), id: "lib" });
     expect(await client.enqueue({ a: [1, "ü"] })).toMatchObject({ id: 1, requestNumber: 1 });
     await client.enqueueText("123456789012345678901234567890");
@@ -916,7 +945,7 @@ describe("the promise face", () => {
     await client.close();
   });
 
-  test("enqueues and dequeues many at once, and peeks", async ({ cluster }) => {
+  testOverTcp("enqueues and dequeues many at once, and peeks", async ({ cluster }) => {
     const client = await connect({ addresses: cluster.addresses(), id: "lib" });
     expect(await client.peek()).toBeNull();
     const enqueued = await client.enqueueAll([1, "two", { three: 3 }]);
@@ -946,118 +975,121 @@ describe("the promise face", () => {
     await client.close();
   });
 
-  test("refuses at once, and by name, what JSON would change, what is no JSON, and what is too large", async ({
-    cluster,
-  }) => {
-    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
-    const large = WIRE.maxPayloadBytes + 1;
-    const tooLarge = { code: "TOO_LARGE", applied: "no", message: expect.stringContaining(`has ${large} bytes`) };
-    const misused = (message: string): object => ({ code: "USAGE", message: expect.stringContaining(message) });
-    const refusals: readonly (readonly [Promise<unknown>, object])[] = [
-      [client.enqueue({ items: [0, 1, 2, NaN] }), misused("value.items[3] is NaN")],
-      [client.enqueueAll([1, { a: new Map() }]), misused("values[1].a is a Map")],
-      [client.enqueueText("{"), misused("takes a JSON text")],
-      [client.enqueueText('"\ud83d"'), misused("half of a surrogate pair")],
-      [client.enqueue("x".repeat(large - 2)), tooLarge],
-      [client.enqueueText(`"${"x".repeat(large - 2)}"`), tooLarge],
-      [client.enqueueText(`"${"ü".repeat((large - 2) / 2)}x"`), tooLarge],
-      [client.enqueueAll(["x".repeat(large - 3), 1]), tooLarge],
-    ];
-    for (const [refused, why] of refusals) expect(await refused.catch((error: unknown) => error)).toMatchObject(why);
-    await client.enqueue("x".repeat(large - 3));
-    expect(cluster.received.map(({ number }) => number)).toEqual([1]);
-    await client.close();
-  });
+  testOverTcp(
+    "refuses at once, and by name, what JSON would change, what is no JSON, and what is too large",
+    async ({ cluster }) => {
+      const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+      const large = WIRE.maxPayloadBytes + 1;
+      const tooLarge = { code: "TOO_LARGE", applied: "no", message: expect.stringContaining(`has ${large} bytes`) };
+      const misused = (message: string): object => ({ code: "USAGE", message: expect.stringContaining(message) });
+      const refusals: readonly (readonly [Promise<unknown>, object])[] = [
+        [client.enqueue({ items: [0, 1, 2, NaN] }), misused("value.items[3] is NaN")],
+        [client.enqueueAll([1, { a: new Map() }]), misused("values[1].a is a Map")],
+        [client.enqueueText("{"), misused("takes a JSON text")],
+        [client.enqueueText('"\ud83d"'), misused("half of a surrogate pair")],
+        [client.enqueue("x".repeat(large - 2)), tooLarge],
+        [client.enqueueText(`"${"x".repeat(large - 2)}"`), tooLarge],
+        [client.enqueueText(`"${"ü".repeat((large - 2) / 2)}x"`), tooLarge],
+        [client.enqueueAll(["x".repeat(large - 3), 1]), tooLarge],
+      ];
+      for (const [refused, why] of refusals) expect(await refused.catch((error: unknown) => error)).toMatchObject(why);
+      await client.enqueue("x".repeat(large - 3));
+      expect(cluster.received.map(({ number }) => number)).toEqual([1]);
+      await client.close();
+    },
+  );
 
-  test("gives a job whose producer only claimed that it is JSON as bytes, and the jobs around it", async ({
-    cluster,
-  }) => {
-    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
-    const payloads = [[0x7b], [0x31], [0x7b], [0x22, 0xff, 0x22]].map((bytes) => Uint8Array.from(bytes));
-    for (const [id, payload] of payloads.entries()) cluster.queue.push({ id, encoding: ENCODING.json, payload });
-    cluster.queue.push({ id: 4, encoding: ENCODING.bytes, payload: Uint8Array.of(0x31) });
-    expect(await client.dequeue()).toMatchObject({ id: 0, value: undefined, text: null, bytes: { length: 1 } });
-    const shown = (await client.dequeueUpTo(10)).map(({ value, text, bytes }) => [value, text, bytes.length]);
-    expect(shown).toEqual([
-      [1, "1", 1],
-      [undefined, null, 1],
-      [undefined, null, 3],
-      [undefined, null, 1],
-    ]);
-    await client.close();
-  });
+  testOverTcp(
+    "gives a job whose producer only claimed that it is JSON as bytes, and the jobs around it",
+    async ({ cluster }) => {
+      const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+      const payloads = [[0x7b], [0x31], [0x7b], [0x22, 0xff, 0x22]].map((bytes) => Uint8Array.from(bytes));
+      for (const [id, payload] of payloads.entries()) cluster.queue.push({ id, encoding: ENCODING.json, payload });
+      cluster.queue.push({ id: 4, encoding: ENCODING.bytes, payload: Uint8Array.of(0x31) });
+      expect(await client.dequeue()).toMatchObject({ id: 0, value: undefined, text: null, bytes: { length: 1 } });
+      const shown = (await client.dequeueUpTo(10)).map(({ value, text, bytes }) => [value, text, bytes.length]);
+      expect(shown).toEqual([
+        [1, "1", 1],
+        [undefined, null, 1],
+        [undefined, null, 3],
+        [undefined, null, 1],
+      ]);
+      await client.close();
+    },
+  );
 
-  test("gives what an earlier process of its id may not have had, once, and goes on behind it", async ({
-    cluster,
-    start,
-  }) => {
-    const first = start({ clientId: "lib" });
-    await enqueue(first, 1);
-    await submit(first, TAKE);
-    const failed: Command = { type: "dequeue", queues: ["default"], max: 1, maxBytes: 1, leaseMs: 0, waitMs: 0 };
-    cluster.fate = (message) => (message.type === "request" && message.number === 3 ? "lose" : "pass");
-    // As a process that is killed while it waits: it sends nothing any more.
-    const lost = submit(first, failed);
-    while (cluster.received.length < 3) await new Promise((next) => setImmediate(next));
-    cluster.fate = () => "pass";
-    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
-    // Of the first, the second request reported that its answer was there.
-    expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 2, jobs: [{ id: 1, value: 1 }] }]);
-    expect(await client.enqueue(2)).toMatchObject({ requestNumber: 3 });
-    await client.close();
-    const second = await connect({ addresses: cluster.addresses(), id: "lib" });
-    expect(second.earlier).toEqual([]);
-    await second.close();
-    await leave(first);
-    expect(failureOf(await lost)).toMatchObject({ applied: "unknown" });
-  });
+  testOverTcp(
+    "gives what an earlier process of its id may not have had, once, and goes on behind it",
+    async ({ cluster, start, until }) => {
+      const first = start({ clientId: "lib" });
+      await enqueue(first, 1);
+      await submit(first, TAKE);
+      const failed: Command = { type: "dequeue", queues: ["default"], max: 1, maxBytes: 1, leaseMs: 0, waitMs: 0 };
+      cluster.fate = (message) => (message.type === "request" && message.number === 3 ? "lose" : "pass");
+      // As a process that is killed while it waits: it sends nothing any more.
+      const lost = submit(first, failed);
+      await until(() => cluster.received.length >= 3);
+      cluster.fate = () => "pass";
+      const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+      // Of the first, the second request reported that its answer was there.
+      expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 2, jobs: [{ id: 1, value: 1 }] }]);
+      expect(await client.enqueue(2)).toMatchObject({ requestNumber: 3 });
+      await client.close();
+      const second = await connect({ addresses: cluster.addresses(), id: "lib" });
+      expect(second.earlier).toEqual([]);
+      await second.close();
+      await leave(first);
+      expect(failureOf(await lost)).toMatchObject({ applied: "unknown" });
+    },
+  );
 
-  test("acknowledges nothing of what an earlier process left when it could not fetch all of it", async ({
-    cluster,
-    start,
-  }) => {
-    const first = start({ clientId: "lib" });
-    await enqueue(first, 1);
-    await enqueue(first, 2);
-    const two = [submit(first, TAKE), submit(first, TAKE)];
-    await Promise.all(two);
-    cluster.fate = (message) => (message.type === "request" && message.number === 4 ? "lose" : "pass");
-    const failed = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 300 }).catch(
-      (e: unknown) => e,
-    );
-    expect(failed).toMatchObject({ code: "TIMEOUT" });
-    cluster.fate = () => "pass";
-    const client = await connect({ addresses: cluster.addresses(), id: "lib" });
-    expect(
-      client.earlier.flatMap((answer) => (answer.type === "dequeued" ? answer.jobs : [])).map(({ id }) => id),
-    ).toEqual([1, 2]);
-    await client.close();
-  });
+  testOverTcp(
+    "acknowledges nothing of what an earlier process left when it could not fetch all of it",
+    async ({ cluster, start }) => {
+      const first = start({ clientId: "lib" });
+      await enqueue(first, 1);
+      await enqueue(first, 2);
+      const two = [submit(first, TAKE), submit(first, TAKE)];
+      await Promise.all(two);
+      cluster.fate = (message) => (message.type === "request" && message.number === 4 ? "lose" : "pass");
+      const failed = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 300 }).catch(
+        (e: unknown) => e,
+      );
+      expect(failed).toMatchObject({ code: "TIMEOUT" });
+      cluster.fate = () => "pass";
+      const client = await connect({ addresses: cluster.addresses(), id: "lib" });
+      expect(
+        client.earlier.flatMap((answer) => (answer.type === "dequeued" ? answer.jobs : [])).map(({ id }) => id),
+      ).toEqual([1, 2]);
+      await client.close();
+    },
+  );
 
-  test("keeps what comes after an unknown outcome: a job that was taken is given late, or to the next process", async ({
-    cluster,
-  }) => {
-    cluster.queue.push({ id: 1, encoding: ENCODING.json, payload: new TextEncoder().encode("1") });
-    cluster.queue.push({ id: 2, encoding: ENCODING.json, payload: new TextEncoder().encode("2") });
-    const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 100 });
-    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
-    expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({
-      code: "TIMEOUT",
-      applied: "unknown",
-    });
-    cluster.fate = () => "pass";
-    await client.enqueue(3);
-    expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 1, jobs: [{ id: 1 }] }]);
-    cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
-    expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({ applied: "unknown" });
-    await client.close();
-    cluster.fate = () => "pass";
-    const next = await connect({ addresses: cluster.addresses(), id: "lib" });
-    expect(next.earlier.at(-1)).toMatchObject({ type: "dequeued", requestNumber: 3, jobs: [{ id: 2 }] });
-    await next.close();
-  });
+  testOverTcp(
+    "keeps what comes after an unknown outcome: a job that was taken is given late, or to the next process",
+    async ({ cluster }) => {
+      cluster.queue.push({ id: 1, encoding: ENCODING.json, payload: new TextEncoder().encode("1") });
+      cluster.queue.push({ id: 2, encoding: ENCODING.json, payload: new TextEncoder().encode("2") });
+      const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 100 });
+      cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+      expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({
+        code: "TIMEOUT",
+        applied: "unknown",
+      });
+      cluster.fate = () => "pass";
+      await client.enqueue(3);
+      expect(client.earlier).toMatchObject([{ type: "dequeued", requestNumber: 1, jobs: [{ id: 1 }] }]);
+      cluster.fate = (message) => (message.type === "request" ? "executeAndLose" : "pass");
+      expect(await client.dequeue().catch((error: unknown) => error)).toMatchObject({ applied: "unknown" });
+      await client.close();
+      cluster.fate = () => "pass";
+      const next = await connect({ addresses: cluster.addresses(), id: "lib" });
+      expect(next.earlier.at(-1)).toMatchObject({ type: "dequeued", requestNumber: 3, jobs: [{ id: 2 }] });
+      await next.close();
+    },
+  );
 
-  test("rejects with code, what is known of the effect, and the number", async ({ cluster }) => {
+  testOverTcp("rejects with code, what is known of the effect, and the number", async ({ cluster }) => {
     const client = await connect({ addresses: cluster.addresses(), id: "lib", timeoutMs: 150 });
     cluster.fate = () => "lose";
     const failed = await client.enqueue(1).catch((error: unknown) => error);

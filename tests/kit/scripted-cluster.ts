@@ -1,14 +1,15 @@
-// Scripted nodes for tests of clients, over loopback TCP with the real wire protocol: one log of sessions for all of them, a
-// leader that the test names, and hooks to refuse, hold back or lose what a client sent.
+// Scripted nodes for tests of clients, with the real wire protocol: one log of sessions for all of them, a leader that the test
+// names, and hooks to refuse, hold back or lose what a client sent. Over loopback TCP, or in a simulated network.
 import { WIRE } from "../../src/config.ts";
 import { type Failure, failure } from "../../src/lib/errors.ts";
 import { decodeCommand, encodeOpen } from "../../src/queue/commands.ts";
 import { encodeReply } from "../../src/queue/replies.ts";
 import type { Job, Reply } from "../../src/queue/types.ts";
 import { type Incarnation, isClusterId, isIncarnation, isNodeId, type Member } from "../../src/raft/types.ts";
+import type { Clock } from "../../src/lib/clock.ts";
 import { createRealClock } from "../../src/lib/real-clock.ts";
 import { type Connection, openConnection } from "../../src/wire/connection.ts";
-import type { Listener } from "../../src/wire/network.ts";
+import type { Listener, Network } from "../../src/wire/network.ts";
 import type { ClientMessage, LogLine, NodeStatus, Request, ServerMessage } from "../../src/wire/protocol.ts";
 import { createTcpNetwork } from "../../src/wire/tcp.ts";
 
@@ -70,10 +71,18 @@ export interface FakeCluster {
   stop(): void;
 }
 
-const clock = createRealClock();
+export interface FakeClusterPorts {
+  readonly network: (node: string) => Network;
+  readonly clock: Clock;
+}
 
-export async function startFakeCluster(size: number): Promise<FakeCluster> {
+const realPorts = (): FakeClusterPorts => {
   const network = createTcpNetwork(WIRE);
+  return { network: () => network, clock: createRealClock() };
+};
+
+export async function startFakeCluster(size: number, ports: FakeClusterPorts = realPorts()): Promise<FakeCluster> {
+  const { clock } = ports;
   const sessions = new Map<number, Session>();
   const log: LogLine[] = [];
   const queue: Job[] = [];
@@ -117,7 +126,7 @@ export async function startFakeCluster(size: number): Promise<FakeCluster> {
   function listen(at: number): Promise<void> {
     const node = nodes[at]!;
     return new Promise((resolve, reject) => {
-      network.listen(
+      ports.network(node.id).listen(
         "127.0.0.1",
         node.port,
         (stream) => {

@@ -1,4 +1,4 @@
-// What must a contributor pass? Check, the build, unit tests and simulator smoke, and the compiled binary end to end.
+// What must a contributor pass? Check, the build, unit tests, a short run of the simulator, and the compiled binary end to end.
 // The last line counts all of it: "N passed, N failed"; each check step and the build count as one.
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,6 +9,7 @@ import { leftovers } from "./leftovers.ts";
 import { install, requirePinnedBun, ROOT, runStep, type StepResult } from "./project.ts";
 
 const UNIT_TIMEOUT_MS = 300_000;
+const SIMULATOR_TIMEOUT_MS = 300_000;
 /** Of one test that names no time of its own; `bun test` alone gives 5 s. A machine that is busy with other things must not decide what passes. */
 const TEST_TIMEOUT_MS = 30_000;
 const BUILD_TIMEOUT_MS = 60_000;
@@ -93,9 +94,12 @@ else {
         E2E_TIMEOUT_MS,
       ),
     );
+  const simulator = (): Promise<Totals> => suite("simulator", ["./tests/sim/smoke.sim.ts"], SIMULATOR_TIMEOUT_MS);
   // Both print what they do as it comes: a test's name shows where it belongs.
   await Promise.all([
-    count("unit", unit).then(() => endToEnd("e2e of commands", COMMANDS)),
+    count("unit", unit)
+      .then(() => count("simulator", simulator))
+      .then(() => endToEnd("e2e of commands", COMMANDS)),
     endToEnd("e2e that waits", WAITING),
   ]);
   await endToEnd("e2e", others);
