@@ -114,7 +114,7 @@ function answerPeek(replica: Replica, request: ClientRequest, message: QueryMess
   const bytes = job?.payload.length ?? 0;
   if (bytes > SERVER.largePeekBytes) {
     if (isTooMuchNow(replica, request, message, Math.ceil(bytes / SERVER.maxLogPageBytes))) return;
-    if (request.client.connection.pending() > SERVER.maxUnreadPeekBytes) return refuse(replica, request, UNREAD);
+    if (request.client.connection.unsentBytes() > SERVER.maxUnreadPeekBytes) return refuse(replica, request, UNREAD);
   }
   const peeked = { job, ready: queue.ready, appliedIndex: queue.appliedIndex };
   answer(replica, request, { type: "peekAnswer", frameId: message.frameId, peeked });

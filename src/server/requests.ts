@@ -42,6 +42,8 @@ export interface Requests {
   /** Log pages and large jobs that wait for the next turn, and those made in this one. */
   deferredQueries: { readonly request: ClientRequest; readonly message: QueryMessage }[];
   pagesMade: number;
+  /** This node ends once the pending ones are answered: as a leader it takes no new one. */
+  isDraining: boolean;
   /** As of this turn: raft learns of disk space by messages only. */
   hasSpace: boolean;
   readonly proposed: ProposedRequests;
@@ -54,6 +56,7 @@ export function createRequests(): Requests {
     isDeferredTimerSet: false,
     deferredQueries: [],
     pagesMade: 0,
+    isDraining: false,
     hasSpace: true,
     proposed: new Map(),
   };
@@ -107,12 +110,18 @@ function route(replica: Replica, request: ClientRequest): void {
   const { message } = request;
   const query = localQuery(message);
   if (query !== null) return answerQuery(replica, request, query);
+  if (raft.role === "leader" && requests.isDraining) return refuse(replica, request, stopping(replica));
   if (leadsNow(replica)) return handleAsLeader(replica, request, message);
   // It becomes ready, or its handover ends: a turn follows then.
   if (raft.role === "leader") return void requests.deferred.push(request);
   if (!mayWait(replica, request)) return refuse(replica, request, notLeading(replica));
   requests.deferred.push(request);
   wakeForDeferred(replica);
+}
+
+/** Its client looks for another leader. After a handover, a follower names the next one instead. */
+function stopping({ self }: Replica): Failure {
+  return failure("NO_LEADER", `${self.id} is stopping`);
 }
 
 /**

@@ -83,15 +83,22 @@ export interface Run {
   join: JoinAttempt | null;
 }
 
+/** Asked by whatever goes on behind a callback: nothing more is begun in a run that has ended. */
 export function hasEnded(run: Run): boolean {
   return run.phase.type === "ended";
 }
 
+/** What serves, or served until the end: its status is shown in both. */
 export function replicaOf({ phase }: Run): Replica | null {
   return phase.type === "serving" || phase.type === "ended" ? phase.replica : null;
 }
 
-/** Ends the run, once; `error` null: it was asked to. */
+/**
+ * Ends the run, once; `error` null: it was asked to. `finish` follows once nothing holds the directory any more. Who calls it:
+ * - while the directory is opened, or its damage is written down (`isWriting`): whoever does that, when it finds that the run has ended;
+ * - with an open storage: `closeStorage`, when it is closed;
+ * - rejoining, and nothing is being written: this function.
+ */
 export function endRun(run: Run, error: RaftqError | null): void {
   const { phase } = run;
   if (phase.type === "ended") return;
@@ -100,7 +107,7 @@ export function endRun(run: Run, error: RaftqError | null): void {
   if (run.storage !== null) closeStorage(run, run.storage, error);
   else if (phase.type === "rejoining" && !phase.isWriting) {
     phase.damaged.unlock();
-    finish(run, error);
+    finish(run, error, false);
   }
 }
 
@@ -122,8 +129,11 @@ export function closeStorage(run: Run, storage: Storage, error: RaftqError | nul
   storage.close(() => finish(run, error, isLoss(error)));
 }
 
-/** Not from inside the call that ends it. */
-export function finish(run: Run, error: RaftqError | null, isDataLost = false): void {
+/**
+ * Reports the end, and not from inside the call that ends it. `isDataLost`: data that were trusted until now are lost, so the node asks
+ * to be let in again. False where they were known to be lost before: that would be tried again for ever.
+ */
+export function finish(run: Run, error: RaftqError | null, isDataLost: boolean): void {
   run.ports.clock.after(0, () => run.onEnded(error, isDataLost));
 }
 
@@ -146,6 +156,7 @@ export function stopRun(run: Run): void {
 /** Ends the run when no request is pending any more, or when the time is over. */
 function drain(run: Run, replica: Replica, deadline: number): void {
   const { clock, clients } = replica;
+  replica.requests.isDraining = true;
   if (pendingCount(clients) === 0 || clock.now() >= deadline) return endRun(run, null);
   clock.after(SERVER.drainCheckMs, () => drain(run, replica, deadline));
 }

@@ -1,4 +1,5 @@
-// The turn: take the inbox, step raft, persist, send, apply, reply. Sockets, the disk and timers only fill the inbox.
+// The turn: take the inbox, step raft, persist, send, apply, reply. Sockets, the disk and timers only
+// fill the inbox and the list of requests that arrived.
 import { assert, must } from "../lib/assert.ts";
 import { type Failure, failure, RaftqError, type Refusal } from "../lib/errors.ts";
 import { digestOf } from "../queue/digest.ts";
@@ -47,6 +48,15 @@ export function takeTurn(replica: Replica): void {
   }
 }
 
+/**
+ * The order is part of what is promised:
+ * - the inbox and the requests before the tick: raft judges its timers once it has received everything that came before them;
+ * - the disk is given its entries before they are sent, so that it works on them while the followers' disks do;
+ * - a snapshot before committed entries, since those may lie behind it;
+ * - proposals before changes of role, which answer whatever waits for an entry, and before entries are applied: an entry of a node that
+ *   is alone may be committed in the turn in which it was proposed;
+ * - reads after entries were applied, because they wait for those.
+ */
 function turn(replica: Replica): void {
   const { inbox, raft, stages, clock } = replica;
   inbox.isTurnPlanned = false;
@@ -62,6 +72,7 @@ function turn(replica: Replica): void {
   persist(replica, effects.persist);
   lap(stages, "persist");
   send(replica, effects);
+  storeParts(replica, effects);
   flushPeers(replica.peers);
   lap(stages, "send");
   if (effects.installSnapshot !== null) install(replica, effects.installSnapshot);
@@ -129,7 +140,11 @@ function send(replica: Replica, effects: Effects): void {
     const message = partToSend(snapshots, wanted);
     if (message !== null) sendToMember(peers, { to: wanted.to, link: 0, message });
   }
-  for (const part of effects.storeParts) storePart(snapshots, part);
+}
+
+/** The received parts of the leader's snapshot. */
+function storeParts({ snapshots }: Replica, { storeParts: parts }: Effects): void {
+  for (const part of parts) storePart(snapshots, part);
 }
 
 /** The leader's snapshot takes the place of the applied state. */
@@ -245,18 +260,21 @@ function answerReads(replica: Replica, { read }: Effects): void {
   for (const { index, readers } of confirmed) if (index <= appliedIndex) for (const finished of readers) finished(null);
 }
 
-/** One that could not be begun when a checkpoint was reached may be possible now. */
+/** A snapshot that could not be begun when a checkpoint was reached may be possible now. */
 function takeSnapshot({ snapshots, diskSpace, raft, stateMachine: { queue }, stateCheck }: Replica): void {
   considerSnapshot(snapshots, diskSpace, raft, queue, stateCheck.own.get(queue.appliedIndex) ?? null);
 }
 
-/** Data that are wrong are not served any more, and not started from again, also if this process is killed now. */
+/** Where the data are lost, the disk records that first: they are not started from again, even if this process is killed now. */
 function stopFor({ storage, onFatal }: Replica, { code, message }: Refusal): void {
   if (isLoss({ code })) storage.markDamaged(message);
   onFatal(new RaftqError(code, message));
 }
 
-/** One that is set early enough stays: a busy follower's election moves away with every message, a turn too early is cheap. */
+/**
+ * A timer that fires early enough is not set again: every message postpones a follower's election, and a turn too early costs less than
+ * a timer for each message.
+ */
 function setTimer(replica: Replica): void {
   const { timer, clock, raft } = replica;
   timer.dueAt = nextTickAt(raft);

@@ -80,6 +80,7 @@ export function createStorage(directory: Directory): Storage {
     setCluster: (clusterId, done) => setCluster(open, clusterId, done),
     persist: (batch, done) => persist(open, batch, done),
     whenSpace: (callback) => {
+      assert(log.preallocator.whenSpace === null, "one persist waits for space at a time");
       log.preallocator.whenSpace = callback;
     },
     saveSnapshot: (meta, source, done) => saveSnapshot(snapshots, meta, source, done),

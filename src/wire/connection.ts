@@ -33,7 +33,7 @@ import {
   discardQueue,
   flushAll,
   flushQueue,
-  pendingBytes,
+  unsentBytes,
   type SendQueue,
   startPacing,
 } from "./send-queue.ts";
@@ -100,7 +100,7 @@ export interface Connection {
   /** Sends a ping at once: the other side's connection answers it, even while its owner waits for something. */
   ping(): void;
   /** What was sent but not taken by the system yet, in bytes of memory. */
-  pending(): number;
+  unsentBytes(): number;
   /** What the link is known to carry; null: it is not measured. */
   bytesPerSecond(): number | null;
   /** The newest bulk, until it is acknowledged; null: none, or it is not measured. */
@@ -184,7 +184,7 @@ export function openConnection(open: OpenConnection): Connection {
     send: (message) => send(state, message),
     flush: () => flush(state),
     ping: () => ping(state),
-    pending: () => pendingBytes(state.queue),
+    unsentBytes: () => unsentBytes(state.queue),
     bytesPerSecond: () => state.queue.pacer?.bytesPerSecond() ?? null,
     bulkInFlight: () => bulkInFlight(state.queue),
     close: (why) => close(state, why),
@@ -219,7 +219,7 @@ function paceBetweenMembers({ isPeer, ownGreetingSent, greeting, queue }: Connec
 function checkPending(state: ConnectionState): void {
   const { maxPeerSendBytes, maxClientSendBytes } = state.open.limits;
   const cap = state.isPeer ? maxPeerSendBytes : maxClientSendBytes;
-  const waiting = pendingBytes(state.queue);
+  const waiting = unsentBytes(state.queue);
   if (waiting <= cap) return;
   abandon(state, failure("OVERLOADED", `${waiting} bytes wait for a reader that does not read; at most ${cap} may`));
 }
@@ -233,7 +233,7 @@ function flush(state: ConnectionState): void {
   if (!isOpen(state)) return;
   const { queue, unansweredPing } = state;
   // An answer acknowledges everything before it, so a slow reader gets only the newest one.
-  if (unansweredPing !== null && state.open.stream.pending() === 0) {
+  if (unansweredPing !== null && state.open.stream.unsentBytes() === 0) {
     addMessage(queue, { type: "pong", frameId: unansweredPing });
     state.unansweredPing = null;
   }
@@ -244,7 +244,7 @@ function flush(state: ConnectionState): void {
 function reportBuffered(state: ConnectionState): void {
   const { open, deframer, reassembly, queue } = state;
   if (open.onBuffered === undefined || !isOpen(state)) return;
-  const bytes = deframer.allocated() + reassembly.allocated() + pendingBytes(queue);
+  const bytes = deframer.allocated() + reassembly.allocated() + unsentBytes(queue);
   if (bytes === state.reportedBytes) return;
   state.reportedBytes = bytes;
   open.onBuffered(bytes);
@@ -360,7 +360,7 @@ function receiveMessage(state: ConnectionState, message: WireMessage): void {
 
 /** Bytes that the other side has yet to read also show that this side is alive: pongs never pile up behind them. */
 function answerKeepAlive(state: ConnectionState): void {
-  if (pendingBytes(state.queue) > 0) return;
+  if (unsentBytes(state.queue) > 0) return;
   send(state, { type: "pong", frameId: KEEP_ALIVE });
   flushQueue(state.queue);
 }

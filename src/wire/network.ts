@@ -27,7 +27,7 @@ export interface ByteStream {
   /** Queues all of `bytes`. Their memory belongs to the stream from now on: the caller does not use it any more. */
   write(bytes: Uint8Array): void;
   /** What the system has not taken yet, in bytes of memory. */
-  pending(): number;
+  unsentBytes(): number;
   /** Ends the stream now; `onClose` follows. */
   close(): void;
   /** The three callbacks are set once, before the first event. `data` is a view that is valid only during the call. */

@@ -141,16 +141,16 @@ function closeBatch(queue: SendQueue): void {
 }
 
 /** What is queued here or in the stream, in bytes of memory. */
-export function pendingBytes(queue: SendQueue): number {
-  let bytes = queue.stream.pending() + queue.urgent.bytes() + bulkBytes(queue);
+export function unsentBytes(queue: SendQueue): number {
+  let bytes = queue.stream.unsentBytes() + queue.urgent.bytes() + bulkBytes(queue);
   for (const waiting of queue.newest.values()) bytes += waiting.bytes.length;
   return bytes;
 }
 
 const bulkBytes = (queue: SendQueue): number =>
-  queue.bulk.bytes() + unsentBytes(queue.fragmented) + (queue.batch?.length() ?? 0);
+  queue.bulk.bytes() + unsentFragmentBytes(queue.fragmented) + (queue.batch?.length() ?? 0);
 
-const unsentBytes = (fragmented: Fragmented | null): number =>
+const unsentFragmentBytes = (fragmented: Fragmented | null): number =>
   fragmented === null ? 0 : fragmented.message.length - fragmented.sentBytes;
 
 /** Null: everything is acknowledged, or it is not measured. */
@@ -228,7 +228,7 @@ function mayHeartbeat(queue: SendQueue): boolean {
 /** How many bytes of bulk may be written behind so many urgent ones. */
 function availableBulk({ stream, pacer }: SendQueue, sendAhead: number | null, urgentBytes: number): number {
   if (sendAhead === null) return Number.MAX_SAFE_INTEGER;
-  const unsent = sendAhead - stream.pending() - urgentBytes;
+  const unsent = sendAhead - stream.unsentBytes() - urgentBytes;
   return pacer === null ? unsent : Math.min(unsent, pacer.available(), pacer.maxBurst());
 }
 
@@ -265,7 +265,7 @@ function nextBulk(queue: SendQueue, available: number, inChunk: number): Parts |
 }
 
 function nextFragment(queue: SendQueue, fragmented: Fragmented, available: number): Parts | null {
-  const rest = unsentBytes(fragmented);
+  const rest = unsentFragmentBytes(fragmented);
   if (available < minFragmentBytes && rest + PEER_FRAME_BYTES > available) return null;
   const bytes = nextBytes(fragmented, Math.min(rest, Math.floor(available) - PEER_FRAME_BYTES));
   if (bytes.length === rest) queue.fragmented = null;

@@ -176,7 +176,7 @@ interface StreamState {
   /** Bytes of the first of them that were. */
   writtenBytes: number;
   /** Of chunks of which the runtime has not taken everything, with what keeping them costs. */
-  pendingBytes: number;
+  unsentBytes: number;
   /** Bytes that the runtime may have copied. */
   copiedBytes: number;
   /** The socket takes no more until it drains. */
@@ -192,7 +192,7 @@ function createStream(socket: Socket, limits: SharedLimits, trust: Trust): ByteS
     trust,
     remote: formatAddress(socket.remoteAddress ?? "?", socket.remotePort ?? 0),
     write: (bytes) => write(state, bytes),
-    pending: () => state.pendingBytes + state.copiedBytes,
+    unsentBytes: () => state.unsentBytes + state.copiedBytes,
     close: () => close(state),
     onData: () => {},
     onClose: () => {},
@@ -204,7 +204,7 @@ function createStream(socket: Socket, limits: SharedLimits, trust: Trust): ByteS
     limits,
     waiting: [],
     writtenBytes: 0,
-    pendingBytes: 0,
+    unsentBytes: 0,
     copiedBytes: 0,
     blocked: false,
     closing: false,
@@ -224,7 +224,7 @@ function createStream(socket: Socket, limits: SharedLimits, trust: Trust): ByteS
   socket.on("close", () => {
     state.closing = true;
     dropWaiting(state);
-    state.pendingBytes = 0;
+    state.unsentBytes = 0;
     state.copiedBytes = 0;
     reportClosed(state, "the connection closed");
   });
@@ -233,7 +233,7 @@ function createStream(socket: Socket, limits: SharedLimits, trust: Trust): ByteS
 
 function write(state: StreamState, bytes: Uint8Array): void {
   if (state.closing || bytes.length === 0) return;
-  state.pendingBytes += bytes.length + WIRE.chunkCostBytes;
+  state.unsentBytes += bytes.length + WIRE.chunkCostBytes;
   state.waiting.push(bytes);
   writePieces(state);
 }
@@ -260,9 +260,9 @@ function taken(state: StreamState, bytes: number, chunk: Uint8Array | null): voi
   if (state.socket.destroyed) return;
   state.copiedBytes -= bytes;
   if (chunk === null) return;
-  state.pendingBytes -= chunk.length + WIRE.chunkCostBytes;
+  state.unsentBytes -= chunk.length + WIRE.chunkCostBytes;
   release(chunk);
-  if (state.pendingBytes > 0) return;
+  if (state.unsentBytes > 0) return;
   if (state.closing) endWhenSent(state);
   else state.stream.onDrain();
 }
@@ -292,7 +292,7 @@ const isHalfOpen = ({ socket, stream }: StreamState): boolean => socket.writable
 function close(state: StreamState): void {
   if (state.closing) return;
   state.closing = true;
-  linger(state, state.stream.pending());
+  linger(state, state.stream.unsentBytes());
   endWhenSent(state);
   setImmediate(() => reportClosed(state, "closed by this side"));
 }
@@ -311,8 +311,8 @@ function linger({ socket, limits: { closeTimeoutMs, closingSockets } }: StreamSt
   if (bytes > 0) closingSockets.add(socket, bytes);
 }
 
-function endWhenSent({ socket, pendingBytes }: StreamState): void {
-  if (pendingBytes === 0 && !socket.destroyed) socket.end();
+function endWhenSent({ socket, unsentBytes }: StreamState): void {
+  if (unsentBytes === 0 && !socket.destroyed) socket.end();
 }
 
 function dropWaiting({ waiting }: StreamState): void {

@@ -194,10 +194,10 @@ test("without acknowledgements the window fills and pending grows", () => {
   world.run(1_000);
   expect(far.bytes.length).toBe(9_000);
   near.stream.write(counted(9_000));
-  expect(near.stream.pending()).toBe(8_000);
+  expect(near.stream.unsentBytes()).toBe(8_000);
   heal();
   world.run(5_000);
-  expect([near.stream.pending(), far.bytes.length, near.drains]).toEqual([0, 18_000, 1]);
+  expect([near.stream.unsentBytes(), far.bytes.length, near.drains]).toEqual([0, 18_000, 1]);
 });
 
 test("a paused process is connected to and written to up to the window, and receives everything in order when it goes on", () => {
@@ -206,7 +206,7 @@ test("a paused process is connected to and written to up to the window, and rece
   world.network.pause("n1");
   near.stream.write(counted(30_000));
   world.run(2_000);
-  expect([near.stream.pending(), far.bytes.length]).toEqual([20_000, 0]);
+  expect([near.stream.unsentBytes(), far.bytes.length]).toEqual([20_000, 0]);
   expect(dial(world, "n3").result).toMatchObject({ ok: true });
   near.stream.close();
   world.run(2_000);

@@ -25,7 +25,7 @@ export interface SimNetworkSettings {
   readonly dialLossPercent: number;
   /** Share of segments that are lost once or more and arrive by retransmission: late, and everything behind them too. */
   readonly lossPercent?: number;
-  /** What the systems of both sides hold for one direction of a connection: beyond it, `pending` grows. */
+  /** What the systems of both sides hold for one direction of a connection: beyond it, `unsentBytes` grows. */
   readonly windowBytes?: number;
   /** What `self` knows of `other`, by name, or has to prove to it; without it, everybody is trusted. */
   readonly trust?: (self: string, other: string) => Trust;
@@ -374,7 +374,7 @@ export function createSimNetwork(scheduler: Scheduler, random: Random, settings:
       remote,
       trust: trust(host.name, other.name),
       write: nothing,
-      pending: () => out.waitingBytes,
+      unsentBytes: () => out.waitingBytes,
       close: nothing,
       onData: nothing,
       onClose: nothing,

@@ -73,7 +73,7 @@ export function enterNetwork(
       remote: inner.remote,
       trust: inner.trust,
       write: (bytes) => inner.write(bytes),
-      pending: () => inner.pending(),
+      unsentBytes: () => inner.unsentBytes(),
       close: () => inner.close(),
       onData: () => {},
       onClose: () => {},

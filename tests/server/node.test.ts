@@ -296,6 +296,30 @@ describe("three nodes", () => {
     expect(nodes.length).toBe(3);
   });
 
+  test("a node alone that is asked to stop takes no new command, answers those it has, and ends at once", () => {
+    const { testCluster, one, testClient, session } = alone();
+    let sent = 0;
+    const work = (ms: number): void => {
+      for (let passed = 0; passed < ms && one.stopped() === undefined; passed += 0.2) {
+        if (testClient.closed.length === 0)
+          testClient.send(request(100 + sent, session, ++sent, enqueueCommand(`${sent}`)));
+        testCluster.pass(0.2);
+      }
+    };
+    work(20.1);
+    one.node.stop();
+    const since = testCluster.clock.now();
+    work(10_000);
+    expect(testCluster.clock.now() - since).toBeLessThan(100);
+    expect(one.stopped()).toBeNull();
+    const answers = Array.from({ length: sent }, (_, at) => testClient.answerTo(100 + at));
+    const executed = answers.findLastIndex((answer) => answer?.type === "reply");
+    expect(executed).toBeGreaterThan(0);
+    const refused = answers.slice(executed + 1).find((answer) => answer !== undefined);
+    expect(refused).toMatchObject({ failure: { code: "NO_LEADER", applied: "no", message: "n3000 is stopping" } });
+    expect(answers.slice(0, executed).every((answer) => answer?.type === "reply")).toBe(true);
+  });
+
   test("after a long silence of the network, members are dialed anew: a system that sends lost bytes again waits longer each time", () => {
     const { testCluster, nodes } = three();
     testCluster.pass(500);

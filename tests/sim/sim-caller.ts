@@ -106,7 +106,7 @@ export function createCaller({ network, after, received, fail }: CallerPorts): C
       if (closed) return;
       const frameId = nextFrame++;
       // Clients give up a connection that takes nothing any more, as nodes do.
-      if ((lines.get(address)?.stream?.pending() ?? 0) > WIRE.maxClientSendBytes) lines.delete(address);
+      if ((lines.get(address)?.stream?.unsentBytes() ?? 0) > WIRE.maxClientSendBytes) lines.delete(address);
       const line = lineTo(address);
       const frame = encodeMessage({ ...question, frameId } as ClientMessage);
       line.waiting.set(frameId, answered);

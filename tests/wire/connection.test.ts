@@ -469,7 +469,7 @@ test("a reader that does not read is closed with OVERLOADED at the cap, which is
     const opened = greeted(hello, { reading: false });
     let most = 0;
     while (!opened.stream.closed) {
-      most = Math.max(most, opened.connection.pending());
+      most = Math.max(most, opened.connection.unsentBytes());
       opened.connection.send(message);
       opened.connection.flush();
     }
@@ -478,7 +478,7 @@ test("a reader that does not read is closed with OVERLOADED at the cap, which is
     opened.stream.onClose("closed by this side");
     expect(opened.ended()).toMatchObject({ code: "OVERLOADED" });
     // What had not left yet is dropped: only the chunk under way is still held.
-    expect(opened.connection.pending()).toBeLessThan(WIRE.sendAheadBytes + 1_100_000);
+    expect(opened.connection.unsentBytes()).toBeLessThan(WIRE.sendAheadBytes + 1_100_000);
   };
   flood(
     clientHello,

@@ -124,12 +124,12 @@ test("a burst of 10,000 frames to a slow reader arrives whole, in order, and is 
     const frame = sealFrame(new Uint8Array(4 + size).fill(at % 251));
     total += frame.length;
     stream.write(frame);
-    peak = Math.max(peak, stream.pending());
+    peak = Math.max(peak, stream.unsentBytes());
   }
-  expect(stream.pending()).toBeGreaterThan(total - 20_000_000);
+  expect(stream.unsentBytes()).toBeGreaterThan(total - 20_000_000);
   expect(peak).toBeGreaterThan(1_000_000);
   await Bun.sleep(50);
-  expect(stream.pending()).toBeGreaterThan(0);
+  expect(stream.unsentBytes()).toBeGreaterThan(0);
   expect(drained).toBe(0);
 
   const deframer = createDeframer(WIRE.maxPeerFrameBytes);
@@ -155,7 +155,7 @@ test("a burst of 10,000 frames to a slow reader arrives whole, in order, and is 
   });
   expect([count, wrong]).toEqual([10_000, 0]);
   await Bun.sleep(20);
-  expect(stream.pending()).toBe(0);
+  expect(stream.unsentBytes()).toBe(0);
   expect(drained).toBeGreaterThan(0);
 });
 
@@ -294,7 +294,7 @@ test("a side that ends its half and does not read what it is owed is cut off aft
   while (streams.length === 0) await Bun.sleep(1);
   streams[0]?.write(new Uint8Array(30_000_000));
   socket.end();
-  while (streams[0]?.pending() !== 0) await Bun.sleep(1);
+  while (streams[0]?.unsentBytes() !== 0) await Bun.sleep(1);
   let got = 0;
   const over = new Promise<void>((resolve) => socket.on("close", () => resolve()));
   socket.on("data", (data) => (got += data.length));
@@ -325,7 +325,7 @@ test("the memory of what was received is given back after the call, that of what
   expect(sent.length).toBe(0);
   const small = 16 * 1024;
   expect(pieces.filter(({ length }) => length >= small)).toEqual([]);
-  expect(near.pending()).toBe(0);
+  expect(near.unsentBytes()).toBe(0);
 });
 
 test("a closed stream delivers nothing any more and reports its end once", async () => {
@@ -352,7 +352,7 @@ test("a reset by the other side ends the stream, not the process", async () => {
   socket.resetAndDestroy();
   expect((await why).length).toBeGreaterThan(0);
   far.write(new Uint8Array(10));
-  expect(far.pending()).toBe(0);
+  expect(far.unsentBytes()).toBe(0);
 });
 
 test("a port in use is PORT_IN_USE with its address", async () => {

@@ -38,7 +38,7 @@ export function createTestStream(reading = true, trust: Trust = EVERYBODY): Test
       chunks.push(bytes);
       if (!reading) pending += bytes.length + WIRE.chunkCostBytes;
     },
-    pending: () => pending,
+    unsentBytes: () => pending,
     close: () => {
       closed = true;
     },

@@ -24,7 +24,7 @@ export interface LocatedFrame {
 }
 
 export interface RecoveredLog {
-  /** What is log, in order, without the frame to copy. */
+  /** The frames of the log, in order, without the frame to copy. */
   readonly frames: readonly LocatedFrame[];
   /** The last frame, if nothing proves that it was ever synced: to be written again before anything is acknowledged. */
   readonly frameToCopy: FrameContent | null;
@@ -32,7 +32,7 @@ export interface RecoveredLog {
   readonly previous: FramePointer;
   readonly nextNumber: number;
   readonly nextSegment: number;
-  /** Files that are not log once the next segment and a meta that names it are durable. */
+  /** Files that are no part of the log once the next segment and a meta that names it are durable. */
   readonly unused: readonly string[];
   /** Those of them that were made ahead and never written to: no state of the disk counts on them. */
   readonly preallocated: readonly string[];
@@ -73,13 +73,13 @@ export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): R
   const highest = Math.max(meta?.segmentAtOpen ?? 0, meta?.oldestSegment ?? 0, ...found.map(({ number }) => number));
   if (highest === MAX_SEGMENT_NUMBER)
     throw corrupt(`${LOG_DIRECTORY} or ${META_PATH} has the last number there is for a segment, which no log reaches`);
-  const inChain = new Set(split.frames.map(({ segment }) => segment.path));
+  const keptPaths = new Set(split.frames.map(({ segment }) => segment.path));
   return {
     ...split,
     // At most one frame was under way behind the last one, so skipping one number never repeats any.
     nextNumber: (frames.at(-1)?.frame.number ?? 0) + 2,
     nextSegment: highest + 1,
-    unused: [...obsolete, ...found.map(({ path }) => path).filter((path) => !inChain.has(path))],
+    unused: [...obsolete, ...found.map(({ path }) => path).filter((path) => !keptPaths.has(path))],
     preallocated: later.map(({ path }) => path),
     tornBytes: torn,
   };

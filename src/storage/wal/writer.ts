@@ -32,7 +32,7 @@ export interface LogWriter {
   current: OpenSegment;
   /** The newest frame that is durable. */
   last: FramePointer;
-  /** It holds nothing, so it needs no closing frame behind it. */
+  /** That frame holds nothing, so it needs no closing frame behind it. */
   lastIsEmpty: boolean;
   /** Of frames. */
   nextNumber: number;
@@ -127,8 +127,11 @@ function firstSegmentBytes(content: FrameContent, { segmentBytes, blockBytes }: 
 export function* append(log: LogWriter, contents: readonly FrameContent[]): Steps<number> {
   for (const [at, content] of contents.entries()) {
     const bytes = frameBytes(content, log.settings.blockBytes);
-    if (!fits(log, bytes, RESERVED_BLOCKS) && !(yield* rotateFor(log, content, bytes))) return at;
-    const pointer = yield* writeFrame(log, log.current, log.last.end, content);
+    if (!fits(log, bytes, RESERVED_BLOCKS)) {
+      const hasSpace = yield* rotateFor(log, content, bytes);
+      if (!hasSpace) return at;
+    }
+    const pointer = yield* writeFrame(log, log.current, log.last.end, log.last, content);
     log.last = pointer;
     log.lastIsEmpty = content.kind === "closing";
     if (!log.lastIsEmpty) log.durableFrame = pointer.number;
@@ -182,9 +185,10 @@ function* rotate(log: LogWriter, bytes: number): Steps<boolean> {
   const { blockBytes, liveSegments } = log.settings;
   const next = yield* takeSegment(log.preallocator, bytes);
   if (next === null) return false;
-  const opening = yield* writeFrame(log, next, blockBytes, { kind: "opening" });
-  const full = log.current;
-  yield* writeFrame(log, full, log.last.end, { kind: "continues", nextSegment: next.segment.number });
+  const { current: full, last: previous } = log;
+  // Both name the same predecessor: the continuing frame is no link of the chain, it only shows where that goes on.
+  const opening = yield* writeFrame(log, next, blockBytes, previous, { kind: "opening" });
+  yield* writeFrame(log, full, previous.end, previous, { kind: "continues", nextSegment: next.segment.number });
   log.disk.close(full.file);
   log.current = next;
   log.last = opening;
@@ -199,10 +203,11 @@ function* writeFrame(
   log: LogWriter,
   { segment, file }: OpenSegment,
   offset: number,
+  previous: FramePointer,
   content: FrameContent,
 ): Steps<FramePointer> {
   const number = log.nextNumber++;
-  const bytes = encodeFrame(segment, offset, number, log.last, content);
+  const bytes = encodeFrame(segment, offset, number, previous, content);
   // Every frame passes here, and each level of steps costs a little: so not as steps of its own.
   yield (done) => log.disk.write(file, offset, bytes, done);
   return { segment: segment.number, number, end: offset + bytes.length };
