@@ -14,24 +14,30 @@ const SIMULATOR_TIMEOUT_MS = 300_000;
 const TEST_TIMEOUT_MS = 30_000;
 const BUILD_TIMEOUT_MS = 60_000;
 const E2E_TIMEOUT_MS = 600_000;
-/** Little work, much waiting, and no time that is judged: these go on beside the unit tests and those of `COMMANDS`. */
-const WAITING: readonly string[] = [
+/** No time is judged in these, and most of them wait more than they work: they go on beside the unit tests and what follows those. */
+const BESIDE: readonly string[] = [
   "auth.e2e.ts",
   "bad-input.e2e.ts",
+  "binary.e2e.ts",
+  "cluster.e2e.ts",
   "damaged-disk.e2e.ts",
   "disk-full.e2e.ts",
   "links.e2e.ts",
+  "readme.e2e.ts",
   "same-number.e2e.ts",
+  "three-lines.e2e.ts",
   "unwritten.e2e.ts",
 ];
-/** Many short ones, behind the unit tests. */
-const COMMANDS: readonly string[] = [
+/** These, likewise, behind the unit tests and the simulator. */
+const BEHIND_UNIT: readonly string[] = [
   "cli-client.e2e.ts",
   "cli-commands.e2e.ts",
   "cli-purge.e2e.ts",
   "cli-shell.e2e.ts",
   "cluster-supervisor.e2e.ts",
   "cluster-up.e2e.ts",
+  "membership.e2e.ts",
+  "torture.e2e.ts",
 ];
 
 const reports = mkdtempSync(join(tmpdir(), "raftq-test-"));
@@ -83,9 +89,9 @@ const unit = (): Promise<Totals> => suite("unit", [], UNIT_TIMEOUT_MS);
 if (built.failed > 0) await count("unit", unit);
 else {
   const files = readdirSync(join(ROOT, "tests/e2e")).filter((name) => name.endsWith(".e2e.ts"));
-  const missing = [...WAITING, ...COMMANDS].filter((name) => !files.includes(name));
+  const missing = [...BESIDE, ...BEHIND_UNIT].filter((name) => !files.includes(name));
   if (missing.length > 0) throw new Error(`tests of tests/e2e are missing: ${missing.join(", ")}`);
-  const others = files.filter((name) => !WAITING.includes(name) && !COMMANDS.includes(name)).toSorted();
+  const alone = files.filter((name) => !BESIDE.includes(name) && !BEHIND_UNIT.includes(name)).toSorted();
   const endToEnd = (name: string, of: readonly string[]): Promise<Totals> =>
     count(name, () =>
       suite(
@@ -99,10 +105,10 @@ else {
   await Promise.all([
     count("unit", unit)
       .then(() => count("simulator", simulator))
-      .then(() => endToEnd("e2e of commands", COMMANDS)),
-    endToEnd("e2e that waits", WAITING),
+      .then(() => endToEnd("e2e behind", BEHIND_UNIT)),
+    endToEnd("e2e beside", BESIDE),
   ]);
-  await endToEnd("e2e", others);
+  await endToEnd("e2e alone", alone);
 }
 await count("leftovers", async () => step("no process is left behind", leftovers(run)));
 rmSync(reports, { recursive: true });
