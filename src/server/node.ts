@@ -10,7 +10,7 @@ import { accept, createConnections } from "./acceptor.ts";
 import { bootstrapTogether } from "./bootstrap-phase.ts";
 import { bootstrapEntry } from "./bootstrap-rules.ts";
 import { firstStep } from "./first-step.ts";
-import { measureDiskSpace, reservedBytes } from "./disk-space.ts";
+import { measureDiskSpace, reservedBytes } from "./disk-watermarks.ts";
 import { logDamaged, noKnownMember, rejoinAddresses } from "./rejoin.ts";
 import { closeStorage, endRun, finish, hasEnded, type Rejoining, replicaOf, type Run, stopRun } from "./run.ts";
 import { establish, requestJoin, serve, watchFiles, writeFirstEntry } from "./serve.ts";

@@ -10,7 +10,7 @@ import { createRaft, type Raft } from "../raft/raft.ts";
 import { type ClusterId, type Member, memberId } from "../raft/types.ts";
 import type { Storage } from "../storage/types.ts";
 import { type Clients, createClients } from "./clients.ts";
-import { createDiskSpace, type DiskSpace, measureDiskSpace, stopMeasuring } from "./disk-space.ts";
+import { createDiskSpace, type DiskSpace, measureDiskSpace, stopMeasuring } from "./disk-watermarks.ts";
 import { createInbox, type Inbox, wake } from "./inbox.ts";
 import { createLeaderEntries, type LeaderEntries } from "./leader-entries.ts";
 import { createLogThrottle } from "./log-throttle.ts";

@@ -12,7 +12,7 @@ import { fieldsOf } from "../raft/entry.ts";
 import { metaAt, type Raft } from "../raft/raft.ts";
 import type { LogIndex, SnapshotMeta } from "../raft/types.ts";
 import type { NewerContent, Storage } from "../storage/types.ts";
-import { type DiskSpace, fitsSnapshot, snapshotHadNoSpace } from "./disk-space.ts";
+import { type DiskSpace, fitsSnapshot, snapshotHadNoSpace } from "./disk-watermarks.ts";
 import { addInput, type Inbox } from "./inbox.ts";
 import { addTime, type Stages } from "./stages.ts";
 import type { LogEvent, NodeSettings } from "./types.ts";

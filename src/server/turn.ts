@@ -112,20 +112,20 @@ function takeInbox({ inbox, raft, clock, timer, settings, stateCheck }: Replica)
 }
 
 /** At most one is in flight: raft gives none while one is. */
-function persist(replica: Replica, batch: Persist | null): void {
-  if (batch === null) return;
+function persist(replica: Replica, writes: Persist | null): void {
+  if (writes === null) return;
   const { clock, storage, inbox, stages, traces, raft } = replica;
   const began = clock.now();
-  storage.persist(batch, (unwritten) => {
+  storage.persist(writes, (unwritten) => {
     if (inbox.isHalted) return;
     addTime(stages, "disk", clock.now() - began);
     if (unwritten !== null) {
       storage.whenSpace(() => addInput(inbox, { type: "spaceFound" }));
-      return addInput(inbox, { type: "unwritten", seq: batch.seq, ...unwritten });
+      return addInput(inbox, { type: "unwritten", seq: writes.seq, ...unwritten });
     }
-    for (const outgoing of batch.sendAfter) replica.released.push(outgoing);
-    traces.durable(raft.self, batch.entries.at(-1)?.index ?? 0);
-    addInput(inbox, { type: "persisted", seq: batch.seq });
+    for (const outgoing of writes.sendAfter) replica.released.push(outgoing);
+    traces.durable(raft.self, writes.entries.at(-1)?.index ?? 0);
+    addInput(inbox, { type: "persisted", seq: writes.seq });
   });
 }
 

@@ -8,7 +8,7 @@ import { freeze } from "../../src/queue/snapshot.ts";
 import type { Checkpoint, RaftMessage } from "../../src/raft/messages.ts";
 import { metaAt, type Raft } from "../../src/raft/raft.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
-import { createDiskSpace } from "../../src/server/disk-space.ts";
+import { createDiskSpace } from "../../src/server/disk-watermarks.ts";
 import { createInbox } from "../../src/server/inbox.ts";
 import { confirmSnapshot, considerSnapshot, createSnapshots, restoreSnapshot } from "../../src/server/snapshots.ts";
 import { checkpointReached, createStateCheck, digestsReceived, judgeStates } from "../../src/server/state-check.ts";

@@ -381,7 +381,7 @@ test("a file that somebody put into set-aside data does not keep a tight disk bu
     }),
   );
   let asked = 0;
-  // As server/disk-space.ts does on a tight disk: whenever the space changed, it measures, and then drops what was set aside.
+  // As server/disk-watermarks.ts does on a tight disk: whenever the space changed, it measures, and then drops what was set aside.
   const storage = await opened(bench, {
     onSpaceChanged: () => {
       asked++;

@@ -9,7 +9,7 @@ import {
   measureDiskSpace,
   snapshotHadNoSpace,
   stopMeasuring,
-} from "../../src/server/disk-space.ts";
+} from "../../src/server/disk-watermarks.ts";
 import { createInbox } from "../../src/server/inbox.ts";
 import { createTestClock } from "../kit/simulated-clock.ts";
 
