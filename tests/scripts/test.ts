@@ -14,30 +14,24 @@ const SIMULATOR_TIMEOUT_MS = 300_000;
 const TEST_TIMEOUT_MS = 30_000;
 const BUILD_TIMEOUT_MS = 60_000;
 const E2E_TIMEOUT_MS = 600_000;
-/** No time is judged in these, and most of them wait more than they work: they go on beside the unit tests and what follows those. */
-const BESIDE: readonly string[] = [
+/** Little work, much waiting, and no time that is judged: these go on beside the unit tests and what follows those. */
+const WAITING: readonly string[] = [
   "auth.e2e.ts",
   "bad-input.e2e.ts",
-  "binary.e2e.ts",
-  "cluster.e2e.ts",
   "damaged-disk.e2e.ts",
   "disk-full.e2e.ts",
   "links.e2e.ts",
-  "readme.e2e.ts",
   "same-number.e2e.ts",
-  "three-lines.e2e.ts",
   "unwritten.e2e.ts",
 ];
-/** These, likewise, behind the unit tests and the simulator. */
-const BEHIND_UNIT: readonly string[] = [
+/** Many short ones, behind the unit tests and the simulator. */
+const COMMANDS: readonly string[] = [
   "cli-client.e2e.ts",
   "cli-commands.e2e.ts",
   "cli-purge.e2e.ts",
   "cli-shell.e2e.ts",
   "cluster-supervisor.e2e.ts",
   "cluster-up.e2e.ts",
-  "membership.e2e.ts",
-  "torture.e2e.ts",
 ];
 
 const reports = mkdtempSync(join(tmpdir(), "raftq-test-"));
@@ -89,9 +83,9 @@ const unit = (): Promise<Totals> => suite("unit", [], UNIT_TIMEOUT_MS);
 if (built.failed > 0) await count("unit", unit);
 else {
   const files = readdirSync(join(ROOT, "tests/e2e")).filter((name) => name.endsWith(".e2e.ts"));
-  const missing = [...BESIDE, ...BEHIND_UNIT].filter((name) => !files.includes(name));
+  const missing = [...WAITING, ...COMMANDS].filter((name) => !files.includes(name));
   if (missing.length > 0) throw new Error(`tests of tests/e2e are missing: ${missing.join(", ")}`);
-  const alone = files.filter((name) => !BESIDE.includes(name) && !BEHIND_UNIT.includes(name)).toSorted();
+  const alone = files.filter((name) => !WAITING.includes(name) && !COMMANDS.includes(name)).toSorted();
   const endToEnd = (name: string, of: readonly string[]): Promise<Totals> =>
     count(name, () =>
       suite(
@@ -105,8 +99,8 @@ else {
   await Promise.all([
     count("unit", unit)
       .then(() => count("simulator", simulator))
-      .then(() => endToEnd("e2e behind", BEHIND_UNIT)),
-    endToEnd("e2e beside", BESIDE),
+      .then(() => endToEnd("e2e of commands", COMMANDS)),
+    endToEnd("e2e that waits", WAITING),
   ]);
   await endToEnd("e2e alone", alone);
 }
