@@ -80,7 +80,7 @@ function sendNow(client: ClientState): void {
   if (!isAnswerOwed(client)) silenceLimit.restart();
   if (client.phase.type === "closing" && pipeline.waiting === 0) {
     if (!isLeaving(client)) return finishClosing(client);
-    leave(client, link);
+    sendClosingMessage(client, link);
   }
   sendQueries(client, link);
   if (pipeline.waiting > 0 || openings.size > 0) sendRequests(client, link);
@@ -119,7 +119,7 @@ function sendOpen(client: ClientState, link: NodeConnection): void {
 }
 
 /** The session is closed; or, where it stays, what was taken is acknowledged. */
-function leave(client: ClientState, link: NodeConnection): void {
+function sendClosingMessage(client: ClientState, link: NodeConnection): void {
   const { session, pipeline } = client;
   const { state } = session;
   if (state.type !== "open") return sendOpen(client, link);

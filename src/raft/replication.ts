@@ -65,21 +65,25 @@ function mayAppend(state: RaftState, progress: Progress): boolean {
 function sendAppend(state: RaftState, progress: Progress, prevLogIndex: LogIndex, prevLogTerm: number): number {
   const { log } = state;
   const maxBytes = Math.min(state.settings.maxAppendBytes, bytesPerMessage(state, progress.id));
-  const batch = batchFrom(log, prevLogIndex + 1, maxBytes);
+  const fitting = entriesThatFit(log, prevLogIndex + 1, maxBytes);
   send(state, progress.id, OWN_LINK, {
     type: "AppendEntries",
     term: state.currentTerm,
     prevLogIndex,
     prevLogTerm,
     leaderCommit: state.commitIndex,
-    entries: slice(log, prevLogIndex + 1, batch.last),
+    entries: slice(log, prevLogIndex + 1, fitting.last),
   });
-  if (progress.state === "replicate") progress.nextIndex = batch.last + 1;
-  return batch.bytes;
+  if (progress.state === "replicate") progress.nextIndex = fitting.last + 1;
+  return fitting.bytes;
 }
 
 /** At least one entry, if there is one, and as many as fit into `maxBytes`. */
-function batchFrom(log: Log, from: LogIndex, maxBytes: number): { readonly last: LogIndex; readonly bytes: number } {
+function entriesThatFit(
+  log: Log,
+  from: LogIndex,
+  maxBytes: number,
+): { readonly last: LogIndex; readonly bytes: number } {
   let last = from - 1;
   let bytes = 0;
   while (last < log.lastIndex) {

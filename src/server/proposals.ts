@@ -17,16 +17,16 @@ export type EntryOutcome =
   { readonly type: "applied"; readonly applied: AppliedEntry } | { readonly type: "failed"; readonly failure: Failure };
 
 export interface Proposals {
-  /** Those that raft answers in this turn, in their order. */
-  proposed: Waiter[];
-  /** By the index of their entry. Empty unless this node leads: then the entries are of its own term. */
-  readonly waiting: Map<LogIndex, Waiter>;
+  /** The waiters of what was proposed in this turn, in its order: raft answers all of it in the same turn. */
+  ofThisTurn: Waiter[];
+  /** The waiters of entries in the log. Empty unless this node leads: then the entries are of its own term. */
+  readonly byIndex: Map<LogIndex, Waiter>;
   /** The first index of this node's present leadership, its no-op; null: it does not lead. */
   ledFrom: LogIndex | null;
 }
 
 export function createProposals(): Proposals {
-  return { proposed: [], waiting: new Map(), ledFrom: null };
+  return { ofThisTurn: [], byIndex: new Map(), ledFrom: null };
 }
 
 /** This node leads and has applied its term's first entry, so what it knows of sessions is complete. */
@@ -41,6 +41,6 @@ export function isReadyLeader(replica: Replica): boolean {
 
 /** Only while requests are taken, at the start of the turn. */
 export function propose({ raft, proposals, inbox }: Replica, draft: Draft, waiter: Waiter): void {
-  proposals.proposed.push(waiter);
+  proposals.ofThisTurn.push(waiter);
   step(raft, { type: "propose", token: inbox.nextToken++, draft });
 }

@@ -159,14 +159,14 @@ function install(replica: Replica, meta: SnapshotMeta): void {
 
 function answerProposals(replica: Replica, { proposed }: Effects): void {
   const { proposals, traces, stages } = replica;
-  const waiters = proposals.proposed;
-  proposals.proposed = [];
+  const waiters = proposals.ofThisTurn;
+  proposals.ofThisTurn = [];
   assert(proposed.length === waiters.length, "every proposal is answered in its turn");
   let last: LogIndex = 0;
   for (const [at, result] of proposed.entries()) {
     const waiter = must(waiters[at], "what waits for this proposal");
     if (result.ok) {
-      proposals.waiting.set(result.index, waiter);
+      proposals.byIndex.set(result.index, waiter);
       last = result.index;
     } else completeWaiter(replica, waiter, { type: "failed", failure: asFailure(result.refused) });
   }
@@ -205,8 +205,8 @@ function loseLeadership(replica: Replica, reason: string): void {
   forgetUncommitted(stages);
   const why = `this node stopped leading before the entry was committed (${reason})`;
   const outcome: EntryOutcome = { type: "failed", failure: failure("LEADER_CHANGED", why) };
-  const all = [...proposals.waiting.values()];
-  proposals.waiting.clear();
+  const all = [...proposals.byIndex.values()];
+  proposals.byIndex.clear();
   for (const waiter of all) completeWaiter(replica, waiter, outcome);
 }
 
@@ -235,9 +235,9 @@ function applyEntry(replica: Replica, entry: Entry): void {
     checkpointReached(stateCheck, { index, digest });
     considerSnapshot(replica.snapshots, replica.diskSpace, raft, queue, digest);
   }
-  const waiter = proposals.waiting.get(index);
+  const waiter = proposals.byIndex.get(index);
   if (waiter === undefined) return;
-  proposals.waiting.delete(index);
+  proposals.byIndex.delete(index);
   assert(entry.term === raft.currentTerm, "a leader's own entries are not replaced while it leads");
   completeWaiter(replica, waiter, { type: "applied", applied });
 }

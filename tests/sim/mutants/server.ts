@@ -9,9 +9,9 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         in: "loseLeadership",
-        find: `[...proposals.waiting.values()];
-  proposals.waiting.clear();`,
-        replace: "[...proposals.waiting.values()].slice(0, 0);",
+        find: `[...proposals.byIndex.values()];
+  proposals.byIndex.clear();`,
+        replace: "[...proposals.byIndex.values()].slice(0, 0);",
       },
     ],
   },
