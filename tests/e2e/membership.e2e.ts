@@ -12,7 +12,7 @@ import {
   inWorld,
   type Output,
 } from "./harness.ts";
-import { drain, reckon, startWriter } from "./writers.ts";
+import { drain, reckon, startWriter, STEADY_MS } from "./writers.ts";
 
 const CHANGE_MS = 20_000;
 
@@ -40,7 +40,7 @@ inWorld(
     const nodes = [world.node({ id: "n1", port: founderPort })];
     const addresses = ports.map((port) => `127.0.0.1:${port}`).join(",");
     await votersAre(world, addresses, ["n1"]);
-    const writers = [1, 2].map((number) => startWriter(world, { number, addresses }));
+    const writers = [1, 2].map((number) => startWriter(world, { number, addresses, everyMs: STEADY_MS }));
     for (const size of [3, 5, 7]) {
       while (nodes.length < size) {
         nodes.push(
@@ -93,7 +93,7 @@ inWorld(
   async (world) => {
     const cluster: Cluster = await world.cluster(3);
     const { addresses, nodes } = cluster;
-    const writer = startWriter(world, { number: 1, addresses });
+    const writer = startWriter(world, { number: 1, addresses, everyMs: STEADY_MS });
     const victim = nodes.find((node) => node.id !== "n1") as NodeProcess;
     const survivors = nodes.filter((node) => node !== victim);
     await victim.kill();

@@ -8,6 +8,9 @@ const RANGE = 1_000_000_000;
 const AHEAD = 256;
 const BREATH_MS = 5;
 
+/** `everyMs` of a writer that is always there and leaves the processors to what is tested. At full speed: `kill.e2e.ts`, torture. */
+export const STEADY_MS = 2;
+
 export interface Writer {
   /** Integers whose enqueue was answered "ok", in the order of the answers. */
   readonly acknowledged: number[];

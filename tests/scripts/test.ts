@@ -18,10 +18,14 @@ const E2E_TIMEOUT_MS = 600_000;
 const WAITING: readonly string[] = [
   "auth.e2e.ts",
   "bad-input.e2e.ts",
+  "binary.e2e.ts",
+  "cluster.e2e.ts",
   "damaged-disk.e2e.ts",
   "disk-full.e2e.ts",
   "links.e2e.ts",
+  "readme.e2e.ts",
   "same-number.e2e.ts",
+  "three-lines.e2e.ts",
   "unwritten.e2e.ts",
 ];
 /** Many short ones, behind the unit tests and the simulator. */
