@@ -100,7 +100,8 @@ function openDirectory(run: Run, distrusted: RaftqError | null): void {
   const onOpened = (opened: Opened): void => {
     if (opened.ok) recovered(run, opened.storage);
     else if (opened.damaged !== null) rejoin(run, opened.error, opened.damaged);
-    else finish(run, opened.error);
+    // No damage after which the others could let it in again: another run would find the same.
+    else finish(run, opened.error, false);
   };
   if (distrusted === null) openStorage(disk, storageSettings(run), onOpened);
   else openDistrusted(disk, storageSettings(run), distrusted, onOpened);
@@ -155,7 +156,7 @@ function rejoin(run: Run, why: RaftqError, damaged: Damaged): void {
   const addresses = rejoinAddresses(settings, damaged.addresses);
   if (run.phase.type === "ended") {
     damaged.unlock();
-    return finish(run, run.phase.error);
+    return finish(run, run.phase.error, false);
   }
   const rejoining: Rejoining = { type: "rejoining", damaged, why: why.message, isWriting: false };
   run.phase = rejoining;
@@ -165,7 +166,7 @@ function rejoin(run: Run, why: RaftqError, damaged: Damaged): void {
     rejoining.isWriting = false;
     if (run.phase.type === "ended") {
       damaged.unlock();
-      return finish(run, run.phase.error);
+      return finish(run, run.phase.error, false);
     }
     if (error !== null) return endRun(run, error);
     const self = { id: settings.id, incarnation: damaged.incarnation, address: settings.advertise };
