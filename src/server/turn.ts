@@ -1,4 +1,5 @@
-// The turn: take the inbox, step raft, persist, send, apply, reply. Sockets, the disk and timers only fill the inbox.
+// The turn: take the inbox, step raft, persist, send, apply, reply. What sockets, the disk and timers bring waits in the inbox until then:
+// nothing else steps raft or applies entries.
 import { assert, must } from "../lib/assert.ts";
 import { type Failure, failure, RaftqError, type Refusal } from "../lib/errors.ts";
 import { digestOf } from "../queue/digest.ts";
@@ -47,6 +48,17 @@ export function takeTurn(replica: Replica): void {
   }
 }
 
+/**
+ * The order of the steps matters:
+ * - Messages before requests: these are routed by what the messages have shown of the leader.
+ * - The tick last of raft's inputs (raft/effects.ts): its timers judge by all that has come, and what is proposed leaves in this turn.
+ * - The write begins before messages are sent: the leader's disk works while its entries travel (Raft dissertation, section 10.2.1).
+ * - The snapshot before the committed entries: it takes the place of all that was committed before it, and they follow it.
+ * - Proposals before transitions: if leadership has ended in this very turn, the waiters of this turn's proposals must fail with the others.
+ * - Transitions before the committed entries are applied: no waiter gets the outcome of another leader's entry at its index.
+ * - Reads after apply: they are answered in the turn in which their index is applied.
+ * - Answers last: they are not sent if the comparison of states ends the run.
+ */
 function turn(replica: Replica): void {
   const { inbox, raft, stages, clock } = replica;
   inbox.isTurnPlanned = false;
@@ -62,6 +74,7 @@ function turn(replica: Replica): void {
   persist(replica, effects.persist);
   lap(stages, "persist");
   send(replica, effects);
+  storeParts(replica, effects);
   flushPeers(replica.peers);
   lap(stages, "send");
   if (effects.installSnapshot !== null) install(replica, effects.installSnapshot);
@@ -129,6 +142,10 @@ function send(replica: Replica, effects: Effects): void {
     const message = partToSend(snapshots, wanted);
     if (message !== null) sendToMember(peers, { to: wanted.to, link: 0, message });
   }
+}
+
+/** Of the leader's snapshot. */
+function storeParts({ snapshots }: Replica, effects: Effects): void {
   for (const part of effects.storeParts) storePart(snapshots, part);
 }
 
@@ -245,7 +262,7 @@ function answerReads(replica: Replica, { read }: Effects): void {
   for (const { index, readers } of confirmed) if (index <= appliedIndex) for (const finished of readers) finished(null);
 }
 
-/** One that could not be begun when a checkpoint was reached may be possible now. */
+/** Begins the snapshot of the last checkpoint if it could not begin when that was reached: another one was being written, or had no space. */
 function takeSnapshot({ snapshots, diskSpace, raft, stateMachine: { queue }, stateCheck }: Replica): void {
   considerSnapshot(snapshots, diskSpace, raft, queue, stateCheck.own.get(queue.appliedIndex) ?? null);
 }
@@ -256,7 +273,10 @@ function stopFor({ storage, onFatal }: Replica, { code, message }: Refusal): voi
   onFatal(new RaftqError(code, message));
 }
 
-/** One that is set early enough stays: a busy follower's election moves away with every message, a turn too early is cheap. */
+/**
+ * A timer that is set for an earlier time stays, and is set again when it fires: every message of the leader postpones the election, and
+ * to set a timer for each would cost more.
+ */
 function setTimer(replica: Replica): void {
   const { timer, clock, raft } = replica;
   timer.dueAt = nextTickAt(raft);
