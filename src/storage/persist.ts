@@ -80,7 +80,7 @@ export function createStorage(directory: Directory): Storage {
     setCluster: (clusterId, done) => setCluster(open, clusterId, done),
     persist: (batch, done) => persist(open, batch, done),
     whenSpace: (callback) => {
-      log.preallocator.whenSpace = callback;
+      log.preallocator.spaceWaiters.push(callback);
     },
     saveSnapshot: (meta, source, done) => saveSnapshot(snapshots, meta, source, done),
     storePart: (received, done) => receivePart(snapshots, received, done),
