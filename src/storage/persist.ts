@@ -36,7 +36,7 @@ import type { FrameContent } from "./wal/frame.ts";
 import { dropBelow, type LiveSegments } from "./wal/live-segments.ts";
 import { dropRecycled, preallocate, recycleSegments } from "./wal/preallocator.ts";
 import type { Segment } from "./wal/segment.ts";
-import { append, appendClosing, batchFrames, closeLog, fitsSnapshotFrame, type LogWriter } from "./wal/writer.ts";
+import { append, batchFrames, closeLog, fitsSnapshotFrame, type LogWriter, proveLastFrame } from "./wal/writer.ts";
 
 /** A recovered and repaired directory. */
 export interface Directory {
@@ -134,8 +134,8 @@ function openDirectory(directory: Directory): OpenDirectory {
       failStop,
       logQueue,
       meta,
-      durableFrame: () => log.durableFrame,
-      appendClosing: () => appendClosing(log),
+      durableFrame: () => log.lastContentFrame,
+      proveLastFrame: () => proveLastFrame(log),
     }),
     snapshots: createSnapshotStore(disk, snapshot, {
       formatVersion: STORAGE.formatVersion,
@@ -343,5 +343,5 @@ function close(open: OpenDirectory, done: () => void): void {
       meta.close();
       deletionQueue(() => whenRemoved(snapshots.writer, end));
     });
-  logQueue(() => failStop.run(appendClosing(log), () => recordLast(durableEnd, closeFiles)));
+  logQueue(() => failStop.run(proveLastFrame(log), () => recordLast(durableEnd, closeFiles)));
 }
