@@ -6,6 +6,7 @@ import type { Input, Link, MembershipChange, Token } from "../raft/effects.ts";
 import type { RaftMessage } from "../raft/messages.ts";
 import type { Raft } from "../raft/raft.ts";
 import type { LogIndex, MemberId, NodeId } from "../raft/types.ts";
+import type { ClientRequest } from "./clients.ts";
 
 type Finished<T> = (result: T) => void;
 export type ChangeFinished = Finished<LogIndex | Failure>;
@@ -23,7 +24,10 @@ export interface Inbox {
   isTurnPlanned: boolean;
   /** No more turns. */
   isHalted: boolean;
+  /** For raft. */
   inputs: Input[];
+  /** From clients. */
+  requests: ClientRequest[];
   /** Bytes per second that our links to these members carried; and members of which bytes of an incomplete message were received. */
   readonly linkRates: Map<MemberId, number>;
   readonly receivedFrom: Set<MemberId>;
@@ -42,6 +46,7 @@ export function createInbox(clock: Clock, takeTurn: () => void): Inbox {
     isTurnPlanned: false,
     isHalted: false,
     inputs: [],
+    requests: [],
     linkRates: new Map(),
     receivedFrom: new Set(),
     nextToken: 1,
@@ -89,6 +94,12 @@ export function addLinkRate({ linkRates }: Inbox, member: MemberId, bytesPerSeco
 /** Bytes of an incomplete message of that member were received. No reason to take a turn. */
 export function addBytesReceived({ receivedFrom }: Inbox, member: MemberId): void {
   receivedFrom.add(member);
+}
+
+/** A client's. Those that are too many are refused at once instead. */
+export function addRequest(inbox: Inbox, request: ClientRequest): void {
+  inbox.requests.push(request);
+  wake(inbox);
 }
 
 export function requestRead(inbox: Inbox, finished: ReadFinished): void {

@@ -100,6 +100,7 @@ function openDirectory(run: Run, distrusted: RaftqError | null): void {
   const onOpened = (opened: Opened): void => {
     if (opened.ok) recovered(run, opened.storage);
     else if (opened.damaged !== null) rejoin(run, opened.error, opened.damaged);
+    // No damage after which the others could let it in again: another run would find the same.
     else finish(run, opened.error, false);
   };
   if (distrusted === null) openStorage(disk, storageSettings(run), onOpened);

@@ -9,7 +9,7 @@ import type { ProposedRequest } from "./proposed-requests.ts";
 import type { Replica } from "./replica.ts";
 import type { OpenRequest, UnnumberedRequest } from "./requests.ts";
 
-/** What waits for a proposed entry. */
+/** What waits for a proposed entry. Values, unlike the callbacks of reads and changes: a retry is added to the one that waits already. */
 export type Waiter = ProposedRequest | UnnumberedRequest | OpenRequest | LeaderEntry;
 
 /** How a proposed entry ended for its waiter. */

@@ -11,7 +11,7 @@ import type { Connection } from "../wire/connection.ts";
 import type { ClientMessage, Request } from "../wire/protocol.ts";
 import { answer, answerQuery, completeWaiter, notLeading, type QueryMessage, refuse, withRetry } from "./answers.ts";
 import { addClient, type ClientRequest, countRequest, keepSessionAlive, redirectIdleClients } from "./clients.ts";
-import { isFailure, requestChange, requestRead, requestTransfer, wake } from "./inbox.ts";
+import { addRequest, isFailure, requestChange, requestRead, requestTransfer, wake } from "./inbox.ts";
 import { isVersionWanted, openProposed, proposeLeaderEntries } from "./leader-entries.ts";
 import { admit, type ProposedRequests } from "./proposed-requests.ts";
 import { isReadyLeader, propose, type Waiter } from "./proposals.ts";
@@ -34,8 +34,6 @@ export interface OpenRequest {
 }
 
 export interface Requests {
-  /** Since the last turn. */
-  arrived: ClientRequest[];
   /** Until this node is ready to lead, or an election has ended. */
   deferred: ClientRequest[];
   isDeferredTimerSet: boolean;
@@ -51,7 +49,6 @@ export interface Requests {
 
 export function createRequests(): Requests {
   return {
-    arrived: [],
     deferred: [],
     isDeferredTimerSet: false,
     deferredQueries: [],
@@ -64,32 +61,33 @@ export function createRequests(): Requests {
 
 /** A connection with a client's hello. The result takes its messages; the answers go through `connection.send`, flushed once per turn. */
 export function acceptClient(replica: Replica, connection: Connection): (message: ClientMessage) => void {
-  const { clients, requests, inbox, clock } = replica;
+  const { clients, inbox, clock } = replica;
   const client = addClient(clients, connection);
   return (message) => {
     const bytes = message.type === "request" ? message.command.length : 0;
     const request = { client, arrivedAt: clock.now(), message, bytes };
     const overloaded = countRequest(clients, request);
+    if (overloaded === null) return addRequest(inbox, request);
     wake(inbox);
-    if (overloaded === null) return void requests.arrived.push(request);
     refuse(replica, request, failure("OVERLOADED", overloaded, { retryAfterMs: SERVER.retryAfterMs }));
   };
 }
 
 /** At the start of the turn, before raft's own timers. */
 export function takeRequests(replica: Replica): void {
-  const { requests, raft, clients } = replica;
+  const { requests, raft, clients, inbox } = replica;
   proposeLeaderEntries(replica);
   if (raft.role !== "leader" && raft.leader !== null) redirectIdleClients(clients, () => notLeading(replica));
   requests.pagesMade = 0;
   const queries = requests.deferredQueries;
   requests.deferredQueries = [];
   for (const { request, message } of queries) answerQuery(replica, request, message);
-  const { deferred, arrived } = requests;
+  const { deferred } = requests;
+  const { requests: arrived } = inbox;
   if (arrived.length === 0 && deferred.length === 0) return;
   requests.hasSpace = hasDiskSpace(raft);
   requests.deferred = [];
-  requests.arrived = [];
+  inbox.requests = [];
   for (const request of deferred) route(replica, request);
   for (const request of arrived) route(replica, request);
 }

@@ -83,21 +83,21 @@ export interface Run {
   join: JoinAttempt | null;
 }
 
-/** Asked by whatever goes on behind a callback: nothing more is begun in a run that has ended. */
+/** It serves no more, even if its directory is still being closed. */
 export function hasEnded(run: Run): boolean {
   return run.phase.type === "ended";
 }
 
-/** What serves, or served until the end: its status is shown in both. */
+/** What it serves with, or served with when it ended; null: it never served. */
 export function replicaOf({ phase }: Run): Replica | null {
   return phase.type === "serving" || phase.type === "ended" ? phase.replica : null;
 }
 
 /**
- * Ends the run, once; `error` null: it was asked to. `finish` follows once nothing holds the directory any more. Who calls it:
- * - while the directory is opened, or its damage is written down (`isWriting`): whoever does that, when it finds that the run has ended;
- * - with an open storage: `closeStorage`, when it is closed;
- * - rejoining, and nothing is being written: this function.
+ * Ends the run, once; `error` null: it was asked to. Its owner receives that from `finish`, which is called once, when nobody uses the
+ * directory any more: by `closeStorage` if it is open; here if it is only locked, since its data are lost; and otherwise by whoever is
+ * busy with it, and then finds that the run has ended: `openDirectory` while it is opened, `rejoin` while the new incarnation is recorded,
+ * `replaceData` while the lost data are quarantined.
  */
 export function endRun(run: Run, error: RaftqError | null): void {
   const { phase } = run;
@@ -107,6 +107,7 @@ export function endRun(run: Run, error: RaftqError | null): void {
   if (run.storage !== null) closeStorage(run, run.storage, error);
   else if (phase.type === "rejoining" && !phase.isWriting) {
     phase.damaged.unlock();
+    // Also if the error is the loss itself: this run has begun with it, and another one would end alike.
     finish(run, error, false);
   }
 }
@@ -125,13 +126,14 @@ function shutDown(run: Run, phase: Phase, error: RaftqError | null): void {
   }
 }
 
+/** Finishes a run that has ended, when what was being written is written and the directory is closed. */
 export function closeStorage(run: Run, storage: Storage, error: RaftqError | null): void {
   storage.close(() => finish(run, error, isLoss(error)));
 }
 
 /**
- * Reports the end, and not from inside the call that ends it. `isDataLost`: data that were trusted until now are lost, so the node asks
- * to be let in again. False where they were known to be lost before: that would be tried again for ever.
+ * Reports the end of the run to its owner, in an event of its own: whoever calls this may still use the run. `isDataLost`: the owner
+ * begins another run, which does not trust the data here.
  */
 export function finish(run: Run, error: RaftqError | null, isDataLost: boolean): void {
   run.ports.clock.after(0, () => run.onEnded(error, isDataLost));

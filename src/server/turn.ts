@@ -1,5 +1,5 @@
-// The turn: take the inbox, step raft, persist, send, apply, reply. Sockets, the disk and timers only
-// fill the inbox and the list of requests that arrived.
+// The turn: take the inbox, step raft, persist, send, apply, reply. What sockets, the disk and timers bring waits in the inbox until then:
+// nothing else steps raft or applies entries.
 import { assert, must } from "../lib/assert.ts";
 import { type Failure, failure, RaftqError, type Refusal } from "../lib/errors.ts";
 import { digestOf } from "../queue/digest.ts";
@@ -49,13 +49,15 @@ export function takeTurn(replica: Replica): void {
 }
 
 /**
- * The order is part of what is promised:
- * - the inbox and the requests before the tick: raft judges its timers once it has received everything that came before them;
- * - the disk is given its entries before they are sent, so that it works on them while the followers' disks do;
- * - a snapshot before committed entries, since those may lie behind it;
- * - proposals before changes of role, which answer whatever waits for an entry, and before entries are applied: an entry of a node that
- *   is alone may be committed in the turn in which it was proposed;
- * - reads after entries were applied, because they wait for those.
+ * The order of the steps matters:
+ * - Messages before requests: these are routed by what the messages have shown of the leader.
+ * - The tick last of raft's inputs (raft/effects.ts): its timers judge by all that has come, and what is proposed leaves in this turn.
+ * - The write begins before messages are sent: the leader's disk works while its entries travel (Raft dissertation, section 10.2.1).
+ * - The snapshot before the committed entries: it takes the place of all that was committed before it, and they follow it.
+ * - Proposals before transitions: if leadership has ended in this very turn, the waiters of this turn's proposals must fail with the others.
+ * - Transitions before the committed entries are applied: no waiter gets the outcome of another leader's entry at its index.
+ * - Reads after apply: they are answered in the turn in which their index is applied.
+ * - Answers last: they are not sent if the comparison of states ends the run.
  */
 function turn(replica: Replica): void {
   const { inbox, raft, stages, clock } = replica;
@@ -142,9 +144,9 @@ function send(replica: Replica, effects: Effects): void {
   }
 }
 
-/** The received parts of the leader's snapshot. */
-function storeParts({ snapshots }: Replica, { storeParts: parts }: Effects): void {
-  for (const part of parts) storePart(snapshots, part);
+/** Of the leader's snapshot. */
+function storeParts({ snapshots }: Replica, effects: Effects): void {
+  for (const part of effects.storeParts) storePart(snapshots, part);
 }
 
 /** The leader's snapshot takes the place of the applied state. */
@@ -260,7 +262,7 @@ function answerReads(replica: Replica, { read }: Effects): void {
   for (const { index, readers } of confirmed) if (index <= appliedIndex) for (const finished of readers) finished(null);
 }
 
-/** A snapshot that could not be begun when a checkpoint was reached may be possible now. */
+/** Begins the snapshot of the last checkpoint if it could not begin when that was reached: another one was being written, or had no space. */
 function takeSnapshot({ snapshots, diskSpace, raft, stateMachine: { queue }, stateCheck }: Replica): void {
   considerSnapshot(snapshots, diskSpace, raft, queue, stateCheck.own.get(queue.appliedIndex) ?? null);
 }
@@ -272,8 +274,8 @@ function stopFor({ storage, onFatal }: Replica, { code, message }: Refusal): voi
 }
 
 /**
- * A timer that fires early enough is not set again: every message postpones a follower's election, and a turn too early costs less than
- * a timer for each message.
+ * A timer that is set for an earlier time stays, and is set again when it fires: every message of the leader postpones the election, and
+ * to set a timer for each would cost more.
  */
 function setTimer(replica: Replica): void {
   const { timer, clock, raft } = replica;

@@ -211,7 +211,7 @@ function* repair(disk: Disk, settings: OpenStorage, contents: Contents, rejoinFi
     hardState: recovered.hardState,
     segmentAtOpen,
     oldestSegment: liveSegments.segments[0]?.segment.number ?? segmentAtOpen,
-    durableFrame: log.durableFrame,
+    durableFrame: log.lastContentFrame,
   };
   const meta = yield* retryWithoutQuarantine(disk, () => beginMeta(disk, content, foundMeta, STORAGE.formatVersion));
   // From now on meta holds the identity. Before anything is acknowledged: a later damage must not find an old agreement.

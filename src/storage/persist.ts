@@ -36,7 +36,7 @@ import type { FrameContent } from "./wal/frame.ts";
 import { dropBelow, type LiveSegments } from "./wal/live-segments.ts";
 import { dropRecycled, preallocate, recycleSegments } from "./wal/preallocator.ts";
 import type { Segment } from "./wal/segment.ts";
-import { append, appendClosing, batchFrames, closeLog, fitsSnapshotFrame, type LogWriter } from "./wal/writer.ts";
+import { append, batchFrames, closeLog, fitsSnapshotFrame, type LogWriter, proveLastFrame } from "./wal/writer.ts";
 
 /** A recovered and repaired directory. */
 export interface Directory {
@@ -80,8 +80,7 @@ export function createStorage(directory: Directory): Storage {
     setCluster: (clusterId, done) => setCluster(open, clusterId, done),
     persist: (batch, done) => persist(open, batch, done),
     whenSpace: (callback) => {
-      assert(log.preallocator.whenSpace === null, "one persist waits for space at a time");
-      log.preallocator.whenSpace = callback;
+      log.preallocator.spaceWaiters.push(callback);
     },
     saveSnapshot: (meta, source, done) => saveSnapshot(snapshots, meta, source, done),
     storePart: (received, done) => receivePart(snapshots, received, done),
@@ -135,8 +134,8 @@ function openDirectory(directory: Directory): OpenDirectory {
       failStop,
       logQueue,
       meta,
-      durableFrame: () => log.durableFrame,
-      appendClosing: () => appendClosing(log),
+      durableFrame: () => log.lastContentFrame,
+      proveLastFrame: () => proveLastFrame(log),
     }),
     snapshots: createSnapshotStore(disk, snapshot, {
       formatVersion: STORAGE.formatVersion,
@@ -344,5 +343,5 @@ function close(open: OpenDirectory, done: () => void): void {
       meta.close();
       deletionQueue(() => whenRemoved(snapshots.writer, end));
     });
-  logQueue(() => failStop.run(appendClosing(log), () => recordLast(durableEnd, closeFiles)));
+  logQueue(() => failStop.run(proveLastFrame(log), () => recordLast(durableEnd, closeFiles)));
 }

@@ -64,7 +64,10 @@ export interface Storage {
    * time. On a full disk it does not wait: `unwritten` names what had no space. The hard state needs none.
    */
   persist(batch: Persist, done: (unwritten: Unwritten | null) => void): void;
-  /** After a persist without space: calls back, once, from a later event, when there may be some: the next persist finds out. */
+  /**
+   * After a persist without space: calls back, once, from a later event, when there may be some: the next persist finds out. A snapshot may
+   * find no space while entries wait for it: both are called.
+   */
   whenSpace(callback: () => void): void;
 
   /**

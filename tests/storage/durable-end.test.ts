@@ -61,7 +61,7 @@ function slowMeta(): Slow {
     logQueue: createSerialQueue(),
     meta,
     durableFrame: () => newest,
-    *appendClosing() {
+    *proveLastFrame() {
       yield (done) => done(null);
     },
   });

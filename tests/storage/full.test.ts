@@ -161,6 +161,14 @@ describe("the log", () => {
     }
   });
 
+  test("every caller that waits for space is called, once", async () => {
+    const { bench, storage, woken } = await waiting();
+    let calls = 0;
+    storage.whenSpace(() => calls++);
+    bench.pass(5_000);
+    expect([woken(), calls]).toEqual([true, 1]);
+  });
+
   test("a segment that could not be made ahead, for another reason than space, is tried once more when it is needed meanwhile", async () => {
     const bench = createSimBench();
     const storage = await opened(bench);

@@ -12,10 +12,10 @@ export interface DurableEndPorts {
   readonly failStop: FailStop;
   readonly logQueue: SerialQueue;
   readonly meta: MetaFile;
-  /** The number of the newest frame that is durable and holds something. */
+  /** What meta is to record as the durable frame now (LogWriter.lastContentFrame). */
   readonly durableFrame: () => number;
-  /** Writes an empty frame behind it, which proves it by the log alone. */
-  readonly appendClosing: () => Steps;
+  /** Writes an empty frame behind the last one, so that the log alone proves that one durable. */
+  readonly proveLastFrame: () => Steps;
 }
 
 export interface DurableEnd {
@@ -98,9 +98,9 @@ function record(end: DurableEnd): void {
 }
 
 function closeLogEnd(end: DurableEnd): void {
-  const { logQueue, failStop, appendClosing } = end.ports;
+  const { logQueue, failStop, proveLastFrame } = end.ports;
   logQueue((release) => {
-    failStop.run(appendClosing(), () => {
+    failStop.run(proveLastFrame(), () => {
       release();
       record(end);
     });

@@ -58,8 +58,8 @@ export interface Preallocator {
   /** The largest size that was requested and had no space; 0 once it was reported that there is some. */
   missedBytes: number;
   cancelRetry: (() => void) | null;
-  /** To be called once, when there is space after a request without. */
-  whenSpace: (() => void) | null;
+  /** Each to be called once, when there is space after a request without. */
+  spaceWaiters: (() => void)[];
   /** To be called when the attempt under way has ended, after the close. */
   whenMade: (() => void) | null;
 }
@@ -77,7 +77,7 @@ export function createPreallocator(disk: Disk, settings: SegmentSettings, nextSe
     request: null,
     missedBytes: 0,
     cancelRetry: null,
-    whenSpace: null,
+    spaceWaiters: [],
     whenMade: null,
   };
 }
@@ -146,10 +146,10 @@ function tryToMake(preallocator: Preallocator): void {
 }
 
 function reportSpace(preallocator: Preallocator): void {
-  const callback = preallocator.whenSpace;
-  preallocator.whenSpace = null;
+  const waiters = preallocator.spaceWaiters;
+  preallocator.spaceWaiters = [];
   preallocator.missedBytes = 0;
-  callback?.();
+  for (const waiter of waiters) waiter();
 }
 
 /** `error`: how an attempt for this request has just failed. */

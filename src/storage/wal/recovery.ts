@@ -32,9 +32,9 @@ export interface RecoveredLog {
   readonly previous: FramePointer;
   readonly nextNumber: number;
   readonly nextSegment: number;
-  /** Files that are no part of the log once the next segment and a meta that names it are durable. */
+  /** Files that hold nothing of the log once the next segment, and a meta that names it, are durable. */
   readonly unused: readonly string[];
-  /** Those of them that were made ahead and never written to: no state of the disk counts on them. */
+  /** Those of them that were made ahead and have no first frame: they may be deleted before that. */
   readonly preallocated: readonly string[];
   readonly tornBytes: number;
 }
@@ -56,19 +56,23 @@ interface ChainedSegment {
   readonly first: Frame;
 }
 
+interface ReadFrames {
+  /** Of all segments of the log, in order. */
+  readonly frames: readonly LocatedFrame[];
+  /** Of a torn tail behind the last one. */
+  readonly tornTailBytes: number;
+}
+
+const NO_FRAMES: ReadFrames = { frames: [], tornTailBytes: 0 };
+
 /** Reads the whole log directory. Throws CORRUPT and NEWER_FORMAT. `meta` null: nothing was ever acknowledged from this directory. */
 export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): RecoveredLog {
   const { found, obsolete } = findSegments(disk, meta?.oldestSegment ?? 0);
   const newest = found.findLast((segment) => segment.first !== null);
   const later = found.filter(({ number }) => newest === undefined || number > newest.number);
   for (const segment of later) refuseFramesWithoutStart(segment, blockBytes);
-  const chain = meta === null ? [] : followChain(found, requireActiveSegment(newest, found, meta), meta.oldestSegment);
-  const frames = chain.flatMap((chained, at) => readFrames(chained, chain[at + 1]?.first.previous ?? null));
   if (meta === null) refuseDataWithoutMeta(found, blockBytes);
-
-  const last = chain.at(-1);
-  const torn = last === undefined ? 0 : requireTornTail(last, frames);
-  if (last !== undefined) requireDurableFrame(last, frames, meta?.durableFrame ?? 0);
+  const { frames, tornTailBytes } = meta === null ? NO_FRAMES : readChain(found, newest, meta);
   const split = splitLast(frames);
   const highest = Math.max(meta?.segmentAtOpen ?? 0, meta?.oldestSegment ?? 0, ...found.map(({ number }) => number));
   if (highest === MAX_SEGMENT_NUMBER)
@@ -81,8 +85,18 @@ export function recoverLog(disk: Disk, meta: Meta | null, blockBytes: number): R
     nextSegment: highest + 1,
     unused: [...obsolete, ...found.map(({ path }) => path).filter((path) => !keptPaths.has(path))],
     preallocated: later.map(({ path }) => path),
-    tornBytes: torn,
+    tornBytes: tornTailBytes,
   };
+}
+
+/** Follows the chain, reads all its frames, and checks where they end. */
+function readChain(found: readonly FoundSegment[], newest: FoundSegment | undefined, meta: Meta): ReadFrames {
+  const chain = followChain(found, requireActiveSegment(newest, found, meta), meta.oldestSegment);
+  const frames = chain.flatMap((chained, at) => readFrames(chained, chain[at + 1]?.first.previous ?? null));
+  const active = must(chain.at(-1), "the active segment");
+  const tornTailBytes = checkTail(active, frames);
+  requireDurableFrame(active, frames, meta.durableFrame);
+  return { frames, tornTailBytes };
 }
 
 /** In the order of their numbers. `obsolete`: older than the oldest one of the log, and not read. */
@@ -207,7 +221,7 @@ function pointerTo({ segment, frame }: LocatedFrame): FramePointer {
 }
 
 /** The bytes of a torn tail behind the last frame of the active segment. Throws when the damage cannot be a torn tail. */
-function requireTornTail(chained: ChainedSegment, frames: readonly LocatedFrame[]): number {
+function checkTail(chained: ChainedSegment, frames: readonly LocatedFrame[]): number {
   const { segment, bytes } = chained;
   const last = must(frames.at(-1), "the first frame of the active segment was read").frame;
   if (last.content.kind === "continues") {

@@ -32,15 +32,15 @@ export interface LogWriter {
   current: OpenSegment;
   /** The newest frame that is durable. */
   last: FramePointer;
-  /** That frame holds nothing, so it needs no closing frame behind it. */
+  /** That frame is an opening or a closing one: it needs no closing frame behind it. */
   lastIsEmpty: boolean;
-  /** Of frames. */
+  /** The number of the next frame. */
   nextNumber: number;
   /**
-   * The number of the newest frame that is durable and holds something, or of the one that this writer began with. Empty frames that
-   * come later are not counted: nothing is lost with them.
+   * The number of the newest durable frame with a payload, or of the frame that this writer began with: what meta records as the durable
+   * frame. Opening and closing frames that come later do not count, since nothing is lost with them.
    */
-  durableFrame: number;
+  lastContentFrame: number;
 }
 
 /** What a segment holds beside other frames, in blocks: header, opening, continuing frame, and those of snapshots. */
@@ -98,7 +98,7 @@ export function* beginLog(disk: Disk, recovered: RecoveredLog, settings: LogSett
     last: { segment: segment.number, number, end: blockBytes + frame.length },
     lastIsEmpty: content.kind === "opening",
     nextNumber: number + 1,
-    durableFrame: number,
+    lastContentFrame: number,
   };
 }
 
@@ -121,8 +121,8 @@ function firstSegmentBytes(content: FrameContent, { segmentBytes, blockBytes }: 
 }
 
 /**
- * Makes frames durable one after the other, until there is no space for the next one; returns how many are. The frame of a snapshot
- * has its block where others have none. One call at a time.
+ * Makes frames durable one after the other, until there is no space for the next one; returns how many are. The frame of a snapshot may
+ * use the blocks that are reserved for such frames. One call at a time.
  */
 export function* append(log: LogWriter, contents: readonly FrameContent[]): Steps<number> {
   for (const [at, content] of contents.entries()) {
@@ -134,24 +134,24 @@ export function* append(log: LogWriter, contents: readonly FrameContent[]): Step
     const pointer = yield* writeFrame(log, log.current, log.last.end, log.last, content);
     log.last = pointer;
     log.lastIsEmpty = content.kind === "closing";
-    if (!log.lastIsEmpty) log.durableFrame = pointer.number;
+    if (!log.lastIsEmpty) log.lastContentFrame = pointer.number;
     addFrame(log.settings.liveSegments, content, bytes);
   }
   return contents.length;
 }
 
 /**
- * Writes an empty frame, unless the last one is: it proves that the frame before it is whole. Without space there is none: what is
- * written next proves the frame as well.
+ * Writes a closing frame, or the opening frame of the next segment, unless the last frame is such a one: it proves that the frame before
+ * it is whole. Without space it writes none: what is written next proves the frame as well.
  */
-export function* appendClosing(log: LogWriter): Steps {
+export function* proveLastFrame(log: LogWriter): Steps {
   const { blockBytes, segmentBytes } = log.settings;
   if (log.lastIsEmpty) return;
   if (fits(log, blockBytes, RESERVED_BLOCKS)) yield* append(log, [{ kind: "closing" }]);
   else yield* rotate(log, segmentBytes);
 }
 
-/** The frame of a snapshot has its block, whether there is space or not. */
+/** Is there a block for the frame of a snapshot, in the current segment or in the one that was made ahead? */
 export function fitsSnapshotFrame(log: LogWriter): boolean {
   return fits(log, log.settings.blockBytes, 1) || log.preallocator.ready !== null;
 }
@@ -167,7 +167,7 @@ function fits({ last, current, settings }: LogWriter, bytes: number, blocks: num
   return last.end + bytes + blocks * settings.blockBytes <= current.segment.bytes;
 }
 
-/** False: there is no space for it. */
+/** Goes on in a segment that holds this frame, or in the current one if that reserves a block for it. False: there is no space for it. */
 function* rotateFor(log: LogWriter, content: FrameContent, bytes: number): Steps<boolean> {
   const { segmentBytes, blockBytes } = log.settings;
   const rotated = yield* rotate(log, Math.max(segmentBytes, bytes + OVERHEAD_BLOCKS * blockBytes));
@@ -186,7 +186,7 @@ function* rotate(log: LogWriter, bytes: number): Steps<boolean> {
   const next = yield* takeSegment(log.preallocator, bytes);
   if (next === null) return false;
   const { current: full, last: previous } = log;
-  // Both name the same predecessor: the continuing frame is no link of the chain, it only shows where that goes on.
+  // Both name the last frame as their predecessor: after a crash between the two, the log goes on without the continuing frame.
   const opening = yield* writeFrame(log, next, blockBytes, previous, { kind: "opening" });
   yield* writeFrame(log, full, previous.end, previous, { kind: "continues", nextSegment: next.segment.number });
   log.disk.close(full.file);

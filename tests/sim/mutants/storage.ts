@@ -228,7 +228,7 @@ function* removeIfPresent`,
     name: "damage-is-torn-tail",
     what: "an unreadable frame is cut off as a torn tail although a whole one follows it",
     within: 10,
-    edits: [{ in: "requireTornTail", find: "wholeFrame !== null", replace: "wholeFrame !== null && wholeFrame < 0" }],
+    edits: [{ in: "checkTail", find: "wholeFrame !== null", replace: "wholeFrame !== null && wholeFrame < 0" }],
   },
   {
     name: "snapshot-frame-deleted",
