@@ -9,8 +9,8 @@ import { beginTransfer, bestFollower } from "./transfer.ts";
 const HANDOVER_TIMEOUTS = 10;
 
 /**
- * May the leader take what makes the state larger? Yes while a majority (of each half) has space: a voter that is silent has none,
- * because what the others take without it must fit on the disks of those that answer.
+ * May the leader take what makes the state larger? Yes while no disk is known to be low, and else while a majority (of each half) has
+ * space: then a voter that is silent has none, because what the others take without it must fit on the disks of those that answer.
  */
 export function hasDiskSpace(state: Readonly<RaftState>): boolean {
   const { leadership, progress } = state;

@@ -41,6 +41,7 @@ export interface Replica {
   readonly proposals: Proposals;
   /** Committed entries that are not applied yet, oldest first, from `nextToApply` on. */
   committed: Entry[];
+  /** A position in `committed`. */
   nextToApply: number;
   /** Waited for a persist that is durable now. */
   released: Outgoing[];

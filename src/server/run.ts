@@ -32,7 +32,7 @@ export interface Rejoining {
   readonly type: "rejoining";
   readonly damaged: Damaged;
   readonly why: string;
-  /** The directory is being changed: what does that goes on, and then finds that the run has ended. */
+  /** The directory is being changed. If the run ends meanwhile, the code that changes it finds that out when it is done. */
   isWriting: boolean;
 }
 

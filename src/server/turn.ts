@@ -57,7 +57,7 @@ export function takeTurn(replica: Replica): void {
  * - Proposals before transitions: if leadership has ended in this very turn, the waiters of this turn's proposals must fail with the others.
  * - Transitions before the committed entries are applied: no waiter gets the outcome of another leader's entry at its index.
  * - Reads after apply: they are answered in the turn in which their index is applied.
- * - Answers last: they are not sent if the comparison of states ends the run.
+ * - Answers last: if the run ends here (`stopFor` halts the inbox), those of this turn may be wrong and are not sent.
  */
 function turn(replica: Replica): void {
   const { inbox, raft, stages, clock } = replica;
@@ -122,6 +122,7 @@ function persist(replica: Replica, writes: Persist | null): void {
     if (inbox.isHalted) return;
     addTime(stages, "disk", clock.now() - began);
     if (unwritten !== null) {
+      // Raft keeps what was to be sent after it: it gives all of it again, in a later persist.
       storage.whenSpace(() => addInput(inbox, { type: "spaceFound" }));
       return addInput(inbox, { type: "unwritten", seq: writes.seq, ...unwritten });
     }
@@ -134,7 +135,7 @@ function persist(replica: Replica, writes: Persist | null): void {
 function send(replica: Replica, effects: Effects): void {
   const { peers, raft, snapshots, stateCheck, released } = replica;
   replica.released = [];
-  // A reply that waited for the disk is void when the term moved on meanwhile.
+  // Released by the disk since the last turn; a reply that waited for it is void when the term moved on meanwhile.
   for (const outgoing of released)
     if (outgoing.message.term >= raft.currentTerm) sendToMember(peers, withDigests(stateCheck, outgoing));
   for (const outgoing of effects.send) sendToMember(peers, withDigests(stateCheck, outgoing));
