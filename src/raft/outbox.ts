@@ -4,7 +4,7 @@ import type { Input, Link, Persist } from "./effects.ts";
 import type { Entry } from "./entry.ts";
 import { compact, slice } from "./log.ts";
 import type { RaftMessage } from "./messages.ts";
-import type { InflightPersist, RaftState, SnapshotToPersist, DeferredMessage } from "./state.ts";
+import type { InflightPersist, RaftState, SnapshotToPersist, WaitingMessage } from "./state.ts";
 import type { LogIndex, MemberId } from "./types.ts";
 
 /** Our own link to a member, as opposed to the connection a request came on. */
@@ -81,9 +81,9 @@ function nextSnapshot(state: RaftState): SnapshotToPersist | null {
 }
 
 /** What may leave together with a write that makes everything up to `upTo` durable. */
-function takeWaiting(state: RaftState, upTo: LogIndex): readonly DeferredMessage[] {
-  const after: DeferredMessage[] = [];
-  const kept: DeferredMessage[] = [];
+function takeWaiting(state: RaftState, upTo: LogIndex): readonly WaitingMessage[] {
+  const after: WaitingMessage[] = [];
+  const kept: WaitingMessage[] = [];
   for (const waiting of state.waiting) {
     if (waiting.needIndex <= upTo) after.push(waiting);
     else kept.push(waiting);

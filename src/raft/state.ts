@@ -92,7 +92,7 @@ export interface RaftState {
   /** Stored snapshots that do not count yet, oldest first. */
   snapshotsToPersist: SnapshotToPersist[];
   /** Messages that must not leave before what they claim is durable. */
-  waiting: DeferredMessage[];
+  waiting: WaitingMessage[];
   pendingEffects: PendingEffects;
   readonly checked: Checked;
 }
@@ -162,7 +162,7 @@ export interface InflightPersist {
   readonly hardState: HardState | null;
   readonly snapshot: SnapshotToPersist | null;
   /** What leaves when it is durable; what comes back when it was not written. */
-  readonly waiting: readonly DeferredMessage[];
+  readonly waiting: readonly WaitingMessage[];
 }
 
 export interface NoSpace {
@@ -173,7 +173,7 @@ export interface NoSpace {
 
 export type SnapshotToPersist = NonNullable<Persist["snapshot"]>;
 
-export interface DeferredMessage {
+export interface WaitingMessage {
   readonly out: Outgoing;
   /** Entries up to here must be durable; 0: only the term. */
   readonly needIndex: LogIndex;
