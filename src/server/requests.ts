@@ -40,7 +40,7 @@ export interface Requests {
   /** Log pages and large jobs that wait for the next turn, and those made in this one. */
   deferredQueries: { readonly request: ClientRequest; readonly message: QueryMessage }[];
   pagesMade: number;
-  /** This node ends once the pending ones are answered: as a leader it takes no new one. */
+  /** This node ends once the pending ones are answered: it takes no new one. */
   isDraining: boolean;
   /** As of this turn: raft learns of disk space by messages only. */
   hasSpace: boolean;
@@ -89,7 +89,7 @@ export function takeRequests(replica: Replica): void {
   requests.deferred = [];
   inbox.requests = [];
   for (const request of deferred) route(replica, request);
-  for (const request of arrived) route(replica, request);
+  for (const request of arrived) routeNew(replica, request);
 }
 
 /** Something is left that the next turn can do. */
@@ -102,24 +102,29 @@ function leadsNow(replica: Replica): boolean {
   return isReadyLeader(replica) && replica.raft.transfer === null;
 }
 
+/** Without this, a node that stops would have pending requests for as long as its clients send. */
+function routeNew(replica: Replica, request: ClientRequest): void {
+  if (!replica.requests.isDraining || localQuery(request.message) !== null) return route(replica, request);
+  refuse(replica, request, replica.raft.role === "leader" ? stopping(replica) : notLeading(replica));
+}
+
+function stopping({ self }: Replica): Failure {
+  const message = `${self.id} is stopping, and takes no new requests`;
+  return failure("NO_LEADER", message, { retryAfterMs: SERVER.retryAfterMs });
+}
+
 /** Answers now, or defers what a moment may decide: a leader that is not ready or hands over, an election under way. */
 function route(replica: Replica, request: ClientRequest): void {
   const { raft, requests } = replica;
   const { message } = request;
   const query = localQuery(message);
   if (query !== null) return answerQuery(replica, request, query);
-  if (raft.role === "leader" && requests.isDraining) return refuse(replica, request, stopping(replica));
   if (leadsNow(replica)) return handleAsLeader(replica, request, message);
   // It becomes ready, or its handover ends: a turn follows then.
   if (raft.role === "leader") return void requests.deferred.push(request);
   if (!mayWait(replica, request)) return refuse(replica, request, notLeading(replica));
   requests.deferred.push(request);
   wakeForDeferred(replica);
-}
-
-/** Its client looks for another leader. After a handover, a follower names the next one instead. */
-function stopping({ self }: Replica): Failure {
-  return failure("NO_LEADER", `${self.id} is stopping`);
 }
 
 /**
