@@ -53,7 +53,7 @@ import {
   deadlineFromNow,
   isClosed,
   isFinal,
-  isLeaving,
+  needsClosingMessage,
   linkOf,
   owesAcknowledgement,
   refusal,
@@ -334,7 +334,8 @@ function close(client: ClientState, done: () => void): void {
   // Closed by one of those that failed: only that one's `done` is called.
   if (isClosed(client)) return;
   client.phase = { type: "closing", done };
-  if (!isLeaving(client) || (linkOf(client) === null && !owesAcknowledgement(client))) return finishClosing(client);
+  if (!needsClosingMessage(client) || (linkOf(client) === null && !owesAcknowledgement(client)))
+    return finishClosing(client);
   client.ports.clock.after(client.settings.limits.silenceMs, () => finishClosing(client));
   sendSoon(client);
 }

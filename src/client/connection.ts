@@ -16,7 +16,7 @@ import {
   closesSession,
   isAnswerOwed,
   isClosed,
-  isLeaving,
+  needsClosingMessage,
   linkOf,
   needsConnection,
   owesAcknowledgement,
@@ -79,7 +79,7 @@ function sendNow(client: ClientState): void {
   if (client.timers.pause.isSet) return;
   if (!isAnswerOwed(client)) silenceLimit.restart();
   if (client.phase.type === "closing" && pipeline.waiting === 0) {
-    if (!isLeaving(client)) return finishClosing(client);
+    if (!needsClosingMessage(client)) return finishClosing(client);
     sendClosingMessage(client, link);
   }
   sendQueries(client, link);

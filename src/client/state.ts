@@ -112,6 +112,6 @@ export function closesSession({ settings, pipeline }: ClientState): boolean {
 }
 
 /** Does this client, which leaves, still have to send something? */
-export function isLeaving(client: ClientState): boolean {
+export function needsClosingMessage(client: ClientState): boolean {
   return isLive(client.session) && (closesSession(client) || owesAcknowledgement(client));
 }
