@@ -38,6 +38,8 @@ interface Seen {
 export interface Oracles {
   /** After every callback into this life. True when something has changed. */
   observe(life: Observed): boolean;
+  /** The world has spoiled its state just now. */
+  stateSpoiled(life: Observed, queue: Queue): void;
   /** Compares the whole logs of these lives with all others. */
   observeLogs(lives: readonly Observed[]): void;
   readonly highestTerm: Term;
@@ -48,6 +50,9 @@ const DIGEST_EVERY = 4;
 /** Here the states themselves, byte by byte. */
 const RECOMPUTE_EVERY = 32;
 
+const isWhole = ({ appliedIndex }: Queue): boolean => appliedIndex % RECOMPUTE_EVERY === 0;
+const comparable = (queue: Queue): number => (isWhole(queue) ? checksumOf(queue) : digestOf(queue));
+
 export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: (what: string) => void): Oracles {
   const lives = new Map<Observed, Seen>();
   const leaders = new Map<Term, string>();
@@ -55,6 +60,9 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
   const committedIn = new Map<LogIndex, Term>();
   const records = new Map<LogIndex, Map<Term, number>>();
   const digests = new Map<LogIndex, { readonly digest: number; readonly who: string }>();
+  /** Copies of states, as they were when they were spoiled; and the digests of those that the entries behind them led to a right one. */
+  const spoiled = new Map<Observed, Queue>();
+  const rightLater = new Map<LogIndex, Set<number>>();
   const quorums = createQuorums(committedLog, onDisk, fail);
   let highestTerm: Term = 0;
 
@@ -204,14 +212,29 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
   }
 
   function applied(who: string, queue: Queue): void {
-    const isWhole = queue.appliedIndex % RECOMPUTE_EVERY === 0;
-    const digest = isWhole ? checksumOf(queue) : digestOf(queue);
+    const digest = comparable(queue);
     // Restoring holds what was computed step by step against what is computed anew, and throws where they differ.
-    if (isWhole) restore(partsOf(queue));
+    if (isWhole(queue)) restore(partsOf(queue));
     const first = digests.get(queue.appliedIndex);
+    if (first?.digest === digest || rightLater.get(queue.appliedIndex)?.has(digest) === true) return;
     if (first === undefined) digests.set(queue.appliedIndex, { digest, who });
-    else if (first.digest !== digest)
-      fail(`${who} and ${first.who} differ in their state at index ${queue.appliedIndex}`);
+    else fail(`${who} and ${first.who} differ in their state at index ${queue.appliedIndex}`);
+  }
+
+  /**
+   * A snapshot of a state that was wrong counts once a majority confirms a later checkpoint: the entries between lead from it to a right
+   * state, here and wherever it is restored. So the states between, which this life went through, may be seen again.
+   */
+  function spoiledLedToRight(life: Observed, index: LogIndex): void {
+    const queue = spoiled.get(life);
+    if (queue === undefined) return;
+    spoiled.delete(life);
+    for (let at = queue.appliedIndex + 1; at <= index; at++) {
+      const entry = committedLog.at(at)?.entry;
+      if (entry === undefined) return;
+      apply(queue, fieldsOf(entry));
+      if (at % DIGEST_EVERY === 0) rightLater.set(at, (rightLater.get(at) ?? new Set()).add(comparable(queue)));
+    }
   }
 
   /** A wrong state may be anything but approved. */
@@ -230,6 +253,7 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
     const { raft, queue } = inside;
     if (checksumOf(queue) !== checksumOf(replayed(queue.appliedIndex))) return;
     life.corruptedAt = null;
+    spoiledLedToRight(life, queue.appliedIndex);
     quorums.applied(raft, queue);
   }
 
@@ -273,6 +297,10 @@ export function createOracles(committedLog: CommittedLog, onDisk: OnDisk, fail: 
 
   return {
     observe,
+    stateSpoiled: (life, queue) => {
+      // Without a version there is no snapshot yet.
+      if (queue.version > 0) spoiled.set(life, restore(partsOf(queue)));
+    },
     observeLogs,
     get highestTerm() {
       return highestTerm;

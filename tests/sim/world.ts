@@ -666,6 +666,7 @@ export function createWorld(plan: Plan, ports: WorldPorts): World {
       const { what, isShown } = corruptState(queue, raft.role === "leader", isUnlike, chance);
       trace.event(machine.id, `state spoiled after ${queue.appliedIndex}: ${what}`);
       life.corruptedAt = queue.appliedIndex;
+      oracles.stateSpoiled(life, queue);
       corruptedStates.set(machine, { state: queue, isShown });
       machine.onCorrupted = then;
     },
